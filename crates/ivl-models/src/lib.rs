@@ -1,1 +1,1 @@
-//! x
+//! One configuration-driven transformer for Hugging Face checkpoints.

@@ -1,0 +1,175 @@
+//! The key-value cache: plain data, passed to every forward.
+
+use burn::tensor::{Device, Int, Tensor};
+
+/// Keys and values of one attention layer, shape `[batch, kv_heads, len, head_dim]`, in a buffer that grows by doubling.
+#[derive(Debug, Clone, Default)]
+pub struct KvCache {
+    buffers: Option<(Tensor<4>, Tensor<4>)>,
+    len: usize,
+}
+
+impl KvCache {
+    /// Appends the keys and values of new positions and returns those of all positions so far.
+    ///
+    /// A first call keeps the tensors as they are, so that a pass over a whole sequence (training, scoring) copies
+    /// nothing.
+    ///
+    /// # Shapes
+    /// - `keys`, `values`: `[batch, kv_heads, seq, head_dim]`
+    /// - output: twice `[batch, kv_heads, len + seq, head_dim]`
+    pub fn append(&mut self, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        let start = self.len;
+        self.len += keys.dims()[2];
+        let Some((all_keys, all_values)) = self.buffers.take() else {
+            self.buffers = Some((keys.clone(), values.clone()));
+            return (keys, values);
+        };
+        // Taken out of the option: `slice_assign` works in place only on a tensor that nobody else holds.
+        let all_keys = write(all_keys, keys, start);
+        let all_values = write(all_values, values, start);
+        let view = (prefix(&all_keys, self.len), prefix(&all_values, self.len));
+        self.buffers = Some((all_keys, all_values));
+        view
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        if self.len == 0 {
+            self.buffers = None;
+        }
+    }
+
+    fn select(&mut self, rows: &[usize]) {
+        if let Some((keys, values)) = self.buffers.take() {
+            let rows = row_index(rows, &keys.device());
+            self.buffers = Some((keys.select(0, rows.clone()), values.select(0, rows)));
+        }
+    }
+}
+
+fn row_index(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+    Tensor::from_ints(rows.as_slice(), device)
+}
+
+fn write(buffer: Tensor<4>, new: Tensor<4>, start: usize) -> Tensor<4> {
+    let [batch, heads, capacity, dim] = buffer.dims();
+    let end = start + new.dims()[2];
+    let buffer = if end > capacity {
+        let grown = Tensor::zeros(
+            [batch, heads, (2 * capacity).max(end).max(64), dim],
+            (&buffer.device(), buffer.dtype()),
+        );
+        grown.slice_assign([0..batch, 0..heads, 0..start, 0..dim], prefix(&buffer, start))
+    } else {
+        buffer
+    };
+    buffer.slice_assign([0..batch, 0..heads, start..end, 0..dim], new)
+}
+
+fn prefix(buffer: &Tensor<4>, len: usize) -> Tensor<4> {
+    let [batch, heads, capacity, dim] = buffer.dims();
+    if capacity == len { buffer.clone() } else { buffer.clone().slice([0..batch, 0..heads, 0..len, 0..dim]) }
+}
+
+/// The caches of one transformer: its layers, how many positions they hold, and how many of them are left padding.
+#[derive(Debug, Clone)]
+pub struct LayerCache {
+    layers: Vec<KvCache>,
+    padding: Vec<usize>,
+    len: usize,
+}
+
+impl LayerCache {
+    /// An empty cache for `layers` layers; row `r` of the batch starts with `padding[r]` positions to be ignored.
+    pub fn new(layers: usize, padding: &[usize]) -> Self {
+        Self { layers: vec![KvCache::default(); layers], padding: padding.to_vec(), len: 0 }
+    }
+
+    /// Positions held, padding included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no position is held.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Positions of left padding, for each row.
+    pub fn padding(&self) -> &[usize] {
+        &self.padding
+    }
+
+    /// The cache of one layer.
+    pub fn layer(&mut self, index: usize) -> &mut KvCache {
+        &mut self.layers[index]
+    }
+
+    /// Records that every layer has seen `seq` more positions.
+    pub fn advance(&mut self, seq: usize) {
+        self.len += seq;
+    }
+}
+
+/// What a [`CausalLm`](crate::CausalLm) remembers of the tokens it has read. It mirrors the model: layers for a
+/// transformer, one cache for each part of a [`FusedLm`](crate::FusedLm).
+#[derive(Debug, Clone)]
+pub enum Cache {
+    /// The cache of one transformer.
+    Layers(LayerCache),
+    /// The caches of a fused model: the base first, then the values in order.
+    Fused(Vec<Cache>),
+}
+
+impl Cache {
+    /// Positions read so far, padding included.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Layers(cache) => cache.len,
+            Self::Fused(parts) => parts.first().map_or(0, Self::len),
+        }
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets all positions from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Layers(cache) => {
+                cache.len = cache.len.min(len);
+                cache.layers.iter_mut().for_each(|layer| layer.truncate(len));
+            }
+            Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
+        }
+    }
+
+    /// Keeps the given rows of the batch, in the given order; a row may be repeated.
+    ///
+    /// # Panics
+    /// If a row is outside the batch.
+    pub fn select(&mut self, rows: &[usize]) {
+        match self {
+            Self::Layers(cache) => {
+                cache.padding = rows.iter().map(|&row| cache.padding[row]).collect();
+                cache.layers.iter_mut().for_each(|layer| layer.select(rows));
+            }
+            Self::Fused(parts) => parts.iter_mut().for_each(|part| part.select(rows)),
+        }
+    }
+
+    /// The layers of a transformer's cache.
+    ///
+    /// # Panics
+    /// If the cache was made by a model of another structure: always a bug of the caller.
+    pub fn layers(&mut self) -> &mut LayerCache {
+        match self {
+            Self::Layers(cache) => cache,
+            Self::Fused(_) => panic!("a fused model's cache was given to a single model"),
+        }
+    }
+}

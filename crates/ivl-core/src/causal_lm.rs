@@ -1,0 +1,127 @@
+//! The one contract of the project: tokens in, logits out.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::{Cache, Error, Vocab};
+
+/// A next-token model.
+///
+/// Object-safe on purpose: what is composed with what is chosen at run time. One virtual call per forward costs
+/// nanoseconds where the forward costs milliseconds.
+pub trait CausalLm: Send {
+    /// What each logit stands for.
+    fn vocab(&self) -> &Vocab;
+
+    /// The largest number of positions the model can read.
+    fn max_positions(&self) -> usize;
+
+    /// Where the model computes and wants its tokens.
+    fn device(&self) -> Device;
+
+    /// An empty cache for a batch of `padding.len()` rows; row `r` will start with `padding[r]` tokens to be ignored
+    /// (left padding, so that prompts of different lengths end together).
+    fn new_cache(&self, padding: &[usize]) -> Cache;
+
+    /// Reads tokens after those in the cache and returns the logits at every new position.
+    ///
+    /// An empty cache gives the pass over a whole sequence, as in training.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, vocab]`
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3>;
+
+    /// Like [`forward`](Self::forward), for the last position alone. Models with a large vocabulary override it, since
+    /// the head is then computed once, not for every position.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, vocab]`
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
+        let logits = self.forward(tokens, cache);
+        let [batch, seq, vocab] = logits.dims();
+        logits.slice([0..batch, seq - 1..seq]).reshape([batch, vocab])
+    }
+
+    /// A name for error messages.
+    fn name(&self) -> &str {
+        "the model"
+    }
+}
+
+impl CausalLm for Box<dyn CausalLm> {
+    fn vocab(&self) -> &Vocab {
+        (**self).vocab()
+    }
+    fn max_positions(&self) -> usize {
+        (**self).max_positions()
+    }
+    fn device(&self) -> Device {
+        (**self).device()
+    }
+    fn new_cache(&self, padding: &[usize]) -> Cache {
+        (**self).new_cache(padding)
+    }
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        (**self).forward(tokens, cache)
+    }
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
+        (**self).next_logits(tokens, cache)
+    }
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+}
+
+/// Several sequences as one left-padded batch.
+#[derive(Debug, Clone)]
+pub struct PaddedBatch {
+    /// Token ids, row-major `[batch, seq]`; padding positions hold id 0, which no row attends to.
+    pub ids: Vec<u32>,
+    /// Padding at the start of each row.
+    pub padding: Vec<usize>,
+    /// Length of the longest row.
+    pub seq: usize,
+}
+
+impl PaddedBatch {
+    /// Pads on the left to the longest sequence.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] for a sequence without tokens, [`Error::TokenOutOfRange`] for an id that has no logit.
+    pub fn new<S: AsRef<[u32]>>(sequences: &[S], vocab: &Vocab) -> Result<Self, Error> {
+        let seq = sequences.iter().map(|s| s.as_ref().len()).max().unwrap_or(0);
+        let mut ids = Vec::with_capacity(seq * sequences.len());
+        let mut padding = Vec::with_capacity(sequences.len());
+        for sequence in sequences.iter().map(AsRef::as_ref) {
+            check_ids(sequence, vocab)?;
+            padding.push(seq - sequence.len());
+            ids.resize(ids.len() + seq - sequence.len(), 0);
+            ids.extend_from_slice(sequence);
+        }
+        Ok(Self { ids, padding, seq })
+    }
+
+    /// Columns `start..end` as a tensor `[batch, end - start]`.
+    pub fn columns(&self, start: usize, end: usize, device: &Device) -> Tensor<2, Int> {
+        let ids: Vec<u32> =
+            self.ids.chunks(self.seq.max(1)).flat_map(|row| &row[start..end]).copied().collect();
+        token_tensor(&ids, self.padding.len(), device)
+    }
+}
+
+/// Token ids, row-major, as a tensor `[batch, seq]`.
+pub fn token_tensor(ids: &[u32], batch: usize, device: &Device) -> Tensor<2, Int> {
+    let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    Tensor::<1, Int>::from_ints(ids.as_slice(), device).reshape([batch as i64, -1])
+}
+
+fn check_ids(ids: &[u32], vocab: &Vocab) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Err(Error::EmptyPrompt);
+    }
+    match ids.iter().position(|&id| id as usize >= vocab.size()) {
+        Some(position) => Err(Error::TokenOutOfRange { id: ids[position], position, size: vocab.size() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,95 @@
+//! The errors of this crate: each a situation, with its facts as fields.
+
+/// What can go wrong between logits and tokens.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Base and value give different meanings to the same id.
+    #[error(
+        "the value's vocabulary is not the base's: {count} of {compared} ids differ, first id {id}: base has \
+         {base_token:?}, value has {value_token:?} (base fingerprint {base}, value {value}); give a vocabulary map \
+         made for this pair (`ivl align --from BASE --to VALUE`)"
+    )]
+    VocabMismatch {
+        /// How many ids differ.
+        count: usize,
+        /// How many ids both vocabularies know.
+        compared: usize,
+        /// The first id that differs.
+        id: u32,
+        /// The base's token there.
+        base_token: String,
+        /// The value's token there.
+        value_token: String,
+        /// The first digits of the base's fingerprint.
+        base: String,
+        /// The first digits of the value's fingerprint.
+        value: String,
+    },
+    /// A map was made for other vocabularies.
+    #[error(
+        "the vocabulary map was made for {what} `{expected}`, but this {what} is `{got}`; make a new map with \
+         `ivl align`"
+    )]
+    ForeignMap {
+        /// `base` or `value`.
+        what: &'static str,
+        /// The fingerprint or size in the map.
+        expected: String,
+        /// The fingerprint or size found.
+        got: String,
+    },
+    /// A prompt without tokens.
+    #[error("the prompt is empty: a causal LM needs at least one token to predict the next from")]
+    EmptyPrompt,
+    /// A prompt that leaves no room for a new token.
+    #[error(
+        "the prompt has {got} tokens, but the context of {what} holds {limit} and at least one is for the answer"
+    )]
+    PromptTooLong {
+        /// Tokens in the prompt.
+        got: usize,
+        /// Positions that the model offers.
+        limit: usize,
+        /// Which model sets the limit.
+        what: String,
+    },
+    /// A text to score that is longer than the context.
+    #[error("the text has {got} tokens, but the context of {what} holds {limit}; score it in pieces")]
+    TextTooLong {
+        /// Tokens in the text.
+        got: usize,
+        /// Positions that the model offers.
+        limit: usize,
+        /// Which model sets the limit.
+        what: String,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token id {id} at position {position} is outside the vocabulary of {size} ids")]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Where it stands.
+        position: usize,
+        /// Size of the vocabulary.
+        size: usize,
+    },
+    /// A setting outside its range.
+    #[error("`{name}` is {got}, expected {expected}")]
+    InvalidSetting {
+        /// Name of the setting.
+        name: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+        /// What was given.
+        got: String,
+    },
+    /// The model produced no finite logit to choose from.
+    #[error(
+        "no token can be sampled: every allowed logit is NaN or minus infinity at step {step}; check the weights and alpha"
+    )]
+    NoFiniteLogit {
+        /// Index of the new token.
+        step: usize,
+    },
+}

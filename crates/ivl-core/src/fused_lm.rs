@@ -1,0 +1,168 @@
+//! A base and its values as one causal LM.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::{Cache, CausalLm, Error, Projection, Vocab, VocabMap, fuse};
+
+/// A value network, ready to be added to a base.
+pub struct Value {
+    lm: Box<dyn CausalLm>,
+    alpha: f64,
+    map: Option<VocabMap>,
+}
+
+impl Value {
+    /// A value whose ids mean the same tokens as the base's.
+    pub fn new(lm: Box<dyn CausalLm>, alpha: f64) -> Self {
+        Self { lm, alpha, map: None }
+    }
+
+    /// A value of another vocabulary, with the map that leads to it.
+    #[must_use]
+    pub fn with_map(mut self, map: VocabMap) -> Self {
+        self.map = Some(map);
+        self
+    }
+}
+
+struct Part {
+    lm: Box<dyn CausalLm>,
+    alpha: f64,
+    projection: Projection,
+}
+
+/// A base with any number of values: `l = l_base + sum_i alpha_i * M_i(l_value_i)`, in f32.
+///
+/// It is itself a [`CausalLm`], so that generation, scoring and evaluation neither know nor care that a value is
+/// attached, and fusions nest.
+pub struct FusedLm {
+    base: Box<dyn CausalLm>,
+    parts: Vec<Part>,
+    max_positions: usize,
+    name: String,
+}
+
+impl FusedLm {
+    /// Attaches values to a base. Every value's vocabulary is checked here, token by token.
+    ///
+    /// # Errors
+    /// [`Error::VocabMismatch`] for a value of another vocabulary without a map, [`Error::ForeignMap`] for a map of other
+    /// vocabularies, [`Error::InvalidSetting`] for an alpha that is not finite.
+    pub fn new(base: Box<dyn CausalLm>, values: Vec<Value>) -> Result<Self, Error> {
+        let (mut max_positions, mut name) = (base.max_positions(), base.name().to_owned());
+        let mut parts = Vec::with_capacity(values.len());
+        for value in values {
+            check_alpha(value.alpha)?;
+            let map = match value.map {
+                Some(map) => map,
+                None => VocabMap::same_ids(base.vocab(), value.lm.vocab())?,
+            };
+            map.check(base.vocab(), value.lm.vocab())?;
+            if value.lm.max_positions() < max_positions {
+                (max_positions, name) = (value.lm.max_positions(), value.lm.name().to_owned());
+            }
+            let projection = map.on(&value.lm.device());
+            parts.push(Part { lm: value.lm, alpha: value.alpha, projection });
+        }
+        Ok(Self { base, parts, max_positions, name })
+    }
+
+    /// Changes the weight of a value.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] if there is no such value or alpha is not finite.
+    pub fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        check_alpha(alpha)?;
+        let values = self.parts.len();
+        let part = self.parts.get_mut(value).ok_or_else(|| Error::InvalidSetting {
+            name: "value",
+            expected: "the index of an attached value",
+            got: format!("{value} of {values}"),
+        })?;
+        part.alpha = alpha;
+        Ok(())
+    }
+
+    /// The base alone.
+    pub fn base(&self) -> &dyn CausalLm {
+        &*self.base
+    }
+
+    /// Base logits and the values' logits, mapped to the base's vocabulary but not yet weighted.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, vocab]`, once for the base and once for each value
+    ///
+    /// # Panics
+    /// If the cache was made by another model.
+    pub fn forward_parts(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> (Tensor<3>, Vec<Tensor<3>>) {
+        let (base_cache, value_caches) = self.split(cache);
+        let base = self.base.forward(tokens.clone(), base_cache);
+        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
+            part.projection.logits(part.lm.forward(part.projection.tokens(tokens.clone()), cache))
+        });
+        (base, values.collect())
+    }
+
+    fn split<'c>(&self, cache: &'c mut Cache) -> (&'c mut Cache, &'c mut [Cache]) {
+        match cache {
+            Cache::Fused(parts) if parts.len() == self.parts.len() + 1 => {
+                let (base, values) = parts.split_at_mut(1);
+                (&mut base[0], values)
+            }
+            _ => panic!("a fused model was given the cache of another model"),
+        }
+    }
+}
+
+impl CausalLm for FusedLm {
+    fn vocab(&self) -> &Vocab {
+        self.base.vocab()
+    }
+
+    fn max_positions(&self) -> usize {
+        self.max_positions
+    }
+
+    fn device(&self) -> Device {
+        self.base.device()
+    }
+
+    fn new_cache(&self, padding: &[usize]) -> Cache {
+        let values = self.parts.iter().map(|part| part.lm.new_cache(padding));
+        Cache::Fused(std::iter::once(self.base.new_cache(padding)).chain(values).collect())
+    }
+
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let (base, values) = self.forward_parts(tokens, cache);
+        let weighted = values.into_iter().zip(&self.parts);
+        weighted.fold(fuse_base(base), |fused, (value, part)| fuse(fused, value, part.alpha))
+    }
+
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
+        let (base_cache, value_caches) = self.split(cache);
+        let base = fuse_base(self.base.next_logits(tokens.clone(), base_cache));
+        self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
+            let value = part.lm.next_logits(part.projection.tokens(tokens.clone()), cache);
+            let value = part.projection.logits(value.unsqueeze_dim(1)).squeeze_dim(1);
+            fuse(fused, value, part.alpha)
+        })
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Sums are taken in f32, whatever the base computes in.
+fn fuse_base<const D: usize>(base: Tensor<D>) -> Tensor<D> {
+    base.cast(burn::tensor::DType::F32)
+}
+
+fn check_alpha(alpha: f64) -> Result<(), Error> {
+    if alpha.is_finite() {
+        return Ok(());
+    }
+    Err(Error::InvalidSetting { name: "alpha", expected: "a finite number", got: alpha.to_string() })
+}

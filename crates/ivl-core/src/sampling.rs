@@ -1,0 +1,345 @@
+//! From logits to a token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
+
+use std::collections::HashMap;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{Error, Vocab};
+
+/// How the next token is chosen. The default is greedy.
+///
+/// The steps run in the order that Hugging Face's processors and vLLM use: repetition penalty, frequency and presence
+/// penalties, logit bias, temperature, top-k, top-p, min-p, draw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingConfig {
+    /// Logits are divided by it; 0 means greedy: the largest logit, the lowest id among equals.
+    pub temperature: f64,
+    /// Keep the `k` most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the fewest most probable tokens whose probabilities reach `p`; 1 keeps all.
+    pub top_p: f64,
+    /// Keep tokens at least `p` times as probable as the most probable one; 0 keeps all.
+    pub min_p: f64,
+    /// Divide positive and multiply negative logits of tokens seen in prompt or answer
+    /// ([Keskar et al. 2019](https://arxiv.org/abs/1909.05858)); 1 changes nothing.
+    pub repetition_penalty: f64,
+    /// Subtract this much for every time a token stands in the answer (as in the OpenAI API).
+    pub frequency_penalty: f64,
+    /// Subtract this much once if a token stands in the answer (as in the OpenAI API).
+    pub presence_penalty: f64,
+    /// Added to the logits of single tokens; minus infinity forbids one.
+    pub logit_bias: Vec<(u32, f32)>,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: Vec::new(),
+        }
+    }
+}
+
+impl SamplingConfig {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] for the first that is outside.
+    pub fn validate(&self) -> Result<(), Error> {
+        let check = |ok: bool, name, expected, got: f64| {
+            if ok { Ok(()) } else { Err(Error::InvalidSetting { name, expected, got: got.to_string() }) }
+        };
+        let finite = f64::is_finite;
+        let positive = self.repetition_penalty > 0.0 && finite(self.repetition_penalty);
+        check(
+            self.temperature >= 0.0 && finite(self.temperature),
+            "temperature",
+            "0 or more",
+            self.temperature,
+        )?;
+        check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "above 0 and at most 1", self.top_p)?;
+        check((0.0..=1.0).contains(&self.min_p), "min_p", "0 to 1", self.min_p)?;
+        check(positive, "repetition_penalty", "above 0", self.repetition_penalty)?;
+        check(
+            finite(self.frequency_penalty),
+            "frequency_penalty",
+            "a finite number",
+            self.frequency_penalty,
+        )?;
+        check(finite(self.presence_penalty), "presence_penalty", "a finite number", self.presence_penalty)?;
+        let bad_bias = self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY);
+        check(
+            bad_bias.is_none(),
+            "logit_bias",
+            "finite numbers or minus infinity",
+            f64::from(bad_bias.map_or(0.0, |b| b.1)),
+        )
+    }
+}
+
+/// A token that was chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// Its id.
+    pub token: u32,
+    /// Its log-probability under the model's own distribution, before any setting changed it.
+    pub logprob: f32,
+}
+
+/// Draws tokens for one sequence, reproducibly: the same seed, logits and history give the same tokens on every run,
+/// whatever else shares the batch.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    config: SamplingConfig,
+    rng: ChaCha8Rng,
+    forbidden: Vec<u32>,
+    prompt: Vec<u32>,
+    counts: HashMap<u32, u32>,
+    steps: usize,
+}
+
+impl Sampler {
+    /// A sampler for one sequence that starts with `prompt`. Ids that `vocab` does not know are never drawn.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] for a setting outside its range, [`Error::TokenOutOfRange`] for a bias on an id that
+    /// has no logit.
+    pub fn new(config: &SamplingConfig, seed: u64, prompt: &[u32], vocab: &Vocab) -> Result<Self, Error> {
+        config.validate()?;
+        if let Some(position) = config.logit_bias.iter().position(|&(id, _)| id as usize >= vocab.size()) {
+            return Err(Error::TokenOutOfRange {
+                id: config.logit_bias[position].0,
+                position,
+                size: vocab.size(),
+            });
+        }
+        Ok(Self {
+            config: config.clone(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            forbidden: vocab.unknown_ids(),
+            prompt: prompt.to_vec(),
+            counts: HashMap::new(),
+            steps: 0,
+        })
+    }
+
+    /// Chooses the next token from the logits of one position and remembers it.
+    ///
+    /// # Errors
+    /// [`Error::NoFiniteLogit`] if nothing may be chosen.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, Error> {
+        let mut processed = logits.to_vec();
+        self.penalize(&mut processed);
+        let nothing = Error::NoFiniteLogit { step: self.steps };
+        let token = if self.config.temperature == 0.0 {
+            argmax(&processed).ok_or(nothing)?
+        } else {
+            let candidates = distribution(&processed, &self.config);
+            draw(&candidates, self.rng.random::<f64>()).ok_or(nothing)?
+        };
+        *self.counts.entry(token).or_default() += 1;
+        self.steps += 1;
+        Ok(Choice { token, logprob: logprob(logits, token) })
+    }
+
+    fn penalize(&self, logits: &mut [f32]) {
+        for &id in &self.forbidden {
+            logits[id as usize] = f32::NEG_INFINITY;
+        }
+        let penalty = self.config.repetition_penalty as f32;
+        if penalty != 1.0 {
+            let mut seen: Vec<u32> = self.prompt.iter().chain(self.counts.keys()).copied().collect();
+            seen.sort_unstable();
+            seen.dedup();
+            for id in seen {
+                let logit = &mut logits[id as usize];
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+        let (frequency, presence) = (self.config.frequency_penalty, self.config.presence_penalty);
+        if frequency != 0.0 || presence != 0.0 {
+            for (&id, &count) in &self.counts {
+                logits[id as usize] -= (frequency * f64::from(count) + presence) as f32;
+            }
+        }
+        for &(id, bias) in &self.config.logit_bias {
+            logits[id as usize] += bias;
+        }
+    }
+}
+
+fn argmax(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(usize, f32)> = None;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit > best.map_or(f32::NEG_INFINITY, |(_, logit)| logit) {
+            best = Some((id, logit));
+        }
+    }
+    best.map(|(id, _)| id as u32)
+}
+
+/// The processed distribution: tokens that may be drawn, most probable first, with probabilities that sum to 1.
+fn distribution(logits: &[f32], config: &SamplingConfig) -> Vec<(u32, f64)> {
+    let allowed = |&(_, &logit): &(usize, &f32)| logit > f32::NEG_INFINITY;
+    let mut kept: Vec<(u32, f64)> =
+        logits.iter().enumerate().filter(allowed).map(|(id, &logit)| (id as u32, f64::from(logit))).collect();
+    let by_logit = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if config.top_k > 0 && config.top_k < kept.len() {
+        kept.select_nth_unstable_by(config.top_k - 1, by_logit);
+        kept.truncate(config.top_k);
+    }
+    kept.sort_unstable_by(by_logit);
+    let Some(&(_, largest)) = kept.first() else { return kept };
+    kept.iter_mut().for_each(|(_, weight)| *weight = ((*weight - largest) / config.temperature).exp());
+    let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+    if config.top_p < 1.0 {
+        let mut mass = 0.0;
+        let enough = kept.iter().position(|(_, weight)| {
+            mass += weight / total;
+            mass >= config.top_p
+        });
+        kept.truncate(enough.map_or(kept.len(), |last| last + 1));
+    }
+    // The first weight is exp(0) = 1: the ratio to the most probable token is the weight itself.
+    kept.retain(|(_, weight)| *weight >= config.min_p);
+    let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+    kept.iter_mut().for_each(|(_, weight)| *weight /= total);
+    kept
+}
+
+/// Inverts the cumulative distribution at `uniform`, a number in `[0, 1)`.
+fn draw(candidates: &[(u32, f64)], uniform: f64) -> Option<u32> {
+    let mut mass = 0.0;
+    let hit = candidates.iter().find(|(_, probability)| {
+        mass += probability;
+        uniform < mass
+    });
+    hit.or(candidates.last()).map(|&(id, _)| id)
+}
+
+/// `log softmax(logits)[token]`.
+pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
+    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+    (f64::from(logits[token as usize]) - largest - total.ln()) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Token;
+
+    fn vocab(size: usize, known: usize) -> Vocab {
+        Vocab::new((0..known).map(|id| Some(Token::text([id as u8]))).collect()).padded_to(size)
+    }
+
+    fn sampler(config: SamplingConfig, prompt: &[u32]) -> Sampler {
+        Sampler::new(&config, 7, prompt, &vocab(4, 4)).expect("valid")
+    }
+
+    fn warm(config: SamplingConfig) -> SamplingConfig {
+        SamplingConfig { temperature: 1.0, ..config }
+    }
+
+    fn ids(candidates: &[(u32, f64)]) -> Vec<u32> {
+        candidates.iter().map(|c| c.0).collect()
+    }
+
+    #[test]
+    fn greedy_takes_the_largest_and_the_lowest_id_among_equals() {
+        let mut sampler = sampler(SamplingConfig::default(), &[]);
+        assert_eq!(sampler.sample(&[0.0, 2.0, 2.0, 1.0]).expect("finite").token, 1);
+    }
+
+    #[test]
+    fn ids_without_a_token_are_never_sampled() {
+        let config = warm(SamplingConfig { temperature: 1.0, ..Default::default() });
+        let mut sampler = Sampler::new(&config, 1, &[], &vocab(6, 3)).expect("valid");
+        for _ in 0..200 {
+            assert!(sampler.sample(&[0.0, 0.0, 0.0, 50.0, 50.0, 50.0]).expect("finite").token < 3);
+        }
+    }
+
+    #[test]
+    fn truncations_keep_the_hand_computed_sets() {
+        // Probabilities 0.5, 0.3, 0.15, 0.05.
+        let logits = [0.5_f32, 0.3, 0.15, 0.05].map(f32::ln);
+        let keep = |config: SamplingConfig| ids(&distribution(&logits, &warm(config)));
+        assert_eq!(keep(SamplingConfig { top_k: 2, ..Default::default() }), [0, 1]);
+        assert_eq!(keep(SamplingConfig { top_p: 0.79, ..Default::default() }), [0, 1]);
+        assert_eq!(keep(SamplingConfig { top_p: 0.81, ..Default::default() }), [0, 1, 2]);
+        assert_eq!(keep(SamplingConfig { min_p: 0.29, ..Default::default() }), [0, 1, 2]);
+        assert_eq!(keep(SamplingConfig { min_p: 0.61, ..Default::default() }), [0]);
+        assert_eq!(keep(SamplingConfig::default()), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn penalties_follow_their_definitions() {
+        let repetition = SamplingConfig { repetition_penalty: 2.0, ..Default::default() };
+        let mut logits = [4.0, -1.0, 1.0, 1.0];
+        sampler(repetition, &[0, 1]).penalize(&mut logits);
+        assert_eq!(logits, [2.0, -2.0, 1.0, 1.0]);
+
+        let config = SamplingConfig { frequency_penalty: 0.5, presence_penalty: 0.25, ..Default::default() };
+        let mut counted = sampler(config, &[3]);
+        for _ in 0..2 {
+            assert_eq!(counted.sample(&[9.0, 0.0, 0.0, 0.0]).expect("finite").token, 0);
+        }
+        let mut logits = [0.0; 4];
+        counted.penalize(&mut logits);
+        assert_eq!(logits, [-1.25, 0.0, 0.0, 0.0], "the prompt does not count");
+    }
+
+    #[test]
+    fn a_bias_can_force_and_forbid() {
+        let force = SamplingConfig { logit_bias: vec![(2, 100.0)], ..Default::default() };
+        assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite").token, 2);
+        let forbid = SamplingConfig { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Default::default() };
+        assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite").token, 2);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution_and_the_seed() {
+        let logits = [0.5_f32, 0.3, 0.15, 0.05].map(f32::ln);
+        let run = |seed| {
+            let config = warm(SamplingConfig::default());
+            let mut sampler = Sampler::new(&config, seed, &[], &vocab(4, 4)).expect("valid");
+            (0..20_000).map(|_| sampler.sample(&logits).expect("finite").token).collect::<Vec<_>>()
+        };
+        let draws = run(3);
+        assert_eq!(draws, run(3));
+        assert_ne!(draws, run(4));
+        // Chi-square with 3 degrees of freedom: 16.3 is the 0.1% point.
+        let chi: f64 = [0.5, 0.3, 0.15, 0.05]
+            .iter()
+            .enumerate()
+            .map(|(id, p)| {
+                let expected = p * draws.len() as f64;
+                let seen = draws.iter().filter(|&&d| d == id as u32).count() as f64;
+                (seen - expected).powi(2) / expected
+            })
+            .sum();
+        assert!(chi < 16.3, "chi-square {chi}");
+    }
+
+    #[test]
+    fn settings_outside_their_range_are_named() {
+        let bad = SamplingConfig { top_p: 0.0, ..Default::default() };
+        assert!(bad.validate().expect_err("bad").to_string().contains("`top_p` is 0"));
+        let bad = SamplingConfig { temperature: f64::NAN, ..Default::default() };
+        assert!(bad.validate().expect_err("bad").to_string().contains("`temperature` is NaN"));
+    }
+
+    #[test]
+    fn nan_logits_are_an_error_not_a_token() {
+        let mut sampler = sampler(SamplingConfig::default(), &[]);
+        assert!(matches!(sampler.sample(&[f32::NAN; 4]), Err(Error::NoFiniteLogit { step: 0 })));
+    }
+}

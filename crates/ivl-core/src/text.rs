@@ -1,0 +1,139 @@
+//! Tokens to text as they come: characters split over tokens, stop strings split over tokens.
+
+/// Turns the bytes of successive tokens into text and watches for stop strings.
+///
+/// Nothing is released that could still change: bytes of an unfinished character wait for the rest, and an end that
+/// could be the beginning of a stop string waits until it is one or cannot become one.
+#[derive(Debug, Clone, Default)]
+pub struct TextStream {
+    bytes: Vec<u8>,
+    held: String,
+    stops: Vec<String>,
+    stopped: bool,
+}
+
+impl TextStream {
+    /// A stream that ends before the first of `stops`; empty strings are ignored.
+    pub fn new(stops: &[String]) -> Self {
+        Self { stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(), ..Self::default() }
+    }
+
+    /// Whether a stop string was found.
+    pub fn stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Adds the bytes of a token and returns the text that is now certain.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        self.bytes.extend_from_slice(bytes);
+        let text = self.take_characters();
+        self.held.push_str(&text);
+        self.release()
+    }
+
+    /// Returns what was held back, as nothing more will come.
+    pub fn finish(&mut self) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        let rest = String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned();
+        self.held.push_str(&rest);
+        let text = self.release();
+        if self.stopped { text } else { text + &std::mem::take(&mut self.held) }
+    }
+
+    /// Complete characters at the front; bytes that can never become one turn into U+FFFD.
+    fn take_characters(&mut self) -> String {
+        let mut text = String::new();
+        loop {
+            match std::str::from_utf8(&self.bytes) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    self.bytes.clear();
+                    return text;
+                }
+                Err(error) => {
+                    let valid = error.valid_up_to();
+                    text.push_str(&String::from_utf8_lossy(&self.bytes[..valid]));
+                    let Some(invalid) = error.error_len() else {
+                        self.bytes.drain(..valid);
+                        return text;
+                    };
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    self.bytes.drain(..valid + invalid);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self) -> String {
+        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+            self.stopped = true;
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
+        let rest = self.held.split_off(self.held.len() - keep);
+        std::mem::replace(&mut self.held, rest)
+    }
+}
+
+/// Length of the longest end of `text` that is a proper beginning of `stop`.
+fn overlap(text: &str, stop: &str) -> usize {
+    let beginnings = stop.char_indices().map(|(at, _)| at).rev();
+    beginnings.into_iter().find(|&at| text.ends_with(&stop[..at])).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(pieces: &[&[u8]], stops: &[&str]) -> (Vec<String>, bool) {
+        let stops: Vec<String> = stops.iter().map(ToString::to_string).collect();
+        let mut stream = TextStream::new(&stops);
+        let mut out: Vec<String> = pieces.iter().map(|piece| stream.push(piece)).collect();
+        out.push(stream.finish());
+        (out, stream.stopped())
+    }
+
+    #[test]
+    fn a_character_waits_for_its_last_byte() {
+        let snowman = "☃".as_bytes();
+        let (out, _) = run(&[b"a", &snowman[..1], &snowman[1..2], &snowman[2..]], &[]);
+        assert_eq!(out, ["a", "", "", "☃", ""]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_become_replacements() {
+        assert_eq!(run(&[&[0xff], b"a", &[0xe2, 0x98]], &[]).0, ["\u{fffd}", "a", "", "\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_stop_string_may_straddle_tokens() {
+        let (out, stopped) = run(&[b"one\n", b"\nUs", b"er: two"], &["\n\nUser:"]);
+        assert_eq!((out.concat().as_str(), stopped), ("one", true));
+        assert_eq!(out[0], "one", "only the newline is held back");
+    }
+
+    #[test]
+    fn what_only_began_like_a_stop_is_released() {
+        let (out, stopped) = run(&[b"a<", b"e", b"n>"], &["<end>"]);
+        assert_eq!((out, stopped), (vec!["a".into(), String::new(), "<en>".into(), String::new()], false));
+        assert_eq!(run(&[b"a<en"], &["<end>"]).0, ["a", "<en"]);
+    }
+
+    #[test]
+    fn the_earliest_of_several_stops_wins() {
+        assert_eq!(run(&[b"abcdef"], &["ef", "cd", ""]).0.concat(), "ab");
+    }
+
+    #[test]
+    fn stops_may_hold_wide_characters() {
+        let text = "x。終わり".as_bytes();
+        let pieces: Vec<&[u8]> = text.chunks(2).collect();
+        assert_eq!(run(&pieces, &["。終"]).0.concat(), "x");
+    }
+}

@@ -1,0 +1,221 @@
+//! Which logit of a value speaks about which token of a base.
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+use crate::{Error, TokenKind, Vocab};
+
+/// For every id of a base vocabulary, the id of the value vocabulary whose logit is added to it, or none.
+///
+/// One map serves both directions of a fusion: value logits are brought to the base's ids, and the base's tokens to the
+/// value's ids. Memory is one number per base id, never `|base| x |value|`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VocabMap {
+    value_of_base: Vec<Option<u32>>,
+    value_size: usize,
+    fallback: u32,
+    base_fingerprint: String,
+    value_fingerprint: String,
+}
+
+impl VocabMap {
+    /// The map of two vocabularies in which equal ids mean equal tokens: the only place where vocabularies are compared.
+    ///
+    /// Compared token by token, since checkpoints of one family pad their embeddings differently. An id that only one
+    /// side knows gets no value, and so does a control token that the two sides name differently (reserved slots are
+    /// renamed from release to release).
+    ///
+    /// # Errors
+    /// [`Error::VocabMismatch`] if any ordinary token differs or no id is shared.
+    pub fn same_ids(base: &Vocab, value: &Vocab) -> Result<Self, Error> {
+        let mut differing = (0, None);
+        let mut compared = 0;
+        let value_of_base: Vec<Option<u32>> = base
+            .iter()
+            .enumerate()
+            .map(|(id, base_token)| {
+                let (base_token, value_token) = (base_token?, value.token(id as u32)?);
+                compared += 1;
+                if base_token == value_token {
+                    return Some(id as u32);
+                }
+                let renamed = base_token.kind == TokenKind::Control && value_token.kind == TokenKind::Control;
+                if !renamed {
+                    differing.0 += 1;
+                    differing.1.get_or_insert((id as u32, base_token, value_token));
+                }
+                None
+            })
+            .collect();
+        let mismatch = |count, id, base_token: &[u8], value_token: &[u8]| Error::VocabMismatch {
+            count,
+            compared,
+            id,
+            base_token: String::from_utf8_lossy(base_token).into_owned(),
+            value_token: String::from_utf8_lossy(value_token).into_owned(),
+            base: base.fingerprint()[..12].to_owned(),
+            value: value.fingerprint()[..12].to_owned(),
+        };
+        if let (count, Some((id, base_token, value_token))) = differing {
+            return Err(mismatch(count, id, &base_token.bytes, &value_token.bytes));
+        }
+        if value_of_base.iter().all(Option::is_none) {
+            return Err(mismatch(0, 0, b"", b""));
+        }
+        Ok(Self::from_parts(value_of_base, base, value))
+    }
+
+    /// A map given as the value id of every base id.
+    ///
+    /// # Errors
+    /// [`Error::ForeignMap`] if the list is not as long as the base's vocabulary, [`Error::TokenOutOfRange`] if it names
+    /// an id that the value does not have.
+    pub fn new(value_of_base: Vec<Option<u32>>, base: &Vocab, value: &Vocab) -> Result<Self, Error> {
+        if value_of_base.len() != base.size() {
+            return Err(Error::ForeignMap {
+                what: "base vocabulary",
+                expected: format!("{} ids", value_of_base.len()),
+                got: format!("{} ids", base.size()),
+            });
+        }
+        let outside = |id: &Option<u32>| id.is_some_and(|id| id as usize >= value.size());
+        if let Some(position) = value_of_base.iter().position(outside) {
+            let id = value_of_base[position].unwrap_or_default();
+            return Err(Error::TokenOutOfRange { id, position, size: value.size() });
+        }
+        Ok(Self::from_parts(value_of_base, base, value))
+    }
+
+    fn from_parts(value_of_base: Vec<Option<u32>>, base: &Vocab, value: &Vocab) -> Self {
+        let control = value.iter().position(|token| token.is_some_and(|t| t.kind == TokenKind::Control));
+        Self {
+            value_of_base,
+            value_size: value.size(),
+            fallback: control.unwrap_or(0) as u32,
+            base_fingerprint: base.fingerprint().to_owned(),
+            value_fingerprint: value.fingerprint().to_owned(),
+        }
+    }
+
+    /// Refuses a map that was made for other vocabularies.
+    ///
+    /// # Errors
+    /// [`Error::ForeignMap`].
+    pub fn check(&self, base: &Vocab, value: &Vocab) -> Result<(), Error> {
+        let pairs = [
+            ("base vocabulary", &self.base_fingerprint, base.fingerprint()),
+            ("value vocabulary", &self.value_fingerprint, value.fingerprint()),
+        ];
+        for (what, expected, got) in pairs {
+            if expected != got {
+                return Err(Error::ForeignMap { what, expected: expected.clone(), got: got.to_owned() });
+            }
+        }
+        let sizes = [
+            ("base size", self.value_of_base.len(), base.size()),
+            ("value size", self.value_size, value.size()),
+        ];
+        for (what, expected, got) in sizes {
+            if expected != got {
+                return Err(Error::ForeignMap { what, expected: expected.to_string(), got: got.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The value id that speaks about a base id.
+    pub fn value_id(&self, base_id: u32) -> Option<u32> {
+        self.value_of_base.get(base_id as usize).copied().flatten()
+    }
+
+    /// Base ids that get no value, in order.
+    pub fn without_value(&self) -> Vec<u32> {
+        (0..self.value_of_base.len() as u32).filter(|&id| self.value_id(id).is_none()).collect()
+    }
+
+    /// The map as tensors on a device.
+    pub fn on(&self, device: &Device) -> Projection {
+        let base_size = self.value_of_base.len();
+        let same = |(id, value): (usize, &Option<u32>)| value.is_none_or(|value| value as usize == id);
+        let same_ids = self.value_of_base.iter().enumerate().all(same);
+        let without = self.without_value();
+        let ids = |fill: &dyn Fn(usize) -> u32| -> Tensor<1, Int> {
+            let ids: Vec<i32> = self
+                .value_of_base
+                .iter()
+                .enumerate()
+                .map(|(id, v)| v.unwrap_or_else(|| fill(id)) as i32)
+                .collect();
+            Tensor::from_ints(ids.as_slice(), device)
+        };
+        let masked = if same_ids {
+            without.iter().any(|&id| (id as usize) < self.value_size)
+        } else {
+            !without.is_empty()
+        };
+        // A base token that the value cannot read is shown to it as the value's own (untrained) row where there is
+        // one, else as a control token.
+        let readable = |id: usize| if same_ids && id < self.value_size { id as u32 } else { self.fallback };
+        Projection {
+            gather: (!same_ids).then(|| ids(&|_| 0)),
+            translate: (!same_ids || base_size > self.value_size).then(|| ids(&readable)),
+            without_value: masked.then(|| {
+                let mask: Vec<bool> = self.value_of_base.iter().map(Option::is_none).collect();
+                Tensor::from_data(TensorData::new(mask, [base_size]), device)
+            }),
+            base_size,
+            value_size: self.value_size,
+        }
+    }
+}
+
+/// A [`VocabMap`] on a device. It does no work where base and value agree on every id.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    gather: Option<Tensor<1, Int>>,
+    translate: Option<Tensor<1, Int>>,
+    without_value: Option<Tensor<1, Bool>>,
+    base_size: usize,
+    value_size: usize,
+}
+
+impl Projection {
+    /// Brings value logits to the base's ids; ids without a value get 0, so the base's logit stands.
+    ///
+    /// # Shapes
+    /// - `value`: `[batch, seq, value_vocab]`
+    /// - output: `[batch, seq, base_vocab]`
+    pub fn logits(&self, value: Tensor<3>) -> Tensor<3> {
+        let [batch, seq, _] = value.dims();
+        let value = match &self.gather {
+            Some(ids) => value.select(2, ids.clone()),
+            None if self.base_size < self.value_size => value.slice([0..batch, 0..seq, 0..self.base_size]),
+            None if self.base_size > self.value_size => {
+                let extra = [batch, seq, self.base_size - self.value_size];
+                let zeros = Tensor::zeros(extra, (&value.device(), value.dtype()));
+                Tensor::cat(vec![value, zeros], 2)
+            }
+            None => value,
+        };
+        match &self.without_value {
+            Some(mask) => {
+                let mask = mask.clone().reshape([1, 1, self.base_size]).expand([batch, seq, self.base_size]);
+                value.mask_fill(mask, 0.0)
+            }
+            None => value,
+        }
+    }
+
+    /// Brings the base's token ids to the value's.
+    ///
+    /// # Shapes
+    /// - `tokens` and output: `[batch, seq]`
+    pub fn tokens(&self, tokens: Tensor<2, Int>) -> Tensor<2, Int> {
+        match &self.translate {
+            Some(table) => {
+                let dims = tokens.dims();
+                table.clone().select(0, tokens.flatten::<1>(0, 1)).reshape(dims)
+            }
+            None => tokens,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A small model with a real cache, and its twin in plain f64: the oracle of the property tests.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use ivl_core::{Cache, CausalLm, LayerCache, Token, Vocab};
+
+pub const DIM: usize = 4;
+
+/// Logits are `W h`, where `h` at position `i` is the sum of the embeddings of all tokens up to `i`, weighted by
+/// `1 / (1 + position)`: the order matters, the past matters, padding must not.
+#[derive(Debug, Clone)]
+pub struct Toy {
+    vocab: Vocab,
+    embedding: Vec<f32>,
+    head: Vec<f32>,
+    positions: usize,
+}
+
+/// Pseudo-random numbers in [-1, 1), from a linear congruential generator.
+pub fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1u64 << 24) as f32) * 2.0 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+pub fn letters(known: usize, size: usize) -> Vocab {
+    Vocab::new((0..known).map(|id| Some(Token::text([b'a' + id as u8]))).collect()).padded_to(size)
+}
+
+impl Toy {
+    pub fn new(seed: u64, vocab: Vocab) -> Self {
+        let size = vocab.size();
+        let scale = |numbers: Vec<f32>| numbers.into_iter().map(|x| 3.0 * x).collect();
+        Self {
+            vocab,
+            embedding: scale(numbers(seed, size * DIM)),
+            head: numbers(seed + 1, DIM * size),
+            positions: 64,
+        }
+    }
+
+    /// Logits after every token, in f64.
+    pub fn oracle(&self, ids: &[u32]) -> Vec<Vec<f64>> {
+        let size = self.vocab.size();
+        let mut hidden = [0.0; DIM];
+        let step = |(position, &id): (usize, &u32)| {
+            for (d, h) in hidden.iter_mut().enumerate() {
+                *h += f64::from(self.embedding[id as usize * DIM + d]) / (1.0 + position as f64);
+            }
+            let logit =
+                |t| hidden.iter().enumerate().map(|(d, h)| h * f64::from(self.head[d * size + t])).sum();
+            (0..size).map(logit).collect()
+        };
+        ids.iter().enumerate().map(step).collect()
+    }
+}
+
+impl CausalLm for Toy {
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    fn max_positions(&self) -> usize {
+        self.positions
+    }
+
+    fn device(&self) -> Device {
+        Device::flex()
+    }
+
+    fn new_cache(&self, padding: &[usize]) -> Cache {
+        Cache::Layers(LayerCache::new(1, padding))
+    }
+
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let (device, size) = (self.device(), self.vocab.size());
+        let [batch, seq] = tokens.dims();
+        let cache = cache.layers();
+        let start = cache.len();
+        let weights: Vec<f32> = (0..batch)
+            .flat_map(|row| {
+                let padding = cache.padding()[row];
+                (start..start + seq)
+                    .map(move |i| if i < padding { 0.0 } else { 1.0 / (1.0 + (i - padding) as f32) })
+            })
+            .collect();
+        let weights = Tensor::<3>::from_data(TensorData::new(weights, [batch, seq, 1]), &device);
+        let table = Tensor::<2>::from_data(TensorData::new(self.embedding.clone(), [size, DIM]), &device);
+        let embedded = table.select(0, tokens.reshape([-1])).reshape([batch, seq, DIM]) * weights;
+        let (all, _) = cache.layer(0).append(embedded.clone().unsqueeze_dim(1), embedded.unsqueeze_dim(1));
+        cache.advance(seq);
+        let all: Tensor<3> = all.squeeze_dim(1);
+        let hidden =
+            (start..start + seq).map(|i| all.clone().slice([0..batch, 0..i + 1]).sum_dim(1)).collect();
+        let head = Tensor::<2>::from_data(TensorData::new(self.head.clone(), [DIM, size]), &device);
+        Tensor::<3>::cat(hidden, 1).reshape([-1, DIM as i64]).matmul(head).reshape([batch, seq, size])
+    }
+
+    fn name(&self) -> &str {
+        "toy"
+    }
+}
+
+/// `log softmax` in f64.
+pub fn log_softmax(logits: &[f64]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total = logits.iter().map(|l| (l - largest).exp()).sum::<f64>().ln() + largest;
+    logits.iter().map(|l| l - total).collect()
+}
+
+pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.cast(DType::F32).into_data().try_into_vec().expect("f32")
+}
