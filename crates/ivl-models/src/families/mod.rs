@@ -1,0 +1,139 @@
+//! The table of model families. A family is data: how its `config.json` reads, and what its tensors are called.
+//!
+//! To add one: a file beside this one with `config` and `weights`, a line in [`FAMILIES`], and a fixture directory.
+
+mod gemma;
+mod gpt2;
+mod gpt_neox;
+mod llama;
+mod phi;
+mod phi3;
+mod qwen;
+mod rope;
+
+use serde_json::{Map, Value};
+use std::path::Path;
+
+use crate::config::{Activation, LayerKind, ModelConfig};
+use crate::fields::Fields;
+use crate::weights::WeightMap;
+use crate::Error;
+
+/// A model family.
+#[derive(Debug)]
+pub struct Family {
+    /// `model_type` in `config.json`.
+    pub model_type: &'static str,
+    /// Reads a `config.json`.
+    pub config: fn(&Fields<'_>) -> Result<ModelConfig, Error>,
+    /// Names of the tensors in a checkpoint.
+    pub weights: fn(&ModelConfig) -> WeightMap,
+}
+
+/// Every family that ivl loads and saves.
+pub const FAMILIES: &[Family] = &[
+    Family { model_type: "llama", config: llama::config, weights: llama::weights },
+    Family { model_type: "mistral", config: llama::mistral, weights: llama::weights },
+    Family { model_type: "qwen2", config: qwen::qwen2, weights: llama::weights },
+    Family { model_type: "qwen3", config: qwen::qwen3, weights: qwen::weights },
+    Family { model_type: "gemma", config: gemma::gemma, weights: llama::weights },
+    Family { model_type: "gemma2", config: gemma::gemma2, weights: gemma::gemma2_weights },
+    Family { model_type: "gpt_neox", config: gpt_neox::config, weights: gpt_neox::weights },
+    Family { model_type: "gpt2", config: gpt2::config, weights: gpt2::weights },
+    Family { model_type: "phi", config: phi::config, weights: phi::weights },
+    Family { model_type: "phi3", config: phi3::config, weights: phi3::weights },
+];
+
+/// The family of a configuration and the shape of its model.
+///
+/// # Errors
+/// [`Error::UnknownArchitecture`] for a `model_type` outside the table, [`Error::MissingField`] or
+/// [`Error::InvalidField`] for a field that is absent or means nothing to ivl.
+pub fn read_config(json: &Map<String, Value>, path: &Path) -> Result<(&'static Family, ModelConfig), Error> {
+    let fields = Fields::new(json, path);
+    let Some(model_type) = fields.opt_text("model_type")? else {
+        return Err(Error::MissingField { path: path.to_owned(), field: "model_type".to_owned() });
+    };
+    let Some(family) = FAMILIES.iter().find(|family| family.model_type == model_type) else {
+        return Err(Error::UnknownArchitecture {
+            path: path.to_owned(),
+            got: model_type.to_owned(),
+            known: FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", "),
+        });
+    };
+    if fields.has("quantization_config") {
+        return Err(fields.invalid("quantization_config", "none: ivl reads f32, f16 and bf16 weights"));
+    }
+    let config = (family.config)(&fields)?;
+    check(&config, &fields)?;
+    Ok((family, config))
+}
+
+fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
+    let attention = &config.attention;
+    if attention.num_heads % attention.num_kv_heads != 0 {
+        return Err(fields.invalid("num_key_value_heads", format!("a divisor of {} heads", attention.num_heads)));
+    }
+    // Together with the bound on single sizes, no product below overflows.
+    let widest = attention.num_heads.saturating_mul(attention.head_dim).max(config.mlp.intermediate_size);
+    if widest.max(config.hidden_size) > 1 << 22 {
+        return Err(fields.invalid("hidden_size", "layers of at most 4194304 units"));
+    }
+    Ok(())
+}
+
+/// Number of blocks, bounded.
+fn num_layers(fields: &Fields<'_>, field: &str) -> Result<usize, Error> {
+    match fields.size(field)? {
+        layers if layers <= 4096 => Ok(layers),
+        _ => Err(fields.invalid(field, "at most 4096 layers")),
+    }
+}
+
+/// The width of a head where the configuration does not give it.
+fn default_head_dim(fields: &Fields<'_>, hidden: usize, heads: usize, field: &str) -> Result<usize, Error> {
+    if hidden % heads != 0 {
+        return Err(fields.invalid(field, format!("a divisor of the hidden size {hidden}")));
+    }
+    Ok(hidden / heads)
+}
+
+fn activation(fields: &Fields<'_>, field: &str, default: Activation) -> Result<Activation, Error> {
+    Ok(match fields.opt_text(field)? {
+        None => default,
+        Some("silu" | "swish") => Activation::Silu,
+        Some("gelu" | "gelu_python") => Activation::Gelu,
+        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh") => Activation::GeluTanh,
+        Some("quick_gelu") => Activation::QuickGelu,
+        Some("relu") => Activation::Relu,
+        Some(_) => {
+            return Err(fields.invalid(field, "silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu or relu"));
+        }
+    })
+}
+
+/// Sliding windows: `layer_types` where given (transformers 5), else `default` for each layer.
+fn layer_kinds(
+    fields: &Fields<'_>,
+    layers: usize,
+    window: Option<usize>,
+    default: impl Fn(usize) -> bool,
+) -> Result<Vec<LayerKind>, Error> {
+    let kind = |sliding: bool| match window {
+        Some(window) if sliding => LayerKind::Sliding { window },
+        _ => LayerKind::Full,
+    };
+    let Some(types) = fields.opt_texts("layer_types")? else {
+        return Ok((0..layers).map(|layer| kind(default(layer))).collect());
+    };
+    if types.len() != layers {
+        return Err(fields.invalid("layer_types", format!("one entry for each of {layers} layers")));
+    }
+    let parse = |name: &&str| match (*name, window) {
+        ("full_attention", _) => Ok(LayerKind::Full),
+        ("sliding_attention", Some(window)) => Ok(LayerKind::Sliding { window }),
+        ("sliding_attention", None) => Err(fields.invalid("sliding_window", "a size, as layer_types asks for it")),
+        _ => Err(fields.invalid("layer_types", "entries full_attention or sliding_attention")),
+    };
+    types.iter().map(parse).collect()
+}

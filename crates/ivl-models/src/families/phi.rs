@@ -1,0 +1,72 @@
+//! Phi-1, Phi-1.5 and Phi-2.
+
+use super::rope::{self, RopeDefaults};
+use super::{activation, default_head_dim, num_layers};
+use crate::config::{
+    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind, Position,
+    Wiring,
+};
+use crate::fields::Fields;
+use crate::weights::{Rule, WeightMap};
+use crate::Error;
+
+/// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel behind one norm.
+pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
+    let hidden_size = fields.size("hidden_size")?;
+    let num_heads = fields.size("num_attention_heads")?;
+    let head_dim = default_head_dim(fields, hidden_size, num_heads, "num_attention_heads")?;
+    let defaults = RopeDefaults { partial: 0.5, ..Default::default() };
+    let max_positions = fields.size("max_position_embeddings")?;
+    let (rope, max_positions) = rope::read(fields, head_dim, max_positions, &defaults)?;
+    let tied = fields.flag_or("tie_word_embeddings", false)?;
+    if tied {
+        return Err(fields.invalid("tie_word_embeddings", "false: the head of this family has a bias of its own"));
+    }
+    Ok(ModelConfig {
+        vocab_size: fields.size("vocab_size")?,
+        hidden_size,
+        max_positions,
+        norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_eps", 1e-5)? },
+        position: Position::Rope(rope),
+        mlp: MlpConfig {
+            intermediate_size: fields.opt_size("intermediate_size")?.unwrap_or(4 * hidden_size),
+            activation: activation(fields, "hidden_act", Activation::GeluTanh)?,
+            gated: false,
+            bias: true,
+        },
+        wiring: Wiring::Parallel { shared_norm: true },
+        attention: AttentionConfig {
+            num_heads,
+            num_kv_heads: fields.opt_size("num_key_value_heads")?.unwrap_or(num_heads),
+            head_dim,
+            qkv_bias: true,
+            output_bias: true,
+            qk_norm: fields.flag_or("qk_layernorm", false)?,
+            scale: (head_dim as f64).powf(-0.5),
+            scale_by_layer: false,
+            softcap: None,
+        },
+        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers")?],
+        embedding: EmbeddingConfig { scale: None, tied, head_bias: true, softcap: None },
+    })
+}
+
+pub(super) fn weights(_: &ModelConfig) -> WeightMap {
+    WeightMap::new(
+        "model.",
+        vec![
+            Rule::same("embedding", "model.embed_tokens"),
+            Rule::linear("blocks.{}.attention.query", "model.layers.{}.self_attn.q_proj"),
+            Rule::linear("blocks.{}.attention.key", "model.layers.{}.self_attn.k_proj"),
+            Rule::linear("blocks.{}.attention.value", "model.layers.{}.self_attn.v_proj"),
+            Rule::linear("blocks.{}.attention.output", "model.layers.{}.self_attn.dense"),
+            Rule::same("blocks.{}.attention.query_norm", "model.layers.{}.self_attn.q_layernorm"),
+            Rule::same("blocks.{}.attention.key_norm", "model.layers.{}.self_attn.k_layernorm"),
+            Rule::linear("blocks.{}.mlp.up", "model.layers.{}.mlp.fc1"),
+            Rule::linear("blocks.{}.mlp.down", "model.layers.{}.mlp.fc2"),
+            Rule::same("blocks.{}.attention_norm", "model.layers.{}.input_layernorm"),
+            Rule::same("norm", "model.final_layernorm"),
+            Rule::linear("head", "lm_head"),
+        ],
+    )
+}

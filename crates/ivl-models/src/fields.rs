@@ -1,0 +1,136 @@
+//! Typed reading of a `config.json`: every error names the file and the field.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::Error;
+
+/// Largest size that any field may name: bounds what a stranger's file can make us allocate.
+const LARGEST: u64 = 1 << 28;
+
+/// The fields of one JSON object. A null counts as absent, as in Hugging Face's own reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    path: &'a Path,
+    prefix: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `map`, which stands in the file `path`.
+    pub fn new(map: &'a Map<String, Value>, path: &'a Path) -> Self {
+        Self { map, path, prefix: "" }
+    }
+
+    fn get(&self, field: &str) -> Option<&'a Value> {
+        self.map.get(field).filter(|value| !value.is_null())
+    }
+
+    fn name(&self, field: &str) -> String {
+        if self.prefix.is_empty() { field.to_owned() } else { format!("{}.{field}", self.prefix) }
+    }
+
+    /// The error that `field` has a value that cannot be used.
+    pub fn invalid(&self, field: &str, expected: impl Into<String>) -> Error {
+        let got = self.map.get(field).map_or_else(|| "absent".to_owned(), Value::to_string);
+        let got = if got.chars().count() > 80 { got.chars().take(80).collect::<String>() + ".." } else { got };
+        Error::InvalidField { path: self.path.to_owned(), field: self.name(field), expected: expected.into(), got }
+    }
+
+    fn required<T>(&self, field: &str, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| Error::MissingField { path: self.path.to_owned(), field: self.name(field) })
+    }
+
+    /// A size, at least 1.
+    pub fn opt_size(&self, field: &str) -> Result<Option<usize>, Error> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        match value.as_u64() {
+            Some(size) if (1..=LARGEST).contains(&size) => Ok(Some(size as usize)),
+            _ => Err(self.invalid(field, format!("a whole number from 1 to {LARGEST}"))),
+        }
+    }
+
+    /// A size that must be there.
+    pub fn size(&self, field: &str) -> Result<usize, Error> {
+        self.required(field, self.opt_size(field)?)
+    }
+
+    /// A finite number.
+    pub fn opt_number(&self, field: &str) -> Result<Option<f64>, Error> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        match value.as_f64() {
+            Some(number) if number.is_finite() => Ok(Some(number)),
+            _ => Err(self.invalid(field, "a number")),
+        }
+    }
+
+    /// A number above 0, or nothing if the field is null or 0; `default` if it is absent.
+    pub fn positive_unless_null(&self, field: &str, default: f64) -> Result<Option<f64>, Error> {
+        if !self.map.contains_key(field) {
+            return Ok(Some(default));
+        }
+        Ok(self.opt_number(field)?.filter(|&number| number > 0.0))
+    }
+
+    /// A number above 0, or `default`.
+    pub fn positive_or(&self, field: &str, default: f64) -> Result<f64, Error> {
+        match self.opt_number(field)?.unwrap_or(default) {
+            number if number > 0.0 => Ok(number),
+            _ => Err(self.invalid(field, "a number above 0")),
+        }
+    }
+
+    /// A number above 0 that must be there.
+    pub fn positive(&self, field: &str) -> Result<f64, Error> {
+        self.required(field, self.opt_number(field)?)?;
+        self.positive_or(field, 0.0)
+    }
+
+    /// A truth value, or `default`.
+    pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, Error> {
+        match self.get(field) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| self.invalid(field, "true or false")),
+        }
+    }
+
+    /// A string.
+    pub fn opt_text(&self, field: &str) -> Result<Option<&'a str>, Error> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(value) => value.as_str().map(Some).ok_or_else(|| self.invalid(field, "a string")),
+        }
+    }
+
+    /// A list of strings.
+    pub fn opt_texts(&self, field: &str) -> Result<Option<Vec<&'a str>>, Error> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+        texts.map(Some).ok_or_else(|| self.invalid(field, "a list of strings"))
+    }
+
+    /// A list of `len` positive numbers.
+    pub fn positives(&self, field: &str, len: usize) -> Result<Vec<f64>, Error> {
+        let value = self.required(field, self.get(field))?;
+        let numbers = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
+        match numbers {
+            Some(numbers) if numbers.len() == len && numbers.iter().all(|&n| n > 0.0 && n.is_finite()) => Ok(numbers),
+            _ => Err(self.invalid(field, format!("a list of {len} numbers above 0"))),
+        }
+    }
+
+    /// A nested object.
+    pub fn opt_object(&self, field: &'static str) -> Result<Option<Self>, Error> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Self { map, path: self.path, prefix: field })),
+            Some(_) => Err(self.invalid(field, "an object")),
+        }
+    }
+
+    /// Whether a field is there and not null.
+    pub fn has(&self, field: &str) -> bool {
+        self.get(field).is_some()
+    }
+}

@@ -1,0 +1,141 @@
+//! Every parameter of a transformer by its path: filling them, and reading them back.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::{bf16, f16};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::transformer::Transformer;
+
+/// Gives the numbers of a parameter, row-major, by path and shape.
+pub(crate) trait Source {
+    /// Number `index` of the parameter that was last announced.
+    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32));
+}
+
+/// Fills every parameter of a transformer. Memory beyond the weights: none.
+pub(crate) fn fill(net: Transformer, source: &mut dyn Source, device: &Device, dtype: DType) -> Transformer {
+    net.map(&mut Filler { path: Vec::new(), source, device, dtype })
+}
+
+struct Filler<'a> {
+    path: Vec<String>,
+    source: &'a mut dyn Source,
+    device: &'a Device,
+    dtype: DType,
+}
+
+impl ModuleMapper for Filler<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.path.join(".");
+        let shape: Vec<usize> = param.lazy_shape().to_vec();
+        let len = shape.iter().product();
+        let data = match self.dtype {
+            DType::F16 => {
+                let mut numbers = vec![f16::ZERO; len];
+                self.source.fill(&path, &shape, &mut |index, number| numbers[index] = f16::from_f32(number));
+                TensorData::new(numbers, shape)
+            }
+            DType::BF16 => {
+                let mut numbers = vec![bf16::ZERO; len];
+                self.source.fill(&path, &shape, &mut |index, number| numbers[index] = bf16::from_f32(number));
+                TensorData::new(numbers, shape)
+            }
+            _ => {
+                let mut numbers = vec![0f32; len];
+                self.source.fill(&path, &shape, &mut |index, number| numbers[index] = number);
+                TensorData::new(numbers, shape)
+            }
+        };
+        Param::from_tensor(Tensor::from_data(data, (self.device, self.dtype)))
+    }
+}
+
+/// A random start: weights from `N(0, std)`, norms at one (or zero where one is added), biases at zero.
+///
+/// Numbers come from a seeded generator on the host, so that a seed means the same weights on every device.
+pub fn initialize(net: Transformer, seed: u64, std: f64, device: &Device) -> Transformer {
+    let unit_offset = net.config().norm.kind == crate::config::NormKind::RmsUnitOffset;
+    let mut source = Random { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset };
+    fill(net, &mut source, device, DType::F32)
+}
+
+struct Random {
+    rng: ChaCha8Rng,
+    std: f64,
+    unit_offset: bool,
+}
+
+impl Source for Random {
+    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32)) {
+        let len: usize = shape.iter().product();
+        let is_norm_weight = shape.len() == 1 && path.ends_with("weight");
+        for index in 0..len {
+            put(index, match shape {
+                [_] if is_norm_weight && !self.unit_offset => 1.0,
+                [_] => 0.0,
+                _ => (self.std * normal(&mut self.rng)) as f32,
+            });
+        }
+    }
+}
+
+/// A standard normal number, by Box and Muller.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    use rand::RngExt;
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}
+
+/// One parameter: its path, shape and flattened numbers.
+#[derive(Debug, Clone)]
+pub struct NamedParameter {
+    /// For example `blocks.3.mlp.up.weight`.
+    pub path: String,
+    /// `[rows, columns]` or `[width]`.
+    pub shape: Vec<usize>,
+    /// The numbers, row-major, shape `[rows * columns]`.
+    pub tensor: Tensor<1>,
+}
+
+impl Transformer {
+    /// Every parameter, in a fixed order. Cheap: tensors are handles.
+    pub fn named_parameters(&self) -> Vec<NamedParameter> {
+        let mut collector = Collector { path: Vec::new(), found: Vec::new() };
+        self.visit(&mut collector);
+        collector.found
+    }
+}
+
+struct Collector {
+    path: Vec<String>,
+    found: Vec<NamedParameter>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        self.found.push(NamedParameter {
+            path: self.path.join("."),
+            shape: tensor.dims().to_vec(),
+            tensor: tensor.reshape([-1]),
+        });
+    }
+}

@@ -1,0 +1,72 @@
+//! One block of the transformer.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use ivl_core::KvCache;
+
+use super::attention::Turn;
+use super::mask::Mask;
+use super::{Attention, Mlp, Norm};
+use crate::config::{ModelConfig, Wiring};
+
+/// Attention and feed-forward, wired in one of three ways:
+///
+/// ```text
+/// PreNorm                     Sandwich                     Parallel
+///
+/// x ──┬─ norm ─ attn ─(+)─    x ──┬─ norm ─ attn ─ norm ─(+)─    ┌─ norm ─ attn ─┐
+///     └────────────────┘          └───────────────────────┘     x ┼─ norm ─ mlp ──(+)─
+///   ──┬─ norm ─ mlp ──(+)─      ──┬─ norm ─ mlp ── norm ─(+)─     └───────────────┘
+///     └────────────────┘          └───────────────────────┘     (one norm or two)
+/// ```
+#[derive(Module, Debug)]
+pub struct Block {
+    attention_norm: Norm,
+    attention: Attention,
+    attention_post_norm: Option<Norm>,
+    mlp_norm: Option<Norm>,
+    mlp: Mlp,
+    mlp_post_norm: Option<Norm>,
+    #[module(skip)]
+    wiring: Wiring,
+}
+
+impl Block {
+    pub(crate) fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
+        let norm = || Norm::new(config.hidden_size, config.norm, device);
+        let sandwich = config.wiring == Wiring::Sandwich;
+        let shared = config.wiring == Wiring::Parallel { shared_norm: true };
+        Self {
+            attention_norm: norm(),
+            attention: Attention::new(config, layer, device),
+            attention_post_norm: sandwich.then(norm),
+            mlp_norm: (!shared).then(norm),
+            mlp: Mlp::new(config, device),
+            mlp_post_norm: sandwich.then(norm),
+            wiring: config.wiring,
+        }
+    }
+
+    /// # Shapes
+    /// - `x` and output: `[batch, seq, hidden]`
+    pub(crate) fn forward(&self, x: Tensor<3>, turn: &Turn, mask: &Mask, cache: &mut KvCache) -> Tensor<3> {
+        let normed = self.attention_norm.forward(x.clone());
+        let mixed = post(&self.attention_post_norm, self.attention.forward(normed.clone(), turn, mask, cache));
+        let read = |x| match &self.mlp_norm {
+            Some(norm) => norm.forward(x),
+            None => normed,
+        };
+        if let Wiring::Parallel { .. } = self.wiring {
+            return self.mlp.forward(read(x.clone())) + mixed + x;
+        }
+        let x = x + mixed;
+        x.clone() + post(&self.mlp_post_norm, self.mlp.forward(read(x)))
+    }
+}
+
+fn post(norm: &Option<Norm>, x: Tensor<3>) -> Tensor<3> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}

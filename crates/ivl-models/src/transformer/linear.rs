@@ -1,0 +1,37 @@
+//! A linear projection.
+
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Tensor};
+
+/// `y = x W + b` with `W` of shape `[input, output]`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// Shape `[input, output]`.
+    pub weight: Param<Tensor<2>>,
+    /// Shape `[output]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    pub(crate) fn new(input: usize, output: usize, bias: bool, device: &Device) -> Self {
+        Self {
+            weight: Initializer::Zeros.init([input, output], device),
+            bias: bias.then(|| Initializer::Zeros.init([output], device)),
+        }
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, seq, input]`
+    /// - output: `[batch, seq, output]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, seq, input] = x.dims();
+        // In two dimensions: a broadcast batched product copies the weight on the CPU backend.
+        let y = x.reshape([batch * seq, input]).matmul(self.weight.val());
+        let y = match &self.bias {
+            Some(bias) => y + bias.val().unsqueeze(),
+            None => y,
+        };
+        let output = y.dims()[1];
+        y.reshape([batch, seq, output])
+    }
+}

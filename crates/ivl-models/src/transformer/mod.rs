@@ -1,0 +1,189 @@
+//! The one transformer: embed, blocks, norm, head. It knows shapes and wirings, and no model family by name.
+
+mod attention;
+mod block;
+mod linear;
+mod mask;
+mod mlp;
+mod norm;
+mod rope;
+
+pub use attention::Attention;
+pub use block::Block;
+pub use linear::Linear;
+pub use mlp::Mlp;
+pub use norm::Norm;
+
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::module::embedding;
+use burn::tensor::{DType, Device, Int, Tensor};
+use ivl_core::{Cache, LayerCache, token_tensor};
+
+use self::attention::Turn;
+use self::mask::Mask;
+use crate::config::{LayerKind, ModelConfig, Position};
+
+/// Rows up to which a tied head multiplies from the left, where the embedding is read as it lies in memory.
+const FEW_ROWS: usize = 8;
+
+/// A decoder-only transformer, in the shape that its [`ModelConfig`] describes.
+#[derive(Module, Debug)]
+pub struct Transformer {
+    embedding: Embedding,
+    position_embedding: Option<Embedding>,
+    blocks: Vec<Block>,
+    norm: Norm,
+    head: Option<Linear>,
+    #[module(skip)]
+    config: ModelConfig,
+}
+
+/// A table of vectors.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// Shape `[rows, width]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    fn new(rows: usize, width: usize, device: &Device) -> Self {
+        Self { weight: Initializer::Zeros.init([rows, width], device) }
+    }
+
+    fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        embedding(self.weight.val(), ids)
+    }
+}
+
+impl ModelConfig {
+    /// A transformer of this shape whose weights are zero and not yet allocated; a checkpoint or
+    /// [`initialize`](crate::initialize) fills them.
+    pub fn init(&self, device: &Device) -> Transformer {
+        let hidden = self.hidden_size;
+        let learned = self.position == Position::Learned;
+        Transformer {
+            embedding: Embedding::new(self.vocab_size, hidden, device),
+            position_embedding: learned.then(|| Embedding::new(self.max_positions, hidden, device)),
+            blocks: (0..self.layers.len()).map(|layer| Block::new(self, layer, device)).collect(),
+            norm: Norm::new(hidden, self.norm, device),
+            head: (!self.embedding.tied)
+                .then(|| Linear::new(hidden, self.vocab_size, self.embedding.head_bias, device)),
+            config: self.clone(),
+        }
+    }
+}
+
+impl Transformer {
+    /// The shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device of the weights.
+    pub fn device(&self) -> Device {
+        self.embedding.weight.lazy_device()
+    }
+
+    /// The type that the model computes in.
+    pub fn dtype(&self) -> DType {
+        self.embedding.weight.val().dtype()
+    }
+
+    /// An empty cache for rows that start with `padding[row]` tokens to be ignored.
+    pub fn new_cache(&self, padding: &[usize]) -> Cache {
+        Cache::Layers(LayerCache::new(self.blocks.len(), padding))
+    }
+
+    /// Logits at every new position: [`head`](Self::head) of [`hidden`](Self::hidden).
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, vocab]`
+    pub fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        self.head(self.hidden(tokens, cache))
+    }
+
+    /// Hidden states after the last norm at every new position.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, hidden]`
+    pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let cache = cache.layers();
+        let (seq, device) = (tokens.dims()[1], tokens.device());
+        let x = self.embedding.forward(tokens);
+        let mut x = match self.config.embedding.scale {
+            Some(scale) => x * scale,
+            None => x,
+        };
+        if let Some(table) = &self.position_embedding {
+            let positions: Vec<u32> =
+                positions(cache, cache.len(), seq).into_iter().flatten().map(|p| p as u32).collect();
+            x = x + table.forward(token_tensor(&positions, cache.padding().len(), &device));
+        }
+        let turn = self.turn(cache, seq, x.dtype(), &device);
+        let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
+        for (index, (block, &kind)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
+            let known = masks.iter().position(|(k, _)| *k == kind).unwrap_or_else(|| {
+                let groups = self.config.attention.num_heads / self.config.attention.num_kv_heads;
+                masks.push((kind, Mask::new(kind, cache, seq, groups, &device)));
+                masks.len() - 1
+            });
+            x = block.forward(x, &turn, &masks[known].1, cache.layer(index));
+        }
+        cache.advance(seq);
+        self.norm.forward(x)
+    }
+
+    /// Logits of hidden states.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, seq, hidden]`
+    /// - output: `[batch, seq, vocab]`
+    pub fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let logits = match &self.head {
+            Some(head) => head.forward(hidden),
+            None => tied_head(self.embedding.weight.val(), hidden),
+        };
+        match self.config.embedding.softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
+        }
+    }
+
+    fn turn(&self, cache: &LayerCache, seq: usize, dtype: DType, device: &Device) -> Turn {
+        let Position::Rope(rope) = &self.config.position else { return Turn::None };
+        let end = cache.len() + seq;
+        let lens: Vec<usize> = cache.padding().iter().map(|padding| end - padding).collect();
+        let rotation = |start: usize, seq: usize| {
+            let mut positions = positions(cache, start, seq);
+            let mut lens = lens.clone();
+            if cache.padding().iter().all(|&padding| padding == 0) {
+                // All rows alike: one table for the batch.
+                (positions.truncate(1), lens.truncate(1));
+            }
+            rope.rotation(&positions, &lens, dtype, device)
+        };
+        let new = rotation(cache.len(), seq);
+        if rope.scaling.depends_on_length() { Turn::All { new, all: rotation(0, end) } } else { Turn::New(new) }
+    }
+}
+
+/// Positions of `seq` tokens from index `start` on, counted in each row from its first real token.
+fn positions(cache: &LayerCache, start: usize, seq: usize) -> Vec<Vec<usize>> {
+    let row = |padding: &usize| (start..start + seq).map(|index| index.saturating_sub(*padding)).collect();
+    cache.padding().iter().map(row).collect()
+}
+
+fn tied_head(embedding: Tensor<2>, hidden: Tensor<3>) -> Tensor<3> {
+    let [batch, seq, width] = hidden.dims();
+    let vocab = embedding.dims()[0];
+    let rows = hidden.reshape([batch * seq, width]);
+    // A transposed embedding is copied whole by the CPU backend; for a few rows the other order avoids it.
+    let logits = if batch * seq <= FEW_ROWS {
+        embedding.matmul(rows.transpose()).transpose()
+    } else {
+        rows.matmul(embedding.transpose())
+    };
+    logits.reshape([batch, seq, vocab])
+}

@@ -1,0 +1,111 @@
+//! Rotary position embedding ([arXiv 2104.09864](https://arxiv.org/abs/2104.09864)) in the half-split form of the
+//! checkpoints, with its extensions to longer contexts.
+
+use std::f64::consts::PI;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::config::{RopeConfig, RopeScaling};
+
+impl RopeConfig {
+    /// Frequencies of the `dim / 2` pairs for a text of `len` tokens, and the factor on cosine and sine.
+    ///
+    /// Pair `i` turns by `theta^(-2i/dim)` for each position, before scaling. Rounded to f32 as the reference does:
+    /// at long contexts the rounding shows.
+    pub fn frequencies(&self, len: usize) -> (Vec<f32>, f64) {
+        let pairs = self.dim / 2;
+        let plain = |theta: f64| (0..pairs).map(move |i| theta.powf(-2.0 * i as f64 / self.dim as f64));
+        let (frequencies, factor): (Vec<f64>, f64) = match &self.scaling {
+            RopeScaling::None => (plain(self.theta).collect(), 1.0),
+            RopeScaling::Linear { factor } => (plain(self.theta).map(|f| f / factor).collect(), 1.0),
+            RopeScaling::Dynamic { factor, original } => {
+                let stretch = factor * len.max(*original) as f64 / *original as f64 - (factor - 1.0);
+                let exponent = self.dim as f64 / (self.dim as f64 - 2.0);
+                (plain(self.theta * stretch.powf(exponent)).collect(), 1.0)
+            }
+            RopeScaling::Llama3 { factor, low, high, original } => {
+                let scale = |f: f64| {
+                    let rotations = *original as f64 * f / (2.0 * PI);
+                    let kept = ((rotations - low) / (high - low)).clamp(0.0, 1.0);
+                    f * (kept + (1.0 - kept) / factor)
+                };
+                (plain(self.theta).map(scale).collect(), 1.0)
+            }
+            RopeScaling::Yarn { factor, attention_factor, .. } => {
+                let (start, end) = self.yarn_ramp();
+                let scale = |(i, f): (usize, f64)| {
+                    let divided = ((i as f64 - start) / (end - start)).clamp(0.0, 1.0);
+                    f * (1.0 - divided) + f / factor * divided
+                };
+                (plain(self.theta).enumerate().map(scale).collect(), *attention_factor)
+            }
+            RopeScaling::LongRope { short, long, original, attention_factor } => {
+                let divisors = if len > *original { long } else { short };
+                (plain(self.theta).zip(divisors).map(|(f, d)| f / d).collect(), *attention_factor)
+            }
+        };
+        (frequencies.into_iter().map(|f| f as f32).collect(), factor)
+    }
+
+    /// First and last pair of the ramp between kept and divided frequencies.
+    fn yarn_ramp(&self) -> (f64, f64) {
+        let RopeScaling::Yarn { original, beta_fast, beta_slow, truncate, .. } = &self.scaling else {
+            return (0.0, 1.0);
+        };
+        let pair = |rotations: f64| {
+            self.dim as f64 * (*original as f64 / (rotations * 2.0 * PI)).ln() / (2.0 * self.theta.ln())
+        };
+        let (start, end) = (pair(*beta_fast), pair(*beta_slow));
+        let (start, end) = if *truncate { (start.floor(), end.ceil()) } else { (start, end) };
+        let (start, end) = (start.max(0.0), end.min(self.dim as f64 - 1.0));
+        (start, if start == end { end + 0.001 } else { end })
+    }
+
+    /// The rotation at the given positions, row by row; `lens[row]` is the length of the row's text.
+    pub(crate) fn rotation(&self, positions: &[Vec<usize>], lens: &[usize], dtype: DType, device: &Device) -> Rotation {
+        let (rows, seq, pairs) = (positions.len(), positions[0].len(), self.dim / 2);
+        let mut cos = Vec::with_capacity(rows * seq * pairs);
+        let mut sin = Vec::with_capacity(rows * seq * pairs);
+        for (positions, &len) in positions.iter().zip(lens) {
+            let (frequencies, factor) = self.frequencies(len);
+            for &position in positions {
+                for &frequency in &frequencies {
+                    let (s, c) = f64::from(position as f32 * frequency).sin_cos();
+                    cos.push((c * factor) as f32);
+                    sin.push((s * factor) as f32);
+                }
+            }
+        }
+        let tensor = |values| {
+            Tensor::<4>::from_data(TensorData::new(values, [rows, 1, seq, pairs]), (device, DType::F32)).cast(dtype)
+        };
+        Rotation { cos: tensor(cos), sin: tensor(sin) }
+    }
+}
+
+/// Cosines and sines at some positions, shape `[batch or 1, 1, seq, dim / 2]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+}
+
+impl Rotation {
+    /// Turns pair `(x_i, x_{i + dim/2})` by its angle; dimensions beyond `dim` pass through.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, heads, seq, head_dim]`
+    pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, heads, seq, width] = x.dims();
+        let pairs = self.cos.dims()[3];
+        let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..heads, 0..seq, from..to]);
+        let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        let turned = vec![
+            first.clone() * cos.clone() - second.clone() * sin.clone(),
+            second * cos + first * sin,
+        ];
+        let rest = (2 * pairs < width).then(|| part(2 * pairs, width));
+        Tensor::cat(turned.into_iter().chain(rest).collect(), 3)
+    }
+}

@@ -1,0 +1,171 @@
+//! Between our parameters and the tensors of a checkpoint: names, orientation, and fused projections.
+
+/// How the tensors of a family are called and laid out. The same rules load and save.
+#[derive(Debug, Clone)]
+pub struct WeightMap {
+    prefix: &'static str,
+    rules: Vec<Rule>,
+    ignored: Vec<&'static str>,
+}
+
+/// Where the parameters of one module (`weight` and `bias`) lie in a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    ours: &'static str,
+    theirs: &'static str,
+    /// Whether a matrix is stored as `[output, input]`, as `torch.nn.Linear` does; ours are `[input, output]`.
+    pub(crate) transposed: bool,
+    pub(crate) rows: Rows,
+}
+
+/// Which outputs of a stored tensor are ours: projections may be fused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// All.
+    All,
+    /// Consecutive ones.
+    Range {
+        /// First output.
+        start: usize,
+        /// Outputs of the stored tensor.
+        total: usize,
+    },
+    /// Groups of `width` outputs, of which every `parts`-th, counted from `part`, is ours.
+    Interleaved {
+        /// Outputs in a group.
+        width: usize,
+        /// The first group.
+        part: usize,
+        /// How many projections take turns.
+        parts: usize,
+    },
+}
+
+impl Rows {
+    /// The stored output that is our output `index`.
+    pub(crate) fn stored(self, index: usize) -> usize {
+        match self {
+            Self::All => index,
+            Self::Range { start, .. } => start + index,
+            Self::Interleaved { width, part, parts } => (index / width * parts + part) * width + index % width,
+        }
+    }
+
+    /// Outputs of the stored tensor, of which `ours` are ours.
+    pub(crate) fn total(self, ours: usize) -> usize {
+        match self {
+            Self::All => ours,
+            Self::Range { total, .. } => total,
+            Self::Interleaved { parts, .. } => ours * parts,
+        }
+    }
+}
+
+impl Rule {
+    /// Tensors stored as we keep them: norms, embeddings, `[input, output]` projections. `{}` stands for the layer.
+    pub fn same(ours: &'static str, theirs: &'static str) -> Self {
+        Self { ours, theirs, transposed: false, rows: Rows::All }
+    }
+
+    /// A projection stored as `[output, input]`.
+    pub fn linear(ours: &'static str, theirs: &'static str) -> Self {
+        Self { transposed: true, ..Self::same(ours, theirs) }
+    }
+
+    /// Only some outputs of the stored tensor are ours.
+    #[must_use]
+    pub fn rows(mut self, rows: Rows) -> Self {
+        self.rows = rows;
+        self
+    }
+
+    /// The shape of the stored tensor, of which our parameter has the shape `ours`.
+    pub(crate) fn stored_shape(&self, ours: &[usize]) -> Vec<usize> {
+        match *ours {
+            [inputs, outputs] if self.transposed => vec![self.rows.total(outputs), inputs],
+            [inputs, outputs] => vec![inputs, self.rows.total(outputs)],
+            [outputs] => vec![self.rows.total(outputs)],
+            _ => ours.to_vec(),
+        }
+    }
+}
+
+impl WeightMap {
+    /// Rules of a family whose names start with `prefix`, which some files leave out.
+    pub fn new(prefix: &'static str, rules: Vec<Rule>) -> Self {
+        Self { prefix, rules, ignored: vec![".rotary_emb.inv_freq"] }
+    }
+
+    /// Further rules; one for a module that already has a rule replaces it.
+    #[must_use]
+    pub fn with<const N: usize>(mut self, rules: [Rule; N]) -> Self {
+        self.rules.retain(|old| rules.iter().all(|new| new.ours != old.ours));
+        self.rules.extend(rules);
+        self
+    }
+
+    /// Tensors that old files carry and no model needs, by the ends of their names.
+    #[must_use]
+    pub fn ignoring(mut self, names: &[&'static str]) -> Self {
+        self.ignored.extend(names);
+        self
+    }
+
+    pub(crate) fn prefix(&self) -> &'static str {
+        self.prefix
+    }
+
+    pub(crate) fn ignores(&self, name: &str) -> bool {
+        self.ignored.iter().any(|end| name.ends_with(end))
+    }
+
+    /// The rule for one of our parameters, and the name of its tensor: `blocks.3.mlp.up.weight` is found under
+    /// `blocks.{}.mlp.up`.
+    ///
+    /// # Panics
+    /// If a family has no rule for a module that its configuration makes: a bug in its table.
+    pub(crate) fn resolve(&self, parameter: &str) -> (&Rule, String) {
+        let (module, kind) = parameter.rsplit_once('.').unwrap_or((parameter, "weight"));
+        let (layer, template) = match module.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')) {
+            Some((layer, rest)) => (layer, format!("blocks.{{}}.{rest}")),
+            None => ("", module.to_owned()),
+        };
+        let rule = self.rules.iter().find(|rule| rule.ours == template);
+        let rule = rule.unwrap_or_else(|| panic!("no weight rule for `{template}`"));
+        (rule, format!("{}.{kind}", rule.theirs.replace("{}", layer)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fused_outputs_are_found_and_cover_the_stored_tensor_once() {
+        let cases: [Vec<(Rows, usize)>; 2] = [
+            (0..3).map(|part| (Rows::Interleaved { width: 4, part, parts: 3 }, 8)).collect(),
+            vec![
+                (Rows::Range { start: 0, total: 14 }, 8),
+                (Rows::Range { start: 8, total: 14 }, 3),
+                (Rows::Range { start: 11, total: 14 }, 3),
+            ],
+        ];
+        for parts in cases {
+            let total = parts[0].0.total(parts[0].1);
+            let mut seen: Vec<usize> =
+                parts.iter().flat_map(|&(rows, ours)| (0..ours).map(move |i| rows.stored(i))).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..total).collect::<Vec<_>>());
+        }
+        assert_eq!(Rows::Interleaved { width: 4, part: 1, parts: 3 }.stored(5), 17);
+    }
+
+    #[test]
+    fn rules_resolve_layers_and_later_ones_replace() {
+        let map = WeightMap::new("m.", vec![Rule::linear("blocks.{}.a", "m.{}.x"), Rule::same("norm", "m.n")]);
+        assert_eq!(map.resolve("blocks.12.a.bias").1, "m.12.x.bias");
+        assert_eq!(map.resolve("norm.weight").1, "m.n.weight");
+        let map = map.with([Rule::same("norm", "m.other")]);
+        assert_eq!(map.resolve("norm.weight").1, "m.other.weight");
+    }
+}

@@ -1,0 +1,157 @@
+//! Every family against transformers: tiny random checkpoints and golden outputs, made by `fixtures/make_fixtures.py`.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, Device};
+use ivl_core::{CausalLm, GenerateConfig, Token, Vocab, generate, token_tensor};
+use ivl_models::families::read_config;
+use ivl_models::{Checkpoint, TransformerLm, save};
+use safetensors::SafeTensors;
+
+/// Largest difference of any logit that counts as equal.
+const TOLERANCE: f32 = 1e-4;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+struct Golden(Vec<u8>);
+
+impl Golden {
+    fn open(name: &str) -> Self {
+        Self(std::fs::read(fixtures().join(name).join("golden.safetensors")).expect("golden.safetensors"))
+    }
+
+    fn raw(&self, tensor: &str) -> Option<(Vec<usize>, Vec<u8>)> {
+        let file = SafeTensors::deserialize(&self.0).expect("safetensors");
+        let tensor = file.tensor(tensor).ok()?;
+        Some((tensor.shape().to_vec(), tensor.data().to_vec()))
+    }
+
+    fn ids(&self, tensor: &str) -> Vec<Vec<u32>> {
+        let (shape, bytes) = self.raw(tensor).unwrap_or_else(|| panic!("no golden `{tensor}`"));
+        let ids: Vec<u32> =
+            bytes.chunks(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as u32).collect();
+        ids.chunks(shape[1]).map(<[u32]>::to_vec).collect()
+    }
+
+    fn logits(&self, tensor: &str) -> Vec<f32> {
+        let (_, bytes) = self.raw(tensor).unwrap_or_else(|| panic!("no golden `{tensor}`"));
+        bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect()
+    }
+}
+
+fn open(name: &str) -> Checkpoint {
+    Checkpoint::open(&fixtures().join(name)).expect("opens")
+}
+
+fn lm(checkpoint: &Checkpoint) -> TransformerLm {
+    let net = checkpoint.load(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+    let tokens = (0..checkpoint.config().vocab_size).map(|id| Some(Token::text(id.to_le_bytes()))).collect();
+    TransformerLm::new(net, Vocab::new(tokens), "fixture")
+}
+
+fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<f32> {
+    let logits = lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0]));
+    logits.into_data().try_into_vec().expect("f32")
+}
+
+#[track_caller]
+fn assert_close(what: &str, got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= TOLERANCE, "{what}: largest difference {worst}");
+}
+
+fn check(name: &str) {
+    let (golden, checkpoint) = (Golden::open(name), open(name));
+    let lm = lm(&checkpoint);
+    let ids = &golden.ids("ids")[0];
+    let whole = logits(&lm, ids);
+    assert_close("logits", &whole, &golden.logits("logits"));
+    if golden.raw("long_ids").is_some() {
+        assert_close("long", &logits(&lm, &golden.ids("long_ids")[0]), &golden.logits("long_logits"));
+    }
+
+    // The same through a cache, in uneven pieces, the last token by token.
+    let mut cache = lm.new_cache(&[0]);
+    let cuts = [0, 1, 4, 11, ids.len() - 3, ids.len() - 2, ids.len() - 1, ids.len()];
+    let mut pieces = Vec::new();
+    for cut in cuts.windows(2) {
+        let piece = lm.forward(token_tensor(&ids[cut[0]..cut[1]], 1, &lm.device()), &mut cache);
+        pieces.extend(piece.into_data().try_into_vec::<f32>().expect("f32"));
+    }
+    let last = whole.len() - whole.len() / ids.len();
+    match length_dependent(&checkpoint) {
+        // Earlier pieces were read when the text was shorter, with other frequencies: only the end is the same.
+        true => assert_close("cached, last position", &pieces[last..], &whole[last..]),
+        false => assert_close("cached", &pieces, &whole),
+    }
+
+    let greedy = &golden.ids("greedy")[0];
+    let config = GenerateConfig { max_new_tokens: greedy.len(), ..Default::default() };
+    let generated: Vec<u32> =
+        generate(&lm, &[ids], &config).expect("valid").map(|step| step.expect("finite").token).collect();
+    assert_eq!(&generated, greedy, "greedy");
+
+    // Prompts of different lengths, padded on the left.
+    let (batch, mask) = (golden.ids("batch_ids"), golden.ids("batch_mask"));
+    let padding: Vec<usize> = mask.iter().map(|row| row.iter().filter(|&&m| m == 0).count()).collect();
+    let together = lm.forward(token_tensor(&batch.concat(), batch.len(), &lm.device()), &mut lm.new_cache(&padding));
+    let together: Vec<f32> = together.into_data().try_into_vec().expect("f32");
+    let expected = golden.logits("batch_logits");
+    let vocab = checkpoint.config().vocab_size;
+    for (row, &padding) in padding.iter().enumerate() {
+        let real = (row * ids.len() + padding) * vocab..(row + 1) * ids.len() * vocab;
+        assert_close("batch row equals the row alone", &together[real.clone()], &logits(&lm, &batch[row][padding..]));
+        if !length_dependent(&checkpoint) {
+            assert_close("batch", &together[real.clone()], &expected[real]);
+        }
+    }
+
+    // What is saved is loaded again, bit for bit, and asks for nothing else.
+    let dir = tempfile::tempdir().expect("temporary directory");
+    save(lm.net(), checkpoint.json(), dir.path()).expect("saves");
+    let again = self::lm(&Checkpoint::open(dir.path()).expect("opens"));
+    assert_eq!(logits(&again, ids), whole, "saved and loaded");
+
+    // Both forms of config.json mean the same.
+    let old = fixtures().join(name).join("config.v4.json");
+    if old.is_file() {
+        let json = serde_json::from_slice(&std::fs::read(&old).expect("reads")).expect("an object");
+        assert_eq!(read_config(&json, &old).expect("reads").1, *checkpoint.config(), "config.v4.json");
+    }
+}
+
+fn length_dependent(checkpoint: &Checkpoint) -> bool {
+    use ivl_models::config::Position;
+    matches!(&checkpoint.config().position, Position::Rope(rope) if rope.scaling.depends_on_length())
+}
+
+macro_rules! families {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            check(stringify!($name));
+        })*
+
+        #[test]
+        fn every_fixture_is_checked() {
+            let mut found: Vec<String> = std::fs::read_dir(fixtures())
+                .expect("fixtures")
+                .map(|entry| entry.expect("entry").path())
+                .filter(|path| path.join("golden.safetensors").is_file())
+                .map(|path| path.file_name().expect("name").to_string_lossy().into_owned())
+                .collect();
+            let mut checked = vec![$(stringify!($name).to_owned()),*];
+            found.sort();
+            checked.sort();
+            assert_eq!(found, checked);
+        }
+    };
+}
+
+families! {
+    llama2
+    llama3
+}
