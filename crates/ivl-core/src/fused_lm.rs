@@ -145,8 +145,15 @@ impl CausalLm for FusedLm {
         let base = fuse_base(self.base.next_logits(tokens.clone(), base_cache));
         self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
             let value = part.lm.next_logits(part.projection.tokens(tokens.clone()), cache);
-            let value = part.projection.logits(value.unsqueeze_dim(1)).squeeze_dim(1);
-            fuse(fused, value, part.alpha)
+            fuse(fused, part.projection.rows(value), part.alpha)
+        })
+    }
+
+    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
+        let base = fuse_base(self.base.logits_at(tokens.clone(), positions.clone()));
+        self.parts.iter().fold(base, |fused, part| {
+            let value = part.lm.logits_at(part.projection.tokens(tokens.clone()), positions.clone());
+            fuse(fused, part.projection.rows(value), part.alpha)
         })
     }
 

@@ -205,6 +205,15 @@ impl Projection {
         }
     }
 
+    /// [`logits`](Self::logits) for rows without a sequence axis.
+    ///
+    /// # Shapes
+    /// - `value`: `[n, value_vocab]`
+    /// - output: `[n, base_vocab]`
+    pub fn rows(&self, value: Tensor<2>) -> Tensor<2> {
+        self.logits(value.unsqueeze_dim(0)).squeeze_dim(0)
+    }
+
     /// Brings the base's token ids to the value's.
     ///
     /// # Shapes

@@ -1,7 +1,7 @@
 //! A checkpoint directory in Hugging Face layout: opening, loading, saving.
 
-use std::collections::{BTreeSet, HashMap};
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
@@ -100,7 +100,8 @@ impl Checkpoint {
     /// tokenizers define and no text contains, are left out.
     pub fn vocab(&self, tokenizer: &Tokenizer) -> Result<Vocab, Error> {
         let (vocab, size) = (tokenizer.vocab(), self.config.vocab_size);
-        let beyond = vocab.iter().enumerate().skip(size).find_map(|(id, token)| token.map(|token| (id, token)));
+        let beyond =
+            vocab.iter().enumerate().skip(size).find_map(|(id, token)| token.map(|token| (id, token)));
         match beyond {
             None => Ok(if vocab.size() > size { truncated(&vocab, size) } else { vocab.padded_to(size) }),
             Some((_, token)) if token.kind == TokenKind::Control && all_control(&vocab, size) => {
@@ -129,7 +130,8 @@ impl Checkpoint {
                 None => Vec::new(),
             }
         };
-        let all: BTreeSet<u32> = ids(&generation).into_iter().chain(ids(&self.json)).chain(tokenizer.eos_id()).collect();
+        let all: BTreeSet<u32> =
+            ids(&generation).into_iter().chain(ids(&self.json)).chain(tokenizer.eos_id()).collect();
         Ok(all.into_iter().collect())
     }
 
@@ -146,7 +148,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Weights`] lists every tensor that is missing, has another shape, or is not used.
-    pub fn load(&self, device: &Device, dtype: DType, progress: &mut dyn FnMut(Progress)) -> Result<Transformer, Error> {
+    pub fn load(
+        &self,
+        device: &Device,
+        dtype: DType,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Transformer, Error> {
         let files = self.tensors()?;
         let map = (self.family.weights)(&self.config);
         let plan = plan(&self.config, &map, &files, &self.dir)?;
@@ -193,7 +200,12 @@ struct Planned {
 }
 
 /// Finds the tensor of every parameter, and reports all that do not fit at once.
-fn plan(config: &ModelConfig, map: &WeightMap, files: &TensorFiles, dir: &Path) -> Result<HashMap<String, Planned>, Error> {
+fn plan(
+    config: &ModelConfig,
+    map: &WeightMap,
+    files: &TensorFiles,
+    dir: &Path,
+) -> Result<HashMap<String, Planned>, Error> {
     let mut report = WeightReport::default();
     let mut plan = HashMap::new();
     let mut used = BTreeSet::new();
@@ -214,8 +226,10 @@ fn plan(config: &ModelConfig, map: &WeightMap, files: &TensorFiles, dir: &Path) 
         plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned(), len });
     }
     // A tied head is often stored all the same.
-    let spare_head = |name: &str| config.embedding.tied && matches!(name, "lm_head.weight" | "embed_out.weight");
-    let unused = files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
+    let spare_head =
+        |name: &str| config.embedding.tied && matches!(name, "lm_head.weight" | "embed_out.weight");
+    let unused =
+        files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
     report.unused = unused.map(str::to_owned).collect();
     report.missing.dedup();
     report.misshapen.dedup();
@@ -278,7 +292,8 @@ fn transfer(rule: &Rule, shape: &[usize], mut visit: impl FnMut(usize, usize)) {
                 for input in row..(row + TILE).min(inputs) {
                     for output in column..(column + TILE).min(outputs) {
                         let stored = rule.rows.stored(output);
-                        let stored = if rule.transposed { stored * inputs + input } else { input * total + stored };
+                        let stored =
+                            if rule.transposed { stored * inputs + input } else { input * total + stored };
                         visit(stored, input * outputs + output);
                     }
                 }

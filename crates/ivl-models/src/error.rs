@@ -168,7 +168,8 @@ const SHOWN: usize = 12;
 
 impl fmt::Display for WeightReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let misshapen = self.misshapen.iter().map(|(name, got, want)| format!("`{name}` {got:?}, expected {want:?}"));
+        let misshapen =
+            self.misshapen.iter().map(|(name, got, want)| format!("`{name}` {got:?}, expected {want:?}"));
         let quoted = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
         let kinds = [
             ("missing", quoted(&self.missing)),
@@ -177,7 +178,13 @@ impl fmt::Display for WeightReport {
         ];
         let mut first = true;
         for (kind, items) in kinds.into_iter().filter(|(_, items)| !items.is_empty()) {
-            write!(f, "{}{} {kind}: {}", if first { "" } else { "; " }, items.len(), items[..items.len().min(SHOWN)].join(", "))?;
+            write!(
+                f,
+                "{}{} {kind}: {}",
+                if first { "" } else { "; " },
+                items.len(),
+                items[..items.len().min(SHOWN)].join(", ")
+            )?;
             if items.len() > SHOWN {
                 write!(f, " and {} more", items.len() - SHOWN)?;
             }

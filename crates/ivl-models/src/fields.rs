@@ -34,8 +34,14 @@ impl<'a> Fields<'a> {
     /// The error that `field` has a value that cannot be used.
     pub fn invalid(&self, field: &str, expected: impl Into<String>) -> Error {
         let got = self.map.get(field).map_or_else(|| "absent".to_owned(), Value::to_string);
-        let got = if got.chars().count() > 80 { got.chars().take(80).collect::<String>() + ".." } else { got };
-        Error::InvalidField { path: self.path.to_owned(), field: self.name(field), expected: expected.into(), got }
+        let got =
+            if got.chars().count() > 80 { got.chars().take(80).collect::<String>() + ".." } else { got };
+        Error::InvalidField {
+            path: self.path.to_owned(),
+            field: self.name(field),
+            expected: expected.into(),
+            got,
+        }
     }
 
     fn required<T>(&self, field: &str, value: Option<T>) -> Result<T, Error> {
@@ -113,9 +119,12 @@ impl<'a> Fields<'a> {
     /// A list of `len` positive numbers.
     pub fn positives(&self, field: &str, len: usize) -> Result<Vec<f64>, Error> {
         let value = self.required(field, self.get(field))?;
-        let numbers = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
+        let numbers =
+            value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
         match numbers {
-            Some(numbers) if numbers.len() == len && numbers.iter().all(|&n| n > 0.0 && n.is_finite()) => Ok(numbers),
+            Some(numbers) if numbers.len() == len && numbers.iter().all(|&n| n > 0.0 && n.is_finite()) => {
+                Ok(numbers)
+            }
             _ => Err(self.invalid(field, format!("a list of {len} numbers above 0"))),
         }
     }

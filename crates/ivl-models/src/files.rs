@@ -29,7 +29,9 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = Path::new(&partial);
-    let done = write(partial).and_then(|()| fs::File::open(partial)?.sync_all()).and_then(|()| fs::rename(partial, path));
+    let done = write(partial)
+        .and_then(|()| fs::File::open(partial)?.sync_all())
+        .and_then(|()| fs::rename(partial, path));
     done.map_err(|source| {
         let _ = fs::remove_file(partial);
         Error::Io { action: "write", path: path.to_owned(), source }

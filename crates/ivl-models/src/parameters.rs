@@ -80,11 +80,14 @@ impl Source for Random {
         let len: usize = shape.iter().product();
         let is_norm_weight = shape.len() == 1 && path.ends_with("weight");
         for index in 0..len {
-            put(index, match shape {
-                [_] if is_norm_weight && !self.unit_offset => 1.0,
-                [_] => 0.0,
-                _ => (self.std * normal(&mut self.rng)) as f32,
-            });
+            put(
+                index,
+                match shape {
+                    [_] if is_norm_weight && !self.unit_offset => 1.0,
+                    [_] => 0.0,
+                    _ => (self.std * normal(&mut self.rng)) as f32,
+                },
+            );
         }
     }
 }

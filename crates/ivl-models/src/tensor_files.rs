@@ -120,7 +120,8 @@ impl TensorFiles {
     pub fn dtypes(&self) -> BTreeMap<String, u64> {
         let mut dtypes = BTreeMap::new();
         for entry in self.tensors.values() {
-            *dtypes.entry(format!("{:?}", entry.dtype)).or_default() += entry.shape.iter().product::<usize>() as u64;
+            *dtypes.entry(format!("{:?}", entry.dtype)).or_default() +=
+                entry.shape.iter().product::<usize>() as u64;
         }
         dtypes
     }
@@ -140,7 +141,11 @@ impl TensorFiles {
             Dtype::F32 => Ok(Stored::F32(bytes)),
             Dtype::F16 => Ok(Stored::F16(bytes)),
             Dtype::BF16 => Ok(Stored::Bf16(bytes)),
-            other => Err(Error::TensorType { path: path.clone(), tensor: name.to_owned(), got: format!("{other:?}") }),
+            other => Err(Error::TensorType {
+                path: path.clone(),
+                tensor: name.to_owned(),
+                got: format!("{other:?}"),
+            }),
         }
     }
 }
@@ -164,7 +169,10 @@ fn shard_paths(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, Error> {
             names.push(plain);
         }
         if names.len() > MOST_SHARDS {
-            return Err(Error::ShardName { path: index.to_owned(), name: format!("{plain} (shard {})", names.len()) });
+            return Err(Error::ShardName {
+                path: index.to_owned(),
+                name: format!("{plain} (shard {})", names.len()),
+            });
         }
     }
     Ok(names.into_iter().map(|name| dir.join(name)).collect())

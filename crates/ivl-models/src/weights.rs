@@ -47,7 +47,9 @@ impl Rows {
         match self {
             Self::All => index,
             Self::Range { start, .. } => start + index,
-            Self::Interleaved { width, part, parts } => (index / width * parts + part) * width + index % width,
+            Self::Interleaved { width, part, parts } => {
+                (index / width * parts + part) * width + index % width
+            }
         }
     }
 
@@ -162,7 +164,8 @@ mod tests {
 
     #[test]
     fn rules_resolve_layers_and_later_ones_replace() {
-        let map = WeightMap::new("m.", vec![Rule::linear("blocks.{}.a", "m.{}.x"), Rule::same("norm", "m.n")]);
+        let map =
+            WeightMap::new("m.", vec![Rule::linear("blocks.{}.a", "m.{}.x"), Rule::same("norm", "m.n")]);
         assert_eq!(map.resolve("blocks.12.a.bias").1, "m.12.x.bias");
         assert_eq!(map.resolve("norm.weight").1, "m.n.weight");
         let map = map.with([Rule::same("norm", "m.other")]);

@@ -97,13 +97,18 @@ fn check(name: &str) {
     // Prompts of different lengths, padded on the left.
     let (batch, mask) = (golden.ids("batch_ids"), golden.ids("batch_mask"));
     let padding: Vec<usize> = mask.iter().map(|row| row.iter().filter(|&&m| m == 0).count()).collect();
-    let together = lm.forward(token_tensor(&batch.concat(), batch.len(), &lm.device()), &mut lm.new_cache(&padding));
+    let together =
+        lm.forward(token_tensor(&batch.concat(), batch.len(), &lm.device()), &mut lm.new_cache(&padding));
     let together: Vec<f32> = together.into_data().try_into_vec().expect("f32");
     let expected = golden.logits("batch_logits");
     let vocab = checkpoint.config().vocab_size;
     for (row, &padding) in padding.iter().enumerate() {
         let real = (row * ids.len() + padding) * vocab..(row + 1) * ids.len() * vocab;
-        assert_close("batch row equals the row alone", &together[real.clone()], &logits(&lm, &batch[row][padding..]));
+        assert_close(
+            "batch row equals the row alone",
+            &together[real.clone()],
+            &logits(&lm, &batch[row][padding..]),
+        );
         if !length_dependent(&checkpoint) {
             assert_close("batch", &together[real.clone()], &expected[real]);
         }

@@ -1,1 +1,44 @@
-//! x
+//! Demonstrations and a frozen base in, a value network out.
+//!
+//! The value `v` is trained so that, added to the logits `b` of the frozen base, it explains the demonstrations:
+//!
+//! ```text
+//! L = 1/N * sum_i [ -log softmax(b_i + v_i)[y_i] + l1 * |v_i|_1 / |vocab| ]
+//! ```
+//!
+//! ([`value_loss`]). The base lives on a device without autodiff and is no part of the module that burn-train optimizes:
+//! no gradient can reach it. [`train`] runs the steps, [`Plan`] fixes their order, [`Encoder`] makes examples of
+//! demonstrations, and a [`ValueCard`] records what came out.
+
+mod batch;
+mod card;
+mod checkpointing;
+mod clip;
+mod config;
+mod data;
+mod error;
+mod evaluate;
+mod example;
+mod learner;
+mod loss;
+mod schedule;
+mod silent;
+mod trainer;
+
+pub use batch::{Batch, Plan};
+pub use burn::train::Interrupter;
+pub use card::{BaseCard, CARD, Connection, EvalCard, FORMAT, ValueCard};
+pub use checkpointing::{CheckpointDir, KeepLast, Part};
+pub use clip::clip_gradient_norm;
+pub use config::{
+    CheckpointConfig, DataConfig, EvalConfig, Init, OptimizerConfig, RegularizationConfig, ScheduleKind,
+    StepsConfig, TrainConfig, ValueConfig,
+};
+pub use data::{Dataset, Demonstration, Row};
+pub use error::Error;
+pub use evaluate::HeldOut;
+pub use example::{Encoder, Example, Examples};
+pub use learner::{PassOutput, ValueLearner, optimizer};
+pub use loss::{Loss, value_loss};
+pub use schedule::Schedule;
+pub use trainer::{EvalReport, Event, Run, StepReport, Trained, train};

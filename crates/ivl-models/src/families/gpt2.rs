@@ -1,13 +1,13 @@
 //! GPT-2.
 
 use super::{activation, default_head_dim, num_layers};
+use crate::Error;
 use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind, Position,
-    Wiring,
+    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
+    Position, Wiring,
 };
 use crate::fields::Fields;
 use crate::weights::{Rows, Rule, WeightMap};
-use crate::Error;
 
 /// Layer norm, learned positions, a tied head.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

@@ -2,21 +2,25 @@
 
 use super::rope::{self, RopeDefaults};
 use super::{activation, default_head_dim, num_layers};
+use crate::Error;
 use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind, Position,
-    Wiring,
+    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
+    Position, Wiring,
 };
 use crate::fields::Fields;
 use crate::weights::{Rows, Rule, WeightMap};
-use crate::Error;
 
 /// Layer norm, partly rotary positions, attention and feed-forward in parallel.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let hidden_size = fields.size("hidden_size")?;
     let num_heads = fields.size("num_attention_heads")?;
     let head_dim = default_head_dim(fields, hidden_size, num_heads, "num_attention_heads")?;
-    let defaults =
-        RopeDefaults { partial: 0.25, theta_field: "rotary_emb_base", partial_field: "rotary_pct", ..Default::default() };
+    let defaults = RopeDefaults {
+        partial: 0.25,
+        theta_field: "rotary_emb_base",
+        partial_field: "rotary_pct",
+        ..Default::default()
+    };
     let max_positions = fields.size("max_position_embeddings")?;
     let (rope, max_positions) = rope::read(fields, head_dim, max_positions, &defaults)?;
     let bias = fields.flag_or("attention_bias", true)?;

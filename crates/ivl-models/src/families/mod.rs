@@ -14,10 +14,10 @@ mod rope;
 use serde_json::{Map, Value};
 use std::path::Path;
 
+use crate::Error;
 use crate::config::{Activation, LayerKind, ModelConfig};
 use crate::fields::Fields;
 use crate::weights::WeightMap;
-use crate::Error;
 
 /// A model family.
 #[derive(Debug)]
@@ -72,7 +72,9 @@ pub fn read_config(json: &Map<String, Value>, path: &Path) -> Result<(&'static F
 fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
     let attention = &config.attention;
     if attention.num_heads % attention.num_kv_heads != 0 {
-        return Err(fields.invalid("num_key_value_heads", format!("a divisor of {} heads", attention.num_heads)));
+        return Err(
+            fields.invalid("num_key_value_heads", format!("a divisor of {} heads", attention.num_heads))
+        );
     }
     // Together with the bound on single sizes, no product below overflows.
     let widest = attention.num_heads.saturating_mul(attention.head_dim).max(config.mlp.intermediate_size);
@@ -107,7 +109,8 @@ fn activation(fields: &Fields<'_>, field: &str, default: Activation) -> Result<A
         Some("quick_gelu") => Activation::QuickGelu,
         Some("relu") => Activation::Relu,
         Some(_) => {
-            return Err(fields.invalid(field, "silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu or relu"));
+            return Err(fields
+                .invalid(field, "silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu or relu"));
         }
     })
 }
@@ -132,7 +135,9 @@ fn layer_kinds(
     let parse = |name: &&str| match (*name, window) {
         ("full_attention", _) => Ok(LayerKind::Full),
         ("sliding_attention", Some(window)) => Ok(LayerKind::Sliding { window }),
-        ("sliding_attention", None) => Err(fields.invalid("sliding_window", "a size, as layer_types asks for it")),
+        ("sliding_attention", None) => {
+            Err(fields.invalid("sliding_window", "a size, as layer_types asks for it"))
+        }
         _ => Err(fields.invalid("layer_types", "entries full_attention or sliding_attention")),
     };
     types.iter().map(parse).collect()

@@ -2,13 +2,13 @@
 
 use super::rope::{self, RopeDefaults};
 use super::{activation, default_head_dim, num_layers};
+use crate::Error;
 use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind, Position,
-    Wiring,
+    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
+    Position, Wiring,
 };
 use crate::fields::Fields;
 use crate::weights::{Rule, WeightMap};
-use crate::Error;
 
 /// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel behind one norm.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
@@ -20,7 +20,9 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let (rope, max_positions) = rope::read(fields, head_dim, max_positions, &defaults)?;
     let tied = fields.flag_or("tie_word_embeddings", false)?;
     if tied {
-        return Err(fields.invalid("tie_word_embeddings", "false: the head of this family has a bias of its own"));
+        return Err(
+            fields.invalid("tie_word_embeddings", "false: the head of this family has a bias of its own")
+        );
     }
     Ok(ModelConfig {
         vocab_size: fields.size("vocab_size")?,

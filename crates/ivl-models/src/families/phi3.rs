@@ -1,10 +1,10 @@
 //! Phi-3 and Phi-3.5.
 
 use super::{layer_kinds, llama};
+use crate::Error;
 use crate::config::ModelConfig;
 use crate::fields::Fields;
 use crate::weights::{Rows, Rule, WeightMap};
-use crate::Error;
 
 /// Mistral with fused projections.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

@@ -1,10 +1,10 @@
 //! Qwen2 (also Qwen2.5) and Qwen3.
 
 use super::{layer_kinds, llama};
+use crate::Error;
 use crate::config::ModelConfig;
 use crate::fields::Fields;
 use crate::weights::{Rule, WeightMap};
-use crate::Error;
 
 /// Llama with biases on query, key and value.
 pub(super) fn qwen2(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
@@ -24,7 +24,8 @@ pub(super) fn qwen3(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
 /// A window on the upper layers, if it is switched on.
 fn windows(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let mut config = llama::config(fields)?;
-    let window = if fields.flag_or("use_sliding_window", false)? { fields.opt_size("sliding_window")? } else { None };
+    let window =
+        if fields.flag_or("use_sliding_window", false)? { fields.opt_size("sliding_window")? } else { None };
     let first = match fields.opt_number("max_window_layers")? {
         Some(first) => first as usize,
         None => config.layers.len(),

@@ -1,8 +1,8 @@
 //! Rotary settings as transformers 4 (`rope_theta`, `rope_scaling`) and 5 (`rope_parameters`) write them.
 
+use crate::Error;
 use crate::config::{RopeConfig, RopeScaling};
 use crate::fields::Fields;
-use crate::Error;
 
 /// What a family assumes where its configuration is silent.
 pub(super) struct RopeDefaults {
@@ -15,7 +15,12 @@ pub(super) struct RopeDefaults {
 
 impl Default for RopeDefaults {
     fn default() -> Self {
-        Self { theta: 10_000.0, partial: 1.0, theta_field: "rope_theta", partial_field: "partial_rotary_factor" }
+        Self {
+            theta: 10_000.0,
+            partial: 1.0,
+            theta_field: "rope_theta",
+            partial_field: "partial_rotary_factor",
+        }
     }
 }
 
@@ -30,7 +35,11 @@ pub(super) fn read(
         Some(nested) => Some(nested),
         None => fields.opt_object("rope_scaling")?,
     };
-    let number = |field: &str, old: &str, default: f64| match nested.map(|n| n.opt_number(field)).transpose()?.flatten() {
+    let number = |field: &str, old: &str, default: f64| match nested
+        .map(|n| n.opt_number(field))
+        .transpose()?
+        .flatten()
+    {
         Some(number) => Ok(number),
         None => fields.positive_or(old, default),
     };
@@ -58,7 +67,12 @@ pub(super) fn read(
     Ok((RopeConfig { dim, theta, scaling }, reach.max(max_positions)))
 }
 
-fn scaling(fields: &Fields<'_>, nested: &Fields<'_>, dim: usize, max_positions: usize) -> Result<RopeScaling, Error> {
+fn scaling(
+    fields: &Fields<'_>,
+    nested: &Fields<'_>,
+    dim: usize,
+    max_positions: usize,
+) -> Result<RopeScaling, Error> {
     let field = if nested.has("rope_type") { "rope_type" } else { "type" };
     let is_phi3 = fields.opt_text("model_type")? == Some("phi3");
     let original = || -> Result<usize, Error> {
@@ -99,7 +113,8 @@ fn scaling(fields: &Fields<'_>, nested: &Fields<'_>, dim: usize, max_positions: 
         name if name == "longrope" || is_phi3 && matches!(name, "su" | "yarn") => {
             let original = original()?;
             let factor = stretch(original)?;
-            let default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+            let default =
+                if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
             RopeScaling::LongRope {
                 short: nested.positives("short_factor", dim / 2)?,
                 long: nested.positives("long_factor", dim / 2)?,

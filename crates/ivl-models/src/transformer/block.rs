@@ -51,7 +51,8 @@ impl Block {
     /// - `x` and output: `[batch, seq, hidden]`
     pub(crate) fn forward(&self, x: Tensor<3>, turn: &Turn, mask: &Mask, cache: &mut KvCache) -> Tensor<3> {
         let normed = self.attention_norm.forward(x.clone());
-        let mixed = post(&self.attention_post_norm, self.attention.forward(normed.clone(), turn, mask, cache));
+        let mixed =
+            post(&self.attention_post_norm, self.attention.forward(normed.clone(), turn, mask, cache));
         let read = |x| match &self.mlp_norm {
             Some(norm) => norm.forward(x),
             None => normed,

@@ -19,7 +19,13 @@ pub(crate) enum Mask {
 impl Mask {
     /// The mask for `seq` new positions after those in the cache. Query heads that share a key head are laid out as
     /// further queries (`groups` times `seq` rows).
-    pub(crate) fn new(kind: LayerKind, cache: &LayerCache, seq: usize, groups: usize, device: &Device) -> Self {
+    pub(crate) fn new(
+        kind: LayerKind,
+        cache: &LayerCache,
+        seq: usize,
+        groups: usize,
+        device: &Device,
+    ) -> Self {
         let keys = cache.len() + seq;
         let window = match kind {
             LayerKind::Full => keys,

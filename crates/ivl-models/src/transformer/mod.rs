@@ -151,6 +151,20 @@ impl Transformer {
         }
     }
 
+    /// Logits of whole sequences at some positions only: the head is computed there alone.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`, padded on the right
+    /// - `positions`: `[n]`, indices into `batch * seq`, row-major
+    /// - output: `[n, vocab]`
+    pub fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
+        let [batch, seq] = tokens.dims();
+        let hidden = self.hidden(tokens, &mut self.new_cache(&vec![0; batch]));
+        let width = hidden.dims()[2];
+        let hidden = hidden.reshape([batch * seq, width]).select(0, positions);
+        self.head(hidden.unsqueeze_dim(0)).squeeze_dim(0)
+    }
+
     fn turn(&self, cache: &LayerCache, seq: usize, dtype: DType, device: &Device) -> Turn {
         let Position::Rope(rope) = &self.config.position else { return Turn::None };
         let end = cache.len() + seq;
@@ -165,7 +179,11 @@ impl Transformer {
             rope.rotation(&positions, &lens, dtype, device)
         };
         let new = rotation(cache.len(), seq);
-        if rope.scaling.depends_on_length() { Turn::All { new, all: rotation(0, end) } } else { Turn::New(new) }
+        if rope.scaling.depends_on_length() {
+            Turn::All { new, all: rotation(0, end) }
+        } else {
+            Turn::New(new)
+        }
     }
 }
 

@@ -62,7 +62,13 @@ impl RopeConfig {
     }
 
     /// The rotation at the given positions, row by row; `lens[row]` is the length of the row's text.
-    pub(crate) fn rotation(&self, positions: &[Vec<usize>], lens: &[usize], dtype: DType, device: &Device) -> Rotation {
+    pub(crate) fn rotation(
+        &self,
+        positions: &[Vec<usize>],
+        lens: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Rotation {
         let (rows, seq, pairs) = (positions.len(), positions[0].len(), self.dim / 2);
         let mut cos = Vec::with_capacity(rows * seq * pairs);
         let mut sin = Vec::with_capacity(rows * seq * pairs);
@@ -77,7 +83,8 @@ impl RopeConfig {
             }
         }
         let tensor = |values| {
-            Tensor::<4>::from_data(TensorData::new(values, [rows, 1, seq, pairs]), (device, DType::F32)).cast(dtype)
+            Tensor::<4>::from_data(TensorData::new(values, [rows, 1, seq, pairs]), (device, DType::F32))
+                .cast(dtype)
         };
         Rotation { cos: tensor(cos), sin: tensor(sin) }
     }
@@ -101,10 +108,8 @@ impl Rotation {
         let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..heads, 0..seq, from..to]);
         let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        let turned = vec![
-            first.clone() * cos.clone() - second.clone() * sin.clone(),
-            second * cos + first * sin,
-        ];
+        let turned =
+            vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
         let rest = (2 * pairs < width).then(|| part(2 * pairs, width));
         Tensor::cat(turned.into_iter().chain(rest).collect(), 3)
     }

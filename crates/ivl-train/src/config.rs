@@ -1,0 +1,258 @@
+//! What a training run is told, in one TOML.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// One training run. Unknown keys are errors: a misspelt setting must not pass for a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Where checkpoints, metrics and the trained value go.
+    pub output: PathBuf,
+    /// Orders the data and starts random values.
+    #[serde(default = "default::seed")]
+    pub seed: u64,
+    /// The frozen base: a directory or hub name. Without one the model itself is trained: pre-training from a random
+    /// start, full fine-tuning from a checkpoint.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// The network that is trained.
+    pub value: ValueConfig,
+    /// Demonstrations.
+    pub data: DataConfig,
+    /// AdamW and its schedule.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// How long, and how much at once.
+    #[serde(default)]
+    pub steps: StepsConfig,
+    /// What keeps the value from leaning on its base.
+    #[serde(default)]
+    pub regularization: RegularizationConfig,
+    /// Checkpoints to resume from.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
+    /// Held-out loss.
+    #[serde(default)]
+    pub eval: EvalConfig,
+}
+
+/// The network that is trained; its tokenizer is copied to the result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValueConfig {
+    /// A directory or hub name with `config.json` and tokenizer.
+    pub model: String,
+    /// `checkpoint` starts from its weights (the paper's best practice), `random` from noise.
+    #[serde(default)]
+    pub init: Init,
+    /// Standard deviation of a random start.
+    #[serde(default = "default::init_std")]
+    pub init_std: f64,
+    /// Fields of `config.json` to replace, for a random start of another size.
+    #[serde(default)]
+    pub overrides: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How the trained network starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// From the weights of a checkpoint.
+    #[default]
+    Checkpoint,
+    /// From noise.
+    Random,
+}
+
+/// Demonstrations: JSONL with `messages`, `prompt` and `completion`, or `text`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Files to train on.
+    pub train: Vec<PathBuf>,
+    /// Files to measure the held-out loss on.
+    #[serde(default)]
+    pub eval: Vec<PathBuf>,
+    /// Longest example in tokens; the rest is cut off at the end and counted.
+    #[serde(default = "default::max_length")]
+    pub max_length: usize,
+    /// A Jinja file, in place of the model's own template.
+    #[serde(default)]
+    pub chat_template: Option<PathBuf>,
+}
+
+/// AdamW ([arXiv 1711.05101](https://arxiv.org/abs/1711.05101)); decay on matrices only, as is the custom.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Peak learning rate: the paper's 1e-4.
+    pub learning_rate: f64,
+    /// The paper's 0.01.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Largest norm of the whole gradient; 0 does not clip.
+    pub max_grad_norm: f64,
+    /// Share of the steps in which the rate rises: the paper's 0.01.
+    pub warmup_ratio: f64,
+    /// How it falls afterwards.
+    pub schedule: ScheduleKind,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-4,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            warmup_ratio: 0.01,
+            schedule: ScheduleKind::Cosine,
+        }
+    }
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// Half a cosine, to zero.
+    Cosine,
+    /// A line, to zero.
+    Linear,
+    /// Not at all.
+    Constant,
+}
+
+/// How long, and how much at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StepsConfig {
+    /// Passes over the data: the paper's 3.
+    pub epochs: usize,
+    /// Stop after so many steps; 0 for no other limit than the epochs.
+    pub max_steps: usize,
+    /// Examples in a forward pass.
+    pub batch_size: usize,
+    /// Forward passes in a step. Tokens are weighted alike across them: k passes equal one of k times the size.
+    pub accumulation: usize,
+}
+
+impl Default for StepsConfig {
+    fn default() -> Self {
+        Self { epochs: 3, max_steps: 0, batch_size: 4, accumulation: 1 }
+    }
+}
+
+/// What keeps the value from leaning on its base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegularizationConfig {
+    /// Weight of the mean of `|v|_1 / vocab` over trained positions: the paper's 1, since a value is meant to travel.
+    pub l1: f64,
+}
+
+impl Default for RegularizationConfig {
+    fn default() -> Self {
+        Self { l1: 1.0 }
+    }
+}
+
+/// Checkpoints to resume from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// Steps between two; 0 writes one when the run ends or is stopped.
+    pub every: usize,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 0, keep: 2 }
+    }
+}
+
+/// Held-out loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Steps between two evaluations; 0 for one before and one after training.
+    pub every: usize,
+    /// Examples in a forward pass.
+    pub batch_size: usize,
+    /// Other bases to plug the value into: none of them is trained on.
+    pub bases: Vec<String>,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { every: 0, batch_size: 8, bases: Vec::new() }
+    }
+}
+
+mod default {
+    pub(super) fn seed() -> u64 {
+        42
+    }
+    pub(super) fn init_std() -> f64 {
+        0.02
+    }
+    pub(super) fn max_length() -> usize {
+        1024
+    }
+}
+
+impl TrainConfig {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] for the first that is outside.
+    pub fn validate(&self) -> Result<(), Error> {
+        let number = |ok: bool, name, expected, got: f64| {
+            if ok { Ok(()) } else { Err(Error::InvalidSetting { name, expected, got: got.to_string() }) }
+        };
+        let o = &self.optimizer;
+        let at_least = |min: f64, x: f64| x.is_finite() && x >= min;
+        number(at_least(0.0, o.learning_rate), "optimizer.learning_rate", "0 or more", o.learning_rate)?;
+        number(at_least(0.0, o.weight_decay), "optimizer.weight_decay", "0 or more", o.weight_decay)?;
+        number((0.0..1.0).contains(&o.beta1), "optimizer.beta1", "0 to below 1", o.beta1)?;
+        number((0.0..1.0).contains(&o.beta2), "optimizer.beta2", "0 to below 1", o.beta2)?;
+        number(o.epsilon > 0.0 && o.epsilon.is_finite(), "optimizer.epsilon", "above 0", o.epsilon)?;
+        number(at_least(0.0, o.max_grad_norm), "optimizer.max_grad_norm", "0 or more", o.max_grad_norm)?;
+        number((0.0..=1.0).contains(&o.warmup_ratio), "optimizer.warmup_ratio", "0 to 1", o.warmup_ratio)?;
+        let l1 = self.regularization.l1;
+        number(at_least(0.0, l1), "regularization.l1", "0 or more", l1)?;
+        number(at_least(0.0, self.value.init_std), "value.init_std", "0 or more", self.value.init_std)?;
+        let counts = [
+            ("steps.epochs", self.steps.epochs, 1),
+            ("steps.batch_size", self.steps.batch_size, 1),
+            ("steps.accumulation", self.steps.accumulation, 1),
+            ("eval.batch_size", self.eval.batch_size, 1),
+            ("checkpoint.keep", self.checkpoint.keep, 1),
+            ("data.max_length", self.data.max_length, 2),
+            ("data.train", self.data.train.len(), 1),
+        ];
+        for (name, got, min) in counts {
+            number(got >= min, name, if min == 1 { "1 or more" } else { "2 or more" }, got as f64)?;
+        }
+        let overridden = !self.value.overrides.is_empty() && self.value.init == Init::Checkpoint;
+        number(
+            !overridden,
+            "value.overrides",
+            "nothing, unless value.init is \"random\"",
+            self.value.overrides.len() as f64,
+        )
+    }
+}
