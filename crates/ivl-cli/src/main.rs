@@ -1,2 +1,49 @@
-//! x
-fn main() {}
+//! The command `ivl`: train a value once, plug it into other bases.
+
+#![expect(
+    unreachable_pub,
+    reason = "nothing outside sees a binary's items; `pub` marks what a file offers the others"
+)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command speaks on standard output and error"
+)]
+
+mod args;
+mod commands;
+mod compose;
+mod device;
+mod hub;
+mod progress;
+mod tokens;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.command {
+        Command::Train(train) => commands::train::run(&train, &args.common),
+        Command::Generate(generate) => commands::generate::run(&generate, &args.common),
+        Command::Score(score) => commands::score::run(&score, &args.common),
+        Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever read our output has seen enough (`ivl .. | head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(broken))
+}

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 /// How a token appears in text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenKind {
     /// Bytes of ordinary text.
     Text,

@@ -53,6 +53,15 @@ impl Checkpoint {
         Ok(Self { dir: dir.to_owned(), json, family, config })
     }
 
+    /// The same directory under another configuration, for a model of another shape with the same tokenizer.
+    ///
+    /// # Errors
+    /// What [`read_config`] says about it.
+    pub fn with_config(self, json: Map<String, Value>) -> Result<Self, Error> {
+        let (family, config) = read_config(&json, &self.dir.join("config.json"))?;
+        Ok(Self { dir: self.dir, json, family, config })
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir

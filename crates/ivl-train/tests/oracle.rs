@@ -26,7 +26,11 @@ fn golden() -> HashMap<String, Vec<f64>> {
         safetensors::Dtype::I64 => {
             view.data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as f64).collect()
         }
-        _ => view.data().chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("four")))).collect(),
+        _ => view
+            .data()
+            .chunks(4)
+            .map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("four"))))
+            .collect(),
     };
     file.iter().map(|(name, view)| (name.to_owned(), numbers(view))).collect()
 }
@@ -103,7 +107,10 @@ fn train_all(run: Run, config: &TrainConfig) -> (Result<Trained, Error>, Vec<Eve
 }
 
 fn steps(events: &[Event]) -> Vec<StepReport> {
-    events.iter().filter_map(|event| if let Event::Step(step) = event { Some(step.clone()) } else { None }).collect()
+    events
+        .iter()
+        .filter_map(|event| if let Event::Step(step) = event { Some(step.clone()) } else { None })
+        .collect()
 }
 
 /// Parameters by the names that Hugging Face gives them, in its orientation.
@@ -165,7 +172,8 @@ fn loss_and_gradients_of_a_batch_equal_pytorch() {
     let device = base.device();
     batch.base = Some(base.logits_at(batch.tokens(&device), batch.position_tensor(&device)));
     let loss = learner.loss(&batch);
-    let scalar = |tensor: &Tensor<1>| f64::from(tensor.clone().into_scalar::<f32>()) / batch.targets.len() as f64;
+    let scalar =
+        |tensor: &Tensor<1>| f64::from(tensor.clone().into_scalar::<f32>()) / batch.targets.len() as f64;
     assert!((scalar(&loss.cross_entropy) - golden["loss"][0]).abs() < 1e-4);
     assert!((scalar(&loss.norm) - golden["norm"][0]).abs() < 1e-4);
 
@@ -189,14 +197,18 @@ fn ten_steps_follow_pytorch() {
     assert_eq!((steps.len(), trained.steps), (10, 10));
     for (index, step) in steps.iter().enumerate() {
         let near = |what: &str, got: f64, expected: f64| {
-            assert!((got - expected).abs() < 1e-3 * expected.abs().max(1.0), "step {index}: {what} {got}, expected {expected}");
+            assert!(
+                (got - expected).abs() < 1e-3 * expected.abs().max(1.0),
+                "step {index}: {what} {got}, expected {expected}"
+            );
         };
         near("loss", step.loss, golden["losses"][index]);
         near("norm", step.value_norm, golden["norms"][index]);
         near("gradient norm", step.gradient_norm, golden["gradient_norms"][index]);
     }
     for parameter in trained.value.named_parameters() {
-        let (_, theirs, shape) = names().into_iter().find(|(ours, ..)| *ours == parameter.path).expect("known");
+        let (_, theirs, shape) =
+            names().into_iter().find(|(ours, ..)| *ours == parameter.path).expect("known");
         let got: Vec<f32> = parameter.tensor.into_data().try_into_vec().expect("f32");
         assert_close(&parameter.path, &got, &golden[&format!("final.{theirs}")], shape, 1e-3);
     }
@@ -224,7 +236,12 @@ fn the_base_gets_no_gradient_and_keeps_its_bytes() {
 fn a_stopped_run_resumes_to_the_same_bytes() {
     let (whole, cut) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
     let bytes = |trained: &Trained| -> Vec<Vec<u8>> {
-        trained.value.named_parameters().into_iter().map(|p| p.tensor.into_data().as_bytes().to_vec()).collect()
+        trained
+            .value
+            .named_parameters()
+            .into_iter()
+            .map(|p| p.tensor.into_data().as_bytes().to_vec())
+            .collect()
     };
     let (straight, straight_events) = train_all(run(false, Interrupter::new()), &config(whole.path()));
 
@@ -277,8 +294,10 @@ fn passes_add_up_to_one_large_pass() {
 fn training_lowers_the_loss_on_the_base_and_reports_it() {
     let dir = tempfile::tempdir().expect("dir");
     let (trained, events) = train_all(run(false, Interrupter::new()), &config(dir.path()));
-    let evals: Vec<_> =
-        events.iter().filter_map(|event| if let Event::Eval(eval) = event { Some(eval.clone()) } else { None }).collect();
+    let evals: Vec<_> = events
+        .iter()
+        .filter_map(|event| if let Event::Eval(eval) = event { Some(eval.clone()) } else { None })
+        .collect();
     assert_eq!(evals.len(), 2, "before and after");
     assert!(evals[1].loss < evals[0].loss - 0.1);
     assert_eq!(evals[0].base_loss, evals[1].base_loss);
@@ -288,7 +307,8 @@ fn training_lowers_the_loss_on_the_base_and_reports_it() {
 #[test]
 fn no_base_trains_the_network_by_itself() {
     let dir = tempfile::tempdir().expect("dir");
-    let (trained, events) = train_all(Run { base: None, ..run(false, Interrupter::new()) }, &config(dir.path()));
+    let (trained, events) =
+        train_all(Run { base: None, ..run(false, Interrupter::new()) }, &config(dir.path()));
     trained.expect("trains");
     let steps = steps(&events);
     assert!(steps[9].loss < steps[0].loss);

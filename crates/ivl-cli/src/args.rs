@@ -1,0 +1,166 @@
+//! The command line as clap reads it. What it means is decided in `compose.rs` and the commands.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+
+/// Train a value network once on a small base, and plug it into other bases.
+#[derive(Debug, Parser)]
+#[command(name = "ivl", version, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu
+    #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
+    pub device: String,
+    /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere
+    #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
+    pub dtype: Dtype,
+    /// Seed of everything that is drawn
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub seed: Option<u64>,
+    /// One JSON object, or JSON lines, on standard output
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub json: bool,
+    /// Say more on standard error
+    #[arg(short, long, global = true, help_heading = "Common options")]
+    pub verbose: bool,
+    /// No progress bars and no notes
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    Auto,
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Train(Train),
+    Generate(Generate),
+    Score(Score),
+    Inspect(Inspect),
+}
+
+/// Train a value against a frozen base, or a model by itself, from one TOML
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl train examples/first-value/train.toml --set optimizer.learning_rate=1e-3\n\n\
+    The trained value is written to `output` as an ordinary Hugging Face directory with a card, ivl.json."
+)]
+pub struct Train {
+    /// The run; see docs/training.md for every key
+    pub config: PathBuf,
+    /// Replace a key of the TOML; the value is read as TOML, else as a string
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Go on from the last complete checkpoint
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// A base, and values to plug into it.
+#[derive(Debug, clap::Args)]
+pub struct Models {
+    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    #[arg(long, value_name = "MODEL")]
+    pub base: String,
+    /// A value and its weight (the card's, else 1); may be repeated
+    #[arg(long, value_name = "VALUE[:ALPHA]")]
+    pub value: Vec<String>,
+}
+
+/// Continue a prompt with a base and any number of values
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
+    after_help = "Example:\n  ivl generate --base models/large --value runs/value:0.8 --prompt \"Once upon a time\""
+)]
+pub struct Generate {
+    #[command(flatten)]
+    pub models: Models,
+    /// Text to continue
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// File with the text to continue
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// JSON file with a list of messages, rendered by the chat template
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    /// Most new tokens
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_new_tokens: usize,
+    /// 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f64,
+    /// Keep the K most probable tokens; 0 keeps all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Keep the most probable tokens that reach P together
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f64,
+    /// Keep tokens at least P times as probable as the first
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub min_p: f64,
+    /// Make tokens of prompt and answer less probable; 1 is off
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub repetition_penalty: f64,
+    /// Subtracted for every time a token stands in the answer
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub frequency_penalty: f64,
+    /// Subtracted once if a token stands in the answer
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub presence_penalty: f64,
+    /// Added to the logit of a token; may be repeated
+    #[arg(long, value_name = "ID=X", allow_hyphen_values = true)]
+    pub logit_bias: Vec<String>,
+    /// End before this string; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on after the end-of-text token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Number of answers
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub n: usize,
+}
+
+/// Log-likelihood of texts, token by token
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["text", "file"]),
+    after_help = "Example:\n  ivl score --base models/large --value runs/value --text \"The sky is blue.\" --json\n\n\
+        A file holds one JSON object with `text` (or one JSON string) a line; one result is printed for each."
+)]
+pub struct Score {
+    #[command(flatten)]
+    pub models: Models,
+    /// The text
+    #[arg(long)]
+    pub text: Option<String>,
+    /// JSONL file of texts
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Texts in a forward pass
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub batch_size: usize,
+}
+
+/// What a model or value is: architecture, parameters, tokenizer, template, card
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl inspect runs/value --json")]
+pub struct Inspect {
+    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    pub model: String,
+}

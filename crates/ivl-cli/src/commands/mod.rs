@@ -1,0 +1,6 @@
+//! One verb for each file.
+
+pub mod generate;
+pub mod inspect;
+pub mod score;
+pub mod train;

@@ -1,0 +1,96 @@
+//! From options to models: which directories, on which device, joined to one causal LM.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use burn::tensor::{DType, Device};
+use ivl_core::{CausalLm, FusedLm, Value};
+use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
+use ivl_train::ValueCard;
+
+use crate::args::{Common, Models};
+use crate::device::{device, dtype};
+use crate::hub::resolve;
+use crate::progress::bar;
+
+/// A base with its values, and what is needed to speak with it.
+pub struct Composed {
+    pub lm: Box<dyn CausalLm>,
+    pub tokenizer: Tokenizer,
+    pub end_tokens: Vec<u32>,
+    base: PathBuf,
+    values: Vec<PathBuf>,
+}
+
+impl Composed {
+    /// Loads what `--base` and `--value` name.
+    pub fn load(models: &Models, common: &Common) -> Result<Self> {
+        let device = device(common)?;
+        let base = resolve(&models.base)?;
+        // Every name is looked up before the first weight is read.
+        let values: Vec<(PathBuf, f64)> =
+            models.value.iter().map(|value| value_option(value)).collect::<Result<_>>()?;
+        let checkpoint = Checkpoint::open(&base)?;
+        let (lm, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
+        let end_tokens = checkpoint.end_tokens(&tokenizer)?;
+        let mut lm: Box<dyn CausalLm> = Box::new(lm);
+        let mut dirs = Vec::new();
+        if !values.is_empty() {
+            let mut parts = Vec::new();
+            for (dir, alpha) in values {
+                let (value, _) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
+                parts.push(Value::new(Box::new(value), alpha));
+                dirs.push(dir);
+            }
+            lm = Box::new(FusedLm::new(lm, parts)?);
+        }
+        Ok(Self { lm, tokenizer, end_tokens, base, values: dirs })
+    }
+
+    /// The template that the first value was trained with, else the base's.
+    pub fn chat_template(&self) -> Result<ChatTemplate> {
+        for dir in self.values.iter().chain(std::iter::once(&self.base)) {
+            if let Some(template) = ChatTemplate::from_dir(dir)? {
+                return Ok(template);
+            }
+        }
+        anyhow::bail!(
+            "neither `{}` nor a value has a chat template (chat_template.jinja or tokenizer_config.json); use --prompt",
+            self.base.display()
+        )
+    }
+}
+
+/// Loads weights and tokenizer, with a bar.
+pub fn load_lm(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    dtype: DType,
+    common: &Common,
+) -> Result<(TransformerLm, Tokenizer)> {
+    let name = checkpoint.dir().display().to_string();
+    let bar = bar(common, 0, "{msg} {bar:30} {percent}%");
+    bar.set_message(format!("loading {name}"));
+    let loaded = checkpoint.load_lm(device, dtype, &mut |progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    });
+    bar.finish_and_clear();
+    loaded.with_context(|| format!("cannot load `{name}`"))
+}
+
+/// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
+fn value_option(text: &str) -> Result<(PathBuf, f64)> {
+    let (name, alpha) = match text.rsplit_once(':') {
+        Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
+            Ok(alpha) => (name, Some(alpha)),
+            Err(_) => {
+                anyhow::bail!("--value is `{text}`, expected VALUE or VALUE:ALPHA with a number for ALPHA")
+            }
+        },
+        _ => (text, None),
+    };
+    let dir = resolve(name)?;
+    let card = ValueCard::read(&dir)?;
+    Ok((dir, alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0)))
+}
