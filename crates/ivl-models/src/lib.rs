@@ -19,7 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#[path = "/tmp/stub_chat.rs"]
+
 mod chat;
 mod checkpoint;
 pub mod config;
@@ -28,8 +28,9 @@ pub mod families;
 mod fields;
 mod files;
 mod parameters;
+mod python;
 mod tensor_files;
-#[path = "/tmp/stub_tokenizer.rs"]
+
 mod tokenizer;
 pub mod transformer;
 mod transformer_lm;

@@ -1,0 +1,327 @@
+//! Chat templates: Jinja from a checkpoint, rendered as transformers renders it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::python::{dumps, strftime_now};
+
+/// Largest template, or file that holds one, that is read.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// Instructions that a rendering may take: a template from a stranger must end.
+const FUEL: u64 = 50_000_000;
+
+/// What can go wrong with a chat template.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// The file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is larger than any honest one.
+    #[error("`{}` has {got} bytes, more than the {LARGEST_FILE} that ivl reads", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Its size.
+        got: u64,
+    },
+    /// The configuration is not JSON.
+    #[error("`{}` is not a JSON object", path.display())]
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// Where it is broken.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The template is no valid Jinja.
+    #[error("the chat template in `{}` does not compile", path.display())]
+    Compile {
+        /// Where it stands.
+        path: PathBuf,
+        /// The line and what is wrong with it.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// The template failed on these messages, or refused them.
+    #[error("the chat template in `{}` cannot render these messages", path.display())]
+    Render {
+        /// Where it stands.
+        path: PathBuf,
+        /// The line and the reason.
+        #[source]
+        source: minijinja::Error,
+    },
+}
+
+/// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, ...
+    pub role: String,
+    /// What is said: text, or a list of parts.
+    #[serde(default)]
+    pub content: Value,
+    /// All other fields.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Message {
+    /// A turn of plain text.
+    pub fn new(role: &str, content: &str) -> Self {
+        Self { role: role.to_owned(), content: Value::from(content), extra: Map::new() }
+    }
+}
+
+/// What a template is told beside the messages.
+#[derive(Debug, Clone, Default)]
+pub struct RenderOptions {
+    /// End with the beginning of the assistant's turn.
+    pub add_generation_prompt: bool,
+    /// Tools, as JSON schemas.
+    pub tools: Option<Vec<Value>>,
+    /// Further variables.
+    pub extra: Map<String, Value>,
+}
+
+/// A chat template.
+#[derive(Debug, Clone)]
+pub struct ChatTemplate {
+    path: PathBuf,
+    source: String,
+    tool_use: Option<String>,
+    special: HashMap<String, String>,
+}
+
+impl ChatTemplate {
+    /// The template of a checkpoint: `chat_template.jinja`, else `chat_template` in `tokenizer_config.json` (a string, or a
+    /// list of named ones), else `chat_template.json`. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ChatError`] for a template that cannot be read or does not compile.
+    pub fn from_dir(dir: &Path) -> Result<Option<Self>, ChatError> {
+        let config = dir.join("tokenizer_config.json");
+        let json = if config.is_file() { read_json(&config)? } else { Map::new() };
+        let special = special_tokens(&json);
+        let jinja = dir.join("chat_template.jinja");
+        if jinja.is_file() {
+            let source = read(&jinja)?;
+            return Self::new(jinja, source, None, special).map(Some);
+        }
+        if let Some((source, tool_use)) = json.get("chat_template").and_then(templates) {
+            return Self::new(config, source, tool_use, special).map(Some);
+        }
+        let legacy = dir.join("chat_template.json");
+        if !legacy.is_file() {
+            return Ok(None);
+        }
+        match read_json(&legacy)?.get("chat_template").and_then(templates) {
+            Some((source, tool_use)) => Self::new(legacy, source, tool_use, special).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A template from a Jinja file of its own; special tokens come from a `tokenizer_config.json` beside it, if any.
+    ///
+    /// # Errors
+    /// [`ChatError`] for a template that cannot be read or does not compile.
+    pub fn from_file(path: &Path) -> Result<Self, ChatError> {
+        let config = path.with_file_name("tokenizer_config.json");
+        let json = if config.is_file() { read_json(&config)? } else { Map::new() };
+        Self::new(path.to_owned(), read(path)?, None, special_tokens(&json))
+    }
+
+    fn new(
+        path: PathBuf,
+        source: String,
+        tool_use: Option<String>,
+        special: HashMap<String, String>,
+    ) -> Result<Self, ChatError> {
+        let template = Self { path, source, tool_use, special };
+        for source in std::iter::once(&template.source).chain(&template.tool_use) {
+            let source = without_generation_tags(source);
+            environment()
+                .template_from_str(&source)
+                .map_err(|source| ChatError::Compile { path: template.path.clone(), source })?;
+        }
+        Ok(template)
+    }
+
+    /// The Jinja source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Renders a conversation.
+    ///
+    /// # Errors
+    /// [`ChatError::Render`] if the template fails, refuses the messages, or does not end.
+    pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, ChatError> {
+        let mut variables = Map::new();
+        variables.extend(self.special.iter().map(|(role, token)| (role.clone(), Value::from(token.as_str()))));
+        let messages = messages.iter().map(|message| serde_json::to_value(message).unwrap_or_default()).collect();
+        variables.insert("messages".to_owned(), Value::Array(messages));
+        variables.insert("tools".to_owned(), options.tools.clone().map_or(Value::Null, Value::Array));
+        variables.insert("documents".to_owned(), Value::Null);
+        variables.insert("add_generation_prompt".to_owned(), options.add_generation_prompt.into());
+        variables.extend(options.extra.clone());
+        let source = match &self.tool_use {
+            Some(tool_use) if options.tools.is_some() => tool_use,
+            _ => &self.source,
+        };
+        let source = without_generation_tags(source);
+        let render = |source| ChatError::Render { path: self.path.clone(), source };
+        let environment = environment();
+        let template = environment.template_from_str(&source).map_err(render)?;
+        template.render(minijinja::Value::from_serialize(variables)).map_err(render)
+    }
+}
+
+/// Jinja as transformers sets it up.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+        environment.set_syntax(syntax);
+    }
+    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_formatter(|out, state, value| match value.kind() {
+        // As Python writes them.
+        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
+        ValueKind::None => Ok(out.write_str("None")?),
+        _ => minijinja::escape_formatter(out, state, value),
+    });
+    environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_function("strftime_now", |format: String| strftime_now(&format));
+    environment.add_filter("tojson", to_json);
+    environment
+}
+
+fn to_json(value: minijinja::Value, options: Kwargs) -> Result<String, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
+    let sort_keys: Option<bool> = options.get("sort_keys")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    options.assert_all_used()?;
+    let json = serde_json::to_value(&value)
+        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    Ok(dumps(&json, indent, ensure_ascii.unwrap_or(false), sort_keys.unwrap_or(false), separators.as_deref()))
+}
+
+/// Transformers marks the assistant's words with `{% generation %}` blocks, which plain Jinja does not know; here they
+/// become blocks without effect, with the same control of whitespace.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(len) = rest[start..].find("%}") else { break };
+        let tag = &rest[start + 2..start + len];
+        let (open, tag) = split_control(tag);
+        let close = if tag.ends_with('-') { "-" } else { "" };
+        let word = tag.trim_end_matches(['-', '+']).trim();
+        let replaced = match word {
+            "generation" => Some("if true"),
+            "endgeneration" => Some("endif"),
+            _ => None,
+        };
+        out.push_str(&rest[..start]);
+        match replaced {
+            Some(word) => out.push_str(&format!("{{%{open} {word} {close}%}}")),
+            None => out.push_str(&rest[start..start + len + 2]),
+        }
+        rest = &rest[start + len + 2..];
+    }
+    out + rest
+}
+
+fn split_control(tag: &str) -> (&str, &str) {
+    let len = usize::from(tag.starts_with(['-', '+']));
+    tag.split_at(len)
+}
+
+/// A template, or a list of named ones: the default, and the one for tools.
+fn templates(value: &Value) -> Option<(String, Option<String>)> {
+    if let Some(source) = value.as_str() {
+        return Some((source.to_owned(), None));
+    }
+    let named = |name: &str| {
+        let entry = value.as_array()?.iter().find(|entry| entry["name"] == name)?;
+        Some(entry["template"].as_str()?.to_owned())
+    };
+    Some((named("default")?, named("tool_use")))
+}
+
+fn special_tokens(json: &Map<String, Value>) -> HashMap<String, String> {
+    let token = |(role, value): (&String, &Value)| {
+        let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
+        role.ends_with("_token").then(|| (role.clone(), content.to_owned()))
+    };
+    json.iter().filter_map(token).collect()
+}
+
+fn read(path: &Path) -> Result<String, ChatError> {
+    let io = |source| ChatError::Io { path: path.to_owned(), source };
+    let got = fs::metadata(path).map_err(io)?.len();
+    if got > LARGEST_FILE {
+        return Err(ChatError::TooLarge { path: path.to_owned(), got });
+    }
+    fs::read_to_string(path).map_err(io)
+}
+
+fn read_json(path: &Path) -> Result<Map<String, Value>, ChatError> {
+    serde_json::from_str(&read(path)?).map_err(|source| ChatError::Json { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(source: &str) -> ChatTemplate {
+        let special = HashMap::from([("bos_token".to_owned(), "<s>".to_owned())]);
+        ChatTemplate::new("test.jinja".into(), source.to_owned(), None, special).expect("compiles")
+    }
+
+    #[test]
+    fn generation_blocks_are_transparent() {
+        let source = "a\n{%- generation -%}\n b {% if x %}c{% endif %}{% endgeneration %}\nd";
+        assert_eq!(
+            without_generation_tags(source),
+            "a\n{%- if true -%}\n b {% if x %}c{% endif %}{% endif %}\nd"
+        );
+    }
+
+    #[test]
+    fn a_template_may_refuse_and_must_end() {
+        let refusing = template("{{ raise_exception('only users') }}");
+        let error = refusing.render(&[], &RenderOptions::default()).expect_err("refuses");
+        assert!(format!("{:?}", error).contains("only users"));
+        let endless = template("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}");
+        assert!(endless.render(&[], &RenderOptions::default()).is_err());
+    }
+
+    #[test]
+    fn python_values_print_as_in_python() {
+        let text = template("{{ bos_token }}{{ true }} {{ none }} {{ messages[0].content }}{{ messages[0].nothing }}");
+        let rendered = text.render(&[Message::new("user", "<b> & 'é'")], &RenderOptions::default()).expect("renders");
+        assert_eq!(rendered, "<s>True None <b> & 'é'");
+    }
+}
