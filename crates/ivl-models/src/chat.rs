@@ -188,7 +188,7 @@ impl ChatTemplate {
         let render = |source| ChatError::Render { path: self.path.clone(), source };
         let environment = environment();
         let template = environment.template_from_str(&source).map_err(render)?;
-        template.render(minijinja::Value::from_serialize(variables)).map_err(render)
+        template.render(minijinja::value::Serde(variables)).map_err(render)
     }
 }
 
