@@ -79,12 +79,20 @@ pub struct LayerCache {
     layers: Vec<KvCache>,
     padding: Vec<usize>,
     len: usize,
+    expected: usize,
+    history: Option<Tensor<2, Int>>,
 }
 
 impl LayerCache {
     /// An empty cache for `layers` layers; row `r` of the batch starts with `padding[r]` positions to be ignored.
     pub fn new(layers: usize, padding: &[usize]) -> Self {
-        Self { layers: vec![KvCache::default(); layers], padding: padding.to_vec(), len: 0 }
+        Self {
+            layers: vec![KvCache::default(); layers],
+            padding: padding.to_vec(),
+            len: 0,
+            expected: 0,
+            history: None,
+        }
     }
 
     /// Positions held, padding included.
@@ -100,6 +108,49 @@ impl LayerCache {
     /// Positions of left padding, for each row.
     pub fn padding(&self) -> &[usize] {
         &self.padding
+    }
+
+    /// The length that the text is known to reach, padding included; see [`Cache::expect`].
+    pub fn expected(&self) -> usize {
+        self.expected
+    }
+
+    /// Keeps the tokens that were read, for models whose position encoding changes at some length: they read them
+    /// again there. Returns all tokens so far.
+    pub fn remember(&mut self, tokens: Tensor<2, Int>) -> Tensor<2, Int> {
+        let all = match self.history.take() {
+            Some(history) => Tensor::cat(vec![history, tokens], 1),
+            None => tokens,
+        };
+        self.history = Some(all.clone());
+        all
+    }
+
+    /// Forgets keys and values, and keeps the remembered tokens.
+    pub fn restart(&mut self) {
+        self.len = 0;
+        self.layers.iter_mut().for_each(|layer| layer.truncate(0));
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+        self.history = self.history.take().map(|history| {
+            let [batch, seq] = history.dims();
+            history.slice([0..batch, 0..seq.min(len)])
+        });
+        if len == 0 {
+            self.history = None;
+        }
+    }
+
+    fn select(&mut self, rows: &[usize]) {
+        self.padding = rows.iter().map(|&row| self.padding[row]).collect();
+        self.layers.iter_mut().for_each(|layer| layer.select(rows));
+        self.history = self.history.take().map(|history| {
+            let index = row_index(rows, &history.device());
+            history.select(0, index)
+        });
     }
 
     /// The cache of one layer.
@@ -137,13 +188,19 @@ impl Cache {
         self.len() == 0
     }
 
+    /// Announces that the text will reach `len` positions, padding included: a prompt that is read in pieces then gives
+    /// what it gives when read at once, also where the position encoding depends on the length of the text.
+    pub fn expect(&mut self, len: usize) {
+        match self {
+            Self::Layers(cache) => cache.expected = cache.expected.max(len),
+            Self::Fused(parts) => parts.iter_mut().for_each(|part| part.expect(len)),
+        }
+    }
+
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         match self {
-            Self::Layers(cache) => {
-                cache.len = cache.len.min(len);
-                cache.layers.iter_mut().for_each(|layer| layer.truncate(len));
-            }
+            Self::Layers(cache) => cache.truncate(len),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
         }
     }
@@ -154,10 +211,7 @@ impl Cache {
     /// If a row is outside the batch.
     pub fn select(&mut self, rows: &[usize]) {
         match self {
-            Self::Layers(cache) => {
-                cache.padding = rows.iter().map(|&row| cache.padding[row]).collect();
-                cache.layers.iter_mut().for_each(|layer| layer.select(rows));
-            }
+            Self::Layers(cache) => cache.select(rows),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.select(rows)),
         }
     }

@@ -97,7 +97,8 @@ pub fn generate<'a, S: AsRef<[u32]>>(
         Ok(Row { row, sampler, text: TextStream::new(&config.stop_strings), remaining })
     });
     let rows: Vec<Row> = rows.collect::<Result<_, Error>>()?;
-    let cache = lm.new_cache(&batch.padding);
+    let mut cache = lm.new_cache(&batch.padding);
+    cache.expect(batch.seq);
     let rows = if config.max_new_tokens == 0 { Vec::new() } else { rows };
     let end_tokens = config.end_tokens.clone();
     Ok(Generation { lm, cache, rows, end_tokens, input: Input::Prompt(batch), ready: VecDeque::new() })

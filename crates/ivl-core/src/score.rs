@@ -47,6 +47,7 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
     let device = lm.device();
     let chunk = (LOGITS_AT_ONCE / (rows * lm.vocab().size()).max(1)).clamp(1, 512);
     let mut cache = lm.new_cache(&batch.padding);
+    cache.expect(batch.seq);
     let mut scores: Vec<Score> = batch.padding.iter().map(|_| Score { logprobs: vec![None] }).collect();
     // Position i predicts token i + 1, so the last token is read by nobody.
     for start in (0..batch.seq.saturating_sub(1)).step_by(chunk) {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use minijinja::value::{Kwargs, ValueKind};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -173,8 +173,10 @@ impl ChatTemplate {
     /// [`ChatError::Render`] if the template fails, refuses the messages, or does not end.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, ChatError> {
         let mut variables = Map::new();
-        variables.extend(self.special.iter().map(|(role, token)| (role.clone(), Value::from(token.as_str()))));
-        let messages = messages.iter().map(|message| serde_json::to_value(message).unwrap_or_default()).collect();
+        variables
+            .extend(self.special.iter().map(|(role, token)| (role.clone(), Value::from(token.as_str()))));
+        let messages =
+            messages.iter().map(|message| serde_json::to_value(message).unwrap_or_default()).collect();
         variables.insert("messages".to_owned(), Value::Array(messages));
         variables.insert("tools".to_owned(), options.tools.clone().map_or(Value::Null, Value::Array));
         variables.insert("documents".to_owned(), Value::Null);
@@ -314,14 +316,18 @@ mod tests {
         let refusing = template("{{ raise_exception('only users') }}");
         let error = refusing.render(&[], &RenderOptions::default()).expect_err("refuses");
         assert!(format!("{:?}", error).contains("only users"));
-        let endless = template("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}");
+        let endless =
+            template("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}");
         assert!(endless.render(&[], &RenderOptions::default()).is_err());
     }
 
     #[test]
     fn python_values_print_as_in_python() {
-        let text = template("{{ bos_token }}{{ true }} {{ none }} {{ messages[0].content }}{{ messages[0].nothing }}");
-        let rendered = text.render(&[Message::new("user", "<b> & 'é'")], &RenderOptions::default()).expect("renders");
+        let text = template(
+            "{{ bos_token }}{{ true }} {{ none }} {{ messages[0].content }}{{ messages[0].nothing }}",
+        );
+        let rendered =
+            text.render(&[Message::new("user", "<b> & 'é'")], &RenderOptions::default()).expect("renders");
         assert_eq!(rendered, "<s>True None <b> & 'é'");
     }
 }

@@ -77,7 +77,8 @@ pub enum RopeScaling {
         /// The factor.
         factor: f64,
     },
-    /// NTK-aware: the base grows with the length once it exceeds the original one.
+    /// NTK-aware: the base grows with the length once it exceeds the original one. Keys that were cached when the text was
+    /// shorter keep their frequencies, as in the reference.
     Dynamic {
         /// Strength.
         factor: f64,
@@ -125,9 +126,12 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// Whether frequencies depend on how long the text is, so that cached keys cannot be stored rotated.
-    pub fn depends_on_length(&self) -> bool {
-        matches!(self, Self::Dynamic { .. } | Self::LongRope { .. })
+    /// A length at which the frequencies of all positions change, so that what was computed before it is void.
+    pub fn switches_at(&self) -> Option<usize> {
+        match self {
+            Self::LongRope { original, .. } => Some(*original),
+            _ => None,
+        }
     }
 }
 

@@ -104,7 +104,17 @@ pub(crate) fn strftime_now(format: &str) -> String {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
@@ -170,7 +180,10 @@ mod tests {
             dumps(&value, None, false, false, None),
             r#"{"b": [1, 2.0, null, true], "a": {"é": "x\n\""}, "e": [], "f": {}}"#
         );
-        assert_eq!(dumps(&json!({ "b": "😀", "a": 1 }), None, true, true, None), r#"{"a": 1, "b": "\ud83d\ude00"}"#);
+        assert_eq!(
+            dumps(&json!({ "b": "😀", "a": 1 }), None, true, true, None),
+            r#"{"a": 1, "b": "\ud83d\ude00"}"#
+        );
         assert_eq!(dumps(&json!({ "a": [1] }), Some(2), false, false, None), "{\n  \"a\": [\n    1\n  ]\n}");
     }
 

@@ -104,7 +104,11 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TokenizerError::Encode`].
-    pub fn encode_with_offsets(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Encoded>, TokenizerError> {
+    pub fn encode_with_offsets(
+        &self,
+        text: &str,
+        add_special_tokens: bool,
+    ) -> Result<Vec<Encoded>, TokenizerError> {
         let encoding = self.inner.encode(text, add_special_tokens).map_err(TokenizerError::Encode)?;
         Ok(encoding.get_ids().iter().copied().zip(encoding.get_offsets().iter().copied()).collect())
     }
@@ -192,8 +196,7 @@ impl Spelling {
         }
         let marks_spaces = |part: &&Value| {
             kind(part) == "Metaspace"
-                || kind(part) == "Replace"
-                    && (part["pattern"]["String"] == "▁" || part["content"] == "▁")
+                || kind(part) == "Replace" && (part["pattern"]["String"] == "▁" || part["content"] == "▁")
         };
         let byte_fallback = json["model"]["byte_fallback"] == true;
         if byte_fallback || parts.iter().any(marks_spaces) {
@@ -205,15 +208,18 @@ impl Spelling {
     fn bytes(self, token: &str) -> Vec<u8> {
         match self {
             // A token with any other letter stands for itself, as in the decoder of the reference.
-            Self::ByteLevel => {
-                token.chars().map(byte_of_letter).collect::<Option<_>>().unwrap_or_else(|| token.as_bytes().to_vec())
-            }
-            Self::SentencePiece { byte_fallback } => match token.strip_prefix("<0x").and_then(|t| t.strip_suffix('>')) {
-                Some(hex) if byte_fallback && hex.len() == 2 => {
-                    u8::from_str_radix(hex, 16).map_or_else(|_| token.as_bytes().to_vec(), |byte| vec![byte])
+            Self::ByteLevel => token
+                .chars()
+                .map(byte_of_letter)
+                .collect::<Option<_>>()
+                .unwrap_or_else(|| token.as_bytes().to_vec()),
+            Self::SentencePiece { byte_fallback } => {
+                match token.strip_prefix("<0x").and_then(|t| t.strip_suffix('>')) {
+                    Some(hex) if byte_fallback && hex.len() == 2 => u8::from_str_radix(hex, 16)
+                        .map_or_else(|_| token.as_bytes().to_vec(), |byte| vec![byte]),
+                    _ => token.replace('▁', " ").into_bytes(),
                 }
-                _ => token.replace('▁', " ").into_bytes(),
-            },
+            }
             Self::Plain => token.as_bytes().to_vec(),
         }
     }

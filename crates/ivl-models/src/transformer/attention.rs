@@ -28,17 +28,6 @@ pub struct Attention {
     scale: f64,
 }
 
-/// How positions turn queries and keys in one pass.
-#[derive(Debug, Clone)]
-pub(crate) enum Turn {
-    /// Positions are not in attention.
-    None,
-    /// Rotate new queries and keys; the cache holds rotated keys.
-    New(Rotation),
-    /// Frequencies depend on the length of the text: the cache holds keys as they are, and all are rotated each time.
-    All { new: Rotation, all: Rotation },
-}
-
 impl Attention {
     pub(crate) fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let (hidden, attention) = (config.hidden_size, config.attention);
@@ -60,7 +49,13 @@ impl Attention {
 
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
-    pub(crate) fn forward(&self, x: Tensor<3>, turn: &Turn, mask: &Mask, cache: &mut KvCache) -> Tensor<3> {
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        rotation: Option<&Rotation>,
+        mask: &Mask,
+        cache: &mut KvCache,
+    ) -> Tensor<3> {
         let AttentionConfig { num_heads, num_kv_heads, head_dim, .. } = self.config;
         let [batch, seq, _] = x.dims();
         let heads = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
@@ -71,20 +66,12 @@ impl Attention {
         let query = normed(&self.query_norm, heads(self.query.forward(x.clone()), num_heads));
         let key = normed(&self.key_norm, heads(self.key.forward(x.clone()), num_kv_heads));
         let value = heads(self.value.forward(x), num_kv_heads);
-        let (query, keys, values) = match turn {
-            Turn::None => {
-                let (keys, values) = cache.append(key, value);
-                (query, keys, values)
-            }
-            Turn::New(rotation) => {
-                let (keys, values) = cache.append(rotation.apply(key), value);
-                (rotation.apply(query), keys, values)
-            }
-            Turn::All { new, all } => {
-                let (keys, values) = cache.append(key, value);
-                (new.apply(query), all.apply(keys), values)
-            }
+        let turned = |x| match rotation {
+            Some(rotation) => rotation.apply(x),
+            None => x,
         };
+        let query = turned(query);
+        let (keys, values) = cache.append(turned(key), value);
         let groups = num_heads / num_kv_heads;
         // [batch, heads, seq, dim] -> [batch, kv_heads, groups * seq, dim]
         let query = query.reshape([batch, num_kv_heads, groups * seq, head_dim]);

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use ivl_core::KvCache;
 
-use super::attention::Turn;
 use super::mask::Mask;
+use super::rope::Rotation;
 use super::{Attention, Mlp, Norm};
 use crate::config::{ModelConfig, Wiring};
 
@@ -49,10 +49,16 @@ impl Block {
 
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
-    pub(crate) fn forward(&self, x: Tensor<3>, turn: &Turn, mask: &Mask, cache: &mut KvCache) -> Tensor<3> {
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        rotation: Option<&Rotation>,
+        mask: &Mask,
+        cache: &mut KvCache,
+    ) -> Tensor<3> {
         let normed = self.attention_norm.forward(x.clone());
         let mixed =
-            post(&self.attention_post_norm, self.attention.forward(normed.clone(), turn, mask, cache));
+            post(&self.attention_post_norm, self.attention.forward(normed.clone(), rotation, mask, cache));
         let read = |x| match &self.mlp_norm {
             Some(norm) => norm.forward(x),
             None => normed,

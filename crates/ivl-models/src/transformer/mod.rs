@@ -19,8 +19,8 @@ use burn::tensor::module::embedding;
 use burn::tensor::{DType, Device, Int, Tensor};
 use ivl_core::{Cache, LayerCache, token_tensor};
 
-use self::attention::Turn;
 use self::mask::Mask;
+use self::rope::Rotation;
 use crate::config::{LayerKind, ModelConfig, Position};
 
 /// Rows up to which a tied head multiplies from the left, where the embedding is read as it lies in memory.
@@ -110,6 +110,31 @@ impl Transformer {
     /// - output: `[batch, seq, hidden]`
     pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let cache = cache.layers();
+        let Some(switch) = self.switch() else { return self.read(tokens, cache) };
+        let (before, [batch, seq]) = (cache.len(), tokens.dims());
+        let all = cache.remember(tokens.clone());
+        let crosses = |&padding: &usize| {
+            let known = before.max(cache.expected()).saturating_sub(padding);
+            known <= switch && before + seq > switch + padding
+        };
+        if before == 0 || !cache.padding().iter().any(crosses) {
+            return self.read(tokens, cache);
+        }
+        cache.restart();
+        let x = self.read(all, cache);
+        let width = x.dims()[2];
+        x.slice([0..batch, before..before + seq, 0..width])
+    }
+
+    /// A length at which all that was read has to be read again.
+    fn switch(&self) -> Option<usize> {
+        match &self.config.position {
+            Position::Rope(rope) => rope.scaling.switches_at(),
+            Position::Learned => None,
+        }
+    }
+
+    fn read(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
         let (seq, device) = (tokens.dims()[1], tokens.device());
         let x = self.embedding.forward(tokens);
         let mut x = match self.config.embedding.scale {
@@ -121,7 +146,7 @@ impl Transformer {
                 positions(cache, cache.len(), seq).into_iter().flatten().map(|p| p as u32).collect();
             x = x + table.forward(token_tensor(&positions, cache.padding().len(), &device));
         }
-        let turn = self.turn(cache, seq, x.dtype(), &device);
+        let rotation = self.rotation(cache, seq, x.dtype(), &device);
         let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
         for (index, (block, &kind)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
             let known = masks.iter().position(|(k, _)| *k == kind).unwrap_or_else(|| {
@@ -129,7 +154,7 @@ impl Transformer {
                 masks.push((kind, Mask::new(kind, cache, seq, groups, &device)));
                 masks.len() - 1
             });
-            x = block.forward(x, &turn, &masks[known].1, cache.layer(index));
+            x = block.forward(x, rotation.as_ref(), &masks[known].1, cache.layer(index));
         }
         cache.advance(seq);
         self.norm.forward(x)
@@ -165,25 +190,16 @@ impl Transformer {
         self.head(hidden.unsqueeze_dim(0)).squeeze_dim(0)
     }
 
-    fn turn(&self, cache: &LayerCache, seq: usize, dtype: DType, device: &Device) -> Turn {
-        let Position::Rope(rope) = &self.config.position else { return Turn::None };
-        let end = cache.len() + seq;
-        let lens: Vec<usize> = cache.padding().iter().map(|padding| end - padding).collect();
-        let rotation = |start: usize, seq: usize| {
-            let mut positions = positions(cache, start, seq);
-            let mut lens = lens.clone();
-            if cache.padding().iter().all(|&padding| padding == 0) {
-                // All rows alike: one table for the batch.
-                (positions.truncate(1), lens.truncate(1));
-            }
-            rope.rotation(&positions, &lens, dtype, device)
-        };
-        let new = rotation(cache.len(), seq);
-        if rope.scaling.depends_on_length() {
-            Turn::All { new, all: rotation(0, end) }
-        } else {
-            Turn::New(new)
+    fn rotation(&self, cache: &LayerCache, seq: usize, dtype: DType, device: &Device) -> Option<Rotation> {
+        let Position::Rope(rope) = &self.config.position else { return None };
+        let end = (cache.len() + seq).max(cache.expected());
+        let mut lens: Vec<usize> = cache.padding().iter().map(|padding| end - padding).collect();
+        let mut positions = positions(cache, cache.len(), seq);
+        if cache.padding().iter().all(|&padding| padding == 0) {
+            // All rows alike: one table for the batch.
+            (positions.truncate(1), lens.truncate(1));
         }
+        Some(rope.rotation(&positions, &lens, dtype, device))
     }
 }
 
