@@ -1,0 +1,95 @@
+//! Tokenizers against the reference, on fixtures that `fixtures/make_text_fixtures.py` made.
+
+use std::path::{Path, PathBuf};
+
+use ivl_models::Tokenizer;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+struct Golden {
+    text: String,
+    ids_with_special: Vec<u32>,
+    ids_without_special: Vec<u32>,
+    decoded: String,
+    decoded_all: String,
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers").join(name)
+}
+
+fn check(name: &str) {
+    let tokenizer = Tokenizer::from_file(&fixture(name).join("tokenizer.json")).expect("reads");
+    let golden = std::fs::read(fixture(name).join("golden.json")).expect("golden");
+    let golden: Vec<Golden> = serde_json::from_slice(&golden).expect("json");
+    let vocab = tokenizer.vocab();
+    for golden in golden {
+        let text = &golden.text;
+        assert_eq!(tokenizer.encode(text, true).expect("encodes"), golden.ids_with_special, "{text:?}");
+        let ids = tokenizer.encode(text, false).expect("encodes");
+        assert_eq!(ids, golden.ids_without_special, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids, true).expect("decodes"), golden.decoded, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids, false).expect("decodes"), golden.decoded_all, "{text:?}");
+        // The bytes of the vocabulary, one after the other, are the decoded text: SentencePiece's decoder drops the
+        // space that its encoder put in front.
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| vocab.text_bytes(id).to_vec()).collect();
+        let joined = String::from_utf8_lossy(&bytes).into_owned();
+        let without_space = joined.strip_prefix(' ').unwrap_or(&joined);
+        assert!(
+            joined == golden.decoded || without_space == golden.decoded,
+            "{joined:?}, expected {:?}",
+            golden.decoded
+        );
+
+        let offsets = tokenizer.encode_with_offsets(text, true).expect("encodes");
+        assert_eq!(offsets.iter().map(|(id, _)| *id).collect::<Vec<_>>(), golden.ids_with_special);
+        assert!(offsets.iter().all(|&(_, (start, end))| start <= end && end <= text.len()));
+    }
+}
+
+#[test]
+fn byte_level() {
+    check("byte_level");
+    let tokenizer = Tokenizer::from_file(&fixture("byte_level").join("tokenizer.json")).expect("reads");
+    assert_eq!((tokenizer.bos_id(), tokenizer.eos_id()), (Some(0), Some(1)));
+    let added = tokenizer.token_to_id("a b").expect("the added token");
+    assert_eq!(tokenizer.vocab().text_bytes(added), b"a b");
+}
+
+#[test]
+fn byte_level_after_a_split() {
+    check("byte_level_split");
+}
+
+#[test]
+fn sentencepiece_with_byte_fallback() {
+    check("sentencepiece");
+    let vocab =
+        Tokenizer::from_file(&fixture("sentencepiece").join("tokenizer.json")).expect("reads").vocab();
+    assert_eq!(vocab.text_bytes(3 + 0xe2), [0xe2]);
+    assert_eq!(vocab.text_bytes(1), b"", "<s> is no text");
+}
+
+#[test]
+fn metaspace() {
+    check("metaspace");
+}
+
+#[test]
+fn broken_files_are_errors_with_names() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("tokenizer.json");
+    let message = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).expect("writes");
+        Tokenizer::from_file(&path).expect_err("refused").to_string()
+    };
+    assert!(message(b"{").contains("tokenizer.json` is not a Hugging Face tokenizer"));
+    assert!(message(b"{}").contains("is not a Hugging Face tokenizer"));
+    let good = std::fs::read_to_string(fixture("byte_level").join("tokenizer.json")).expect("reads");
+    let huge = good.replace("\"id\":0,", "\"id\":4000000000,");
+    assert_ne!(huge, good);
+    // The library may refuse such a file, or renumber it; either way no table of four billion ids is made.
+    std::fs::write(&path, huge).expect("writes");
+    assert!(Tokenizer::from_file(&path).map_or(true, |tokenizer| tokenizer.vocab().size() < 1000));
+    assert!(Tokenizer::from_file(&dir.path().join("nothing.json")).is_err());
+}
