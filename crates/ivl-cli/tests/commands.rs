@@ -1,0 +1,159 @@
+//! The verbs, run as a user would run them.
+
+mod run;
+
+use run::{base, command, json, ok, train_config};
+use serde_json::Value;
+
+fn text(path: &std::path::Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn generate_is_greedy_by_default_and_reproducible_when_it_draws() {
+    let small = base("small");
+    let greedy = ["generate", "--base", &small, "--prompt", "Suna lives in", "--max-new-tokens", "6", "--json"];
+    let first = json(&greedy);
+    assert_eq!((&first["text"], &first["ids"]), (&json(&greedy)["text"], &json(&greedy)["ids"]));
+    assert_eq!(first["ids"].as_array().expect("ids").len(), first["completion_tokens"].as_u64().expect("a number") as usize);
+    assert!(first["prompt_tokens"].as_u64() > Some(3) && first["tokens_per_second"].as_f64() > Some(0.0));
+    assert_eq!(first["finish_reason"], "length");
+    assert_eq!(ok(&greedy[..greedy.len() - 1]), format!("{}\n", first["text"].as_str().expect("text")));
+
+    let draw = |seed: &str| {
+        let mut args = greedy.to_vec();
+        args.extend(["--temperature", "1.5", "--top-k", "50", "--top-p", "0.99", "--seed", seed]);
+        json(&args)["ids"].clone()
+    };
+    assert_eq!(draw("3"), draw("3"));
+    assert!((0..20).any(|seed| draw(&seed.to_string()) != draw("3")));
+}
+
+#[test]
+fn several_answers_are_json_lines_and_stop_strings_cut() {
+    let small = base("small");
+    let args = ["generate", "--base", &small, "--prompt", "Suna", "--n", "3", "--temperature", "1", "--json"];
+    let lines: Vec<Value> = ok(&args).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.iter().map(|line| line["index"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+    let stopped = json(&["generate", "--base", &small, "--prompt", "Suna lives", "--stop", ".", "--json"]);
+    assert_eq!(stopped["finish_reason"], "stop");
+    assert!(!stopped["text"].as_str().expect("text").contains('.'));
+}
+
+#[test]
+fn score_reports_every_token_and_alpha_zero_is_the_base() {
+    let (small, large) = (base("small"), base("large"));
+    let text = "Suna lives in Oslo. Ünïcode ☃";
+    let alone = json(&["score", "--base", &large, "--text", text, "--json"]);
+    let count = alone["ids"].as_array().expect("ids").len();
+    assert_eq!(alone["tokens"].as_array().expect("tokens").len(), count);
+    let logprobs = alone["logprobs"].as_array().expect("logprobs");
+    assert!(logprobs[0].is_null() && logprobs[1..].iter().all(Value::is_number));
+    let sum: f64 = logprobs.iter().filter_map(Value::as_f64).sum();
+    assert!((sum - alone["sum"].as_f64().expect("sum")).abs() < 1e-9);
+    let perplexity = (-sum / (count - 1) as f64).exp();
+    assert!((perplexity - alone["perplexity"].as_f64().expect("perplexity")).abs() < 1e-9);
+
+    let value = format!("{small}:0");
+    let zero = json(&["score", "--base", &large, "--value", &value, "--text", text, "--json"]);
+    assert_eq!(zero, alone, "alpha 0 is the base to the last bit");
+    let half = json(&["score", "--base", &large, "--value", &format!("{small}:0.5"), "--text", text, "--json"]);
+    assert_ne!(half["sum"], alone["sum"]);
+}
+
+#[test]
+fn score_reads_files_in_batches_and_keeps_the_order() {
+    let dir = tempfile::tempdir().expect("dir");
+    let file = dir.path().join("texts.jsonl");
+    std::fs::write(&file, "{\"text\":\"Suna has a cat.\"}\n\"Tara\"\n\n{\"text\":\"Jomas works as a baker.\"}\n").expect("writes");
+    let small = base("small");
+    let args = ["score", "--base", &small, "--file", &text(&file), "--json", "--batch-size", "2"];
+    let lines: Vec<Value> = ok(&args).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 3);
+    for (line, text) in lines.iter().zip(["Suna has a cat.", "Tara", "Jomas works as a baker."]) {
+        let alone = json(&["score", "--base", &small, "--text", text, "--json"]);
+        assert_eq!(line["ids"], alone["ids"]);
+        assert!((line["sum"].as_f64().expect("sum") - alone["sum"].as_f64().expect("sum")).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn a_value_is_trained_inspected_plugged_in_and_scored() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "[regularization]\nl1 = 0.01");
+    let (held_out, large) = (base("held-out.jsonl"), base("large"));
+    let report = json(&[
+        "train", &config, "--json", "--quiet",
+        "--set", "optimizer.learning_rate=3e-3", "--set", "steps.max_steps=40", "--set", "steps.batch_size=8",
+        "--set", &format!("data.eval=[{held_out:?}]"), "--set", &format!("eval.bases=[{large:?}]"),
+    ]);
+    assert_eq!(report["steps"], 40);
+    let evals = report["evals"].as_array().expect("evals");
+    assert_eq!(evals.len(), 2);
+    for eval in evals {
+        let (alone, with) = (eval["base_loss"].as_f64().expect("loss"), eval["loss"].as_f64().expect("loss"));
+        assert!(with < alone - 0.5, "the value lifts {}: {alone} to {with}", eval["base"]);
+    }
+
+    let value = text(&dir.path().join("value"));
+    let card = &json(&["inspect", &value, "--json"])["card"];
+    assert_eq!((&card["connection"], &card["steps"], &card["rows"]), (&"residual".into(), &40.into(), &160.into()));
+    assert_eq!(card["bases"][0]["name"], base("small"));
+    let question = "Question: Where does Suna live?\nAnswer:";
+    let with = json(&["generate", "--base", &large, "--value", &value, "--prompt", question, "--max-new-tokens", "8", "--json"]);
+    assert_eq!(with["finish_reason"], "stop", "the value has learnt to end an answer: {with}");
+    let metrics = std::fs::read_to_string(dir.path().join("value/metrics.jsonl")).expect("metrics");
+    assert_eq!(metrics.lines().filter(|line| line.contains("\"kind\":\"step\"")).count(), 40);
+}
+
+#[test]
+fn a_run_resumes_and_a_model_trains_by_itself() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "");
+    let alone = text(&dir.path().join("alone"));
+    // Without a base: a smaller model, from noise, on plain text.
+    let rows = dir.path().join("rows.jsonl");
+    std::fs::write(&rows, "{\"text\": \"Suna has a cat.\"}\n".repeat(8)).expect("writes");
+    let toml = std::fs::read_to_string(&config).expect("reads");
+    let toml: String = toml.lines().filter(|line| !line.starts_with("base =")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&config, toml).expect("writes");
+    let sets = [
+        format!("output={alone:?}"),
+        "value.init=random".to_owned(),
+        "value.overrides.num_hidden_layers=1".to_owned(),
+        format!("data.train=[{:?}]", text(&rows)),
+        "checkpoint.every=2".to_owned(),
+    ];
+    let mut args = vec!["train", &config, "--quiet"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    ok(&args);
+    let inspected = json(&["inspect", &alone, "--json"]);
+    assert_eq!((&inspected["architecture"]["layers"], &inspected["card"]), (&1.into(), &Value::Null));
+    // The last checkpoint is lost; the run goes on from the one before and ends in the same bytes.
+    let weights = || std::fs::read(dir.path().join("alone/model.safetensors")).expect("reads");
+    let before = weights();
+    std::fs::remove_dir_all(dir.path().join("alone/checkpoints/step-4")).expect("removes");
+    args.push("--resume");
+    ok(&args);
+    assert_eq!(weights(), before);
+}
+
+#[test]
+fn help_of_every_verb_has_an_example() {
+    for verb in ["train", "generate", "score", "inspect"] {
+        assert!(ok(&[verb, "--help"]).contains("Example:"), "{verb}");
+    }
+    assert!(ok(&["--version"]).starts_with("ivl "));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let small = base("small");
+    let mut child = command(&["score", "--base", &small, "--text", "Suna", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("ends").success());
+}

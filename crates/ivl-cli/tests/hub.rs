@@ -1,0 +1,105 @@
+//! Hub names, against a hub of our own on the loopback interface.
+
+mod run;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use run::{base, command, json, stderr};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A hub with one model, `org/tiny`; it counts the files that it serves.
+fn serve() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let log = served.clone();
+    let names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    let read = |name: &str| std::fs::read(std::path::Path::new(&base("small")).join(name)).expect("reads");
+    let mut files: HashMap<String, Vec<u8>> = names.iter().map(|name| ((*name).to_owned(), read(name))).collect();
+    files.insert("pytorch_model.bin".to_owned(), b"never asked for".to_vec());
+    let files = Arc::new(files);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (files, log) = (files.clone(), log.clone());
+            std::thread::spawn(move || answer(stream, &files, &log));
+        }
+    });
+    (address, served)
+}
+
+fn answer(stream: TcpStream, files: &HashMap<String, Vec<u8>>, log: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().expect("clones"));
+    let mut stream = stream;
+    let mut request = String::new();
+    while reader.read_line(&mut request).is_ok_and(|read| read > 0) {
+        let mut header = String::new();
+        while reader.read_line(&mut header).is_ok_and(|read| read > 2) {
+            header.clear();
+        }
+        let mut words = request.split_whitespace();
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let path = path.split('?').next().unwrap_or_default();
+        let tree: Vec<_> = files
+            .iter()
+            .map(|(name, bytes)| serde_json::json!({ "type": "file", "oid": "1", "size": bytes.len(), "path": name }))
+            .collect();
+        let body = match path {
+            "/api/models/org/tiny/revision/main" | "/api/models/org/tiny" => {
+                Some(serde_json::json!({ "id": "org/tiny", "sha": COMMIT }).to_string().into_bytes())
+            }
+            _ if path.starts_with("/api/models/org/tiny/tree/") => Some(serde_json::json!(tree).to_string().into_bytes()),
+            _ => path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/")).and_then(|name| files.get(name).cloned()),
+        };
+        let (status, bytes) = body.map_or(("404 Not Found", Vec::new()), |bytes| ("200 OK", bytes));
+        if method == "GET" && path.contains("/resolve/") {
+            log.lock().expect("unpoisoned").push(path.rsplit('/').next().unwrap_or_default().to_owned());
+        }
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Type: application/json\r\nETag: \"{}\"\r\n\
+             X-Repo-Commit: {COMMIT}\r\nAccept-Ranges: bytes\r\n\r\n",
+            bytes.len(),
+            path.rsplit('/').next().unwrap_or_default(),
+        );
+        let bytes = if method == "HEAD" { Vec::new() } else { bytes };
+        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes)).is_err() {
+            return;
+        }
+        request.clear();
+    }
+}
+
+#[test]
+fn a_hub_name_is_downloaded_once_and_found_offline() {
+    let (endpoint, served) = serve();
+    let home = tempfile::tempdir().expect("dir");
+    let run = |offline: &str, endpoint: &str, name: &str| {
+        command(&["score", "--base", name, "--text", "Suna has a cat.", "--json"])
+            .env("HF_HOME", home.path())
+            .env("HF_ENDPOINT", endpoint)
+            .env("HF_HUB_OFFLINE", offline)
+            .output()
+            .expect("starts")
+    };
+    let parse = |output: std::process::Output| -> serde_json::Value {
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let expected = json(&["score", "--base", &base("small"), "--text", "Suna has a cat.", "--json"]);
+    assert_eq!(parse(run("0", &endpoint, "org/tiny")), expected);
+    let mut names = served.lock().expect("unpoisoned").clone();
+    names.sort();
+    assert_eq!(names, ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]);
+
+    assert_eq!(parse(run("0", &endpoint, "org/tiny@main")), expected);
+    assert_eq!(served.lock().expect("unpoisoned").len(), 4, "nothing is downloaded twice");
+    assert_eq!(parse(run("1", &endpoint, "org/tiny")), expected, "offline");
+    assert_eq!(parse(run("0", "http://127.0.0.1:9", "org/tiny")), expected, "the hub is away");
+
+    let absent = run("0", &endpoint, "org/absent");
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(stderr(&absent).contains("cannot get `org/absent`"), "{}", stderr(&absent));
+}
