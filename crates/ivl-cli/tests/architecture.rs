@@ -46,7 +46,11 @@ fn dependencies() -> BTreeMap<String, toml::Table> {
 }
 
 fn names(manifest: &toml::Table, section: &str) -> BTreeSet<String> {
-    manifest.get(section).and_then(toml::Value::as_table).map(|t| t.keys().cloned().collect()).unwrap_or_default()
+    manifest
+        .get(section)
+        .and_then(toml::Value::as_table)
+        .map(|t| t.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -123,9 +127,18 @@ fn the_transformer_knows_no_family_by_name() {
 fn files_are_short_and_named_after_what_they_hold() {
     for file in all_sources() {
         let text = std::fs::read_to_string(&file).expect("reads");
-        assert!(text.lines().count() <= LONGEST_FILE, "{} has {} lines", file.display(), text.lines().count());
+        assert!(
+            text.lines().count() <= LONGEST_FILE,
+            "{} has {} lines",
+            file.display(),
+            text.lines().count()
+        );
         let stem = file.file_stem().and_then(|stem| stem.to_str()).expect("a name");
-        assert!(!["utils", "util", "common", "helpers", "misc", "types"].contains(&stem), "{}", file.display());
+        assert!(
+            !["utils", "util", "common", "helpers", "misc", "types"].contains(&stem),
+            "{}",
+            file.display()
+        );
     }
 }
 
@@ -141,11 +154,16 @@ fn there_are_no_backend_generics() {
 #[test]
 fn functions_named_in_the_method_page_exist() {
     let page = std::fs::read_to_string(repository().join("docs/method.md")).expect("docs/method.md");
-    let code: String = all_sources().iter().map(|file| std::fs::read_to_string(file).expect("reads")).collect();
-    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter_map(|code| code.strip_suffix("()")).collect();
+    let code: String =
+        all_sources().iter().map(|file| std::fs::read_to_string(file).expect("reads")).collect();
+    let named: Vec<&str> =
+        page.split('`').skip(1).step_by(2).filter_map(|code| code.strip_suffix("()")).collect();
     assert!(named.len() >= 5, "{named:?}");
     for path in named {
         let name = path.rsplit("::").next().expect("a name");
-        assert!(code.contains(&format!("fn {name}(")) || code.contains(&format!("fn {name}<")), "`{path}()` is not there");
+        assert!(
+            code.contains(&format!("fn {name}(")) || code.contains(&format!("fn {name}<")),
+            "`{path}()` is not there"
+        );
     }
 }

@@ -16,7 +16,10 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn files_that_are_missing() {
-    fails(&generate("no/such/model/here", "x"), &["no/such/model/here", "neither a directory nor a hub name"]);
+    fails(
+        &generate("no/such/model/here", "x"),
+        &["no/such/model/here", "neither a directory nor a hub name"],
+    );
     fails(&generate("org/absent", "x"), &["org/absent", "hub or its cache"]);
     let empty = tempfile::tempdir().expect("dir");
     fails(&generate(text(empty.path()), "x"), &["has no config.json", "Hugging Face checkpoint directory"]);
@@ -26,7 +29,10 @@ fn files_that_are_missing() {
         fails(&generate(text(copy.path()), "x"), &["has no ", file]);
     }
     fails(&["train", "absent.toml"], &["cannot read `absent.toml`"]);
-    fails(&["generate", "--base", &base("small"), "--prompt-file", "absent.txt"], &["cannot read `absent.txt`"]);
+    fails(
+        &["generate", "--base", &base("small"), "--prompt-file", "absent.txt"],
+        &["cannot read `absent.txt`"],
+    );
     fails(&["score", "--base", &base("small"), "--file", "absent.jsonl"], &["cannot read `absent.jsonl`"]);
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "");
@@ -40,7 +46,10 @@ fn a_truncated_safetensors_file() {
     let bytes = std::fs::read(&path).expect("reads");
     for len in [bytes.len() - 1, bytes.len() / 2, 100, 7, 0] {
         std::fs::write(&path, &bytes[..len]).expect("writes");
-        fails(&generate(text(copy.path()), "x"), &["model.safetensors", "is not a whole safetensors file", "download"]);
+        fails(
+            &generate(text(copy.path()), "x"),
+            &["model.safetensors", "is not a whole safetensors file", "download"],
+        );
     }
 }
 
@@ -84,7 +93,10 @@ fn configurations_that_ivl_does_not_know() {
     let refused = |copy: tempfile::TempDir, parts: &[&str]| fails(&generate(text(copy.path()), "x"), parts);
     refused(change("model_type", "mamba".into()), &["model_type `mamba`", "llama, mistral, qwen2"]);
     refused(change("hidden_act", "mish".into()), &["field `hidden_act`", "\"mish\"", "silu, gelu"]);
-    refused(change("rope_scaling", serde_json::json!({ "type": "foo" })), &["field `rope_scaling.type`", "\"foo\"", "yarn"]);
+    refused(
+        change("rope_scaling", serde_json::json!({ "type": "foo" })),
+        &["field `rope_scaling.type`", "\"foo\"", "yarn"],
+    );
     refused(change("hidden_size", (-3).into()), &["field `hidden_size`", "-3"]);
     refused(change("num_hidden_layers", 1_000_000.into()), &["num_hidden_layers", "4096"]);
     refused(change("num_key_value_heads", 3.into()), &["num_key_value_heads", "divisor"]);
@@ -108,7 +120,8 @@ fn an_index_that_leads_out_of_its_directory() {
 #[test]
 fn a_tokenizer_that_does_not_match_the_weights() {
     let copy = copy_of("small");
-    let other = run::repository().join("crates/ivl-models/tests/fixtures/tokenizers/byte_level/tokenizer.json");
+    let other =
+        run::repository().join("crates/ivl-models/tests/fixtures/tokenizers/byte_level/tokenizer.json");
     std::fs::copy(other, copy.path().join("tokenizer.json")).expect("copies");
     fails(&generate(text(copy.path()), "x"), &["does not match the weights", "token id 384", "vocab_size"]);
 }
@@ -138,9 +151,15 @@ fn prompts_that_cannot_be_continued() {
     let dir = tempfile::tempdir().expect("dir");
     let messages = dir.path().join("messages.json");
     std::fs::write(&messages, "[{\"role\": \"user\", \"content\": \"hi\"}]").expect("writes");
-    fails(&["generate", "--base", &small, "--messages", text(&messages)], &["has a chat template", "--prompt"]);
+    fails(
+        &["generate", "--base", &small, "--messages", text(&messages)],
+        &["has a chat template", "--prompt"],
+    );
     std::fs::write(&messages, "{\"role\": 3}").expect("writes");
-    fails(&["generate", "--base", &small, "--messages", text(&messages)], &["is not a JSON list of messages"]);
+    fails(
+        &["generate", "--base", &small, "--messages", text(&messages)],
+        &["is not a JSON list of messages"],
+    );
 }
 
 #[test]
@@ -159,7 +178,12 @@ fn options_that_mean_nothing() {
     with(&["--device", "tpu"], &["--device is `tpu`"]);
     with(&["--device", "cuda"], &["without CUDA"]);
     // Usage that clap refuses is exit status 2.
-    for args in [&["generate", "--base", "x"][..], &["score"], &["nonsense"], &["generate", "--prompt", "x", "--top-k", "y"]] {
+    for args in [
+        &["generate", "--base", "x"][..],
+        &["score"],
+        &["nonsense"],
+        &["generate", "--prompt", "x", "--top-k", "y"],
+    ] {
         assert_eq!(command(args).output().expect("starts").status.code(), Some(2), "{args:?}");
     }
 }
@@ -175,10 +199,19 @@ fn data_with_a_broken_line() {
         fails(&["train", &config, "--set", &set], parts);
         assert!(!dir.path().join("value/config.json").exists());
     };
-    refused("{\"text\": \"fine\"}\n{\"text\": \"cut\n", &["line 2 of `", "rows.jsonl", "is not a JSON object"]);
-    refused("{\"text\": \"fine\"}\n\n{\"prompt\": \"p\"}\n", &["line 3 of `", "rows.jsonl", "`prompt` without `completion`"]);
+    refused(
+        "{\"text\": \"fine\"}\n{\"text\": \"cut\n",
+        &["line 2 of `", "rows.jsonl", "is not a JSON object"],
+    );
+    refused(
+        "{\"text\": \"fine\"}\n\n{\"prompt\": \"p\"}\n",
+        &["line 3 of `", "rows.jsonl", "`prompt` without `completion`"],
+    );
     refused("", &["no trained token is left in data.train: 0 rows"]);
-    refused("{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}", &["line 1 of", "no chat template"]);
+    refused(
+        "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",
+        &["line 1 of", "no chat template"],
+    );
     std::fs::write(&data, "{\"text\": 1}\n").expect("writes");
     fails(&["score", "--base", &base("small"), "--file", text(&data)], &["line 1 of", "has no text"]);
 }
@@ -221,7 +254,10 @@ fn a_disk_that_is_full_leaves_nothing_half_written() {
     assert!(!run::stderr(&output).contains("panicked"), "{}", run::stderr(&output));
     let mut left = Vec::new();
     files(dir.path(), &mut left);
-    assert!(left.iter().all(|name| !name.ends_with(".partial") && !name.ends_with("safetensors")), "{left:?}");
+    assert!(
+        left.iter().all(|name| !name.ends_with(".partial") && !name.ends_with("safetensors")),
+        "{left:?}"
+    );
     assert!(!left.iter().any(|name| name.ends_with("complete.json")), "{left:?}");
     assert!(!dir.path().join("value/config.json").exists());
     // What is left is recognised for what it is, and does not stand in the way of a new output.
@@ -243,6 +279,9 @@ fn a_trained_value_is_not_overwritten() {
     let config = train_config(dir.path(), "");
     ok(&["train", &config, "--quiet"]);
     let before = std::fs::read(dir.path().join("value/model.safetensors")).expect("reads");
-    fails_with(&command(&["train", &config]).output().expect("starts"), &["already holds a trained model", "--resume"]);
+    fails_with(
+        &command(&["train", &config]).output().expect("starts"),
+        &["already holds a trained model", "--resume"],
+    );
     assert_eq!(std::fs::read(dir.path().join("value/model.safetensors")).expect("reads"), before);
 }

@@ -12,10 +12,14 @@ fn text(path: &std::path::Path) -> String {
 #[test]
 fn generate_is_greedy_by_default_and_reproducible_when_it_draws() {
     let small = base("small");
-    let greedy = ["generate", "--base", &small, "--prompt", "Suna lives in", "--max-new-tokens", "6", "--json"];
+    let greedy =
+        ["generate", "--base", &small, "--prompt", "Suna lives in", "--max-new-tokens", "6", "--json"];
     let first = json(&greedy);
     assert_eq!((&first["text"], &first["ids"]), (&json(&greedy)["text"], &json(&greedy)["ids"]));
-    assert_eq!(first["ids"].as_array().expect("ids").len(), first["completion_tokens"].as_u64().expect("a number") as usize);
+    assert_eq!(
+        first["ids"].as_array().expect("ids").len(),
+        first["completion_tokens"].as_u64().expect("a number") as usize
+    );
     assert!(first["prompt_tokens"].as_u64() > Some(3) && first["tokens_per_second"].as_f64() > Some(0.0));
     assert_eq!(first["finish_reason"], "length");
     assert_eq!(ok(&greedy[..greedy.len() - 1]), format!("{}\n", first["text"].as_str().expect("text")));
@@ -34,7 +38,10 @@ fn several_answers_are_json_lines_and_stop_strings_cut() {
     let small = base("small");
     let args = ["generate", "--base", &small, "--prompt", "Suna", "--n", "3", "--temperature", "1", "--json"];
     let lines: Vec<Value> = ok(&args).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(lines.iter().map(|line| line["index"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+    assert_eq!(
+        lines.iter().map(|line| line["index"].as_u64()).collect::<Vec<_>>(),
+        [Some(0), Some(1), Some(2)]
+    );
     let stopped = json(&["generate", "--base", &small, "--prompt", "Suna lives", "--stop", ".", "--json"]);
     assert_eq!(stopped["finish_reason"], "stop");
     assert!(!stopped["text"].as_str().expect("text").contains('.'));
@@ -57,7 +64,8 @@ fn score_reports_every_token_and_alpha_zero_is_the_base() {
     let value = format!("{small}:0");
     let zero = json(&["score", "--base", &large, "--value", &value, "--text", text, "--json"]);
     assert_eq!(zero, alone, "alpha 0 is the base to the last bit");
-    let half = json(&["score", "--base", &large, "--value", &format!("{small}:0.5"), "--text", text, "--json"]);
+    let half =
+        json(&["score", "--base", &large, "--value", &format!("{small}:0.5"), "--text", text, "--json"]);
     assert_ne!(half["sum"], alone["sum"]);
 }
 
@@ -65,7 +73,11 @@ fn score_reports_every_token_and_alpha_zero_is_the_base() {
 fn score_reads_files_in_batches_and_keeps_the_order() {
     let dir = tempfile::tempdir().expect("dir");
     let file = dir.path().join("texts.jsonl");
-    std::fs::write(&file, "{\"text\":\"Suna has a cat.\"}\n\"Tara\"\n\n{\"text\":\"Jomas works as a baker.\"}\n").expect("writes");
+    std::fs::write(
+        &file,
+        "{\"text\":\"Suna has a cat.\"}\n\"Tara\"\n\n{\"text\":\"Jomas works as a baker.\"}\n",
+    )
+    .expect("writes");
     let small = base("small");
     let args = ["score", "--base", &small, "--file", &text(&file), "--json", "--batch-size", "2"];
     let lines: Vec<Value> = ok(&args).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -83,9 +95,20 @@ fn a_value_is_trained_inspected_plugged_in_and_scored() {
     let config = train_config(dir.path(), "[regularization]\nl1 = 0.01");
     let (held_out, large) = (base("held-out.jsonl"), base("large"));
     let report = json(&[
-        "train", &config, "--json", "--quiet",
-        "--set", "optimizer.learning_rate=3e-3", "--set", "steps.max_steps=40", "--set", "steps.batch_size=8",
-        "--set", &format!("data.eval=[{held_out:?}]"), "--set", &format!("eval.bases=[{large:?}]"),
+        "train",
+        &config,
+        "--json",
+        "--quiet",
+        "--set",
+        "optimizer.learning_rate=3e-3",
+        "--set",
+        "steps.max_steps=40",
+        "--set",
+        "steps.batch_size=8",
+        "--set",
+        &format!("data.eval=[{held_out:?}]"),
+        "--set",
+        &format!("eval.bases=[{large:?}]"),
     ]);
     assert_eq!(report["steps"], 40);
     let evals = report["evals"].as_array().expect("evals");
@@ -97,10 +120,24 @@ fn a_value_is_trained_inspected_plugged_in_and_scored() {
 
     let value = text(&dir.path().join("value"));
     let card = &json(&["inspect", &value, "--json"])["card"];
-    assert_eq!((&card["connection"], &card["steps"], &card["rows"]), (&"residual".into(), &40.into(), &160.into()));
+    assert_eq!(
+        (&card["connection"], &card["steps"], &card["rows"]),
+        (&"residual".into(), &40.into(), &160.into())
+    );
     assert_eq!(card["bases"][0]["name"], base("small"));
     let question = "Question: Where does Suna live?\nAnswer:";
-    let with = json(&["generate", "--base", &large, "--value", &value, "--prompt", question, "--max-new-tokens", "8", "--json"]);
+    let with = json(&[
+        "generate",
+        "--base",
+        &large,
+        "--value",
+        &value,
+        "--prompt",
+        question,
+        "--max-new-tokens",
+        "8",
+        "--json",
+    ]);
     assert_eq!(with["finish_reason"], "stop", "the value has learnt to end an answer: {with}");
     let metrics = std::fs::read_to_string(dir.path().join("value/metrics.jsonl")).expect("metrics");
     assert_eq!(metrics.lines().filter(|line| line.contains("\"kind\":\"step\"")).count(), 40);
@@ -115,7 +152,8 @@ fn a_run_resumes_and_a_model_trains_by_itself() {
     let rows = dir.path().join("rows.jsonl");
     std::fs::write(&rows, "{\"text\": \"Suna has a cat.\"}\n".repeat(8)).expect("writes");
     let toml = std::fs::read_to_string(&config).expect("reads");
-    let toml: String = toml.lines().filter(|line| !line.starts_with("base =")).map(|line| format!("{line}\n")).collect();
+    let toml: String =
+        toml.lines().filter(|line| !line.starts_with("base =")).map(|line| format!("{line}\n")).collect();
     std::fs::write(&config, toml).expect("writes");
     let sets = [
         format!("output={alone:?}"),

@@ -19,7 +19,8 @@ fn serve() -> (String, Arc<Mutex<Vec<String>>>) {
     let log = served.clone();
     let names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
     let read = |name: &str| std::fs::read(std::path::Path::new(&base("small")).join(name)).expect("reads");
-    let mut files: HashMap<String, Vec<u8>> = names.iter().map(|name| ((*name).to_owned(), read(name))).collect();
+    let mut files: HashMap<String, Vec<u8>> =
+        names.iter().map(|name| ((*name).to_owned(), read(name))).collect();
     files.insert("pytorch_model.bin".to_owned(), b"never asked for".to_vec());
     let files = Arc::new(files);
     std::thread::spawn(move || {
@@ -51,8 +52,12 @@ fn answer(stream: TcpStream, files: &HashMap<String, Vec<u8>>, log: &Mutex<Vec<S
             "/api/models/org/tiny/revision/main" | "/api/models/org/tiny" => {
                 Some(serde_json::json!({ "id": "org/tiny", "sha": COMMIT }).to_string().into_bytes())
             }
-            _ if path.starts_with("/api/models/org/tiny/tree/") => Some(serde_json::json!(tree).to_string().into_bytes()),
-            _ => path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/")).and_then(|name| files.get(name).cloned()),
+            _ if path.starts_with("/api/models/org/tiny/tree/") => {
+                Some(serde_json::json!(tree).to_string().into_bytes())
+            }
+            _ => path
+                .strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/"))
+                .and_then(|name| files.get(name).cloned()),
         };
         let (status, bytes) = body.map_or(("404 Not Found", Vec::new()), |bytes| ("200 OK", bytes));
         if method == "GET" && path.contains("/resolve/") {

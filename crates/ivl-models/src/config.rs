@@ -86,7 +86,7 @@ pub enum RopeScaling {
         original: usize,
     },
     /// Llama 3.1: low frequencies divided, high ones kept, between them a ramp.
-    Llama3 {
+    ByWavelength {
         /// Divisor of the low frequencies.
         factor: f64,
         /// Wavelengths longer than `original / low` are divided.

@@ -29,9 +29,14 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = Path::new(&partial);
-    let done = write(partial)
-        .and_then(|()| fs::File::open(partial)?.sync_all())
-        .and_then(|()| fs::rename(partial, path));
+    let done = fs::File::create(partial).and_then(|file| {
+        // A writer may put a file of its own there, private to its user; the result is as public as any new file.
+        let permissions = file.metadata()?.permissions();
+        write(partial)?;
+        fs::set_permissions(partial, permissions)?;
+        fs::File::open(partial)?.sync_all()?;
+        fs::rename(partial, path)
+    });
     done.map_err(|source| {
         let _ = fs::remove_file(partial);
         Error::Io { action: "write", path: path.to_owned(), source }

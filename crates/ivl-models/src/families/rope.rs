@@ -84,7 +84,7 @@ fn scaling(
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: nested.positive("factor")? },
         "dynamic" => RopeScaling::Dynamic { factor: nested.positive("factor")?, original: max_positions },
-        "llama3" => RopeScaling::Llama3 {
+        "llama3" => RopeScaling::ByWavelength {
             factor: nested.positive("factor")?,
             low: nested.positive("low_freq_factor")?,
             high: nested.positive("high_freq_factor")?,

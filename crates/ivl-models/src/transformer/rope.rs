@@ -23,7 +23,7 @@ impl RopeConfig {
                 let exponent = self.dim as f64 / (self.dim as f64 - 2.0);
                 (plain(self.theta * stretch.powf(exponent)).collect(), 1.0)
             }
-            RopeScaling::Llama3 { factor, low, high, original } => {
+            RopeScaling::ByWavelength { factor, low, high, original } => {
                 let scale = |f: f64| {
                     let rotations = *original as f64 * f / (2.0 * PI);
                     let kept = ((rotations - low) / (high - low)).clamp(0.0, 1.0);
