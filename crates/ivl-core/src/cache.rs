@@ -167,6 +167,10 @@ impl LayerCache {
 /// What a [`CausalLm`](crate::CausalLm) remembers of the tokens it has read. It mirrors the model: layers for a
 /// transformer, one cache for each part of a [`FusedLm`](crate::FusedLm).
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each generation, and it is passed by reference"
+)]
 pub enum Cache {
     /// The cache of one transformer.
     Layers(LayerCache),

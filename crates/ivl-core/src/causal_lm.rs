@@ -58,6 +58,7 @@ pub trait CausalLm: Send {
     }
 
     /// A name for error messages.
+    #[expect(clippy::unnecessary_literal_bound, reason = "implementations return a name of their own")]
     fn name(&self) -> &str {
         "the model"
     }

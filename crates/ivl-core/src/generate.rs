@@ -94,7 +94,7 @@ pub fn generate<'a, S: AsRef<[u32]>>(
         let sampler = Sampler::new(&config.sampling, seed, prompt.as_ref(), lm.vocab())?;
         let room = limit - prompt.as_ref().len();
         let remaining = config.max_new_tokens.min(room);
-        Ok(Row { row, sampler, text: TextStream::new(&config.stop_strings), remaining })
+        Ok(Row { index: row, sampler, text: TextStream::new(&config.stop_strings), remaining })
     });
     let rows: Vec<Row> = rows.collect::<Result<_, Error>>()?;
     let mut cache = lm.new_cache(&batch.padding);
@@ -105,7 +105,7 @@ pub fn generate<'a, S: AsRef<[u32]>>(
 }
 
 struct Row {
-    row: usize,
+    index: usize,
     sampler: Sampler,
     text: TextStream,
     remaining: usize,
@@ -164,17 +164,16 @@ impl Generation<'_> {
             } else {
                 (row.remaining == 0).then_some(FinishReason::Length)
             };
-            match finish {
+            if finish.is_some() {
                 // A stop string may be completed by the bytes that were still waiting.
-                Some(_) => text += &row.text.finish(),
-                None => {
-                    kept.push(index);
-                    tokens.push(choice.token);
-                }
+                text += &row.text.finish();
+            } else {
+                kept.push(index);
+                tokens.push(choice.token);
             }
             let finish = if row.text.stopped() { Some(FinishReason::Stop) } else { finish };
             self.ready.push_back(Step {
-                row: row.row,
+                row: row.index,
                 token: choice.token,
                 logprob: choice.logprob,
                 text,
@@ -200,12 +199,13 @@ impl Iterator for Generation<'_> {
     type Item = Result<Step, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() && !self.rows.is_empty() {
-            if let Err(error) = self.advance() {
-                self.rows.clear();
-                self.ready.clear();
-                return Some(Err(error));
-            }
+        if self.ready.is_empty()
+            && !self.rows.is_empty()
+            && let Err(error) = self.advance()
+        {
+            self.rows.clear();
+            self.ready.clear();
+            return Some(Err(error));
         }
         self.ready.pop_front().map(Ok)
     }

@@ -197,7 +197,9 @@ fn distribution(logits: &[f32], config: &SamplingConfig) -> Vec<(u32, f64)> {
     }
     kept.sort_unstable_by(by_logit);
     let Some(&(_, largest)) = kept.first() else { return kept };
-    kept.iter_mut().for_each(|(_, weight)| *weight = ((*weight - largest) / config.temperature).exp());
+    for (_, weight) in &mut kept {
+        *weight = ((*weight - largest) / config.temperature).exp();
+    }
     let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
     if config.top_p < 1.0 {
         let mut mass = 0.0;
@@ -210,7 +212,9 @@ fn distribution(logits: &[f32], config: &SamplingConfig) -> Vec<(u32, f64)> {
     // The first weight is exp(0) = 1: the ratio to the most probable token is the weight itself.
     kept.retain(|(_, weight)| *weight >= config.min_p);
     let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-    kept.iter_mut().for_each(|(_, weight)| *weight /= total);
+    for (_, weight) in &mut kept {
+        *weight /= total;
+    }
     kept
 }
 

@@ -103,7 +103,7 @@ fn fingerprint(tokens: &[Option<Token>]) -> String {
             hash.update(&token.bytes);
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 #[cfg(test)]

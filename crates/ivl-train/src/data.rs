@@ -60,8 +60,7 @@ impl Dataset {
         for path in paths {
             read_file(path, &mut rows, &mut hash)?;
         }
-        let fingerprint = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { rows, fingerprint })
+        Ok(Self { rows, fingerprint: hex::encode(hash.finalize()) })
     }
 }
 

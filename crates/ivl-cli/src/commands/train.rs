@@ -408,5 +408,5 @@ fn summarize(config: &TrainConfig, trained: &Trained, common: &Common) {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
