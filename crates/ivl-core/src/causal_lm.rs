@@ -43,16 +43,16 @@ pub trait CausalLm: Send {
         logits.slice([0..batch, seq - 1..seq]).reshape([batch, vocab])
     }
 
-    /// Logits of whole sequences, padded on the right, at some positions only: training and scoring need few of them, and
-    /// models with a large vocabulary override it so that the head is computed there alone.
+    /// Like [`forward`](Self::forward), for some of the new positions: training needs few of them, and models with a large
+    /// vocabulary override it so that the head is computed there alone.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - `positions`: `[n]`, indices into `batch * seq`, row-major
     /// - output: `[n, vocab]`
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
+    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
         let [batch, seq] = tokens.dims();
-        let logits = self.forward(tokens, &mut self.new_cache(&vec![0; batch]));
+        let logits = self.forward(tokens, cache);
         let vocab = logits.dims()[2];
         logits.reshape([batch * seq, vocab]).select(0, positions)
     }
@@ -83,8 +83,8 @@ impl CausalLm for Box<dyn CausalLm> {
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
         (**self).next_logits(tokens, cache)
     }
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
-        (**self).logits_at(tokens, positions)
+    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
+        (**self).logits_at(tokens, positions, cache)
     }
     fn name(&self) -> &str {
         (**self).name()

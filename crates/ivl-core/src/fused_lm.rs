@@ -149,10 +149,11 @@ impl CausalLm for FusedLm {
         })
     }
 
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
-        let base = fuse_base(self.base.logits_at(tokens.clone(), positions.clone()));
-        self.parts.iter().fold(base, |fused, part| {
-            let value = part.lm.logits_at(part.projection.tokens(tokens.clone()), positions.clone());
+    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
+        let (base_cache, value_caches) = self.split(cache);
+        let base = fuse_base(self.base.logits_at(tokens.clone(), positions.clone(), base_cache));
+        self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
+            let value = part.lm.logits_at(part.projection.tokens(tokens.clone()), positions.clone(), cache);
             fuse(fused, part.projection.rows(value), part.alpha)
         })
     }

@@ -57,8 +57,8 @@ impl CausalLm for TransformerLm {
         self.net.head(hidden.slice([0..batch, seq - 1..seq, 0..width])).squeeze_dim(1)
     }
 
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
-        self.net.logits_at(tokens, positions)
+    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
+        self.net.logits_at(tokens, positions, cache)
     }
 
     fn name(&self) -> &str {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::token_tensor;
+use ivl_core::{CausalLm, token_tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -65,6 +65,17 @@ impl Batch {
     /// Indices of the trained positions, shape `[n]`.
     pub fn position_tensor(&self, device: &Device) -> Tensor<1, Int> {
         token_tensor(&self.positions, 1, device).reshape([-1])
+    }
+
+    /// Left padding of each row, of which there is none.
+    pub fn padding(&self) -> Vec<usize> {
+        vec![0; self.rows]
+    }
+
+    /// Logits of a causal LM at the trained positions, shape `[n, vocab]`.
+    pub fn logits(&self, lm: &dyn CausalLm) -> Tensor<2> {
+        let device = lm.device();
+        lm.logits_at(self.tokens(&device), self.position_tensor(&device), &mut lm.new_cache(&self.padding()))
     }
 
     /// Tokens to predict there, shape `[n]`.

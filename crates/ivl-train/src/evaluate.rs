@@ -43,19 +43,18 @@ pub(crate) fn evaluate(
                 log_softmax(logits.cast(DType::F32), 1).gather(1, targets.clone().unsqueeze_dim(1));
             -f64::from(logprobs.sum().into_scalar::<f32>())
         };
-        let at =
-            |lm: &dyn CausalLm| lm.logits_at(batch.tokens(&lm.device()), batch.position_tensor(&lm.device()));
-        let logits = value.logits_at(batch.tokens(&device), batch.position_tensor(&device));
+        let mut cache = value.new_cache(&batch.padding());
+        let logits = value.logits_at(batch.tokens(&device), batch.position_tensor(&device), &mut cache);
         match base {
             Some(base) => {
-                let base = at(&**base);
+                let base = batch.logits(&**base);
                 sums[0].0 += loss(base.clone());
                 sums[0].1 += loss(fuse(base, logits.clone(), 1.0));
             }
             None => sums[0].1 += loss(logits.clone()),
         }
         for (sum, held_out) in sums[1..].iter_mut().zip(held_out) {
-            let base = at(&*held_out.lm);
+            let base = batch.logits(&*held_out.lm);
             sum.0 += loss(base.clone());
             sum.1 += loss(fuse(base, held_out.projection.rows(logits.clone()), 1.0));
         }

@@ -235,10 +235,7 @@ impl Steps {
 
     /// Joins the frozen base's logits to a batch. They are computed without autodiff.
     fn with_base(&self, mut batch: Batch) -> Batch {
-        batch.base = self.base.as_ref().map(|base| {
-            let device = base.device();
-            base.logits_at(batch.tokens(&device), batch.position_tensor(&device))
-        });
+        batch.base = self.base.as_ref().map(|base| batch.logits(&**base));
         batch
     }
 

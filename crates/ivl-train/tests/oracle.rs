@@ -169,8 +169,7 @@ fn loss_and_gradients_of_a_batch_equal_pytorch() {
     let (golden, examples, base) = (golden(), examples(), base());
     let learner = ValueLearner::new(value(), config(Path::new("unused")).regularization.l1, None);
     let mut batch = Batch::new(&examples.iter().collect::<Vec<_>>());
-    let device = base.device();
-    batch.base = Some(base.logits_at(batch.tokens(&device), batch.position_tensor(&device)));
+    batch.base = Some(batch.logits(&*base));
     let loss = learner.loss(&batch);
     let scalar =
         |tensor: &Tensor<1>| f64::from(tensor.clone().into_scalar::<f32>()) / batch.targets.len() as f64;

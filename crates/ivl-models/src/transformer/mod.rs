@@ -176,15 +176,20 @@ impl Transformer {
         }
     }
 
-    /// Logits of whole sequences at some positions only: the head is computed there alone.
+    /// Logits at some of the new positions: the head is computed there alone.
     ///
     /// # Shapes
-    /// - `tokens`: `[batch, seq]`, padded on the right
+    /// - `tokens`: `[batch, seq]`
     /// - `positions`: `[n]`, indices into `batch * seq`, row-major
     /// - output: `[n, vocab]`
-    pub fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
+    pub fn logits_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> Tensor<2> {
         let [batch, seq] = tokens.dims();
-        let hidden = self.hidden(tokens, &mut self.new_cache(&vec![0; batch]));
+        let hidden = self.hidden(tokens, cache);
         let width = hidden.dims()[2];
         let hidden = hidden.reshape([batch * seq, width]).select(0, positions);
         self.head(hidden.unsqueeze_dim(0)).squeeze_dim(0)
