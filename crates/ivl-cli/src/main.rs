@@ -15,6 +15,7 @@ mod commands;
 mod compose;
 mod device;
 mod hub;
+mod memory;
 mod progress;
 mod tokens;
 
@@ -25,6 +26,7 @@ use clap::Parser;
 use crate::args::{Args, Command};
 
 fn main() -> ExitCode {
+    memory::keep_freed_pages();
     let args = Args::parse();
     let done = match args.command {
         Command::Train(train) => commands::train::run(&train, &args.common),
