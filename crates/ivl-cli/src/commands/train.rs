@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
 use ivl_core::{CausalLm, VocabMap};
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm, initialize, save};
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize, save};
 use ivl_train::{
-    BaseCard, Connection, Dataset, Encoder, EvalCard, EvalReport, Event, FORMAT, HeldOut, Init, Interrupter,
-    Run, StepReport, TrainConfig, Trained, ValueCard, train,
+    BaseCard, Dataset, Encoder, EvalCard, EvalReport, Event, FORMAT, FrozenBase, Init, Interrupter, Run,
+    StepReport, TrainConfig, Trained, ValueCard, train,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -39,9 +39,8 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
     let saver = Saver { json: parts.json, source: parts.source, template: parts.template };
     let run = Run {
-        base: parts.base,
+        bases: parts.bases,
         value: parts.value,
-        map: parts.map,
         train: parts.train,
         eval: parts.eval,
         held_out: parts.held_out,
@@ -115,12 +114,11 @@ fn prepare_output(output: &Path, resume: bool) -> Result<()> {
 
 /// Everything that a run loads.
 struct Parts {
-    base: Option<Rc<dyn CausalLm>>,
+    bases: Vec<FrozenBase>,
     value: Transformer,
-    map: Option<VocabMap>,
     train: Vec<ivl_train::Example>,
     eval: Vec<ivl_train::Example>,
-    held_out: Vec<HeldOut>,
+    held_out: Vec<FrozenBase>,
     json: Map<String, Value>,
     source: PathBuf,
     template: Option<ChatTemplate>,
@@ -131,7 +129,7 @@ struct Parts {
 
 #[derive(Clone)]
 struct CardParts {
-    base: BaseCard,
+    bases: Vec<BaseCard>,
     tokenizer: String,
     template: Option<String>,
 }
@@ -140,34 +138,35 @@ impl Parts {
     fn load(config: &TrainConfig, device: &Device, common: &Common) -> Result<Self> {
         let data = Dataset::read(&config.data.train)?;
         let held_out_data = Dataset::read(&config.data.eval)?;
-        let source = resolve(&config.value.model)?;
+        let named = bases_of(config);
+        let start = config.value.model.as_deref().or(named.first().map(|(name, _)| *name));
+        let source = resolve(start.context("`value.model` is not set, and there is no base to start from")?)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
-        let value_tokenizer = checkpoint.tokenizer()?;
-        let value_vocab = checkpoint.vocab(&value_tokenizer)?;
-        let frozen = |name: &str| -> Result<(TransformerLm, Tokenizer, Checkpoint)> {
+        let mut tokenizer = checkpoint.tokenizer()?;
+        let value_vocab = checkpoint.vocab(&tokenizer)?;
+        let mut checkpoints = Vec::new();
+        let mut load = |name: &str, weight: f64| -> Result<FrozenBase> {
             let checkpoint = Checkpoint::open(&resolve(name)?)?;
-            let (lm, tokenizer) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
-            Ok((lm, tokenizer, checkpoint))
+            let (lm, own) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
+            let map =
+                VocabMap::same_ids(lm.vocab(), &value_vocab).with_context(|| format!("the base `{name}`"))?;
+            // Whoever knows the fewest tokens tokenizes: then every id is known to all.
+            if own.vocab().size() < tokenizer.vocab().size() {
+                tokenizer = own.clone();
+            }
+            checkpoints.push((checkpoint, own));
+            Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection: map.on(device), weight })
         };
-        let base = config.base.as_deref().map(frozen).transpose()?;
-        let map = match &base {
-            Some((base, ..)) => Some(VocabMap::same_ids(base.vocab(), &value_vocab)?),
-            None => None,
-        };
-        let mut held_out = Vec::new();
-        for name in &config.eval.bases {
-            let (lm, ..) = frozen(name)?;
-            let projection = VocabMap::same_ids(lm.vocab(), &value_vocab)
-                .with_context(|| format!("`{name}` in eval.bases"))?
-                .on(device);
-            held_out.push(HeldOut { name: name.clone(), lm: Rc::new(lm), projection });
-        }
-        let template = template(config, base.as_ref().map(|(.., checkpoint)| checkpoint), &checkpoint)?;
-        let tokenizer = base.as_ref().map_or(&value_tokenizer, |(_, tokenizer, _)| tokenizer);
-        let longest = base.as_ref().map_or(usize::MAX, |(lm, ..)| lm.max_positions());
-        let longest = longest.min(checkpoint.config().max_positions);
+        let bases: Vec<FrozenBase> =
+            named.iter().map(|&(name, weight)| load(name, weight)).collect::<Result<_>>()?;
+        let held_out: Vec<FrozenBase> =
+            config.eval.bases.iter().map(|name| load(name, 1.0)).collect::<Result<_>>()?;
+        let template = template(config, checkpoints.first().map(|(checkpoint, _)| checkpoint), &checkpoint)?;
+        let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
+        let longest = bases.iter().chain(&held_out).map(|base| base.lm.max_positions());
+        let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
         let max_length = config.data.max_length.min(longest);
-        let encoder = Encoder { tokenizer, template: template.as_ref(), max_length };
+        let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), max_length };
         let train = encoder.encode_all(&data.rows, "data.train")?;
         note_losses("data.train", &train, max_length, common);
         let eval = match held_out_data.rows.is_empty() {
@@ -182,22 +181,22 @@ impl Parts {
                 initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
             }
         };
-        let card = match (&config.base, &base) {
-            (Some(name), Some((_, tokenizer, base))) => Some(CardParts {
-                base: BaseCard {
-                    name: name.clone(),
-                    config: sha256(&serde_json::to_vec(base.json())?),
-                    tokenizer: tokenizer.vocab().fingerprint().to_owned(),
-                },
-                tokenizer: value_vocab.fingerprint().to_owned(),
-                template: template.as_ref().map(|template| template.source().to_owned()),
-            }),
-            _ => None,
+        let card = |(&(name, _), (checkpoint, own)): (&(&str, f64), &(Checkpoint, Tokenizer))| {
+            Ok(BaseCard {
+                name: name.to_owned(),
+                config: sha256(&serde_json::to_vec(checkpoint.json())?),
+                tokenizer: own.vocab().fingerprint().to_owned(),
+            })
         };
+        let cards: Vec<BaseCard> = named.iter().zip(&checkpoints).map(card).collect::<Result<_>>()?;
+        let card = (!cards.is_empty()).then(|| CardParts {
+            bases: cards,
+            tokenizer: value_vocab.fingerprint().to_owned(),
+            template: template.as_ref().map(|template| template.source().to_owned()),
+        });
         Ok(Self {
-            base: base.map(|(lm, ..)| Rc::new(lm) as Rc<dyn CausalLm>),
+            bases,
             value,
-            map,
             train: train.examples,
             eval: eval.examples,
             held_out,
@@ -216,9 +215,15 @@ impl Parts {
         for free in ["output", "checkpoint", "eval"] {
             settings[free] = Value::Null;
         }
-        let base = self.card.as_ref().map(|card| (&card.base.config, &card.base.tokenizer));
-        Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, base, &self.json))?.as_bytes()))
+        let bases = self.card.as_ref().map(|card| &card.bases);
+        Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, bases, &self.json))?.as_bytes()))
     }
+}
+
+/// Names and weights of the bases to train against.
+fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
+    let several = config.bases.iter().map(|base| (base.model.as_str(), base.weight));
+    config.base.iter().map(|base| (base.as_str(), 1.0)).chain(several).collect()
 }
 
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.
@@ -345,10 +350,10 @@ fn eval_line(eval: &EvalReport) -> String {
 fn card(config: &TrainConfig, trained: &Trained, parts: CardParts, data: String, rows: usize) -> ValueCard {
     ValueCard {
         format: FORMAT,
-        connection: Connection::Residual,
-        bases: vec![parts.base],
+        connection: config.value.connection,
+        bases: parts.bases,
         tokenizer: parts.tokenizer,
-        regularization: Map::from_iter([("l1".to_owned(), json!(config.regularization.l1))]),
+        regularization: regularization(config),
         alpha: 1.0,
         chat_template: parts.template,
         data,
@@ -359,6 +364,18 @@ fn card(config: &TrainConfig, trained: &Trained, parts: CardParts, data: String,
         train_loss: trained.last.as_ref().map(|last| last.loss),
         ivl: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// Everything that was to keep the value from leaning on its bases.
+fn regularization(config: &TrainConfig) -> Map<String, Value> {
+    let mut settings = match json!(config.regularization) {
+        Value::Object(settings) => settings,
+        _ => Map::new(),
+    };
+    if config.bases.len() > 1 {
+        settings.insert("mixing".to_owned(), json!(config.mixing));
+    }
+    settings
 }
 
 struct Saver {
