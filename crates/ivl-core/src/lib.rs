@@ -58,7 +58,7 @@ mod text;
 mod vocab;
 mod vocab_map;
 
-pub use cache::{Cache, KvCache, LayerCache};
+pub use cache::{Cache, KvCache, LayerCache, Segment};
 pub use causal_lm::{CausalLm, PaddedBatch, token_tensor};
 pub use error::Error;
 pub use fused_lm::{FusedLm, Value};

@@ -20,6 +20,7 @@
 //! ```
 
 mod chat;
+mod chat_spans;
 mod checkpoint;
 pub mod config;
 mod error;
@@ -36,6 +37,7 @@ mod transformer_lm;
 mod weights;
 
 pub use chat::*;
+pub use chat_spans::{Spoken, Turn};
 pub use checkpoint::{Checkpoint, Progress, save};
 pub use config::ModelConfig;
 pub use error::{Error, WeightReport};

@@ -8,7 +8,7 @@ use ivl_core::{CausalLm, Projection, fuse};
 use ivl_models::Transformer;
 
 use crate::Error;
-use crate::batch::Plan;
+use crate::plan::Plan;
 use crate::trainer::EvalReport;
 
 /// A base that training never sees.
@@ -25,7 +25,7 @@ pub struct HeldOut {
 /// logits are computed once for all.
 ///
 /// # Errors
-/// None today; the signature leaves room for bases that can refuse a batch.
+/// [`Error::Io`] if the examples cannot be read.
 pub(crate) fn evaluate(
     base: Option<&Rc<dyn CausalLm>>,
     value: &Transformer,
@@ -37,13 +37,14 @@ pub(crate) fn evaluate(
     let mut tokens = 0;
     let device = value.device();
     for batch in plan.batches() {
+        let batch = batch?;
         let targets = batch.target_tensor(&device);
         let loss = |logits: Tensor<2>| -> f64 {
             let logprobs =
                 log_softmax(logits.cast(DType::F32), 1).gather(1, targets.clone().unsqueeze_dim(1));
             -f64::from(logprobs.sum().into_scalar::<f32>())
         };
-        let mut cache = value.new_cache(&batch.padding());
+        let mut cache = batch.cache(|padding| value.new_cache(padding));
         let logits = value.logits_at(batch.tokens(&device), batch.position_tensor(&device), &mut cache);
         match base {
             Some(base) => {

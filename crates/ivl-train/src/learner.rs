@@ -53,7 +53,7 @@ impl ValueLearner {
             Some(projection) => projection.tokens(tokens),
             None => tokens,
         };
-        let mut cache = self.value.new_cache(&batch.padding());
+        let mut cache = batch.cache(|padding| self.value.new_cache(padding));
         let value = self.value.logits_at(tokens, batch.position_tensor(&device), &mut cache);
         let value = match &self.settings.projection {
             Some(projection) => projection.rows(value),

@@ -16,29 +16,38 @@ mod checkpointing;
 mod clip;
 mod config;
 mod data;
+mod data_config;
 mod error;
 mod evaluate;
 mod example;
+mod examples;
 mod learner;
 mod loss;
+mod pack;
+mod plan;
 mod schedule;
 mod silent;
+mod token_file;
 mod trainer;
 
-pub use batch::{Batch, Plan};
+pub use batch::Batch;
 pub use burn::train::Interrupter;
 pub use card::{BaseCard, CARD, Connection, EvalCard, FORMAT, ValueCard};
 pub use checkpointing::{CheckpointDir, KeepLast, Part};
 pub use clip::clip_gradient_norm;
 pub use config::{
-    CheckpointConfig, DataConfig, EvalConfig, Init, OptimizerConfig, RegularizationConfig, ScheduleKind,
-    StepsConfig, TrainConfig, ValueConfig,
+    CheckpointConfig, EvalConfig, Init, OptimizerConfig, RegularizationConfig, ScheduleKind, StepsConfig,
+    TrainConfig, ValueConfig,
 };
-pub use data::{Dataset, Demonstration, Row};
+pub use data::{Conversation, Dataset, Demonstration, Place, Row, Source};
+pub use data_config::{Batching, DataConfig, Field, Format, SourceConfig};
 pub use error::Error;
 pub use evaluate::HeldOut;
-pub use example::{Encoder, Example, Examples};
+pub use example::{Encoder, Example};
+pub use examples::{Examples, Shape, SourceReport};
 pub use learner::{PassOutput, ValueLearner, optimizer};
 pub use loss::{Loss, value_loss};
+pub use pack::best_fit_decreasing;
+pub use plan::{Filling, Plan};
 pub use schedule::Schedule;
 pub use trainer::{EvalReport, Event, Run, StepReport, Trained, train};

@@ -20,13 +20,14 @@ use ivl_core::{CausalLm, VocabMap};
 use ivl_models::Transformer;
 
 use crate::Error;
-use crate::batch::{Batch, Plan};
+use crate::batch::Batch;
 use crate::checkpointing::{CheckpointDir, KeepLast};
 use crate::clip::clip_gradient_norm;
 use crate::config::TrainConfig;
 use crate::evaluate::{HeldOut, evaluate};
-use crate::example::Example;
+use crate::examples::Examples;
 use crate::learner::{ValueLearner, optimizer};
+use crate::plan::Plan;
 use crate::schedule::Schedule;
 use crate::silent::Silent;
 
@@ -94,9 +95,9 @@ pub struct Run {
     /// From the value's vocabulary to the base's.
     pub map: Option<VocabMap>,
     /// Examples to train on.
-    pub train: Vec<Example>,
+    pub train: Examples,
     /// Examples to hold out; may be empty.
-    pub eval: Vec<Example>,
+    pub eval: Examples,
     /// Further bases to measure the held-out loss on.
     pub held_out: Vec<HeldOut>,
     /// Fingerprint of data, models and settings: a checkpoint of another run is refused.
@@ -144,7 +145,7 @@ pub fn train(
         false => return Err(Error::OutputExists { path: config.output.clone(), what: "checkpoints" }),
     };
     let device = run.value.device();
-    let plan = Plan::training(Arc::new(run.train), &config.steps, config.seed);
+    let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let evaluation = Plan::evaluation(Arc::new(run.eval), config.eval.batch_size);
     let schedule = Schedule::new(&config.optimizer, plan.steps());
     let projection = run.map.as_ref().map(|map| map.on(&device));
@@ -285,6 +286,13 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             if interrupter.should_stop() && seen.tokens == 0 {
                 break;
             }
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    fail(error);
+                    break;
+                }
+            };
             let ends_step = batch.ends_step;
             let pass = learner.train_step(self.with_base(batch));
             gradients.accumulate(&learner.model(), pass.grads);

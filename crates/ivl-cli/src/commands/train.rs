@@ -12,14 +12,15 @@ use indicatif::ProgressBar;
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm, initialize, save};
 use ivl_train::{
-    BaseCard, Connection, Dataset, Encoder, EvalCard, EvalReport, Event, FORMAT, HeldOut, Init, Interrupter,
-    Run, StepReport, TrainConfig, Trained, ValueCard, train,
+    BaseCard, Connection, Dataset, Encoder, EvalCard, EvalReport, Event, Examples, FORMAT, HeldOut, Init,
+    Interrupter, Run, StepReport, TrainConfig, Trained, ValueCard, train,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::args::{Common, Train};
 use crate::compose::load_lm;
+use crate::demonstrations;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::progress::bar;
@@ -65,7 +66,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
 }
 
 /// The TOML with `--set` and `--seed` applied.
-fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
+pub(super) fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
     let path = args.config.display();
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("cannot read `{path}`"))?;
     let mut table: toml::Table = text.parse().with_context(|| format!("`{path}` is not TOML"))?;
@@ -118,8 +119,8 @@ struct Parts {
     base: Option<Rc<dyn CausalLm>>,
     value: Transformer,
     map: Option<VocabMap>,
-    train: Vec<ivl_train::Example>,
-    eval: Vec<ivl_train::Example>,
+    train: Examples,
+    eval: Examples,
     held_out: Vec<HeldOut>,
     json: Map<String, Value>,
     source: PathBuf,
@@ -138,8 +139,8 @@ struct CardParts {
 
 impl Parts {
     fn load(config: &TrainConfig, device: &Device, common: &Common) -> Result<Self> {
-        let data = Dataset::read(&config.data.train)?;
-        let held_out_data = Dataset::read(&config.data.eval)?;
+        let data = Dataset::open(&config.data.train)?;
+        let held_out_data = Dataset::open(&config.data.eval)?;
         let source = resolve(&config.value.model)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let value_tokenizer = checkpoint.tokenizer()?;
@@ -167,14 +168,9 @@ impl Parts {
         let longest = base.as_ref().map_or(usize::MAX, |(lm, ..)| lm.max_positions());
         let longest = longest.min(checkpoint.config().max_positions);
         let max_length = config.data.max_length.min(longest);
-        let encoder = Encoder { tokenizer, template: template.as_ref(), max_length };
-        let train = encoder.encode_all(&data.rows, "data.train")?;
-        note_losses("data.train", &train, max_length, common);
-        let eval = match held_out_data.rows.is_empty() {
-            true => ivl_train::Examples::default(),
-            false => encoder.encode_all(&held_out_data.rows, "data.eval")?,
-        };
-        note_losses("data.eval", &eval, max_length, common);
+        let encoder = Encoder::new(tokenizer, template.as_ref(), max_length);
+        let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
+        let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
         let autodiff = device.clone().autodiff();
         let value = match config.value.init {
             Init::Checkpoint => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
@@ -198,15 +194,15 @@ impl Parts {
             base: base.map(|(lm, ..)| Rc::new(lm) as Rc<dyn CausalLm>),
             value,
             map,
-            train: train.examples,
-            eval: eval.examples,
+            rows: train.reports().iter().map(|report| report.rows).sum(),
+            train,
+            eval,
             held_out,
             json,
             source,
             template,
             card,
             data_fingerprint: data.fingerprint,
-            rows: data.rows.len(),
         })
     }
 
@@ -216,13 +212,17 @@ impl Parts {
         for free in ["output", "checkpoint", "eval"] {
             settings[free] = Value::Null;
         }
+        settings["data"]["cache"] = Value::Null;
         let base = self.card.as_ref().map(|card| (&card.base.config, &card.base.tokenizer));
         Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, base, &self.json))?.as_bytes()))
     }
 }
 
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.
-fn value_checkpoint(config: &TrainConfig, source: &Path) -> Result<(Map<String, Value>, Checkpoint)> {
+pub(super) fn value_checkpoint(
+    config: &TrainConfig,
+    source: &Path,
+) -> Result<(Map<String, Value>, Checkpoint)> {
     let checkpoint = Checkpoint::open(source)?;
     let mut json = checkpoint.json().clone();
     if config.value.overrides.is_empty() {
@@ -233,7 +233,7 @@ fn value_checkpoint(config: &TrainConfig, source: &Path) -> Result<(Map<String, 
     Ok((json, checkpoint))
 }
 
-fn template(
+pub(super) fn template(
     config: &TrainConfig,
     base: Option<&Checkpoint>,
     value: &Checkpoint,
@@ -244,15 +244,6 @@ fn template(
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),
         None => Ok(base.map(Checkpoint::chat_template).transpose()?.flatten()),
-    }
-}
-
-fn note_losses(what: &str, examples: &ivl_train::Examples, max_length: usize, common: &Common) {
-    if !common.quiet && examples.truncated + examples.dropped > 0 {
-        eprintln!(
-            "{what}: {} rows were cut to {max_length} tokens, {} of them lost all that is learnt and were left out",
-            examples.truncated, examples.dropped
-        );
     }
 }
 
