@@ -316,6 +316,8 @@ fn environment() -> Environment<'static> {
     environment.add_function("strftime_now", |format: String| strftime_now(&format));
     environment.add_filter("tojson", to_json);
     environment.add_filter(GENERATION, mark_generation);
+    // Nothing can be looped over, but in Python it says so.
+    environment.add_test("iterable", |value: &minijinja::Value| !value.is_none() && value.try_iter().is_ok());
     environment
 }
 

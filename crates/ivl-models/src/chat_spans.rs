@@ -27,9 +27,9 @@ pub struct Turn {
     pub turn: usize,
     /// From the end of the generation prompt to the end of what is said: words, reasoning, calls of tools.
     pub words: Range<usize>,
-    /// What closes the turn, as far as it does so whatever comes next. The first control token in it, if there is one,
-    /// ends a generation.
-    pub close: Range<usize>,
+    /// What closes the turn, as far as it does so whatever comes next; empty if only what opens the next turn does. A
+    /// control token in it, or right behind it, ends a generation. None if the template has said all by its blocks.
+    pub close: Option<Range<usize>>,
 }
 
 /// What a template puts around every turn, found on a conversation of two.
@@ -52,7 +52,7 @@ impl ChatTemplate {
     /// Renders a conversation and finds every turn of an assistant in it.
     ///
     /// Where the template has `{% generation %}` blocks, they define the words exactly, as in transformers, and nothing
-    /// else is learnt; `close` is empty then.
+    /// else is learnt.
     ///
     /// # Errors
     /// [`ChatError::Render`], or [`ChatError::TurnDropped`], [`ChatError::TurnMoved`], [`ChatError::TurnChanged`] or
@@ -87,7 +87,7 @@ impl ChatTemplate {
             } else if letter == close {
                 let owner = turns.iter().rfind(|turn| turn.words.start < at).or(turns.first());
                 let turn = owner.map_or(0, |owner| owner.turn);
-                marked.push(Turn { turn, words: start..at, close: at..at });
+                marked.push(Turn { turn, words: start..at, close: None });
             } else {
                 at += letter.len_utf8();
             }
@@ -222,7 +222,7 @@ impl Finder<'_> {
         let mut start = x - header.map_or(0, |header| opening.len() - header - prompt.len());
         if let (None, Some(previous)) = (header, previous)
             && previous.turn + 1 == turn
-            && previous.close.is_empty()
+            && previous.close.as_ref().is_some_and(Range::is_empty)
             && !prompt.is_empty()
         {
             // Two turns as one: what joins them is said, too.
@@ -236,7 +236,7 @@ impl Finder<'_> {
         let close = self.close(after, &skeleton[at + letter.len_utf8()..]);
         // Where the words decide how the turn is closed, that is part of what they are.
         let close = close.saturating_sub(after.len() - same_after);
-        Ok(Some(Turn { turn, words: start..end, close: end..end + close }))
+        Ok(Some(Turn { turn, words: start..end, close: Some(end..end + close) }))
     }
 
     /// How much of what follows the words closes the turn.
@@ -311,4 +311,98 @@ fn common_prefix(a: &str, b: &str) -> usize {
 /// Bytes that two texts end with alike.
 fn common_suffix(a: &str, b: &str) -> usize {
     a.chars().rev().zip(b.chars().rev()).take_while(|(x, y)| x == y).map(|(x, _)| x.len_utf8()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(source: &str) -> ChatTemplate {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("chat_template.jinja");
+        std::fs::write(&path, source).expect("writes");
+        ChatTemplate::from_file(&path).expect("compiles")
+    }
+
+    fn messages(turns: &[(&str, &str)]) -> Vec<Message> {
+        turns.iter().map(|(role, content)| Message::new(role, content)).collect()
+    }
+
+    /// For each turn its words and what closes it.
+    fn spoken(source: &str, turns: &[(&str, &str)]) -> Result<Vec<(String, String)>, ChatError> {
+        let spoken = template(source).render_spoken(&messages(turns), &RenderOptions::default())?;
+        let part = |range: &Range<usize>| spoken.text[range.clone()].to_owned();
+        let turn = |turn: &Turn| (part(&turn.words), turn.close.as_ref().map(part).unwrap_or_default());
+        Ok(spoken.turns.iter().map(turn).collect())
+    }
+
+    const LONG: [(&str, &str); 4] =
+        [("user", "a"), ("assistant", " a "), ("user", "b"), ("assistant", "<think>x</think>b")];
+
+    #[test]
+    fn words_are_told_from_what_is_around_them() {
+        let check = |source, turns: &[(&str, &str)], expected: &[(&str, &str)]| {
+            let found = spoken(source, turns).expect(source);
+            let found: Vec<(&str, &str)> = found.iter().map(|(words, close)| (&**words, &**close)).collect();
+            assert_eq!(found, expected, "{source}");
+        };
+        // Stripped, and closed the same way every time, whatever follows.
+        let source = "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}<end>\n{% endfor %}\
+                      {% if add_generation_prompt %}[assistant]{% endif %}";
+        check(source, &LONG, &[("a", "<end>\n"), ("<think>x</think>b", "<end>\n")]);
+        // Not closed at all: the next turn's opening is no part of the turn.
+        let source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+        check(source, &LONG, &[(" a ", ""), ("<think>x</think>b", "")]);
+        // Reasoning is dropped but in the last turn, and put in where there is none.
+        let source = "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' and loop.last and \
+                      '</think>' not in m.content %}<think></think>{% endif %}\
+                      {% if loop.last %}{{ m.content }}{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}<end>\
+                      {% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+        check(source, &LONG, &[(" a ", "<end>"), ("<think>x</think>b", "<end>")]);
+        check(source, &LONG[..2], &[("<think></think> a ", "<end>")]);
+        check(
+            source,
+            &[LONG[0], LONG[3], LONG[0], LONG[1]],
+            &[("b", "<end>"), ("<think></think> a ", "<end>")],
+        );
+        // Turns of one speaker are merged: what joins them is said.
+        let source = "{% for m in messages %}{% if loop.first or messages[loop.index0 - 1].role != m.role %}\
+                      [{{ m.role }}]{% else %}, {% endif %}{{ m.content }}{% endfor %}\
+                      {% if add_generation_prompt %}[assistant]{% endif %}";
+        check(source, &[LONG[0], LONG[1], LONG[1]], &[(" a ", ""), (",  a ", "")]);
+        // An empty turn still has its end.
+        let source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<end>{% endfor %}";
+        check(source, &[LONG[0], ("assistant", "")], &[("", "<end>")]);
+    }
+
+    #[test]
+    fn a_template_that_hides_moves_or_changes_words_is_refused_with_the_turn() {
+        let refused = |source| spoken(source, &LONG).expect_err(source);
+        let dropped = refused("{% for m in messages if loop.index < 3 %}{{ m.content }};{% endfor %}");
+        assert!(matches!(dropped, ChatError::TurnDropped { turn: 3, .. }), "{dropped:?}");
+        let reordered = refused("{% for m in messages | reverse %}{{ m.content }};{% endfor %}");
+        assert!(matches!(reordered, ChatError::TurnMoved { turn: 3, .. }), "{reordered:?}");
+        let twice = refused("{% for m in messages %}{{ m.content }};{{ m.content }};{% endfor %}");
+        assert!(matches!(twice, ChatError::TurnMoved { turn: 1, .. }), "{twice:?}");
+        let changed = refused("{% for m in messages %}{{ m.content | upper }};{% endfor %}");
+        assert!(matches!(changed, ChatError::TurnChanged { turn: 1, .. }), "{changed:?}");
+        let cut = refused("{% for m in messages %}{{ m.content[:5] }};{% endfor %}");
+        assert!(matches!(cut, ChatError::TurnChanged { turn: 3, .. }), "{cut:?}");
+        let unmarked =
+            refused("{% for m in messages %}{{ m.content }};{% endfor %}{% generation %}{% endgeneration %}");
+        assert!(matches!(unmarked, ChatError::NothingMarked { .. }), "{unmarked:?}");
+    }
+
+    #[test]
+    fn parts_and_calls_of_tools_are_words_too() {
+        let source = "{% for m in messages %}[{{ m.role }}]{% if m.content is string %}{{ m.content }}{% else %}\
+                      {% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}\
+                      {% for call in m.tool_calls or [] %}<call>{{ call.name }}</call>{% endfor %}<end>{% endfor %}";
+        let mut messages = messages(&[("user", "q"), ("assistant", ""), ("assistant", "")]);
+        messages[1].extra.insert("tool_calls".to_owned(), serde_json::json!([{ "name": "f" }]));
+        messages[2].content = serde_json::json!([{ "text": "one" }, { "text": " two" }]);
+        let spoken = template(source).render_spoken(&messages, &RenderOptions::default()).expect("renders");
+        let words: Vec<&str> = spoken.turns.iter().map(|turn| &spoken.text[turn.words.clone()]).collect();
+        assert_eq!(words, ["<call>f</call>", "one two"]);
+    }
 }

@@ -46,7 +46,7 @@ struct Lesson {
     text: String,
     /// Learnt: every token with a byte of these.
     words: Vec<Range<usize>>,
-    /// Learnt up to the first control token: what closes a turn.
+    /// Learnt up to the first control token: what closes a turn, and a control token right behind it.
     closes: Vec<Range<usize>>,
     /// Whether the text stands for itself: it then begins and ends as the tokenizer wants, not as a template says.
     bare: bool,
@@ -86,19 +86,11 @@ impl<'a> Encoder<'a> {
     pub fn encode(&self, row: &Row) -> Result<Example, Error> {
         let lesson = self.lesson(row)?;
         let encoded = self.tokenizer.encode_with_offsets(&lesson.text, lesson.bare)?;
-        let (mut words, mut closes) = (Spans::new(&lesson.words), Spans::new(&lesson.closes));
-        let mut closed = None;
+        let mut marker = Marker { lesson: &lesson, word: 0, close: 0 };
         let mut example = Example::default();
         for (id, (start, end)) in encoded {
             // A token without text of its own (the beginning-of-text token) is given, not learnt.
-            let mut learnt = start < end && words.touching(start, end).is_some();
-            if let Some(close) = closes.touching(start, end).filter(|_| start < end && !learnt) {
-                let inside = lesson.closes[close].start <= start && end <= lesson.closes[close].end;
-                learnt = inside && closed != Some(close);
-                if learnt && self.is_control(id) {
-                    closed = Some(close);
-                }
-            }
+            let learnt = start < end && marker.is_learnt(start, end, self.is_control(id));
             example.ids.push(id);
             example.learnt.push(learnt);
         }
@@ -137,7 +129,7 @@ impl<'a> Encoder<'a> {
         Ok(Lesson {
             text: spoken.text,
             words: learnt.iter().map(|turn| turn.words.clone()).collect(),
-            closes: learnt.into_iter().map(|turn| turn.close).collect(),
+            closes: learnt.into_iter().filter_map(|turn| turn.close).collect(),
             bare: false,
         })
     }
@@ -177,23 +169,35 @@ fn alpaca_prompt(instruction: &str, input: &str, system: &str) -> String {
     format!("{system}{task}\n\n### Response:\n")
 }
 
-/// Spans in order, asked for ranges in order.
-struct Spans<'a> {
-    spans: &'a [Range<usize>],
-    next: usize,
+/// Walks over a lesson, token by token.
+struct Marker<'a> {
+    lesson: &'a Lesson,
+    /// The first span of words that does not end before the next token.
+    word: usize,
+    /// The first close that is not done with.
+    close: usize,
 }
 
-impl<'a> Spans<'a> {
-    fn new(spans: &'a [Range<usize>]) -> Self {
-        Self { spans, next: 0 }
-    }
-
-    /// The first span with a byte of the range.
-    fn touching(&mut self, start: usize, end: usize) -> Option<usize> {
-        while self.spans.get(self.next).is_some_and(|span| span.end <= start) {
-            self.next += 1;
+impl Marker<'_> {
+    fn is_learnt(&mut self, start: usize, end: usize, is_control: bool) -> bool {
+        let (words, closes) = (&self.lesson.words, &self.lesson.closes);
+        while words.get(self.word).is_some_and(|span| span.end <= start) {
+            self.word += 1;
         }
-        let span = self.spans.get(self.next)?;
-        (span.start < end && start < span.end).then_some(self.next)
+        if words.get(self.word).is_some_and(|span| span.start < end && start < span.end) {
+            return true;
+        }
+        while closes.get(self.close).is_some_and(|span| span.end < start) {
+            self.close += 1;
+        }
+        match closes.get(self.close) {
+            // It ends a generation, also if it opens the next turn.
+            Some(close) if close.start <= start && is_control => {
+                self.close += 1;
+                true
+            }
+            Some(close) => close.start <= start && end <= close.end,
+            None => false,
+        }
     }
 }
