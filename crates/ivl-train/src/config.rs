@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::connection::Connection;
+use crate::data_config::DataConfig;
 use crate::mixing::MixingStrategy;
 
 /// One training run. Unknown keys are errors: a misspelt setting must not pass for a default.
@@ -105,23 +106,6 @@ pub enum Init {
     Checkpoint,
     /// From noise.
     Random,
-}
-
-/// Demonstrations: JSONL with `messages`, `prompt` and `completion`, or `text`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Files to train on.
-    pub train: Vec<PathBuf>,
-    /// Files to measure the held-out loss on.
-    #[serde(default)]
-    pub eval: Vec<PathBuf>,
-    /// Longest example in tokens; the rest is cut off at the end and counted.
-    #[serde(default = "default::max_length")]
-    pub max_length: usize,
-    /// A Jinja file, in place of the model's own template.
-    #[serde(default)]
-    pub chat_template: Option<PathBuf>,
 }
 
 /// AdamW ([arXiv 1711.05101](https://arxiv.org/abs/1711.05101)); decay on matrices only, as is the custom.
@@ -263,9 +247,6 @@ mod default {
     pub(super) fn init_std() -> f64 {
         0.02
     }
-    pub(super) fn max_length() -> usize {
-        1024
-    }
 }
 
 impl TrainConfig {
@@ -320,12 +301,11 @@ impl TrainConfig {
             ("steps.accumulation", self.steps.accumulation, 1),
             ("eval.batch_size", self.eval.batch_size, 1),
             ("checkpoint.keep", self.checkpoint.keep, 1),
-            ("data.max_length", self.data.max_length, 2),
-            ("data.train", self.data.train.len(), 1),
         ];
         for (name, got, min) in counts {
-            number(got >= min, name, if min == 1 { "1 or more" } else { "2 or more" }, got as f64)?;
+            number(got >= min, name, "1 or more", got as f64)?;
         }
+        self.data.validate()?;
         let overridden = !self.value.overrides.is_empty() && self.value.init == Init::Checkpoint;
         number(
             !overridden,

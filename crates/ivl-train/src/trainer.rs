@@ -19,15 +19,16 @@ use ivl_models::Transformer;
 
 use crate::Error;
 use crate::bases::FrozenBase;
-use crate::batch::{Batch, Plan};
+use crate::batch::Batch;
 use crate::checkpointing::{CheckpointDir, KeepLast};
 use crate::clip::clip_gradient_norm;
 use crate::config::TrainConfig;
 use crate::evaluate::evaluate;
-use crate::example::Example;
+use crate::examples::Examples;
 use crate::learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
 use crate::mixing::Mixing;
 use crate::perturbation::Perturbation;
+use crate::plan::Plan;
 use crate::schedule::Schedule;
 use crate::silent::Silent;
 
@@ -97,9 +98,9 @@ pub struct Run {
     /// The network, on a device with autodiff.
     pub value: Transformer,
     /// Examples to train on.
-    pub train: Vec<Example>,
+    pub train: Examples,
     /// Examples to hold out; may be empty.
-    pub eval: Vec<Example>,
+    pub eval: Examples,
     /// Further bases to measure the held-out loss on; training never sees them.
     pub held_out: Vec<FrozenBase>,
     /// Fingerprint of data, models and settings: a checkpoint of another run is refused.
@@ -146,7 +147,7 @@ pub fn train(
         false if checkpoints.is_empty() => None,
         false => return Err(Error::OutputExists { path: config.output.clone(), what: "checkpoints" }),
     };
-    let plan = Plan::training(Arc::new(run.train), &config.steps, config.seed);
+    let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let evaluation = Plan::evaluation(Arc::new(run.eval), config.eval.batch_size);
     let schedule = Schedule::new(&config.optimizer, plan.steps());
     let settings = LearnerSettings {
@@ -196,6 +197,9 @@ pub fn train(
     if let Some(step) = outcome.diverged {
         return Err(Error::Diverged { step });
     }
+    if let Some(error) = outcome.failed {
+        return Err(error);
+    }
     if let Some(error) = result.error {
         return Err(Error::Stopped { reason: error.to_string() });
     }
@@ -221,6 +225,7 @@ struct Outcome {
     last: Option<StepReport>,
     evals: Vec<EvalReport>,
     diverged: Option<usize>,
+    failed: Option<Error>,
 }
 
 /// Our loop.
@@ -270,17 +275,18 @@ impl Steps {
         learner.pass(batch, against.collect())
     }
 
-    fn evaluate(&self, learner: &Learner<ValueLearner>, step: usize) {
+    fn evaluate(&self, learner: &Learner<ValueLearner>, step: usize) -> Result<(), Error> {
         if self.evaluation.steps() == 0 {
-            return;
+            return Ok(());
         }
         let value = burn::module::Module::valid(&learner.model()).value;
         let connection = self.config.value.connection;
-        let reports = evaluate(&self.measured, &value, connection, &self.evaluation, step);
+        let reports = evaluate(&self.measured, &value, connection, &self.evaluation, step)?;
         self.outcome.borrow_mut().evals.clone_from(&reports);
         for report in reports {
             self.emit(Event::Eval(report));
         }
+        Ok(())
     }
 }
 
@@ -305,8 +311,12 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
                 self.emit(Event::Checkpoint { step });
             }
         };
+        let fail = |error: Error| {
+            interrupter.stop(Some("an error"));
+            self.outcome.borrow_mut().failed = Some(error);
+        };
         self.emit(Event::Start { done: step, total });
-        self.evaluate(&learner, step);
+        self.evaluate(&learner, step).unwrap_or_else(fail);
         let (mut gradients, mut seen) = (GradientsAccumulator::new(), Seen::default());
         let mixing = &self.config.mixing;
         let weights: Vec<f64> = self.bases.iter().map(|base| base.weight).collect();
@@ -317,6 +327,13 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             if interrupter.should_stop() && seen.tokens == 0 {
                 break;
             }
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    fail(error);
+                    break;
+                }
+            };
             let ends_step = batch.ends_step;
             let pass = self.pass(&learner.model(), &batch, &mixing.bases(step), step, seen.passes);
             gradients.accumulate(&learner.model(), pass.grads);
@@ -347,7 +364,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             self.emit(Event::Step(report));
             (seen, began) = (Seen::default(), Instant::now());
             if due(self.config.eval.every, step) {
-                self.evaluate(&learner, step);
+                self.evaluate(&learner, step).unwrap_or_else(fail);
                 began = Instant::now();
             }
             if due(self.config.checkpoint.every, step) {
@@ -358,7 +375,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         if self.outcome.borrow().diverged.is_none() {
             save(&learner, step);
             if step == total {
-                self.evaluate(&learner, step);
+                self.evaluate(&learner, step).unwrap_or_else(fail);
             }
         }
         // Waits until the checkpoint is on the disk.

@@ -19,8 +19,8 @@ fn run(resume: bool, interrupter: Interrupter) -> Run {
     Run {
         bases: vec![base("base")],
         value: value(),
-        train: examples(),
-        eval: examples(),
+        train: examples().into(),
+        eval: examples().into(),
         held_out: Vec::new(),
         fingerprint: "fixture".to_owned(),
         resume,

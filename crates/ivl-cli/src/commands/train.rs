@@ -12,14 +12,15 @@ use indicatif::ProgressBar;
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize, save};
 use ivl_train::{
-    BaseCard, Dataset, Encoder, EvalCard, EvalReport, Event, FORMAT, FrozenBase, Init, Interrupter, Run,
-    StepReport, TrainConfig, Trained, ValueCard, train,
+    BaseCard, Dataset, Encoder, EvalCard, EvalReport, Event, Examples, FORMAT, FrozenBase, Init, Interrupter,
+    Run, StepReport, TrainConfig, Trained, ValueCard, train,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::args::{Common, Train};
 use crate::compose::load_lm;
+use crate::demonstrations;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::progress::bar;
@@ -64,7 +65,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
 }
 
 /// The TOML with `--set` and `--seed` applied.
-fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
+pub(super) fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
     let path = args.config.display();
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("cannot read `{path}`"))?;
     let mut table: toml::Table = text.parse().with_context(|| format!("`{path}` is not TOML"))?;
@@ -116,8 +117,8 @@ fn prepare_output(output: &Path, resume: bool) -> Result<()> {
 struct Parts {
     bases: Vec<FrozenBase>,
     value: Transformer,
-    train: Vec<ivl_train::Example>,
-    eval: Vec<ivl_train::Example>,
+    train: Examples,
+    eval: Examples,
     held_out: Vec<FrozenBase>,
     json: Map<String, Value>,
     source: PathBuf,
@@ -136,11 +137,10 @@ struct CardParts {
 
 impl Parts {
     fn load(config: &TrainConfig, device: &Device, common: &Common) -> Result<Self> {
-        let data = Dataset::read(&config.data.train)?;
-        let held_out_data = Dataset::read(&config.data.eval)?;
+        let data = Dataset::open(&config.data.train)?;
+        let held_out_data = Dataset::open(&config.data.eval)?;
         let named = bases_of(config);
-        let start = config.value.model.as_deref().or(named.first().map(|(name, _)| *name));
-        let source = resolve(start.context("`value.model` is not set, and there is no base to start from")?)?;
+        let source = value_source(config)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let mut tokenizer = checkpoint.tokenizer()?;
         let value_vocab = checkpoint.vocab(&tokenizer)?;
@@ -166,14 +166,9 @@ impl Parts {
         let longest = bases.iter().chain(&held_out).map(|base| base.lm.max_positions());
         let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
         let max_length = config.data.max_length.min(longest);
-        let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), max_length };
-        let train = encoder.encode_all(&data.rows, "data.train")?;
-        note_losses("data.train", &train, max_length, common);
-        let eval = match held_out_data.rows.is_empty() {
-            true => ivl_train::Examples::default(),
-            false => encoder.encode_all(&held_out_data.rows, "data.eval")?,
-        };
-        note_losses("data.eval", &eval, max_length, common);
+        let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
+        let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
+        let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
         let autodiff = device.clone().autodiff();
         let value = match config.value.init {
             Init::Checkpoint => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
@@ -197,15 +192,15 @@ impl Parts {
         Ok(Self {
             bases,
             value,
-            train: train.examples,
-            eval: eval.examples,
+            rows: train.reports().iter().map(|report| report.rows).sum(),
+            train,
+            eval,
             held_out,
             json,
             source,
             template,
             card,
             data_fingerprint: data.fingerprint,
-            rows: data.rows.len(),
         })
     }
 
@@ -215,19 +210,30 @@ impl Parts {
         for free in ["output", "checkpoint", "eval"] {
             settings[free] = Value::Null;
         }
+        settings["data"]["cache"] = Value::Null;
         let bases = self.card.as_ref().map(|card| &card.bases);
         Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, bases, &self.json))?.as_bytes()))
     }
 }
 
+/// Where the value comes from: the directory that the configuration names, else the first base.
+pub(super) fn value_source(config: &TrainConfig) -> Result<PathBuf> {
+    let first = || bases_of(config).first().map(|(name, _)| *name);
+    let name = config.value.model.as_deref().or_else(first);
+    resolve(name.context("`value.model` is not set, and there is no base to start from")?)
+}
+
 /// Names and weights of the bases to train against.
-fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
+pub(super) fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
     let several = config.bases.iter().map(|base| (base.model.as_str(), base.weight));
     config.base.iter().map(|base| (base.as_str(), 1.0)).chain(several).collect()
 }
 
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.
-fn value_checkpoint(config: &TrainConfig, source: &Path) -> Result<(Map<String, Value>, Checkpoint)> {
+pub(super) fn value_checkpoint(
+    config: &TrainConfig,
+    source: &Path,
+) -> Result<(Map<String, Value>, Checkpoint)> {
     let checkpoint = Checkpoint::open(source)?;
     let mut json = checkpoint.json().clone();
     if config.value.overrides.is_empty() {
@@ -238,7 +244,7 @@ fn value_checkpoint(config: &TrainConfig, source: &Path) -> Result<(Map<String, 
     Ok((json, checkpoint))
 }
 
-fn template(
+pub(super) fn template(
     config: &TrainConfig,
     base: Option<&Checkpoint>,
     value: &Checkpoint,
@@ -249,15 +255,6 @@ fn template(
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),
         None => Ok(base.map(Checkpoint::chat_template).transpose()?.flatten()),
-    }
-}
-
-fn note_losses(what: &str, examples: &ivl_train::Examples, max_length: usize, common: &Common) {
-    if !common.quiet && examples.truncated + examples.dropped > 0 {
-        eprintln!(
-            "{what}: {} rows were cut to {max_length} tokens, {} of them lost all that is learnt and were left out",
-            examples.truncated, examples.dropped
-        );
     }
 }
 
