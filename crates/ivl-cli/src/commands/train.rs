@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
+use burn::module::Module;
 use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
 use ivl_core::{CausalLm, VocabMap};
@@ -59,7 +60,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
         );
     }
     let card = card_parts.map(|parts| card(&config, &trained, parts, data, rows));
-    saver.save(&trained.value, card.as_ref(), &config.output)?;
+    saver.save(&trained.value.clone().merged(), card.as_ref(), &config.output)?;
     summarize(&config, &trained, common);
     Ok(())
 }
@@ -144,7 +145,7 @@ impl Parts {
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let mut tokenizer = checkpoint.tokenizer()?;
         let value_vocab = checkpoint.vocab(&tokenizer)?;
-        let mut checkpoints = Vec::new();
+        let (mut checkpoints, mut nets) = (Vec::new(), Vec::new());
         let mut load = |name: &str, weight: f64| -> Result<FrozenBase> {
             let checkpoint = Checkpoint::open(&resolve(name)?)?;
             let (lm, own) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
@@ -155,6 +156,7 @@ impl Parts {
                 tokenizer = own.clone();
             }
             checkpoints.push((checkpoint, own));
+            nets.push((resolve(name)?, lm.net().clone()));
             Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection: map.on(device), weight })
         };
         let bases: Vec<FrozenBase> =
@@ -170,8 +172,16 @@ impl Parts {
         let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
         let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
         let autodiff = device.clone().autodiff();
+        // Adapters leave the weights alone: a base that the value starts from is loaded once for both.
+        let shared = nets.into_iter().find(|(dir, net)| *dir == source && net.dtype() == DType::F32);
         let value = match config.value.init {
-            Init::Checkpoint => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
+            Init::Checkpoint => match (&config.value.lora, shared) {
+                (Some(lora), Some((_, net))) => net.train().with_lora(lora, config.seed),
+                (Some(lora), None) => {
+                    checkpoint.load(&autodiff, DType::F32, &mut |_| ())?.with_lora(lora, config.seed)
+                }
+                (None, _) => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
+            },
             Init::Random => {
                 initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
             }

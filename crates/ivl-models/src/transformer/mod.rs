@@ -3,6 +3,7 @@
 mod attention;
 mod block;
 mod linear;
+mod lora;
 mod mask;
 mod mlp;
 mod norm;
@@ -11,6 +12,7 @@ mod rope;
 pub use attention::Attention;
 pub use block::Block;
 pub use linear::Linear;
+pub use lora::{Lora, LoraConfig, Projection};
 pub use mlp::Mlp;
 pub use norm::Norm;
 
