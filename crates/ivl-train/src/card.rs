@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::trainer::EvalReport;
+use crate::report::EvalReport;
 
 /// Name of the card in a value's directory.
 pub const CARD: &str = "ivl.json";

@@ -8,7 +8,7 @@ use ivl_core::{CausalLm, Projection, fuse};
 use ivl_models::Transformer;
 
 use crate::batch::Plan;
-use crate::trainer::EvalReport;
+use crate::report::EvalReport;
 
 /// A base that training never sees.
 pub struct HeldOut {

@@ -14,31 +14,40 @@ mod batch;
 mod card;
 mod checkpointing;
 mod clip;
+mod completeness;
 mod config;
 mod data;
+mod early_stopping;
 mod error;
 mod evaluate;
 mod example;
 mod learner;
 mod loss;
+mod report;
+mod run_state;
 mod schedule;
 mod silent;
+mod tensorboard;
 mod trainer;
 
 pub use batch::{Batch, Plan};
 pub use burn::train::Interrupter;
 pub use card::{BaseCard, CARD, Connection, EvalCard, FORMAT, ValueCard};
-pub use checkpointing::{CheckpointDir, KeepLast, Part};
+pub use checkpointing::{CheckpointDir, Part, Restored, WhenAsked};
 pub use clip::clip_gradient_norm;
 pub use config::{
-    CheckpointConfig, DataConfig, EvalConfig, Init, OptimizerConfig, RegularizationConfig, ScheduleKind,
-    StepsConfig, TrainConfig, ValueConfig,
+    CheckpointConfig, DataConfig, EvalConfig, Init, OptimizerConfig, RegularizationConfig, ResultKind,
+    ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use data::{Dataset, Demonstration, Row};
+pub use early_stopping::Watch;
 pub use error::Error;
 pub use evaluate::HeldOut;
 pub use example::{Encoder, Example, Examples};
 pub use learner::{PassOutput, ValueLearner, optimizer};
 pub use loss::{Loss, value_loss};
+pub use report::{Best, EvalReport, Event, StepReport};
+pub use run_state::RunState;
 pub use schedule::Schedule;
-pub use trainer::{EvalReport, Event, Run, StepReport, Trained, train};
+pub use tensorboard::EventFile;
+pub use trainer::{Run, Trained, train};
