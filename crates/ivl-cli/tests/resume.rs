@@ -11,11 +11,11 @@ use rand_chacha::ChaCha8Rng;
 use run::{base, command, ok, stderr, train_config};
 use serde_json::Value;
 
-const STEPS: usize = 24;
+const STEPS: usize = 48;
 
 /// Settings of a run whose every second step writes a checkpoint and measures the held-out loss.
 const SETTINGS: [&str; 5] = [
-    "steps.max_steps=24",
+    "steps.max_steps=48",
     "steps.batch_size=2",
     "steps.accumulation=2",
     "checkpoint.every=2",
@@ -175,7 +175,7 @@ fn torn_checkpoints_are_passed_over() {
         ),
         (|dir| std::fs::remove_file(dir.join("complete.toml")).expect("removes"), "is missing"),
         (
-            |dir| std::fs::write(dir.join("complete.toml"), "step = 24\nnonsense").expect("writes"),
+            |dir| std::fs::write(dir.join("complete.toml"), "step = 48\nnonsense").expect("writes"),
             "`complete.toml` cannot be read",
         ),
     ];
@@ -246,8 +246,16 @@ fn the_saved_configuration_gives_the_same_losses() {
 #[test]
 fn patience_ends_a_run_and_the_best_value_is_the_result() {
     // So high a rate that the held-out loss soon rises.
-    let settings =
-        ["--set", "optimizer.learning_rate=0.03", "--set", "eval.patience=2", "--set", "checkpoint.keep=1"];
+    let settings = [
+        "--set",
+        "optimizer.learning_rate=0.2",
+        "--set",
+        "optimizer.schedule=constant",
+        "--set",
+        "eval.patience=2",
+        "--set",
+        "checkpoint.keep=1",
+    ];
     let whole = Job::new();
     whole.run(&[&settings[..], &["--quiet"]].concat());
     let lines = metrics(&whole.output());

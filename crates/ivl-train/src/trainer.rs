@@ -12,7 +12,6 @@ use burn::module::Module;
 use burn::optim::GradientsAccumulator;
 use burn::tensor::DType;
 use burn::train::checkpoint::Checkpointer;
-use burn::train::metric::LossMetric;
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
     SupervisedTraining, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem,
@@ -131,11 +130,9 @@ pub fn train(
         .with_training_strategy(TrainingStrategy::Custom(strategy))
         .with_custom_checkpointers(model.clone(), optimizer_part, schedule_part)
         .with_checkpointing_strategy(WhenAsked)
-        .with_metric_logger(burn::train::logger::FileMetricLogger::new(metric_dir(&config.output)))
         .with_application_logger(None)
         .with_interrupter(run.interrupter)
-        .renderer(Box::new(Silent))
-        .metric_train_numeric(LossMetric::new());
+        .renderer(Box::new(Silent));
     if restored.step > 0 {
         training = training.checkpoint(restored.step);
     }
@@ -167,10 +164,6 @@ pub fn train(
         }
         _ => Ok(last),
     }
-}
-
-fn metric_dir(output: &Path) -> std::path::PathBuf {
-    output.join("metrics")
 }
 
 #[derive(Default)]
@@ -242,7 +235,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         _: ValidLoader<ValueLearner>,
         starting: usize,
     ) -> (ValueLearner, Processor) {
-        let TrainingComponents { mut checkpointer, interrupter, mut event_processor, event_store, .. } =
+        let TrainingComponents { mut checkpointer, interrupter, event_processor, event_store, .. } =
             parts;
         let (mut step, total) = (starting - 1, self.plan.steps());
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every) && step < total;
@@ -289,9 +282,6 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             learner.optimizer_step(grads);
             step += 1;
             let report = seen.report(step, norm, learner.lr_current().base(), began);
-            let progress = burn::data::dataloader::Progress::new(step, total, None);
-            let item = TrainingItem::new(pass.item, progress, Some(step), Some(learner.lr_current()));
-            interrupter.fail_on_error(event_processor.process_train(LearnerEvent::ProcessedItem(item)));
             {
                 let state = &mut self.outcome.borrow_mut().state;
                 state.tokens += report.tokens as u64;
