@@ -80,6 +80,7 @@ pub struct LayerCache {
     padding: Vec<usize>,
     len: usize,
     expected: usize,
+    stride: usize,
     history: Option<Tensor<2, Int>>,
 }
 
@@ -91,8 +92,17 @@ impl LayerCache {
             padding: padding.to_vec(),
             len: 0,
             expected: 0,
+            stride: 1,
             history: None,
         }
+    }
+
+    /// For a network that reads `stride` positions for each token. Padding and lengths of this type count positions, those of
+    /// [`Cache`] tokens.
+    #[must_use]
+    pub fn with_stride(mut self, stride: usize) -> Self {
+        self.padding.iter_mut().for_each(|padding| *padding *= stride);
+        Self { stride, ..self }
     }
 
     /// Positions held, padding included.
@@ -179,10 +189,10 @@ pub enum Cache {
 }
 
 impl Cache {
-    /// Positions read so far, padding included.
+    /// Tokens read so far, padding included.
     pub fn len(&self) -> usize {
         match self {
-            Self::Layers(cache) => cache.len,
+            Self::Layers(cache) => cache.len / cache.stride,
             Self::Fused(parts) => parts.first().map_or(0, Self::len),
         }
     }
@@ -192,19 +202,19 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Announces that the text will reach `len` positions, padding included: a prompt that is read in pieces then gives
+    /// Announces that the text will reach `len` tokens, padding included: a prompt that is read in pieces then gives
     /// what it gives when read at once, also where the position encoding depends on the length of the text.
     pub fn expect(&mut self, len: usize) {
         match self {
-            Self::Layers(cache) => cache.expected = cache.expected.max(len),
+            Self::Layers(cache) => cache.expected = cache.expected.max(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.expect(len)),
         }
     }
 
-    /// Forgets all positions from `len` on.
+    /// Forgets all tokens from `len` on.
     pub fn truncate(&mut self, len: usize) {
         match self {
-            Self::Layers(cache) => cache.truncate(len),
+            Self::Layers(cache) => cache.truncate(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
         }
     }

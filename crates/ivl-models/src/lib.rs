@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cascade_net;
 mod chat;
 mod checkpoint;
 pub mod config;
@@ -35,6 +36,7 @@ pub mod transformer;
 mod transformer_lm;
 mod weights;
 
+pub use cascade_net::{CascadeInput, CascadeNet};
 pub use chat::*;
 pub use checkpoint::{Checkpoint, Progress, save};
 pub use config::ModelConfig;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{CausalLm, token_tensor};
+use ivl_core::token_tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -28,8 +28,6 @@ pub struct Batch {
     pub step_tokens: usize,
     /// Whether this is the last pass of its step.
     pub ends_step: bool,
-    /// Logits of the frozen base at `positions`; the trainer fills them in.
-    pub base: Option<Tensor<2>>,
 }
 
 impl Batch {
@@ -43,7 +41,6 @@ impl Batch {
             targets: Vec::new(),
             step_tokens: 0,
             ends_step: true,
-            base: None,
         };
         for (row, example) in examples.iter().enumerate() {
             for next in (1..example.ids.len()).filter(|&next| example.learnt[next]) {
@@ -70,12 +67,6 @@ impl Batch {
     /// Left padding of each row, of which there is none.
     pub fn padding(&self) -> Vec<usize> {
         vec![0; self.rows]
-    }
-
-    /// Logits of a causal LM at the trained positions, shape `[n, vocab]`.
-    pub fn logits(&self, lm: &dyn CausalLm) -> Tensor<2> {
-        let device = lm.device();
-        lm.logits_at(self.tokens(&device), self.position_tensor(&device), &mut lm.new_cache(&self.padding()))
     }
 
     /// Tokens to predict there, shape `[n]`.
@@ -242,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_limit_of_steps_cuts_the_plan() {
-        let steps = StepsConfig { epochs: 5, batch_size: 1, accumulation: 3, max_steps: 7 };
+        let steps =
+            StepsConfig { epochs: 5, batch_size: 1, accumulation: 3, max_steps: 7, ..Default::default() };
         assert_eq!(Plan::training(examples(&[4; 9]), &steps, 1).steps(), 7);
     }
 }

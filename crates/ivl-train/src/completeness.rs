@@ -106,7 +106,7 @@ mod tests {
     use crate::report::{Best, EvalReport};
 
     fn note() -> Note {
-        let eval = |loss| EvalReport { step: 7, base: None, base_loss: None, loss, tokens: 9 };
+        let eval = |loss| EvalReport { step: 7, base: None, base_loss: None, loss, kl: None, tokens: 9 };
         let best = Best { step: 7, loss: 0.1 + 0.2, tokens: 1 << 40, evals: vec![eval(1.0 / 3.0)] };
         let mut state = RunState { tokens: 1 << 40, evals: vec![eval(f64::INFINITY)], ..Default::default() };
         state.watch.best = Some(best);

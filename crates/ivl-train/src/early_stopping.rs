@@ -68,6 +68,7 @@ mod tests {
             base: Some(base.to_owned()),
             base_loss: None,
             loss,
+            kl: None,
             tokens: 1,
         };
         ["small", "large"].into_iter().zip(losses).map(report).collect()

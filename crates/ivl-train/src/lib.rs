@@ -10,12 +10,14 @@
 //! no gradient can reach it. [`train`] runs the steps, [`Plan`] fixes their order, [`Encoder`] makes examples of
 //! demonstrations, and a [`ValueCard`] records what came out.
 
+mod bases;
 mod batch;
 mod card;
 mod checkpointing;
 mod clip;
 mod completeness;
 mod config;
+mod connection;
 mod data;
 mod early_stopping;
 mod error;
@@ -23,6 +25,8 @@ mod evaluate;
 mod example;
 mod learner;
 mod loss;
+mod mixing;
+mod perturbation;
 mod report;
 mod run_state;
 mod schedule;
@@ -30,22 +34,25 @@ mod silent;
 mod tensorboard;
 mod trainer;
 
+pub use bases::FrozenBase;
 pub use batch::{Batch, Plan};
 pub use burn::train::Interrupter;
-pub use card::{BaseCard, CARD, Connection, EvalCard, FORMAT, ValueCard};
+pub use card::{BaseCard, CARD, EvalCard, FORMAT, ValueCard};
 pub use checkpointing::{CheckpointDir, Part, Restored, WhenAsked};
 pub use clip::clip_gradient_norm;
 pub use config::{
-    CheckpointConfig, DataConfig, EvalConfig, Init, OptimizerConfig, RegularizationConfig, ResultKind,
-    ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
+    BaseConfig, CheckpointConfig, DataConfig, EvalConfig, Init, MixingConfig, OptimizerConfig,
+    RegularizationConfig, ResultKind, ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
 };
+pub use connection::Connection;
 pub use data::{Dataset, Demonstration, Row};
 pub use early_stopping::Watch;
 pub use error::Error;
-pub use evaluate::HeldOut;
 pub use example::{Encoder, Example, Examples};
-pub use learner::{PassOutput, ValueLearner, optimizer};
-pub use loss::{Loss, value_loss};
+pub use learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
+pub use loss::{Loss, Terms, value_loss};
+pub use mixing::{Mixing, MixingStrategy};
+pub use perturbation::Perturbation;
 pub use report::{Best, EvalReport, Event, StepReport};
 pub use run_state::RunState;
 pub use schedule::Schedule;

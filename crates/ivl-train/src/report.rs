@@ -48,6 +48,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Mean `|v|_1 / vocab`.
     pub value_norm: f64,
+    /// Mean `KL(fused, base)`; 0 where it has no weight.
+    pub kl: f64,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
     /// Learning rate.
@@ -69,6 +71,8 @@ pub struct EvalReport {
     pub base_loss: Option<f64>,
     /// Mean cross-entropy with the value.
     pub loss: f64,
+    /// Mean `KL(fused, base)`.
+    pub kl: Option<f64>,
     /// Held-out tokens.
     pub tokens: usize,
 }

@@ -11,6 +11,8 @@ use crate::report::{EvalReport, StepReport};
 pub struct RunState {
     /// Learnt tokens seen, by all processes of the run.
     pub tokens: u64,
+    /// Weights of the bases ([`Mixing::weights`](crate::Mixing::weights)).
+    pub mixing: Vec<f64>,
     /// The last step.
     pub last: Option<StepReport>,
     /// The last held-out losses.

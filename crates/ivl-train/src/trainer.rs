@@ -3,31 +3,31 @@
 //! their tokens (`docs/decisions/0002-training-loop.md`).
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::GradientsAccumulator;
-use burn::tensor::DType;
 use burn::train::checkpoint::Checkpointer;
 use burn::train::{
-    EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
-    SupervisedTraining, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem,
-    TrainingStrategy, ValidLoader,
+    Interrupter, Learner, SupervisedLearningStrategy, SupervisedTraining, SupervisedTrainingEventProcessor,
+    TrainLoader, TrainOutput, TrainingComponents, TrainingStrategy, ValidLoader,
 };
-use ivl_core::{CausalLm, VocabMap};
 use ivl_models::Transformer;
 
 use crate::Error;
+use crate::bases::FrozenBase;
 use crate::batch::{Batch, Plan};
 use crate::checkpointing::{CheckpointDir, Restored, WhenAsked};
 use crate::clip::clip_gradient_norm;
 use crate::config::{ResultKind, TrainConfig};
-use crate::evaluate::{HeldOut, evaluate};
+use crate::evaluate::evaluate;
 use crate::example::Example;
-use crate::learner::{ValueLearner, optimizer};
+use crate::learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
+use crate::mixing::Mixing;
+use crate::perturbation::Perturbation;
 use crate::report::{Best, EvalReport, Event, StepReport};
 use crate::run_state::RunState;
 use crate::schedule::Schedule;
@@ -35,18 +35,16 @@ use crate::silent::Silent;
 
 /// Everything that a run works on.
 pub struct Run {
-    /// The frozen base, on a device without autodiff. None trains the network by itself.
-    pub base: Option<Rc<dyn CausalLm>>,
+    /// The frozen bases to train against. None trains the network by itself.
+    pub bases: Vec<FrozenBase>,
     /// The network, on a device with autodiff.
     pub value: Transformer,
-    /// From the value's vocabulary to the base's.
-    pub map: Option<VocabMap>,
     /// Examples to train on.
     pub train: Vec<Example>,
     /// Examples to hold out; may be empty.
     pub eval: Vec<Example>,
-    /// Further bases to measure the held-out loss on.
-    pub held_out: Vec<HeldOut>,
+    /// Further bases to measure the held-out loss on; training never sees them.
+    pub held_out: Vec<FrozenBase>,
     /// Fingerprint of data, models and settings: a checkpoint of another run is refused.
     pub fingerprint: String,
     /// Goes on from the last checkpoint.
@@ -96,13 +94,15 @@ pub fn train(
         true => checkpoints.restore()?,
         false => checkpoints.begin().map(|()| Restored::default())?,
     };
-    let device = run.value.device();
     let plan = Plan::training(Arc::new(run.train), &config.steps, config.seed);
     let evaluation = Plan::evaluation(Arc::new(run.eval), config.eval.batch_size);
     let schedule = Schedule::new(&config.optimizer, plan.steps());
-    let projection = run.map.as_ref().map(|map| map.on(&device));
-    let l1 = if run.base.is_some() { config.regularization.l1 } else { 0.0 };
-    let learner = ValueLearner::new(run.value, l1, projection);
+    let settings = LearnerSettings {
+        connection: config.value.connection,
+        regularization: config.regularization.clone(),
+        head_rows: config.steps.head_rows,
+    };
+    let learner = ValueLearner::new(run.value, settings);
     let learner = Learner::new(
         learner,
         optimizer(&config.optimizer),
@@ -110,10 +110,10 @@ pub fn train(
     );
     let outcome = Rc::new(RefCell::new(Outcome { state: restored.state, ..Outcome::default() }));
     let strategy = Steps {
-        base: run.base,
+        measured: run.bases.iter().cloned().chain(run.held_out).collect(),
+        bases: run.bases,
         plan: plan.clone(),
         evaluation: evaluation.clone(),
-        held_out: run.held_out,
         config: config.clone(),
         checkpoints: checkpoints.clone(),
         torn: restored.torn,
@@ -177,10 +177,11 @@ struct Outcome {
 
 /// Our loop.
 struct Steps {
-    base: Option<Rc<dyn CausalLm>>,
+    bases: Vec<FrozenBase>,
+    /// Those, and the ones that training never sees.
+    measured: Vec<FrozenBase>,
     plan: Plan,
     evaluation: Plan,
-    held_out: Vec<HeldOut>,
     config: TrainConfig,
     checkpoints: CheckpointDir,
     torn: Vec<(PathBuf, String)>,
@@ -193,10 +194,34 @@ impl Steps {
         self.on_event.borrow_mut()(event);
     }
 
-    /// Joins the frozen base's logits to a batch. They are computed without autodiff.
-    fn with_base(&self, mut batch: Batch) -> Batch {
-        batch.base = self.base.as_ref().map(|base| batch.logits(&**base));
-        batch
+    /// A pass against the bases that its step sees.
+    fn pass(
+        &self,
+        learner: &ValueLearner,
+        batch: &Batch,
+        bases: &[(usize, f64)],
+        step: usize,
+        pass: usize,
+    ) -> TrainOutput<PassOutput> {
+        if self.bases.is_empty() {
+            return learner.pass(batch, Vec::new());
+        }
+        let positions = learner.base_positions(batch);
+        let against = bases.iter().map(|&(index, weight)| {
+            let base = &self.bases[index];
+            Against {
+                weight,
+                logits: base.logits(batch, &positions),
+                projection: &base.projection,
+                perturbation: Perturbation::new(
+                    &self.config.regularization,
+                    self.config.seed.wrapping_add(index as u64),
+                    step,
+                    pass,
+                ),
+            }
+        });
+        learner.pass(batch, against.collect())
     }
 
     /// Measures the held-out losses, and tells whether the value is the best so far.
@@ -205,7 +230,8 @@ impl Steps {
             return false;
         }
         let value = learner.model().valid().value;
-        let reports = evaluate(self.base.as_ref(), &value, &self.held_out, &self.evaluation, step);
+        let connection = self.config.value.connection;
+        let reports = evaluate(&self.measured, &value, connection, &self.evaluation, step);
         for report in &reports {
             self.emit(Event::Eval(report.clone()));
         }
@@ -235,8 +261,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         _: ValidLoader<ValueLearner>,
         starting: usize,
     ) -> (ValueLearner, Processor) {
-        let TrainingComponents { mut checkpointer, interrupter, event_processor, event_store, .. } =
-            parts;
+        let TrainingComponents { mut checkpointer, interrupter, event_processor, event_store, .. } = parts;
         let (mut step, total) = (starting - 1, self.plan.steps());
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every) && step < total;
         let mut saved = step;
@@ -258,6 +283,10 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             self.evaluate(&learner, step);
         }
         let (mut gradients, mut seen) = (GradientsAccumulator::new(), Seen::default());
+        let mixing = &self.config.mixing;
+        let weights: Vec<f64> = self.bases.iter().map(|base| base.weight).collect();
+        let mut mixing = Mixing::new(mixing.strategy, mixing.eta, self.config.seed, &weights);
+        mixing.restore(&self.outcome.borrow().state.mixing);
         let mut began = Instant::now();
         let rest = self.plan.from_step(step);
         for batch in rest.batches() {
@@ -265,7 +294,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
                 break;
             }
             let ends_step = batch.ends_step;
-            let pass = learner.train_step(self.with_base(batch));
+            let pass = self.pass(&learner.model(), &batch, &mixing.bases(step), step, seen.passes);
             gradients.accumulate(&learner.model(), pass.grads);
             seen.add(&pass.item);
             if !ends_step {
@@ -281,9 +310,11 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             learner.lr_step();
             learner.optimizer_step(grads);
             step += 1;
+            mixing.update(&seen.base_losses());
             let report = seen.report(step, norm, learner.lr_current().base(), began);
             {
                 let state = &mut self.outcome.borrow_mut().state;
+                state.mixing = mixing.weights().to_vec();
                 state.tokens += report.tokens as u64;
                 state.last = Some(report.clone());
             }
@@ -322,17 +353,29 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
 struct Seen {
     loss: f64,
     norm: f64,
+    kl: f64,
+    by_base: Vec<f64>,
     tokens: usize,
+    passes: usize,
 }
 
 impl Seen {
-    fn add(&mut self, pass: &crate::learner::PassOutput) {
-        let number = |tensor: &burn::tensor::Tensor<1>| {
-            f64::from(tensor.clone().cast(DType::F32).into_scalar::<f32>())
-        };
-        self.loss += number(&pass.cross_entropy) * pass.tokens as f64;
-        self.norm += number(&pass.norm) * pass.tokens as f64;
+    fn add(&mut self, pass: &PassOutput) {
+        self.by_base.resize(pass.terms.len(), 0.0);
+        for ((terms, weight), by_base) in pass.terms.iter().zip(&pass.weights).zip(&mut self.by_base) {
+            let [loss, norm, _, kl] = terms.read();
+            self.loss += weight * loss;
+            self.norm += weight * norm;
+            self.kl += weight * kl;
+            *by_base += loss;
+        }
         self.tokens += pass.tokens;
+        self.passes += 1;
+    }
+
+    /// Mean cross-entropy of a learnt token against each base.
+    fn base_losses(&self) -> Vec<f64> {
+        self.by_base.iter().map(|loss| loss / self.tokens.max(1) as f64).collect()
     }
 
     fn report(&self, step: usize, gradient_norm: f64, learning_rate: f64, began: Instant) -> StepReport {
@@ -341,6 +384,7 @@ impl Seen {
             step,
             loss: self.loss / tokens,
             value_norm: self.norm / tokens,
+            kl: self.kl / tokens,
             gradient_norm,
             learning_rate,
             tokens: self.tokens,

@@ -32,9 +32,8 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
     let saver = Saver { json: parts.json, source: parts.source, template: parts.template };
     let run = Run {
-        base: parts.base,
+        bases: parts.bases,
         value: parts.value,
-        map: parts.map,
         train: parts.train,
         eval: parts.eval,
         held_out: parts.held_out,

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, VocabMap};
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm, initialize};
-use ivl_train::{BaseCard, Dataset, Encoder, HeldOut, Init, TrainConfig};
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize};
+use ivl_train::{BaseCard, Dataset, Encoder, FrozenBase, Init, TrainConfig};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -17,12 +17,11 @@ use crate::hub::resolve;
 
 /// Everything that a run loads.
 pub struct Parts {
-    pub base: Option<Rc<dyn CausalLm>>,
+    pub bases: Vec<FrozenBase>,
     pub value: Transformer,
-    pub map: Option<VocabMap>,
     pub train: Vec<ivl_train::Example>,
     pub eval: Vec<ivl_train::Example>,
-    pub held_out: Vec<HeldOut>,
+    pub held_out: Vec<FrozenBase>,
     pub json: Map<String, Value>,
     pub source: PathBuf,
     pub template: Option<ChatTemplate>,
@@ -33,7 +32,7 @@ pub struct Parts {
 
 #[derive(Clone)]
 pub struct CardParts {
-    pub base: BaseCard,
+    pub bases: Vec<BaseCard>,
     pub tokenizer: String,
     pub template: Option<String>,
 }
@@ -42,34 +41,35 @@ impl Parts {
     pub fn load(config: &TrainConfig, device: &Device, common: &Common) -> Result<Self> {
         let data = Dataset::read(&config.data.train)?;
         let held_out_data = Dataset::read(&config.data.eval)?;
-        let source = resolve(&config.value.model)?;
+        let named = bases_of(config);
+        let start = config.value.model.as_deref().or(named.first().map(|(name, _)| *name));
+        let source = resolve(start.context("`value.model` is not set, and there is no base to start from")?)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
-        let value_tokenizer = checkpoint.tokenizer()?;
-        let value_vocab = checkpoint.vocab(&value_tokenizer)?;
-        let frozen = |name: &str| -> Result<(TransformerLm, Tokenizer, Checkpoint)> {
+        let mut tokenizer = checkpoint.tokenizer()?;
+        let value_vocab = checkpoint.vocab(&tokenizer)?;
+        let mut checkpoints = Vec::new();
+        let mut load = |name: &str, weight: f64| -> Result<FrozenBase> {
             let checkpoint = Checkpoint::open(&resolve(name)?)?;
-            let (lm, tokenizer) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
-            Ok((lm, tokenizer, checkpoint))
+            let (lm, own) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
+            let map =
+                VocabMap::same_ids(lm.vocab(), &value_vocab).with_context(|| format!("the base `{name}`"))?;
+            // Whoever knows the fewest tokens tokenizes: then every id is known to all.
+            if own.vocab().size() < tokenizer.vocab().size() {
+                tokenizer = own.clone();
+            }
+            checkpoints.push((checkpoint, own));
+            Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection: map.on(device), weight })
         };
-        let base = config.base.as_deref().map(frozen).transpose()?;
-        let map = match &base {
-            Some((base, ..)) => Some(VocabMap::same_ids(base.vocab(), &value_vocab)?),
-            None => None,
-        };
-        let mut held_out = Vec::new();
-        for name in &config.eval.bases {
-            let (lm, ..) = frozen(name)?;
-            let projection = VocabMap::same_ids(lm.vocab(), &value_vocab)
-                .with_context(|| format!("`{name}` in eval.bases"))?
-                .on(device);
-            held_out.push(HeldOut { name: name.clone(), lm: Rc::new(lm), projection });
-        }
-        let template = template(config, base.as_ref().map(|(.., checkpoint)| checkpoint), &checkpoint)?;
-        let tokenizer = base.as_ref().map_or(&value_tokenizer, |(_, tokenizer, _)| tokenizer);
-        let longest = base.as_ref().map_or(usize::MAX, |(lm, ..)| lm.max_positions());
-        let longest = longest.min(checkpoint.config().max_positions);
+        let bases: Vec<FrozenBase> =
+            named.iter().map(|&(name, weight)| load(name, weight)).collect::<Result<_>>()?;
+        let held_out: Vec<FrozenBase> =
+            config.eval.bases.iter().map(|name| load(name, 1.0)).collect::<Result<_>>()?;
+        let template = template(config, checkpoints.first().map(|(checkpoint, _)| checkpoint), &checkpoint)?;
+        let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
+        let longest = bases.iter().chain(&held_out).map(|base| base.lm.max_positions());
+        let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
         let max_length = config.data.max_length.min(longest);
-        let encoder = Encoder { tokenizer, template: template.as_ref(), max_length };
+        let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), max_length };
         let train = encoder.encode_all(&data.rows, "data.train")?;
         note_losses("data.train", &train, max_length, common);
         let eval = match held_out_data.rows.is_empty() {
@@ -84,22 +84,22 @@ impl Parts {
                 initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
             }
         };
-        let card = match (&config.base, &base) {
-            (Some(name), Some((_, tokenizer, base))) => Some(CardParts {
-                base: BaseCard {
-                    name: name.clone(),
-                    config: sha256(&serde_json::to_vec(base.json())?),
-                    tokenizer: tokenizer.vocab().fingerprint().to_owned(),
-                },
-                tokenizer: value_vocab.fingerprint().to_owned(),
-                template: template.as_ref().map(|template| template.source().to_owned()),
-            }),
-            _ => None,
+        let card = |(&(name, _), (checkpoint, own)): (&(&str, f64), &(Checkpoint, Tokenizer))| {
+            Ok(BaseCard {
+                name: name.to_owned(),
+                config: sha256(&serde_json::to_vec(checkpoint.json())?),
+                tokenizer: own.vocab().fingerprint().to_owned(),
+            })
         };
+        let cards: Vec<BaseCard> = named.iter().zip(&checkpoints).map(card).collect::<Result<_>>()?;
+        let card = (!cards.is_empty()).then(|| CardParts {
+            bases: cards,
+            tokenizer: value_vocab.fingerprint().to_owned(),
+            template: template.as_ref().map(|template| template.source().to_owned()),
+        });
         Ok(Self {
-            base: base.map(|(lm, ..)| Rc::new(lm) as Rc<dyn CausalLm>),
+            bases,
             value,
-            map,
             train: train.examples,
             eval: eval.examples,
             held_out,
@@ -118,9 +118,15 @@ impl Parts {
         for free in ["output", "checkpoint", "eval"] {
             settings[free] = Value::Null;
         }
-        let base = self.card.as_ref().map(|card| (&card.base.config, &card.base.tokenizer));
-        Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, base, &self.json))?.as_bytes()))
+        let bases = self.card.as_ref().map(|card| &card.bases);
+        Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, bases, &self.json))?.as_bytes()))
     }
+}
+
+/// Names and weights of the bases to train against.
+fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
+    let several = config.bases.iter().map(|base| (base.model.as_str(), base.weight));
+    config.base.iter().map(|base| (base.as_str(), 1.0)).chain(several).collect()
 }
 
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.

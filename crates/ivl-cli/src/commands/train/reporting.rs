@@ -126,6 +126,7 @@ fn step_scalars(step: &StepReport) -> Vec<(String, f64)> {
     let scalars = [
         ("loss", step.loss),
         ("value_norm", step.value_norm),
+        ("kl", step.kl),
         ("gradient_norm", step.gradient_norm),
         ("learning_rate", step.learning_rate),
         ("tokens_per_second", step.tokens_per_second),
@@ -136,7 +137,8 @@ fn step_scalars(step: &StepReport) -> Vec<(String, f64)> {
 fn eval_scalars(eval: &EvalReport) -> Vec<(String, f64)> {
     let base = eval.base.as_deref().unwrap_or("model");
     let alone = eval.base_loss.map(|loss| (format!("eval/{base}/base_loss"), loss));
-    std::iter::once((format!("eval/{base}/loss"), eval.loss)).chain(alone).collect()
+    let kl = eval.kl.map(|kl| (format!("eval/{base}/kl"), kl));
+    std::iter::once((format!("eval/{base}/loss"), eval.loss)).chain(alone).chain(kl).collect()
 }
 
 fn step_message(step: &StepReport) -> String {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ivl_models::{ChatTemplate, Transformer, save};
-use ivl_train::{Connection, EvalCard, FORMAT, TrainConfig, Trained, ValueCard};
+use ivl_train::{EvalCard, FORMAT, TrainConfig, Trained, ValueCard};
 use serde_json::{Map, Value, json};
 
 use super::parts::CardParts;
@@ -23,10 +23,10 @@ pub fn card(
 ) -> ValueCard {
     ValueCard {
         format: FORMAT,
-        connection: Connection::Residual,
-        bases: vec![parts.base],
+        connection: config.value.connection,
+        bases: parts.bases,
         tokenizer: parts.tokenizer,
-        regularization: Map::from_iter([("l1".to_owned(), json!(config.regularization.l1))]),
+        regularization: regularization(config),
         alpha: 1.0,
         chat_template: parts.template,
         data,
@@ -37,6 +37,18 @@ pub fn card(
         train_loss: trained.last.as_ref().map(|last| last.loss),
         ivl: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// Everything that was to keep the value from leaning on its bases.
+fn regularization(config: &TrainConfig) -> Map<String, Value> {
+    let mut settings = match json!(config.regularization) {
+        Value::Object(settings) => settings,
+        _ => Map::new(),
+    };
+    if config.bases.len() > 1 {
+        settings.insert("mixing".to_owned(), json!(config.mixing));
+    }
+    settings
 }
 
 /// What the value's directory holds besides its weights.
