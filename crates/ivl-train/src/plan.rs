@@ -153,7 +153,7 @@ impl Plan {
     /// Tokens that are read in the first epoch, and places for tokens in its batches, padding included.
     pub fn filling(&self) -> Filling {
         let epoch = self.order.epoch(&self.examples, 0);
-        let read = |index: &usize| self.examples.shapes()[*index].tokens as u64 - 1;
+        let read = |index: &usize| u64::from(self.examples.shapes()[*index].tokens) - 1;
         let mut filling = Filling { passes: epoch.len(), ..Filling::default() };
         for pass in &epoch {
             let rows: Vec<u64> = pass.iter().map(|row| row.iter().map(read).sum()).collect();
