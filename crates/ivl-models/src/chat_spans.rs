@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn a_template_that_hides_moves_or_changes_words_is_refused_with_the_turn() {
         let refused = |source| spoken(source, &LONG).expect_err(source);
-        let dropped = refused("{% for m in messages if loop.index < 3 %}{{ m.content }};{% endfor %}");
+        let dropped = refused("{% for m in messages[:3] %}{{ m.content }};{% endfor %}");
         assert!(matches!(dropped, ChatError::TurnDropped { turn: 3, .. }), "{dropped:?}");
         let reordered = refused("{% for m in messages | reverse %}{{ m.content }};{% endfor %}");
         assert!(matches!(reordered, ChatError::TurnMoved { turn: 3, .. }), "{reordered:?}");

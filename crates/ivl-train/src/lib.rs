@@ -29,6 +29,7 @@ mod schedule;
 mod silent;
 mod token_file;
 mod trainer;
+mod unknown_key;
 
 pub use batch::Batch;
 pub use burn::train::Interrupter;
