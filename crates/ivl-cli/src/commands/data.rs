@@ -38,7 +38,8 @@ pub fn preview(args: &Preview, common: &Common) -> Result<()> {
     let dataset = Dataset::open(sources)?;
     let page = Page::new(tokenizer.vocab(), common);
     page.show_examples(&dataset, &encoder, args.number)?;
-    let examples = demonstrations::encode(&dataset, &encoder, what, &config, common)?;
+    // What is lost stands in the statistics.
+    let examples = demonstrations::tokenize(&dataset, &encoder, what, &config, common)?;
     page.show_statistics(&Statistics::new(&config, examples, max_length))
 }
 
@@ -218,4 +219,21 @@ impl Statistics {
 
 fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use ivl_core::Token;
+
+    use super::*;
+
+    #[test]
+    fn learnt_text_is_painted_apart_and_letters_of_several_tokens_are_whole() {
+        let tokens = [Token::control("<s>"), Token::text(*b"a"), Token::text([0xc3]), Token::text([0xbc])];
+        let vocab = Vocab::new(tokens.into_iter().map(Some).collect());
+        let example = Example { ids: vec![0, 1, 2, 3, 9], learnt: vec![true, false, true, true, true] };
+        let painted = |paint| Page { vocab: vocab.clone(), json: false, paint }.painted(&example);
+        assert_eq!(painted(PLAIN), "<s>a⟦ü[9]⟧");
+        assert_eq!(painted(COLOURED), "\x1b[2m<s>a\x1b[0m\x1b[1;32mü[9]\x1b[0m");
+    }
 }
