@@ -105,9 +105,10 @@ fn packed_rows_train_and_resume_to_the_same_bytes() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let config = train_config(dir.path(), "");
         let train = |more: &[&str]| -> Value {
-            let args =
-                ["train", &config, "--json", "--set", "data.batching=packed", "--set", "steps.max_steps=6"];
-            json(&[&args[..], more].concat())
+            let settings = ["data.batching=packed", "data.max_length=48", "steps.max_steps=6"];
+            let set = settings.iter().flat_map(|set| ["--set", *set]);
+            let args = ["train", &config, "--json"].into_iter().chain(set).chain(more.iter().copied());
+            json(&args.collect::<Vec<_>>())
         };
         if stop {
             // The first run is thrown back to its checkpoint after the third step.
