@@ -33,15 +33,14 @@ fn conversations(dir: &Path) -> String {
     std::fs::write(dir.join("messages.jsonl"), messages).expect("writes");
     std::fs::write(dir.join("sharegpt.json"), format!("[{sharegpt}]")).expect("writes");
     let config = dir.join("run.toml");
+    let [out, template] = ["out", "chat.jinja"].map(|name| dir.join(name).display().to_string());
+    let [messages, sharegpt] =
+        ["messages.jsonl", "sharegpt.json"].map(|name| dir.join(name).display().to_string());
     let text = format!(
-        "output = {:?}\n[value]\nmodel = {:?}\n[data]\nchat_template = {:?}\nmax_length = 128\n\
-         train = [{:?}, {{ path = {:?}, weight = 2 }}, {{ path = {:?}, columns = {{ text = \"completion\" }} }}]\n\
+        "output = {out:?}\n[value]\nmodel = {:?}\n[data]\nchat_template = {template:?}\nmax_length = 128\n\
+         train = [{messages:?}, {{ path = {sharegpt:?}, weight = 2 }}, {{ path = {:?}, columns = {{ text = \"completion\" }} }}]\n\
          [steps]\nmax_steps = 2\n",
-        dir.join("out"),
         base("small"),
-        dir.join("chat.jinja"),
-        dir.join("messages.jsonl"),
-        dir.join("sharegpt.json"),
         base("train.jsonl"),
     );
     std::fs::write(&config, text).expect("writes");

@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use crate::chat::{ChatError, ChatTemplate, Message, RenderOptions};
+use crate::chat::{ChatTemplate, Message, RenderOptions};
+use crate::chat_error::ChatError;
 
 /// A rendered conversation, and where the assistant speaks in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,10 +135,10 @@ impl Letters {
         let json = serde_json::to_string(messages).unwrap_or_default();
         let used = json.chars().chain(text.chars()).map(u32::from);
         let past = used.filter(|letter| *letter >= Self::FIRST).max().map_or(Self::FIRST, |last| last + 1);
-        match past + turns <= Self::LAST {
-            true => Ok(Self { first: past }),
-            false => Err(ChatError::NoLetters { turns: messages.len() }),
+        if past + turns > Self::LAST {
+            return Err(ChatError::NoLetters { turns: messages.len() });
         }
+        Ok(Self { first: past })
     }
 
     fn turn(self, turn: usize) -> char {
@@ -152,7 +153,9 @@ impl Letters {
     fn replace(self, message: &Message, turn: usize, keep_fields: bool) -> Message {
         let mut replaced = Message { extra: message.extra.clone(), ..self.message(&message.role, turn) };
         if !keep_fields {
-            SPOKEN_FIELDS.iter().for_each(|field| drop(replaced.extra.remove(*field)));
+            for field in SPOKEN_FIELDS {
+                replaced.extra.remove(field);
+            }
         }
         replaced
     }
@@ -253,9 +256,8 @@ impl Finder<'_> {
     /// only the content is replaced.
     fn render_replaced(&self, which: impl Fn(usize) -> bool) -> Result<String, ChatError> {
         let render = |keep_fields| {
-            let replace = |(turn, message): (usize, &Message)| match which(turn) {
-                true => self.letters.replace(message, turn, keep_fields),
-                false => message.clone(),
+            let replace = |(turn, message): (usize, &Message)| {
+                if which(turn) { self.letters.replace(message, turn, keep_fields) } else { message.clone() }
             };
             let messages: Vec<Message> = self.messages.iter().enumerate().map(replace).collect();
             self.template.render(&messages, self.options)

@@ -20,6 +20,7 @@
 //! ```
 
 mod chat;
+mod chat_error;
 mod chat_spans;
 mod checkpoint;
 pub mod config;
@@ -37,6 +38,7 @@ mod transformer_lm;
 mod weights;
 
 pub use chat::*;
+pub use chat_error::ChatError;
 pub use chat_spans::{Spoken, Turn};
 pub use checkpoint::{Checkpoint, Progress, save};
 pub use config::ModelConfig;

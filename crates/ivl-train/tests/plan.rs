@@ -160,7 +160,9 @@ fn weights_say_how_often_a_row_comes_and_none_comes_again_before_all_have() {
     };
     let counts = |plan: &Plan| {
         let mut counts: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
-        batches(plan).into_iter().for_each(|batch| *counts.entry(batch.ids).or_default() += 1);
+        for batch in batches(plan) {
+            *counts.entry(batch.ids).or_default() += 1;
+        }
         let mut counts: Vec<usize> = counts.into_values().collect();
         counts.sort_unstable();
         counts

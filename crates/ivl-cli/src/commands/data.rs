@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use ivl_core::Vocab;
 use ivl_models::Checkpoint;
-use ivl_train::{Batching, Dataset, Encoder, Example, Examples, Filling, Plan, SourceReport, TrainConfig};
+use ivl_train::{
+    Batching, DataConfig, Dataset, Encoder, Example, Examples, Filling, Plan, SourceReport, TrainConfig,
+};
 use serde_json::{Value, json};
 
 use super::train::{read_config, template, value_checkpoint};
@@ -28,10 +30,8 @@ pub fn preview(args: &Preview, common: &Common) -> Result<()> {
     let longest = base.iter().chain([&value]).map(|model| model.config().max_positions).min();
     let max_length = config.data.max_length.min(longest.unwrap_or(usize::MAX));
     let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
-    let (sources, what) = match args.eval {
-        true => (&config.data.eval, "data.eval"),
-        false => (&config.data.train, "data.train"),
-    };
+    let (sources, what) =
+        if args.eval { (&config.data.eval, "data.eval") } else { (&config.data.train, "data.train") };
     if sources.is_empty() {
         bail!("`{what}` names no source");
     }
@@ -152,7 +152,7 @@ impl Statistics {
         lengths.sort_unstable();
         let (reports, examples) = (examples.reports().to_vec(), Arc::new(examples));
         let filling = |batching| {
-            let data = ivl_train::DataConfig { batching, max_length, ..config.data.clone() };
+            let data = DataConfig { batching, ..config.data.clone() };
             let plan = Plan::training(examples.clone(), &config.steps, &data, config.seed);
             (batching, plan.filling(), plan.steps())
         };

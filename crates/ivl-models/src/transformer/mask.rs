@@ -7,6 +7,10 @@ use crate::config::LayerKind;
 
 /// The attention mask of one pass, for one kind of layer.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each kind of layer, and it is passed by reference"
+)]
 pub(crate) enum Mask {
     /// Every key is visible.
     Open,
