@@ -18,7 +18,7 @@ use burn::train::{
 use ivl_models::Transformer;
 
 use crate::Error;
-use crate::bases::FrozenBase;
+use crate::bases::{FrozenBase, Split};
 use crate::batch::Batch;
 use crate::checkpointing::{CheckpointDir, Restored, WhenAsked};
 use crate::clip::clip_gradient_norm;
@@ -212,11 +212,11 @@ impl Steps {
             return learner.pass(batch, Vec::new());
         }
         let positions = learner.base_positions(batch);
-        let against = bases.iter().map(|&(index, weight)| {
+        let against = bases.iter().filter_map(|&(index, weight)| {
             let base = &self.bases[index];
-            Against {
+            Some(Against {
                 weight,
-                logits: base.logits(batch, &positions),
+                logits: base.logits(batch, &positions, Split::Train)?,
                 projection: &base.projection,
                 perturbation: Perturbation::new(
                     &self.config.regularization,
@@ -224,7 +224,7 @@ impl Steps {
                     step,
                     pass,
                 ),
-            }
+            })
         });
         learner.pass(batch, against.collect())
     }
