@@ -16,6 +16,7 @@ mod compose;
 mod demonstrations;
 mod device;
 mod hub;
+mod memory;
 mod progress;
 mod tokens;
 
@@ -26,6 +27,7 @@ use clap::Parser;
 use crate::args::{Args, Command, DataCommand};
 
 fn main() -> ExitCode {
+    memory::keep_freed_pages();
     let args = Args::parse();
     let done = match args.command {
         Command::Train(train) => commands::train::run(&train, &args.common),

@@ -93,6 +93,7 @@ pub struct LayerCache {
     segments: Option<Vec<Vec<usize>>>,
     len: usize,
     expected: usize,
+    stride: usize,
     history: Option<Tensor<2, Int>>,
 }
 
@@ -105,8 +106,17 @@ impl LayerCache {
             segments: None,
             len: 0,
             expected: 0,
+            stride: 1,
             history: None,
         }
+    }
+
+    /// For a network that reads `stride` positions for each token. Padding and lengths of this type count positions, those of
+    /// [`Cache`] tokens.
+    #[must_use]
+    pub fn with_stride(mut self, stride: usize) -> Self {
+        self.padding.iter_mut().for_each(|padding| *padding *= stride);
+        Self { stride, ..self }
     }
 
     /// Positions held, padding included.
@@ -220,10 +230,10 @@ pub enum Cache {
 }
 
 impl Cache {
-    /// Positions read so far, padding included.
+    /// Tokens read so far, padding included.
     pub fn len(&self) -> usize {
         match self {
-            Self::Layers(cache) => cache.len,
+            Self::Layers(cache) => cache.len / cache.stride,
             Self::Fused(parts) => parts.first().map_or(0, Self::len),
         }
     }
@@ -233,11 +243,11 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Announces that the text will reach `len` positions, padding included: a prompt that is read in pieces then gives
+    /// Announces that the text will reach `len` tokens, padding included: a prompt that is read in pieces then gives
     /// what it gives when read at once, also where the position encoding depends on the length of the text.
     pub fn expect(&mut self, len: usize) {
         match self {
-            Self::Layers(cache) => cache.expected = cache.expected.max(len),
+            Self::Layers(cache) => cache.expected = cache.expected.max(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.expect(len)),
         }
     }
@@ -253,16 +263,17 @@ impl Cache {
         match self {
             Self::Layers(cache) => {
                 assert_eq!(rows.len(), cache.padding.len(), "one list of segments for each row");
-                cache.segments = Some(rows.to_vec());
+                let positions = |row: &Vec<usize>| row.iter().map(|len| len * cache.stride).collect();
+                cache.segments = Some(rows.iter().map(positions).collect());
             }
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.segment(rows)),
         }
     }
 
-    /// Forgets all positions from `len` on.
+    /// Forgets all tokens from `len` on.
     pub fn truncate(&mut self, len: usize) {
         match self {
-            Self::Layers(cache) => cache.truncate(len),
+            Self::Layers(cache) => cache.truncate(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
         }
     }

@@ -47,6 +47,7 @@
 //! ```
 
 mod cache;
+mod cascade;
 mod causal_lm;
 mod error;
 mod fused_lm;
@@ -59,7 +60,8 @@ mod vocab;
 mod vocab_map;
 
 pub use cache::{Cache, KvCache, LayerCache, Segment};
-pub use causal_lm::{CausalLm, PaddedBatch, token_tensor};
+pub use cascade::{CascadeLm, CascadeValue, predictions};
+pub use causal_lm::{CausalLm, LazyLogits, PaddedBatch, token_tensor};
 pub use error::Error;
 pub use fused_lm::{FusedLm, Value};
 pub use fusion::fuse;

@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cascade_net;
 mod chat;
 mod chat_error;
 mod chat_spans;
@@ -37,6 +38,7 @@ pub mod transformer;
 mod transformer_lm;
 mod weights;
 
+pub use cascade_net::{CascadeInput, CascadeNet};
 pub use chat::*;
 pub use chat_error::ChatError;
 pub use chat_spans::{Spoken, Turn};

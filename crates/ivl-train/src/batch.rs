@@ -1,7 +1,7 @@
 //! One forward pass.
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, token_tensor};
+use ivl_core::{Cache, token_tensor};
 
 use crate::example::Example;
 
@@ -22,8 +22,6 @@ pub struct Batch {
     pub step_tokens: usize,
     /// Whether this is the last pass of its step.
     pub ends_step: bool,
-    /// Logits of the frozen base at `positions`; the trainer fills them in.
-    pub base: Option<Tensor<2>>,
 }
 
 impl Batch {
@@ -46,7 +44,6 @@ impl Batch {
             targets: Vec::new(),
             step_tokens: 0,
             ends_step: true,
-            base: None,
         };
         for (row, examples) in rows.iter().enumerate() {
             for example in examples {
@@ -83,13 +80,6 @@ impl Batch {
         let mut cache = new(&vec![0; self.rows]);
         cache.segment(&self.segments);
         cache
-    }
-
-    /// Logits of a causal LM at the trained positions, shape `[n, vocab]`.
-    pub fn logits(&self, lm: &dyn CausalLm) -> Tensor<2> {
-        let device = lm.device();
-        let mut cache = self.cache(|padding| lm.new_cache(padding));
-        lm.logits_at(self.tokens(&device), self.position_tensor(&device), &mut cache)
     }
 
     /// Tokens to predict there, shape `[n]`.

@@ -1,28 +1,22 @@
 //! Packed batches against batches of one example a row, on the small transformers of `fixtures/`.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod fixture;
+
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Tensor};
-use ivl_core::{CausalLm, Token, Vocab};
-use ivl_models::{Checkpoint, Transformer, TransformerLm};
-use ivl_train::{Batch, Batching, DataConfig, Example, Plan, SourceConfig, StepsConfig, ValueLearner};
-
-fn net(name: &str, device: &Device) -> Transformer {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    Checkpoint::open(&path).expect("opens").load(device, DType::F32, &mut |_| ()).expect("loads")
-}
-
-fn base() -> TransformerLm {
-    let vocab = Vocab::new((0..48u8).map(|id| Some(Token::text([id]))).collect());
-    TransformerLm::new(net("base", &Device::flex()), vocab, "base")
-}
+use burn::tensor::Tensor;
+use fixture::{base, gradients_of, net, value, vocab};
+use ivl_core::CausalLm;
+use ivl_models::TransformerLm;
+use ivl_train::{
+    Against, Batch, Batching, DataConfig, Example, LearnerSettings, Plan, SourceConfig, StepsConfig,
+    ValueLearner,
+};
 
 fn learner() -> ValueLearner {
-    ValueLearner::new(net("value", &Device::flex().autodiff()), 0.3, None)
+    let mut settings = LearnerSettings::default();
+    settings.regularization.l1 = 0.3;
+    ValueLearner::new(value(), settings)
 }
 
 /// Lengths from 2 to 30, each with a learnt end.
@@ -35,26 +29,22 @@ fn examples() -> Vec<Example> {
     lens.iter().enumerate().map(example).collect()
 }
 
-struct Gradients<'a>(&'a GradientsParams, BTreeMap<u64, Vec<f32>>);
-
-impl ModuleVisitor for Gradients<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = self.0.get::<D>(param.id).expect("a gradient");
-        self.1.insert(self.1.len() as u64, gradient.into_data().try_into_vec().expect("f32"));
-    }
-}
-
 /// Loss and gradients of one step, summed over its batches.
 fn step(learner: &ValueLearner, batches: Vec<Batch>) -> (f64, Vec<f32>) {
-    let (base, mut loss, mut sums) = (base(), 0.0, Vec::new());
-    for mut batch in batches {
-        batch.base = Some(batch.logits(&base));
-        let pass = learner.loss(&batch);
-        loss += f64::from(pass.objective.clone().into_scalar::<f32>());
-        let gradients = GradientsParams::from_grads(pass.objective.backward(), &learner.value);
-        let mut visitor = Gradients(&gradients, BTreeMap::new());
-        learner.value.visit(&mut visitor);
-        let flat: Vec<f32> = visitor.1.into_values().flatten().collect();
+    let (base, mut loss, mut sums) = (base("base"), 0.0, Vec::new());
+    for batch in batches {
+        let against = Against {
+            weight: 1.0,
+            logits: base.logits(&batch, &batch.positions),
+            projection: &base.projection,
+            perturbation: None,
+        };
+        let pass = learner.pass(&batch, vec![against]);
+        let [cross_entropy, l1, ..] = pass.item.terms[0].read();
+        loss += (cross_entropy + 0.3 * l1) / batch.step_tokens as f64;
+        let mut gradients: Vec<_> = gradients_of(&learner.value, &pass.grads).into_iter().collect();
+        gradients.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let flat: Vec<f32> = gradients.into_iter().flat_map(|(_, gradient)| gradient).collect();
         sums.resize(flat.len(), 0.0);
         sums.iter_mut().zip(flat).for_each(|(sum, gradient)| *sum += gradient);
     }
@@ -109,16 +99,19 @@ fn the_check_can_fail() {
 
 #[test]
 fn a_fused_model_reads_segments_with_all_its_parts() {
-    let fused = || {
-        let value = ivl_core::Value::new(Box::new(base()), 0.5);
-        ivl_core::FusedLm::new(Box::new(base()), vec![value]).expect("one vocabulary")
+    let part = || Box::new(TransformerLm::new(net("base", &burn::tensor::Device::flex()), vocab(), "base"));
+    let fused =
+        ivl_core::FusedLm::new(part(), vec![ivl_core::Value::new(part(), 0.5)]).expect("one vocabulary");
+    let logits = |batch: &Batch| -> Vec<f32> {
+        let device = fused.device();
+        let mut cache = batch.cache(|padding| fused.new_cache(padding));
+        let logits: Tensor<2> =
+            fused.logits_at(batch.tokens(&device), batch.position_tensor(&device), &mut cache);
+        logits.into_data().try_into_vec().expect("f32")
     };
     let all = examples();
-    let packed = Batch::packed(&[vec![&all[0], &all[3], &all[2]]]).logits(&fused());
-    let alone = [&all[0], &all[3], &all[2]].map(|example| Batch::new(&[example]).logits(&fused()));
-    let numbers = |logits: Tensor<2>| -> Vec<f32> { logits.into_data().try_into_vec().expect("f32") };
-    let (packed, alone) = (numbers(packed), alone.map(numbers).concat());
+    let packed = logits(&Batch::packed(&[vec![&all[0], &all[3], &all[2]]]));
+    let alone = [&all[0], &all[3], &all[2]].map(|example| logits(&Batch::new(&[example]))).concat();
     assert_eq!(packed.len(), alone.len());
     assert!(packed.iter().zip(&alone).all(|(a, b)| (a - b).abs() <= 1e-5));
-    assert_eq!(fused().vocab().size(), 48);
 }

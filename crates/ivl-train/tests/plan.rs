@@ -24,7 +24,7 @@ fn config(batching: Batching) -> DataConfig {
 }
 
 fn steps(epochs: usize, batch_size: usize, accumulation: usize) -> StepsConfig {
-    StepsConfig { epochs, batch_size, accumulation, max_steps: 0 }
+    StepsConfig { epochs, batch_size, accumulation, ..StepsConfig::default() }
 }
 
 fn plan(lens: &[usize], steps: &StepsConfig, batching: Batching, seed: u64) -> Plan {

@@ -11,7 +11,7 @@ use ivl_train::{
 };
 use serde_json::{Value, json};
 
-use super::train::{read_config, template, value_checkpoint};
+use super::train::{bases_of, read_config, template, value_checkpoint, value_source};
 use crate::args::{Common, Preview, Train};
 use crate::demonstrations;
 use crate::hub::resolve;
@@ -20,15 +20,17 @@ use crate::tokens::readable;
 pub fn preview(args: &Preview, common: &Common) -> Result<()> {
     let train = Train { config: args.config.clone(), set: args.set.clone(), resume: false };
     let config = read_config(&train, common)?;
-    let (_, value) = value_checkpoint(&config, &resolve(&config.value.model)?)?;
-    let base = match &config.base {
-        Some(name) => Some(Checkpoint::open(&resolve(name)?)?),
-        None => None,
-    };
-    let template = template(&config, base.as_ref(), &value)?;
-    let tokenizer = base.as_ref().unwrap_or(&value).tokenizer()?;
-    let longest = base.iter().chain([&value]).map(|model| model.config().max_positions).min();
-    let max_length = config.data.max_length.min(longest.unwrap_or(usize::MAX));
+    let (_, value) = value_checkpoint(&config, &value_source(&config)?)?;
+    let bases = bases_of(&config).into_iter().map(|(name, _)| Ok(Checkpoint::open(&resolve(name)?)?));
+    let bases: Vec<Checkpoint> = bases.collect::<Result<_>>()?;
+    let template = template(&config, bases.first(), &value)?;
+    let mut tokenizer = value.tokenizer()?;
+    for base in &bases {
+        let own = base.tokenizer()?;
+        tokenizer = if own.vocab().size() < tokenizer.vocab().size() { own } else { tokenizer };
+    }
+    let longest = bases.iter().map(|model| model.config().max_positions);
+    let max_length = longest.fold(config.data.max_length.min(value.config().max_positions), usize::min);
     let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
     let (sources, what) =
         if args.eval { (&config.data.eval, "data.eval") } else { (&config.data.train, "data.train") };

@@ -3,6 +3,7 @@
 mod attention;
 mod block;
 mod linear;
+mod lora;
 mod mask;
 mod mlp;
 mod norm;
@@ -11,6 +12,7 @@ mod rope;
 pub use attention::Attention;
 pub use block::Block;
 pub use linear::Linear;
+pub use lora::{Lora, LoraConfig, Projection};
 pub use mlp::Mlp;
 pub use norm::Norm;
 
@@ -110,7 +112,7 @@ impl Transformer {
     /// - output: `[batch, seq, hidden]`
     pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let cache = cache.layers();
-        let Some(switch) = self.switch() else { return self.read(tokens, cache) };
+        let Some(switch) = self.switch() else { return self.read(self.embed(tokens), cache) };
         let (before, [batch, seq]) = (cache.len(), tokens.dims());
         let all = cache.remember(tokens.clone());
         let crosses = |&padding: &usize| {
@@ -119,10 +121,10 @@ impl Transformer {
         };
         // Of segments the lengths are known beforehand.
         if before == 0 || cache.is_segmented() || !cache.padding().iter().any(crosses) {
-            return self.read(tokens, cache);
+            return self.read(self.embed(tokens), cache);
         }
         cache.restart();
-        let x = self.read(all, cache);
+        let x = self.read(self.embed(all), cache);
         let width = x.dims()[2];
         x.slice([0..batch, before..before + seq, 0..width])
     }
@@ -135,13 +137,47 @@ impl Transformer {
         }
     }
 
-    fn read(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
-        let (seq, device) = (tokens.dims()[1], tokens.device());
-        let x = self.embedding.forward(tokens);
-        let mut x = match self.config.embedding.scale {
-            Some(scale) => x * scale,
-            None => x,
-        };
+    /// Input embeddings of tokens, scaled as the model reads them.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, hidden]`
+    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        self.scaled(self.embedding.forward(tokens))
+    }
+
+    /// The expected input embedding of a token that is known only by its probabilities: `p E`.
+    ///
+    /// # Shapes
+    /// - `probabilities`: `[n, vocab]`, in f32
+    /// - output: `[n, hidden]`
+    pub fn expected_embedding(&self, probabilities: Tensor<2>) -> Tensor<2> {
+        let table = self.embedding.weight.val();
+        let probabilities = probabilities.cast(table.dtype());
+        self.scaled(probabilities.matmul(table))
+    }
+
+    fn scaled<const D: usize>(&self, embedded: Tensor<D>) -> Tensor<D> {
+        match self.config.embedding.scale {
+            Some(scale) => embedded * scale,
+            None => embedded,
+        }
+    }
+
+    /// Hidden states after the last norm for inputs that are already embedded.
+    ///
+    /// Where the position encoding switches at some length (LongRoPE), the whole input has to be given at once: embedded
+    /// inputs are not kept to be read again.
+    ///
+    /// # Shapes
+    /// - `embedded` and output: `[batch, seq, hidden]`
+    pub fn hidden_of(&self, embedded: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
+        self.read(embedded, cache.layers())
+    }
+
+    fn read(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
+        let (seq, device) = (embedded.dims()[1], embedded.device());
+        let mut x = embedded;
         if let Some(table) = &self.position_embedding {
             // Right padding may lie further from its text's beginning than the table reaches.
             let inside = |(position, len): (usize, usize)| position.min(len.saturating_sub(1)) as u32;
@@ -190,10 +226,15 @@ impl Transformer {
         positions: Tensor<1, Int>,
         cache: &mut Cache,
     ) -> Tensor<2> {
-        let [batch, seq] = tokens.dims();
-        let hidden = self.hidden(tokens, cache);
-        let width = hidden.dims()[2];
-        let hidden = hidden.reshape([batch * seq, width]).select(0, positions);
+        self.head_rows(rows_at(self.hidden(tokens, cache), positions))
+    }
+
+    /// [`head`](Self::head) for rows without a sequence axis.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[n, hidden]`
+    /// - output: `[n, vocab]`
+    pub fn head_rows(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.head(hidden.unsqueeze_dim(0)).squeeze_dim(0)
     }
 
@@ -219,6 +260,17 @@ fn places(cache: &LayerCache, seq: usize) -> Vec<Vec<(usize, usize)>> {
         new.clone().zip(segments).map(|(index, of)| (index.saturating_sub(of.start), of.len)).collect()
     };
     (0..cache.padding().len()).map(row).collect()
+}
+
+/// Some rows of hidden states.
+///
+/// # Shapes
+/// - `hidden`: `[batch, seq, hidden]`
+/// - `positions`: `[n]`, indices into `batch * seq`, row-major
+/// - output: `[n, hidden]`
+pub fn rows_at(hidden: Tensor<3>, positions: Tensor<1, Int>) -> Tensor<2> {
+    let [batch, seq, width] = hidden.dims();
+    hidden.reshape([batch * seq, width]).select(0, positions)
 }
 
 fn tied_head(embedding: Tensor<2>, hidden: Tensor<3>) -> Tensor<3> {
