@@ -103,7 +103,7 @@ pub struct Preview {
 /// A base, and values to plug into it.
 #[derive(Debug, clap::Args)]
 pub struct Models {
-    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// A value and its weight (the card's, else 1); may be repeated
@@ -192,6 +192,6 @@ pub struct Score {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ivl inspect runs/value --json")]
 pub struct Inspect {
-    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     pub model: String,
 }
