@@ -59,7 +59,7 @@ mod text;
 mod vocab;
 mod vocab_map;
 
-pub use cache::{Cache, KvCache, LayerCache};
+pub use cache::{Cache, KvCache, LayerCache, Segment};
 pub use cascade::{CascadeLm, CascadeValue, predictions};
 pub use causal_lm::{CausalLm, LazyLogits, PaddedBatch, token_tensor};
 pub use error::Error;

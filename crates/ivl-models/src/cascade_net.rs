@@ -23,6 +23,11 @@ impl CascadeInput {
         }
     }
 
+    /// An empty cache for a network that is fed so; see [`CausalLm::new_cache`](ivl_core::CausalLm::new_cache).
+    pub fn new_cache(self, net: &Transformer, padding: &[usize]) -> Cache {
+        Cache::Layers(LayerCache::new(net.config().layers.len(), padding).with_stride(self.stride()))
+    }
+
     /// Inputs in reading order.
     ///
     /// # Shapes
@@ -84,9 +89,7 @@ impl CascadeValue for CascadeNet {
     }
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        Cache::Layers(
-            LayerCache::new(self.net.config().layers.len(), padding).with_stride(self.input.stride()),
-        )
+        self.input.new_cache(&self.net, padding)
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, predicted: Tensor<3>, cache: &mut Cache) -> Tensor<3> {

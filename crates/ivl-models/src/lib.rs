@@ -21,6 +21,7 @@
 
 mod cascade_net;
 mod chat;
+mod chat_spans;
 mod checkpoint;
 pub mod config;
 mod error;
@@ -38,6 +39,7 @@ mod weights;
 
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use chat::*;
+pub use chat_spans::{Spoken, Turn};
 pub use checkpoint::{Checkpoint, Progress, save};
 pub use config::ModelConfig;
 pub use error::{Error, WeightReport};

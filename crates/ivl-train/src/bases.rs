@@ -24,6 +24,7 @@ impl FrozenBase {
     pub fn logits(&self, batch: &Batch, positions: &[u32]) -> LazyLogits<'_> {
         let device = self.lm.device();
         let positions = ivl_core::token_tensor(positions, 1, &device).reshape([-1]);
-        self.lm.lazy_logits_at(batch.tokens(&device), positions, &mut self.lm.new_cache(&batch.padding()))
+        let mut cache = batch.cache(|padding| self.lm.new_cache(padding));
+        self.lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache)
     }
 }

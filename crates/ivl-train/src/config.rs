@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::connection::Connection;
+use crate::data_config::DataConfig;
 use crate::mixing::MixingStrategy;
+use crate::precision::Precision;
 
 /// One training run. Unknown keys are errors: a misspelt setting must not pass for a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,23 +109,6 @@ pub enum Init {
     Random,
 }
 
-/// Demonstrations: JSONL with `messages`, `prompt` and `completion`, or `text`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Files to train on.
-    pub train: Vec<PathBuf>,
-    /// Files to measure the held-out loss on.
-    #[serde(default)]
-    pub eval: Vec<PathBuf>,
-    /// Longest example in tokens; the rest is cut off at the end and counted.
-    #[serde(default = "default::max_length")]
-    pub max_length: usize,
-    /// A Jinja file, in place of the model's own template.
-    #[serde(default)]
-    pub chat_template: Option<PathBuf>,
-}
-
 /// AdamW ([arXiv 1711.05101](https://arxiv.org/abs/1711.05101)); decay on matrices only, as is the custom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -187,11 +172,23 @@ pub struct StepsConfig {
     pub accumulation: usize,
     /// Positions that go through the heads at once, to bound memory at large vocabularies; 0 for 64 MiB of logits.
     pub head_rows: usize,
+    /// The format of the passes; the weights that are trained are f32 in either case. The default is exact everywhere.
+    pub precision: Precision,
+    /// Recompute cheap intermediate results in the backward pass instead of keeping them: less memory, more time.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for StepsConfig {
     fn default() -> Self {
-        Self { epochs: 3, max_steps: 0, batch_size: 4, accumulation: 1, head_rows: 0 }
+        Self {
+            epochs: 3,
+            max_steps: 0,
+            batch_size: 4,
+            accumulation: 1,
+            head_rows: 0,
+            precision: Precision::F32,
+            gradient_checkpointing: false,
+        }
     }
 }
 
@@ -292,9 +289,6 @@ mod default {
     pub(super) fn init_std() -> f64 {
         0.02
     }
-    pub(super) fn max_length() -> usize {
-        1024
-    }
 }
 
 impl TrainConfig {
@@ -363,12 +357,11 @@ impl TrainConfig {
             ("steps.accumulation", self.steps.accumulation, 1),
             ("eval.batch_size", self.eval.batch_size, 1),
             ("checkpoint.keep", self.checkpoint.keep, 1),
-            ("data.max_length", self.data.max_length, 2),
-            ("data.train", self.data.train.len(), 1),
         ];
         for (name, got, min) in counts {
-            number(got >= min, name, if min == 1 { "1 or more" } else { "2 or more" }, got as f64)?;
+            number(got >= min, name, "1 or more", got as f64)?;
         }
+        self.data.validate()?;
         let overridden = !self.value.overrides.is_empty() && self.value.init == Init::Checkpoint;
         number(
             !overridden,

@@ -34,7 +34,7 @@ impl Connection {
 
 /// Hidden states of a residual network at the trained positions, shape `[n, hidden]`.
 pub(crate) fn residual_hidden(net: &Transformer, batch: &Batch, tokens: Tensor<2, Int>) -> Tensor<2> {
-    let hidden = net.hidden(tokens, &mut net.new_cache(&batch.padding()));
+    let hidden = net.hidden(tokens, &mut batch.cache(|padding| net.new_cache(padding)));
     rows_at(hidden, batch.position_tensor(&net.device()))
 }
 
@@ -49,7 +49,8 @@ pub(crate) fn cascade_hidden(
 ) -> Tensor<2> {
     let ([rows, seq], width) = (tokens.dims(), features.dims()[1]);
     let embedded = input.arrange(|| net.embed(tokens), features.reshape([rows, seq, width]));
-    let hidden = input.outputs(net.hidden_of(embedded, &mut net.new_cache(&batch.padding())));
+    let mut cache = batch.cache(|padding| input.new_cache(net, padding));
+    let hidden = input.outputs(net.hidden_of(embedded, &mut cache));
     rows_at(hidden, batch.position_tensor(&net.device()))
 }
 

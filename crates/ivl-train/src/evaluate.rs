@@ -5,11 +5,13 @@ use burn::tensor::{DType, Tensor};
 use ivl_core::{LazyLogits, Projection};
 use ivl_models::Transformer;
 
+use crate::Error;
 use crate::bases::FrozenBase;
-use crate::batch::{Batch, Plan};
+use crate::batch::Batch;
 use crate::config::RegularizationConfig;
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
 use crate::loss::value_loss;
+use crate::plan::Plan;
 use crate::report::EvalReport;
 
 /// Positions that go through the heads at once.
@@ -17,16 +19,20 @@ const HEAD_ROWS: usize = 256;
 
 /// Losses of every base, alone and with the value, on the same tokens; without a base, of the network by itself. A residual
 /// network is run once for all bases.
+///
+/// # Errors
+/// [`Error::Io`] if the examples cannot be read.
 pub(crate) fn evaluate(
     bases: &[FrozenBase],
     value: &Transformer,
     connection: Connection,
     plan: &Plan,
     step: usize,
-) -> Vec<EvalReport> {
+) -> Result<Vec<EvalReport>, Error> {
     let mut sums = vec![Sums::default(); bases.len().max(1)];
     let mut tokens = 0;
     for batch in plan.batches() {
+        let batch = batch?;
         let read = || batch.tokens(&value.device());
         let residual = || residual_hidden(value, &batch, read());
         match connection.cascade_input() {
@@ -60,7 +66,7 @@ pub(crate) fn evaluate(
         loss: mean(sums.with),
         tokens,
     };
-    names.zip(sums).map(report).collect()
+    Ok(names.zip(sums).map(report).collect())
 }
 
 /// Sums over tokens.

@@ -19,9 +19,10 @@ fn run(resume: bool, interrupter: Interrupter) -> Run {
     Run {
         bases: vec![base("base")],
         value: value(),
-        train: examples(),
-        eval: examples(),
+        train: examples().into(),
+        eval: examples().into(),
         held_out: Vec::new(),
+        workers: Vec::new(),
         fingerprint: "fixture".to_owned(),
         resume,
         interrupter,
@@ -155,24 +156,6 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
     std::fs::remove_file(cut.path().join("checkpoints/step-10/complete.toml")).expect("removes");
     let (_, events) = train_all(run(true, Interrupter::new()), &config(cut.path()));
     assert!(matches!(events[0], Event::Start { done: 4, total: 10 }));
-}
-
-#[test]
-fn passes_add_up_to_one_large_pass() {
-    let losses = |batch_size, accumulation| {
-        let dir = tempfile::tempdir().expect("dir");
-        let mut config = config(dir.path());
-        (config.steps.batch_size, config.steps.accumulation) = (batch_size, accumulation);
-        let (trained, events) = train_all(run(false, Interrupter::new()), &config);
-        trained.expect("trains");
-        steps(&events).iter().map(|step| step.loss).collect::<Vec<_>>()
-    };
-    let whole = losses(4, 1);
-    for pieces in [losses(1, 4), losses(2, 2), losses(3, 2)] {
-        for (a, b) in whole.iter().zip(&pieces) {
-            assert!((a - b).abs() < 1e-5, "{a} {b}");
-        }
-    }
 }
 
 #[test]

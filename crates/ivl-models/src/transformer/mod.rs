@@ -117,7 +117,8 @@ impl Transformer {
             let known = before.max(cache.expected()).saturating_sub(padding);
             known <= switch && before + seq > switch + padding
         };
-        if before == 0 || !cache.padding().iter().any(crosses) {
+        // Of segments the lengths are known beforehand.
+        if before == 0 || cache.is_segmented() || !cache.padding().iter().any(crosses) {
             return self.read(self.embed(tokens), cache);
         }
         cache.restart();
@@ -177,7 +178,7 @@ impl Transformer {
         let mut x = embedded;
         if let Some(table) = &self.position_embedding {
             let positions: Vec<u32> =
-                positions(cache, cache.len(), seq).into_iter().flatten().map(|p| p as u32).collect();
+                places(cache, seq).into_iter().flatten().map(|(p, _)| p as u32).collect();
             x = x + table.forward(token_tensor(&positions, cache.padding().len(), &device));
         }
         let rotation = self.rotation(cache, seq, x.dtype(), &device);
@@ -236,22 +237,26 @@ impl Transformer {
 
     fn rotation(&self, cache: &LayerCache, seq: usize, dtype: DType, device: &Device) -> Option<Rotation> {
         let Position::Rope(rope) = &self.config.position else { return None };
-        let end = (cache.len() + seq).max(cache.expected());
-        let mut lens: Vec<usize> = cache.padding().iter().map(|padding| end - padding).collect();
-        let mut positions = positions(cache, cache.len(), seq);
-        if cache.padding().iter().all(|&padding| padding == 0) {
-            // All rows alike: one table for the batch.
-            positions.truncate(1);
-            lens.truncate(1);
+        let mut places = places(cache, seq);
+        if !rope.scaling.depends_on_length() {
+            places.iter_mut().flatten().for_each(|(_, len)| *len = 0);
         }
-        Some(rope.rotation(&positions, &lens, dtype, device))
+        if places.iter().all(|row| *row == places[0]) {
+            // All rows alike: one table for the batch.
+            places.truncate(1);
+        }
+        Some(rope.rotation(&places, dtype, device))
     }
 }
 
-/// Positions of `seq` tokens from index `start` on, counted in each row from its first real token.
-fn positions(cache: &LayerCache, start: usize, seq: usize) -> Vec<Vec<usize>> {
-    let row = |padding: &usize| (start..start + seq).map(|index| index.saturating_sub(*padding)).collect();
-    cache.padding().iter().map(row).collect()
+/// For each of `seq` new tokens of each row, its position in its text and the length of that text.
+fn places(cache: &LayerCache, seq: usize) -> Vec<Vec<(usize, usize)>> {
+    let new = cache.len()..cache.len() + seq;
+    let row = |row| {
+        let segments = cache.segments(row, new.clone());
+        new.clone().zip(segments).map(|(index, of)| (index.saturating_sub(of.start), of.len)).collect()
+    };
+    (0..cache.padding().len()).map(row).collect()
 }
 
 /// Some rows of hidden states.

@@ -14,18 +14,21 @@ use anyhow::{Context, Result, bail};
 use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
-use self::configuration::read_config;
-use self::parts::Parts;
+pub(super) use self::configuration::read_config;
+pub(super) use self::parts::{bases_of, template, value_checkpoint, value_source};
+
+use self::parts::{Parts, workers};
 use self::reporting::{Reporter, eval_line};
 use self::saving::{Saver, card};
 use crate::args::{Common, Train};
-use crate::device::device;
+use crate::device::devices;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(args, common)?;
     prepare_output(&config.output, args.resume)?;
-    let device = device(common)?;
-    let parts = Parts::load(&config, &device, common)?;
+    let devices = devices(common)?;
+    let (first, others) = devices.split_first().context("no device")?;
+    let parts = Parts::load(&config, first, common)?;
     let (interrupter, fingerprint) = (Interrupter::new(), parts.fingerprint(&config)?);
     stop_on_ctrl_c(&interrupter, common)?;
     let rows = parts.rows;
@@ -37,9 +40,10 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
         train: parts.train,
         eval: parts.eval,
         held_out: parts.held_out,
+        workers: workers(others, &config, common),
         fingerprint,
         resume: args.resume,
-        interrupter: interrupter.clone(),
+        interrupter,
     };
     let trained = train_and_report(run, &config, common)?;
     if trained.interrupted {

@@ -7,20 +7,21 @@ use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize};
-use ivl_train::{BaseCard, Dataset, Encoder, FrozenBase, Init, TrainConfig};
+use ivl_train::{BaseCard, Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig, Worker};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::args::Common;
 use crate::compose::load_lm;
+use crate::demonstrations;
 use crate::hub::resolve;
 
 /// Everything that a run loads.
 pub struct Parts {
     pub bases: Vec<FrozenBase>,
     pub value: Transformer,
-    pub train: Vec<ivl_train::Example>,
-    pub eval: Vec<ivl_train::Example>,
+    pub train: Examples,
+    pub eval: Examples,
     pub held_out: Vec<FrozenBase>,
     pub json: Map<String, Value>,
     pub source: PathBuf,
@@ -39,11 +40,10 @@ pub struct CardParts {
 
 impl Parts {
     pub fn load(config: &TrainConfig, device: &Device, common: &Common) -> Result<Self> {
-        let data = Dataset::read(&config.data.train)?;
-        let held_out_data = Dataset::read(&config.data.eval)?;
+        let data = Dataset::open(&config.data.train)?;
+        let held_out_data = Dataset::open(&config.data.eval)?;
         let named = bases_of(config);
-        let start = config.value.model.as_deref().or(named.first().map(|(name, _)| *name));
-        let source = resolve(start.context("`value.model` is not set, and there is no base to start from")?)?;
+        let source = value_source(config)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let mut tokenizer = checkpoint.tokenizer()?;
         let value_vocab = checkpoint.vocab(&tokenizer)?;
@@ -69,15 +69,10 @@ impl Parts {
         let longest = bases.iter().chain(&held_out).map(|base| base.lm.max_positions());
         let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
         let max_length = config.data.max_length.min(longest);
-        let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), max_length };
-        let train = encoder.encode_all(&data.rows, "data.train")?;
-        note_losses("data.train", &train, max_length, common);
-        let eval = match held_out_data.rows.is_empty() {
-            true => ivl_train::Examples::default(),
-            false => encoder.encode_all(&held_out_data.rows, "data.eval")?,
-        };
-        note_losses("data.eval", &eval, max_length, common);
-        let autodiff = device.clone().autodiff();
+        let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
+        let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
+        let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
+        let autodiff = autodiff(device, config);
         let value = match config.value.init {
             Init::Checkpoint => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
             Init::Random => {
@@ -100,15 +95,15 @@ impl Parts {
         Ok(Self {
             bases,
             value,
-            train: train.examples,
-            eval: eval.examples,
+            rows: train.reports().iter().map(|report| report.rows).sum(),
+            train,
+            eval,
             held_out,
             json,
             source,
             template,
             card,
             data_fingerprint: data.fingerprint,
-            rows: data.rows.len(),
         })
     }
 
@@ -118,13 +113,50 @@ impl Parts {
         for free in ["output", "checkpoint", "eval"] {
             settings[free] = Value::Null;
         }
+        settings["data"]["cache"] = Value::Null;
         let bases = self.card.as_ref().map(|card| &card.bases);
         Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, bases, &self.json))?.as_bytes()))
     }
 }
 
+/// Where the value comes from: the directory that the configuration names, else the first base.
+pub fn value_source(config: &TrainConfig) -> Result<PathBuf> {
+    let first = || bases_of(config).first().map(|(name, _)| *name);
+    let name = config.value.model.as_deref().or_else(first);
+    resolve(name.context("`value.model` is not set, and there is no base to start from")?)
+}
+
+/// The device that learns.
+pub fn autodiff(device: &Device, config: &TrainConfig) -> Device {
+    let device = device.clone().autodiff();
+    if config.steps.gradient_checkpointing { device.gradient_checkpointing() } else { device }
+}
+
+/// Further devices, each of which loads the bases for itself.
+pub fn workers(devices: &[Device], config: &TrainConfig, common: &Common) -> Vec<Worker> {
+    let dtype = crate::device::dtype(common);
+    let worker = |device: &Device| {
+        let (learning, config, on) = (autodiff(device, config), config.clone(), device.clone());
+        let load = move || load_again(&config, &on, dtype).map_err(|error| format!("{error:#}"));
+        Worker { device: learning, bases: Box::new(load) }
+    };
+    devices.iter().map(worker).collect()
+}
+
+/// The bases once more, on another device. They were found and checked when they were loaded for the first.
+fn load_again(config: &TrainConfig, device: &Device, dtype: DType) -> Result<Vec<FrozenBase>> {
+    let value = Checkpoint::open(&value_source(config)?)?;
+    let vocab = value.vocab(&value.tokenizer()?)?;
+    let load = |(name, weight): (&str, f64)| {
+        let (lm, _) = Checkpoint::open(&resolve(name)?)?.load_lm(device, dtype, &mut |_| ())?;
+        let projection = VocabMap::same_ids(lm.vocab(), &vocab)?.on(device);
+        Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection, weight })
+    };
+    bases_of(config).into_iter().map(load).collect()
+}
+
 /// Names and weights of the bases to train against.
-fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
+pub fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
     let several = config.bases.iter().map(|base| (base.model.as_str(), base.weight));
     config.base.iter().map(|base| (base.as_str(), 1.0)).chain(several).collect()
 }
@@ -152,15 +184,6 @@ pub fn template(
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),
         None => Ok(base.map(Checkpoint::chat_template).transpose()?.flatten()),
-    }
-}
-
-fn note_losses(what: &str, examples: &ivl_train::Examples, max_length: usize, common: &Common) {
-    if !common.quiet && examples.truncated + examples.dropped > 0 {
-        eprintln!(
-            "{what}: {} rows were cut to {max_length} tokens, {} of them lost all that is learnt and were left out",
-            examples.truncated, examples.dropped
-        );
     }
 }
 
