@@ -205,9 +205,13 @@ fn data_with_a_broken_line() {
     );
     refused(
         "{\"text\": \"fine\"}\n\n{\"prompt\": \"p\"}\n",
-        &["line 3 of `", "rows.jsonl", "`prompt` without `completion`"],
+        &["line 3 of `", "rows.jsonl", "nothing in `text`", "format text"],
     );
-    refused("", &["no trained token is left in data.train: 0 rows"]);
+    refused("", &["rows.jsonl` holds no rows"]);
+    std::fs::write(&data, "{\"prompt\": \"too long\", \"completion\": \"x\"}").expect("writes");
+    let cut = ["train", &config, "--set", &set, "--set", "data.max_length=2"];
+    fails(&cut, &["no trained token is left in data.train: 1 rows were read, 1 lost all"]);
+    refused("{\"question\": \"q\"}", &["line 1 of `", "[\"question\"]", "columns = {"]);
     refused(
         "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",
         &["line 1 of", "no chat template"],
@@ -221,7 +225,10 @@ fn configurations_of_training_that_mean_nothing() {
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "");
     let set = |set: &str, parts: &[&str]| fails(&["train", &config, "--set", set], parts);
-    set("optimizer.learning_rat=1", &["unknown field `learning_rat`"]);
+    set(
+        "optimizer.learning_rat=1",
+        &["unknown key `optimizer.learning_rat`; did you mean `optimizer.learning_rate`?"],
+    );
     set("optimizer.learning_rate=-1", &["`optimizer.learning_rate` is -1", "0 or more"]);
     set("steps.batch_size=0", &["`steps.batch_size` is 0"]);
     set("seed", &["--set is `seed`", "KEY=VALUE"]);

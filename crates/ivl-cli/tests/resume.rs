@@ -287,3 +287,38 @@ fn patience_ends_a_run_and_the_best_value_is_the_result() {
     killed.run(&[&settings[..], &["--quiet", "--resume"]].concat());
     assert_same_result(&killed.output(), &whole.output());
 }
+
+#[test]
+fn two_devices_share_the_passes_of_a_step() {
+    let (one, two) = (Job::new(), Job::new());
+    let few = ["--quiet", "--set", "steps.max_steps=8"];
+    one.run(&few);
+    two.run(&[&few[..], &["--device", "cpu,cpu"]].concat());
+    let losses = |job: &Job| -> Vec<f64> {
+        metrics(&job.output()).iter().filter_map(|line| line["loss"].as_f64()).collect()
+    };
+    let (one, two) = (losses(&one), losses(&two));
+    assert_eq!(one.len(), two.len());
+    for (one, two) in one.iter().zip(&two) {
+        assert!((one - two).abs() < 1e-4 * one, "{one} {two}");
+    }
+    let base = base("small");
+    let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
+    run::fails(&wrong, &["--device is `cpu,cpu`", "for `train` alone several"]);
+}
+
+#[test]
+fn recomputing_activations_gives_the_same_value_and_bf16_a_near_one() {
+    let few = ["--quiet", "--set", "steps.max_steps=8"];
+    let with = |set: &str| {
+        let job = Job::new();
+        job.run(&[&few[..], &["--set", set]].concat());
+        job
+    };
+    let (kept, recomputed) =
+        (with("steps.gradient_checkpointing=false"), with("steps.gradient_checkpointing=true"));
+    assert_same_result(&recomputed.output(), &kept.output());
+    let last = |job: &Job| card(&job.output())["evals"][0]["loss"].as_f64().expect("a loss");
+    let (exact, rounded) = (last(&kept), last(&with("steps.precision=bf16")));
+    assert!(exact != rounded && (exact - rounded).abs() < 0.1 * exact, "{exact} {rounded}");
+}

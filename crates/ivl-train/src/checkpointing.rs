@@ -161,7 +161,9 @@ impl CheckpointDir {
         let gone: Vec<usize> =
             shared.kept[..old].iter().copied().filter(|&step| Some(step) != best).collect();
         shared.kept.retain(|step| !gone.contains(step));
-        gone.into_iter().for_each(|step| remove(&self.dir(step)));
+        for step in gone {
+            remove(&self.dir(step));
+        }
         Ok(())
     }
 }

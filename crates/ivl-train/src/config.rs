@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use ivl_models::transformer::LoraConfig;
+
 use crate::Error;
 use crate::connection::Connection;
 use crate::data_config::DataConfig;
@@ -90,6 +92,9 @@ pub struct ValueConfig {
     /// `checkpoint` starts from its weights (the paper's best practice), `random` from noise.
     #[serde(default)]
     pub init: Init,
+    /// Train low-rank adapters on frozen weights, in place of the weights. Merged into the weights when the run ends.
+    #[serde(default)]
+    pub lora: Option<LoraConfig>,
     /// Standard deviation of a random start.
     #[serde(default = "default::init_std")]
     pub init_std: f64,
@@ -334,6 +339,19 @@ impl TrainConfig {
             "residual where there is no base to read from, so a number of bases above 0",
             0.0,
         )?;
+        if let Some(lora) = &self.value.lora {
+            number(lora.rank > 0 && lora.rank <= 4096, "value.lora.rank", "1 to 4096", lora.rank as f64)?;
+            number(lora.alpha > 0.0 && lora.alpha.is_finite(), "value.lora.alpha", "above 0", lora.alpha)?;
+            let targets = lora.targets.len();
+            number(targets > 0, "value.lora.targets", "at least one projection", targets as f64)?;
+            let trained = self.value.init == Init::Checkpoint;
+            number(
+                trained,
+                "value.lora",
+                "left out where value.init is \"random\": there is nothing to adapt",
+                0.0,
+            )?;
+        }
         let nothing = baseless && self.value.model.is_none();
         number(!nothing, "value.model", "a directory or hub name where there is no base to start from", 0.0)?;
         number(at_least(0.0, self.value.init_std), "value.init_std", "0 or more", self.value.init_std)?;

@@ -41,6 +41,7 @@ mod silent;
 mod tensorboard;
 mod token_file;
 mod trainer;
+mod unknown_key;
 
 pub use bases::FrozenBase;
 pub use batch::Batch;

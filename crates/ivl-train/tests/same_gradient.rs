@@ -10,8 +10,8 @@ use burn::tensor::{DType, Device};
 use fixture::{base, config, examples, gradients_of, net, value};
 use ivl_models::Transformer;
 use ivl_train::{
-    Batch, Event, Example, Interrupter, LearnerSettings, Precision, Run, TrainConfig, Trained, ValueLearner,
-    Worker, Workers, train,
+    Batch, Connection, Event, Example, Interrupter, LearnerSettings, Precision, Run, TrainConfig, Trained,
+    ValueLearner, Worker, Workers, train,
 };
 
 /// Passes of one step, each of so many examples.
@@ -152,12 +152,17 @@ fn a_worker_that_cannot_load_its_bases_is_named() {
 
 #[test]
 fn recomputed_activations_change_nothing() {
-    let losses = |device: &Device| {
+    let losses = |device: &Device, connection| {
         let dir = tempfile::tempdir().expect("dir");
-        run(net("value", device), Vec::new(), &config_in(&dir)).1
+        let mut config = config_in(&dir);
+        (config.base, config.value.connection) = (Some("base".to_owned()), connection);
+        run(net("value", device), Vec::new(), &config).1
     };
-    let kept = losses(&Device::flex().autodiff());
-    assert_eq!(losses(&Device::flex().autodiff().gradient_checkpointing()), kept);
+    for connection in [Connection::Residual, Connection::Cascade, Connection::CascadeText] {
+        let kept = losses(&Device::flex().autodiff(), connection);
+        let recomputed = losses(&Device::flex().autodiff().gradient_checkpointing(), connection);
+        assert_eq!(recomputed, kept, "{connection:?}");
+    }
 }
 
 #[test]

@@ -27,8 +27,8 @@ pub fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
     if let Some(seed) = common.seed {
         table.insert("seed".to_owned(), toml::Value::Integer(seed as i64));
     }
-    let config: TrainConfig =
-        table.try_into().with_context(|| format!("`{path}` is not a training configuration"))?;
+    let config =
+        TrainConfig::read(table).with_context(|| format!("`{path}` is not a training configuration"))?;
     config.validate()?;
     if !config.eval.bases.is_empty() && config.data.eval.is_empty() {
         bail!("`eval.bases` is set, but `data.eval` names no held-out file to measure on");

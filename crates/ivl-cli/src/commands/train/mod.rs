@@ -14,10 +14,9 @@ use anyhow::{Context, Result, bail};
 use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
-pub(super) use self::configuration::read_config;
-pub(super) use self::parts::{bases_of, template, value_checkpoint, value_source};
-
+pub use self::configuration::read_config;
 use self::parts::{Parts, workers};
+pub use self::parts::{bases_of, template, value_checkpoint, value_source};
 use self::reporting::{Reporter, eval_line};
 use self::saving::{Saver, card};
 use crate::args::{Common, Train};
@@ -54,7 +53,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
         );
     }
     let card = card_parts.map(|parts| card(&config, &trained, parts, data, rows));
-    saver.save(&trained.value, card.as_ref(), &config.output)?;
+    saver.save(&trained.value.clone().merged(), card.as_ref(), &config.output)?;
     summarize(&config, &trained, common);
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use burn::module::Module;
 use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize};
@@ -47,7 +48,7 @@ impl Parts {
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let mut tokenizer = checkpoint.tokenizer()?;
         let value_vocab = checkpoint.vocab(&tokenizer)?;
-        let mut checkpoints = Vec::new();
+        let (mut checkpoints, mut nets) = (Vec::new(), Vec::new());
         let mut load = |name: &str, weight: f64| -> Result<FrozenBase> {
             let checkpoint = Checkpoint::open(&resolve(name)?)?;
             let (lm, own) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
@@ -58,6 +59,7 @@ impl Parts {
                 tokenizer = own.clone();
             }
             checkpoints.push((checkpoint, own));
+            nets.push((resolve(name)?, lm.net().clone()));
             Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection: map.on(device), weight })
         };
         let bases: Vec<FrozenBase> =
@@ -73,8 +75,18 @@ impl Parts {
         let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
         let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
         let autodiff = autodiff(device, config);
+        // Adapters leave the weights alone: a base that the value starts from is loaded once for both.
+        let recomputes = config.steps.gradient_checkpointing;
+        let shared =
+            nets.into_iter().find(|(dir, net)| *dir == source && net.dtype() == DType::F32 && !recomputes);
         let value = match config.value.init {
-            Init::Checkpoint => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
+            Init::Checkpoint => match (&config.value.lora, shared) {
+                (Some(lora), Some((_, net))) => net.train().with_lora(lora, config.seed),
+                (Some(lora), None) => {
+                    checkpoint.load(&autodiff, DType::F32, &mut |_| ())?.with_lora(lora, config.seed)
+                }
+                (None, _) => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
+            },
             Init::Random => {
                 initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
             }
@@ -124,35 +136,6 @@ pub fn value_source(config: &TrainConfig) -> Result<PathBuf> {
     let first = || bases_of(config).first().map(|(name, _)| *name);
     let name = config.value.model.as_deref().or_else(first);
     resolve(name.context("`value.model` is not set, and there is no base to start from")?)
-}
-
-/// The device that learns.
-pub fn autodiff(device: &Device, config: &TrainConfig) -> Device {
-    let device = device.clone().autodiff();
-    if config.steps.gradient_checkpointing { device.gradient_checkpointing() } else { device }
-}
-
-/// Further devices, each of which loads the bases for itself.
-pub fn workers(devices: &[Device], config: &TrainConfig, common: &Common) -> Vec<Worker> {
-    let dtype = crate::device::dtype(common);
-    let worker = |device: &Device| {
-        let (learning, config, on) = (autodiff(device, config), config.clone(), device.clone());
-        let load = move || load_again(&config, &on, dtype).map_err(|error| format!("{error:#}"));
-        Worker { device: learning, bases: Box::new(load) }
-    };
-    devices.iter().map(worker).collect()
-}
-
-/// The bases once more, on another device. They were found and checked when they were loaded for the first.
-fn load_again(config: &TrainConfig, device: &Device, dtype: DType) -> Result<Vec<FrozenBase>> {
-    let value = Checkpoint::open(&value_source(config)?)?;
-    let vocab = value.vocab(&value.tokenizer()?)?;
-    let load = |(name, weight): (&str, f64)| {
-        let (lm, _) = Checkpoint::open(&resolve(name)?)?.load_lm(device, dtype, &mut |_| ())?;
-        let projection = VocabMap::same_ids(lm.vocab(), &vocab)?.on(device);
-        Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection, weight })
-    };
-    bases_of(config).into_iter().map(load).collect()
 }
 
 /// Names and weights of the bases to train against.
