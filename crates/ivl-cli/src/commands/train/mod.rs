@@ -5,6 +5,7 @@ mod metrics_file;
 mod parts;
 mod reporting;
 mod saving;
+mod workers;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -15,10 +16,11 @@ use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
 pub use self::configuration::read_config;
-use self::parts::{Parts, workers};
+use self::parts::Parts;
 pub use self::parts::{bases_of, template, value_checkpoint, value_source};
 use self::reporting::{Reporter, eval_line};
 use self::saving::{Saver, card};
+use self::workers::workers;
 use crate::args::{Common, Train};
 use crate::device::devices;
 

@@ -8,10 +8,11 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize};
-use ivl_train::{BaseCard, Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig, Worker};
+use ivl_train::{BaseCard, Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::workers::autodiff;
 use crate::args::Common;
 use crate::compose::load_lm;
 use crate::demonstrations;
