@@ -4,7 +4,7 @@ mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -114,30 +114,30 @@ fn kill(mut child: Child) {
 #[test]
 fn a_run_killed_at_random_moments_ends_as_if_nothing_had_happened() {
     let whole = Job::new();
-    let began = Instant::now();
     whole.run(&["--quiet"]);
-    let length = began.elapsed();
 
     let killed = Job::new();
+    let checkpoints = killed.output().join("checkpoints");
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let (mut kills, mut midway) = (0, 0);
-    while kills < 8 {
+    loop {
         let mut child = killed.start(if kills == 0 { &[] } else { &["--resume"] });
-        // Half of them after a while, half of them in the middle of writing a checkpoint.
-        if kills % 2 == 0 {
-            std::thread::sleep(length.mul_f64(random.random_range(0.1..0.9)));
-        } else {
-            let deadline = Instant::now() + length.mul_f64(random.random_range(0.5..1.0));
-            while Instant::now() < deadline && !is_partial(&killed.output().join("checkpoints")) {
-                std::thread::sleep(Duration::from_micros(200));
-            }
+        let mut running = || child.try_wait().expect("a state").is_none();
+        // Some steps on, and every other time in the middle of writing a checkpoint; then at any moment.
+        let step = killed.last_step() + random.random_range(1..8);
+        while running() && killed.last_step() < step {
+            std::thread::sleep(Duration::from_micros(200));
         }
-        if child.try_wait().expect("a state").is_some() {
+        while kills % 2 == 1 && running() && !is_partial(&checkpoints) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        std::thread::sleep(Duration::from_micros(random.random_range(0..2000)));
+        if !running() {
             break;
         }
         kill(child);
         kills += 1;
-        midway += usize::from(is_partial(&killed.output().join("checkpoints")));
+        midway += usize::from(is_partial(&checkpoints));
     }
     assert!(kills >= 2, "the run was over after {kills} kills");
     eprintln!("{kills} kills, {midway} of them while a checkpoint was being written");
