@@ -1,4 +1,5 @@
 //! The command line as clap reads it. What it means is decided in `compose.rs` and the commands.
+#![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
 use std::path::PathBuf;
 
