@@ -316,8 +316,11 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             }
         };
         if let Err(error) = self.run(&mut learner, &interrupter, starting - 1, &mut save) {
-            // What was learnt before is kept; a step that diverged was not taken.
-            save(&learner, self.outcome.borrow().steps);
+            // What was learnt is kept, unless it is what diverged.
+            let steps = self.outcome.borrow().steps;
+            if !matches!(error, Error::Diverged { .. }) {
+                save(&learner, steps);
+            }
             self.outcome.borrow_mut().failed = Some(error);
         }
         // Waits until the checkpoint is on the disk.

@@ -189,4 +189,6 @@ fn a_diverging_run_says_so() {
     (config.optimizer.learning_rate, config.optimizer.max_grad_norm) = (1e30, 0.0);
     let error = train_all(run(false, Interrupter::new()), &config).0.expect_err("diverges");
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
+    let left = std::fs::read_dir(dir.path().join("checkpoints")).expect("reads").count();
+    assert_eq!(left, 0, "weights that diverged are no checkpoint");
 }
