@@ -15,7 +15,7 @@ pub struct Args {
     pub common: Common,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Common {
     /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]

@@ -31,6 +31,9 @@ pub struct TrainConfig {
     /// How several bases share the training.
     #[serde(default)]
     pub mixing: MixingConfig,
+    /// Keep the bases' logits on disk and train without the bases in memory.
+    #[serde(default)]
+    pub base_logits: Option<BaseLogitsConfig>,
     /// The network that is trained.
     pub value: ValueConfig,
     /// Demonstrations.
@@ -61,6 +64,18 @@ pub struct BaseConfig {
     /// Its share among the bases.
     #[serde(default = "default::weight")]
     pub weight: f64,
+}
+
+/// Where the logits of frozen bases are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseLogitsConfig {
+    /// A directory; made if it is not there, used again by other runs on the same bases and data.
+    pub dir: PathBuf,
+    /// Most probable ids kept of each distribution, with the exact mass of the rest; 0 keeps all. 64 leave little of a
+    /// distribution out; how little is measured when the cache is made.
+    #[serde(default = "default::top_k")]
+    pub top_k: usize,
 }
 
 /// How several bases share the training; see [`MixingStrategy`].
@@ -288,6 +303,9 @@ mod default {
     pub(super) fn seed() -> u64 {
         42
     }
+    pub(super) fn top_k() -> usize {
+        64
+    }
     pub(super) fn weight() -> f64 {
         1.0
     }
@@ -337,6 +355,13 @@ impl TrainConfig {
             !(baseless && self.value.connection != Connection::Residual),
             "value.connection",
             "residual where there is no base to read from, so a number of bases above 0",
+            0.0,
+        )?;
+        let cascade = self.value.connection != Connection::Residual;
+        number(
+            !(cascade && self.base_logits.is_some()),
+            "base_logits",
+            "left out for a cascade value, which reads the base at every position",
             0.0,
         )?;
         if let Some(lora) = &self.value.lora {

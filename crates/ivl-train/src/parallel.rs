@@ -18,7 +18,7 @@ use burn::tensor::Device;
 use burn::train::TrainOutput;
 
 use crate::Error;
-use crate::bases::FrozenBase;
+use crate::bases::{FrozenBase, Split};
 use crate::batch::Batch;
 use crate::config::{RegularizationConfig, TrainConfig};
 use crate::learner::{Against, PassOutput, ValueLearner};
@@ -206,11 +206,11 @@ impl Passes {
             return learner.pass(batch, Vec::new());
         }
         let positions = learner.base_positions(batch);
-        let against = bases.iter().map(|&(index, weight)| {
+        let against = bases.iter().filter_map(|&(index, weight)| {
             let base = &self.bases[index];
-            Against {
+            Some(Against {
                 weight,
-                logits: base.logits(batch, &positions),
+                logits: base.logits(batch, &positions, Split::Train)?,
                 projection: &base.projection,
                 perturbation: Perturbation::new(
                     &self.regularization,
@@ -218,7 +218,7 @@ impl Passes {
                     step,
                     pass,
                 ),
-            }
+            })
         });
         learner.pass(batch, against.collect())
     }

@@ -31,7 +31,7 @@ fn adapters_follow_the_gradient_of_their_definition() {
         let learner = ValueLearner::new(net, LearnerSettings { regularization, ..Default::default() });
         let against = Against {
             weight: 1.0,
-            logits: base.logits(&batch, &batch.positions),
+            logits: base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory"),
             projection: &base.projection,
             perturbation: None,
         };

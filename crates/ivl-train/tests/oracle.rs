@@ -55,7 +55,9 @@ fn loss_and_gradients_of_a_batch_equal_pytorch() {
         let learner = ValueLearner::new(value(), settings);
         let against = Against {
             weight: 1.0,
-            logits: base.logits(&batch, &learner.base_positions(&batch)),
+            logits: base
+                .logits(&batch, &learner.base_positions(&batch), ivl_train::Split::Train)
+                .expect("in memory"),
             projection: &base.projection,
             perturbation: None,
         };
@@ -109,7 +111,7 @@ fn the_base_gets_no_gradient_and_keeps_its_bytes() {
     let before = bytes(base.net());
     assert!(!base.device().is_autodiff(), "the base computes without autodiff");
     let held = Rc::new(base);
-    let frozen = FrozenBase { lm: held.clone(), ..self::base("base") };
+    let frozen = FrozenBase { source: ivl_train::BaseLogits::Lm(held.clone()), ..self::base("base") };
     let run = Run { bases: vec![frozen], ..run(false, Interrupter::new()) };
     train_all(run, &config(dir.path())).0.expect("trains");
     assert_eq!(bytes(held.net()), before);

@@ -1,5 +1,6 @@
 //! `ivl train`: from a TOML to a value directory.
 
+mod bases;
 mod configuration;
 mod metrics_file;
 mod parts;
@@ -15,9 +16,10 @@ use anyhow::{Context, Result, bail};
 use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
+pub use self::bases::bases_of;
 pub use self::configuration::read_config;
 use self::parts::Parts;
-pub use self::parts::{bases_of, template, value_checkpoint, value_source};
+pub use self::parts::{template, value_checkpoint, value_source};
 use self::reporting::{Reporter, Voice, eval_line};
 use self::saving::{Saver, card};
 use self::workers::workers;
@@ -42,7 +44,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
         train: parts.train,
         eval: parts.eval,
         held_out: parts.held_out,
-        workers: workers(others, &config, common),
+        workers: workers(others, &config, common)?,
         fingerprint,
         resume: args.resume,
         interrupter,

@@ -1,16 +1,13 @@
 //! The devices of a run: the one that learns, and those that share its passes.
 
-use std::rc::Rc;
-
-use anyhow::Result;
-use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, VocabMap};
+use anyhow::{Result, bail};
+use burn::tensor::Device;
 use ivl_models::Checkpoint;
 use ivl_train::{FrozenBase, TrainConfig, Worker};
 
-use super::parts::{bases_of, value_source};
+use super::bases::{OpenBase, bases_of};
+use super::parts::value_source;
 use crate::args::Common;
-use crate::hub::resolve;
 
 /// A device to learn on.
 pub fn autodiff(device: &Device, config: &TrainConfig) -> Device {
@@ -19,24 +16,27 @@ pub fn autodiff(device: &Device, config: &TrainConfig) -> Device {
 }
 
 /// Further devices, each of which loads the bases for itself.
-pub fn workers(devices: &[Device], config: &TrainConfig, common: &Common) -> Vec<Worker> {
-    let dtype = crate::device::dtype(common);
+pub fn workers(devices: &[Device], config: &TrainConfig, common: &Common) -> Result<Vec<Worker>> {
+    if config.base_logits.is_some() && !devices.is_empty() {
+        bail!(
+            "`base_logits` is for one device: several devices load the bases; take it out, or name one --device"
+        );
+    }
     let worker = |device: &Device| {
-        let (learning, config, on) = (autodiff(device, config), config.clone(), device.clone());
-        let load = move || load_bases(&config, &on, dtype).map_err(|error| format!("{error:#}"));
+        let (config, on) = (config.clone(), device.clone());
+        let common = Common { quiet: true, ..common.clone() };
+        let learning = autodiff(device, &config);
+        let load = move || load_bases(&config, &on, &common).map_err(|error| format!("{error:#}"));
         Worker { device: learning, bases: Box::new(load) }
     };
-    devices.iter().map(worker).collect()
+    Ok(devices.iter().map(worker).collect())
 }
 
 /// The bases once more. They were found and checked when they were loaded for the first device.
-fn load_bases(config: &TrainConfig, device: &Device, dtype: DType) -> Result<Vec<FrozenBase>> {
+fn load_bases(config: &TrainConfig, device: &Device, common: &Common) -> Result<Vec<FrozenBase>> {
     let value = Checkpoint::open(&value_source(config)?)?;
     let vocab = value.vocab(&value.tokenizer()?)?;
-    let load = |(name, weight): (&str, f64)| {
-        let (lm, _) = Checkpoint::open(&resolve(name)?)?.load_lm(device, dtype, &mut |_| ())?;
-        let projection = VocabMap::same_ids(lm.vocab(), &vocab)?.on(device);
-        Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection, weight })
-    };
+    let load =
+        |(name, weight): (&str, f64)| Ok(OpenBase::open(name, weight, &vocab)?.load(device, common)?.0);
     bases_of(config).into_iter().map(load).collect()
 }
