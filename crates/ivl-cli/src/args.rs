@@ -1,4 +1,5 @@
 //! The command line as clap reads it. What it means is decided in `compose.rs` and the commands.
+#![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
 use std::path::PathBuf;
 
@@ -14,9 +15,9 @@ pub struct Args {
     pub common: Common,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
     /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere

@@ -10,6 +10,7 @@ use crate::Error;
 use crate::connection::Connection;
 use crate::data_config::DataConfig;
 use crate::mixing::MixingStrategy;
+use crate::precision::Precision;
 
 /// One training run. Unknown keys are errors: a misspelt setting must not pass for a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,11 +192,23 @@ pub struct StepsConfig {
     pub accumulation: usize,
     /// Positions that go through the heads at once, to bound memory at large vocabularies; 0 for 64 MiB of logits.
     pub head_rows: usize,
+    /// The format of the passes; the weights that are trained are f32 in either case. The default is exact everywhere.
+    pub precision: Precision,
+    /// Recompute cheap intermediate results in the backward pass instead of keeping them: less memory, more time.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for StepsConfig {
     fn default() -> Self {
-        Self { epochs: 3, max_steps: 0, batch_size: 4, accumulation: 1, head_rows: 0 }
+        Self {
+            epochs: 3,
+            max_steps: 0,
+            batch_size: 4,
+            accumulation: 1,
+            head_rows: 0,
+            precision: Precision::F32,
+            gradient_checkpointing: false,
+        }
     }
 }
 

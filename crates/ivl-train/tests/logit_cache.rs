@@ -32,6 +32,7 @@ fn losses(source: BaseLogits) -> (Vec<f64>, f64) {
         train: examples().into(),
         eval: examples().into(),
         held_out: Vec::new(),
+        workers: Vec::new(),
         fingerprint: "fixture".to_owned(),
         resume: false,
         interrupter: Interrupter::new(),

@@ -71,6 +71,7 @@ fn training_moves_the_adapters_alone_and_merging_keeps_the_function() {
         train: examples().into(),
         eval: examples().into(),
         held_out: Vec::new(),
+        workers: Vec::new(),
         fingerprint: "fixture".to_owned(),
         resume: false,
         interrupter: Interrupter::new(),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::bases::{OpenBase, Wanted, bases_of};
+use super::workers::autodiff;
 use crate::args::Common;
 use crate::demonstrations;
 use crate::hub::resolve;
@@ -79,9 +80,11 @@ impl Parts {
         }
         let held_out = open_held_out.iter().map(|base| Ok(base.load(device, common)?.0));
         let held_out: Vec<FrozenBase> = held_out.collect::<Result<_>>()?;
-        let autodiff = device.clone().autodiff();
+        let autodiff = autodiff(device, config);
         // Adapters leave the weights alone: a base that the value starts from is loaded once for both.
-        let shared = nets.into_iter().find(|(dir, net)| *dir == source && net.dtype() == DType::F32);
+        let recomputes = config.steps.gradient_checkpointing;
+        let shared =
+            nets.into_iter().find(|(dir, net)| *dir == source && net.dtype() == DType::F32 && !recomputes);
         let value = match config.value.init {
             Init::Checkpoint => match (&config.value.lora, shared) {
                 (Some(lora), Some((_, net))) => net.train().with_lora(lora, config.seed),
