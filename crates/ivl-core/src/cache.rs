@@ -2,6 +2,8 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::TextCache;
+
 /// Keys and values of one attention layer, shape `[batch, kv_heads, len, head_dim]`, in a buffer that grows by doubling.
 #[derive(Debug, Clone, Default)]
 pub struct KvCache {
@@ -176,6 +178,8 @@ pub enum Cache {
     Layers(LayerCache),
     /// The caches of a fused model: the base first, then the values in order.
     Fused(Vec<Cache>),
+    /// The cache of a value that reads the text in tokens of its own.
+    Text(TextCache),
 }
 
 impl Cache {
@@ -184,6 +188,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.len,
             Self::Fused(parts) => parts.first().map_or(0, Self::len),
+            Self::Text(cache) => cache.len(),
         }
     }
 
@@ -198,6 +203,8 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.expected = cache.expected.max(len),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.expect(len)),
+            // Its own tokens are not known before the text is.
+            Self::Text(_) => {}
         }
     }
 
@@ -206,6 +213,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.truncate(len),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
+            Self::Text(cache) => cache.truncate(len),
         }
     }
 
@@ -217,6 +225,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.select(rows),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.select(rows)),
+            Self::Text(cache) => cache.select(rows),
         }
     }
 
@@ -227,7 +236,21 @@ impl Cache {
     pub fn layers(&mut self) -> &mut LayerCache {
         match self {
             Self::Layers(cache) => cache,
-            Self::Fused(_) => panic!("a fused model's cache was given to a single model"),
+            Self::Fused(_) | Self::Text(_) => panic!("a fused model's cache was given to a single model"),
+        }
+    }
+
+    /// The base's cache and the cache of the value that reads its text.
+    ///
+    /// # Panics
+    /// If the cache was made by a model of another structure: always a bug of the caller.
+    pub(crate) fn base_and_text(&mut self) -> (&mut Cache, &mut TextCache) {
+        match self {
+            Self::Fused(parts) => match parts.as_mut_slice() {
+                [base, Self::Text(text)] => (base, text),
+                _ => panic!("a model that reads text was given the cache of another fused model"),
+            },
+            _ => panic!("a fused model was given the cache of another model"),
         }
     }
 }

@@ -168,7 +168,7 @@ fn fuse_base<const D: usize>(base: Tensor<D>) -> Tensor<D> {
     base.cast(burn::tensor::DType::F32)
 }
 
-fn check_alpha(alpha: f64) -> Result<(), Error> {
+pub(crate) fn check_alpha(alpha: f64) -> Result<(), Error> {
     if alpha.is_finite() {
         return Ok(());
     }

@@ -61,7 +61,7 @@ impl VocabMap {
         if value_of_base.iter().all(Option::is_none) {
             return Err(mismatch(0, 0, b"", b""));
         }
-        Ok(Self::from_parts(value_of_base, base, value))
+        Ok(Self { neutral: false, ..Self::from_parts(value_of_base, base, value) })
     }
 
     /// A map given as the value id of every base id.
@@ -85,10 +85,31 @@ impl VocabMap {
         Ok(Self::from_parts(value_of_base, base, value))
     }
 
+    /// The same map, in which the logit for base id `i` is multiplied by `weights[i]`: the published method keeps the
+    /// normalised counts of its matrix. They scale the value by how often tokens met in a corpus, so no other method
+    /// has them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] unless there is a finite weight for every base id.
+    pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self, Error> {
+        let finite = weights.iter().filter(|weight| weight.is_finite()).count();
+        if finite != self.value_of_base.len() || finite != weights.len() {
+            return Err(Error::InvalidSetting {
+                name: "weights of the vocabulary map",
+                expected: "a finite number for every base id",
+                got: format!("{finite} finite numbers for {} ids", self.value_of_base.len()),
+            });
+        }
+        self.weights = Some(weights);
+        Ok(self)
+    }
+
     fn from_parts(value_of_base: Vec<Option<u32>>, base: &Vocab, value: &Vocab) -> Self {
         let control = value.iter().position(|token| token.is_some_and(|t| t.kind == TokenKind::Control));
         Self {
             value_of_base,
+            weights: None,
+            neutral: true,
             value_size: value.size(),
             fallback: control.unwrap_or(0) as u32,
             base_fingerprint: base.fingerprint().to_owned(),
@@ -127,6 +148,26 @@ impl VocabMap {
         self.value_of_base.get(base_id as usize).copied().flatten()
     }
 
+    /// What the logit for a base id is multiplied by: 1 unless the map has weights.
+    pub fn weight(&self, base_id: u32) -> f32 {
+        self.weights.as_ref().and_then(|weights| weights.get(base_id as usize).copied()).unwrap_or(1.0)
+    }
+
+    /// The weights, if the map has any.
+    pub fn weights(&self) -> Option<&[f32]> {
+        self.weights.as_deref()
+    }
+
+    /// The value id of every base id.
+    pub fn value_ids(&self) -> &[Option<u32>] {
+        &self.value_of_base
+    }
+
+    /// The fingerprints of the base's and the value's vocabulary.
+    pub fn fingerprints(&self) -> (&str, &str) {
+        (&self.base_fingerprint, &self.value_fingerprint)
+    }
+
     /// Base ids that get no value, in order.
     pub fn without_value(&self) -> Vec<u32> {
         (0..self.value_of_base.len() as u32).filter(|&id| self.value_id(id).is_none()).collect()
@@ -162,6 +203,8 @@ impl VocabMap {
                 let mask: Vec<bool> = self.value_of_base.iter().map(Option::is_none).collect();
                 Tensor::from_data(TensorData::new(mask, [base_size]), device)
             }),
+            weights: self.weights.as_ref().map(|weights| Tensor::from_floats(weights.as_slice(), device)),
+            neutral: self.neutral,
             base_size,
             value_size: self.value_size,
         }
@@ -174,12 +217,14 @@ pub struct Projection {
     gather: Option<Tensor<1, Int>>,
     translate: Option<Tensor<1, Int>>,
     without_value: Option<Tensor<1, Bool>>,
+    weights: Option<Tensor<1>>,
+    neutral: bool,
     base_size: usize,
     value_size: usize,
 }
 
 impl Projection {
-    /// Brings value logits to the base's ids; ids without a value get 0, so the base's logit stands.
+    /// Brings value logits to the base's ids; ids without a value get 0. [`add`](Self::add) adds them.
     ///
     /// # Shapes
     /// - `value`: `[batch, seq, value_vocab]`
@@ -196,12 +241,34 @@ impl Projection {
             }
             None => value,
         };
+        let value = match &self.weights {
+            Some(weights) => value.mul(weights.clone().cast(value.dtype()).reshape([1, 1, self.base_size])),
+            None => value,
+        };
         match &self.without_value {
             Some(mask) => {
                 let mask = mask.clone().reshape([1, 1, self.base_size]).expand([batch, seq, self.base_size]);
                 value.mask_fill(mask, 0.0)
             }
             None => value,
+        }
+    }
+
+    /// Adds value logits that were brought to the base's ids: `b + alpha v`. Ids without a value keep the base's logit if
+    /// the vocabularies are of one family; between families they get the neutral value, which leaves their joint
+    /// probability as the base gave it (`docs/vocabularies.md` derives it).
+    ///
+    /// # Shapes
+    /// - `base`: `[.., base_vocab]`
+    /// - `mapped`: the same, from [`logits`](Self::logits) or [`rows`](Self::rows)
+    /// - output: the same, in f32
+    pub fn add<const D: usize>(&self, base: Tensor<D>, mapped: Tensor<D>, alpha: f64) -> Tensor<D> {
+        match &self.without_value {
+            Some(mask) if self.neutral => {
+                let mask = mask.clone().unsqueeze::<D>().expand(base.dims());
+                fuse_some(base, mapped, mask, alpha)
+            }
+            _ => fuse(base, mapped, alpha),
         }
     }
 
