@@ -152,9 +152,8 @@ fn a_run_resumes_and_a_model_trains_by_itself() {
     let rows = dir.path().join("rows.jsonl");
     std::fs::write(&rows, "{\"text\": \"Suna has a cat.\"}\n".repeat(8)).expect("writes");
     let toml = std::fs::read_to_string(&config).expect("reads");
-    let toml: String =
-        toml.lines().filter(|line| !line.starts_with("base =")).map(|line| format!("{line}\n")).collect();
-    std::fs::write(&config, toml).expect("writes");
+    let lines: Vec<&str> = toml.lines().filter(|line| !line.starts_with("base =")).collect();
+    std::fs::write(&config, lines.join("\n")).expect("writes");
     let sets = [
         format!("output={alone:?}"),
         "value.init=random".to_owned(),

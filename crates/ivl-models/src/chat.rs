@@ -315,7 +315,7 @@ mod tests {
     fn a_template_may_refuse_and_must_end() {
         let refusing = template("{{ raise_exception('only users') }}");
         let error = refusing.render(&[], &RenderOptions::default()).expect_err("refuses");
-        assert!(format!("{:?}", error).contains("only users"));
+        assert!(format!("{error:?}").contains("only users"));
         let endless =
             template("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}");
         assert!(endless.render(&[], &RenderOptions::default()).is_err());

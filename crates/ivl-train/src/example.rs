@@ -83,7 +83,7 @@ impl Encoder<'_> {
                 let learnt = prompt.len()..text.len();
                 (text, vec![learnt], true)
             }
-            Demonstration::Text(text) => (text.clone(), vec![0..text.len()], true),
+            Demonstration::Text(text) => (text.clone(), std::iter::once(0..text.len()).collect(), true),
         };
         let encoded = self.tokenizer.encode_with_offsets(&text, special)?;
         let mut example = Example { ids: Vec::new(), learnt: Vec::new() };

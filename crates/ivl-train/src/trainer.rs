@@ -165,8 +165,13 @@ pub fn train(
         on_event: RefCell::new(Box::new(on_event)),
         outcome: outcome.clone(),
     };
+    #[expect(
+        clippy::arc_with_non_send_sync,
+        reason = "burn-train asks for an `Arc`; the run stays on this thread"
+    )]
+    let strategy = Arc::new(strategy);
     let mut training = SupervisedTraining::new(&config.output, Arc::new(plan.clone()), Arc::new(evaluation))
-        .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
+        .with_training_strategy(TrainingStrategy::Custom(strategy))
         .with_custom_checkpointers(
             checkpoints.part("model"),
             checkpoints.part("optimizer"),
@@ -185,9 +190,6 @@ pub fn train(
     let outcome = outcome.take();
     if let Some(step) = outcome.diverged {
         return Err(Error::Diverged { step });
-    }
-    if let Some(error) = outcome.failed {
-        return Err(error);
     }
     if let Some(error) = result.error {
         return Err(Error::Stopped { reason: error.to_string() });
@@ -214,7 +216,6 @@ struct Outcome {
     last: Option<StepReport>,
     evals: Vec<EvalReport>,
     diverged: Option<usize>,
-    failed: Option<Error>,
 }
 
 /// Our loop.
@@ -239,15 +240,16 @@ impl Steps {
         batch
     }
 
-    fn evaluate(&self, learner: &Learner<ValueLearner>, step: usize) -> Result<(), Error> {
+    fn evaluate(&self, learner: &Learner<ValueLearner>, step: usize) {
         if self.evaluation.steps() == 0 {
-            return Ok(());
+            return;
         }
         let value = burn::module::Module::valid(&learner.model()).value;
-        let reports = evaluate(self.base.as_ref(), &value, &self.held_out, &self.evaluation, step)?;
+        let reports = evaluate(self.base.as_ref(), &value, &self.held_out, &self.evaluation, step);
         self.outcome.borrow_mut().evals.clone_from(&reports);
-        reports.into_iter().for_each(|report| self.emit(Event::Eval(report)));
-        Ok(())
+        for report in reports {
+            self.emit(Event::Eval(report));
+        }
     }
 }
 
@@ -265,19 +267,15 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         let TrainingComponents { mut checkpointer, interrupter, mut event_processor, event_store, .. } =
             parts;
         let (mut step, total) = (starting - 1, self.plan.steps());
-        let due = |every: usize, step: usize| every > 0 && step % every == 0 && step < total;
+        let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every) && step < total;
         let mut save = |learner: &Learner<ValueLearner>, step: usize| {
             if let Some(checkpointer) = &mut checkpointer {
                 checkpointer.checkpoint(learner, step, &event_store);
                 self.emit(Event::Checkpoint { step });
             }
         };
-        let fail = |error: Error| {
-            interrupter.stop(Some("an error"));
-            self.outcome.borrow_mut().failed = Some(error);
-        };
         self.emit(Event::Start { done: step, total });
-        self.evaluate(&learner, step).unwrap_or_else(fail);
+        self.evaluate(&learner, step);
         let (mut gradients, mut seen) = (GradientsAccumulator::new(), Seen::default());
         let mut began = Instant::now();
         let rest = self.plan.from_step(step);
@@ -314,7 +312,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             self.emit(Event::Step(report));
             (seen, began) = (Seen::default(), Instant::now());
             if due(self.config.eval.every, step) {
-                self.evaluate(&learner, step).unwrap_or_else(fail);
+                self.evaluate(&learner, step);
                 began = Instant::now();
             }
             if due(self.config.checkpoint.every, step) {
@@ -325,7 +323,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         if self.outcome.borrow().diverged.is_none() {
             save(&learner, step);
             if step == total {
-                self.evaluate(&learner, step).unwrap_or_else(fail);
+                self.evaluate(&learner, step);
             }
         }
         // Waits until the checkpoint is on the disk.

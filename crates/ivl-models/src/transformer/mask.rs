@@ -7,6 +7,7 @@ use crate::config::LayerKind;
 
 /// The attention mask of one pass, for one kind of layer.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one for each kind of layer in a pass, never moved in bulk")]
 pub(crate) enum Mask {
     /// Every key is visible.
     Open,

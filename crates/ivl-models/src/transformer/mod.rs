@@ -202,7 +202,8 @@ impl Transformer {
         let mut positions = positions(cache, cache.len(), seq);
         if cache.padding().iter().all(|&padding| padding == 0) {
             // All rows alike: one table for the batch.
-            (positions.truncate(1), lens.truncate(1));
+            positions.truncate(1);
+            lens.truncate(1);
         }
         Some(rope.rotation(&positions, &lens, dtype, device))
     }
