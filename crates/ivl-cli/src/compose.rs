@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, FusedLm, Value};
+use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
 use ivl_train::ValueCard;
 
 use crate::args::{Common, Models};
 use crate::device::{device, dtype};
 use crate::hub::resolve;
+use crate::other_vocabulary::{Crossing, Reads};
 use crate::progress::bar;
 
 /// A base with its values, and what is needed to speak with it.
@@ -18,6 +19,7 @@ pub struct Composed {
     pub lm: Box<dyn CausalLm>,
     pub tokenizer: Tokenizer,
     pub end_tokens: Vec<u32>,
+    reads: Vec<Reads>,
     base: PathBuf,
     values: Vec<PathBuf>,
 }
@@ -27,24 +29,42 @@ impl Composed {
     pub fn load(models: &Models, common: &Common) -> Result<Self> {
         let device = device(common)?;
         let base = resolve(&models.base)?;
+        let crossing = Crossing::new(&models.vocabularies)?;
         // Every name is looked up before the first weight is read.
         let values: Vec<(PathBuf, f64)> =
             models.value.iter().map(|value| value_option(value)).collect::<Result<_>>()?;
         let checkpoint = Checkpoint::open(&base)?;
         let (lm, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
         let end_tokens = checkpoint.end_tokens(&tokenizer)?;
-        let mut lm: Box<dyn CausalLm> = Box::new(lm);
-        let mut dirs = Vec::new();
-        if !values.is_empty() {
-            let mut parts = Vec::new();
-            for (dir, alpha) in values {
-                let (value, _) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
-                parts.push(Value::new(Box::new(value), alpha));
-                dirs.push(dir);
+        let (mut same, mut other, mut reads, mut dirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (dir, alpha) in values {
+            let (value, value_tokenizer) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
+            match VocabMap::same_ids(lm.vocab(), value.vocab()) {
+                Ok(_) => same.push(Value::new(Box::new(value), alpha)),
+                Err(refusal) => {
+                    reads.push(Reads {
+                        name: dir.display().to_string(),
+                        tokenizer: value_tokenizer.clone(),
+                        max_positions: value.max_positions(),
+                    });
+                    other.push(((value, value_tokenizer, alpha), refusal));
+                }
             }
-            lm = Box::new(FusedLm::new(lm, parts)?);
+            dirs.push(dir);
         }
-        Ok(Self { lm, tokenizer, end_tokens, base, values: dirs })
+        let mut lm: Box<dyn CausalLm> = Box::new(lm);
+        if !same.is_empty() {
+            lm = Box::new(FusedLm::new(lm, same)?);
+        }
+        for (value, refusal) in other {
+            lm = crossing.attach(lm, value, refusal, (&device, dtype(common), common))?;
+        }
+        Ok(Self { lm, tokenizer, end_tokens, reads, base, values: dirs })
+    }
+
+    /// Refuses a text that a value cannot read in its own tokens.
+    pub fn check(&self, text: &str) -> Result<()> {
+        self.reads.iter().try_for_each(|reads| reads.check(text))
     }
 
     /// The template that the first value was trained with, else the base's.

@@ -13,8 +13,10 @@
 mod args;
 mod commands;
 mod compose;
+mod corpus;
 mod device;
 mod hub;
+mod other_vocabulary;
 mod progress;
 mod tokens;
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Train(train) => commands::train::run(&train, &args.common),
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
+        Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
     };
     match done {

@@ -26,7 +26,7 @@ const RESERVED: [(&str, &[&str]); 9] = [
     ("tokenizers", &["ivl-models"]),
     ("minijinja", &["ivl-models"]),
     ("memmap2", &["ivl-models"]),
-    ("safetensors", &["ivl-models"]),
+    ("safetensors", &["ivl-align", "ivl-models"]),
     ("rayon", &["ivl-align"]),
 ];
 

@@ -84,10 +84,11 @@ impl Vocab {
         Self { tokens, roles: Vec::new(), adds_space: false, fingerprint }
     }
 
-    /// The same vocabulary, in which `id` plays `role`. A token may play several roles, and several tokens one role.
+    /// The same vocabulary, in which `id` plays `role`. A token may play several roles, and several tokens one role; an id
+    /// without a token plays none.
     #[must_use]
     pub fn with_role(mut self, role: Role, id: u32) -> Self {
-        if !self.roles.contains(&(role, id)) {
+        if self.token(id).is_some() && !self.roles.contains(&(role, id)) {
             self.roles.push((role, id));
         }
         self
@@ -222,7 +223,7 @@ mod tests {
     #[test]
     fn roles_are_many_to_many_and_outlive_padding_but_not_their_token() {
         let vocab =
-            abc().with_role(Role::Beginning, 0).with_role(Role::End, 0).with_role(Role::End, 2).padded_to(9);
+            abc().with_role(Role::Beginning, 0).with_role(Role::End, 0).with_role(Role::End, 2).with_role(Role::Padding, 3).padded_to(9);
         assert_eq!((vocab.role(Role::End), vocab.role(Role::Padding)), (Some(0), None));
         assert!(vocab.plays(0, Role::Beginning) && vocab.plays(2, Role::End) && !vocab.plays(1, Role::End));
         assert_eq!(vocab.fingerprint(), abc().fingerprint());

@@ -2,15 +2,24 @@
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use crate::{Error, TokenKind, Vocab};
+use crate::neutral::fuse_some;
+use crate::{Error, TokenKind, Vocab, fuse};
 
 /// For every id of a base vocabulary, the id of the value vocabulary whose logit is added to it, or none.
 ///
-/// One map serves both directions of a fusion: value logits are brought to the base's ids, and the base's tokens to the
-/// value's ids. Memory is one number per base id, never `|base| x |value|`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where base and value cut a text into the same tokens, one map serves both directions of a fusion: value logits are
+/// brought to the base's ids, and the base's tokens to the value's ids. Where they cut it differently, the map serves the
+/// logits alone, and the value reads the text in its own tokens ([`CrossFusedLm`](crate::CrossFusedLm)).
+///
+/// Memory is one number per base id (two with weights), never `|base| x |value|`.
+///
+/// Ids without a value: between vocabularies of one family ([`same_ids`](Self::same_ids)) the base's logit stands, as
+/// in training. Between families they receive the neutral value of [`Projection::add`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct VocabMap {
     value_of_base: Vec<Option<u32>>,
+    weights: Option<Vec<f32>>,
+    neutral: bool,
     value_size: usize,
     fallback: u32,
     base_fingerprint: String,
@@ -242,7 +251,10 @@ impl Projection {
             None => value,
         };
         let value = match &self.weights {
-            Some(weights) => value.mul(weights.clone().cast(value.dtype()).reshape([1, 1, self.base_size])),
+            Some(weights) => {
+                let weights = weights.clone().cast(value.dtype());
+                value.mul(weights.reshape([1, 1, self.base_size]))
+            }
             None => value,
         };
         match &self.without_value {

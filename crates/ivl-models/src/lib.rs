@@ -28,6 +28,8 @@ mod fields;
 mod files;
 mod parameters;
 mod python;
+mod retokenize;
+mod roles;
 mod tensor_files;
 
 mod tokenizer;
