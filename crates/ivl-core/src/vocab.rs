@@ -222,8 +222,12 @@ mod tests {
 
     #[test]
     fn roles_are_many_to_many_and_outlive_padding_but_not_their_token() {
-        let vocab =
-            abc().with_role(Role::Beginning, 0).with_role(Role::End, 0).with_role(Role::End, 2).with_role(Role::Padding, 3).padded_to(9);
+        let vocab = abc()
+            .with_role(Role::Beginning, 0)
+            .with_role(Role::End, 0)
+            .with_role(Role::End, 2)
+            .with_role(Role::Padding, 3)
+            .padded_to(9);
         assert_eq!((vocab.role(Role::End), vocab.role(Role::Padding)), (Some(0), None));
         assert!(vocab.plays(0, Role::Beginning) && vocab.plays(2, Role::End) && !vocab.plays(1, Role::End));
         assert_eq!(vocab.fingerprint(), abc().fingerprint());
