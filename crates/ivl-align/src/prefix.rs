@@ -15,10 +15,15 @@ pub(crate) fn prefix(base: &Vocab, id: u32, trie: &ByteTrie) -> Option<u32> {
         if node.is_empty() {
             break;
         }
+        // The shared bytes themselves, as a token, stand before everything that goes on.
+        let is_token = trie.bytes(node.start).len() == depth + 1;
         let cuts_no_character = bytes.get(depth + 1).is_none_or(|next| !(0x80..0xc0).contains(next));
-        if trie.bytes(node.start).len() == depth + 1 || cuts_no_character {
-            best = node.clone().min_by_key(|&index| trie.bytes(index).len());
+        if is_token {
+            best = Some(node.start..node.start + 1);
+        } else if cuts_no_character {
+            best = Some(node.clone());
         }
     }
-    best.map(|index| trie.id(index))
+    let index = best?.min_by_key(|&index| trie.bytes(index).len())?;
+    Some(trie.id(index))
 }

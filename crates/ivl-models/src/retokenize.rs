@@ -56,14 +56,24 @@ impl Tokenizer {
         {
             return Ok(at + bytes.len());
         }
-        lost(text, at, from)?;
-        Ok(if last { to.max(at) } else { at })
+        // Spaces that the tokenizer drops.
+        let spaces = rest.len() - text[at..].trim_start().len();
+        if !bytes.is_empty() && rest[spaces..].starts_with(bytes) {
+            return Ok(at + spaces + bytes.len());
+        }
+        if vocab.text_bytes(id).is_empty() || self.changes_text() {
+            lost(text, at, from)?;
+            return Ok(if last { to.max(at) } else { at });
+        }
+        // Nothing but a character without a token can stand here.
+        Err(unwritable(text, at + spaces))
     }
 }
 
 /// Text that no token covers, spaces aside.
 fn lost(text: &str, from: usize, to: usize) -> Result<(), Error> {
-    match text.get(from..to).and_then(|lost| lost.find(|c: char| !c.is_whitespace())) {
+    let lost = text.get(from..to.max(from)).unwrap_or_default();
+    match lost.find(|c: char| !c.is_whitespace()) {
         Some(at) => Err(unwritable(text, from + at)),
         None => Ok(()),
     }

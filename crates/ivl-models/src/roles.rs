@@ -62,6 +62,15 @@ pub(crate) fn adds_space(parts: &[&Value]) -> bool {
     })
 }
 
+/// Whether a `tokenizer.json` changes the characters of a text before it cuts them.
+pub(crate) fn changes_text(normalizer: &[&Value]) -> bool {
+    normalizer.iter().any(|part| match part["type"].as_str() {
+        None | Some("Sequence" | "Prepend") => false,
+        Some("Replace") => part["content"] != "▁",
+        Some(_) => true,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

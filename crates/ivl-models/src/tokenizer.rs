@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ivl_core::{Token, Vocab};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::roles::{adds_space, with_roles};
+use crate::roles::{adds_space, changes_text, with_roles};
 
 /// Largest `tokenizer.json` that is read.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -85,6 +86,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocab: Vocab,
     special: HashMap<&'static str, String>,
+    changes_text: bool,
 }
 
 impl Tokenizer {
@@ -95,7 +97,7 @@ impl Tokenizer {
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
         let bytes = read(path)?;
         let invalid = |source| TokenizerError::Invalid { path: path.to_owned(), source };
-        let json: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
+        let json: Stages = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
         inner.with_truncation(None).map_err(invalid)?;
         inner.with_padding(None);
@@ -105,8 +107,9 @@ impl Tokenizer {
             if config.is_file() { special_tokens(&config)? } else { HashMap::new() };
         let declared = |field: &str| special.get(field).map(String::as_str);
         let vocab = with_roles(vocab, declared, |name| inner.token_to_id(name));
-        let vocab = vocab.with_added_space(adds_space(&stages(&json)));
-        Ok(Self { inner, vocab, special })
+        let vocab = vocab.with_added_space(adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])));
+        let changes_text = changes_text(&parts(&[&json.normalizer]));
+        Ok(Self { inner, vocab, special, changes_text })
     }
 
     /// Ids of a text, with the special tokens that the post-processor adds or without.
@@ -142,6 +145,11 @@ impl Tokenizer {
     /// All that the tokenizer says about a text, with special tokens.
     pub(crate) fn encoding(&self, text: &str) -> Result<tokenizers::Encoding, TokenizerError> {
         self.inner.encode(text, true).map_err(TokenizerError::Encode)
+    }
+
+    /// Whether a normalizer changes characters before they are cut into tokens.
+    pub(crate) fn changes_text(&self) -> bool {
+        self.changes_text
     }
 
     pub(crate) fn vocab_ref(&self) -> &Vocab {
@@ -212,9 +220,8 @@ enum Spelling {
 }
 
 impl Spelling {
-    fn of(json: &Value) -> Self {
-        let mut parts = stages(json);
-        collect_parts(&json["decoder"], &mut parts);
+    fn of(json: &Stages) -> Self {
+        let parts = parts(&[&json.decoder, &json.pre_tokenizer, &json.normalizer]);
         let kind = |part: &&Value| part["type"].as_str().unwrap_or_default().to_owned();
         if parts.iter().any(|part| kind(part) == "ByteLevel") {
             return Self::ByteLevel;
@@ -223,7 +230,7 @@ impl Spelling {
             kind(part) == "Metaspace"
                 || kind(part) == "Replace" && (part["pattern"]["String"] == "▁" || part["content"] == "▁")
         };
-        let byte_fallback = json["model"]["byte_fallback"] == true;
+        let byte_fallback = json.model.byte_fallback == Some(true);
         if byte_fallback || parts.iter().any(marks_spaces) {
             return Self::SentencePiece { byte_fallback };
         }
@@ -259,11 +266,30 @@ impl Spelling {
     }
 }
 
-/// What is done to a text before its tokens are cut.
-fn stages(json: &Value) -> Vec<&Value> {
+/// What a `tokenizer.json` does to a text, without its vocabulary: that is read once, by the tokenizer itself.
+#[derive(Debug, Deserialize)]
+struct Stages {
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    decoder: Value,
+    #[serde(default)]
+    model: ModelFlags,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ModelFlags {
+    #[serde(default)]
+    byte_fallback: Option<bool>,
+}
+
+/// All parts of some stages.
+fn parts<'a>(stages: &[&'a Value]) -> Vec<&'a Value> {
     let mut parts = Vec::new();
-    for stage in ["pre_tokenizer", "normalizer"] {
-        collect_parts(&json[stage], &mut parts);
+    for stage in stages {
+        collect_parts(stage, &mut parts);
     }
     parts
 }
@@ -288,7 +314,7 @@ fn byte_of_letter(letter: char) -> Option<u8> {
     }
 }
 
-fn vocab(inner: &tokenizers::Tokenizer, json: &Value, path: &Path) -> Result<Vocab, TokenizerError> {
+fn vocab(inner: &tokenizers::Tokenizer, json: &Stages, path: &Path) -> Result<Vocab, TokenizerError> {
     let spelling = Spelling::of(json);
     let special = inner.get_added_tokens_decoder();
     // An added token may take the id of one that the model had; no other two may share one.
