@@ -34,7 +34,7 @@ impl TextPair {
     }
 }
 
-/// Counts over a corpus, added to piece by piece, so that no corpus has to fit in memory.
+/// Counts over a corpus.
 ///
 /// Memory is one number per base id and one entry for each pair that occurred.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +42,21 @@ pub struct Evidence {
     pub(crate) frequency: Vec<u64>,
     pub(crate) started: Pairs,
     pub(crate) warped: Pairs,
+}
+
+impl Evidence {
+    /// How often each base id occurred.
+    pub fn frequency(&self) -> &[u64] {
+        &self.frequency
+    }
+
+    /// All pairs on the warping's paths with their counts, in order.
+    pub fn warped_pairs(&self) -> Vec<(u32, u32, u64)> {
+        let mut pairs: Vec<_> =
+            self.warped.iter().map(|(&(base, value), &count)| (base, value, count)).collect();
+        pairs.sort_unstable();
+        pairs
+    }
 }
 
 /// Which pairs are counted.
@@ -53,32 +68,37 @@ pub enum Pairing {
     Warped,
 }
 
-impl Evidence {
-    /// How often each base id occurred.
-    pub fn frequency(&self) -> &[u64] {
-        &self.frequency
+/// Counts a corpus piece by piece, so that none has to fit in memory.
+pub struct Counter<'a> {
+    base: &'a Vocab,
+    value: &'a Vocab,
+    letters: Option<(Letters, Letters)>,
+    evidence: Evidence,
+}
+
+impl<'a> Counter<'a> {
+    /// A counter that has seen nothing.
+    pub fn new(base: &'a Vocab, value: &'a Vocab, pairing: Pairing) -> Self {
+        let letters =
+            (pairing == Pairing::Warped).then(|| rayon::join(|| Letters::new(base), || Letters::new(value)));
+        let evidence = Evidence { frequency: vec![0; base.size()], ..Evidence::default() };
+        Self { base, value, letters, evidence }
     }
 
-    /// How often base and value ids met on the warping's path.
-    pub fn warped(&self, base: u32, value: u32) -> u64 {
-        self.warped.get(&(base, value)).copied().unwrap_or(0)
-    }
-
-    /// All pairs of the warping with their counts, in order.
-    pub fn warped_pairs(&self) -> Vec<(u32, u32, u64)> {
-        let mut pairs: Vec<_> =
-            self.warped.iter().map(|(&(base, value), &count)| (base, value, count)).collect();
-        pairs.sort_unstable();
-        pairs
+    /// What was counted.
+    pub fn finish(self) -> Evidence {
+        self.evidence
     }
 
     /// Counts texts, on all cores. Control tokens are no text and are passed over.
     ///
     /// Warping takes time and memory in proportion to the product of a text's two lengths: give it lines, not books.
-    pub fn count(&mut self, texts: &[TextPair], base: &Vocab, value: &Vocab, pairing: Pairing) {
-        let letters = (pairing == Pairing::Warped).then(|| (Letters::new(base), Letters::new(value)));
-        let start =
-            || (letters.as_ref().map(|(base, value)| Warping::new(base, value)), Pairs::new(), Pairs::new());
+    pub fn count(&mut self, texts: &[TextPair]) {
+        let Self { base, value, letters, evidence } = self;
+        let start = || {
+            let warping = letters.as_ref().map(|(base, value)| Warping::new(base, value));
+            (warping, Pairs::new(), Pairs::new())
+        };
         let counted = texts
             .par_iter()
             .fold(start, |(mut warping, mut started, mut warped), text| {
@@ -91,11 +111,10 @@ impl Evidence {
             })
             .map(|(_, started, warped)| (started, warped))
             .reduce(Default::default, |a, b| (merge(a.0, b.0), merge(a.1, b.1)));
-        self.started = merge(std::mem::take(&mut self.started), counted.0);
-        self.warped = merge(std::mem::take(&mut self.warped), counted.1);
-        self.frequency.resize(base.size(), 0);
+        evidence.started = merge(std::mem::take(&mut evidence.started), counted.0);
+        evidence.warped = merge(std::mem::take(&mut evidence.warped), counted.1);
         for token in texts.iter().flat_map(|text| &text.base) {
-            if let Some(count) = self.frequency.get_mut(token.id as usize) {
+            if let Some(count) = evidence.frequency.get_mut(token.id as usize) {
                 *count += 1;
             }
         }
@@ -157,9 +176,10 @@ mod tests {
             base: written(&[(0, 0), (1, 5), (2, 13)]),
             value: written(&[(0, 0), (1, 5), (2, 10), (3, 13)]),
         };
-        let mut evidence = Evidence::default();
-        evidence.count(&[text.clone(), text.clone()], &base, &value, Pairing::Warped);
-        evidence.count(&[text], &base, &value, Pairing::Warped);
+        let mut counter = Counter::new(&base, &value, Pairing::Warped);
+        counter.count(&[text.clone(), text.clone()]);
+        counter.count(&[text]);
+        let evidence = counter.finish();
         assert_eq!(evidence.frequency(), [3, 3, 3, 0]);
         assert_eq!(evidence.started, Pairs::from([((1, 1), 3), ((2, 2), 3)]));
         assert_eq!(evidence.warped_pairs(), [(1, 1, 3), (2, 2, 3), (2, 3, 3)]);

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 pub use coverage::{Counts, Coverage, Example, Match};
 pub use error::Error;
-pub use evidence::{Evidence, Pairing, TextPair};
+pub use evidence::{Counter, Evidence, Pairing, TextPair};
 pub use map_file::MapFile;
 
 /// How the value id of a base id is found. Control tokens are paired by name and role in every method.
@@ -145,7 +145,7 @@ pub fn align(
         return Err(Error::NoText { which: "base" });
     }
     let need = |counted: bool| if counted { Ok(()) } else { Err(Error::NoCorpus { method }) };
-    let evidence = evidence.filter(|evidence| !evidence.frequency.is_empty());
+    let evidence = evidence.filter(|evidence| evidence.frequency.iter().any(|&count| count > 0));
     let mut found = controls::controls(base, value);
     let mut weights = None;
     let exact = || as_matches(exact::exact(base, value, &trie), Match::Exact);

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use ivl_align::{Alignment, Evidence, MapFile, Method, Pairing, TextPair, align};
+use ivl_align::{Alignment, Counter, Evidence, MapFile, Method, Pairing, TextPair, align};
 use ivl_core::{Error, Vocab};
 use ivl_models::{Checkpoint, Tokenizer, write_bytes};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::args::{Align, Common};
@@ -28,7 +29,8 @@ pub fn run(args: &Align, common: &Common) -> Result<()> {
         bail!("--method {method} counts which tokens meet in texts: give some with --corpus FILE");
     }
     let (base, value) = (Side::load(&args.from)?, Side::load(&args.to)?);
-    let evidence = corpus.as_mut().map(|corpus| count(corpus, &base, &value, method, common)).transpose()?;
+    let counted = corpus.as_mut().map(|corpus| count(corpus, &base, &value, method, common)).transpose()?;
+    let (evidence, spent) = counted.unzip();
     let began = Instant::now();
     let progress = bar(common, base.vocab.size() as u64, "aligning {bar:30} {pos}/{len}");
     let step = |count: usize| progress.inc(count as u64);
@@ -37,7 +39,7 @@ pub fn run(args: &Align, common: &Common) -> Result<()> {
     progress.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
     write_bytes(&args.out, &MapFile::new(&alignment).to_bytes()?)?;
-    report(args, &alignment, seconds, common);
+    report(args, &alignment, (seconds, spent), common);
     Ok(())
 }
 
@@ -63,6 +65,13 @@ impl Side {
     }
 }
 
+/// Seconds that were spent on a corpus.
+#[derive(Debug, Default, Serialize)]
+struct Spent {
+    tokenizing: f64,
+    counting: f64,
+}
+
 /// Counts the corpus piece by piece. Texts that one of the tokenizers cannot write are left out and reported.
 fn count(
     corpus: &mut Corpus,
@@ -70,12 +79,16 @@ fn count(
     value: &Side,
     method: Method,
     common: &Common,
-) -> Result<Evidence> {
+) -> Result<(Evidence, Spent)> {
     let progress = bar(common, corpus.size, "counting {bar:30} {bytes}/{total_bytes}, {eta} left");
-    let mut evidence = Evidence::default();
+    let pairing = method.needs().unwrap_or(Pairing::Bytes);
+    let mut counter = Counter::new(&base.vocab, &value.vocab, pairing);
+    let mut spent = Spent::default();
     let (mut texts, mut lost, mut first): (usize, usize, Option<Error>) = (0, 0, None);
     while let Some(piece) = corpus.next_piece()? {
+        let began = Instant::now();
         let written = TextPair::write_all(&piece.texts, &base.tokenizer, &value.tokenizer);
+        spent.tokenizing += began.elapsed().as_secs_f64();
         texts += written.len();
         let mut pairs = Vec::with_capacity(written.len());
         for text in written {
@@ -87,8 +100,9 @@ fn count(
                 }
             }
         }
-        let pairing = method.needs().unwrap_or(Pairing::Bytes);
-        evidence.count(&pairs, &base.vocab, &value.vocab, pairing);
+        let began = Instant::now();
+        counter.count(&pairs);
+        spent.counting += began.elapsed().as_secs_f64();
         progress.inc(piece.bytes);
     }
     progress.finish_and_clear();
@@ -99,10 +113,10 @@ fn count(
     if let (Some(error), false) = (first, common.quiet) {
         eprintln!("{lost} of {texts} texts were left out; the first: {error}");
     }
-    Ok(evidence)
+    Ok((counter.finish(), spent))
 }
 
-fn report(args: &Align, alignment: &Alignment, seconds: f64, common: &Common) {
+fn report(args: &Align, alignment: &Alignment, (seconds, spent): (f64, Option<Spent>), common: &Common) {
     let coverage = &alignment.coverage;
     if common.json {
         let (base, value) = alignment.map.fingerprints();
@@ -114,6 +128,7 @@ fn report(args: &Align, alignment: &Alignment, seconds: f64, common: &Common) {
             "corpus": coverage.corpus,
             "examples": coverage.examples,
             "seconds": seconds,
+            "corpus_seconds": spent,
             "base_fingerprint": base,
             "value_fingerprint": value,
             "out": args.out,
