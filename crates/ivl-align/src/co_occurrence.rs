@@ -62,12 +62,13 @@ mod tests {
     #[test]
     fn the_published_matrix_by_hand() {
         let (base, value) = (vocab(&["a", "b", "c"]), vocab(&["a", "b"]));
-        let warped = Pairs::from([((0, 0), 6), ((0, 1), 2), ((1, 1), 4)]);
+        let warped = Pairs::from_iter([((0, 0), 6), ((0, 1), 2), ((1, 1), 4)]);
         let evidence = Evidence { warped, ..Evidence::default() };
         // Means 4, 2, 0; centred [[2, -2], [., 2], [., .]]; columns [0, 2] and [-2, 2].
         let found = as_published(&evidence, &base, &value);
         assert_eq!(found, [Some((0, 1.0)), Some((1, 1.0)), None]);
-        let evidence = Evidence { warped: Pairs::from([((0, 1), 3), ((1, 1), 9)]), ..Evidence::default() };
+        let evidence =
+            Evidence { warped: Pairs::from_iter([((0, 1), 3), ((1, 1), 9)]), ..Evidence::default() };
         // Means 1.5 and 4.5; centred 1.5 and 4.5; column [0, 4.5].
         let found = as_published(&evidence, &base, &value);
         assert_eq!(found, [Some((1, (1.5f64 / 4.5) as f32)), Some((1, 1.0)), None]);
@@ -76,7 +77,7 @@ mod tests {
     #[test]
     fn the_most_frequent_beginning_wins_and_shared_bytes_break_ties() {
         let (base, value) = (vocab(&["under", "x"]), vocab(&["z", "un", "und"]));
-        let started = Pairs::from([((0, 0), 3), ((0, 1), 5), ((0, 2), 5)]);
+        let started = Pairs::from_iter([((0, 0), 3), ((0, 1), 5), ((0, 2), 5)]);
         let evidence = Evidence { started, ..Evidence::default() };
         assert_eq!(by_bytes(&evidence, &base, &value), [Some(2), None]);
     }

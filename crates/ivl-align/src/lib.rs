@@ -163,6 +163,7 @@ pub fn align(
             fill(&mut found, nearest);
         }
         (Method::CoOccurrence, Some(evidence)) => {
+            need(!evidence.started.is_empty())?;
             fill(&mut found, as_matches(co_occurrence::by_bytes(evidence, base, value), Match::CoOccurrence));
         }
         (Method::CoOccurrencePublished, Some(evidence)) => {
