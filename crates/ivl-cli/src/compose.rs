@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
-use ivl_train::ValueCard;
+use ivl_core::{CascadeLm, CausalLm, FusedLm, Value, VocabMap};
+use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
+use ivl_train::{Connection, ValueCard};
 
 use crate::args::{Common, Models};
 use crate::device::{device, dtype};
@@ -31,34 +31,39 @@ impl Composed {
         let base = resolve(&models.base)?;
         let crossing = Crossing::new(&models.vocabularies)?;
         // Every name is looked up before the first weight is read.
-        let values: Vec<(PathBuf, f64)> =
+        let values: Vec<NamedValue> =
             models.value.iter().map(|value| value_option(value)).collect::<Result<_>>()?;
         let checkpoint = Checkpoint::open(&base)?;
         let (lm, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
         let end_tokens = checkpoint.end_tokens(&tokenizer)?;
-        let (mut same, mut other, mut reads, mut dirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (dir, alpha) in values {
-            let (value, value_tokenizer) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
-            match VocabMap::same_ids(lm.vocab(), value.vocab()) {
-                Ok(_) => same.push(Value::new(Box::new(value), alpha)),
-                Err(refusal) => {
-                    reads.push(Reads {
-                        name: dir.display().to_string(),
-                        tokenizer: value_tokenizer.clone(),
-                        max_positions: value.max_positions(),
-                    });
-                    other.push(((value, value_tokenizer, alpha), refusal));
-                }
-            }
-            dirs.push(dir);
-        }
         let mut lm: Box<dyn CausalLm> = Box::new(lm);
-        if !same.is_empty() {
-            lm = Box::new(FusedLm::new(lm, same)?);
+        // Cascade values read the base's own predictions: they come first.
+        let (cascades, residuals): (Vec<_>, Vec<_>) =
+            values.iter().partition(|value| value.connection.cascade_input().is_some());
+        for value in cascades {
+            let Some(input) = value.connection.cascade_input() else { continue };
+            let (net, _) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
+            let (net, vocab) = net.into_parts();
+            let net = CascadeNet::new(net, input, vocab, &value.dir.display().to_string());
+            lm = Box::new(CascadeLm::new(lm, Box::new(net), value.alpha)?);
         }
-        for (value, refusal) in other {
+        let (mut parts, mut others, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+        for value in residuals {
+            let (net, reader) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
+            match VocabMap::same_ids(lm.vocab(), net.vocab()) {
+                Ok(_) => parts.push(Value::new(Box::new(net), value.alpha)),
+                Err(refusal) => others.push((net, reader, value, refusal)),
+            }
+        }
+        if !parts.is_empty() {
+            lm = Box::new(FusedLm::new(lm, parts)?);
+        }
+        for (net, reader, value, refusal) in others {
+            reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
+            let value = (net, reader, value.alpha);
             lm = crossing.attach(lm, value, refusal, (&device, dtype(common), common))?;
         }
+        let dirs = values.into_iter().map(|value| value.dir).collect();
         Ok(Self { lm, tokenizer, end_tokens, reads, base, values: dirs })
     }
 
@@ -99,8 +104,15 @@ pub fn load_lm(
     loaded.with_context(|| format!("cannot load `{name}`"))
 }
 
+/// A value as the command line names it.
+struct NamedValue {
+    dir: PathBuf,
+    alpha: f64,
+    connection: Connection,
+}
+
 /// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
-fn value_option(text: &str) -> Result<(PathBuf, f64)> {
+fn value_option(text: &str) -> Result<NamedValue> {
     let (name, alpha) = match text.rsplit_once(':') {
         Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
             Ok(alpha) => (name, Some(alpha)),
@@ -112,5 +124,6 @@ fn value_option(text: &str) -> Result<(PathBuf, f64)> {
     };
     let dir = resolve(name)?;
     let card = ValueCard::read(&dir)?;
-    Ok((dir, alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0)))
+    let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
+    Ok(NamedValue { dir, alpha: alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0), connection })
 }

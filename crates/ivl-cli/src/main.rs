@@ -14,8 +14,10 @@ mod args;
 mod commands;
 mod compose;
 mod corpus;
+mod demonstrations;
 mod device;
 mod hub;
+mod memory;
 mod other_vocabulary;
 mod progress;
 mod tokens;
@@ -24,12 +26,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, DataCommand};
 
 fn main() -> ExitCode {
+    memory::keep_freed_pages();
     let args = Args::parse();
     let done = match args.command {
         Command::Train(train) => commands::train::run(&train, &args.common),
+        Command::Data(data) => match data.command {
+            DataCommand::Preview(preview) => commands::data::preview(&preview, &args.common),
+        },
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),

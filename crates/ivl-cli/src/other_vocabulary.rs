@@ -36,9 +36,9 @@ pub struct Crossing {
 
 /// A value of another vocabulary that was attached: what it can read.
 pub struct Reads {
-    pub name: String,
-    pub tokenizer: Tokenizer,
-    pub max_positions: usize,
+    name: String,
+    tokenizer: Tokenizer,
+    max_positions: usize,
 }
 
 impl Crossing {
@@ -93,6 +93,10 @@ impl Crossing {
 }
 
 impl Reads {
+    pub fn new(dir: &Path, tokenizer: &Tokenizer, max_positions: usize) -> Self {
+        Self { name: dir.display().to_string(), tokenizer: tokenizer.clone(), max_positions }
+    }
+
     /// Refuses a text that the value cannot read; while a text is generated, the base stands alone there.
     pub fn check(&self, text: &str) -> Result<()> {
         let got = self.tokenizer.write(text).with_context(|| format!("value `{}`", self.name))?.len();

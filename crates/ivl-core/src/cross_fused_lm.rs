@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::byte_trie::ByteTrie;
 use crate::generate::to_host;
@@ -121,7 +121,7 @@ impl CrossFusedLm {
 
     /// The value of base tokens that go on with a character: that of the value token made of the pending bytes and the
     /// base token's own.
-    fn inside(&self, logits: Tensor<2>, pending: &[u8]) -> (Tensor<2>, Tensor<2, Bool>) {
+    fn inside(&self, logits: Tensor<2>, pending: &[u8]) -> (Tensor<2>, Tensor<2>) {
         let (device, logits) = (logits.device(), to_host(logits));
         let vocab = self.base.vocab();
         let value_of = |id: u32| {
@@ -133,7 +133,7 @@ impl CrossFusedLm {
         let values: Vec<Option<f32>> = (0..vocab.size() as u32).map(value_of).collect();
         let shape = [1, values.len()];
         let mapped: Vec<f32> = values.iter().map(|value| value.unwrap_or(0.0)).collect();
-        let without: Vec<bool> = values.iter().map(Option::is_none).collect();
+        let without: Vec<f32> = values.iter().map(|value| f32::from(u8::from(value.is_none()))).collect();
         (
             Tensor::from_data(TensorData::new(mapped, shape), &device),
             Tensor::from_data(TensorData::new(without, shape), &device),

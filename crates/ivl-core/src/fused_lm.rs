@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Cache, CausalLm, Error, Projection, Vocab, VocabMap};
+use crate::{Cache, CausalLm, Error, LazyLogits, Projection, Vocab, VocabMap};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
@@ -155,6 +155,26 @@ impl CausalLm for FusedLm {
         self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
             let value = part.lm.logits_at(part.projection.tokens(tokens.clone()), positions.clone(), cache);
             part.projection.add(fused, part.projection.rows(value), part.alpha)
+        })
+    }
+
+    fn lazy_logits_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyLogits<'_> {
+        let (base_cache, value_caches) = self.split(cache);
+        let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
+        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
+            let tokens = part.projection.tokens(tokens.clone());
+            (part, part.lm.lazy_logits_at(tokens, positions.clone(), cache))
+        });
+        let values: Vec<_> = values.collect();
+        Box::new(move |rows| {
+            values.iter().fold(fuse_base(base(rows.clone())), |fused, (part, value)| {
+                part.projection.add(fused, part.projection.rows(value(rows.clone())), part.alpha)
+            })
         })
     }
 

@@ -1,13 +1,11 @@
 //! The logit of tokens about which a value says nothing.
 
-use burn::tensor::{Bool, DType, Tensor};
-
-use crate::fuse;
+use burn::tensor::{DType, Tensor};
 
 /// Below every logit, and finite: sums and gradients stay free of NaN.
 const NOTHING: f32 = -1e30;
 
-/// Fuses a value that says nothing about some tokens: `l = b + alpha v`, and where `without` is set `l = b + n` with
+/// Fuses a value that says nothing about some tokens: `l = b + alpha v`, and where `without` is 1 `l = b + n` with
 ///
 /// ```text
 /// n = log sum_M e^(b + alpha v) - log sum_M e^b
@@ -19,23 +17,24 @@ const NOTHING: f32 = -1e30;
 /// does not.
 ///
 /// # Shapes
-/// - `base`, `value`, `without`: `[.., vocab]`; `value` is 0 where `without` is set
-/// - output: the same, in f32
+/// - `base`, `value`: `[.., vocab]`; `value` is 0 where `without` is 1
+/// - `without`: the same, or 1 in place of any axis but the last; elsewhere it is 0
+/// - output: as `base`, in f32
 pub(crate) fn fuse_some<const D: usize>(
     base: Tensor<D>,
     value: Tensor<D>,
-    without: Tensor<D, Bool>,
+    without: Tensor<D>,
     alpha: f64,
 ) -> Tensor<D> {
     let base = base.cast(DType::F32);
     if alpha == 0.0 {
         return base;
     }
-    let known = base.clone().mask_fill(without.clone(), NOTHING);
-    let value = value.cast(DType::F32).mul_scalar(alpha);
+    let value = value.cast(DType::F32);
+    let value = if alpha == 1.0 { value } else { value.mul_scalar(alpha) };
+    let known = base.clone().add(without.clone().mul_scalar(NOTHING));
     let neutral = log_sum(known.clone().add(value.clone())).sub(log_sum(known));
-    let dims = base.dims();
-    fuse(base, value.mask_where(without, neutral.expand(dims)), 1.0)
+    base.add(value).add(neutral.mul(without))
 }
 
 /// `log sum e^x` over the last axis, which becomes 1.

@@ -1,6 +1,6 @@
 //! Which logit of a value speaks about which token of a base.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::neutral::fuse_some;
 use crate::{Error, TokenKind, Vocab, fuse};
@@ -197,6 +197,10 @@ impl VocabMap {
                 .collect();
             Tensor::from_ints(ids.as_slice(), device)
         };
+        let floats = |number: &dyn Fn(usize) -> f32| -> Tensor<1> {
+            let numbers: Vec<f32> = (0..base_size).map(number).collect();
+            Tensor::from_floats(numbers.as_slice(), device)
+        };
         let masked = if same_ids {
             without.iter().any(|&id| (id as usize) < self.value_size)
         } else {
@@ -208,12 +212,11 @@ impl VocabMap {
         Projection {
             gather: (!same_ids).then(|| ids(&|_| 0)),
             translate: (!same_ids || base_size > self.value_size).then(|| ids(&readable)),
-            without_value: masked.then(|| {
-                let mask: Vec<bool> = self.value_of_base.iter().map(Option::is_none).collect();
-                Tensor::from_data(TensorData::new(mask, [base_size]), device)
+            scale: (masked || self.weights.is_some()).then(|| {
+                floats(&|id| if self.value_of_base[id].is_some() { self.weight(id as u32) } else { 0.0 })
             }),
-            weights: self.weights.as_ref().map(|weights| Tensor::from_floats(weights.as_slice(), device)),
-            neutral: self.neutral,
+            without: (self.neutral && masked)
+                .then(|| floats(&|id| if self.value_of_base[id].is_some() { 0.0 } else { 1.0 })),
             base_size,
             value_size: self.value_size,
         }
@@ -225,42 +228,46 @@ impl VocabMap {
 pub struct Projection {
     gather: Option<Tensor<1, Int>>,
     translate: Option<Tensor<1, Int>>,
-    without_value: Option<Tensor<1, Bool>>,
-    weights: Option<Tensor<1>>,
-    neutral: bool,
+    /// 0 where there is no value, the weight where there is one.
+    scale: Option<Tensor<1>>,
+    /// 1 where there is no value and the neutral one takes its place, 0 where there is one.
+    without: Option<Tensor<1>>,
     base_size: usize,
     value_size: usize,
 }
 
 impl Projection {
-    /// Brings value logits to the base's ids; ids without a value get 0. [`add`](Self::add) adds them.
+    /// [`rows`](Self::rows) with a sequence axis.
     ///
     /// # Shapes
     /// - `value`: `[batch, seq, value_vocab]`
     /// - output: `[batch, seq, base_vocab]`
     pub fn logits(&self, value: Tensor<3>) -> Tensor<3> {
-        let [batch, seq, _] = value.dims();
+        let [batch, seq, vocab] = value.dims();
+        self.rows(value.reshape([batch * seq, vocab])).reshape([batch, seq, self.base_size])
+    }
+
+    /// Brings value logits to the base's ids; ids without a value get 0. [`add`](Self::add) adds them.
+    ///
+    /// # Shapes
+    /// - `value`: `[n, value_vocab]`
+    /// - output: `[n, base_vocab]`
+    pub fn rows(&self, value: Tensor<2>) -> Tensor<2> {
+        let count = value.dims()[0];
         let value = match &self.gather {
-            Some(ids) => value.select(2, ids.clone()),
-            None if self.base_size < self.value_size => value.slice([0..batch, 0..seq, 0..self.base_size]),
+            Some(ids) => value.select(1, ids.clone()),
+            None if self.base_size < self.value_size => value.slice([0..count, 0..self.base_size]),
             None if self.base_size > self.value_size => {
-                let extra = [batch, seq, self.base_size - self.value_size];
+                let extra = [count, self.base_size - self.value_size];
                 let zeros = Tensor::zeros(extra, (&value.device(), value.dtype()));
-                Tensor::cat(vec![value, zeros], 2)
+                Tensor::cat(vec![value, zeros], 1)
             }
             None => value,
         };
-        let value = match &self.weights {
-            Some(weights) => {
-                let weights = weights.clone().cast(value.dtype());
-                value.mul(weights.reshape([1, 1, self.base_size]))
-            }
-            None => value,
-        };
-        match &self.without_value {
-            Some(mask) => {
-                let mask = mask.clone().reshape([1, 1, self.base_size]).expand([batch, seq, self.base_size]);
-                value.mask_fill(mask, 0.0)
+        match &self.scale {
+            Some(scale) => {
+                let scale = scale.clone().cast(value.dtype());
+                value.mul(scale.unsqueeze())
             }
             None => value,
         }
@@ -275,22 +282,10 @@ impl Projection {
     /// - `mapped`: the same, from [`logits`](Self::logits) or [`rows`](Self::rows)
     /// - output: the same, in f32
     pub fn add<const D: usize>(&self, base: Tensor<D>, mapped: Tensor<D>, alpha: f64) -> Tensor<D> {
-        match &self.without_value {
-            Some(mask) if self.neutral => {
-                let mask = mask.clone().unsqueeze::<D>().expand(base.dims());
-                fuse_some(base, mapped, mask, alpha)
-            }
-            _ => fuse(base, mapped, alpha),
+        match &self.without {
+            Some(without) => fuse_some(base, mapped, without.clone().unsqueeze(), alpha),
+            None => fuse(base, mapped, alpha),
         }
-    }
-
-    /// [`logits`](Self::logits) for rows without a sequence axis.
-    ///
-    /// # Shapes
-    /// - `value`: `[n, value_vocab]`
-    /// - output: `[n, base_vocab]`
-    pub fn rows(&self, value: Tensor<2>) -> Tensor<2> {
-        self.logits(value.unsqueeze_dim(0)).squeeze_dim(0)
     }
 
     /// Brings the base's token ids to the value's.

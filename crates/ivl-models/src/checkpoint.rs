@@ -283,6 +283,7 @@ impl Source for FromFiles<'_> {
             Ok(stored) => transfer(&planned.rule, shape, |stored_at, ours| put(ours, stored.get(stored_at))),
             Err(error) => self.failed = Some(self.failed.take().unwrap_or(error)),
         }
+        self.files.release(&planned.tensor);
         self.done += planned.len;
         (self.progress)(Progress { done: self.done, total: self.total });
     }

@@ -156,6 +156,14 @@ impl Tokenizer {
         &self.vocab
     }
 
+    /// All that decides which ids a text becomes, as the JSON of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        self.inner.to_string(false).map_err(TokenizerError::Encode)
+    }
+
     /// What every id stands for. Cheap enough to call where it is needed; not in a loop.
     pub fn vocab(&self) -> Vocab {
         self.vocab.clone()
