@@ -125,10 +125,10 @@ pub struct Vocabularies {
     #[arg(long, value_name = "MODEL", help_heading = "Other vocabularies")]
     pub byte_fusion: Option<String>,
     /// Byte fusion looks ahead until tokens not seen to their end have at most this probability
-    #[arg(long, value_name = "P", default_value_t = 1e-3, help_heading = "Other vocabularies")]
+    #[arg(long, value_name = "P", default_value_t = 0.01, help_heading = "Other vocabularies")]
     pub unseen: f64,
     /// Byte fusion looks ahead after at most this many token sequences in a step
-    #[arg(long, value_name = "N", default_value_t = 256, help_heading = "Other vocabularies")]
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Other vocabularies")]
     pub branches: usize,
 }
 

@@ -30,7 +30,7 @@ pub struct ByteSettings {
 
 impl Default for ByteSettings {
     fn default() -> Self {
-        Self { unseen: 1e-3, branches: 256 }
+        Self { unseen: 0.01, branches: 64 }
     }
 }
 
