@@ -17,11 +17,13 @@ pub(crate) struct PairHasher(u64);
 
 impl Hasher for PairHasher {
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u32(byte.into()));
+        for &byte in bytes {
+            self.write_u32(byte.into());
+        }
     }
 
     fn write_u32(&mut self, id: u32) {
-        self.0 = (self.0 << 32 | self.0 >> 32) ^ u64::from(id);
+        self.0 = self.0.rotate_left(32) ^ u64::from(id);
     }
 
     fn finish(&self) -> u64 {

@@ -56,16 +56,12 @@ impl Transcript {
         while let Err(error) = std::str::from_utf8(rest) {
             self.text.push_str(&String::from_utf8_lossy(&rest[..error.valid_up_to()]));
             rest = &rest[error.valid_up_to()..];
-            match error.error_len() {
-                Some(invalid) => {
-                    self.text.push(char::REPLACEMENT_CHARACTER);
-                    rest = &rest[invalid..];
-                }
-                None => {
-                    self.pending = rest.to_vec();
-                    return;
-                }
-            }
+            let Some(invalid) = error.error_len() else {
+                self.pending = rest.to_vec();
+                return;
+            };
+            self.text.push(char::REPLACEMENT_CHARACTER);
+            rest = &rest[invalid..];
         }
         self.text.push_str(&String::from_utf8_lossy(rest));
     }
