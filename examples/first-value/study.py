@@ -32,14 +32,17 @@ VARIANTS = [
     ("base temperature 2", FREE | {"regularization.base_temperature": 2.0}, [SMALL]),
     ("base noise 1", FREE | {"regularization.base_noise": 1.0}, [SMALL]),
     ("base dropout 0.2", FREE | {"regularization.base_dropout": 0.2}, [SMALL]),
+    ("base dropout 0.5", FREE | {"regularization.base_dropout": 0.5}, [SMALL]),
     ("2 bases, sample", FREE, MANY[:2]),
     ("3 bases, sample", FREE, MANY),
     ("3 bases, average", FREE | {"mixing.strategy": "average"}, MANY),
     ("3 bases, worst", FREE | {"mixing.strategy": "worst"}, MANY),
     ("3 bases, average, L1 0.05", {"regularization.l1": 0.05, "mixing.strategy": "average"}, MANY),
+    ("3 bases, average, base dropout 0.2", FREE | {"regularization.base_dropout": 0.2, "mixing.strategy": "average"}, MANY),
+    ("LoRA value, rank 8", FREE | {"value.lora.rank": 8, "value.lora.alpha": 16.0}, [SMALL]),
     ("cascade, none", FREE | {"value.connection": "cascade"}, [SMALL]),
     ("cascade with text, none", FREE | {"value.connection": "cascade-text"}, [SMALL]),
-    ("full fine-tuning of `small`, none added", FREE, []),
+    ("no base: full fine-tuning of `small`", FREE, []),
 ]
 
 
@@ -72,7 +75,7 @@ def train(index, variant, seed):
     report = ivl(str(config), settings | {"seed": seed}, RUNS / f"variant-{index}-{seed}")
     losses = {eval["base"]: eval["loss"] for eval in report["evals"]}
     if not bases:
-        return losses[None], float("nan"), float("nan")
+        return losses[None], None, None
     away = next(eval for eval in report["evals"] if eval["base"] == f"{HERE}/large")
     return losses[SMALL], away["loss"], away["kl"]
 
@@ -85,8 +88,8 @@ def main():
     print("|---|---|---|---|")
     for index, variant in enumerate(VARIANTS):
         columns = zip(*[train(index, variant, seed) for seed in SEEDS])
-        cells = [f"{statistics.mean(c):.3f} ± {statistics.stdev(c):.3f}" for c in columns]
-        print(f"| {variant[0]} | " + " | ".join(cells).replace("nan ± nan", "-") + " |", flush=True)
+        cells = ["-" if None in c else f"{statistics.mean(c):.3f} ± {statistics.stdev(c):.3f}" for c in columns]
+        print(f"| {variant[0]} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 6] = [
 ];
 
 /// Libraries that belong to one crate, and the crates that may use them outside their tests.
-const RESERVED: [(&str, &[&str]); 9] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("anyhow", &["ivl-cli"]),
     ("clap", &["ivl-cli"]),
     ("hf-hub", &["ivl-cli"]),
@@ -28,6 +28,10 @@ const RESERVED: [(&str, &[&str]); 9] = [
     ("memmap2", &["ivl-models"]),
     ("safetensors", &["ivl-align", "ivl-models"]),
     ("rayon", &["ivl-align"]),
+    ("flate2", &["ivl-train"]),
+    ("parquet", &["ivl-train"]),
+    ("serde_path_to_error", &["ivl-train"]),
+    ("strsim", &["ivl-train"]),
 ];
 
 const LONGEST_FILE: usize = 600;
