@@ -51,6 +51,7 @@ pub enum Command {
     Data(Data),
     Generate(Generate),
     Score(Score),
+    Align(Align),
     Inspect(Inspect),
 }
 
@@ -110,6 +111,26 @@ pub struct Models {
     /// A value and its weight (the card's, else 1); may be repeated
     #[arg(long, value_name = "VALUE[:ALPHA]")]
     pub value: Vec<String>,
+    #[command(flatten)]
+    pub vocabularies: Vocabularies,
+}
+
+/// How values of another vocabulary are attached.
+#[derive(Debug, clap::Args)]
+pub struct Vocabularies {
+    /// For a value of another vocabulary: a map made by `ivl align`, or a method that needs no corpus (exact, prefix,
+    /// edit-distance, hybrid); may be repeated
+    #[arg(long, value_name = "FILE|METHOD", help_heading = "Other vocabularies")]
+    pub map: Vec<String>,
+    /// Fuse such values over bytes, exactly: MODEL is the base that the value was trained on
+    #[arg(long, value_name = "MODEL", help_heading = "Other vocabularies")]
+    pub byte_fusion: Option<String>,
+    /// Byte fusion looks ahead until tokens not seen to their end have at most this probability
+    #[arg(long, value_name = "P", default_value_t = 0.01, help_heading = "Other vocabularies")]
+    pub unseen: f64,
+    /// Byte fusion looks ahead after at most this many token sequences in a step
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Other vocabularies")]
+    pub branches: usize,
 }
 
 /// Continue a prompt with a base and any number of values
@@ -187,6 +208,32 @@ pub struct Score {
     /// Texts in a forward pass
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch_size: usize,
+}
+
+/// Map the vocabulary of a base to that of a value of another family
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl align --from models/large --to runs/value --out large-to-value.safetensors\n  \
+        ivl generate --base models/large --value runs/value --map large-to-value.safetensors --prompt \"Once\"\n\n\
+        A corpus is a text file, or JSONL with `text` (or one JSON string) a line. docs/vocabularies.md says what the \
+        methods do."
+)]
+pub struct Align {
+    /// The base, or a directory with its tokenizer.json
+    #[arg(long, value_name = "MODEL")]
+    pub from: String,
+    /// The value, or a directory with its tokenizer.json
+    #[arg(long, value_name = "MODEL")]
+    pub to: String,
+    /// exact, prefix, edit-distance, co-occurrence, co-occurrence-published or hybrid
+    #[arg(long, value_name = "METHOD", default_value = "hybrid")]
+    pub method: String,
+    /// Texts in which tokens are counted: two methods need them, hybrid uses them, the coverage is weighted by them
+    #[arg(long, value_name = "FILE")]
+    pub corpus: Option<PathBuf>,
+    /// Where the map is written
+    #[arg(long, value_name = "MAP")]
+    pub out: PathBuf,
 }
 
 /// What a model or value is: architecture, parameters, tokenizer, template, card

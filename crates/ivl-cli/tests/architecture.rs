@@ -26,7 +26,7 @@ const RESERVED: [(&str, &[&str]); 13] = [
     ("tokenizers", &["ivl-models"]),
     ("minijinja", &["ivl-models"]),
     ("memmap2", &["ivl-models"]),
-    ("safetensors", &["ivl-models"]),
+    ("safetensors", &["ivl-align", "ivl-models"]),
     ("rayon", &["ivl-align"]),
     ("flate2", &["ivl-train"]),
     ("parquet", &["ivl-train"]),
