@@ -1,4 +1,5 @@
 //! The command line as clap reads it. What it means is decided in `compose.rs` and the commands.
+#![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
 use std::path::PathBuf;
 
@@ -14,9 +15,9 @@ pub struct Args {
     pub common: Common,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
     /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere
@@ -104,7 +105,7 @@ pub struct Preview {
 /// A base, and values to plug into it.
 #[derive(Debug, clap::Args)]
 pub struct Models {
-    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// A value and its weight (the card's, else 1); may be repeated
@@ -239,6 +240,6 @@ pub struct Align {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ivl inspect runs/value --json")]
 pub struct Inspect {
-    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     pub model: String,
 }
