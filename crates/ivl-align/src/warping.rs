@@ -106,8 +106,15 @@ fn cost(pattern: &Pattern<'_>, a: &[u8], a_set: u64, b: &[u8], b_set: u64) -> u3
         if a.len() <= b.len() { ((a, a_set), (b, b_set)) } else { ((b, b_set), (a, a_set)) };
     let held = short_set & !long_set == 0
         && (short.is_empty() || long.windows(short.len()).any(|window| window == short));
-    // What is held is as many edits away as the other has more bytes.
-    if held { (long.len() - short.len()) as u32 } else { 10 * pattern.distance(b) }
+    if held {
+        // As many edits away as the other has more bytes.
+        (long.len() - short.len()) as u32
+    } else if a_set & b_set == 0 {
+        // No byte in common: every one is an edit.
+        10 * long.len() as u32
+    } else {
+        10 * pattern.distance(b)
+    }
 }
 
 #[cfg(test)]

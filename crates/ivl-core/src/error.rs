@@ -8,7 +8,7 @@ pub enum Error {
     #[error(
         "the value's vocabulary is not the base's: {count} of {compared} ids differ, first id {id}: base has \
          {base_token:?}, value has {value_token:?} (base fingerprint {base}, value {value}); give a vocabulary map \
-         made for this pair (`ivl align --from BASE --to VALUE`)"
+         (--map hybrid, or one made by `ivl align --from BASE --to VALUE`)"
     )]
     VocabMismatch {
         /// How many ids differ.

@@ -17,7 +17,8 @@ impl Value {
         Self { lm, alpha, map: None }
     }
 
-    /// A value of another vocabulary, with the map that leads to it.
+    /// A value that gives the same tokens other ids, with the map that leads to it. A value that cuts texts into other
+    /// tokens is attached by [`CrossFusedLm`](crate::CrossFusedLm).
     #[must_use]
     pub fn with_map(mut self, map: VocabMap) -> Self {
         self.map = Some(map);
