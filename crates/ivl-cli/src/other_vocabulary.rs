@@ -107,6 +107,14 @@ impl Reads {
     }
 }
 
+/// The map that a method or file gives between two vocabularies.
+pub fn map_between(text: &str, base: &Vocab, value: &Vocab) -> Result<VocabMap> {
+    Ok(match source(text)? {
+        Source::Method(method) => align(base, value, method, None, &|_| ())?.map,
+        Source::File(path, file) => file.map(base, value).with_context(|| format!("`{}`", path.display()))?,
+    })
+}
+
 fn source(text: &str) -> Result<Source> {
     let path = Path::new(text);
     if !path.exists()

@@ -232,6 +232,40 @@ fn adapters_share_the_base_and_are_merged_into_an_ordinary_checkpoint() {
 }
 
 #[test]
+fn a_base_of_another_vocabulary_is_trained_against_through_a_map() {
+    let other = run::copy_of("large");
+    run::edit(&other.path().join("tokenizer.json"), |tokenizer| {
+        let vocab = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
+        vocab.insert("!".to_owned(), 3.into());
+        vocab.insert("\"".to_owned(), 2.into());
+    });
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "[regularization]\nl1 = 0.0");
+    let toml = std::fs::read_to_string(&config).expect("reads");
+    let lines: Vec<&str> = toml.lines().filter(|line| !line.starts_with("base =")).collect();
+    let (small, other) = (base("small"), text(other.path()));
+    let bases = |map: &str| format!("[[bases]]\nmodel = {small:?}\n[[bases]]\nmodel = {other:?}\n{map}");
+    let held_out = base("held-out.jsonl");
+    let sets = [
+        "mixing.strategy=average".to_owned(),
+        "optimizer.learning_rate=3e-3".to_owned(),
+        "steps.max_steps=30".to_owned(),
+        format!("data.eval=[{held_out:?}]"),
+    ];
+    let mut args = vec!["train", &config, "--json", "--quiet"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    std::fs::write(&config, lines.join("\n") + "\n" + &bases("")).expect("writes");
+    run::fails(&args, &["the base `", "vocabulary is not the base's", "2 of 384 ids differ"]);
+    std::fs::write(&config, lines.join("\n") + "\n" + &bases("map = \"hybrid\"\n")).expect("writes");
+    let report = json(&args);
+    for eval in report["evals"].as_array().expect("evals") {
+        let (alone, with) = (eval["base_loss"].as_f64().expect("loss"), eval["loss"].as_f64().expect("loss"));
+        assert!(with < alone - 0.5, "{eval}");
+        assert!(eval["tokens"].as_u64() > Some(100));
+    }
+}
+
+#[test]
 fn logits_on_disk_replace_the_base() {
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "[regularization]\nl1 = 0.0");

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use ivl_core::{CausalLm, LazyLogits, Projection, token_tensor};
+use ivl_core::{CausalLm, LazyLogits, VocabMap, token_tensor};
 
 use crate::batch::Batch;
 use crate::logit_cache::LogitCache;
+use crate::rewriting::OtherTokens;
 
 /// A frozen base, on a device without autodiff: no gradient can reach it.
 #[derive(Clone)]
@@ -16,7 +17,9 @@ pub struct FrozenBase {
     /// Where its logits come from.
     pub source: BaseLogits,
     /// From the value's vocabulary to this base's.
-    pub projection: Projection,
+    pub map: VocabMap,
+    /// How it writes texts, if it cuts them into other tokens than the value.
+    pub other_tokens: Option<Rc<OtherTokens>>,
     /// Its share in training among several; above 0.
     pub weight: f64,
 }

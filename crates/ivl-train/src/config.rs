@@ -64,6 +64,9 @@ pub struct BaseConfig {
     /// Its share among the bases.
     #[serde(default = "default::weight")]
     pub weight: f64,
+    /// For a base of another vocabulary: a method of `ivl align` that needs no corpus, such as `hybrid`, or a map file.
+    #[serde(default)]
+    pub map: Option<String>,
 }
 
 /// Where the logits of frozen bases are kept.
@@ -262,6 +265,8 @@ pub struct EvalConfig {
     pub batch_size: usize,
     /// Other bases to plug the value into: none of them is trained on.
     pub bases: Vec<String>,
+    /// For those of another vocabulary: a method of `ivl align` that needs no corpus, such as `hybrid`, or a map file.
+    pub map: Option<String>,
     /// The held-out figure that is watched: the loss on this base, named as it is elsewhere. Without it the mean over
     /// all of them: a value is made to be plugged into any.
     pub figure: Option<String>,
@@ -279,6 +284,7 @@ impl Default for EvalConfig {
             every: 0,
             batch_size: 8,
             bases: Vec::new(),
+            map: None,
             figure: None,
             patience: 0,
             min_improvement: 0.0,
@@ -363,6 +369,13 @@ impl TrainConfig {
             "base_logits",
             "left out for a cascade value, which reads the base at every position",
             0.0,
+        )?;
+        let mapped = self.bases.iter().filter(|base| base.map.is_some()).count();
+        number(
+            mapped == 0 || !cascade && self.base_logits.is_none(),
+            "bases.map",
+            "left out for a cascade value, which reads the base's own vocabulary, and with base_logits",
+            mapped as f64,
         )?;
         if let Some(lora) = &self.value.lora {
             number(lora.rank > 0 && lora.rank <= 4096, "value.lora.rank", "1 to 4096", lora.rank as f64)?;

@@ -32,10 +32,9 @@ impl Connection {
     }
 }
 
-/// Hidden states of a residual network at the trained positions, shape `[n, hidden]`.
-pub(crate) fn residual_hidden(net: &Transformer, batch: &Batch, tokens: Tensor<2, Int>) -> Tensor<2> {
-    let hidden = net.hidden(tokens, &mut batch.cache(|padding| net.new_cache(padding)));
-    rows_at(hidden, batch.position_tensor(&net.device()))
+/// Hidden states of a residual network at all positions, shape `[rows, seq, hidden]`.
+pub(crate) fn residual_hidden(net: &Transformer, batch: &Batch, tokens: Tensor<2, Int>) -> Tensor<3> {
+    net.hidden(tokens, &mut batch.cache(|padding| net.new_cache(padding)))
 }
 
 /// Hidden states of a cascade network at the trained positions, shape `[n, hidden]`, from the expected embeddings of the

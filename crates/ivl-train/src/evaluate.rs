@@ -2,15 +2,16 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
-use ivl_core::{LazyLogits, Projection};
+use ivl_core::{LazyLogits, Projection, token_tensor};
 use ivl_models::Transformer;
+use ivl_models::transformer::rows_at;
 
 use crate::Error;
 use crate::bases::{FrozenBase, Split};
 use crate::batch::Batch;
 use crate::config::RegularizationConfig;
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
-use crate::loss::value_loss;
+use crate::loss::{mapped_loss, value_loss};
 use crate::plan::Plan;
 use crate::report::EvalReport;
 
@@ -30,41 +31,53 @@ pub(crate) fn evaluate(
     step: usize,
 ) -> Result<Vec<EvalReport>, Error> {
     let mut sums = vec![Sums::default(); bases.len().max(1)];
-    let mut tokens = 0;
+    let projections: Vec<Projection> = bases.iter().map(|base| base.map.on(&value.device())).collect();
     for batch in plan.batches() {
         let batch = batch?;
         let read = || batch.tokens(&value.device());
         let residual = || residual_hidden(value, &batch, read());
         match connection.cascade_input() {
-            _ if bases.is_empty() => sums[0].add(&batch, value, residual(), None),
             None => {
-                let hidden = residual();
-                for (base, sums) in bases.iter().zip(&mut sums) {
-                    let Some(logits) = base.logits(&batch, &batch.positions, Split::Eval) else { continue };
-                    sums.add(&batch, value, hidden.clone(), Some((&logits, &base.projection)));
+                let all = residual();
+                let hidden = |positions: &[u32]| {
+                    rows_at(all.clone(), token_tensor(positions, 1, &value.device()).reshape([-1]))
+                };
+                if bases.is_empty() {
+                    sums[0].add(&batch, value, hidden(&batch.positions), None);
+                }
+                for ((base, projection), sums) in bases.iter().zip(&projections).zip(&mut sums) {
+                    let rewritten = base.other_tokens.as_ref().map(|tokens| tokens.rewrite(&batch));
+                    let (read, positions) = match &rewritten {
+                        Some(rewritten) if rewritten.is_empty() => continue,
+                        Some(rewritten) => (&rewritten.batch, &rewritten.value_positions),
+                        None => (&batch, &batch.positions),
+                    };
+                    let Some(logits) = base.logits(read, &read.positions, Split::Eval) else { continue };
+                    sums.add(read, value, hidden(positions), Some((&logits, projection)));
                 }
             }
             Some(input) => {
                 let order = TrainedFirst::new(&batch);
-                for (base, sums) in bases.iter().zip(&mut sums) {
+                for ((base, projection), sums) in bases.iter().zip(&projections).zip(&mut sums) {
                     let Some(logits) = base.logits(&batch, &order.positions, Split::Eval) else { continue };
                     let features = order.features(value, &logits, HEAD_ROWS);
                     let hidden = cascade_hidden(value, input, &batch, read(), features);
-                    sums.add(&batch, value, hidden, Some((&logits, &base.projection)));
+                    sums.add(&batch, value, hidden, Some((&logits, projection)));
                 }
             }
         }
-        tokens += batch.targets.len();
     }
     let names = bases.iter().map(|base| Some(base.name.clone())).chain(std::iter::once(None));
-    let mean = |sum: f64| sum / tokens.max(1) as f64;
-    let report = |(name, sums): (Option<String>, Sums)| EvalReport {
-        step,
-        base_loss: name.is_some().then(|| mean(sums.alone)),
-        kl: name.is_some().then(|| mean(sums.kl)),
-        base: name,
-        loss: mean(sums.with),
-        tokens,
+    let report = |(name, sums): (Option<String>, Sums)| {
+        let mean = |sum: f64| sum / sums.tokens.max(1) as f64;
+        EvalReport {
+            step,
+            base_loss: name.is_some().then(|| mean(sums.alone)),
+            kl: name.is_some().then(|| mean(sums.kl)),
+            base: name,
+            loss: mean(sums.with),
+            tokens: sums.tokens,
+        }
     };
     Ok(names.zip(sums).map(report).collect())
 }
@@ -75,6 +88,7 @@ struct Sums {
     alone: f64,
     with: f64,
     kl: f64,
+    tokens: usize,
 }
 
 impl Sums {
@@ -90,20 +104,27 @@ impl Sums {
         let terms = RegularizationConfig { kl: 1.0, ..Default::default() };
         let targets = batch.target_tensor(&hidden.device());
         let n = hidden.dims()[0];
+        self.tokens += n;
         for start in (0..n).step_by(HEAD_ROWS) {
             let rows = start..(start + HEAD_ROWS).min(n);
             let logits = value.head_rows(hidden.clone().slice([rows.clone()]));
             let targets = targets.clone().slice([rows.clone()]);
-            let (base, logits) = match base {
-                Some((base, projection)) => (Some(base(rows)), projection.rows(logits)),
-                None => (None, logits),
+            let (base, projection, logits) = match base {
+                Some((base, projection)) => {
+                    (Some(base(rows).cast(DType::F32)), Some(projection), projection.rows(logits))
+                }
+                None => (None, None, logits),
             };
             if let Some(base) = base.clone() {
                 let logprobs =
                     log_softmax(base.cast(DType::F32), 1).gather(1, targets.clone().unsqueeze_dim(1));
                 self.alone -= f64::from(logprobs.sum().into_scalar::<f32>());
             }
-            let [with, _, _, kl] = value_loss(base, logits, targets, &terms).terms.read();
+            let found = match (base, projection) {
+                (Some(base), Some(projection)) => mapped_loss(projection, base, logits, targets, &terms).0,
+                (base, _) => value_loss(base, logits, targets, &terms).terms,
+            };
+            let [with, _, _, kl] = found.read();
             self.with += with;
             self.kl += kl;
         }

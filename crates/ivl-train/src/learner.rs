@@ -2,17 +2,19 @@
 
 use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use ivl_core::{LazyLogits, Projection, predictions};
+use ivl_core::{LazyLogits, Projection, predictions, token_tensor};
+use ivl_models::transformer::rows_at;
 use ivl_models::{CascadeInput, Transformer};
 
 use crate::batch::Batch;
 use crate::config::{OptimizerConfig, RegularizationConfig};
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
-use crate::loss::{Terms, value_loss};
+use crate::loss::{Terms, mapped_loss, value_loss};
 use crate::perturbation::Perturbation;
+use crate::rewriting::Rewritten;
 
 /// Logits held at once where the configuration does not say: 64 MiB in f32.
 const LOGITS_AT_ONCE: usize = 1 << 24;
@@ -43,10 +45,12 @@ pub struct Against<'a> {
     pub weight: f64,
     /// Its logits at the positions that [`ValueLearner::base_positions`] names.
     pub logits: LazyLogits<'a>,
-    /// From the value's vocabulary to the base's.
-    pub projection: &'a Projection,
+    /// From the value's vocabulary to the base's, on the value's device.
+    pub projection: Projection,
     /// What is done to its logits first.
     pub perturbation: Option<Perturbation>,
+    /// The batch as the base reads it, if it cuts texts into other tokens.
+    pub rewritten: Option<Rewritten>,
 }
 
 /// What a pass reports.
@@ -84,11 +88,7 @@ impl ValueLearner {
         let mut terms = Vec::new();
         match self.settings.connection.cascade_input() {
             None => {
-                let hidden = residual_hidden(&self.value, batch, tokens());
-                let found = self.through_head(&hidden, batch, &mut bases, &mut gradients);
-                terms.extend(found.terms);
-                let surrogate = (hidden * self.constant(found.gradient)).sum();
-                self.accumulate(&mut gradients, surrogate);
+                terms = self.residual_pass(batch, tokens(), &mut bases, &mut gradients);
             }
             Some(input) => {
                 for base in bases.chunks_mut(1) {
@@ -100,6 +100,49 @@ impl ValueLearner {
             if bases.is_empty() { vec![1.0] } else { bases.iter().map(|base| base.weight).collect() };
         let item = PassOutput { terms, weights, tokens: batch.targets.len() };
         TrainOutput { grads: gradients.grads(), item }
+    }
+
+    /// The network is run once. Bases that read the batch as it is are taken together, others each at their positions.
+    fn residual_pass(
+        &self,
+        batch: &Batch,
+        tokens: Tensor<2, Int>,
+        bases: &mut [Against<'_>],
+        gradients: &mut GradientsAccumulator<Self>,
+    ) -> Vec<Terms> {
+        let all = residual_hidden(&self.value, batch, tokens);
+        let device = all.device();
+        let mut surrogate: Option<Tensor<1>> = None;
+        let mut terms = Vec::new();
+        // Their order is that of the reports: neighbours that read alike are taken together.
+        for group in bases.chunk_by_mut(|a, b| a.rewritten.is_none() && b.rewritten.is_none()) {
+            let rewritten = group.first().and_then(|base| base.rewritten.clone());
+            let (positions, targets) = match &rewritten {
+                Some(rewritten) => (&rewritten.value_positions, &rewritten.batch.targets),
+                None => (&batch.positions, &batch.targets),
+            };
+            if positions.is_empty() {
+                terms.extend(group.iter().map(|_| Terms::zero(&device)));
+                continue;
+            }
+            let hidden = rows_at(all.clone(), index_tensor(positions, &device));
+            let targets = Targets { ids: targets, step_tokens: batch.step_tokens };
+            let found = self.through_head(&hidden, &targets, group, gradients);
+            terms.extend(found.terms);
+            let term = (hidden * self.constant(found.gradient)).sum();
+            surrogate = Some(surrogate.map_or(term.clone(), |sum| sum + term));
+        }
+        if bases.is_empty() {
+            let hidden = rows_at(all, index_tensor(&batch.positions, &device));
+            let targets = Targets { ids: &batch.targets, step_tokens: batch.step_tokens };
+            let found = self.through_head(&hidden, &targets, bases, gradients);
+            terms.extend(found.terms);
+            surrogate = Some((hidden * self.constant(found.gradient)).sum());
+        }
+        if let Some(surrogate) = surrogate {
+            self.accumulate(gradients, surrogate);
+        }
+        terms
     }
 
     fn cascade_pass(
@@ -114,7 +157,8 @@ impl ValueLearner {
         let features = self.constant(features).require_grad();
         let tokens = batch.tokens(&self.value.device());
         let hidden = cascade_hidden(&self.value, input, batch, tokens, features.clone());
-        let found = self.through_head(&hidden, batch, base, gradients);
+        let targets = Targets { ids: &batch.targets, step_tokens: batch.step_tokens };
+        let found = self.through_head(&hidden, &targets, base, gradients);
         let backward = (hidden * self.constant(found.gradient)).sum().backward();
         let by_features = features.grad(&backward);
         gradients.accumulate(self, GradientsParams::from_grads(backward, self));
@@ -137,7 +181,7 @@ impl ValueLearner {
     fn through_head(
         &self,
         hidden: &Tensor<2>,
-        batch: &Batch,
+        targets: &Targets<'_>,
         bases: &mut [Against<'_>],
         gradients: &mut GradientsAccumulator<Self>,
     ) -> ThroughHead {
@@ -151,21 +195,26 @@ impl ValueLearner {
             let rows = start..(start + chunk).min(n);
             let leaf = self.constant(constant.clone().slice([rows.clone()])).require_grad();
             let logits = self.value.head_rows(leaf.clone());
-            let targets = batch.target_tensor(&device).slice([rows.clone()]);
+            let step_tokens = targets.step_tokens as f64;
+            let targets = index_tensor(&targets.ids[rows.clone()], &device);
             let mut surrogate: Option<Tensor<1>> = None;
-            let mut add = |base: Option<Tensor<2>>, value: Tensor<2>, weight: f64| {
+            let add = |base: Option<Tensor<2>>, value: Tensor<2>, weight: f64| {
                 let constant = value.clone().inner();
                 let loss = value_loss(base, constant, targets.clone(), &self.settings.regularization);
-                let gradient = loss.gradient * (weight / batch.step_tokens as f64);
+                let gradient = loss.gradient * (weight / step_tokens);
                 let term = (value.cast(DType::F32) * self.constant(gradient)).sum();
+                (loss.terms, term)
+            };
+            let mut sum_up = |term: Tensor<1>| {
                 surrogate = Some(match surrogate.take() {
                     Some(sum) => sum + term,
                     None => term,
                 });
-                loss.terms
             };
             if bases.is_empty() {
-                sum_into(&mut terms[0], add(None, logits, 1.0));
+                let (found, term) = add(None, logits, 1.0);
+                sum_into(&mut terms[0], found);
+                sum_up(term);
             } else {
                 for (base, sum) in bases.iter_mut().zip(&mut terms) {
                     let base_logits = (base.logits)(rows.clone());
@@ -174,7 +223,17 @@ impl ValueLearner {
                         None => base_logits,
                     };
                     let value = base.projection.rows(logits.clone());
-                    sum_into(sum, add(Some(base_logits), value, base.weight));
+                    let (found, term) = if base.rewritten.is_some() {
+                        let base_logits = self.constant(base_logits.cast(DType::F32));
+                        let weights = &self.settings.regularization;
+                        let (found, loss) =
+                            mapped_loss(&base.projection, base_logits, value, targets.clone(), weights);
+                        (found, loss * (base.weight / step_tokens))
+                    } else {
+                        add(Some(base_logits), value, base.weight)
+                    };
+                    sum_into(sum, found);
+                    sum_up(term);
                 }
             }
             let Some(surrogate) = surrogate else { continue };
@@ -208,6 +267,17 @@ impl ValueLearner {
             rows => rows,
         }
     }
+}
+
+/// What is to be predicted.
+struct Targets<'a> {
+    ids: &'a [u32],
+    step_tokens: usize,
+}
+
+/// Ids or positions as a tensor `[n]`.
+fn index_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
+    token_tensor(ids, 1, device).reshape([-1])
 }
 
 struct ThroughHead {

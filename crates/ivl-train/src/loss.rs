@@ -1,8 +1,8 @@
 //! The objective of value learning, and its gradient in closed form.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
-use ivl_core::fuse;
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
+use ivl_core::{Projection, fuse};
 
 use crate::config::RegularizationConfig;
 
@@ -97,7 +97,47 @@ pub fn value_loss(
     Loss { terms: Terms { cross_entropy, l1, l2, kl }, gradient }
 }
 
+/// The objective against a base of another vocabulary, with its sum still to be followed back: ids without a value get the
+/// neutral value of [`Projection::add`], which depends on all logits of both.
+///
+/// # Shapes
+/// - `base`: `[n, base_vocab]`
+/// - `mapped`: the same, the value's logits brought to the base's ids, with autodiff
+/// - `targets`: `[n]`, the base's ids
+pub fn mapped_loss(
+    projection: &Projection,
+    base: Tensor<2>,
+    mapped: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: &RegularizationConfig,
+) -> (Terms, Tensor<1>) {
+    let mapped = mapped.cast(DType::F32);
+    let vocab = mapped.dims()[1] as f64;
+    let logprobs = log_softmax(projection.add(base.clone(), mapped.clone(), 1.0), 1);
+    let cross_entropy = logprobs.clone().gather(1, targets.unsqueeze_dim(1)).sum().neg();
+    let l1 = mapped.clone().abs().sum() / vocab;
+    let l2 = mapped.square().sum() / vocab;
+    let mut sum = cross_entropy.clone();
+    for (term, weight) in [(&l1, weights.l1), (&l2, weights.l2)] {
+        if weight > 0.0 {
+            sum = sum + term.clone() * weight;
+        }
+    }
+    let kl = (logprobs.clone().exp() * (logprobs - log_softmax(base, 1))).sum();
+    if weights.kl > 0.0 {
+        sum = sum + kl.clone() * weights.kl;
+    }
+    let plain = |term: Tensor<1>| term.without_autodiff();
+    (Terms { cross_entropy: plain(cross_entropy), l1: plain(l1), l2: plain(l2), kl: plain(kl) }, sum)
+}
+
 impl Terms {
+    /// The terms of no position.
+    pub fn zero(device: &Device) -> Self {
+        let zero = || Tensor::zeros([1], (&device.clone().inner(), DType::F32));
+        Self { cross_entropy: zero(), l1: zero(), l2: zero(), kl: zero() }
+    }
+
     /// The terms of two sets of positions together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

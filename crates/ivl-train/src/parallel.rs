@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn::train::TrainOutput;
 
 use crate::Error;
@@ -24,6 +24,7 @@ use crate::config::{RegularizationConfig, TrainConfig};
 use crate::learner::{Against, PassOutput, ValueLearner};
 use crate::perturbation::Perturbation;
 use crate::precision::Precision;
+use crate::rewriting::Rewritten;
 use crate::seen::Seen;
 
 /// Loads the bases of a worker, in its thread: models belong to one thread. The reason if it cannot.
@@ -208,10 +209,20 @@ impl Passes {
         let positions = learner.base_positions(batch);
         let against = bases.iter().filter_map(|&(index, weight)| {
             let base = &self.bases[index];
+            let rewritten = base.other_tokens.as_ref().map(|tokens| tokens.rewrite(batch));
+            let logits = match &rewritten {
+                // Nothing will be asked of it.
+                Some(rewritten) if rewritten.is_empty() => {
+                    Box::new(|_| Tensor::zeros([0, 0], &Device::default()))
+                }
+                Some(Rewritten { batch, .. }) => base.logits(batch, &batch.positions, Split::Train)?,
+                None => base.logits(batch, &positions, Split::Train)?,
+            };
             Some(Against {
                 weight,
-                logits: base.logits(batch, &positions, Split::Train)?,
-                projection: &base.projection,
+                logits,
+                rewritten,
+                projection: base.map.on(&learner.value.device()),
                 perturbation: Perturbation::new(
                     &self.regularization,
                     self.seed.wrapping_add(index as u64),

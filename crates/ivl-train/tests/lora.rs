@@ -32,7 +32,8 @@ fn adapters_follow_the_gradient_of_their_definition() {
         let against = Against {
             weight: 1.0,
             logits: base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory"),
-            projection: &base.projection,
+            projection: base.map.on(&learner.value.device()),
+            rewritten: None,
             perturbation: None,
         };
         let pass = learner.pass(&batch, vec![against]);

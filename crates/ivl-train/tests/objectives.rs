@@ -23,7 +23,8 @@ fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularizati
         let against = bases.iter().map(|(base, weight)| Against {
             weight: *weight,
             logits: base.logits(&batch, &positions, ivl_train::Split::Train).expect("in memory"),
-            projection: &base.projection,
+            projection: base.map.on(&learner.value.device()),
+            rewritten: None,
             perturbation: None,
         });
         let pass = learner.pass(&batch, against.collect());

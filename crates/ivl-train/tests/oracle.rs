@@ -58,7 +58,8 @@ fn loss_and_gradients_of_a_batch_equal_pytorch() {
             logits: base
                 .logits(&batch, &learner.base_positions(&batch), ivl_train::Split::Train)
                 .expect("in memory"),
-            projection: &base.projection,
+            projection: base.map.on(&learner.value.device()),
+            rewritten: None,
             perturbation: None,
         };
         let pass = learner.pass(&batch, vec![against]);

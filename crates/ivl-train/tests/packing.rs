@@ -36,7 +36,8 @@ fn step(learner: &ValueLearner, batches: Vec<Batch>) -> (f64, Vec<f32>) {
         let against = Against {
             weight: 1.0,
             logits: base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory"),
-            projection: &base.projection,
+            projection: base.map.on(&learner.value.device()),
+            rewritten: None,
             perturbation: None,
         };
         let pass = learner.pass(&batch, vec![against]);

@@ -21,7 +21,7 @@ pub fn preview(args: &Preview, common: &Common) -> Result<()> {
     let train = Train { config: args.config.clone(), set: args.set.clone(), resume: false };
     let config = read_config(&train, common)?;
     let (_, value) = value_checkpoint(&config, &value_source(&config)?)?;
-    let bases = bases_of(&config).into_iter().map(|(name, _)| Ok(Checkpoint::open(&resolve(name)?)?));
+    let bases = bases_of(&config).into_iter().map(|base| Ok(Checkpoint::open(&resolve(base.name)?)?));
     let bases: Vec<Checkpoint> = bases.collect::<Result<_>>()?;
     let template = template(&config, bases.first(), &value)?;
     let mut tokenizer = value.tokenizer()?;

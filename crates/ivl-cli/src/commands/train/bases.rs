@@ -10,7 +10,8 @@ use burn::tensor::Device;
 use ivl_core::{CausalLm, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, Transformer};
 use ivl_train::{
-    BaseCard, BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, TrainConfig,
+    BaseCard, BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens,
+    TrainConfig,
 };
 use sha2::{Digest, Sha256};
 
@@ -19,12 +20,33 @@ use crate::args::Common;
 use crate::compose::load_lm;
 use crate::device::dtype;
 use crate::hub::resolve;
+use crate::other_vocabulary::map_between;
 use crate::progress::bar;
 
-/// Names and weights of the bases to train against.
-pub fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
-    let several = config.bases.iter().map(|base| (base.model.as_str(), base.weight));
-    config.base.iter().map(|base| (base.as_str(), 1.0)).chain(several).collect()
+/// A base as the configuration names it.
+#[derive(Clone, Copy)]
+pub struct NamedBase<'a> {
+    pub name: &'a str,
+    pub weight: f64,
+    /// What leads to a value of another vocabulary.
+    pub map: Option<&'a str>,
+}
+
+/// The bases to train against.
+pub fn bases_of(config: &TrainConfig) -> Vec<NamedBase<'_>> {
+    let one = config.base.iter().map(|name| NamedBase { name, weight: 1.0, map: None });
+    let several = config.bases.iter().map(|base| NamedBase {
+        name: &base.model,
+        weight: base.weight,
+        map: base.map.as_deref(),
+    });
+    one.chain(several).collect()
+}
+
+/// The bases to measure on, which training never sees.
+pub fn held_out_bases_of(config: &TrainConfig) -> Vec<NamedBase<'_>> {
+    let map = config.eval.map.as_deref();
+    config.eval.bases.iter().map(|name| NamedBase { name, weight: 1.0, map }).collect()
 }
 
 /// A base whose configuration and tokenizer are read, its weights not yet.
@@ -35,6 +57,8 @@ pub struct OpenBase {
     pub tokenizer: Tokenizer,
     weight: f64,
     map: VocabMap,
+    /// What it needs to write the value's texts, if it cuts them into other tokens.
+    other: Option<(Vocab, Vocab)>,
 }
 
 /// The examples that a base's logits are wanted for.
@@ -46,13 +70,29 @@ pub struct Wanted<'a> {
 }
 
 impl OpenBase {
-    pub fn open(name: &str, weight: f64, value_vocab: &Vocab) -> Result<Self> {
+    /// Reads what is small of a base. Where its tokens are not the value's, `base.map` has to lead from one to the other.
+    pub fn open(base: NamedBase<'_>, value_vocab: &Vocab) -> Result<Self> {
+        let NamedBase { name, weight, map } = base;
         let dir = resolve(name)?;
         let checkpoint = Checkpoint::open(&dir)?;
         let tokenizer = checkpoint.tokenizer()?;
         let vocab = checkpoint.vocab(&tokenizer)?;
-        let map = VocabMap::same_ids(&vocab, value_vocab).with_context(|| format!("the base `{name}`"))?;
-        Ok(Self { name: name.to_owned(), dir, checkpoint, tokenizer, weight, map })
+        let same = VocabMap::same_ids(&vocab, value_vocab);
+        let (map, other) = match (same, map) {
+            (Ok(same), _) => (same, None),
+            (Err(_), Some(map)) => {
+                let map =
+                    map_between(map, &vocab, value_vocab).with_context(|| format!("the base `{name}`"))?;
+                (map, Some((vocab, value_vocab.clone())))
+            }
+            (Err(error), None) => return Err(error).with_context(|| format!("the base `{name}`")),
+        };
+        Ok(Self { name: name.to_owned(), dir, checkpoint, tokenizer, weight, map, other })
+    }
+
+    /// Whether it reads the value's tokens.
+    pub fn shares_tokens(&self) -> bool {
+        self.other.is_none()
     }
 
     pub fn max_positions(&self) -> usize {
@@ -67,15 +107,25 @@ impl OpenBase {
         })
     }
 
-    fn frozen(&self, source: BaseLogits, device: &Device) -> FrozenBase {
-        FrozenBase { name: self.name.clone(), source, projection: self.map.on(device), weight: self.weight }
+    fn frozen(&self, source: BaseLogits) -> FrozenBase {
+        let other_tokens = self.other.as_ref().map(|(base, value)| {
+            let tokenizer = Box::new(self.tokenizer.clone());
+            Rc::new(OtherTokens::new(tokenizer, base, value, &self.map, self.max_positions()))
+        });
+        FrozenBase {
+            name: self.name.clone(),
+            source,
+            map: self.map.clone(),
+            other_tokens,
+            weight: self.weight,
+        }
     }
 
     /// Loads the weights; also gives the network, whose tensors are handles to the same memory.
     pub fn load(&self, device: &Device, common: &Common) -> Result<(FrozenBase, Transformer)> {
         let (lm, _) = load_lm(&self.checkpoint, device, dtype(common), common)?;
         let net = lm.net().clone();
-        Ok((self.frozen(BaseLogits::Lm(Rc::new(lm)), device), net))
+        Ok((self.frozen(BaseLogits::Lm(Rc::new(lm))), net))
     }
 
     /// Finds the base's logits on disk, or loads the base once to write them.
@@ -129,7 +179,7 @@ impl OpenBase {
         };
         let train = find(0, wanted.train)?.context("there is nothing to train on")?;
         let eval = find(1, wanted.eval)?;
-        Ok(self.frozen(BaseLogits::Cached { train, eval, device: device.clone() }, device))
+        Ok(self.frozen(BaseLogits::Cached { train, eval, device: device.clone() }))
     }
 }
 

@@ -10,7 +10,7 @@ use ivl_train::{BaseCard, Dataset, Encoder, Examples, FrozenBase, Init, TrainCon
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::bases::{OpenBase, Wanted, bases_of};
+use super::bases::{NamedBase, OpenBase, Wanted, bases_of, held_out_bases_of};
 use super::workers::autodiff;
 use crate::args::Common;
 use crate::demonstrations;
@@ -47,18 +47,19 @@ impl Parts {
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let value_tokenizer = checkpoint.tokenizer()?;
         let value_vocab = checkpoint.vocab(&value_tokenizer)?;
-        let open = |(name, weight): (&str, f64)| OpenBase::open(name, weight, &value_vocab);
+        let open = |base: NamedBase<'_>| OpenBase::open(base, &value_vocab);
         let open_bases: Vec<OpenBase> = named.into_iter().map(open).collect::<Result<_>>()?;
-        let held_out = config.eval.bases.iter().map(|name| open((name, 1.0)));
+        let held_out = held_out_bases_of(config).into_iter().map(open);
         let open_held_out: Vec<OpenBase> = held_out.collect::<Result<_>>().context("in eval.bases")?;
         let all = || open_bases.iter().chain(&open_held_out);
         let template = template(config, open_bases.first().map(|base| &base.checkpoint), &checkpoint)?;
         let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
-        let longest = all().map(OpenBase::max_positions);
+        let longest = all().filter(|base| base.shares_tokens()).map(OpenBase::max_positions);
         let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
         let max_length = config.data.max_length.min(longest);
         // Whoever knows the fewest tokens tokenizes: then every id is known to all.
-        let tokenizers = std::iter::once(&value_tokenizer).chain(all().map(|base| &base.tokenizer));
+        let tokenizers = std::iter::once(&value_tokenizer)
+            .chain(all().filter(|base| base.shares_tokens()).map(|base| &base.tokenizer));
         let tokenizer =
             tokenizers.min_by_key(|tokenizer| tokenizer.vocab().size()).unwrap_or(&value_tokenizer);
         let encoder = Encoder::new(tokenizer, template.as_ref(), max_length);
@@ -132,7 +133,7 @@ impl Parts {
 
 /// Where the value comes from: the directory that the configuration names, else the first base.
 pub fn value_source(config: &TrainConfig) -> Result<PathBuf> {
-    let first = || bases_of(config).first().map(|(name, _)| *name);
+    let first = || bases_of(config).first().map(|base| base.name);
     let name = config.value.model.as_deref().or_else(first);
     resolve(name.context("`value.model` is not set, and there is no base to start from")?)
 }

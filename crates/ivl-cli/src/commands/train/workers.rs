@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use ivl_models::Checkpoint;
 use ivl_train::{FrozenBase, TrainConfig, Worker};
 
-use super::bases::{OpenBase, bases_of};
+use super::bases::{NamedBase, OpenBase, bases_of};
 use super::parts::value_source;
 use crate::args::Common;
 
@@ -36,7 +36,6 @@ pub fn workers(devices: &[Device], config: &TrainConfig, common: &Common) -> Res
 fn load_bases(config: &TrainConfig, device: &Device, common: &Common) -> Result<Vec<FrozenBase>> {
     let value = Checkpoint::open(&value_source(config)?)?;
     let vocab = value.vocab(&value.tokenizer()?)?;
-    let load =
-        |(name, weight): (&str, f64)| Ok(OpenBase::open(name, weight, &vocab)?.load(device, common)?.0);
+    let load = |base: NamedBase<'_>| Ok(OpenBase::open(base, &vocab)?.load(device, common)?.0);
     bases_of(config).into_iter().map(load).collect()
 }
