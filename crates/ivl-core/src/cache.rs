@@ -1,5 +1,7 @@
 //! The key-value cache: plain data, passed to every forward.
 
+mod rows;
+
 use burn::tensor::{Device, Int, Tensor};
 
 /// Keys and values of one attention layer, shape `[batch, kv_heads, len, head_dim]`, in a buffer that grows by doubling.

@@ -48,6 +48,8 @@
 
 mod cache;
 mod causal_lm;
+mod change;
+mod continuation;
 mod error;
 mod fused_lm;
 mod fusion;
@@ -60,11 +62,13 @@ mod vocab_map;
 
 pub use cache::{Cache, KvCache, LayerCache};
 pub use causal_lm::{CausalLm, PaddedBatch, token_tensor};
+pub use change::Change;
+pub use continuation::Continuation;
 pub use error::Error;
-pub use fused_lm::{FusedLm, Value};
+pub use fused_lm::{Batch, FusedLm, RowLogits, Value};
 pub use fusion::fuse;
 pub use generate::{FinishReason, GenerateConfig, Generation, Step, generate};
-pub use sampling::{Choice, Sampler, SamplingConfig};
+pub use sampling::{Choice, Sampler, SamplingConfig, log_normalizer};
 pub use score::{Score, score};
 pub use text::TextStream;
 pub use vocab::{Token, TokenKind, Vocab};

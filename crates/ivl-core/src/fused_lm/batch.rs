@@ -1,0 +1,181 @@
+//! A batch whose rows come and go, each with weights of its own: what a server steps through.
+
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+
+use super::{FusedLm, fuse_base};
+use crate::{Cache, CausalLm};
+
+/// Rows in flight: how much of each value every row takes, and what the base and the values have read of them.
+///
+/// A value reads the rows that take it and no others, so a row of weight 0 costs the base alone. The weights of a row
+/// never change what its caches hold: text read under one weight may go on under another.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    weights: Vec<Vec<f64>>,
+    base: Cache,
+    values: Vec<Cache>,
+}
+
+/// Logits of the rows of a [`Batch`], in f32.
+#[derive(Debug, Clone)]
+pub struct RowLogits {
+    /// The base's own. Shape `[rows, positions, vocab]`.
+    pub base: Tensor<3>,
+    /// Base and values, each row with its weights. The same shape.
+    pub fused: Tensor<3>,
+}
+
+impl Batch {
+    /// An empty batch, which rows can [`join`](Self::join).
+    pub fn empty(lm: &FusedLm) -> Self {
+        Self::new(lm, &[], Vec::new())
+    }
+
+    /// Rows that have read nothing yet. Row `r` will start with `padding[r]` tokens to be ignored and takes
+    /// `weights[r][i]` of value `i`.
+    pub fn new(lm: &FusedLm, padding: &[usize], weights: Vec<Vec<f64>>) -> Self {
+        let values = lm.parts.iter().enumerate().map(|(value, part)| {
+            let read: Vec<usize> = readers(&weights, value).map(|row| padding[row]).collect();
+            part.lm.new_cache(&read)
+        });
+        Self { values: values.collect(), base: lm.base.new_cache(padding), weights }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Weights of a row, one for each value of the model.
+    pub fn weights(&self, row: usize) -> &[f64] {
+        &self.weights[row]
+    }
+
+    /// Positions read, padding included.
+    pub fn len(&self) -> usize {
+        self.base.len()
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all caches.
+    pub fn bytes(&self) -> usize {
+        self.caches().map(|cache| cache.bytes()).sum()
+    }
+
+    /// See [`Cache::expect`].
+    pub fn expect(&mut self, len: usize) {
+        self.caches_mut().for_each(|cache| cache.expect(len));
+    }
+
+    /// Adds rows behind those here; their texts may have another length.
+    pub fn join(&mut self, other: Self) {
+        self.weights.extend(other.weights);
+        self.base.join(other.base);
+        self.values.iter_mut().zip(other.values).for_each(|(value, other)| value.join(other));
+    }
+
+    /// Keeps the given rows, in the given order; a row may be repeated.
+    ///
+    /// # Panics
+    /// If a row is outside the batch.
+    pub fn keep(&mut self, rows: &[usize]) {
+        for (value, cache) in self.values.iter_mut().enumerate() {
+            let read: Vec<usize> = readers(&self.weights, value).collect();
+            let kept: Vec<usize> = rows.iter().filter_map(|row| read.binary_search(row).ok()).collect();
+            cache.keep(&kept);
+        }
+        self.base.keep(rows);
+        self.weights = rows.iter().map(|&row| self.weights[row].clone()).collect();
+    }
+
+    /// A single row: the first `len` positions of its text, for new weights. `None` if a value that the weights ask for has
+    /// not read it, or if there is more than one row.
+    pub fn beginning(&self, len: usize, weights: &[f64]) -> Option<Self> {
+        let [had] = self.weights.as_slice() else { return None };
+        if had.iter().zip(weights).any(|(&had, &wanted)| wanted != 0.0 && had == 0.0) {
+            return None;
+        }
+        let mut beginning = self.clone();
+        for (cache, &weight) in beginning.values.iter_mut().zip(weights) {
+            if weight == 0.0 {
+                cache.keep(&[]);
+            }
+        }
+        beginning.weights = vec![weights.to_vec()];
+        beginning.caches_mut().for_each(|cache| cache.truncate(len));
+        Some(beginning)
+    }
+
+    fn caches(&self) -> impl Iterator<Item = &Cache> {
+        std::iter::once(&self.base).chain(&self.values)
+    }
+
+    fn caches_mut(&mut self) -> impl Iterator<Item = &mut Cache> {
+        std::iter::once(&mut self.base).chain(&mut self.values)
+    }
+}
+
+/// Rows that take a value.
+fn readers(weights: &[Vec<f64>], value: usize) -> impl Iterator<Item = usize> {
+    weights.iter().enumerate().filter(move |(_, weights)| weights[value] != 0.0).map(|(row, _)| row)
+}
+
+impl FusedLm {
+    /// Number of values attached.
+    pub fn values(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Reads tokens of every row of a batch and returns the logits at every new position.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[rows, seq]`
+    /// - output: `[rows, seq, vocab]`
+    pub fn forward_rows(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> RowLogits {
+        self.read_rows(tokens, batch, |lm, tokens, cache| lm.forward(tokens, cache))
+    }
+
+    /// Like [`forward_rows`](Self::forward_rows), for the last position alone.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[rows, seq]`
+    /// - output: `[rows, 1, vocab]`
+    pub fn next_logits_rows(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> RowLogits {
+        self.read_rows(tokens, batch, |lm, tokens, cache| lm.next_logits(tokens, cache).unsqueeze_dim(1))
+    }
+
+    fn read_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        batch: &mut Batch,
+        forward: impl Fn(&dyn CausalLm, Tensor<2, Int>, &mut Cache) -> Tensor<3>,
+    ) -> RowLogits {
+        let (all, device) = (batch.rows(), tokens.device());
+        let base = fuse_base(forward(&*self.base, tokens.clone(), &mut batch.base));
+        let mut fused = base.clone();
+        for (value, (part, cache)) in self.parts.iter().zip(&mut batch.values).enumerate() {
+            let rows: Vec<usize> = readers(&batch.weights, value).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let index: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+            let index = Tensor::<1, Int>::from_ints(index.as_slice(), &device);
+            let read =
+                if rows.len() == all { tokens.clone() } else { tokens.clone().select(0, index.clone()) };
+            let logits = part.projection.logits(forward(&*part.lm, part.projection.tokens(read), cache));
+            let alphas: Vec<f32> = rows.iter().map(|&row| batch.weights[row][value] as f32).collect();
+            let alphas = Tensor::<1>::from_floats(alphas.as_slice(), &device).reshape([rows.len(), 1, 1]);
+            let weighted = fuse_base(logits) * alphas;
+            fused = if rows.len() == all {
+                fused + weighted
+            } else {
+                fused.select_assign(0, index, weighted, IndexingUpdateOp::Add)
+            };
+        }
+        RowLogits { base, fused }
+    }
+}
