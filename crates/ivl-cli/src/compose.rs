@@ -80,7 +80,7 @@ pub fn load_lm(
 }
 
 /// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
-fn value_option(text: &str) -> Result<(PathBuf, f64)> {
+pub fn value_option(text: &str) -> Result<(PathBuf, f64)> {
     let (name, alpha) = match text.rsplit_once(':') {
         Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
             Ok(alpha) => (name, Some(alpha)),

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
+        Command::Serve(serve) => commands::serve::run(&serve, &args.common),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

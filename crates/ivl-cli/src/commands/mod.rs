@@ -3,4 +3,5 @@
 pub mod generate;
 pub mod inspect;
 pub mod score;
+pub mod serve;
 pub mod train;

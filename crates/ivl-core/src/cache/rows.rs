@@ -133,6 +133,14 @@ impl Cache {
         }
     }
 
+    /// Whether keys hold for texts of some lengths alone, so that tokens were kept to be read again.
+    pub fn depends_on_length(&self) -> bool {
+        match self {
+            Self::Layers(cache) => cache.history.is_some(),
+            Self::Fused(parts) => parts.iter().any(Self::depends_on_length),
+        }
+    }
+
     /// Bytes of the buffers, free positions included.
     pub fn bytes(&self) -> usize {
         match self {

@@ -92,16 +92,23 @@ impl Batch {
         self.weights = rows.iter().map(|&row| self.weights[row].clone()).collect();
     }
 
-    /// A single row: the first `len` positions of its text, for new weights. `None` if a value that the weights ask for has
-    /// not read it, or if there is more than one row.
+    /// Whether [`beginning`](Self::beginning) can go on under these weights: there is a single row, the values that the
+    /// weights ask for have read it, and what was read does not depend on how long the text becomes.
+    pub fn covers(&self, weights: &[f64]) -> bool {
+        let [had] = self.weights.as_slice() else { return false };
+        let read = had.iter().zip(weights).all(|(&had, &wanted)| wanted == 0.0 || had != 0.0);
+        read && !self.caches().any(Cache::depends_on_length)
+    }
+
+    /// The first `len` positions of a single row, to go on under other weights. `None` unless it
+    /// [`covers`](Self::covers) them.
     pub fn beginning(&self, len: usize, weights: &[f64]) -> Option<Self> {
-        let [had] = self.weights.as_slice() else { return None };
-        if had.iter().zip(weights).any(|(&had, &wanted)| wanted != 0.0 && had == 0.0) {
+        if !self.covers(weights) {
             return None;
         }
         let mut beginning = self.clone();
-        for (cache, &weight) in beginning.values.iter_mut().zip(weights) {
-            if weight == 0.0 {
+        for (value, cache) in beginning.values.iter_mut().enumerate() {
+            if weights[value] == 0.0 && self.weights[0][value] != 0.0 {
                 cache.keep(&[]);
             }
         }
