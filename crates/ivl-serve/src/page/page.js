@@ -60,15 +60,17 @@ async function loadModels() {
   say("");
 }
 
-function slider(model) {
-  const input = make("input", { type: "range", min: -1, max: 2, step: 0.05, value: model.ivl.alpha });
+function slider(model, index) {
+  const id = `alpha-${index}`;
+  const input = make("input", { id, type: "range", min: -1, max: 2, step: 0.05, value: model.ivl.alpha });
   const shown = make("output", { textContent: Number(input.value).toFixed(2) });
+  shown.htmlFor = id;
   input.dataset.value = model.id;
   input.addEventListener("input", () => {
     shown.textContent = Number(input.value).toFixed(2);
     describeMode();
   });
-  return make("label", { className: "value" }, shown, `alpha of ${model.id}`, input);
+  return make("div", { className: "value" }, make("label", { htmlFor: id, textContent: `alpha of ${model.id}` }), shown, input);
 }
 
 /** Values and weights as the sliders stand. */
