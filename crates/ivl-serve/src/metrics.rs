@@ -200,7 +200,7 @@ mod tests {
         metrics.request("/v1/completions", 200);
         metrics.request("/v1/completions", 200);
         metrics.token("a\"b", Duration::from_millis(3), true);
-        metrics.token("a\"b", Duration::from_secs(600), true);
+        metrics.token("a\"b", Duration::from_mins(10), true);
         let text = metrics.text();
         for line in [
             "ivl_requests_total{endpoint=\"/v1/completions\",status=\"200\"} 2",

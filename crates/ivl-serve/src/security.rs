@@ -104,7 +104,7 @@ fn check_origin(headers: &HeaderMap, host: IpAddr, keyless: bool) -> Result<(), 
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => called,
         };
-        if !LOCAL_NAMES.contains(&name) && name.parse::<IpAddr>().is_ok_and(|ip| ip == host) == false {
+        if !LOCAL_NAMES.contains(&name) && !name.parse::<IpAddr>().is_ok_and(|ip| ip == host) {
             return Err(ApiError::foreign());
         }
     }

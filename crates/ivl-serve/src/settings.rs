@@ -54,8 +54,8 @@ impl Default for Settings {
             max_tokens: 4096,
             cache_bytes: 4 << 30,
             prefix_bytes: 1 << 30,
-            client_timeout: Duration::from_secs(60),
-            drain_timeout: Duration::from_secs(60),
+            client_timeout: Duration::from_mins(1),
+            drain_timeout: Duration::from_mins(1),
         }
     }
 }

@@ -305,8 +305,7 @@ fn bad_requests_get_a_status_and_name_the_field() {
         assert_eq!(
             (answer.status, &answer.json()["error"]["code"]),
             (400, &json!("malformed")),
-            "{:.40}",
-            body
+            "{body:.40}"
         );
     }
     assert_eq!(server.get("/v1/completions").status, 405);

@@ -63,7 +63,7 @@ impl Batch {
 
     /// Bytes of all caches.
     pub fn bytes(&self) -> usize {
-        self.caches().map(|cache| cache.bytes()).sum()
+        self.caches().map(Cache::bytes).sum()
     }
 
     /// See [`Cache::expect`].

@@ -92,7 +92,7 @@ impl Reading {
             last.then_some(logits)
         };
         self.next = end;
-        let compares = self.jobs.iter().any(|job| Row::wants_base(job));
+        let compares = self.jobs.iter().any(Row::wants_base);
         logits.map(|logits| Logits::new(logits, compares))
     }
 

@@ -119,7 +119,7 @@ pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) 
     })?;
     let mut options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
     if let Some(Value::Object(extra)) = fields.get("chat_template_kwargs") {
-        options.extra = extra.clone();
+        options.extra.clone_from(extra);
     }
     let text = template.render(&messages, &options).map_err(|_| {
         ApiError::invalid("messages", "the model's chat template does not take these messages")

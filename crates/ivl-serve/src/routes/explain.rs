@@ -29,12 +29,10 @@ pub(super) async fn explain(
         let catalog = &app.catalog;
         let model = fields.text("model")?;
         let (weights, _) = values(&fields, catalog, model)?;
-        let prompt = match fields.get("messages") {
-            Some(_) => conversation(&fields, catalog, &weights)?,
-            None => {
-                let mut prompts = Prompt::read_all(fields.get("prompt"), 1, catalog)?;
-                prompts.remove(0)
-            }
+        let prompt = if fields.get("messages").is_some() {
+            conversation(&fields, catalog, &weights)?
+        } else {
+            Prompt::read_all(fields.get("prompt"), 1, catalog)?.remove(0)
         };
         let model = model.unwrap_or(catalog.base()).to_owned();
         let config = GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() };

@@ -100,13 +100,10 @@ pub(crate) async fn beside<T: Send + 'static>(
     work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let held = app.clone();
-    match tokio::task::spawn_blocking(move || work(&held)).await {
-        Ok(done) => done,
-        Err(_) => {
-            app.metrics.panicked();
-            Err(ApiError::internal())
-        }
-    }
+    tokio::task::spawn_blocking(move || work(&held)).await.unwrap_or_else(|_| {
+        app.metrics.panicked();
+        Err(ApiError::internal())
+    })
 }
 
 async fn models(State(app): State<Arc<App>>) -> Response {

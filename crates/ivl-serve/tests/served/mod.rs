@@ -1,6 +1,6 @@
 //! A server in this process on the models of `examples/first-value`, and a small HTTP client.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -200,7 +200,7 @@ pub fn send(address: SocketAddr, request: &str) -> Answer {
 
 #[track_caller]
 pub fn read(stream: &mut TcpStream) -> Answer {
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("sets");
+    stream.set_read_timeout(Some(Duration::from_mins(1))).expect("sets");
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of the headers");
