@@ -47,6 +47,7 @@ pub enum Dtype {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Train(Train),
+    Data(Data),
     Generate(Generate),
     Score(Score),
     Inspect(Inspect),
@@ -68,6 +69,36 @@ pub struct Train {
     /// Go on from the last complete checkpoint
     #[arg(long)]
     pub resume: bool,
+}
+
+/// Look at the data of a run
+#[derive(Debug, clap::Args)]
+pub struct Data {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    Preview(Preview),
+}
+
+/// Show what a run would learn from: rendered examples, learnt tokens apart, and statistics of lengths and batches
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl data preview examples/first-value/train.toml -n 2\n\n\
+    With --json one object a row with token ids and mask, and one with the statistics.")]
+pub struct Preview {
+    /// The run; see docs/training.md for every key
+    pub config: PathBuf,
+    /// Rows of each source
+    #[arg(short, value_name = "N", default_value_t = 3)]
+    pub number: usize,
+    /// Replace a key of the TOML; the value is read as TOML, else as a string
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The held-out data instead
+    #[arg(long)]
+    pub eval: bool,
 }
 
 /// A base, and values to plug into it.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, FusedLm, Value};
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
-use ivl_train::ValueCard;
+use ivl_core::{CascadeLm, CausalLm, FusedLm, Value};
+use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
+use ivl_train::{Connection, ValueCard};
 
 use crate::args::{Common, Models};
 use crate::device::{device, dtype};
@@ -28,22 +28,31 @@ impl Composed {
         let device = device(common)?;
         let base = resolve(&models.base)?;
         // Every name is looked up before the first weight is read.
-        let values: Vec<(PathBuf, f64)> =
+        let values: Vec<NamedValue> =
             models.value.iter().map(|value| value_option(value)).collect::<Result<_>>()?;
         let checkpoint = Checkpoint::open(&base)?;
         let (lm, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
         let end_tokens = checkpoint.end_tokens(&tokenizer)?;
         let mut lm: Box<dyn CausalLm> = Box::new(lm);
-        let mut dirs = Vec::new();
-        if !values.is_empty() {
-            let mut parts = Vec::new();
-            for (dir, alpha) in values {
-                let (value, _) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
-                parts.push(Value::new(Box::new(value), alpha));
-                dirs.push(dir);
-            }
+        // Cascade values read the base's own predictions: they come first.
+        let (cascades, residuals): (Vec<_>, Vec<_>) =
+            values.iter().partition(|value| value.connection.cascade_input().is_some());
+        for value in cascades {
+            let Some(input) = value.connection.cascade_input() else { continue };
+            let (net, _) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
+            let (net, vocab) = net.into_parts();
+            let net = CascadeNet::new(net, input, vocab, &value.dir.display().to_string());
+            lm = Box::new(CascadeLm::new(lm, Box::new(net), value.alpha)?);
+        }
+        let mut parts = Vec::new();
+        for value in residuals {
+            let (net, _) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
+            parts.push(Value::new(Box::new(net), value.alpha));
+        }
+        if !parts.is_empty() {
             lm = Box::new(FusedLm::new(lm, parts)?);
         }
+        let dirs = values.into_iter().map(|value| value.dir).collect();
         Ok(Self { lm, tokenizer, end_tokens, base, values: dirs })
     }
 
@@ -79,8 +88,15 @@ pub fn load_lm(
     loaded.with_context(|| format!("cannot load `{name}`"))
 }
 
+/// A value as the command line names it.
+pub struct NamedValue {
+    pub dir: PathBuf,
+    pub alpha: f64,
+    pub connection: Connection,
+}
+
 /// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
-pub fn value_option(text: &str) -> Result<(PathBuf, f64)> {
+pub fn value_option(text: &str) -> Result<NamedValue> {
     let (name, alpha) = match text.rsplit_once(':') {
         Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
             Ok(alpha) => (name, Some(alpha)),
@@ -92,5 +108,6 @@ pub fn value_option(text: &str) -> Result<(PathBuf, f64)> {
     };
     let dir = resolve(name)?;
     let card = ValueCard::read(&dir)?;
-    Ok((dir, alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0)))
+    let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
+    Ok(NamedValue { dir, alpha: alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0), connection })
 }

@@ -24,9 +24,8 @@ pub fn dtype(common: &Common) -> DType {
     match common.dtype {
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
         Dtype::Auto if on_cpu(common) => DType::F32,
-        Dtype::Auto => DType::BF16,
+        Dtype::Bf16 | Dtype::Auto => DType::BF16,
     }
 }
 
@@ -49,6 +48,7 @@ fn auto() -> Result<Device> {
 }
 
 #[cfg(feature = "flex")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it is an error")]
 fn cpu() -> Result<Device> {
     Ok(Device::flex())
 }

@@ -13,8 +13,10 @@
 mod args;
 mod commands;
 mod compose;
+mod demonstrations;
 mod device;
 mod hub;
+mod memory;
 mod progress;
 mod tokens;
 
@@ -22,12 +24,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, DataCommand};
 
 fn main() -> ExitCode {
+    memory::keep_freed_pages();
     let args = Args::parse();
     let done = match args.command {
         Command::Train(train) => commands::train::run(&train, &args.common),
+        Command::Data(data) => match data.command {
+            DataCommand::Preview(preview) => commands::data::preview(&preview, &args.common),
+        },
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),

@@ -172,3 +172,33 @@ fn functions_named_in_the_method_page_exist() {
         );
     }
 }
+
+/// The commands of the README, indented as code.
+fn readme_commands() -> Vec<String> {
+    let readme = std::fs::read_to_string(repository().join("README.md")).expect("README.md");
+    readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("    cargo "))
+        .map(|line| format!("cargo {line}"))
+        .collect()
+}
+
+#[test]
+fn ci_runs_the_commands_of_the_readme() {
+    let ci = std::fs::read_to_string(repository().join(".ci/run")).expect(".ci/run");
+    let commands = readme_commands();
+    assert!(commands.len() >= 2, "{commands:?}");
+    for command in commands {
+        assert!(ci.lines().any(|line| line == command), "`{command}` is not a line of .ci/run");
+    }
+}
+
+#[test]
+fn pages_link_to_files_that_exist() {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(repository().join(page)).expect(page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(link.starts_with("http") || repository().join(link).exists(), "{page} links to {link}");
+        }
+    }
+}

@@ -152,9 +152,8 @@ fn a_run_resumes_and_a_model_trains_by_itself() {
     let rows = dir.path().join("rows.jsonl");
     std::fs::write(&rows, "{\"text\": \"Suna has a cat.\"}\n".repeat(8)).expect("writes");
     let toml = std::fs::read_to_string(&config).expect("reads");
-    let toml: String =
-        toml.lines().filter(|line| !line.starts_with("base =")).map(|line| format!("{line}\n")).collect();
-    std::fs::write(&config, toml).expect("writes");
+    let lines: Vec<&str> = toml.lines().filter(|line| !line.starts_with("base =")).collect();
+    std::fs::write(&config, lines.join("\n")).expect("writes");
     let sets = [
         format!("output={alone:?}"),
         "value.init=random".to_owned(),
@@ -174,6 +173,75 @@ fn a_run_resumes_and_a_model_trains_by_itself() {
     args.push("--resume");
     ok(&args);
     assert_eq!(weights(), before);
+}
+
+#[test]
+fn a_cascade_value_is_recognised_by_its_card() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "[regularization]\nl1 = 0.01");
+    let (held_out, large, small) = (base("held-out.jsonl"), base("large"), base("small"));
+    let sets = [
+        "value.connection=cascade-text".to_owned(),
+        "optimizer.learning_rate=3e-3".to_owned(),
+        "steps.max_steps=30".to_owned(),
+        "steps.batch_size=8".to_owned(),
+        format!("data.eval=[{held_out:?}]"),
+        format!("eval.bases=[{large:?}]"),
+    ];
+    let mut args = vec!["train", &config, "--json", "--quiet"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let report = json(&args);
+    let home = &report["evals"][0];
+    assert!(home["loss"].as_f64() < home["base_loss"].as_f64().map(|loss| loss - 0.5), "{report}");
+    let value = text(&dir.path().join("value"));
+    assert_eq!(json(&["inspect", &value, "--json"])["card"]["connection"], "cascade-text");
+
+    // What it does to a text is what training measured, not what its weights would do as a residual value.
+    let row: Value = serde_json::from_str(
+        std::fs::read_to_string(&held_out).expect("reads").lines().next().expect("a row"),
+    )
+    .expect("JSON");
+    let whole =
+        format!("{}{}", row["prompt"].as_str().expect("prompt"), row["completion"].as_str().expect("text"));
+    let sum = |value: &str| {
+        let args = ["score", "--base", &small, "--value", value, "--text", &whole, "--json"];
+        json(&args)["sum"].as_f64().expect("sum")
+    };
+    let alone = json(&["score", "--base", &small, "--text", &whole, "--json"])["sum"].as_f64().expect("sum");
+    assert!((sum(&format!("{value}:0")) - alone).abs() < 1e-6);
+    assert_ne!(sum(&value), alone);
+}
+
+#[test]
+fn several_bases_share_the_training() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "[regularization]\nl1 = 0.01");
+    let toml = std::fs::read_to_string(&config).expect("reads");
+    let lines: Vec<&str> = toml.lines().filter(|line| !line.starts_with("base =")).collect();
+    let (small, large) = (base("small"), base("large"));
+    let bases = format!("[[bases]]\nmodel = {small:?}\n[[bases]]\nmodel = {large:?}\nweight = 2.0\n");
+    std::fs::write(&config, lines.join("\n") + "\n" + &bases).expect("writes");
+    let held_out = base("held-out.jsonl");
+    for strategy in ["sample", "average", "worst"] {
+        let sets = [
+            format!("mixing.strategy={strategy}"),
+            format!("output={:?}", text(&dir.path().join(strategy))),
+            "optimizer.learning_rate=3e-3".to_owned(),
+            "steps.max_steps=30".to_owned(),
+            format!("data.eval=[{held_out:?}]"),
+        ];
+        let mut args = vec!["train", &config, "--json", "--quiet"];
+        args.extend(sets.iter().flat_map(|set| ["--set", set]));
+        let report = json(&args);
+        for eval in report["evals"].as_array().expect("evals") {
+            let (alone, with) =
+                (eval["base_loss"].as_f64().expect("loss"), eval["loss"].as_f64().expect("loss"));
+            assert!(with < alone - 0.5, "{strategy}: {eval}");
+        }
+        let card = &json(&["inspect", &text(&dir.path().join(strategy)), "--json"])["card"];
+        assert_eq!(card["bases"].as_array().map(Vec::len), Some(2));
+        assert_eq!(card["regularization"]["mixing"]["strategy"], strategy);
+    }
 }
 
 #[test]

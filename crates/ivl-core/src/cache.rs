@@ -2,6 +2,8 @@
 
 mod rows;
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor};
 
 /// Keys and values of one attention layer, shape `[batch, kv_heads, len, head_dim]`, in a buffer that grows by doubling.
@@ -75,13 +77,25 @@ fn prefix(buffer: &Tensor<4>, len: usize) -> Tensor<4> {
     if capacity == len { buffer.clone() } else { buffer.clone().slice([0..batch, 0..heads, 0..len, 0..dim]) }
 }
 
-/// The caches of one transformer: its layers, how many positions they hold, and how many of them are left padding.
+/// The text that a position of a row belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Index in the row of its first token.
+    pub start: usize,
+    /// Its tokens; as many as are known of, if nobody said how long it is.
+    pub len: usize,
+}
+
+/// The caches of one transformer: its layers, how many positions they hold, how many of them are left padding, and which
+/// texts stand in a row.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
     layers: Vec<KvCache>,
     padding: Vec<usize>,
+    segments: Option<Vec<Vec<usize>>>,
     len: usize,
     expected: usize,
+    stride: usize,
     history: Option<Tensor<2, Int>>,
 }
 
@@ -91,10 +105,20 @@ impl LayerCache {
         Self {
             layers: vec![KvCache::default(); layers],
             padding: padding.to_vec(),
+            segments: None,
             len: 0,
             expected: 0,
+            stride: 1,
             history: None,
         }
+    }
+
+    /// For a network that reads `stride` positions for each token. Padding and lengths of this type count positions, those of
+    /// [`Cache`] tokens.
+    #[must_use]
+    pub fn with_stride(mut self, stride: usize) -> Self {
+        self.padding.iter_mut().for_each(|padding| *padding *= stride);
+        Self { stride, ..self }
     }
 
     /// Positions held, padding included.
@@ -110,6 +134,30 @@ impl LayerCache {
     /// Positions of left padding, for each row.
     pub fn padding(&self) -> &[usize] {
         &self.padding
+    }
+
+    /// Whether the lengths of the texts in each row are given; see [`Cache::segment`].
+    pub fn is_segmented(&self) -> bool {
+        self.segments.is_some()
+    }
+
+    /// The segments that the positions of a row belong to, one for each position. What stands behind the last segment
+    /// (right padding) counts as more of it.
+    pub fn segments(&self, row: usize, positions: Range<usize>) -> impl Iterator<Item = Segment> {
+        let known = positions.end.max(self.expected);
+        let start = self.padding[row];
+        let whole = [known.saturating_sub(start)];
+        let lens = self.segments.as_ref().map_or(whole.to_vec(), |rows| rows[row].clone());
+        let mut lens = lens.into_iter();
+        let mut segment = Segment { start, len: lens.next().unwrap_or(0) };
+        positions.map(move |position| {
+            while position >= segment.start + segment.len
+                && let Some(len) = lens.next()
+            {
+                segment = Segment { start: segment.start + segment.len, len };
+            }
+            segment
+        })
     }
 
     /// The length that the text is known to reach, padding included; see [`Cache::expect`].
@@ -148,6 +196,9 @@ impl LayerCache {
 
     fn select(&mut self, rows: &[usize]) {
         self.padding = rows.iter().map(|&row| self.padding[row]).collect();
+        if let Some(segments) = &mut self.segments {
+            *segments = rows.iter().map(|&row| segments[row].clone()).collect();
+        }
         self.layers.iter_mut().for_each(|layer| layer.select(rows));
         self.history = self.history.take().map(|history| {
             let index = row_index(rows, &history.device());
@@ -181,10 +232,10 @@ pub enum Cache {
 }
 
 impl Cache {
-    /// Positions read so far, padding included.
+    /// Tokens read so far, padding included.
     pub fn len(&self) -> usize {
         match self {
-            Self::Layers(cache) => cache.len,
+            Self::Layers(cache) => cache.len / cache.stride,
             Self::Fused(parts) => parts.first().map_or(0, Self::len),
         }
     }
@@ -194,19 +245,37 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Announces that the text will reach `len` positions, padding included: a prompt that is read in pieces then gives
+    /// Announces that the text will reach `len` tokens, padding included: a prompt that is read in pieces then gives
     /// what it gives when read at once, also where the position encoding depends on the length of the text.
     pub fn expect(&mut self, len: usize) {
         match self {
-            Self::Layers(cache) => cache.expected = cache.expected.max(len),
+            Self::Layers(cache) => cache.expected = cache.expected.max(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.expect(len)),
         }
     }
 
-    /// Forgets all positions from `len` on.
+    /// Announces that several texts stand one after the other in each row: `rows[r]` are their lengths in row `r`, behind
+    /// its left padding. Each is then read as if it stood alone: its positions begin at 0, it sees no other text, and
+    /// where the position encoding depends on the length of the text, it is its own. What follows the last text of a row
+    /// is right padding, which no text sees.
+    ///
+    /// # Panics
+    /// If there are not as many rows as in the batch.
+    pub fn segment(&mut self, rows: &[Vec<usize>]) {
+        match self {
+            Self::Layers(cache) => {
+                assert_eq!(rows.len(), cache.padding.len(), "one list of segments for each row");
+                let positions = |row: &Vec<usize>| row.iter().map(|len| len * cache.stride).collect();
+                cache.segments = Some(rows.iter().map(positions).collect());
+            }
+            Self::Fused(parts) => parts.iter_mut().for_each(|part| part.segment(rows)),
+        }
+    }
+
+    /// Forgets all tokens from `len` on.
     pub fn truncate(&mut self, len: usize) {
         match self {
-            Self::Layers(cache) => cache.truncate(len),
+            Self::Layers(cache) => cache.truncate(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
         }
     }
@@ -231,5 +300,34 @@ impl Cache {
             Self::Layers(cache) => cache,
             Self::Fused(_) => panic!("a fused model's cache was given to a single model"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts_and_lens(cache: &LayerCache, row: usize, positions: Range<usize>) -> Vec<(usize, usize)> {
+        cache.segments(row, positions).map(|segment| (segment.start, segment.len)).collect()
+    }
+
+    #[test]
+    fn without_segments_a_row_is_one_text_behind_its_padding() {
+        let mut cache = LayerCache::new(1, &[2, 0]);
+        assert_eq!(starts_and_lens(&cache, 0, 0..4), [(2, 2); 4]);
+        cache.expected = 9;
+        assert_eq!(starts_and_lens(&cache, 1, 2..4), [(0, 9); 2]);
+    }
+
+    #[test]
+    fn segments_follow_each_other_and_are_selected_with_their_rows() {
+        let mut cache = Cache::Layers(LayerCache::new(1, &[0, 1]));
+        cache.segment(&[vec![2, 1, 1], vec![3]]);
+        let first = [(0, 2), (0, 2), (2, 1), (3, 1), (3, 1), (3, 1)];
+        assert_eq!(starts_and_lens(cache.layers(), 0, 0..6), first);
+        assert_eq!(starts_and_lens(cache.layers(), 0, 3..6), first[3..]);
+        cache.select(&[1, 0]);
+        assert_eq!(starts_and_lens(cache.layers(), 1, 0..6), first);
+        assert_eq!(starts_and_lens(cache.layers(), 0, 0..3), [(1, 3); 3]);
     }
 }

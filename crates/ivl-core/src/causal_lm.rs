@@ -1,5 +1,7 @@
 //! The one contract of the project: tokens in, logits out.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::{Cache, Error, Vocab};
@@ -57,6 +59,21 @@ pub trait CausalLm: Send {
         logits.reshape([batch * seq, vocab]).select(0, positions)
     }
 
+    /// Like [`logits_at`](Self::logits_at), for the head to be computed piece by piece: all logits of a batch at a vocabulary
+    /// of a hundred thousand are gigabytes.
+    ///
+    /// # Shapes
+    /// As `logits_at`; see [`LazyLogits`].
+    fn lazy_logits_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyLogits<'_> {
+        let logits = self.logits_at(tokens, positions, cache);
+        Box::new(move |rows| logits.clone().slice([rows]))
+    }
+
     /// A name for error messages.
     #[expect(clippy::unnecessary_literal_bound, reason = "implementations return a name of their own")]
     fn name(&self) -> &str {
@@ -86,10 +103,21 @@ impl CausalLm for Box<dyn CausalLm> {
     fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
         (**self).logits_at(tokens, positions, cache)
     }
+    fn lazy_logits_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyLogits<'_> {
+        (**self).lazy_logits_at(tokens, positions, cache)
+    }
     fn name(&self) -> &str {
         (**self).name()
     }
 }
+
+/// Logits at positions that were read, computed for the rows that are asked for: a range of `n` rows gives `[n, vocab]`.
+pub type LazyLogits<'a> = Box<dyn Fn(Range<usize>) -> Tensor<2> + 'a>;
 
 /// Several sequences as one left-padded batch.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ pub use batch::{Batch, RowLogits};
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Cache, CausalLm, Error, Projection, Vocab, VocabMap, fuse};
+use crate::{Cache, CausalLm, Error, LazyLogits, Projection, Vocab, VocabMap, fuse};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
@@ -162,6 +162,26 @@ impl CausalLm for FusedLm {
         })
     }
 
+    fn lazy_logits_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyLogits<'_> {
+        let (base_cache, value_caches) = self.split(cache);
+        let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
+        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
+            let tokens = part.projection.tokens(tokens.clone());
+            (part, part.lm.lazy_logits_at(tokens, positions.clone(), cache))
+        });
+        let values: Vec<_> = values.collect();
+        Box::new(move |rows| {
+            values.iter().fold(fuse_base(base(rows.clone())), |fused, (part, value)| {
+                fuse(fused, part.projection.rows(value(rows.clone())), part.alpha)
+            })
+        })
+    }
+
     fn name(&self) -> &str {
         &self.name
     }
@@ -172,7 +192,7 @@ fn fuse_base<const D: usize>(base: Tensor<D>) -> Tensor<D> {
     base.cast(burn::tensor::DType::F32)
 }
 
-fn check_alpha(alpha: f64) -> Result<(), Error> {
+pub(crate) fn check_alpha(alpha: f64) -> Result<(), Error> {
     if alpha.is_finite() {
         return Ok(());
     }

@@ -47,6 +47,7 @@
 //! ```
 
 mod cache;
+mod cascade;
 mod causal_lm;
 mod change;
 mod continuation;
@@ -60,8 +61,9 @@ mod text;
 mod vocab;
 mod vocab_map;
 
-pub use cache::{Cache, KvCache, LayerCache};
-pub use causal_lm::{CausalLm, PaddedBatch, token_tensor};
+pub use cache::{Cache, KvCache, LayerCache, Segment};
+pub use cascade::{CascadeLm, CascadeValue, predictions};
+pub use causal_lm::{CausalLm, LazyLogits, PaddedBatch, token_tensor};
 pub use change::Change;
 pub use continuation::Continuation;
 pub use error::Error;

@@ -168,7 +168,7 @@ fn tokens_that_only_the_base_knows_are_read_and_get_no_value() {
 #[test]
 fn other_tokens_at_the_same_ids_are_refused() {
     let base = letters(8, 8);
-    let mut tokens: Vec<_> = base.iter().map(|t| t.cloned()).collect();
+    let mut tokens: Vec<_> = base.iter().map(Option::<&Token>::cloned).collect();
     tokens.swap(3, 5);
     let other = Toy::new(2, Vocab::new(tokens));
     let error =
@@ -204,7 +204,7 @@ fn other_tokens_at_the_same_ids_are_refused() {
 #[test]
 fn renamed_control_tokens_get_no_value_but_do_not_refuse_it() {
     let with = |name: &str| {
-        let mut tokens: Vec<_> = letters(4, 4).iter().map(|t| t.cloned()).collect();
+        let mut tokens: Vec<_> = letters(4, 4).iter().map(Option::<&Token>::cloned).collect();
         tokens.push(Some(Token::control(name)));
         Vocab::new(tokens)
     };

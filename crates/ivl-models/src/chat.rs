@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
@@ -10,6 +11,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::chat_spans::Frame;
 use crate::python::{dumps, strftime_now};
 
 /// Largest template, or file that holds one, that is read.
@@ -66,6 +68,54 @@ pub enum ChatError {
         #[source]
         source: minijinja::Error,
     },
+    /// The template leaves out what an assistant says.
+    #[error(
+        "the chat template in `{}` does not show the words of turn {turn} (counted from 0), so that they cannot be learnt; \
+         use a template that shows every assistant's turn", path.display()
+    )]
+    TurnDropped {
+        /// Where it stands.
+        path: PathBuf,
+        /// Which turn.
+        turn: usize,
+    },
+    /// The template shows what an assistant says more than once, or not in its place.
+    #[error(
+        "the chat template in `{}` shows turn {turn} (counted from 0) twice or out of order, so that its tokens cannot be \
+         told apart; use a template that shows every turn once and in order", path.display()
+    )]
+    TurnMoved {
+        /// Where it stands.
+        path: PathBuf,
+        /// Which turn.
+        turn: usize,
+    },
+    /// The template changes what an assistant says.
+    #[error(
+        "the chat template in `{}` changes the words of turn {turn} (counted from 0) beyond the blanks around them; use a \
+         template that shows them as they are", path.display()
+    )]
+    TurnChanged {
+        /// Where it stands.
+        path: PathBuf,
+        /// Which turn.
+        turn: usize,
+    },
+    /// The template marks nothing as the assistant's.
+    #[error(
+        "the chat template in `{}` has generation blocks, but none around an assistant's turn of these messages",
+        path.display()
+    )]
+    NothingMarked {
+        /// Where it stands.
+        path: PathBuf,
+    },
+    /// More turns than there are letters to mark them with, or a text that uses those letters.
+    #[error("cannot mark {turns} turns: the texts use too many letters of the last private plane of Unicode")]
+    NoLetters {
+        /// Turns.
+        turns: usize,
+    },
 }
 
 /// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
@@ -106,6 +156,9 @@ pub struct ChatTemplate {
     source: String,
     tool_use: Option<String>,
     special: HashMap<String, String>,
+    compiled: Arc<Environment<'static>>,
+    /// Of the template, and of the one for tools.
+    pub(crate) frames: Arc<[OnceLock<Frame>; 2]>,
 }
 
 impl ChatTemplate {
@@ -152,14 +205,15 @@ impl ChatTemplate {
         tool_use: Option<String>,
         special: HashMap<String, String>,
     ) -> Result<Self, ChatError> {
-        let template = Self { path, source, tool_use, special };
-        for source in std::iter::once(&template.source).chain(&template.tool_use) {
-            let source = without_generation_tags(source);
-            environment()
-                .template_from_str(&source)
-                .map_err(|source| ChatError::Compile { path: template.path.clone(), source })?;
+        let mut compiled = environment();
+        let all = [(DEFAULT, Some(&source)), (TOOL_USE, tool_use.as_ref())];
+        for (name, source) in all.into_iter().filter_map(|(name, source)| Some((name, source?))) {
+            compiled
+                .add_template_owned(name, with_generation_filter(source))
+                .map_err(|source| ChatError::Compile { path: path.clone(), source })?;
         }
-        Ok(template)
+        let (compiled, frames) = (Arc::new(compiled), Arc::default());
+        Ok(Self { path, source, tool_use, special, compiled, frames })
     }
 
     /// The Jinja source.
@@ -167,11 +221,44 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// All that decides what is rendered, as one text.
+    pub fn identity(&self) -> String {
+        let mut special: Vec<_> = self.special.iter().collect();
+        special.sort();
+        format!("{special:?} {:?} {}", self.tool_use, self.source)
+    }
+
+    /// Where it was read from.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Whether tools have a template of their own.
+    pub(crate) fn uses_tools(&self, options: &RenderOptions) -> bool {
+        self.tool_use.is_some() && options.tools.is_some()
+    }
+
+    /// Whether the template says itself, by generation blocks, what the assistant's words are.
+    pub(crate) fn has_marks(&self, options: &RenderOptions) -> bool {
+        let source = if self.uses_tools(options) { self.tool_use.as_ref() } else { Some(&self.source) };
+        source.is_some_and(|source| with_generation_filter(source) != *source)
+    }
+
     /// Renders a conversation.
     ///
     /// # Errors
     /// [`ChatError::Render`] if the template fails, refuses the messages, or does not end.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, ChatError> {
+        self.render_marked(messages, options, None)
+    }
+
+    /// Renders with two letters around the text of every generation block.
+    pub(crate) fn render_marked(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        marks: Option<[char; 2]>,
+    ) -> Result<String, ChatError> {
         let mut variables = Map::new();
         variables
             .extend(self.special.iter().map(|(role, token)| (role.clone(), Value::from(token.as_str()))));
@@ -182,15 +269,28 @@ impl ChatTemplate {
         variables.insert("documents".to_owned(), Value::Null);
         variables.insert("add_generation_prompt".to_owned(), options.add_generation_prompt.into());
         variables.extend(options.extra.clone());
-        let source = match &self.tool_use {
-            Some(tool_use) if options.tools.is_some() => tool_use,
-            _ => &self.source,
-        };
-        let source = without_generation_tags(source);
+        if let Some([open, close]) = marks {
+            variables.insert(MARKS.to_owned(), serde_json::json!([open, close]));
+        }
+        let name = if self.uses_tools(options) { TOOL_USE } else { DEFAULT };
         let render = |source| ChatError::Render { path: self.path.clone(), source };
-        let environment = environment();
-        let template = environment.template_from_str(&source).map_err(render)?;
+        let template = self.compiled.get_template(name).map_err(render)?;
         template.render(minijinja::value::Serde(variables)).map_err(render)
+    }
+}
+
+const DEFAULT: &str = "default";
+const TOOL_USE: &str = "tool_use";
+
+/// The filter that generation blocks become, and the variable with the letters that it puts around them.
+const GENERATION: &str = "ivl_generation";
+const MARKS: &str = "ivl_generation_marks";
+
+fn mark_generation(state: &minijinja::State, text: String) -> String {
+    let mark = |index: usize| state.lookup(MARKS).and_then(|marks| marks.get_item_by_index(index).ok());
+    match (mark(0), mark(1)) {
+        (Some(open), Some(close)) => format!("{open}{text}{close}"),
+        _ => text,
     }
 }
 
@@ -215,6 +315,9 @@ fn environment() -> Environment<'static> {
     });
     environment.add_function("strftime_now", |format: String| strftime_now(&format));
     environment.add_filter("tojson", to_json);
+    environment.add_filter(GENERATION, mark_generation);
+    // Nothing can be looped over, but in Python it says so.
+    environment.add_test("iterable", |value: &minijinja::Value| !value.is_none() && value.try_iter().is_ok());
     environment
 }
 
@@ -230,8 +333,8 @@ fn to_json(value: minijinja::Value, options: Kwargs) -> Result<String, minijinja
 }
 
 /// Transformers marks the assistant's words with `{% generation %}` blocks, which plain Jinja does not know; here they
-/// become blocks without effect, with the same control of whitespace.
-fn without_generation_tags(source: &str) -> String {
+/// become filter blocks, with the same control of whitespace.
+fn with_generation_filter(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
@@ -242,8 +345,8 @@ fn without_generation_tags(source: &str) -> String {
         let close = if tag.ends_with('-') { "-" } else { "" };
         let word = tag.trim_end_matches(['-', '+']).trim();
         let replaced = match word {
-            "generation" => Some("if true"),
-            "endgeneration" => Some("endif"),
+            "generation" => Some(format!("filter {GENERATION}")),
+            "endgeneration" => Some("endfilter".to_owned()),
             _ => None,
         };
         out.push_str(&rest[..start]);
@@ -304,11 +407,11 @@ mod tests {
     }
 
     #[test]
-    fn generation_blocks_are_transparent() {
+    fn generation_blocks_become_filters() {
         let source = "a\n{%- generation -%}\n b {% if x %}c{% endif %}{% endgeneration %}\nd";
         assert_eq!(
-            without_generation_tags(source),
-            "a\n{%- if true -%}\n b {% if x %}c{% endif %}{% endif %}\nd"
+            with_generation_filter(source),
+            "a\n{%- filter ivl_generation -%}\n b {% if x %}c{% endif %}{% endfilter %}\nd"
         );
     }
 
@@ -316,7 +419,7 @@ mod tests {
     fn a_template_may_refuse_and_must_end() {
         let refusing = template("{{ raise_exception('only users') }}");
         let error = refusing.render(&[], &RenderOptions::default()).expect_err("refuses");
-        assert!(format!("{:?}", error).contains("only users"));
+        assert!(format!("{error:?}").contains("only users"));
         let endless =
             template("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}");
         assert!(endless.render(&[], &RenderOptions::default()).is_err());

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::{TokenKind, Vocab};
+use ivl_core::{Token, TokenKind, Vocab};
 use serde_json::{Map, Value};
 
 use crate::chat::ChatTemplate;
@@ -194,7 +194,7 @@ impl Checkpoint {
 }
 
 fn truncated(vocab: &Vocab, size: usize) -> Vocab {
-    Vocab::new(vocab.iter().take(size).map(|token| token.cloned()).collect())
+    Vocab::new(vocab.iter().take(size).map(Option::<&Token>::cloned).collect())
 }
 
 fn all_control(vocab: &Vocab, size: usize) -> bool {
@@ -284,6 +284,7 @@ impl Source for FromFiles<'_> {
             Ok(stored) => transfer(&planned.rule, shape, |stored_at, ours| put(ours, stored.get(stored_at))),
             Err(error) => self.failed = Some(self.failed.take().unwrap_or(error)),
         }
+        self.files.release(&planned.tensor);
         self.done += planned.len;
         (self.progress)(Progress { done: self.done, total: self.total });
     }
@@ -337,12 +338,11 @@ pub fn save(net: &Transformer, json: &Map<String, Value>, dir: &Path) -> Result<
     let parameters = net.named_parameters();
     for parameter in &parameters {
         let (rule, name) = map.resolve(&parameter.path);
-        match tensors.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, tensor)) => tensor.parts.push((*rule, parameter)),
-            None => {
-                let shape = rule.stored_shape(&parameter.shape);
-                tensors.push((name, SavedTensor { shape, parts: vec![(*rule, parameter)] }));
-            }
+        if let Some((_, tensor)) = tensors.iter_mut().find(|(known, _)| *known == name) {
+            tensor.parts.push((*rule, parameter));
+        } else {
+            let shape = rule.stored_shape(&parameter.shape);
+            tensors.push((name, SavedTensor { shape, parts: vec![(*rule, parameter)] }));
         }
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

@@ -133,6 +133,11 @@ impl RopeScaling {
             _ => None,
         }
     }
+
+    /// Whether the frequencies depend on the length of the text.
+    pub fn depends_on_length(&self) -> bool {
+        matches!(self, Self::Dynamic { .. } | Self::LongRope { .. })
+    }
 }
 
 /// Feed-forward layers.

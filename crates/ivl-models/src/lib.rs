@@ -19,7 +19,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cascade_net;
 mod chat;
+mod chat_spans;
 mod checkpoint;
 pub mod config;
 mod error;
@@ -35,7 +37,9 @@ pub mod transformer;
 mod transformer_lm;
 mod weights;
 
+pub use cascade_net::{CascadeInput, CascadeNet};
 pub use chat::*;
+pub use chat_spans::{Spoken, Turn};
 pub use checkpoint::{Checkpoint, Progress, save};
 pub use config::ModelConfig;
 pub use error::{Error, WeightReport};

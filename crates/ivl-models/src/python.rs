@@ -143,9 +143,8 @@ fn strftime(format: &str, seconds: u64) -> String {
             Some('H') => out += &format!("{hour:02}"),
             Some('M') => out += &format!("{minute:02}"),
             Some('S') => out += &format!("{second:02}"),
-            Some('%') => out.push('%'),
+            Some('%') | None => out.push('%'),
             Some(other) => out.extend(['%', other]),
-            None => out.push('%'),
         }
     }
     out
@@ -153,7 +152,7 @@ fn strftime(format: &str, seconds: u64) -> String {
 
 /// Year, month and day of a number of days since 1970-01-01.
 fn civil(mut days: u64) -> (u64, usize, u64) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));

@@ -150,6 +150,36 @@ impl TensorFiles {
     }
 }
 
+impl TensorFiles {
+    /// Gives back the memory that reading a tensor took; its file is read anew if it is asked for again.
+    ///
+    /// # Panics
+    /// If there is no tensor of this name.
+    pub(crate) fn release(&self, name: &str) {
+        let entry = &self.tensors[name];
+        #[cfg(unix)]
+        {
+            let map = &self.shards[entry.shard].1;
+            #[expect(
+                unsafe_code,
+                reason = "dropping pages of a private map whose contents would be lost is unsafe"
+            )]
+            // SAFETY: the map is read-only, so its pages hold nothing but the file, from which they come again.
+            let advised = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    entry.bytes.start,
+                    entry.bytes.len(),
+                )
+            };
+            // Advice that is not taken costs memory, not correctness.
+            drop(advised);
+        }
+        #[cfg(not(unix))]
+        let _ = entry;
+    }
+}
+
 fn shard_paths(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, Error> {
     let json = read_json(index)?;
     let map = json.get("weight_map").and_then(Value::as_object);

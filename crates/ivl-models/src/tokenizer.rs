@@ -121,6 +121,14 @@ impl Tokenizer {
         self.inner.decode(ids, skip_special_tokens).map_err(TokenizerError::Decode)
     }
 
+    /// All that decides which ids a text becomes, as the JSON of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        self.inner.to_string(false).map_err(TokenizerError::Encode)
+    }
+
     /// What every id stands for. Cheap enough to call where it is needed; not in a loop.
     pub fn vocab(&self) -> Vocab {
         self.vocab.clone()

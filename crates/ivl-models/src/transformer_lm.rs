@@ -1,9 +1,9 @@
 //! A transformer with its vocabulary: the causal LM that everything else composes.
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, Vocab};
+use ivl_core::{Cache, CausalLm, LazyLogits, Vocab};
 
-use crate::transformer::Transformer;
+use crate::transformer::{Transformer, rows_at};
 
 /// A [`Transformer`] that knows what its logits stand for.
 #[derive(Debug, Clone)]
@@ -59,6 +59,16 @@ impl CausalLm for TransformerLm {
 
     fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
         self.net.logits_at(tokens, positions, cache)
+    }
+
+    fn lazy_logits_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyLogits<'_> {
+        let hidden = rows_at(self.net.hidden(tokens, cache), positions);
+        Box::new(move |rows| self.net.head_rows(hidden.clone().slice([rows])))
     }
 
     fn name(&self) -> &str {

@@ -41,9 +41,9 @@ pub(crate) async fn answer(
     let mut stop = std::pin::pin!(stop);
     loop {
         // With all connections in use, new ones wait in the system's own queue.
-        let Ok(permit) = connections.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async { (connections.clone().acquire_owned().await, listener.accept().await) };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
             () = &mut stop => break,
         };
         let Ok((stream, peer)) = accepted else {

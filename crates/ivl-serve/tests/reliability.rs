@@ -78,7 +78,7 @@ fn bodies_and_queues_have_limits() {
     let chunked = "POST /tokenize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n";
     let body = format!("{chunked}{}\r\n0\r\n\r\n", "a".repeat(2000));
     assert_eq!(send(server.address, &body).status, 413);
-    assert_eq!(server.post("/v1/completions", &json!({"prompt": "a", "n": 3})).status, 429);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": ["a", "b", "c"]})).status, 429);
     // One text is written, one waits; the third is refused at once, and room is made when they end.
     let open = |prompt: &str| {
         let mut stream = TcpStream::connect(server.address).expect("connects");

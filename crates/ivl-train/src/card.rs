@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::connection::Connection;
 use crate::trainer::EvalReport;
 
 /// Name of the card in a value's directory.
@@ -46,14 +47,6 @@ pub struct ValueCard {
     pub ivl: String,
 }
 
-/// How a value reads its input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Connection {
-    /// It reads the same tokens as the base.
-    Residual,
-}
-
 /// A base that a value was trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseCard {
@@ -74,6 +67,9 @@ pub struct EvalCard {
     pub base_loss: f64,
     /// Loss with the value.
     pub loss: f64,
+    /// KL divergence of the fused distribution from the base's, per token.
+    #[serde(default)]
+    pub kl: Option<f64>,
     /// Held-out tokens.
     pub tokens: usize,
 }
@@ -82,7 +78,7 @@ impl EvalCard {
     /// The part of a report that a card keeps; none for a model trained by itself.
     pub fn new(report: &EvalReport) -> Option<Self> {
         let (base, base_loss) = (report.base.clone()?, report.base_loss?);
-        Some(Self { base, base_loss, loss: report.loss, tokens: report.tokens })
+        Some(Self { base, base_loss, loss: report.loss, kl: report.kl, tokens: report.tokens })
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::connection::Connection;
+use crate::data_config::DataConfig;
+use crate::mixing::MixingStrategy;
 
 /// One training run. Unknown keys are errors: a misspelt setting must not pass for a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +22,12 @@ pub struct TrainConfig {
     /// start, full fine-tuning from a checkpoint.
     #[serde(default)]
     pub base: Option<String>,
+    /// Several frozen bases, in place of one.
+    #[serde(default)]
+    pub bases: Vec<BaseConfig>,
+    /// How several bases share the training.
+    #[serde(default)]
+    pub mixing: MixingConfig,
     /// The network that is trained.
     pub value: ValueConfig,
     /// Demonstrations.
@@ -40,12 +49,43 @@ pub struct TrainConfig {
     pub eval: EvalConfig,
 }
 
+/// One of several frozen bases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseConfig {
+    /// A directory or hub name.
+    pub model: String,
+    /// Its share among the bases.
+    #[serde(default = "default::weight")]
+    pub weight: f64,
+}
+
+/// How several bases share the training; see [`MixingStrategy`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MixingConfig {
+    /// `sample`, which costs what one base costs, `average` or `worst`.
+    pub strategy: MixingStrategy,
+    /// Step of the exponentiated gradient of `worst`: a base whose loss is larger by 1 gains a factor of e^0.1 a step.
+    pub eta: f64,
+}
+
+impl Default for MixingConfig {
+    fn default() -> Self {
+        Self { strategy: MixingStrategy::Sample, eta: 0.1 }
+    }
+}
+
 /// The network that is trained; its tokenizer is copied to the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValueConfig {
-    /// A directory or hub name with `config.json` and tokenizer.
-    pub model: String,
+    /// A directory or hub name with `config.json` and tokenizer; without one, the first base.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// `residual` reads the text (the paper's best practice), `cascade` the base's predictions, `cascade-text` both.
+    #[serde(default)]
+    pub connection: Connection,
     /// `checkpoint` starts from its weights (the paper's best practice), `random` from noise.
     #[serde(default)]
     pub init: Init,
@@ -66,23 +106,6 @@ pub enum Init {
     Checkpoint,
     /// From noise.
     Random,
-}
-
-/// Demonstrations: JSONL with `messages`, `prompt` and `completion`, or `text`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Files to train on.
-    pub train: Vec<PathBuf>,
-    /// Files to measure the held-out loss on.
-    #[serde(default)]
-    pub eval: Vec<PathBuf>,
-    /// Longest example in tokens; the rest is cut off at the end and counted.
-    #[serde(default = "default::max_length")]
-    pub max_length: usize,
-    /// A Jinja file, in place of the model's own template.
-    #[serde(default)]
-    pub chat_template: Option<PathBuf>,
 }
 
 /// AdamW ([arXiv 1711.05101](https://arxiv.org/abs/1711.05101)); decay on matrices only, as is the custom.
@@ -146,11 +169,13 @@ pub struct StepsConfig {
     pub batch_size: usize,
     /// Forward passes in a step. Tokens are weighted alike across them: k passes equal one of k times the size.
     pub accumulation: usize,
+    /// Positions that go through the heads at once, to bound memory at large vocabularies; 0 for 64 MiB of logits.
+    pub head_rows: usize,
 }
 
 impl Default for StepsConfig {
     fn default() -> Self {
-        Self { epochs: 3, max_steps: 0, batch_size: 4, accumulation: 1 }
+        Self { epochs: 3, max_steps: 0, batch_size: 4, accumulation: 1, head_rows: 0 }
     }
 }
 
@@ -160,11 +185,21 @@ impl Default for StepsConfig {
 pub struct RegularizationConfig {
     /// Weight of the mean of `|v|_1 / vocab` over trained positions: the paper's 1, since a value is meant to travel.
     pub l1: f64,
+    /// Weight of the mean of `|v|_2^2 / vocab`. Not in the paper: 0.
+    pub l2: f64,
+    /// Weight of the mean of KL(fused, base). Not in the paper: 0.
+    pub kl: f64,
+    /// Divides the base's logits by a number drawn for each pass between 1/this and this; 1 leaves them.
+    pub base_temperature: f64,
+    /// Standard deviation of the normal noise on each of the base's logits; 0 for none.
+    pub base_noise: f64,
+    /// Share of the positions at which the base is silent, so that the value speaks alone; 0 for none.
+    pub base_dropout: f64,
 }
 
 impl Default for RegularizationConfig {
     fn default() -> Self {
-        Self { l1: 1.0 }
+        Self { l1: 1.0, l2: 0.0, kl: 0.0, base_temperature: 1.0, base_noise: 0.0, base_dropout: 0.0 }
     }
 }
 
@@ -206,11 +241,11 @@ mod default {
     pub(super) fn seed() -> u64 {
         42
     }
+    pub(super) fn weight() -> f64 {
+        1.0
+    }
     pub(super) fn init_std() -> f64 {
         0.02
-    }
-    pub(super) fn max_length() -> usize {
-        1024
     }
 }
 
@@ -232,8 +267,33 @@ impl TrainConfig {
         number(o.epsilon > 0.0 && o.epsilon.is_finite(), "optimizer.epsilon", "above 0", o.epsilon)?;
         number(at_least(0.0, o.max_grad_norm), "optimizer.max_grad_norm", "0 or more", o.max_grad_norm)?;
         number((0.0..=1.0).contains(&o.warmup_ratio), "optimizer.warmup_ratio", "0 to 1", o.warmup_ratio)?;
-        let l1 = self.regularization.l1;
-        number(at_least(0.0, l1), "regularization.l1", "0 or more", l1)?;
+        let r = &self.regularization;
+        for (name, weight) in [
+            ("regularization.l1", r.l1),
+            ("regularization.l2", r.l2),
+            ("regularization.kl", r.kl),
+            ("regularization.base_noise", r.base_noise),
+            ("mixing.eta", self.mixing.eta),
+        ] {
+            number(at_least(0.0, weight), name, "0 or more", weight)?;
+        }
+        let (temperature, dropout) = (r.base_temperature, r.base_dropout);
+        number(at_least(1.0, temperature), "regularization.base_temperature", "1 or more", temperature)?;
+        number((0.0..1.0).contains(&dropout), "regularization.base_dropout", "0 to below 1", dropout)?;
+        for base in &self.bases {
+            number(base.weight > 0.0 && base.weight.is_finite(), "bases.weight", "above 0", base.weight)?;
+        }
+        let both = self.base.is_some() && !self.bases.is_empty();
+        number(!both, "bases", "none beside `base`: give the one or the others", self.bases.len() as f64)?;
+        let baseless = self.base.is_none() && self.bases.is_empty();
+        number(
+            !(baseless && self.value.connection != Connection::Residual),
+            "value.connection",
+            "residual where there is no base to read from, so a number of bases above 0",
+            0.0,
+        )?;
+        let nothing = baseless && self.value.model.is_none();
+        number(!nothing, "value.model", "a directory or hub name where there is no base to start from", 0.0)?;
         number(at_least(0.0, self.value.init_std), "value.init_std", "0 or more", self.value.init_std)?;
         let counts = [
             ("steps.epochs", self.steps.epochs, 1),
@@ -241,12 +301,11 @@ impl TrainConfig {
             ("steps.accumulation", self.steps.accumulation, 1),
             ("eval.batch_size", self.eval.batch_size, 1),
             ("checkpoint.keep", self.checkpoint.keep, 1),
-            ("data.max_length", self.data.max_length, 2),
-            ("data.train", self.data.train.len(), 1),
         ];
         for (name, got, min) in counts {
-            number(got >= min, name, if min == 1 { "1 or more" } else { "2 or more" }, got as f64)?;
+            number(got >= min, name, "1 or more", got as f64)?;
         }
+        self.data.validate()?;
         let overridden = !self.value.overrides.is_empty() && self.value.init == Init::Checkpoint;
         number(
             !overridden,

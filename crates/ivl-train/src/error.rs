@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::data::Place;
+use crate::data_config::Format;
+
 /// What can go wrong between a configuration and a trained value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -27,63 +30,129 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A line of a data file that is not a JSON object.
-    #[error("line {line} of `{}` is not a JSON object", path.display())]
-    Line {
-        /// Which file.
-        path: PathBuf,
-        /// Counted from one.
-        line: usize,
+    /// A record that is not a JSON object.
+    #[error(
+        "{place} is not a JSON object; expected one object a line, one array of objects, or a Parquet table"
+    )]
+    Json {
+        /// Where.
+        place: Place,
         /// Where it is broken.
         #[source]
         source: serde_json::Error,
     },
-    /// A line of a data file without anything to learn from.
-    #[error(
-        "line {line} of `{}` has {got}, expected {{\"messages\": [{{\"role\": .., \"content\": ..}}, ..]}}, \
-         {{\"prompt\": .., \"completion\": ..}} or {{\"text\": ..}}, all strings", path.display()
-    )]
-    Record {
+    /// A record longer than any honest one.
+    #[error("{place} is longer than {limit} bytes")]
+    LongRecord {
+        /// Where.
+        place: Place,
+        /// The bound.
+        limit: usize,
+    },
+    /// A JSON array without its end.
+    #[error("the array ends in the middle of {place}; the file seems cut off")]
+    OpenArray {
+        /// Where.
+        place: Place,
+    },
+    /// A JSON file with more than one array.
+    #[error("`{}` goes on after its array; expected one array of objects, or one object a line", path.display())]
+    AfterArray {
         /// Which file.
         path: PathBuf,
-        /// Counted from one.
-        line: usize,
+    },
+    /// A table that cannot be read.
+    #[error("cannot read the Parquet table `{}`", path.display())]
+    Parquet {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// A source without rows.
+    #[error("`{}` holds no rows; expected a .jsonl, .json or .parquet file (perhaps .gz), or a directory of such", path.display())]
+    EmptySource {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// Fields that belong to none of the formats.
+    #[error(
+        "{place} has the fields {fields:?}, which fit no format; expected `messages`, `conversations`, `instruction` and \
+         `output`, `prompt` and `completion`, or `text`. Say which of the fields are meant, such as \
+         columns = {{ prompt = \"question\", completion = \"answer\" }}"
+    )]
+    UnknownFormat {
+        /// Where.
+        place: Place,
+        /// What stands there.
+        fields: Vec<String>,
+    },
+    /// Fields that belong to several formats.
+    #[error("{place} fits the formats {}; say which is meant, such as format = \"{}\"", names(formats), formats[0].name())]
+    AmbiguousFormat {
+        /// Where.
+        place: Place,
+        /// Those that fit; at least two.
+        formats: Vec<Format>,
+    },
+    /// A field that the format requires.
+    #[error("{place} has no `{column}`, which the format {} requires; it has {fields:?}", format.name())]
+    MissingColumn {
+        /// Where.
+        place: Place,
+        /// The format.
+        format: Format,
+        /// The name in the file.
+        column: String,
+        /// What stands there.
+        fields: Vec<String>,
+    },
+    /// Columns of different formats.
+    #[error(
+        "the columns {columns:?} of `{}` do not belong to {}; see docs/data.md for the fields of each format",
+        path.display(), format.map_or("one format", Format::name)
+    )]
+    ForeignColumn {
+        /// The source.
+        path: PathBuf,
+        /// Our names.
+        columns: Vec<&'static str>,
+        /// The format that was asked for.
+        format: Option<Format>,
+    },
+    /// A record that is not of the format of its source.
+    #[error("{place} has {got}; its source is of the format {}", format.name())]
+    Record {
+        /// Where.
+        place: Place,
+        /// The source's format.
+        format: Format,
         /// What stands there.
         got: String,
     },
-    /// A line longer than any honest one.
-    #[error("line {line} of `{}` is longer than {limit} bytes", path.display())]
-    LongLine {
-        /// Which file.
-        path: PathBuf,
-        /// Counted from one.
-        line: usize,
-        /// The bound.
-        limit: u64,
-    },
     /// Messages without a template to render them.
     #[error(
-        "line {line} of `{}` has messages, but the model has no chat template; set `data.chat_template` to a Jinja file",
-        path.display()
+        "{place} has messages, but the model has no chat template; set `data.chat_template` to a Jinja file"
     )]
     NoTemplate {
-        /// Which file.
-        path: PathBuf,
-        /// Counted from one.
-        line: usize,
+        /// Where.
+        place: Place,
     },
-    /// A chat template that does not show the assistant's words as they are.
-    #[error(
-        "the chat template changes earlier turns when a later one is added (line {line} of `{}`, turn {turn}), so that the \
-         assistant's tokens cannot be found; use a template that only appends", path.display()
-    )]
-    TemplateRewrites {
+    /// Messages that the template does not render, or not so that the assistant's words can be told.
+    #[error("cannot learn from {place}")]
+    Render {
+        /// Where.
+        place: Place,
+        /// The reason.
+        #[source]
+        source: ivl_models::ChatError,
+    },
+    /// A file of tokens that is not what was just written.
+    #[error("`{}` was written but cannot be read back; is the disk full or shared with another run?", path.display())]
+    TornTokens {
         /// Which file.
         path: PathBuf,
-        /// Counted from one.
-        line: usize,
-        /// Which turn, counted from zero.
-        turn: usize,
     },
     /// Nothing to train on.
     #[error(
@@ -142,10 +211,11 @@ pub enum Error {
     /// From the tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] ivl_models::TokenizerError),
-    /// From the chat template.
-    #[error(transparent)]
-    Chat(#[from] ivl_models::ChatError),
     /// From the fusion.
     #[error(transparent)]
     Core(#[from] ivl_core::Error),
+}
+
+fn names(formats: &[Format]) -> String {
+    formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(" and ")
 }

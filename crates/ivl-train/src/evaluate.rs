@@ -1,74 +1,111 @@
 //! Held-out loss: of bases alone, and with the value plugged in.
 
-use std::rc::Rc;
-
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
-use ivl_core::{CausalLm, Projection, fuse};
+use ivl_core::{LazyLogits, Projection};
 use ivl_models::Transformer;
 
 use crate::Error;
-use crate::batch::Plan;
+use crate::bases::FrozenBase;
+use crate::batch::Batch;
+use crate::config::RegularizationConfig;
+use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
+use crate::loss::value_loss;
+use crate::plan::Plan;
 use crate::trainer::EvalReport;
 
-/// A base that training never sees.
-pub struct HeldOut {
-    /// For the report.
-    pub name: String,
-    /// The base.
-    pub lm: Rc<dyn CausalLm>,
-    /// From the value's vocabulary to this base's.
-    pub projection: Projection,
-}
+/// Positions that go through the heads at once.
+const HEAD_ROWS: usize = 256;
 
-/// Losses of the training base and of every held-out base, alone and with the value, on the same tokens. The value's
-/// logits are computed once for all.
+/// Losses of every base, alone and with the value, on the same tokens; without a base, of the network by itself. A residual
+/// network is run once for all bases.
 ///
 /// # Errors
-/// None today; the signature leaves room for bases that can refuse a batch.
+/// [`Error::Io`] if the examples cannot be read.
 pub(crate) fn evaluate(
-    base: Option<&Rc<dyn CausalLm>>,
+    bases: &[FrozenBase],
     value: &Transformer,
-    held_out: &[HeldOut],
+    connection: Connection,
     plan: &Plan,
     step: usize,
 ) -> Result<Vec<EvalReport>, Error> {
-    let mut sums = vec![(0.0, 0.0); held_out.len() + 1];
+    let mut sums = vec![Sums::default(); bases.len().max(1)];
     let mut tokens = 0;
-    let device = value.device();
     for batch in plan.batches() {
-        let targets = batch.target_tensor(&device);
-        let loss = |logits: Tensor<2>| -> f64 {
-            let logprobs =
-                log_softmax(logits.cast(DType::F32), 1).gather(1, targets.clone().unsqueeze_dim(1));
-            -f64::from(logprobs.sum().into_scalar::<f32>())
-        };
-        let mut cache = value.new_cache(&batch.padding());
-        let logits = value.logits_at(batch.tokens(&device), batch.position_tensor(&device), &mut cache);
-        match base {
-            Some(base) => {
-                let base = batch.logits(&**base);
-                sums[0].0 += loss(base.clone());
-                sums[0].1 += loss(fuse(base, logits.clone(), 1.0));
+        let batch = batch?;
+        let read = || batch.tokens(&value.device());
+        let residual = || residual_hidden(value, &batch, read());
+        match connection.cascade_input() {
+            _ if bases.is_empty() => sums[0].add(&batch, value, residual(), None),
+            None => {
+                let hidden = residual();
+                for (base, sums) in bases.iter().zip(&mut sums) {
+                    let logits = base.logits(&batch, &batch.positions);
+                    sums.add(&batch, value, hidden.clone(), Some((&logits, &base.projection)));
+                }
             }
-            None => sums[0].1 += loss(logits.clone()),
-        }
-        for (sum, held_out) in sums[1..].iter_mut().zip(held_out) {
-            let base = batch.logits(&*held_out.lm);
-            sum.0 += loss(base.clone());
-            sum.1 += loss(fuse(base, held_out.projection.rows(logits.clone()), 1.0));
+            Some(input) => {
+                let order = TrainedFirst::new(&batch);
+                for (base, sums) in bases.iter().zip(&mut sums) {
+                    let logits = base.logits(&batch, &order.positions);
+                    let features = order.features(value, &logits, HEAD_ROWS);
+                    let hidden = cascade_hidden(value, input, &batch, read(), features);
+                    sums.add(&batch, value, hidden, Some((&logits, &base.projection)));
+                }
+            }
         }
         tokens += batch.targets.len();
     }
-    let names = std::iter::once(base.map(|base| base.name().to_owned()))
-        .chain(held_out.iter().map(|held_out| Some(held_out.name.clone())));
+    let names = bases.iter().map(|base| Some(base.name.clone())).chain(std::iter::once(None));
     let mean = |sum: f64| sum / tokens.max(1) as f64;
-    let report = |(name, (alone, with)): (Option<String>, (f64, f64))| EvalReport {
+    let report = |(name, sums): (Option<String>, Sums)| EvalReport {
         step,
-        base_loss: name.is_some().then(|| mean(alone)),
+        base_loss: name.is_some().then(|| mean(sums.alone)),
+        kl: name.is_some().then(|| mean(sums.kl)),
         base: name,
-        loss: mean(with),
+        loss: mean(sums.with),
         tokens,
     };
     Ok(names.zip(sums).map(report).collect())
+}
+
+/// Sums over tokens.
+#[derive(Debug, Clone, Default)]
+struct Sums {
+    alone: f64,
+    with: f64,
+    kl: f64,
+}
+
+impl Sums {
+    /// Adds a batch, from the network's hidden states at its trained positions.
+    fn add(
+        &mut self,
+        batch: &Batch,
+        value: &Transformer,
+        hidden: Tensor<2>,
+        base: Option<(&LazyLogits<'_>, &Projection)>,
+    ) {
+        // Weights above 0 only ask for the terms to be computed.
+        let terms = RegularizationConfig { kl: 1.0, ..Default::default() };
+        let targets = batch.target_tensor(&hidden.device());
+        let n = hidden.dims()[0];
+        for start in (0..n).step_by(HEAD_ROWS) {
+            let rows = start..(start + HEAD_ROWS).min(n);
+            let logits = value.head_rows(hidden.clone().slice([rows.clone()]));
+            let targets = targets.clone().slice([rows.clone()]);
+            let (base, logits) = match base {
+                Some((base, projection)) => (Some(base(rows)), projection.rows(logits)),
+                None => (None, logits),
+            };
+            if let Some(base) = base.clone() {
+                let logprobs =
+                    log_softmax(base.cast(DType::F32), 1).gather(1, targets.clone().unsqueeze_dim(1));
+                self.alone -= f64::from(logprobs.sum().into_scalar::<f32>());
+            }
+            let [with, _, _, kl] = value_loss(base, logits, targets, &terms).terms.read();
+            self.with += with;
+            self.kl += kl;
+        }
+    }
 }

@@ -1,82 +1,222 @@
 //! The value as burn-train sees it: a module with a training step.
 
-use burn::module::Module;
-use burn::module::ParamGroup;
-use burn::optim::{AdamWConfig, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::module::{Module, ParamGroup};
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{DType, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use ivl_core::Projection;
-use ivl_models::Transformer;
+use ivl_core::{LazyLogits, Projection, predictions};
+use ivl_models::{CascadeInput, Transformer};
 
 use crate::batch::Batch;
-use crate::config::OptimizerConfig;
-use crate::loss::{Loss, value_loss};
+use crate::config::{OptimizerConfig, RegularizationConfig};
+use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
+use crate::loss::{Terms, value_loss};
+use crate::perturbation::Perturbation;
 
-/// The network that is trained. The frozen base is not part of it: its logits come with the batch, as constants.
+/// Logits held at once where the configuration does not say: 64 MiB in f32.
+const LOGITS_AT_ONCE: usize = 1 << 24;
+
+/// The network that is trained. The frozen bases are no part of it: their logits come with each pass, as constants.
 #[derive(Module, Debug)]
 pub struct ValueLearner {
     /// The network.
     pub value: Transformer,
     #[module(skip)]
-    settings: Settings,
+    settings: LearnerSettings,
 }
 
-#[derive(Debug, Clone)]
-struct Settings {
-    l1: f64,
-    projection: Option<Projection>,
+/// How a [`ValueLearner`] reads and what it minimises.
+#[derive(Debug, Clone, Default)]
+pub struct LearnerSettings {
+    /// What the network reads.
+    pub connection: Connection,
+    /// Weights of the penalties.
+    pub regularization: RegularizationConfig,
+    /// Positions that go through the heads at once; 0 chooses.
+    pub head_rows: usize,
 }
 
-/// What a pass reports: means over its tokens.
+/// A base in a pass.
+pub struct Against<'a> {
+    /// Its weight in the loss.
+    pub weight: f64,
+    /// Its logits at the positions that [`ValueLearner::base_positions`] names.
+    pub logits: LazyLogits<'a>,
+    /// From the value's vocabulary to the base's.
+    pub projection: &'a Projection,
+    /// What is done to its logits first.
+    pub perturbation: Option<Perturbation>,
+}
+
+/// What a pass reports.
 #[derive(Debug, Clone)]
 pub struct PassOutput {
-    /// Cross-entropy for each token, shape `[1]`.
-    pub cross_entropy: Tensor<1>,
-    /// `|v|_1 / vocab` for each token, shape `[1]`.
-    pub norm: Tensor<1>,
+    /// Sums over the learnt tokens, for each base in the order given.
+    pub terms: Vec<Terms>,
+    /// The weights of the bases.
+    pub weights: Vec<f64>,
     /// Learnt tokens.
     pub tokens: usize,
 }
 
 impl ValueLearner {
-    /// A value to train with an L1 penalty; `projection` leads from its vocabulary to the base's.
-    pub fn new(value: Transformer, l1: f64, projection: Option<Projection>) -> Self {
-        Self { value, settings: Settings { l1, projection } }
+    /// A value to train.
+    pub fn new(value: Transformer, settings: LearnerSettings) -> Self {
+        Self { value, settings }
     }
 
-    /// The objective on a batch.
-    pub fn loss(&self, batch: &Batch) -> Loss {
-        let device = self.value.device();
-        let tokens = batch.tokens(&device);
-        let tokens = match &self.settings.projection {
-            Some(projection) => projection.tokens(tokens),
-            None => tokens,
-        };
-        let mut cache = self.value.new_cache(&batch.padding());
-        let value = self.value.logits_at(tokens, batch.position_tensor(&device), &mut cache);
-        let value = match &self.settings.projection {
-            Some(projection) => projection.rows(value),
-            None => value,
-        };
-        value_loss(
-            batch.base.clone(),
-            value,
-            batch.target_tensor(&device),
-            self.settings.l1,
-            batch.step_tokens,
-        )
+    /// Positions of a batch at which a pass wants a base's logits: the trained ones, or all for a network that reads them.
+    pub fn base_positions(&self, batch: &Batch) -> Vec<u32> {
+        match self.settings.connection {
+            Connection::Residual => batch.positions.clone(),
+            _ => TrainedFirst::new(batch).positions,
+        }
+    }
+
+    /// Loss and gradients of a pass against some bases, or by itself against none.
+    ///
+    /// The heads of base and value are computed for some positions at a time, and the gradient of the loss by the logits is
+    /// known in closed form: at no time are the logits of a whole batch in memory.
+    pub fn pass(&self, batch: &Batch, mut bases: Vec<Against<'_>>) -> TrainOutput<PassOutput> {
+        let mut gradients = GradientsAccumulator::new();
+        let tokens = || batch.tokens(&self.value.device());
+        let mut terms = Vec::new();
+        match self.settings.connection.cascade_input() {
+            None => {
+                let hidden = residual_hidden(&self.value, batch, tokens());
+                let found = self.through_head(&hidden, batch, &mut bases, &mut gradients);
+                terms.extend(found.terms);
+                let surrogate = (hidden * Tensor::from_inner(found.gradient)).sum();
+                self.accumulate(&mut gradients, surrogate);
+            }
+            Some(input) => {
+                for base in bases.chunks_mut(1) {
+                    terms.extend(self.cascade_pass(input, batch, base, &mut gradients));
+                }
+            }
+        }
+        let weights =
+            if bases.is_empty() { vec![1.0] } else { bases.iter().map(|base| base.weight).collect() };
+        let item = PassOutput { terms, weights, tokens: batch.targets.len() };
+        TrainOutput { grads: gradients.grads(), item }
+    }
+
+    fn cascade_pass(
+        &self,
+        input: CascadeInput,
+        batch: &Batch,
+        base: &mut [Against<'_>],
+        gradients: &mut GradientsAccumulator<Self>,
+    ) -> Vec<Terms> {
+        let (order, chunk) = (TrainedFirst::new(batch), self.head_rows(self.value.config().vocab_size));
+        let features = order.features(&self.value.valid(), &base[0].logits, chunk);
+        let features = Tensor::<2>::from_inner(features).require_grad();
+        let tokens = batch.tokens(&self.value.device());
+        let hidden = cascade_hidden(&self.value, input, batch, tokens, features.clone());
+        let found = self.through_head(&hidden, batch, base, gradients);
+        let backward = (hidden * Tensor::from_inner(found.gradient)).sum().backward();
+        let by_features = features.grad(&backward);
+        gradients.accumulate(self, GradientsParams::from_grads(backward, self));
+        // The predictions are computed again, for the gradient of the embedding that they were multiplied with.
+        if let Some(by_features) = by_features {
+            let by_features = order.reorder(by_features);
+            for start in (0..order.positions.len()).step_by(chunk) {
+                let rows = start..(start + chunk).min(order.positions.len());
+                let predicted = predictions((base[0].logits)(rows.clone()), self.value.config().vocab_size);
+                let embedded = self.value.expected_embedding(Tensor::from_inner(predicted));
+                let surrogate = (embedded * Tensor::from_inner(by_features.clone().slice([rows]))).sum();
+                self.accumulate(gradients, surrogate);
+            }
+        }
+        found.terms
+    }
+
+    /// Losses at the trained positions, from their hidden states, and their gradient by those; the gradients of the head are
+    /// accumulated.
+    fn through_head(
+        &self,
+        hidden: &Tensor<2>,
+        batch: &Batch,
+        bases: &mut [Against<'_>],
+        gradients: &mut GradientsAccumulator<Self>,
+    ) -> ThroughHead {
+        let constant = hidden.clone().inner();
+        let device = constant.device();
+        let (n, vocab) = (constant.dims()[0], self.value.config().vocab_size);
+        let chunk = self.head_rows(vocab);
+        let mut terms: Vec<Option<Terms>> = vec![None; bases.len().max(1)];
+        let mut by_hidden = Vec::new();
+        for start in (0..n).step_by(chunk) {
+            let rows = start..(start + chunk).min(n);
+            let leaf = Tensor::<2>::from_inner(constant.clone().slice([rows.clone()])).require_grad();
+            let logits = self.value.head_rows(leaf.clone());
+            let targets = batch.target_tensor(&device).slice([rows.clone()]);
+            let mut surrogate: Option<Tensor<1>> = None;
+            let mut add = |base: Option<Tensor<2>>, value: Tensor<2>, weight: f64| {
+                let constant = value.clone().inner();
+                let loss = value_loss(base, constant, targets.clone(), &self.settings.regularization);
+                let gradient = loss.gradient * (weight / batch.step_tokens as f64);
+                let term = (value.cast(DType::F32) * Tensor::from_inner(gradient)).sum();
+                surrogate = Some(match surrogate.take() {
+                    Some(sum) => sum + term,
+                    None => term,
+                });
+                loss.terms
+            };
+            if bases.is_empty() {
+                sum_into(&mut terms[0], add(None, logits, 1.0));
+            } else {
+                for (base, sum) in bases.iter_mut().zip(&mut terms) {
+                    let base_logits = (base.logits)(rows.clone());
+                    let base_logits = match &mut base.perturbation {
+                        Some(perturbation) => perturbation.apply(base_logits),
+                        None => base_logits,
+                    };
+                    let value = base.projection.rows(logits.clone());
+                    sum_into(sum, add(Some(base_logits), value, base.weight));
+                }
+            }
+            let Some(surrogate) = surrogate else { continue };
+            let backward = surrogate.backward();
+            by_hidden.extend(leaf.grad(&backward));
+            gradients.accumulate(self, GradientsParams::from_grads(backward, self));
+        }
+        ThroughHead { terms: terms.into_iter().flatten().collect(), gradient: Tensor::cat(by_hidden, 0) }
+    }
+
+    fn accumulate(&self, gradients: &mut GradientsAccumulator<Self>, surrogate: Tensor<1>) {
+        gradients.accumulate(self, GradientsParams::from_grads(surrogate.backward(), self));
+    }
+
+    /// Positions that go through the heads at once.
+    fn head_rows(&self, vocab: usize) -> usize {
+        match self.settings.head_rows {
+            0 => (LOGITS_AT_ONCE / vocab).max(1),
+            rows => rows,
+        }
     }
 }
 
+struct ThroughHead {
+    terms: Vec<Terms>,
+    gradient: Tensor<2>,
+}
+
+fn sum_into(sum: &mut Option<Terms>, terms: Terms) {
+    *sum = Some(match sum.take() {
+        Some(sum) => sum.plus(terms),
+        None => terms,
+    });
+}
+
+/// What burn-train asks of a module. Our loop calls [`ValueLearner::pass`], since bases are no part of a batch.
 impl TrainStep for ValueLearner {
     type Input = Batch;
     type Output = PassOutput;
 
     fn step(&self, batch: Batch) -> TrainOutput<PassOutput> {
-        let loss = self.loss(&batch);
-        let gradients = loss.objective.backward();
-        TrainOutput::new(self, gradients, PassOutput::new(&loss, batch.targets.len()))
+        self.pass(&batch, Vec::new())
     }
 }
 
@@ -85,14 +225,16 @@ impl InferenceStep for ValueLearner {
     type Output = PassOutput;
 
     fn step(&self, batch: Batch) -> PassOutput {
-        PassOutput::new(&self.loss(&batch), batch.targets.len())
+        self.pass(&batch, Vec::new()).item
     }
 }
 
 impl PassOutput {
-    fn new(loss: &Loss, tokens: usize) -> Self {
-        let mean = |sum: &Tensor<1>| sum.clone().without_autodiff() / tokens.max(1) as f64;
-        Self { cross_entropy: mean(&loss.cross_entropy), norm: mean(&loss.norm), tokens }
+    /// The terms of all bases, weighted.
+    pub fn mean_terms(&self) -> Option<Terms> {
+        let mut terms = self.terms.iter().cloned().zip(self.weights.iter().copied());
+        let (first, weight) = terms.next()?;
+        Some(terms.fold(first.times(weight), |sum, (terms, weight)| sum.plus(terms.times(weight))))
     }
 }
 
@@ -104,7 +246,11 @@ impl ItemLazy for PassOutput {
 
 impl Adaptor<LossInput> for PassOutput {
     fn adapt(&self) -> LossInput {
-        LossInput::new(self.cross_entropy.clone())
+        let sum = self.mean_terms().map_or_else(
+            || Tensor::zeros([1], &burn::tensor::Device::default()),
+            |terms| terms.cross_entropy,
+        );
+        LossInput::new(sum / self.tokens.max(1) as f64)
     }
 }
 

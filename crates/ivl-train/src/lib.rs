@@ -10,35 +10,51 @@
 //! no gradient can reach it. [`train`] runs the steps, [`Plan`] fixes their order, [`Encoder`] makes examples of
 //! demonstrations, and a [`ValueCard`] records what came out.
 
+mod bases;
 mod batch;
 mod card;
 mod checkpointing;
 mod clip;
 mod config;
+mod connection;
 mod data;
+mod data_config;
 mod error;
 mod evaluate;
 mod example;
+mod examples;
 mod learner;
 mod loss;
+mod mixing;
+mod pack;
+mod perturbation;
+mod plan;
 mod schedule;
 mod silent;
+mod token_file;
 mod trainer;
 
-pub use batch::{Batch, Plan};
+pub use bases::FrozenBase;
+pub use batch::Batch;
 pub use burn::train::Interrupter;
-pub use card::{BaseCard, CARD, Connection, EvalCard, FORMAT, ValueCard};
+pub use card::{BaseCard, CARD, EvalCard, FORMAT, ValueCard};
 pub use checkpointing::{CheckpointDir, KeepLast, Part};
 pub use clip::clip_gradient_norm;
 pub use config::{
-    CheckpointConfig, DataConfig, EvalConfig, Init, OptimizerConfig, RegularizationConfig, ScheduleKind,
-    StepsConfig, TrainConfig, ValueConfig,
+    BaseConfig, CheckpointConfig, EvalConfig, Init, MixingConfig, OptimizerConfig, RegularizationConfig,
+    ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
 };
-pub use data::{Dataset, Demonstration, Row};
+pub use connection::Connection;
+pub use data::{Conversation, Dataset, Demonstration, Place, Row, Source};
+pub use data_config::{Batching, DataConfig, Field, Format, SourceConfig};
 pub use error::Error;
-pub use evaluate::HeldOut;
-pub use example::{Encoder, Example, Examples};
-pub use learner::{PassOutput, ValueLearner, optimizer};
-pub use loss::{Loss, value_loss};
+pub use example::{Encoder, Example};
+pub use examples::{Examples, Shape, SourceReport};
+pub use learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
+pub use loss::{Loss, Terms, value_loss};
+pub use mixing::{Mixing, MixingStrategy};
+pub use pack::best_fit_decreasing;
+pub use perturbation::Perturbation;
+pub use plan::{Filling, Plan};
 pub use schedule::Schedule;
 pub use trainer::{EvalReport, Event, Run, StepReport, Trained, train};

@@ -1,50 +1,128 @@
-//! The objective of value learning.
+//! The objective of value learning, and its gradient in closed form.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 use ivl_core::fuse;
 
-/// The objective at some positions, and its parts.
+use crate::config::RegularizationConfig;
+
+/// The objective at some positions, as sums over them, and its gradient.
 #[derive(Debug, Clone)]
 pub struct Loss {
-    /// What is minimised; shape `[1]`.
-    pub objective: Tensor<1>,
-    /// Sum of the cross-entropies over the positions; shape `[1]`.
-    pub cross_entropy: Tensor<1>,
-    /// Sum of `|v|_1 / vocab` over the positions; shape `[1]`.
-    pub norm: Tensor<1>,
+    /// Sum of the terms.
+    pub terms: Terms,
+    /// Derivative of the weighted sum of the terms by the value's logits; shape `[n, vocab]`.
+    pub gradient: Tensor<2>,
 }
 
-/// Cross-entropy of the fused distribution, with a penalty on the size of the value:
+/// Sums over positions; each of shape `[1]`, in f32.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// `-log p[y]`.
+    pub cross_entropy: Tensor<1>,
+    /// `|v|_1 / vocab`.
+    pub l1: Tensor<1>,
+    /// `|v|_2^2 / vocab`; zero where it has no weight.
+    pub l2: Tensor<1>,
+    /// `KL(p || p_base)`; zero where it has no weight, or without a base.
+    pub kl: Tensor<1>,
+}
+
+/// Cross-entropy of the fused distribution, with penalties on the size of the value and on its distance from the base. With
+/// `l_i = b_i + v_i`, `p_i = softmax(l_i)` and `q_i = softmax(b_i)` at trained position `i`:
 ///
 /// ```text
-/// L = 1/N * sum_i [ -log softmax(b_i + v_i)[y_i] + l1 * |v_i|_1 / |vocab| ]
+/// L   = sum_i [ -log p_i[y_i] + l1 * |v_i|_1 / |vocab| + l2 * |v_i|_2^2 / |vocab| + kl * KL(p_i || q_i) ]
+///
+/// dL / dv_ij = p_ij - [j = y_i] + l1 * sign(v_ij) / |vocab| + l2 * 2 v_ij / |vocab|
+///            + kl * p_ij (log p_ij - log q_ij - KL(p_i || q_i))
 /// ```
 ///
-/// over trained positions `i`, with `N` the number of trained tokens in the whole optimizer step (not in this batch: so
-/// that small batches add up to exactly one large one). The base carries no gradient: it lives on a device without
-/// autodiff, and enters as a constant. The paper averages the norm over all positions, prompt and padding included; ours
+/// In closed form, since automatic differentiation would keep four tensors of the size of the logits for it. The caller
+/// divides by the number of trained tokens in the whole optimizer step, so that small passes add up to exactly one large
+/// one. The base enters as a constant. The paper averages the norm over all positions, prompt and padding included; ours
 /// counts the trained ones.
 ///
 /// # Shapes
-/// - `base`: `[n, vocab]`, or none to train the model by itself
-/// - `value`: `[n, vocab]`, already mapped to the base's vocabulary
+/// - `base`: `[n, vocab]`, or none to train the network by itself
+/// - `value`: `[n, vocab]`, already mapped to the base's vocabulary, without autodiff
 /// - `targets`: `[n]`
 pub fn value_loss(
     base: Option<Tensor<2>>,
     value: Tensor<2>,
     targets: Tensor<1, Int>,
-    l1: f64,
-    tokens: usize,
+    weights: &RegularizationConfig,
 ) -> Loss {
     let value = value.cast(DType::F32);
     let vocab = value.dims()[1] as f64;
-    let norm = value.clone().abs().sum() / vocab;
-    let fused = match base {
-        Some(base) => fuse(base.autodiff(), value, 1.0),
-        None => value,
+    let targets: Tensor<2, Int> = targets.unsqueeze_dim(1);
+    let logits = match &base {
+        Some(base) => fuse(base.clone(), value.clone(), 1.0),
+        None => value.clone(),
     };
-    let cross_entropy = log_softmax(fused, 1).gather(1, targets.unsqueeze_dim(1)).sum().neg();
-    let penalized = if l1 == 0.0 { cross_entropy.clone() } else { cross_entropy.clone() + norm.clone() * l1 };
-    Loss { objective: penalized / tokens as f64, cross_entropy, norm }
+    let logprobs = log_softmax(logits, 1);
+    let cross_entropy = logprobs.clone().gather(1, targets.clone()).sum().neg();
+    let probabilities = logprobs.clone().exp();
+    let zero = || Tensor::<1>::zeros([1], (&value.device(), DType::F32));
+    let (mut l1, mut l2, mut kl) = (zero(), zero(), zero());
+    let mut regularizer: Option<Tensor<2>> = None;
+    let mut add = |gradient: Tensor<2>| {
+        regularizer = Some(match regularizer.take() {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        });
+    };
+    if let Some(base) = base {
+        l1 = value.clone().abs().sum() / vocab;
+        if weights.l1 > 0.0 {
+            add(value.clone().sign() * (weights.l1 / vocab));
+        }
+        if weights.l2 > 0.0 {
+            l2 = value.clone().square().sum() / vocab;
+            add(value.clone() * (2.0 * weights.l2 / vocab));
+        }
+        if weights.kl > 0.0 {
+            let ratio = logprobs - log_softmax(base.cast(DType::F32), 1);
+            let divergence = (probabilities.clone() * ratio.clone()).sum_dim(1);
+            kl = divergence.clone().sum();
+            add(probabilities.clone() * (ratio - divergence) * weights.kl);
+        }
+    }
+    let ones = Tensor::<2>::ones(targets.dims(), (&value.device(), DType::F32));
+    let gradient = probabilities.scatter(1, targets, ones.neg(), IndexingUpdateOp::Add);
+    let gradient = match regularizer {
+        Some(regularizer) => gradient + regularizer,
+        None => gradient,
+    };
+    Loss { terms: Terms { cross_entropy, l1, l2, kl }, gradient }
+}
+
+impl Terms {
+    /// The terms of two sets of positions together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            cross_entropy: self.cross_entropy + other.cross_entropy,
+            l1: self.l1 + other.l1,
+            l2: self.l2 + other.l2,
+            kl: self.kl + other.kl,
+        }
+    }
+
+    /// Every term times a number.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Self {
+            cross_entropy: self.cross_entropy * factor,
+            l1: self.l1 * factor,
+            l2: self.l2 * factor,
+            kl: self.kl * factor,
+        }
+    }
+
+    /// The terms as numbers: cross-entropy, L1, L2 and KL.
+    pub fn read(&self) -> [f64; 4] {
+        let terms = [&self.cross_entropy, &self.l1, &self.l2, &self.kl];
+        terms.map(|term| f64::from(term.clone().into_scalar::<f32>()))
+    }
 }

@@ -9,24 +9,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::optim::GradientsAccumulator;
-use burn::tensor::DType;
 use burn::train::metric::LossMetric;
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
-    SupervisedTraining, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem,
-    TrainingStrategy, ValidLoader,
+    SupervisedTraining, SupervisedTrainingEventProcessor, TrainLoader, TrainOutput, TrainingComponents,
+    TrainingItem, TrainingStrategy, ValidLoader,
 };
-use ivl_core::{CausalLm, VocabMap};
 use ivl_models::Transformer;
 
 use crate::Error;
-use crate::batch::{Batch, Plan};
+use crate::bases::FrozenBase;
+use crate::batch::Batch;
 use crate::checkpointing::{CheckpointDir, KeepLast};
 use crate::clip::clip_gradient_norm;
 use crate::config::TrainConfig;
-use crate::evaluate::{HeldOut, evaluate};
-use crate::example::Example;
-use crate::learner::{ValueLearner, optimizer};
+use crate::evaluate::evaluate;
+use crate::examples::Examples;
+use crate::learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
+use crate::mixing::Mixing;
+use crate::perturbation::Perturbation;
+use crate::plan::Plan;
 use crate::schedule::Schedule;
 use crate::silent::Silent;
 
@@ -60,6 +62,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Mean `|v|_1 / vocab`.
     pub value_norm: f64,
+    /// Mean `KL(fused, base)`; 0 where it has no weight.
+    pub kl: f64,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
     /// Learning rate.
@@ -81,24 +85,24 @@ pub struct EvalReport {
     pub base_loss: Option<f64>,
     /// Mean cross-entropy with the value.
     pub loss: f64,
+    /// Mean `KL(fused, base)`.
+    pub kl: Option<f64>,
     /// Held-out tokens.
     pub tokens: usize,
 }
 
 /// Everything that a run works on.
 pub struct Run {
-    /// The frozen base, on a device without autodiff. None trains the network by itself.
-    pub base: Option<Rc<dyn CausalLm>>,
+    /// The frozen bases to train against. None trains the network by itself.
+    pub bases: Vec<FrozenBase>,
     /// The network, on a device with autodiff.
     pub value: Transformer,
-    /// From the value's vocabulary to the base's.
-    pub map: Option<VocabMap>,
     /// Examples to train on.
-    pub train: Vec<Example>,
+    pub train: Examples,
     /// Examples to hold out; may be empty.
-    pub eval: Vec<Example>,
-    /// Further bases to measure the held-out loss on.
-    pub held_out: Vec<HeldOut>,
+    pub eval: Examples,
+    /// Further bases to measure the held-out loss on; training never sees them.
+    pub held_out: Vec<FrozenBase>,
     /// Fingerprint of data, models and settings: a checkpoint of another run is refused.
     pub fingerprint: String,
     /// Goes on from the last checkpoint.
@@ -143,13 +147,15 @@ pub fn train(
         false if checkpoints.is_empty() => None,
         false => return Err(Error::OutputExists { path: config.output.clone(), what: "checkpoints" }),
     };
-    let device = run.value.device();
-    let plan = Plan::training(Arc::new(run.train), &config.steps, config.seed);
+    let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let evaluation = Plan::evaluation(Arc::new(run.eval), config.eval.batch_size);
     let schedule = Schedule::new(&config.optimizer, plan.steps());
-    let projection = run.map.as_ref().map(|map| map.on(&device));
-    let l1 = if run.base.is_some() { config.regularization.l1 } else { 0.0 };
-    let learner = ValueLearner::new(run.value, l1, projection);
+    let settings = LearnerSettings {
+        connection: config.value.connection,
+        regularization: config.regularization.clone(),
+        head_rows: config.steps.head_rows,
+    };
+    let learner = ValueLearner::new(run.value, settings);
     let learner = Learner::new(
         learner,
         optimizer(&config.optimizer),
@@ -157,16 +163,21 @@ pub fn train(
     );
     let outcome = Rc::new(RefCell::new(Outcome::default()));
     let strategy = Steps {
-        base: run.base,
+        measured: run.bases.iter().cloned().chain(run.held_out).collect(),
+        bases: run.bases,
         plan: plan.clone(),
         evaluation: evaluation.clone(),
-        held_out: run.held_out,
         config: config.clone(),
         on_event: RefCell::new(Box::new(on_event)),
         outcome: outcome.clone(),
     };
+    #[expect(
+        clippy::arc_with_non_send_sync,
+        reason = "burn-train asks for an `Arc`; the run stays on this thread"
+    )]
+    let strategy = Arc::new(strategy);
     let mut training = SupervisedTraining::new(&config.output, Arc::new(plan.clone()), Arc::new(evaluation))
-        .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
+        .with_training_strategy(TrainingStrategy::Custom(strategy))
         .with_custom_checkpointers(
             checkpoints.part("model"),
             checkpoints.part("optimizer"),
@@ -219,10 +230,11 @@ struct Outcome {
 
 /// Our loop.
 struct Steps {
-    base: Option<Rc<dyn CausalLm>>,
+    bases: Vec<FrozenBase>,
+    /// Those, and the ones that training never sees.
+    measured: Vec<FrozenBase>,
     plan: Plan,
     evaluation: Plan,
-    held_out: Vec<HeldOut>,
     config: TrainConfig,
     on_event: RefCell<Box<dyn FnMut(Event)>>,
     outcome: Rc<RefCell<Outcome>>,
@@ -233,10 +245,34 @@ impl Steps {
         self.on_event.borrow_mut()(event);
     }
 
-    /// Joins the frozen base's logits to a batch. They are computed without autodiff.
-    fn with_base(&self, mut batch: Batch) -> Batch {
-        batch.base = self.base.as_ref().map(|base| batch.logits(&**base));
-        batch
+    /// A pass against the bases that its step sees.
+    fn pass(
+        &self,
+        learner: &ValueLearner,
+        batch: &Batch,
+        bases: &[(usize, f64)],
+        step: usize,
+        pass: usize,
+    ) -> TrainOutput<PassOutput> {
+        if self.bases.is_empty() {
+            return learner.pass(batch, Vec::new());
+        }
+        let positions = learner.base_positions(batch);
+        let against = bases.iter().map(|&(index, weight)| {
+            let base = &self.bases[index];
+            Against {
+                weight,
+                logits: base.logits(batch, &positions),
+                projection: &base.projection,
+                perturbation: Perturbation::new(
+                    &self.config.regularization,
+                    self.config.seed.wrapping_add(index as u64),
+                    step,
+                    pass,
+                ),
+            }
+        });
+        learner.pass(batch, against.collect())
     }
 
     fn evaluate(&self, learner: &Learner<ValueLearner>, step: usize) -> Result<(), Error> {
@@ -244,9 +280,12 @@ impl Steps {
             return Ok(());
         }
         let value = burn::module::Module::valid(&learner.model()).value;
-        let reports = evaluate(self.base.as_ref(), &value, &self.held_out, &self.evaluation, step)?;
+        let connection = self.config.value.connection;
+        let reports = evaluate(&self.measured, &value, connection, &self.evaluation, step)?;
         self.outcome.borrow_mut().evals.clone_from(&reports);
-        reports.into_iter().for_each(|report| self.emit(Event::Eval(report)));
+        for report in reports {
+            self.emit(Event::Eval(report));
+        }
         Ok(())
     }
 }
@@ -265,7 +304,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         let TrainingComponents { mut checkpointer, interrupter, mut event_processor, event_store, .. } =
             parts;
         let (mut step, total) = (starting - 1, self.plan.steps());
-        let due = |every: usize, step: usize| every > 0 && step % every == 0 && step < total;
+        let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every) && step < total;
         let mut save = |learner: &Learner<ValueLearner>, step: usize| {
             if let Some(checkpointer) = &mut checkpointer {
                 checkpointer.checkpoint(learner, step, &event_store);
@@ -279,14 +318,24 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         self.emit(Event::Start { done: step, total });
         self.evaluate(&learner, step).unwrap_or_else(fail);
         let (mut gradients, mut seen) = (GradientsAccumulator::new(), Seen::default());
+        let mixing = &self.config.mixing;
+        let weights: Vec<f64> = self.bases.iter().map(|base| base.weight).collect();
+        let mut mixing = Mixing::new(mixing.strategy, mixing.eta, self.config.seed, &weights);
         let mut began = Instant::now();
         let rest = self.plan.from_step(step);
         for batch in rest.batches() {
             if interrupter.should_stop() && seen.tokens == 0 {
                 break;
             }
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    fail(error);
+                    break;
+                }
+            };
             let ends_step = batch.ends_step;
-            let pass = learner.train_step(self.with_base(batch));
+            let pass = self.pass(&learner.model(), &batch, &mixing.bases(step), step, seen.passes);
             gradients.accumulate(&learner.model(), pass.grads);
             seen.add(&pass.item);
             if !ends_step {
@@ -302,6 +351,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             learner.lr_step();
             learner.optimizer_step(grads);
             step += 1;
+            mixing.update(&seen.base_losses());
             let report = seen.report(step, norm, learner.lr_current().base(), began);
             let progress = burn::data::dataloader::Progress::new(step, total, None);
             let item = TrainingItem::new(pass.item, progress, Some(step), Some(learner.lr_current()));
@@ -339,17 +389,29 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
 struct Seen {
     loss: f64,
     norm: f64,
+    kl: f64,
+    by_base: Vec<f64>,
     tokens: usize,
+    passes: usize,
 }
 
 impl Seen {
-    fn add(&mut self, pass: &crate::learner::PassOutput) {
-        let number = |tensor: &burn::tensor::Tensor<1>| {
-            f64::from(tensor.clone().cast(DType::F32).into_scalar::<f32>())
-        };
-        self.loss += number(&pass.cross_entropy) * pass.tokens as f64;
-        self.norm += number(&pass.norm) * pass.tokens as f64;
+    fn add(&mut self, pass: &PassOutput) {
+        self.by_base.resize(pass.terms.len(), 0.0);
+        for ((terms, weight), by_base) in pass.terms.iter().zip(&pass.weights).zip(&mut self.by_base) {
+            let [loss, norm, _, kl] = terms.read();
+            self.loss += weight * loss;
+            self.norm += weight * norm;
+            self.kl += weight * kl;
+            *by_base += loss;
+        }
         self.tokens += pass.tokens;
+        self.passes += 1;
+    }
+
+    /// Mean cross-entropy of a learnt token against each base.
+    fn base_losses(&self) -> Vec<f64> {
+        self.by_base.iter().map(|loss| loss / self.tokens.max(1) as f64).collect()
     }
 
     fn report(&self, step: usize, gradient_norm: f64, learning_rate: f64, began: Instant) -> StepReport {
@@ -358,6 +420,7 @@ impl Seen {
             step,
             loss: self.loss / tokens,
             value_norm: self.norm / tokens,
+            kl: self.kl / tokens,
             gradient_norm,
             learning_rate,
             tokens: self.tokens,

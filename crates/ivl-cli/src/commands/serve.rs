@@ -1,6 +1,6 @@
 //! `ivl serve`: an OpenAI-compatible server and a chat page.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use ivl_serve::{Catalog, ServedValue, Server, Settings};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
-use crate::compose::{load_lm, value_option};
+use crate::compose::{NamedValue, load_lm, value_option};
 use crate::device::{device, dtype};
 use crate::hub::resolve;
 
@@ -54,13 +54,13 @@ fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
     let device = device(common)?;
     let base_dir = resolve(&args.base)?;
     // Every name is looked up before the first weight is read.
-    let values: Vec<NamedValue> =
-        args.value.iter().map(|value| NamedValue::read(value)).collect::<Result<_>>()?;
+    let values: Vec<(String, NamedValue)> =
+        args.value.iter().map(|value| served_value(value)).collect::<Result<_>>()?;
     let checkpoint = Checkpoint::open(&base_dir)?;
     let (base, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
     let end_tokens = checkpoint.end_tokens(&tokenizer)?;
     let (mut parts, mut served) = (Vec::new(), Vec::new());
-    for NamedValue { id, dir, alpha } in values {
+    for (id, NamedValue { dir, alpha, .. }) in values {
         let (lm, _) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
         parts.push(Value::new(Box::new(lm), alpha));
         served.push(ServedValue { id, alpha, template: ChatTemplate::from_dir(&dir)? });
@@ -76,25 +76,23 @@ fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
     Ok((lm, catalog))
 }
 
-struct NamedValue {
-    id: String,
-    dir: PathBuf,
-    alpha: f64,
-}
-
-impl NamedValue {
-    /// `[ID=]VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with a name.
-    fn read(text: &str) -> Result<Self> {
-        let named = text.split_once('=').filter(|_| !Path::new(text).exists());
-        let (id, rest) = named.map_or((None, text), |(id, rest)| (Some(id), rest));
-        let (dir, alpha) = value_option(rest)?;
-        let id = match id {
-            Some("") => anyhow::bail!("--value is `{text}`, expected a name before `=`"),
-            Some(id) => id.to_owned(),
-            None => model_id(rest, &dir)?,
-        };
-        Ok(Self { id, dir, alpha })
+/// `[ID=]VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with a name.
+fn served_value(text: &str) -> Result<(String, NamedValue)> {
+    let named = text.split_once('=').filter(|_| !Path::new(text).exists());
+    let (id, rest) = named.map_or((None, text), |(id, rest)| (Some(id), rest));
+    let value = value_option(rest)?;
+    if value.connection.cascade_input().is_some() {
+        // Its input is the base's prediction under one fixed weight; requests choose weights.
+        anyhow::bail!(
+            "`{rest}` is a cascade value, and only residual values can be served; use `ivl generate`"
+        );
     }
+    let id = match id {
+        Some("") => anyhow::bail!("--value is `{text}`, expected a name before `=`"),
+        Some(id) => id.to_owned(),
+        None => model_id(rest, &value.dir)?,
+    };
+    Ok((id, value))
 }
 
 /// A hub name as it is; of a directory, its own name.

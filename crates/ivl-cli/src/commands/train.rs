@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
 use ivl_core::{CausalLm, VocabMap};
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm, initialize, save};
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize, save};
 use ivl_train::{
-    BaseCard, Connection, Dataset, Encoder, EvalCard, EvalReport, Event, FORMAT, HeldOut, Init, Interrupter,
+    BaseCard, Dataset, Encoder, EvalCard, EvalReport, Event, Examples, FORMAT, FrozenBase, Init, Interrupter,
     Run, StepReport, TrainConfig, Trained, ValueCard, train,
 };
 use serde_json::{Map, Value, json};
@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::args::{Common, Train};
 use crate::compose::load_lm;
+use crate::demonstrations;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::progress::bar;
@@ -39,9 +40,8 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
     let saver = Saver { json: parts.json, source: parts.source, template: parts.template };
     let run = Run {
-        base: parts.base,
+        bases: parts.bases,
         value: parts.value,
-        map: parts.map,
         train: parts.train,
         eval: parts.eval,
         held_out: parts.held_out,
@@ -65,7 +65,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
 }
 
 /// The TOML with `--set` and `--seed` applied.
-fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
+pub(super) fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
     let path = args.config.display();
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("cannot read `{path}`"))?;
     let mut table: toml::Table = text.parse().with_context(|| format!("`{path}` is not TOML"))?;
@@ -115,12 +115,11 @@ fn prepare_output(output: &Path, resume: bool) -> Result<()> {
 
 /// Everything that a run loads.
 struct Parts {
-    base: Option<Rc<dyn CausalLm>>,
+    bases: Vec<FrozenBase>,
     value: Transformer,
-    map: Option<VocabMap>,
-    train: Vec<ivl_train::Example>,
-    eval: Vec<ivl_train::Example>,
-    held_out: Vec<HeldOut>,
+    train: Examples,
+    eval: Examples,
+    held_out: Vec<FrozenBase>,
     json: Map<String, Value>,
     source: PathBuf,
     template: Option<ChatTemplate>,
@@ -131,50 +130,45 @@ struct Parts {
 
 #[derive(Clone)]
 struct CardParts {
-    base: BaseCard,
+    bases: Vec<BaseCard>,
     tokenizer: String,
     template: Option<String>,
 }
 
 impl Parts {
     fn load(config: &TrainConfig, device: &Device, common: &Common) -> Result<Self> {
-        let data = Dataset::read(&config.data.train)?;
-        let held_out_data = Dataset::read(&config.data.eval)?;
-        let source = resolve(&config.value.model)?;
+        let data = Dataset::open(&config.data.train)?;
+        let held_out_data = Dataset::open(&config.data.eval)?;
+        let named = bases_of(config);
+        let source = value_source(config)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
-        let value_tokenizer = checkpoint.tokenizer()?;
-        let value_vocab = checkpoint.vocab(&value_tokenizer)?;
-        let frozen = |name: &str| -> Result<(TransformerLm, Tokenizer, Checkpoint)> {
+        let mut tokenizer = checkpoint.tokenizer()?;
+        let value_vocab = checkpoint.vocab(&tokenizer)?;
+        let mut checkpoints = Vec::new();
+        let mut load = |name: &str, weight: f64| -> Result<FrozenBase> {
             let checkpoint = Checkpoint::open(&resolve(name)?)?;
-            let (lm, tokenizer) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
-            Ok((lm, tokenizer, checkpoint))
+            let (lm, own) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
+            let map =
+                VocabMap::same_ids(lm.vocab(), &value_vocab).with_context(|| format!("the base `{name}`"))?;
+            // Whoever knows the fewest tokens tokenizes: then every id is known to all.
+            if own.vocab().size() < tokenizer.vocab().size() {
+                tokenizer = own.clone();
+            }
+            checkpoints.push((checkpoint, own));
+            Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection: map.on(device), weight })
         };
-        let base = config.base.as_deref().map(frozen).transpose()?;
-        let map = match &base {
-            Some((base, ..)) => Some(VocabMap::same_ids(base.vocab(), &value_vocab)?),
-            None => None,
-        };
-        let mut held_out = Vec::new();
-        for name in &config.eval.bases {
-            let (lm, ..) = frozen(name)?;
-            let projection = VocabMap::same_ids(lm.vocab(), &value_vocab)
-                .with_context(|| format!("`{name}` in eval.bases"))?
-                .on(device);
-            held_out.push(HeldOut { name: name.clone(), lm: Rc::new(lm), projection });
-        }
-        let template = template(config, base.as_ref().map(|(.., checkpoint)| checkpoint), &checkpoint)?;
-        let tokenizer = base.as_ref().map_or(&value_tokenizer, |(_, tokenizer, _)| tokenizer);
-        let longest = base.as_ref().map_or(usize::MAX, |(lm, ..)| lm.max_positions());
-        let longest = longest.min(checkpoint.config().max_positions);
+        let bases: Vec<FrozenBase> =
+            named.iter().map(|&(name, weight)| load(name, weight)).collect::<Result<_>>()?;
+        let held_out: Vec<FrozenBase> =
+            config.eval.bases.iter().map(|name| load(name, 1.0)).collect::<Result<_>>()?;
+        let template = template(config, checkpoints.first().map(|(checkpoint, _)| checkpoint), &checkpoint)?;
+        let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
+        let longest = bases.iter().chain(&held_out).map(|base| base.lm.max_positions());
+        let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
         let max_length = config.data.max_length.min(longest);
-        let encoder = Encoder { tokenizer, template: template.as_ref(), max_length };
-        let train = encoder.encode_all(&data.rows, "data.train")?;
-        note_losses("data.train", &train, max_length, common);
-        let eval = match held_out_data.rows.is_empty() {
-            true => ivl_train::Examples::default(),
-            false => encoder.encode_all(&held_out_data.rows, "data.eval")?,
-        };
-        note_losses("data.eval", &eval, max_length, common);
+        let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
+        let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
+        let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
         let autodiff = device.clone().autodiff();
         let value = match config.value.init {
             Init::Checkpoint => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
@@ -182,31 +176,31 @@ impl Parts {
                 initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
             }
         };
-        let card = match (&config.base, &base) {
-            (Some(name), Some((_, tokenizer, base))) => Some(CardParts {
-                base: BaseCard {
-                    name: name.clone(),
-                    config: sha256(&serde_json::to_vec(base.json())?),
-                    tokenizer: tokenizer.vocab().fingerprint().to_owned(),
-                },
-                tokenizer: value_vocab.fingerprint().to_owned(),
-                template: template.as_ref().map(|template| template.source().to_owned()),
-            }),
-            _ => None,
+        let card = |(&(name, _), (checkpoint, own)): (&(&str, f64), &(Checkpoint, Tokenizer))| {
+            Ok(BaseCard {
+                name: name.to_owned(),
+                config: sha256(&serde_json::to_vec(checkpoint.json())?),
+                tokenizer: own.vocab().fingerprint().to_owned(),
+            })
         };
+        let cards: Vec<BaseCard> = named.iter().zip(&checkpoints).map(card).collect::<Result<_>>()?;
+        let card = (!cards.is_empty()).then(|| CardParts {
+            bases: cards,
+            tokenizer: value_vocab.fingerprint().to_owned(),
+            template: template.as_ref().map(|template| template.source().to_owned()),
+        });
         Ok(Self {
-            base: base.map(|(lm, ..)| Rc::new(lm) as Rc<dyn CausalLm>),
+            bases,
             value,
-            map,
-            train: train.examples,
-            eval: eval.examples,
+            rows: train.reports().iter().map(|report| report.rows).sum(),
+            train,
+            eval,
             held_out,
             json,
             source,
             template,
             card,
             data_fingerprint: data.fingerprint,
-            rows: data.rows.len(),
         })
     }
 
@@ -216,13 +210,30 @@ impl Parts {
         for free in ["output", "checkpoint", "eval"] {
             settings[free] = Value::Null;
         }
-        let base = self.card.as_ref().map(|card| (&card.base.config, &card.base.tokenizer));
-        Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, base, &self.json))?.as_bytes()))
+        settings["data"]["cache"] = Value::Null;
+        let bases = self.card.as_ref().map(|card| &card.bases);
+        Ok(sha256(serde_json::to_string(&(settings, &self.data_fingerprint, bases, &self.json))?.as_bytes()))
     }
 }
 
+/// Where the value comes from: the directory that the configuration names, else the first base.
+pub(super) fn value_source(config: &TrainConfig) -> Result<PathBuf> {
+    let first = || bases_of(config).first().map(|(name, _)| *name);
+    let name = config.value.model.as_deref().or_else(first);
+    resolve(name.context("`value.model` is not set, and there is no base to start from")?)
+}
+
+/// Names and weights of the bases to train against.
+pub(super) fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
+    let several = config.bases.iter().map(|base| (base.model.as_str(), base.weight));
+    config.base.iter().map(|base| (base.as_str(), 1.0)).chain(several).collect()
+}
+
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.
-fn value_checkpoint(config: &TrainConfig, source: &Path) -> Result<(Map<String, Value>, Checkpoint)> {
+pub(super) fn value_checkpoint(
+    config: &TrainConfig,
+    source: &Path,
+) -> Result<(Map<String, Value>, Checkpoint)> {
     let checkpoint = Checkpoint::open(source)?;
     let mut json = checkpoint.json().clone();
     if config.value.overrides.is_empty() {
@@ -233,7 +244,7 @@ fn value_checkpoint(config: &TrainConfig, source: &Path) -> Result<(Map<String, 
     Ok((json, checkpoint))
 }
 
-fn template(
+pub(super) fn template(
     config: &TrainConfig,
     base: Option<&Checkpoint>,
     value: &Checkpoint,
@@ -244,15 +255,6 @@ fn template(
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),
         None => Ok(base.map(Checkpoint::chat_template).transpose()?.flatten()),
-    }
-}
-
-fn note_losses(what: &str, examples: &ivl_train::Examples, max_length: usize, common: &Common) {
-    if !common.quiet && examples.truncated + examples.dropped > 0 {
-        eprintln!(
-            "{what}: {} rows were cut to {max_length} tokens, {} of them lost all that is learnt and were left out",
-            examples.truncated, examples.dropped
-        );
     }
 }
 
@@ -345,10 +347,10 @@ fn eval_line(eval: &EvalReport) -> String {
 fn card(config: &TrainConfig, trained: &Trained, parts: CardParts, data: String, rows: usize) -> ValueCard {
     ValueCard {
         format: FORMAT,
-        connection: Connection::Residual,
-        bases: vec![parts.base],
+        connection: config.value.connection,
+        bases: parts.bases,
         tokenizer: parts.tokenizer,
-        regularization: Map::from_iter([("l1".to_owned(), json!(config.regularization.l1))]),
+        regularization: regularization(config),
         alpha: 1.0,
         chat_template: parts.template,
         data,
@@ -359,6 +361,18 @@ fn card(config: &TrainConfig, trained: &Trained, parts: CardParts, data: String,
         train_loss: trained.last.as_ref().map(|last| last.loss),
         ivl: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// Everything that was to keep the value from leaning on its bases.
+fn regularization(config: &TrainConfig) -> Map<String, Value> {
+    let mut settings = match json!(config.regularization) {
+        Value::Object(settings) => settings,
+        _ => Map::new(),
+    };
+    if config.bases.len() > 1 {
+        settings.insert("mixing".to_owned(), json!(config.mixing));
+    }
+    settings
 }
 
 struct Saver {

@@ -1,6 +1,10 @@
 //! Runs the binary as a user would, on the models of `examples/first-value`.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of this; `pub` marks what they may"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -76,7 +80,7 @@ pub fn train_config(dir: &Path, more: &str) -> String {
     let path = dir.join("train.toml");
     let text = format!(
         "output = {:?}\nbase = {:?}\n{more}\n[value]\nmodel = {:?}\n[data]\ntrain = [{:?}]\n[steps]\nmax_steps = 4\n",
-        dir.join("value"),
+        dir.join("value").display().to_string(),
         base("small"),
         base("small"),
         base("train.jsonl"),

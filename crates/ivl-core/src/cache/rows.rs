@@ -79,18 +79,21 @@ impl LayerCache {
             layer.join(more, len);
         }
         self.len = len;
-        // Every row has been read to its end, so nothing is announced any more.
-        self.expected = 0;
+        // Every row has been read to its end, so nothing is announced any more; each is one text from now on.
+        (self.expected, self.segments) = (0, None);
     }
 
     fn keep(&mut self, rows: &[usize]) {
         let kept: Vec<usize> = rows.iter().map(|&row| self.padding[row]).collect();
         let Some(&dropped) = kept.iter().min() else {
-            *self = Self::new(self.layers.len(), &[]);
+            *self = Self::new(self.layers.len(), &[]).with_stride(self.stride);
             return;
         };
         self.layers.iter_mut().for_each(|layer| layer.keep(rows, dropped));
         self.padding = kept.into_iter().map(|padding| padding - dropped).collect();
+        if let Some(segments) = &mut self.segments {
+            *segments = rows.iter().map(|&row| segments[row].clone()).collect();
+        }
         self.history = self.history.take().map(|history| {
             let [_, len] = history.dims();
             let index = row_index(rows, &history.device());

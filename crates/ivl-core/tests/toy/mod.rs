@@ -1,5 +1,7 @@
 //! A small model with a real cache, and its twin in plain f64: the oracle of the property tests.
 
+#![allow(unreachable_pub, reason = "`pub` marks what the tests use")]
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::{Cache, CausalLm, LayerCache, Token, Vocab};
 
@@ -98,6 +100,7 @@ impl CausalLm for Toy {
         Tensor::<3>::cat(hidden, 1).reshape([-1, DIM as i64]).matmul(head).reshape([batch, seq, size])
     }
 
+    #[expect(clippy::unnecessary_literal_bound, reason = "the signature is the trait's")]
     fn name(&self) -> &str {
         "toy"
     }

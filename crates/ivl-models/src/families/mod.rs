@@ -71,7 +71,7 @@ pub fn read_config(json: &Map<String, Value>, path: &Path) -> Result<(&'static F
 
 fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
     let attention = &config.attention;
-    if attention.num_heads % attention.num_kv_heads != 0 {
+    if !attention.num_heads.is_multiple_of(attention.num_kv_heads) {
         return Err(
             fields.invalid("num_key_value_heads", format!("a divisor of {} heads", attention.num_heads))
         );
@@ -94,7 +94,7 @@ fn num_layers(fields: &Fields<'_>, field: &str) -> Result<usize, Error> {
 
 /// The width of a head where the configuration does not give it.
 fn default_head_dim(fields: &Fields<'_>, hidden: usize, heads: usize, field: &str) -> Result<usize, Error> {
-    if hidden % heads != 0 {
+    if !hidden.is_multiple_of(heads) {
         return Err(fields.invalid(field, format!("a divisor of the hidden size {hidden}")));
     }
     Ok(hidden / heads)

@@ -57,8 +57,10 @@ impl Block {
         cache: &mut KvCache,
     ) -> Tensor<3> {
         let normed = self.attention_norm.forward(x.clone());
-        let mixed =
-            post(&self.attention_post_norm, self.attention.forward(normed.clone(), rotation, mask, cache));
+        let mixed = post(
+            self.attention_post_norm.as_ref(),
+            self.attention.forward(normed.clone(), rotation, mask, cache),
+        );
         let read = |x| match &self.mlp_norm {
             Some(norm) => norm.forward(x),
             None => normed,
@@ -67,11 +69,11 @@ impl Block {
             return self.mlp.forward(read(x.clone())) + mixed + x;
         }
         let x = x + mixed;
-        x.clone() + post(&self.mlp_post_norm, self.mlp.forward(read(x)))
+        x.clone() + post(self.mlp_post_norm.as_ref(), self.mlp.forward(read(x)))
     }
 }
 
-fn post(norm: &Option<Norm>, x: Tensor<3>) -> Tensor<3> {
+fn post(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
     match norm {
         Some(norm) => norm.forward(x),
         None => x,

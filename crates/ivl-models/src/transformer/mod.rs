@@ -110,18 +110,19 @@ impl Transformer {
     /// - output: `[batch, seq, hidden]`
     pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let cache = cache.layers();
-        let Some(switch) = self.switch() else { return self.read(tokens, cache) };
+        let Some(switch) = self.switch() else { return self.read(self.embed(tokens), cache) };
         let (before, [batch, seq]) = (cache.len(), tokens.dims());
         let all = cache.remember(tokens.clone());
         let crosses = |&padding: &usize| {
             let known = before.max(cache.expected()).saturating_sub(padding);
             known <= switch && before + seq > switch + padding
         };
-        if before == 0 || !cache.padding().iter().any(crosses) {
-            return self.read(tokens, cache);
+        // Of segments the lengths are known beforehand.
+        if before == 0 || cache.is_segmented() || !cache.padding().iter().any(crosses) {
+            return self.read(self.embed(tokens), cache);
         }
         cache.restart();
-        let x = self.read(all, cache);
+        let x = self.read(self.embed(all), cache);
         let width = x.dims()[2];
         x.slice([0..batch, before..before + seq, 0..width])
     }
@@ -134,16 +135,50 @@ impl Transformer {
         }
     }
 
-    fn read(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
-        let (seq, device) = (tokens.dims()[1], tokens.device());
-        let x = self.embedding.forward(tokens);
-        let mut x = match self.config.embedding.scale {
-            Some(scale) => x * scale,
-            None => x,
-        };
+    /// Input embeddings of tokens, scaled as the model reads them.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, hidden]`
+    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        self.scaled(self.embedding.forward(tokens))
+    }
+
+    /// The expected input embedding of a token that is known only by its probabilities: `p E`.
+    ///
+    /// # Shapes
+    /// - `probabilities`: `[n, vocab]`, in f32
+    /// - output: `[n, hidden]`
+    pub fn expected_embedding(&self, probabilities: Tensor<2>) -> Tensor<2> {
+        let table = self.embedding.weight.val();
+        let probabilities = probabilities.cast(table.dtype());
+        self.scaled(probabilities.matmul(table))
+    }
+
+    fn scaled<const D: usize>(&self, embedded: Tensor<D>) -> Tensor<D> {
+        match self.config.embedding.scale {
+            Some(scale) => embedded * scale,
+            None => embedded,
+        }
+    }
+
+    /// Hidden states after the last norm for inputs that are already embedded.
+    ///
+    /// Where the position encoding switches at some length (LongRoPE), the whole input has to be given at once: embedded
+    /// inputs are not kept to be read again.
+    ///
+    /// # Shapes
+    /// - `embedded` and output: `[batch, seq, hidden]`
+    pub fn hidden_of(&self, embedded: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
+        self.read(embedded, cache.layers())
+    }
+
+    fn read(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
+        let (seq, device) = (embedded.dims()[1], embedded.device());
+        let mut x = embedded;
         if let Some(table) = &self.position_embedding {
             let positions: Vec<u32> =
-                positions(cache, cache.len(), seq).into_iter().flatten().map(|p| p as u32).collect();
+                places(cache, seq).into_iter().flatten().map(|(p, _)| p as u32).collect();
             x = x + table.forward(token_tensor(&positions, cache.padding().len(), &device));
         }
         let rotation = self.rotation(cache, seq, x.dtype(), &device);
@@ -188,30 +223,51 @@ impl Transformer {
         positions: Tensor<1, Int>,
         cache: &mut Cache,
     ) -> Tensor<2> {
-        let [batch, seq] = tokens.dims();
-        let hidden = self.hidden(tokens, cache);
-        let width = hidden.dims()[2];
-        let hidden = hidden.reshape([batch * seq, width]).select(0, positions);
+        self.head_rows(rows_at(self.hidden(tokens, cache), positions))
+    }
+
+    /// [`head`](Self::head) for rows without a sequence axis.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[n, hidden]`
+    /// - output: `[n, vocab]`
+    pub fn head_rows(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.head(hidden.unsqueeze_dim(0)).squeeze_dim(0)
     }
 
     fn rotation(&self, cache: &LayerCache, seq: usize, dtype: DType, device: &Device) -> Option<Rotation> {
         let Position::Rope(rope) = &self.config.position else { return None };
-        let end = (cache.len() + seq).max(cache.expected());
-        let mut lens: Vec<usize> = cache.padding().iter().map(|padding| end - padding).collect();
-        let mut positions = positions(cache, cache.len(), seq);
-        if cache.padding().iter().all(|&padding| padding == 0) {
-            // All rows alike: one table for the batch.
-            (positions.truncate(1), lens.truncate(1));
+        let mut places = places(cache, seq);
+        if !rope.scaling.depends_on_length() {
+            places.iter_mut().flatten().for_each(|(_, len)| *len = 0);
         }
-        Some(rope.rotation(&positions, &lens, dtype, device))
+        if places.iter().all(|row| *row == places[0]) {
+            // All rows alike: one table for the batch.
+            places.truncate(1);
+        }
+        Some(rope.rotation(&places, dtype, device))
     }
 }
 
-/// Positions of `seq` tokens from index `start` on, counted in each row from its first real token.
-fn positions(cache: &LayerCache, start: usize, seq: usize) -> Vec<Vec<usize>> {
-    let row = |padding: &usize| (start..start + seq).map(|index| index.saturating_sub(*padding)).collect();
-    cache.padding().iter().map(row).collect()
+/// For each of `seq` new tokens of each row, its position in its text and the length of that text.
+fn places(cache: &LayerCache, seq: usize) -> Vec<Vec<(usize, usize)>> {
+    let new = cache.len()..cache.len() + seq;
+    let row = |row| {
+        let segments = cache.segments(row, new.clone());
+        new.clone().zip(segments).map(|(index, of)| (index.saturating_sub(of.start), of.len)).collect()
+    };
+    (0..cache.padding().len()).map(row).collect()
+}
+
+/// Some rows of hidden states.
+///
+/// # Shapes
+/// - `hidden`: `[batch, seq, hidden]`
+/// - `positions`: `[n]`, indices into `batch * seq`, row-major
+/// - output: `[n, hidden]`
+pub fn rows_at(hidden: Tensor<3>, positions: Tensor<1, Int>) -> Tensor<2> {
+    let [batch, seq, width] = hidden.dims();
+    hidden.reshape([batch * seq, width]).select(0, positions)
 }
 
 fn tied_head(embedding: Tensor<2>, hidden: Tensor<3>) -> Tensor<3> {

@@ -61,20 +61,14 @@ impl RopeConfig {
         (start, if start == end { end + 0.001 } else { end })
     }
 
-    /// The rotation at the given positions, row by row; `lens[row]` is the length of the row's text.
-    pub(crate) fn rotation(
-        &self,
-        positions: &[Vec<usize>],
-        lens: &[usize],
-        dtype: DType,
-        device: &Device,
-    ) -> Rotation {
-        let (rows, seq, pairs) = (positions.len(), positions[0].len(), self.dim / 2);
+    /// The rotation at the given places, row by row: the position of each token in its text, and the text's length.
+    pub(crate) fn rotation(&self, places: &[Vec<(usize, usize)>], dtype: DType, device: &Device) -> Rotation {
+        let (rows, seq, pairs) = (places.len(), places[0].len(), self.dim / 2);
         let mut cos = Vec::with_capacity(rows * seq * pairs);
         let mut sin = Vec::with_capacity(rows * seq * pairs);
-        for (positions, &len) in positions.iter().zip(lens) {
-            let (frequencies, factor) = self.frequencies(len);
-            for &position in positions {
+        for text in places.iter().flat_map(|row| row.chunk_by(|a, b| a.1 == b.1)) {
+            let (frequencies, factor) = self.frequencies(text[0].1);
+            for &(position, _) in text {
                 for &frequency in &frequencies {
                     let (s, c) = f64::from(position as f32 * frequency).sin_cos();
                     cos.push((c * factor) as f32);

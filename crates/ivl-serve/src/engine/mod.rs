@@ -27,6 +27,9 @@ use queue::FairQueue;
 use reading::Reading;
 use row::{Logits, Row, Step};
 
+/// Of so many rounds, the tokens of one are compared with the base's for the metrics.
+const COMPARED: u64 = 8;
+
 /// The state of the thread.
 struct Rounds {
     lm: FusedLm,
@@ -43,6 +46,7 @@ struct Rounds {
     batch: Batch,
     rows: Vec<Row>,
     prefixes: Prefixes,
+    rounds: u64,
 }
 
 impl Rounds {
@@ -68,22 +72,36 @@ impl Rounds {
             reading: None,
             rows: Vec::new(),
             prefixes: Prefixes::new(settings.prefix_bytes),
+            rounds: 0,
         }
     }
 
     /// Rounds until nobody can send jobs any more and none is left.
     fn run(mut self) {
         while self.take_in() {
-            self.drop_cancelled();
-            self.read();
-            self.write();
-            self.metrics.engine(
-                self.waiting.len(),
-                self.rows.len(),
-                self.batch.bytes(),
-                self.prefixes.bytes(),
-            );
+            // What the model or a text panics on is caught where it belongs to a request; this is for bugs elsewhere.
+            if catch_unwind(AssertUnwindSafe(|| self.round())).is_err() {
+                self.metrics.panicked();
+                self.begin_anew();
+            }
         }
+    }
+
+    fn round(&mut self) {
+        self.rounds += 1;
+        self.drop_cancelled();
+        self.read();
+        self.write();
+        let (cache, prefixes) = (self.batch.bytes(), self.prefixes.bytes());
+        self.metrics.engine(self.waiting.len(), self.rows.len(), cache, prefixes);
+    }
+
+    /// Fails every text in progress; what waits stays.
+    fn begin_anew(&mut self) {
+        self.rows.drain(..).for_each(|row| row.fail(Failure::Internal));
+        self.reading = None;
+        self.batch = Batch::empty(&self.lm);
+        self.prefixes.clear();
     }
 
     fn idle(&self) -> bool {
@@ -228,7 +246,8 @@ impl Rounds {
             return;
         }
         let tokens: Vec<u32> = self.rows.iter().map(Row::last).collect();
-        let explain = self.rows.iter().any(Row::compares);
+        let sampled = self.rounds.is_multiple_of(COMPARED);
+        let explain = self.rows.iter().any(|row| row.compares(sampled));
         let step = || {
             let tokens = token_tensor(&tokens, tokens.len(), &self.lm.device());
             Logits::new(self.lm.next_logits_rows(tokens, &mut self.batch), explain)

@@ -18,6 +18,11 @@ impl Prefixes {
         Self { entries: Vec::new(), budget }
     }
 
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.entries.iter().map(|(_, batch)| batch.bytes()).sum()

@@ -5,7 +5,7 @@ use burn::tensor::activation::log_softmax;
 use ivl_core::{Batch, CausalLm, Change, FusedLm, PaddedBatch, RowLogits};
 
 use super::job::{Job, Piece, Scored};
-use super::row::{Logits, Row, host, most_probable};
+use super::row::{Logits, Row, host, most_probable, wants_base};
 
 /// Tokens read in a round while texts are being written: what a piece of a prompt may delay them.
 const PIECE_BUSY: usize = 256;
@@ -92,7 +92,7 @@ impl Reading {
             last.then_some(logits)
         };
         self.next = end;
-        let compares = self.jobs.iter().any(Row::wants_base);
+        let compares = self.jobs.iter().any(|job| wants_base(job, true));
         logits.map(|logits| Logits::new(logits, compares))
     }
 
@@ -147,5 +147,5 @@ pub(super) fn read_again(lm: &FusedLm, row: &Row) -> (Batch, Logits) {
         logits = Some(lm.next_logits_rows(tokens, &mut batch));
     }
     let logits = logits.expect("a text has at least the token of its prompt");
-    (batch, Logits::new(logits, row.compares()))
+    (batch, Logits::new(logits, row.compares(false)))
 }

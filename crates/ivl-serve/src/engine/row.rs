@@ -1,5 +1,6 @@
 //! A text being written, and the logits of its next token.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,9 +9,6 @@ use ivl_core::{Change, Continuation, Error, FusedLm, RowLogits, log_normalizer};
 
 use super::job::{Failure, Job, Piece, Scored};
 use crate::{Catalog, Metrics};
-
-/// Of every so many tokens written with a value, one is compared with the base's for the metrics.
-const COMPARED: usize = 8;
 
 /// Logits at one position of every row, on the host.
 pub(super) struct Logits {
@@ -113,37 +111,46 @@ impl Row {
         super::full_length(&self.job)
     }
 
-    /// Whether the base's logits are wanted for the next token.
-    pub(super) fn compares(&self) -> bool {
-        let written = self.text.len() - self.job.prompt.len();
-        Self::wants_base(&self.job) && (self.job.details.explain || written.is_multiple_of(COMPARED))
-    }
-
-    /// Whether the base's logits may be wanted.
-    pub(super) fn wants_base(job: &Job) -> bool {
-        job.details.explain || job.weights.iter().any(|&weight| weight != 0.0)
+    /// Whether the base's logits are wanted for the next token; `sampled` if they are for the metrics in this round.
+    pub(super) fn compares(&self, sampled: bool) -> bool {
+        wants_base(&self.job, sampled)
     }
 
     pub(super) fn fail(&self, failure: Failure) {
         let _ = self.job.pieces.send(Piece::Failed(failure));
     }
 
-    /// Chooses the next token and tells the client.
+    /// Chooses the next token and tells the client. A panic is the end of this text alone.
     pub(super) fn step(
         &mut self,
-        (logits, base): (&[f32], Option<&[f32]>),
+        logits: (&[f32], Option<&[f32]>),
         catalog: &Catalog,
         metrics: &Metrics,
     ) -> Step {
         if self.job.config.max_new_tokens == 0 {
             return Step::Ended;
         }
-        let compares = self.compares();
+        let step = AssertUnwindSafe(|| self.write(logits, catalog, metrics));
+        catch_unwind(step).unwrap_or_else(|_| {
+            metrics.panicked();
+            self.fail(Failure::Internal);
+            Step::Ended
+        })
+    }
+
+    fn write(
+        &mut self,
+        (logits, base): (&[f32], Option<&[f32]>),
+        catalog: &Catalog,
+        metrics: &Metrics,
+    ) -> Step {
         let Ok(step) = self.continuation.step(logits, catalog.vocab()) else {
             self.fail(Failure::NoToken);
             return Step::Ended;
         };
-        let change = base.filter(|_| compares).map(|base| Change::between(base, logits, step.token));
+        let change = base
+            .filter(|_| wants_base(&self.job, true))
+            .map(|base| Change::between(base, logits, step.token));
         self.measure(change, catalog, metrics);
         let details = self.job.details;
         let token = Scored {
@@ -172,6 +179,11 @@ impl Row {
             metrics.change(label, &change);
         }
     }
+}
+
+/// Whether the base's logits are wanted: to explain, or for the metrics of its values.
+pub(super) fn wants_base(job: &Job, sampled: bool) -> bool {
+    job.details.explain || sampled && job.weights.iter().any(|&weight| weight != 0.0)
 }
 
 /// Log-probabilities of the most probable tokens.

@@ -78,7 +78,7 @@ impl Common {
                 stop_strings: stops(fields)?,
             },
             max_tokens,
-            n: fields.count("n", 1, settings.max_choices)?.unwrap_or(1),
+            n: fields.count("n", 1, settings.max_choices.min(settings.max_rows))?.unwrap_or(1),
             stream,
             include_usage: options.map_or(Ok(false), |options| options.flag("include_usage"))?,
         })

@@ -15,7 +15,7 @@ use hyper::body::Frame;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{App, beside, body, json};
+use super::{App, beside, body, json, lost};
 use crate::ApiError;
 use crate::answer::{Answer, Style};
 use crate::engine::{Client, Job, Piece};
@@ -102,7 +102,7 @@ async fn whole(
 ) -> Result<Response, ApiError> {
     while !answer.ended() {
         // The channel closes early if the engine is gone.
-        answer.take(pieces.recv().await.ok_or_else(ApiError::stopping)?)?;
+        answer.take(pieces.recv().await.ok_or_else(|| lost(app))?)?;
     }
     Ok(json(StatusCode::OK, &answer.whole(&app.catalog)))
 }
@@ -117,7 +117,7 @@ struct Events {
 
 /// Waits for the first piece, so that a request that fails at once gets a status that says so.
 async fn started(mut events: Events) -> Result<Response, ApiError> {
-    let piece = events.pieces.recv().await.ok_or_else(ApiError::stopping)?;
+    let piece = events.pieces.recv().await.ok_or_else(|| lost(&events.app))?;
     let about = events.answer.take(piece)?;
     let first = about.map(|choice| events.chunk(choice)).collect::<String>();
     let mut response = Body::new(Streamed { events, first: Some(first) }).into_response();
@@ -142,7 +142,7 @@ impl Events {
 
     /// What to send for a piece, or for the loss of the engine.
     fn next(&mut self, piece: Option<Piece>) -> String {
-        let taken = piece.ok_or_else(ApiError::stopping).and_then(|piece| self.answer.take(piece));
+        let taken = piece.ok_or_else(|| lost(&self.app)).and_then(|piece| self.answer.take(piece));
         match taken {
             Ok(about) => about.map(|choice| self.chunk(choice)).collect(),
             Err(error) => {

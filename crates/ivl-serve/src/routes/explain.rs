@@ -10,7 +10,7 @@ use axum::response::Response;
 use ivl_core::GenerateConfig;
 use serde_json::{Value, json as object};
 
-use super::{App, beside, body, complete, json};
+use super::{App, beside, body, complete, json, lost};
 use crate::ApiError;
 use crate::answer::change;
 use crate::engine::{Client, Details, Piece};
@@ -52,7 +52,7 @@ pub(super) async fn explain(
     .await?;
     let mut pieces = complete::submit(&app, &client, &request, began)?;
     loop {
-        match pieces.recv().await.ok_or_else(ApiError::stopping)? {
+        match pieces.recv().await.ok_or_else(|| lost(&app))? {
             Piece::Prompt { tokens, .. } => {
                 let tokens: Vec<Value> =
                     tokens.iter().map(|token| change(app.catalog.vocab(), token)).collect();

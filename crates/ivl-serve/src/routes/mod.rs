@@ -40,6 +40,11 @@ impl App {
     }
 }
 
+/// The error for a request whose engine has gone silent.
+pub(crate) fn lost(app: &App) -> ApiError {
+    if app.stopping.load(Ordering::Relaxed) { ApiError::stopping() } else { ApiError::internal() }
+}
+
 /// All addresses.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()

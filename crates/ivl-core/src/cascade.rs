@@ -1,0 +1,121 @@
+//! The cascade connection: a value that reads what the base predicted.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Device, Int, Tensor};
+
+use crate::fused_lm::check_alpha;
+use crate::{Cache, CausalLm, Error, Projection, Vocab, VocabMap, fuse};
+
+/// A network that reads a base's predictions, alone or together with the text.
+///
+/// The counterpart of [`CausalLm`] for the cascade connection of the paper; [`CascadeLm`] joins one to a base.
+pub trait CascadeValue: Send {
+    /// What each logit stands for.
+    fn vocab(&self) -> &Vocab;
+
+    /// The largest number of tokens it can read.
+    fn max_positions(&self) -> usize;
+
+    /// Where it computes.
+    fn device(&self) -> Device;
+
+    /// An empty cache; see [`CausalLm::new_cache`].
+    fn new_cache(&self, padding: &[usize]) -> Cache;
+
+    /// Reads tokens, and what the base predicts after each, and returns logits for the same next tokens.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - `predicted`: `[batch, seq, vocab]`, probabilities over this network's ids
+    /// - output: `[batch, seq, vocab]`
+    fn forward(&self, tokens: Tensor<2, Int>, predicted: Tensor<3>, cache: &mut Cache) -> Tensor<3>;
+
+    /// A name for error messages.
+    fn name(&self) -> &str;
+}
+
+/// A base and a value that reads its predictions: `l = l_base + alpha * M(v(softmax(l_base)))`, in f32.
+///
+/// A [`CausalLm`] like any other: residual values may be added to it by a [`FusedLm`](crate::FusedLm). A second cascade
+/// value on top reads the fused predictions.
+pub struct CascadeLm {
+    base: Box<dyn CausalLm>,
+    value: Box<dyn CascadeValue>,
+    alpha: f64,
+    projection: Projection,
+}
+
+impl CascadeLm {
+    /// Attaches a value to a base of the same vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings stand for the base's tokens, and no
+    /// map leads there. [`Error::InvalidSetting`] for an alpha that is not finite.
+    pub fn new(base: Box<dyn CausalLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
+        check_alpha(alpha)?;
+        let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&value.device());
+        Ok(Self { base, value, alpha, projection })
+    }
+
+    fn split(cache: &mut Cache) -> (&mut Cache, &mut Cache) {
+        match cache {
+            Cache::Fused(parts) if parts.len() == 2 => {
+                let (base, value) = parts.split_at_mut(1);
+                (&mut base[0], &mut value[0])
+            }
+            _ => panic!("a cascade was given the cache of another model"),
+        }
+    }
+
+    fn is_limited_by_value(&self) -> bool {
+        self.value.max_positions() < self.base.max_positions()
+    }
+}
+
+impl CausalLm for CascadeLm {
+    fn vocab(&self) -> &Vocab {
+        self.base.vocab()
+    }
+
+    fn max_positions(&self) -> usize {
+        self.base.max_positions().min(self.value.max_positions())
+    }
+
+    fn device(&self) -> Device {
+        self.base.device()
+    }
+
+    fn new_cache(&self, padding: &[usize]) -> Cache {
+        Cache::Fused(vec![self.base.new_cache(padding), self.value.new_cache(padding)])
+    }
+
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let (base_cache, value_cache) = Self::split(cache);
+        let base = self.base.forward(tokens.clone(), base_cache);
+        let predicted = predictions(base.clone(), self.value.vocab().size());
+        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
+        fuse(base, self.projection.logits(value), self.alpha)
+    }
+
+    fn name(&self) -> &str {
+        if self.is_limited_by_value() { self.value.name() } else { self.base.name() }
+    }
+}
+
+/// What a base predicts, as probabilities over the `size` ids of a value: `softmax(l)` in f32. Padding ids that only one side
+/// has are cut off or get 0.
+///
+/// # Shapes
+/// - `logits`: `[.., base_vocab]`
+/// - output: `[.., size]`
+pub fn predictions<const D: usize>(logits: Tensor<D>, size: usize) -> Tensor<D> {
+    let predicted = softmax(logits.cast(DType::F32), D - 1);
+    let mut dims = predicted.dims();
+    let base_size = dims[D - 1];
+    if base_size >= size {
+        return if base_size == size { predicted } else { predicted.narrow(D - 1, 0, size) };
+    }
+    dims[D - 1] = size - base_size;
+    let zeros = Tensor::zeros(dims, (&predicted.device(), DType::F32));
+    Tensor::cat(vec![predicted, zeros], D - 1)
+}

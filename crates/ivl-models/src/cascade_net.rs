@@ -1,0 +1,106 @@
+//! A transformer that reads a base's predictions: the network of a cascade value.
+
+use burn::tensor::{Device, Int, Tensor};
+use ivl_core::{Cache, CascadeValue, LayerCache, Vocab};
+
+use crate::transformer::Transformer;
+
+/// What a cascade network is fed at each position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CascadeInput {
+    /// The expected embedding of the base's next-token distribution: `softmax(b) E`.
+    Predictions,
+    /// The embedding of the token, then that of the prediction: two positions for each token, and the logits of the second.
+    TextAndPredictions,
+}
+
+impl CascadeInput {
+    /// Positions read for each token.
+    pub fn stride(self) -> usize {
+        match self {
+            Self::Predictions => 1,
+            Self::TextAndPredictions => 2,
+        }
+    }
+
+    /// An empty cache for a network that is fed so; see [`CausalLm::new_cache`](ivl_core::CausalLm::new_cache).
+    pub fn new_cache(self, net: &Transformer, padding: &[usize]) -> Cache {
+        Cache::Layers(LayerCache::new(net.config().layers.len(), padding).with_stride(self.stride()))
+    }
+
+    /// Inputs in reading order.
+    ///
+    /// # Shapes
+    /// - `text`, `predicted`: `[batch, seq, hidden]`
+    /// - output: `[batch, stride * seq, hidden]`
+    pub fn arrange(self, text: impl FnOnce() -> Tensor<3>, predicted: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Predictions => predicted,
+            Self::TextAndPredictions => {
+                let [batch, seq, hidden] = predicted.dims();
+                Tensor::stack::<4>(vec![text(), predicted], 2).reshape([batch, 2 * seq, hidden])
+            }
+        }
+    }
+
+    /// The hidden states that predict, of all that were read.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, stride * seq, hidden]`
+    /// - output: `[batch, seq, hidden]`
+    pub fn outputs(self, hidden: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Predictions => hidden,
+            Self::TextAndPredictions => {
+                let [batch, seq, width] = hidden.dims();
+                hidden.reshape([batch, seq / 2, 2, width]).narrow(2, 1, 1).squeeze_dim(2)
+            }
+        }
+    }
+}
+
+/// A [`Transformer`] as a cascade value.
+#[derive(Debug, Clone)]
+pub struct CascadeNet {
+    net: Transformer,
+    input: CascadeInput,
+    vocab: Vocab,
+    name: String,
+}
+
+impl CascadeNet {
+    /// Joins a network, what it is fed, and the vocabulary of its logits; `name` is for messages.
+    pub fn new(net: Transformer, input: CascadeInput, vocab: Vocab, name: &str) -> Self {
+        Self { vocab: vocab.padded_to(net.config().vocab_size), net, input, name: name.to_owned() }
+    }
+}
+
+impl CascadeValue for CascadeNet {
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    fn max_positions(&self) -> usize {
+        self.net.config().max_positions / self.input.stride()
+    }
+
+    fn device(&self) -> Device {
+        self.net.device()
+    }
+
+    fn new_cache(&self, padding: &[usize]) -> Cache {
+        self.input.new_cache(&self.net, padding)
+    }
+
+    fn forward(&self, tokens: Tensor<2, Int>, predicted: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
+        let [batch, seq, vocab] = predicted.dims();
+        let predicted = self.net.expected_embedding(predicted.reshape([batch * seq, vocab]));
+        let predicted = predicted.reshape([batch as i64, seq as i64, -1]);
+        let embedded = self.input.arrange(|| self.net.embed(tokens), predicted);
+        self.net.head(self.input.outputs(self.net.hidden_of(embedded, cache)))
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}

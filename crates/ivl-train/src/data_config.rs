@@ -1,0 +1,282 @@
+//! What `[data]` says: which files, how their rows are read, and how examples share a forward pass.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::Error;
+
+/// Demonstrations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// What to train on.
+    pub train: Vec<SourceConfig>,
+    /// What to measure the held-out loss on.
+    #[serde(default)]
+    pub eval: Vec<SourceConfig>,
+    /// Longest example in tokens; the rest is cut off at the end and counted. 1024 holds most instruction data, and
+    /// memory grows with it.
+    #[serde(default = "default_max_length")]
+    pub max_length: usize,
+    /// A Jinja file, in place of the model's own template.
+    #[serde(default)]
+    pub chat_template: Option<PathBuf>,
+    /// Which examples share a forward pass.
+    #[serde(default)]
+    pub batching: Batching,
+    /// Where token ids are kept between runs; `tokens` in the run's output if not set.
+    #[serde(default)]
+    pub cache: Option<PathBuf>,
+}
+
+fn default_max_length() -> usize {
+    1024
+}
+
+/// Which examples share a forward pass. None of the three changes what is learnt from an example: its tokens never see
+/// another example's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Batching {
+    /// Those that the shuffled order puts together: the default, since it is the plain reading of stochastic gradient
+    /// descent.
+    #[default]
+    Random,
+    /// Those of similar length: less padding.
+    ByLength,
+    /// Several to a row of `max_length`, by best-fit decreasing: almost no padding. `steps.batch_size` then counts rows.
+    Packed,
+}
+
+impl Batching {
+    /// Its name in the TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::ByLength => "by-length",
+            Self::Packed => "packed",
+        }
+    }
+}
+
+/// A set of files of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceConfig {
+    /// A file, or a directory whose data files are read in the order of their names.
+    pub path: PathBuf,
+    /// How often each row comes in an epoch.
+    pub weight: f64,
+    /// What the rows are; recognised by their fields if not set.
+    pub format: Option<Format>,
+    /// From our names of fields to those of the file.
+    pub columns: BTreeMap<Field, String>,
+}
+
+impl SourceConfig {
+    /// Files that explain themselves.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), weight: 1.0, format: None, columns: BTreeMap::new() }
+    }
+}
+
+/// What the rows of a source are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `messages`: a list of `role` and `content`.
+    Messages,
+    /// `conversations`: a list of `from` and `value`.
+    Sharegpt,
+    /// `instruction`, `output`, and perhaps `input`.
+    Alpaca,
+    /// `prompt` and `completion`: texts, or lists of messages.
+    Completion,
+    /// `text`, all of it learnt.
+    Text,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Messages, Self::Sharegpt, Self::Alpaca, Self::Completion, Self::Text];
+
+    /// Its name in the TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Sharegpt => "sharegpt",
+            Self::Alpaca => "alpaca",
+            Self::Completion => "completion",
+            Self::Text => "text",
+        }
+    }
+
+    /// The fields without which a row is not of this format.
+    pub fn required(self) -> &'static [Field] {
+        match self {
+            Self::Messages => &[Field::Messages],
+            Self::Sharegpt => &[Field::Conversations],
+            Self::Alpaca => &[Field::Instruction, Field::Output],
+            Self::Completion => &[Field::Prompt, Field::Completion],
+            Self::Text => &[Field::Text],
+        }
+    }
+
+    /// The fields that a row may have beside.
+    pub fn optional(self) -> &'static [Field] {
+        match self {
+            Self::Messages => &[Field::Role, Field::Content, Field::System, Field::Tools],
+            Self::Sharegpt => &[Field::From, Field::Value, Field::System, Field::Tools],
+            Self::Alpaca => &[Field::Input, Field::System],
+            Self::Completion => &[Field::Role, Field::Content, Field::System, Field::Tools],
+            Self::Text => &[],
+        }
+    }
+
+    pub(crate) fn knows(self, field: Field) -> bool {
+        self.required().contains(&field) || self.optional().contains(&field)
+    }
+}
+
+/// A field of a row, or of a message in it (the last four), by our name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are those of the formats")]
+pub enum Field {
+    Messages,
+    Conversations,
+    Instruction,
+    Input,
+    Output,
+    Prompt,
+    Completion,
+    Text,
+    System,
+    Tools,
+    Role,
+    Content,
+    From,
+    Value,
+}
+
+impl Field {
+    /// Its name in the TOML, and in files that do not say otherwise.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Conversations => "conversations",
+            Self::Instruction => "instruction",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Prompt => "prompt",
+            Self::Completion => "completion",
+            Self::Text => "text",
+            Self::System => "system",
+            Self::Tools => "tools",
+            Self::Role => "role",
+            Self::Content => "content",
+            Self::From => "from",
+            Self::Value => "value",
+        }
+    }
+
+    /// Whether it belongs to a message, not to the row.
+    pub(crate) fn is_inner(self) -> bool {
+        matches!(self, Self::Role | Self::Content | Self::From | Self::Value)
+    }
+}
+
+/// A source as a table of the TOML.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceTable {
+    path: PathBuf,
+    #[serde(default = "default_weight")]
+    weight: f64,
+    #[serde(default)]
+    format: Option<Format>,
+    #[serde(default)]
+    columns: BTreeMap<Field, String>,
+}
+
+fn default_weight() -> f64 {
+    1.0
+}
+
+impl<'de> Deserialize<'de> for SourceConfig {
+    /// A path, or a table with `path`. Written by hand, since serde's untagged enums lose the reason of an error.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PathOrTable;
+        impl<'de> Visitor<'de> for PathOrTable {
+            type Value = SourceConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path, or a table with `path`")
+            }
+
+            fn visit_str<E>(self, path: &str) -> Result<SourceConfig, E> {
+                Ok(SourceConfig::new(path))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SourceConfig, A::Error> {
+                let table = SourceTable::deserialize(MapAccessDeserializer::new(map))?;
+                let SourceTable { path, weight, format, columns } = table;
+                Ok(SourceConfig { path, weight, format, columns })
+            }
+        }
+        deserializer.deserialize_any(PathOrTable)
+    }
+}
+
+impl DataConfig {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] or [`Error::ForeignColumn`] for the first that is outside.
+    pub fn validate(&self) -> Result<(), Error> {
+        let invalid = |name, expected, got: String| Err(Error::InvalidSetting { name, expected, got });
+        if self.train.is_empty() {
+            return invalid("data.train", "1 or more sources", "an empty list".to_owned());
+        }
+        if self.max_length < 2 {
+            return invalid("data.max_length", "2 or more", self.max_length.to_string());
+        }
+        for source in self.train.iter().chain(&self.eval) {
+            if !(source.weight > 0.0 && source.weight <= MOST_REPEATS) {
+                return invalid("data.train.weight", "above 0 and at most 1000", source.weight.to_string());
+            }
+            source.check_columns()?;
+        }
+        match self.eval.iter().find(|source| source.weight != 1.0) {
+            Some(source) => invalid(
+                "data.eval.weight",
+                "1: held-out rows are measured once each",
+                source.weight.to_string(),
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Largest weight of a source.
+const MOST_REPEATS: f64 = 1000.0;
+
+impl SourceConfig {
+    /// Remapped fields must belong to the format, or together to at least one.
+    fn check_columns(&self) -> Result<(), Error> {
+        let fits = |format: &Format| self.columns.keys().all(|&field| format.knows(field));
+        let fitting = match self.format {
+            Some(format) => fits(&format),
+            None => Format::ALL.iter().any(fits),
+        };
+        if fitting {
+            return Ok(());
+        }
+        let columns = self.columns.keys().map(|field| field.name()).collect();
+        Err(Error::ForeignColumn { path: self.path.clone(), columns, format: self.format })
+    }
+}

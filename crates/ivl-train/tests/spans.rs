@@ -1,0 +1,70 @@
+//! What is learnt from conversations, against transformers: `fixtures/make_span_fixtures.py` says how.
+
+use std::path::{Path, PathBuf};
+
+use ivl_models::{ChatTemplate, Message, Tokenizer};
+use ivl_train::{Conversation, Demonstration, Encoder, Place, Row};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    template: String,
+    messages: Vec<Message>,
+    ids: Vec<u32>,
+    mask: Vec<u8>,
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/spans")
+}
+
+fn row(messages: &[Message]) -> Row {
+    let place = Place { path: "fixture".into(), unit: "row", number: 1 };
+    Row { place, demonstration: Demonstration::Conversation(Conversation::new(messages.to_vec())) }
+}
+
+/// The template in a file beside the special tokens that it names.
+fn template(source: &str) -> ChatTemplate {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let config = "tokenizer_config.json";
+    std::fs::copy(fixtures().join(config), dir.path().join(config)).expect("copies");
+    let path = dir.path().join("chat_template.jinja");
+    std::fs::write(&path, source).expect("writes");
+    ChatTemplate::from_file(&path).expect("compiles")
+}
+
+#[test]
+fn the_same_tokens_are_learnt_as_by_transformers_with_and_without_generation_blocks() {
+    let tokenizer = Tokenizer::from_file(&fixtures().join("tokenizer.json")).expect("a tokenizer");
+    let cases = std::fs::read(fixtures().join("cases.json")).expect("cases");
+    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("json");
+    assert!(cases.len() >= 36);
+    for case in cases {
+        let unmarked = case.template.replace("{% generation %}", "").replace("{% endgeneration %}", "");
+        assert_ne!(unmarked, case.template);
+        for source in [&case.template, &unmarked] {
+            let template = template(source);
+            let example = Encoder::new(&tokenizer, Some(&template), 1 << 20).encode(&row(&case.messages));
+            let example = example.expect(&case.name);
+            assert_eq!(example.ids, case.ids, "{}", case.name);
+            let mask: Vec<u8> = example.learnt.iter().map(|&learnt| u8::from(learnt)).collect();
+            assert_eq!(mask, case.mask, "{} from {source}: {:?}", case.name, case.messages);
+        }
+    }
+}
+
+#[test]
+fn given_turns_are_not_learnt() {
+    let tokenizer = Tokenizer::from_file(&fixtures().join("tokenizer.json")).expect("a tokenizer");
+    let source = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}";
+    let turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "help"), ("assistant", "yes")];
+    let messages: Vec<Message> = turns.iter().map(|(role, content)| Message::new(role, content)).collect();
+    let conversation = Conversation { messages, given: 2, tools: None };
+    let row = Row { demonstration: Demonstration::Conversation(conversation), ..row(&[]) };
+    let template = template(source);
+    let example = Encoder::new(&tokenizer, Some(&template), 64).encode(&row).expect("encodes");
+    let learnt = example.ids.iter().zip(&example.learnt).filter(|(_, learnt)| **learnt).map(|(&id, _)| id);
+    let learnt: Vec<u32> = learnt.collect();
+    assert_eq!(tokenizer.decode(&learnt, false).expect("decodes"), "yes</s>");
+}
