@@ -19,7 +19,7 @@ use ivl_train::{
 fn main() -> anyhow::Result<()> {
     let output = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "runs/from-code".to_owned()));
     let mut config: TrainConfig = toml::from_str(
-        "output = ''\n[value]\n[data]\ntrain = ['examples/first-value/train.jsonl']\n\
+        "output = ''\nbase = 'examples/first-value/small'\n[value]\n[data]\ntrain = ['examples/first-value/train.jsonl']\n\
          [optimizer]\nlearning_rate = 3e-3\n[steps]\nmax_steps = 40\nbatch_size = 8\n[regularization]\nl1 = 0.05",
     )?;
     config.output.clone_from(&output);
