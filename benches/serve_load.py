@@ -5,15 +5,19 @@
     python benches/serve_load.py rude [--requests 10000]
 
 Needs Python's standard library alone, and target/release/ivl. Prints one JSON object. `throughput` measures one stream, `ivl
-generate`, and sixteen streams in turns, so that what else the machine does falls on all alike; medians of the rounds.
+generate`, and sixteen streams in turns, so that what else the machine does falls on all alike; medians of the rounds. Beside
+the time by the clock it gives processor time, which other work on the machine disturbs less. For `ivl generate` both are
+differences of a long and a short run, so that loading does not count.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
 import random
+import resource
 import signal
 import statistics
 import subprocess
@@ -63,35 +67,59 @@ def ask(tokens, value, stream, prompt=PROMPT):
     return {"model": "value" if value else "base", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": stream}
 
 
-async def rate(port, streams, tokens, value):
-    """Tokens a second of so many streams at once."""
-    began = time.perf_counter()
-    answers = await asyncio.gather(*(post(port, ask(tokens, value, True)) for _ in range(streams)))
+def processor(pid):
+    """Seconds of processor time of a process so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def rate(port, pid, streams, tokens, value):
+    """Tokens a second of so many streams at once, by the clock and by processor time."""
+    began, used = time.perf_counter(), processor(pid)
+    # Prompts that begin differently: none goes on from another's cache.
+    prompts = (f"{random.random()} {PROMPT}" for _ in range(streams))
+    answers = await asyncio.gather(*(post(port, ask(tokens, value, True, prompt)) for prompt in prompts))
     assert all(status == 200 for status, *_ in answers)
-    return streams * tokens / (time.perf_counter() - began)
+    return streams * tokens / (time.perf_counter() - began), streams * tokens / max(0.01, processor(pid) - used)
+
+
+def generate(base, value, tokens):
+    """Seconds that `ivl generate` takes to write, and processor seconds of all of it."""
+    values = ["--value", f"{value}:0.5"] if value else []
+    command = [IVL, "generate", "--base", base, *values, "--prompt", f"{random.random()} {PROMPT}", "--max-new-tokens", str(tokens), "--ignore-eos", "--json", "--quiet"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done["completion_tokens"] / done["tokens_per_second"], used
 
 
 def offline(base, value, tokens):
-    values = ["--value", f"{value}:0.5"] if value else []
-    command = [IVL, "generate", "--base", base, *values, "--prompt", PROMPT, "--max-new-tokens", str(tokens), "--ignore-eos", "--json", "--quiet"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)["tokens_per_second"]
+    """Tokens a second of `ivl generate`, by the clock and by processor time."""
+    (short, short_used), (long, long_used) = (generate(base, value, count) for count in (4, tokens + 4))
+    return tokens / max(0.001, long - short), tokens / max(0.01, long_used - short_used)
 
 
 def throughput(args):
-    one, sixteen, alone = [], [], []
-    with serving(args.base, args.value) as (port, _):
-        asyncio.run(rate(port, 1, 8, args.value))
+    rounds = []
+    with serving(args.base, args.value) as (port, pid):
+        asyncio.run(rate(port, pid, 1, 8, args.value))
         for _ in range(args.rounds):
-            one.append(asyncio.run(rate(port, 1, args.tokens, args.value)))
-            alone.append(offline(args.base, args.value, args.tokens))
-            sixteen.append(asyncio.run(rate(port, 16, args.tokens, args.value)))
-    median = statistics.median
-    return {
-        "tokens_per_second": {"generate": median(alone), "one stream": median(one), "sixteen streams": median(sixteen)},
-        "sixteen over one": median([b / a for a, b in zip(one, sixteen)]),
-        "overhead over generate": median([a / b - 1 for a, b in zip(alone, one)]),
-    }
+            one = asyncio.run(rate(port, pid, 1, args.tokens, args.value))
+            alone = offline(args.base, args.value, args.tokens)
+            sixteen = asyncio.run(rate(port, pid, 16, args.tokens, args.value))
+            rounds.append((one, alone, sixteen))
+    result = {}
+    for index, name in enumerate(["tokens per second", "tokens per processor second"]):
+        median = lambda figure: round(statistics.median(figure(*(rate[index] for rate in rates)) for rates in rounds), 3)
+        result[name] = {
+            "one stream": median(lambda one, alone, sixteen: one),
+            "ivl generate": median(lambda one, alone, sixteen: alone),
+            "sixteen streams": median(lambda one, alone, sixteen: sixteen),
+            "sixteen over one": median(lambda one, alone, sixteen: sixteen / one),
+            "overhead of one over generate": median(lambda one, alone, sixteen: alone / one - 1),
+        }
+    return result
 
 
 async def open_loop(port, per_second, seconds, tokens, value):
@@ -106,10 +134,10 @@ async def open_loop(port, per_second, seconds, tokens, value):
 
 
 def latency(args):
-    with serving(args.base, args.value, "--max-rows", "16") as (port, _):
-        asyncio.run(rate(port, 1, 8, args.value))
+    with serving(args.base, args.value, "--max-rows", "16") as (port, pid):
+        asyncio.run(rate(port, pid, 1, 8, args.value))
         # What it can do: a closed loop of thirty-two clients.
-        capacity = statistics.median(asyncio.run(rate(port, 32, args.tokens, args.value)) for _ in range(3)) / args.tokens
+        capacity = statistics.median(asyncio.run(rate(port, pid, 32, args.tokens, args.value))[0] for _ in range(3)) / args.tokens
         first = asyncio.run(open_loop(port, 0.9 * capacity, args.seconds, args.tokens, args.value))
     at = lambda share: first[min(len(first) - 1, int(share * len(first)))]
     return {"capacity requests per second": capacity, "requests": len(first),
@@ -185,4 +213,5 @@ def main():
     print(json.dumps({"throughput": throughput, "latency": latency, "rude": rude}[args.what](args)))
 
 
-main()
+if __name__ == "__main__":
+    main()
