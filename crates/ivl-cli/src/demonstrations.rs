@@ -8,7 +8,7 @@ use ivl_train::{Dataset, Encoder, Examples, SourceReport, TrainConfig};
 use crate::args::Common;
 use crate::progress::bar;
 
-/// Tokenises a dataset, or finds its tokens from an earlier run; `what` names the setting. No sources give no examples.
+/// Tokenises a dataset, and notes what was lost; `what` names the setting. No sources give no examples.
 pub fn encode(
     dataset: &Dataset,
     encoder: &Encoder<'_>,
@@ -19,15 +19,27 @@ pub fn encode(
     if dataset.sources.is_empty() {
         return Ok(Examples::default());
     }
-    let bar = bar(common, 0, "tokenizing {human_pos} rows");
-    let cache = token_dir(config);
-    let examples = Examples::encode(dataset, encoder, what, &cache, &mut |rows| bar.set_position(rows))?;
-    bar.finish_and_clear();
+    let examples = tokenize(dataset, encoder, what, config, common)?;
     for report in examples.reports().iter().filter(|report| report.truncated + report.dropped > 0) {
         if !common.quiet {
             eprintln!("{what}: {}", losses(report, encoder.max_length()));
         }
     }
+    Ok(examples)
+}
+
+/// Tokenises a dataset, or finds its tokens from an earlier run.
+pub fn tokenize(
+    dataset: &Dataset,
+    encoder: &Encoder<'_>,
+    what: &'static str,
+    config: &TrainConfig,
+    common: &Common,
+) -> Result<Examples> {
+    let bar = bar(common, 0, "tokenizing {human_pos} rows");
+    let cache = token_dir(config);
+    let examples = Examples::encode(dataset, encoder, what, &cache, &mut |rows| bar.set_position(rows))?;
+    bar.finish_and_clear();
     Ok(examples)
 }
 

@@ -19,7 +19,7 @@ const EDGES: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that belong to one crate, and the crates that may use them outside their tests.
-const RESERVED: [(&str, &[&str]); 13] = [
+const RESERVED: [(&str, &[&str]); 17] = [
     ("anyhow", &["ivl-cli"]),
     ("clap", &["ivl-cli"]),
     ("hf-hub", &["ivl-cli"]),
@@ -33,6 +33,10 @@ const RESERVED: [(&str, &[&str]); 13] = [
     ("hyper", &["ivl-serve"]),
     ("subtle", &["ivl-serve"]),
     ("tokio", &["ivl-serve"]),
+    ("flate2", &["ivl-train"]),
+    ("parquet", &["ivl-train"]),
+    ("serde_path_to_error", &["ivl-train"]),
+    ("strsim", &["ivl-train"]),
 ];
 
 const LONGEST_FILE: usize = 600;

@@ -205,9 +205,13 @@ fn data_with_a_broken_line() {
     );
     refused(
         "{\"text\": \"fine\"}\n\n{\"prompt\": \"p\"}\n",
-        &["line 3 of `", "rows.jsonl", "`prompt` without `completion`"],
+        &["line 3 of `", "rows.jsonl", "nothing in `text`", "format text"],
     );
-    refused("", &["no trained token is left in data.train: 0 rows"]);
+    refused("", &["rows.jsonl` holds no rows"]);
+    std::fs::write(&data, "{\"prompt\": \"too long\", \"completion\": \"x\"}").expect("writes");
+    let cut = ["train", &config, "--set", &set, "--set", "data.max_length=2"];
+    fails(&cut, &["no trained token is left in data.train: 1 rows were read, 1 lost all"]);
+    refused("{\"question\": \"q\"}", &["line 1 of `", "[\"question\"]", "columns = {"]);
     refused(
         "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",
         &["line 1 of", "no chat template"],
@@ -221,7 +225,10 @@ fn configurations_of_training_that_mean_nothing() {
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "");
     let set = |set: &str, parts: &[&str]| fails(&["train", &config, "--set", set], parts);
-    set("optimizer.learning_rat=1", &["unknown field `learning_rat`"]);
+    set(
+        "optimizer.learning_rat=1",
+        &["unknown key `optimizer.learning_rat`; did you mean `optimizer.learning_rate`?"],
+    );
     set("optimizer.learning_rate=-1", &["`optimizer.learning_rate` is -1", "0 or more"]);
     set("steps.batch_size=0", &["`steps.batch_size` is 0"]);
     set("seed", &["--set is `seed`", "KEY=VALUE"]);
@@ -258,12 +265,13 @@ fn a_disk_that_is_full_leaves_nothing_half_written() {
         left.iter().all(|name| !name.ends_with(".partial") && !name.ends_with("safetensors")),
         "{left:?}"
     );
-    assert!(!left.iter().any(|name| name.ends_with("complete.json")), "{left:?}");
+    assert!(!left.iter().any(|name| name.ends_with("complete.toml")), "{left:?}");
     assert!(!dir.path().join("value/config.json").exists());
     // What is left is recognised for what it is, and does not stand in the way of a new output.
     let value = dir.path().join("value");
     fails(&generate(text(&value), "x"), &["holds an unfinished training run", "--resume"]);
-    fails(&["train", &config, "--resume"], &["no complete checkpoint"]);
+    ok(&["train", &config, "--resume", "--quiet"]);
+    assert!(value.join("config.json").exists(), "with room on the disk the run begins again");
 }
 
 fn files(dir: &Path, found: &mut Vec<String>) {

@@ -213,6 +213,25 @@ fn a_cascade_value_is_recognised_by_its_card() {
 }
 
 #[test]
+fn adapters_share_the_base_and_are_merged_into_an_ordinary_checkpoint() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "[regularization]\nl1 = 0.0");
+    let (held_out, large) = (base("held-out.jsonl"), base("large"));
+    let sets = [
+        "value.lora.rank=4".to_owned(),
+        "optimizer.learning_rate=1e-2".to_owned(),
+        "steps.max_steps=40".to_owned(),
+        format!("data.eval=[{held_out:?}]"),
+    ];
+    let mut args = vec!["train", &config, "--json", "--quiet"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let eval = &json(&args)["evals"][0];
+    assert!(eval["loss"].as_f64() < eval["base_loss"].as_f64().map(|loss| loss - 0.5), "{eval}");
+    let value = text(&dir.path().join("value"));
+    ok(&["generate", "--base", &large, "--value", &value, "--prompt", "Question:", "--max-new-tokens", "3"]);
+}
+
+#[test]
 fn several_bases_share_the_training() {
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "[regularization]\nl1 = 0.01");

@@ -11,112 +11,12 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::chat_error::{ChatError, LARGEST_FILE};
 use crate::chat_spans::Frame;
 use crate::python::{dumps, strftime_now};
 
-/// Largest template, or file that holds one, that is read.
-const LARGEST_FILE: u64 = 16 << 20;
-
 /// Instructions that a rendering may take: a template from a stranger must end.
 const FUEL: u64 = 50_000_000;
-
-/// What can go wrong with a chat template.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChatError {
-    /// The file could not be read.
-    #[error("cannot read `{}`", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is larger than any honest one.
-    #[error("`{}` has {got} bytes, more than the {LARGEST_FILE} that ivl reads", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// Its size.
-        got: u64,
-    },
-    /// The configuration is not JSON.
-    #[error("`{}` is not a JSON object", path.display())]
-    Json {
-        /// Which file.
-        path: PathBuf,
-        /// Where it is broken.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The template is no valid Jinja.
-    #[error("the chat template in `{}` does not compile", path.display())]
-    Compile {
-        /// Where it stands.
-        path: PathBuf,
-        /// The line and what is wrong with it.
-        #[source]
-        source: minijinja::Error,
-    },
-    /// The template failed on these messages, or refused them.
-    #[error("the chat template in `{}` cannot render these messages", path.display())]
-    Render {
-        /// Where it stands.
-        path: PathBuf,
-        /// The line and the reason.
-        #[source]
-        source: minijinja::Error,
-    },
-    /// The template leaves out what an assistant says.
-    #[error(
-        "the chat template in `{}` does not show the words of turn {turn} (counted from 0), so that they cannot be learnt; \
-         use a template that shows every assistant's turn", path.display()
-    )]
-    TurnDropped {
-        /// Where it stands.
-        path: PathBuf,
-        /// Which turn.
-        turn: usize,
-    },
-    /// The template shows what an assistant says more than once, or not in its place.
-    #[error(
-        "the chat template in `{}` shows turn {turn} (counted from 0) twice or out of order, so that its tokens cannot be \
-         told apart; use a template that shows every turn once and in order", path.display()
-    )]
-    TurnMoved {
-        /// Where it stands.
-        path: PathBuf,
-        /// Which turn.
-        turn: usize,
-    },
-    /// The template changes what an assistant says.
-    #[error(
-        "the chat template in `{}` changes the words of turn {turn} (counted from 0) beyond the blanks around them; use a \
-         template that shows them as they are", path.display()
-    )]
-    TurnChanged {
-        /// Where it stands.
-        path: PathBuf,
-        /// Which turn.
-        turn: usize,
-    },
-    /// The template marks nothing as the assistant's.
-    #[error(
-        "the chat template in `{}` has generation blocks, but none around an assistant's turn of these messages",
-        path.display()
-    )]
-    NothingMarked {
-        /// Where it stands.
-        path: PathBuf,
-    },
-    /// More turns than there are letters to mark them with, or a text that uses those letters.
-    #[error("cannot mark {turns} turns: the texts use too many letters of the last private plane of Unicode")]
-    NoLetters {
-        /// Turns.
-        turns: usize,
-    },
-}
 
 /// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -351,7 +251,7 @@ fn with_generation_filter(source: &str) -> String {
         };
         out.push_str(&rest[..start]);
         match replaced {
-            Some(word) => out.push_str(&format!("{{%{open} {word} {close}%}}")),
+            Some(word) => out.extend(["{%", open, " ", &word, " ", close, "%}"]),
             None => out.push_str(&rest[start..start + len + 2]),
         }
         rest = &rest[start + len + 2..];

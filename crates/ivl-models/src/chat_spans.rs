@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use crate::chat::{ChatError, ChatTemplate, Message, RenderOptions};
+use crate::chat::{ChatTemplate, Message, RenderOptions};
+use crate::chat_error::ChatError;
 
 /// A rendered conversation, and where the assistant speaks in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,10 +135,10 @@ impl Letters {
         let json = serde_json::to_string(messages).unwrap_or_default();
         let used = json.chars().chain(text.chars()).map(u32::from);
         let past = used.filter(|letter| *letter >= Self::FIRST).max().map_or(Self::FIRST, |last| last + 1);
-        match past + turns <= Self::LAST {
-            true => Ok(Self { first: past }),
-            false => Err(ChatError::NoLetters { turns: messages.len() }),
+        if past + turns > Self::LAST {
+            return Err(ChatError::NoLetters { turns: messages.len() });
         }
+        Ok(Self { first: past })
     }
 
     fn turn(self, turn: usize) -> char {
@@ -255,9 +256,8 @@ impl Finder<'_> {
     /// only the content is replaced.
     fn render_replaced(&self, which: impl Fn(usize) -> bool) -> Result<String, ChatError> {
         let render = |keep_fields| {
-            let replace = |(turn, message): (usize, &Message)| match which(turn) {
-                true => self.letters.replace(message, turn, keep_fields),
-                false => message.clone(),
+            let replace = |(turn, message): (usize, &Message)| {
+                if which(turn) { self.letters.replace(message, turn, keep_fields) } else { message.clone() }
             };
             let messages: Vec<Message> = self.messages.iter().enumerate().map(replace).collect();
             self.template.render(&messages, self.options)
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn a_template_that_hides_moves_or_changes_words_is_refused_with_the_turn() {
         let refused = |source| spoken(source, &LONG).expect_err(source);
-        let dropped = refused("{% for m in messages if loop.index < 3 %}{{ m.content }};{% endfor %}");
+        let dropped = refused("{% for m in messages[:3] %}{{ m.content }};{% endfor %}");
         assert!(matches!(dropped, ChatError::TurnDropped { turn: 3, .. }), "{dropped:?}");
         let reordered = refused("{% for m in messages | reverse %}{{ m.content }};{% endfor %}");
         assert!(matches!(reordered, ChatError::TurnMoved { turn: 3, .. }), "{reordered:?}");

@@ -21,6 +21,7 @@
 
 mod cascade_net;
 mod chat;
+mod chat_error;
 mod chat_spans;
 mod checkpoint;
 pub mod config;
@@ -39,6 +40,7 @@ mod weights;
 
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use chat::*;
+pub use chat_error::ChatError;
 pub use chat_spans::{Spoken, Turn};
 pub use checkpoint::{Checkpoint, Progress, save};
 pub use config::ModelConfig;

@@ -96,3 +96,21 @@ fn a_packed_row_may_be_read_in_pieces() {
         assert!(worst <= 1e-5, "{family}: {worst}");
     }
 }
+
+#[test]
+fn right_padding_may_reach_beyond_the_table_of_positions() {
+    let lm = lm("gpt2");
+    let (len, seq) = (20, lm.max_positions() + 8);
+    let row = |text: &[u32]| {
+        let mut row = text.to_vec();
+        row.resize(seq, 0);
+        row
+    };
+    let texts: Vec<u32> = (0..len as u32).collect();
+    let mut cache = lm.new_cache(&[0, 0]);
+    cache.segment(&[vec![len], vec![100, seq - 100]]);
+    let both = read(&lm, &[row(&texts), row(&[5; 130])].concat(), 2, &mut cache);
+    let alone = read(&lm, &texts, 1, &mut lm.new_cache(&[0]));
+    let worst = alone.iter().zip(&both).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= 1e-5, "{worst}");
+}

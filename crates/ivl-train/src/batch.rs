@@ -46,7 +46,9 @@ impl Batch {
             ends_step: true,
         };
         for (row, examples) in rows.iter().enumerate() {
-            examples.iter().for_each(|example| batch.push(example));
+            for example in examples {
+                batch.push(example);
+            }
             batch.ids.resize((row + 1) * seq, 0);
         }
         batch.step_tokens = batch.targets.len();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::connection::Connection;
-use crate::trainer::EvalReport;
+use crate::report::EvalReport;
 
 /// Name of the card in a value's directory.
 pub const CARD: &str = "ivl.json";

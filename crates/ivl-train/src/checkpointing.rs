@@ -1,86 +1,182 @@
-//! Checkpoints of a run: model, optimizer and schedule in burn's records, each written whole or not at all, and a
-//! note that says when all three are there.
+//! Checkpoints of a run: model, optimizer and schedule in burn's records, each written whole or not at all, and a note
+//! that says when all three are there and what they must look like.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
-use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::completeness::{FileNote, NOTE, Note};
+use crate::run_state::RunState;
 
-/// The parts of a checkpoint.
-const PARTS: usize = 3;
-
-/// Written last: a checkpoint without it is not complete.
-const NOTE: &str = "complete.json";
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    step: usize,
-    run: String,
-}
+/// The parts of a checkpoint, one file each.
+const PARTS: [&str; 3] = ["model", "optimizer", "schedule"];
 
 /// The checkpoints of a run, in `step-N` directories.
 #[derive(Debug, Clone)]
 pub struct CheckpointDir {
     root: PathBuf,
     run: String,
-    written: Arc<Mutex<Vec<usize>>>,
+    keep: usize,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What the writers of the parts know together.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Checkpoints on their way to the disk: those whose note is not written.
+    begun: BTreeMap<usize, (RunState, Vec<FileNote>)>,
+    /// Those that are there, the first to go first.
+    kept: Vec<usize>,
+}
+
+/// Where a run goes on.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Steps done.
+    pub step: usize,
+    /// What it knew.
+    pub state: RunState,
+    /// Later checkpoints that were passed over, with what is wrong with them.
+    pub torn: Vec<(PathBuf, String)>,
 }
 
 impl CheckpointDir {
-    /// Checkpoints under `root` of the run with the fingerprint `run`.
-    pub fn new(root: PathBuf, run: String) -> Self {
-        Self { root, run, written: Arc::default() }
+    /// Checkpoints under `root` of the run with the fingerprint `run`; the last `keep` and the best are kept.
+    pub fn new(root: PathBuf, run: String, keep: usize) -> Self {
+        Self { root, run, keep, shared: Arc::default() }
     }
 
     fn dir(&self, step: usize) -> PathBuf {
         self.root.join(format!("step-{step}"))
     }
 
-    /// The last complete checkpoint.
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verified(&self, step: usize) -> Result<Note, String> {
+        Note::verified(&self.dir(step), &PARTS.map(file_name))
+    }
+
+    /// Steps of all checkpoints, torn ones too, in order.
+    fn steps(&self) -> Vec<usize> {
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let step = |name: std::ffi::OsString| name.to_str()?.strip_prefix("step-")?.parse().ok();
+        let mut steps: Vec<usize> = entries.filter_map(|entry| step(entry.file_name())).collect();
+        steps.sort_unstable();
+        steps
+    }
+
+    /// Begins a run that has no checkpoint yet.
     ///
     /// # Errors
-    /// [`Error::NoCheckpoint`] if there is none, [`Error::ForeignCheckpoint`] if it belongs to another run.
-    pub fn latest(&self) -> Result<usize, Error> {
-        let note = |entry: std::fs::DirEntry| -> Option<Note> {
-            let bytes = std::fs::read(entry.path().join(NOTE)).ok()?;
-            serde_json::from_slice(&bytes).ok()
-        };
-        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let Some(note) = entries.filter_map(note).max_by_key(|note| note.step) else {
-            return Err(Error::NoCheckpoint { path: self.root.clone() });
-        };
-        if note.run != self.run {
-            return Err(Error::ForeignCheckpoint { path: self.dir(note.step) });
+    /// [`Error::OutputExists`] if a complete one is there, [`Error::Io`].
+    pub fn begin(&self) -> Result<(), Error> {
+        let steps = self.steps();
+        if steps.iter().any(|&step| self.verified(step).is_ok()) {
+            let output = self.root.parent().unwrap_or(&self.root).to_owned();
+            return Err(Error::OutputExists { path: output, what: "checkpoints" });
         }
-        Ok(note.step)
+        self.shared().kept = steps;
+        std::fs::create_dir_all(&self.root).map_err(|source| Error::Io {
+            action: "create",
+            path: self.root.clone(),
+            source,
+        })
     }
 
-    /// Whether any checkpoint is there, complete or not.
-    pub fn is_empty(&self) -> bool {
-        std::fs::read_dir(&self.root).map_or(true, |mut entries| entries.next().is_none())
+    /// Goes on from the last checkpoint that agrees with its note; from the beginning if the run began and has none.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`] if no run began here, [`Error::ForeignCheckpoint`] if it was another one.
+    pub fn restore(&self) -> Result<Restored, Error> {
+        if !self.root.is_dir() {
+            return Err(Error::NoCheckpoint { path: self.root.clone() });
+        }
+        let steps = self.steps();
+        let mut restored = Restored::default();
+        let mut torn = Vec::new();
+        for &step in steps.iter().rev() {
+            match self.verified(step) {
+                Ok(note) if note.run != self.run => {
+                    return Err(Error::ForeignCheckpoint { path: self.dir(step) });
+                }
+                Ok(note) => {
+                    (restored.step, restored.state) = (step, note.state);
+                    break;
+                }
+                Err(reason) => {
+                    torn.push(step);
+                    restored.torn.push((self.dir(step), reason));
+                }
+            }
+        }
+        let best = &mut restored.state.watch.best;
+        if best.as_ref().is_some_and(|best| self.verified(best.step).is_err()) {
+            *best = None;
+        }
+        torn.extend(steps.iter().filter(|&&step| step <= restored.step));
+        self.shared().kept = torn;
+        Ok(restored)
     }
 
-    /// The writer of one part.
-    pub fn part(&self, name: &'static str) -> Part {
+    /// Announces a checkpoint and what the run knows at this step; its parts follow.
+    pub(crate) fn announce(&self, step: usize, state: RunState) {
+        // A torn checkpoint of the same step must not lend its note to the new one.
+        let _ = std::fs::remove_file(self.dir(step).join(NOTE));
+        self.shared().begun.insert(step, (state, Vec::new()));
+    }
+
+    /// The writer and reader of one part.
+    fn part(&self, name: &'static str) -> Part {
         Part { checkpoints: self.clone(), name }
     }
 
-    /// Counts the parts of a step that are written; the last one writes the note.
-    fn part_written(&self, step: usize) -> std::io::Result<()> {
-        let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        written.push(step);
-        if written.iter().filter(|&&other| other == step).count() < PARTS {
+    /// Writers and readers of model, optimizer and schedule.
+    pub fn parts(&self) -> [Part; 3] {
+        PARTS.map(|name| self.part(name))
+    }
+
+    /// Counts the parts of a step that are written. The last one writes the note; only then do older checkpoints go.
+    fn part_written(&self, step: usize, file: FileNote) -> Result<(), ivl_models::Error> {
+        let mut shared = self.shared();
+        let Some((_, files)) = shared.begun.get_mut(&step) else { return Ok(()) };
+        files.push(file);
+        if files.len() < PARTS.len() {
             return Ok(());
         }
-        let note = serde_json::to_vec(&Note { step, run: self.run.clone() }).unwrap_or_default();
-        ivl_models::write_bytes(&self.dir(step).join(NOTE), &note).map_err(std::io::Error::other)
+        let Some((state, files)) = shared.begun.remove(&step) else { return Ok(()) };
+        let best = state.watch.best.as_ref().map(|best| best.step);
+        let note = Note { step, run: self.run.clone(), files, state };
+        ivl_models::write_bytes(&self.dir(step).join(NOTE), note.text().as_bytes())?;
+        shared.kept.retain(|&kept| kept != step);
+        shared.kept.push(step);
+        let old = shared.kept.len().saturating_sub(self.keep);
+        let gone: Vec<usize> =
+            shared.kept[..old].iter().copied().filter(|&step| Some(step) != best).collect();
+        shared.kept.retain(|step| !gone.contains(step));
+        for step in gone {
+            remove(&self.dir(step));
+        }
+        Ok(())
     }
+}
+
+/// Removes a checkpoint, its note first: what is half removed must not pass for complete. What cannot be removed stays,
+/// and is tried again by nobody: a checkpoint too many is no reason to end a run.
+fn remove(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(NOTE));
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+fn file_name(part: &str) -> String {
+    format!("{part}.bpk")
 }
 
 /// Reads and writes one part of every checkpoint.
@@ -92,17 +188,18 @@ pub struct Part {
 
 impl Part {
     fn path(&self, step: usize) -> PathBuf {
-        self.checkpoints.dir(step).join(format!("{}.bpk", self.name))
+        self.checkpoints.dir(step).join(file_name(self.name))
     }
 }
 
 impl<R: Checkpoint> Checkpointer<R> for Part {
     fn save(&self, step: usize, record: R) -> Result<(), CheckpointerError> {
+        let other = |error| CheckpointerError::IOError(std::io::Error::other(error));
         std::fs::create_dir_all(self.checkpoints.dir(step)).map_err(CheckpointerError::IOError)?;
         let bytes = record.checkpoint_into_bytes().map_err(CheckpointerError::Record)?;
-        ivl_models::write_bytes(&self.path(step), &bytes)
-            .map_err(|error| CheckpointerError::IOError(std::io::Error::other(error)))?;
-        self.checkpoints.part_written(step).map_err(CheckpointerError::IOError)
+        let note = FileNote::new(file_name(self.name), &bytes);
+        ivl_models::write_bytes(&self.path(step), &bytes).map_err(other)?;
+        self.checkpoints.part_written(step, note).map_err(other)
     }
 
     fn restore(&self, step: usize) -> Result<R, CheckpointerError> {
@@ -110,40 +207,17 @@ impl<R: Checkpoint> Checkpointer<R> for Part {
     }
 
     fn delete(&self, step: usize) -> Result<(), CheckpointerError> {
-        // The note first: what is half deleted must not pass for complete.
-        remove(&self.checkpoints.dir(step).join(NOTE))?;
-        remove(&self.path(step))?;
-        let _ = std::fs::remove_dir(self.checkpoints.dir(step));
+        remove(&self.checkpoints.dir(step));
         Ok(())
     }
 }
 
-fn remove(path: &Path) -> Result<(), CheckpointerError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CheckpointerError::IOError(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Saves when asked, and keeps the last few.
+/// Saves whenever it is asked; [`CheckpointDir`] removes what is old, once what is new is complete.
 #[derive(Debug)]
-pub struct KeepLast {
-    keep: usize,
-    saved: Vec<usize>,
-}
+pub struct WhenAsked;
 
-impl KeepLast {
-    /// Keeps `keep` checkpoints.
-    pub fn new(keep: usize) -> Self {
-        Self { keep, saved: Vec::new() }
-    }
-}
-
-impl CheckpointingStrategy for KeepLast {
-    fn checkpointing(&mut self, step: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
-        self.saved.push(step);
-        let old = self.saved.len().saturating_sub(self.keep);
-        let deletions = self.saved.drain(..old).map(CheckpointingAction::Delete);
-        std::iter::once(CheckpointingAction::Save).chain(deletions).collect()
+impl CheckpointingStrategy for WhenAsked {
+    fn checkpointing(&mut self, _: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
+        vec![CheckpointingAction::Save]
     }
 }

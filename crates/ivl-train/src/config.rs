@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use ivl_models::transformer::LoraConfig;
+
 use crate::Error;
 use crate::connection::Connection;
 use crate::data_config::DataConfig;
@@ -89,6 +91,9 @@ pub struct ValueConfig {
     /// `checkpoint` starts from its weights (the paper's best practice), `random` from noise.
     #[serde(default)]
     pub init: Init,
+    /// Train low-rank adapters on frozen weights, in place of the weights. Merged into the weights when the run ends.
+    #[serde(default)]
+    pub lora: Option<LoraConfig>,
     /// Standard deviation of a random start.
     #[serde(default = "default::init_std")]
     pub init_std: f64,
@@ -229,12 +234,41 @@ pub struct EvalConfig {
     pub batch_size: usize,
     /// Other bases to plug the value into: none of them is trained on.
     pub bases: Vec<String>,
+    /// The held-out figure that is watched: the loss on this base, named as it is elsewhere. Without it the mean over
+    /// all of them: a value is made to be plugged into any.
+    pub figure: Option<String>,
+    /// Evaluations without improvement after which the run ends; 0 runs to the end, as the paper does.
+    pub patience: usize,
+    /// Fall of the figure, in nats, that counts as an improvement.
+    pub min_improvement: f64,
+    /// Which value is the result.
+    pub result: ResultKind,
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { every: 0, batch_size: 8, bases: Vec::new() }
+        Self {
+            every: 0,
+            batch_size: 8,
+            bases: Vec::new(),
+            figure: None,
+            patience: 0,
+            min_improvement: 0.0,
+            result: ResultKind::Best,
+        }
     }
+}
+
+/// Which value a run leaves behind. Who measures the held-out loss during training wants the value that does best on it,
+/// so `best` is the default; without evaluation during training there is only the last one, and both are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResultKind {
+    /// The one with the lowest held-out figure.
+    #[default]
+    Best,
+    /// The one of the last step.
+    Last,
 }
 
 mod default {
@@ -292,9 +326,36 @@ impl TrainConfig {
             "residual where there is no base to read from, so a number of bases above 0",
             0.0,
         )?;
+        if let Some(lora) = &self.value.lora {
+            number(lora.rank > 0 && lora.rank <= 4096, "value.lora.rank", "1 to 4096", lora.rank as f64)?;
+            number(lora.alpha > 0.0 && lora.alpha.is_finite(), "value.lora.alpha", "above 0", lora.alpha)?;
+            let targets = lora.targets.len();
+            number(targets > 0, "value.lora.targets", "at least one projection", targets as f64)?;
+            let trained = self.value.init == Init::Checkpoint;
+            number(
+                trained,
+                "value.lora",
+                "left out where value.init is \"random\": there is nothing to adapt",
+                0.0,
+            )?;
+        }
         let nothing = baseless && self.value.model.is_none();
         number(!nothing, "value.model", "a directory or hub name where there is no base to start from", 0.0)?;
         number(at_least(0.0, self.value.init_std), "value.init_std", "0 or more", self.value.init_std)?;
+        number(
+            at_least(0.0, self.eval.min_improvement),
+            "eval.min_improvement",
+            "0 or more",
+            self.eval.min_improvement,
+        )?;
+        let patient = self.eval.patience > 0 && (self.eval.every == 0 || self.data.eval.is_empty());
+        number(
+            !patient,
+            "eval.patience",
+            "0, unless data.eval and eval.every are set",
+            self.eval.patience as f64,
+        )?;
+        self.validate_figure()?;
         let counts = [
             ("steps.epochs", self.steps.epochs, 1),
             ("steps.batch_size", self.steps.batch_size, 1),
@@ -313,5 +374,19 @@ impl TrainConfig {
             "nothing, unless value.init is \"random\"",
             self.value.overrides.len() as f64,
         )
+    }
+
+    /// The figure must be the loss on a base that is measured.
+    fn validate_figure(&self) -> Result<(), Error> {
+        let Some(figure) = &self.eval.figure else { return Ok(()) };
+        let several = self.bases.iter().map(|base| &base.model);
+        if self.base.iter().chain(several).chain(&self.eval.bases).any(|base| base == figure) {
+            return Ok(());
+        }
+        Err(Error::InvalidSetting {
+            name: "eval.figure",
+            expected: "the name of a base or of one of `eval.bases`, as written there",
+            got: format!("{figure:?}"),
+        })
     }
 }

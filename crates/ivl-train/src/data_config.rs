@@ -129,10 +129,9 @@ impl Format {
     /// The fields that a row may have beside.
     pub fn optional(self) -> &'static [Field] {
         match self {
-            Self::Messages => &[Field::Role, Field::Content, Field::System, Field::Tools],
             Self::Sharegpt => &[Field::From, Field::Value, Field::System, Field::Tools],
             Self::Alpaca => &[Field::Input, Field::System],
-            Self::Completion => &[Field::Role, Field::Content, Field::System, Field::Tools],
+            Self::Messages | Self::Completion => &[Field::Role, Field::Content, Field::System, Field::Tools],
             Self::Text => &[],
         }
     }

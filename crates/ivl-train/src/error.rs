@@ -19,6 +19,28 @@ pub enum Error {
         /// What was given.
         got: String,
     },
+    /// A key that no configuration has.
+    #[error("unknown key `{key}`; {}", match meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("expected one of `{}`", known.join("`, `")),
+    })]
+    UnknownKey {
+        /// The key, with the table that it stands in.
+        key: String,
+        /// What was probably meant.
+        meant: Option<String>,
+        /// The keys of that table.
+        known: Vec<String>,
+    },
+    /// A key whose value is of the wrong kind, or that is missing.
+    #[error("`{key}` has a value that cannot be read")]
+    Config {
+        /// The key.
+        key: String,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     Io {

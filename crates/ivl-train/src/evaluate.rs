@@ -12,7 +12,7 @@ use crate::config::RegularizationConfig;
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
 use crate::loss::value_loss;
 use crate::plan::Plan;
-use crate::trainer::EvalReport;
+use crate::report::EvalReport;
 
 /// Positions that go through the heads at once.
 const HEAD_ROWS: usize = 256;

@@ -49,6 +49,7 @@ pub struct Examples {
     shapes: Vec<Shape>,
     sources: Vec<(Range<usize>, f64)>,
     reports: Vec<SourceReport>,
+    max_length: Option<usize>,
     tokens: Tokens,
 }
 
@@ -71,6 +72,7 @@ impl From<Vec<Example>> for Examples {
             shapes: examples.iter().map(shape).collect(),
             sources: vec![(0..examples.len(), 1.0)],
             reports: Vec::new(),
+            max_length: None,
             tokens: Tokens::Memory(examples),
         }
     }
@@ -100,7 +102,7 @@ impl Examples {
             Some(file) => file,
             None => write(dataset, encoder, &path, &fingerprint, progress)?,
         };
-        let examples = Self::on_disk(file, dataset);
+        let examples = Self::on_disk(file, dataset, encoder.max_length());
         if examples.is_empty() {
             let sum = |of: fn(&SourceReport) -> usize| examples.reports.iter().map(of).sum();
             let (rows, dropped) = (sum(|report| report.rows), sum(|report| report.dropped));
@@ -109,14 +111,15 @@ impl Examples {
         Ok(examples)
     }
 
-    fn on_disk(file: TokenFile, dataset: &Dataset) -> Self {
+    fn on_disk(file: TokenFile, dataset: &Dataset, max_length: usize) -> Self {
         let mut start = 0;
         let mut sources = Vec::with_capacity(dataset.sources.len());
         for (source, report) in dataset.sources.iter().zip(file.reports()) {
             sources.push((start..start + report.examples, source.config().weight));
             start += report.examples;
         }
-        Self { shapes: file.shapes(), sources, reports: file.reports().to_vec(), tokens: Tokens::File(file) }
+        let (shapes, reports) = (file.shapes(), file.reports().to_vec());
+        Self { shapes, sources, reports, max_length: Some(max_length), tokens: Tokens::File(file) }
     }
 
     /// How many there are.
@@ -142,6 +145,11 @@ impl Examples {
     /// What became of the rows of each source.
     pub fn reports(&self) -> &[SourceReport] {
         &self.reports
+    }
+
+    /// The length to which examples were cut, if they were.
+    pub fn max_length(&self) -> Option<usize> {
+        self.max_length
     }
 
     /// One example.

@@ -186,7 +186,10 @@ impl ValueLearner {
     }
 
     fn accumulate(&self, gradients: &mut GradientsAccumulator<Self>, surrogate: Tensor<1>) {
-        gradients.accumulate(self, GradientsParams::from_grads(surrogate.backward(), self));
+        // Frozen weights leave nothing to follow back.
+        if surrogate.is_tracked() {
+            gradients.accumulate(self, GradientsParams::from_grads(surrogate.backward(), self));
+        }
     }
 
     /// Positions that go through the heads at once.

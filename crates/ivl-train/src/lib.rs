@@ -15,10 +15,12 @@ mod batch;
 mod card;
 mod checkpointing;
 mod clip;
+mod completeness;
 mod config;
 mod connection;
 mod data;
 mod data_config;
+mod early_stopping;
 mod error;
 mod evaluate;
 mod example;
@@ -29,24 +31,29 @@ mod mixing;
 mod pack;
 mod perturbation;
 mod plan;
+mod report;
+mod run_state;
 mod schedule;
 mod silent;
+mod tensorboard;
 mod token_file;
 mod trainer;
+mod unknown_key;
 
 pub use bases::FrozenBase;
 pub use batch::Batch;
 pub use burn::train::Interrupter;
 pub use card::{BaseCard, CARD, EvalCard, FORMAT, ValueCard};
-pub use checkpointing::{CheckpointDir, KeepLast, Part};
+pub use checkpointing::{CheckpointDir, Part, Restored, WhenAsked};
 pub use clip::clip_gradient_norm;
 pub use config::{
     BaseConfig, CheckpointConfig, EvalConfig, Init, MixingConfig, OptimizerConfig, RegularizationConfig,
-    ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
+    ResultKind, ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use connection::Connection;
 pub use data::{Conversation, Dataset, Demonstration, Place, Row, Source};
 pub use data_config::{Batching, DataConfig, Field, Format, SourceConfig};
+pub use early_stopping::Watch;
 pub use error::Error;
 pub use example::{Encoder, Example};
 pub use examples::{Examples, Shape, SourceReport};
@@ -56,5 +63,8 @@ pub use mixing::{Mixing, MixingStrategy};
 pub use pack::best_fit_decreasing;
 pub use perturbation::Perturbation;
 pub use plan::{Filling, Plan};
+pub use report::{Best, EvalReport, Event, StepReport};
+pub use run_state::RunState;
 pub use schedule::Schedule;
-pub use trainer::{EvalReport, Event, Run, StepReport, Trained, train};
+pub use tensorboard::EventFile;
+pub use trainer::{Run, Trained, train};

@@ -20,17 +20,14 @@ pub fn best_fit_decreasing(lens: &[usize], capacity: usize) -> Vec<Vec<usize>> {
         let len = lens[item];
         assert!(len <= capacity, "an item of {len} does not fit into {capacity}");
         let fullest = by_room.range_mut(len..).next().map(|(&room, bins)| (room, bins.pop()));
-        let (room, bin) = match fullest {
-            Some((room, Some(bin))) => {
-                if by_room[&room].is_empty() {
-                    by_room.remove(&room);
-                }
-                (room, bin)
+        let (room, bin) = if let Some((room, Some(bin))) = fullest {
+            if by_room[&room].is_empty() {
+                by_room.remove(&room);
             }
-            _ => {
-                bins.push(Vec::new());
-                (capacity, bins.len() - 1)
-            }
+            (room, bin)
+        } else {
+            bins.push(Vec::new());
+            (capacity, bins.len() - 1)
         };
         bins[bin].push(item);
         by_room.entry(room - len).or_default().push(bin);

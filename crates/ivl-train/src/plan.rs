@@ -64,8 +64,9 @@ impl Plan {
     /// were. The draws of all sources are shuffled together, and then share rows and passes by `data.batching`.
     pub fn training(examples: Arc<Examples>, steps: &StepsConfig, data: &DataConfig, seed: u64) -> Self {
         let longest = examples.shapes().iter().map(|shape| shape.tokens as usize).max().unwrap_or(0);
+        let limit = examples.max_length().unwrap_or(data.max_length);
         // The last token of an example is not read.
-        let capacity = data.max_length.max(longest).saturating_sub(1);
+        let capacity = limit.max(longest).saturating_sub(1);
         let shuffled = Some(Shuffled { seed, batching: data.batching, capacity });
         let order = Order { shuffled, batch_size: steps.batch_size, accumulation: steps.accumulation };
         let (mut epochs, mut done, mut passes) = (Vec::new(), 0, 0);
@@ -153,7 +154,7 @@ impl Plan {
     /// Tokens that are read in the first epoch, and places for tokens in its batches, padding included.
     pub fn filling(&self) -> Filling {
         let epoch = self.order.epoch(&self.examples, 0);
-        let read = |index: &usize| self.examples.shapes()[*index].tokens as u64 - 1;
+        let read = |index: &usize| u64::from(self.examples.shapes()[*index].tokens) - 1;
         let mut filling = Filling { passes: epoch.len(), ..Filling::default() };
         for pass in &epoch {
             let rows: Vec<u64> = pass.iter().map(|row| row.iter().map(read).sum()).collect();

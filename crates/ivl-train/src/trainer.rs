@@ -3,93 +3,36 @@
 //! their tokens (`docs/decisions/0002-training-loop.md`).
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::optim::GradientsAccumulator;
-use burn::train::metric::LossMetric;
+use burn::train::checkpoint::Checkpointer;
 use burn::train::{
-    EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
-    SupervisedTraining, SupervisedTrainingEventProcessor, TrainLoader, TrainOutput, TrainingComponents,
-    TrainingItem, TrainingStrategy, ValidLoader,
+    Interrupter, Learner, SupervisedLearningStrategy, SupervisedTraining, SupervisedTrainingEventProcessor,
+    TrainLoader, TrainOutput, TrainingComponents, TrainingStrategy, ValidLoader,
 };
 use ivl_models::Transformer;
 
 use crate::Error;
 use crate::bases::FrozenBase;
 use crate::batch::Batch;
-use crate::checkpointing::{CheckpointDir, KeepLast};
+use crate::checkpointing::{CheckpointDir, Restored, WhenAsked};
 use crate::clip::clip_gradient_norm;
-use crate::config::TrainConfig;
+use crate::config::{ResultKind, TrainConfig};
 use crate::evaluate::evaluate;
 use crate::examples::Examples;
 use crate::learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
 use crate::mixing::Mixing;
 use crate::perturbation::Perturbation;
 use crate::plan::Plan;
+use crate::report::{Best, EvalReport, Event, StepReport};
+use crate::run_state::RunState;
 use crate::schedule::Schedule;
 use crate::silent::Silent;
-
-/// What a run reports while it goes on.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The run begins, or goes on after `done` steps.
-    Start {
-        /// Steps done before.
-        done: usize,
-        /// Steps in all.
-        total: usize,
-    },
-    /// An optimizer step.
-    Step(StepReport),
-    /// Held-out loss.
-    Eval(EvalReport),
-    /// A checkpoint was written.
-    Checkpoint {
-        /// After how many steps.
-        step: usize,
-    },
-}
-
-/// One optimizer step.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct StepReport {
-    /// Counted from 1.
-    pub step: usize,
-    /// Mean cross-entropy of a learnt token.
-    pub loss: f64,
-    /// Mean `|v|_1 / vocab`.
-    pub value_norm: f64,
-    /// Mean `KL(fused, base)`; 0 where it has no weight.
-    pub kl: f64,
-    /// Norm of the gradient before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Learnt tokens.
-    pub tokens: usize,
-    /// Learnt tokens a second.
-    pub tokens_per_second: f64,
-}
-
-/// Held-out loss on one base.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct EvalReport {
-    /// After how many steps.
-    pub step: usize,
-    /// Which base; none if the model is trained by itself.
-    pub base: Option<String>,
-    /// Mean cross-entropy of the base alone.
-    pub base_loss: Option<f64>,
-    /// Mean cross-entropy with the value.
-    pub loss: f64,
-    /// Mean `KL(fused, base)`.
-    pub kl: Option<f64>,
-    /// Held-out tokens.
-    pub tokens: usize,
-}
 
 /// Everything that a run works on.
 pub struct Run {
@@ -114,19 +57,21 @@ pub struct Run {
 /// A finished or stopped run.
 #[derive(Debug)]
 pub struct Trained {
-    /// The trained network, without autodiff.
+    /// The trained network, without autodiff: the best or the last, as `eval.result` says.
     pub value: Transformer,
     /// Steps done.
     pub steps: usize,
     /// Steps planned.
     pub total_steps: usize,
-    /// Learnt tokens seen by this process.
+    /// Steps after which `value` was as it is.
+    pub value_steps: usize,
+    /// Learnt tokens that `value` has seen, over the whole run.
     pub tokens: u64,
     /// The last step.
     pub last: Option<StepReport>,
-    /// The last held-out losses.
+    /// The held-out losses of `value`.
     pub evals: Vec<EvalReport>,
-    /// Whether it was stopped before the end.
+    /// Whether it was stopped before the end; a run whose patience ended is at its end.
     pub interrupted: bool,
 }
 
@@ -141,11 +86,14 @@ pub fn train(
     on_event: impl FnMut(Event) + 'static,
 ) -> Result<Trained, Error> {
     config.validate()?;
-    let checkpoints = CheckpointDir::new(config.output.join("checkpoints"), run.fingerprint.clone());
-    let done = match run.resume {
-        true => Some(checkpoints.latest()?),
-        false if checkpoints.is_empty() => None,
-        false => return Err(Error::OutputExists { path: config.output.clone(), what: "checkpoints" }),
+    let checkpoints = CheckpointDir::new(
+        config.output.join("checkpoints"),
+        run.fingerprint.clone(),
+        config.checkpoint.keep,
+    );
+    let restored = match run.resume {
+        true => checkpoints.restore()?,
+        false => checkpoints.begin().map(|()| Restored::default())?,
     };
     let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let evaluation = Plan::evaluation(Arc::new(run.eval), config.eval.batch_size);
@@ -161,13 +109,15 @@ pub fn train(
         optimizer(&config.optimizer),
         burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler::new(schedule),
     );
-    let outcome = Rc::new(RefCell::new(Outcome::default()));
+    let outcome = Rc::new(RefCell::new(Outcome { state: restored.state, ..Outcome::default() }));
     let strategy = Steps {
         measured: run.bases.iter().cloned().chain(run.held_out).collect(),
         bases: run.bases,
         plan: plan.clone(),
         evaluation: evaluation.clone(),
         config: config.clone(),
+        checkpoints: checkpoints.clone(),
+        torn: restored.torn,
         on_event: RefCell::new(Box::new(on_event)),
         outcome: outcome.clone(),
     };
@@ -176,21 +126,16 @@ pub fn train(
         reason = "burn-train asks for an `Arc`; the run stays on this thread"
     )]
     let strategy = Arc::new(strategy);
+    let [model, optimizer_part, schedule_part] = checkpoints.parts();
     let mut training = SupervisedTraining::new(&config.output, Arc::new(plan.clone()), Arc::new(evaluation))
         .with_training_strategy(TrainingStrategy::Custom(strategy))
-        .with_custom_checkpointers(
-            checkpoints.part("model"),
-            checkpoints.part("optimizer"),
-            checkpoints.part("schedule"),
-        )
-        .with_checkpointing_strategy(KeepLast::new(config.checkpoint.keep))
-        .with_metric_logger(burn::train::logger::FileMetricLogger::new(metric_dir(&config.output)))
+        .with_custom_checkpointers(model.clone(), optimizer_part, schedule_part)
+        .with_checkpointing_strategy(WhenAsked)
         .with_application_logger(None)
         .with_interrupter(run.interrupter)
-        .renderer(Box::new(Silent))
-        .metric_train_numeric(LossMetric::new());
-    if let Some(step) = done {
-        training = training.checkpoint(step);
+        .renderer(Box::new(Silent));
+    if restored.step > 0 {
+        training = training.checkpoint(restored.step);
     }
     let result = training.launch(learner);
     let outcome = outcome.take();
@@ -203,27 +148,34 @@ pub fn train(
     if let Some(error) = result.error {
         return Err(Error::Stopped { reason: error.to_string() });
     }
-    Ok(Trained {
-        value: result.model.value,
+    let interrupted = result.interrupted.is_some() && !outcome.ended;
+    let last = Trained {
+        value: result.model.value.clone(),
         steps: outcome.steps,
         total_steps: plan.steps(),
-        tokens: outcome.tokens,
-        last: outcome.last,
-        evals: outcome.evals,
-        interrupted: result.interrupted.is_some(),
-    })
-}
-
-fn metric_dir(output: &Path) -> std::path::PathBuf {
-    output.join("metrics")
+        value_steps: outcome.steps,
+        tokens: outcome.state.tokens,
+        last: outcome.state.last,
+        evals: outcome.state.evals,
+        interrupted,
+    };
+    match outcome.state.watch.best {
+        Some(best) if config.eval.result == ResultKind::Best && !interrupted && best.step < last.steps => {
+            let record = Checkpointer::restore(&model, best.step)
+                .map_err(|error| Error::Stopped { reason: format!("cannot load the best value: {error}") })?;
+            let Best { step: value_steps, tokens, evals, .. } = best;
+            Ok(Trained { value: result.model.load_record(record).value, value_steps, tokens, evals, ..last })
+        }
+        _ => Ok(last),
+    }
 }
 
 #[derive(Default)]
 struct Outcome {
     steps: usize,
-    tokens: u64,
-    last: Option<StepReport>,
-    evals: Vec<EvalReport>,
+    /// Whether the last step was reached, or patience ended.
+    ended: bool,
+    state: RunState,
     diverged: Option<usize>,
     failed: Option<Error>,
 }
@@ -236,6 +188,8 @@ struct Steps {
     plan: Plan,
     evaluation: Plan,
     config: TrainConfig,
+    checkpoints: CheckpointDir,
+    torn: Vec<(PathBuf, String)>,
     on_event: RefCell<Box<dyn FnMut(Event)>>,
     outcome: Rc<RefCell<Outcome>>,
 }
@@ -275,18 +229,38 @@ impl Steps {
         learner.pass(batch, against.collect())
     }
 
-    fn evaluate(&self, learner: &Learner<ValueLearner>, step: usize) -> Result<(), Error> {
+    /// The weights of the bases where the run begins or goes on.
+    fn mixing(&self) -> Mixing {
+        let config = &self.config.mixing;
+        let weights: Vec<f64> = self.bases.iter().map(|base| base.weight).collect();
+        let mut mixing = Mixing::new(config.strategy, config.eta, self.config.seed, &weights);
+        mixing.restore(&self.outcome.borrow().state.mixing);
+        mixing
+    }
+
+    /// Measures the held-out losses, and tells whether the value is the best so far.
+    fn evaluate(&self, learner: &Learner<ValueLearner>, step: usize) -> Result<bool, Error> {
         if self.evaluation.steps() == 0 {
-            return Ok(());
+            return Ok(false);
         }
-        let value = burn::module::Module::valid(&learner.model()).value;
+        let value = learner.model().valid().value;
         let connection = self.config.value.connection;
         let reports = evaluate(&self.measured, &value, connection, &self.evaluation, step)?;
-        self.outcome.borrow_mut().evals.clone_from(&reports);
-        for report in reports {
-            self.emit(Event::Eval(report));
+        for report in &reports {
+            self.emit(Event::Eval(report.clone()));
         }
-        Ok(())
+        let state = &mut self.outcome.borrow_mut().state;
+        state.evals = reports;
+        Ok(state.watch.see(&self.config.eval, &state.evals, step, state.tokens))
+    }
+
+    /// Whether the held-out losses of this step are known.
+    fn is_evaluated(&self, step: usize) -> bool {
+        self.outcome.borrow().state.evals.first().is_some_and(|eval| eval.step == step)
+    }
+
+    fn patience_is_over(&self) -> bool {
+        self.outcome.borrow().state.watch.is_over(&self.config.eval)
     }
 }
 
@@ -301,14 +275,18 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         _: ValidLoader<ValueLearner>,
         starting: usize,
     ) -> (ValueLearner, Processor) {
-        let TrainingComponents { mut checkpointer, interrupter, mut event_processor, event_store, .. } =
-            parts;
+        let TrainingComponents { mut checkpointer, interrupter, event_processor, event_store, .. } = parts;
         let (mut step, total) = (starting - 1, self.plan.steps());
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every) && step < total;
+        let mut saved = step;
         let mut save = |learner: &Learner<ValueLearner>, step: usize| {
-            if let Some(checkpointer) = &mut checkpointer {
-                checkpointer.checkpoint(learner, step, &event_store);
+            if let Some(checkpointer) = &mut checkpointer
+                && saved < step
+            {
                 self.emit(Event::Checkpoint { step });
+                self.checkpoints.announce(step, self.outcome.borrow().state.clone());
+                checkpointer.checkpoint(learner, step, &event_store);
+                saved = step;
             }
         };
         let fail = |error: Error| {
@@ -316,15 +294,25 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             self.outcome.borrow_mut().failed = Some(error);
         };
         self.emit(Event::Start { done: step, total });
-        self.evaluate(&learner, step).unwrap_or_else(fail);
+        for (path, reason) in self.torn.iter().cloned() {
+            self.emit(Event::Torn { path, reason });
+        }
+        let evaluate = |learner: &Learner<ValueLearner>, step: usize| match self.evaluate(learner, step) {
+            Ok(best) => best,
+            Err(error) => {
+                fail(error);
+                false
+            }
+        };
+        if step == 0 {
+            evaluate(&learner, step);
+        }
         let (mut gradients, mut seen) = (GradientsAccumulator::new(), Seen::default());
-        let mixing = &self.config.mixing;
-        let weights: Vec<f64> = self.bases.iter().map(|base| base.weight).collect();
-        let mut mixing = Mixing::new(mixing.strategy, mixing.eta, self.config.seed, &weights);
+        let mut mixing = self.mixing();
         let mut began = Instant::now();
         let rest = self.plan.from_step(step);
         for batch in rest.batches() {
-            if interrupter.should_stop() && seen.tokens == 0 {
+            if seen.tokens == 0 && (interrupter.should_stop() || self.patience_is_over()) {
                 break;
             }
             let batch = match batch {
@@ -353,31 +341,36 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
             step += 1;
             mixing.update(&seen.base_losses());
             let report = seen.report(step, norm, learner.lr_current().base(), began);
-            let progress = burn::data::dataloader::Progress::new(step, total, None);
-            let item = TrainingItem::new(pass.item, progress, Some(step), Some(learner.lr_current()));
-            interrupter.fail_on_error(event_processor.process_train(LearnerEvent::ProcessedItem(item)));
             {
-                let mut outcome = self.outcome.borrow_mut();
-                outcome.tokens += report.tokens as u64;
-                outcome.last = Some(report.clone());
+                let state = &mut self.outcome.borrow_mut().state;
+                state.mixing = mixing.weights().to_vec();
+                state.tokens += report.tokens as u64;
+                state.last = Some(report.clone());
             }
             self.emit(Event::Step(report));
             (seen, began) = (Seen::default(), Instant::now());
+            let mut best = false;
             if due(self.config.eval.every, step) {
-                self.evaluate(&learner, step).unwrap_or_else(fail);
+                best = evaluate(&learner, step) && self.config.eval.result == ResultKind::Best;
                 began = Instant::now();
             }
-            if due(self.config.checkpoint.every, step) {
+            if best || due(self.config.checkpoint.every, step) {
                 save(&learner, step);
             }
         }
-        self.outcome.borrow_mut().steps = step;
+        if step == total && !self.is_evaluated(step) {
+            evaluate(&learner, step);
+        }
         if self.outcome.borrow().diverged.is_none() {
             save(&learner, step);
-            if step == total {
-                self.evaluate(&learner, step).unwrap_or_else(fail);
-            }
         }
+        if step < total && self.patience_is_over() {
+            let best = self.outcome.borrow().state.watch.best.clone();
+            self.emit(Event::StoppedEarly { step, best });
+        }
+        let ended = step == total || self.patience_is_over();
+        let mut outcome = self.outcome.borrow_mut();
+        (outcome.steps, outcome.ended) = (step, ended);
         // Waits until the checkpoint is on the disk.
         drop(checkpointer);
         (learner.model(), event_processor)

@@ -152,7 +152,7 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
     assert_eq!(bytes(&resumed.expect("resumes")), bytes(&straight.expect("trains")));
 
     // A checkpoint without its last file is not complete: it is passed over.
-    std::fs::remove_file(cut.path().join("checkpoints/step-10/complete.json")).expect("removes");
+    std::fs::remove_file(cut.path().join("checkpoints/step-10/complete.toml")).expect("removes");
     let (_, events) = train_all(run(true, Interrupter::new()), &config(cut.path()));
     assert!(matches!(events[0], Event::Start { done: 4, total: 10 }));
 }

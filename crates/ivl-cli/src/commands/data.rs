@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use ivl_core::Vocab;
 use ivl_models::Checkpoint;
-use ivl_train::{Batching, Dataset, Encoder, Example, Examples, Filling, Plan, SourceReport, TrainConfig};
+use ivl_train::{
+    Batching, DataConfig, Dataset, Encoder, Example, Examples, Filling, Plan, SourceReport, TrainConfig,
+};
 use serde_json::{Value, json};
 
 use super::train::{bases_of, read_config, template, value_checkpoint, value_source};
@@ -30,17 +32,16 @@ pub fn preview(args: &Preview, common: &Common) -> Result<()> {
     let longest = bases.iter().map(|model| model.config().max_positions);
     let max_length = longest.fold(config.data.max_length.min(value.config().max_positions), usize::min);
     let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
-    let (sources, what) = match args.eval {
-        true => (&config.data.eval, "data.eval"),
-        false => (&config.data.train, "data.train"),
-    };
+    let (sources, what) =
+        if args.eval { (&config.data.eval, "data.eval") } else { (&config.data.train, "data.train") };
     if sources.is_empty() {
         bail!("`{what}` names no source");
     }
     let dataset = Dataset::open(sources)?;
     let page = Page::new(tokenizer.vocab(), common);
     page.show_examples(&dataset, &encoder, args.number)?;
-    let examples = demonstrations::encode(&dataset, &encoder, what, &config, common)?;
+    // What is lost stands in the statistics.
+    let examples = demonstrations::tokenize(&dataset, &encoder, what, &config, common)?;
     page.show_statistics(&Statistics::new(&config, examples, max_length))
 }
 
@@ -153,7 +154,7 @@ impl Statistics {
         lengths.sort_unstable();
         let (reports, examples) = (examples.reports().to_vec(), Arc::new(examples));
         let filling = |batching| {
-            let data = ivl_train::DataConfig { batching, max_length, ..config.data.clone() };
+            let data = DataConfig { batching, ..config.data.clone() };
             let plan = Plan::training(examples.clone(), &config.steps, &data, config.seed);
             (batching, plan.filling(), plan.steps())
         };
@@ -220,4 +221,21 @@ impl Statistics {
 
 fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use ivl_core::Token;
+
+    use super::*;
+
+    #[test]
+    fn learnt_text_is_painted_apart_and_letters_of_several_tokens_are_whole() {
+        let tokens = [Token::control("<s>"), Token::text(*b"a"), Token::text([0xc3]), Token::text([0xbc])];
+        let vocab = Vocab::new(tokens.into_iter().map(Some).collect());
+        let example = Example { ids: vec![0, 1, 2, 3, 9], learnt: vec![true, false, true, true, true] };
+        let painted = |paint| Page { vocab: vocab.clone(), json: false, paint }.painted(&example);
+        assert_eq!(painted(PLAIN), "<s>a⟦ü[9]⟧");
+        assert_eq!(painted(COLOURED), "\x1b[2m<s>a\x1b[0m\x1b[1;32mü[9]\x1b[0m");
+    }
 }

@@ -16,10 +16,10 @@ use crate::config::{AttentionConfig, ModelConfig};
 /// Query heads that share a key head are laid out as further queries of it, so that keys and values are never repeated.
 #[derive(Module, Debug)]
 pub struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) output: Linear,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     #[module(skip)]

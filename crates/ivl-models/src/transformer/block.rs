@@ -22,10 +22,10 @@ use crate::config::{ModelConfig, Wiring};
 #[derive(Module, Debug)]
 pub struct Block {
     attention_norm: Norm,
-    attention: Attention,
+    pub(super) attention: Attention,
     attention_post_norm: Option<Norm>,
     mlp_norm: Option<Norm>,
-    mlp: Mlp,
+    pub(super) mlp: Mlp,
     mlp_post_norm: Option<Norm>,
     #[module(skip)]
     wiring: Wiring,

@@ -9,9 +9,9 @@ use crate::config::{Activation, ModelConfig};
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without a gate.
 #[derive(Module, Debug)]
 pub struct Mlp {
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
+    pub(super) gate: Option<Linear>,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
     #[module(skip)]
     activation: Activation,
 }

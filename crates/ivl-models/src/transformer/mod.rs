@@ -3,6 +3,7 @@
 mod attention;
 mod block;
 mod linear;
+mod lora;
 mod mask;
 mod mlp;
 mod norm;
@@ -11,6 +12,7 @@ mod rope;
 pub use attention::Attention;
 pub use block::Block;
 pub use linear::Linear;
+pub use lora::{Lora, LoraConfig, Projection};
 pub use mlp::Mlp;
 pub use norm::Norm;
 
@@ -177,8 +179,9 @@ impl Transformer {
         let (seq, device) = (embedded.dims()[1], embedded.device());
         let mut x = embedded;
         if let Some(table) = &self.position_embedding {
-            let positions: Vec<u32> =
-                places(cache, seq).into_iter().flatten().map(|(p, _)| p as u32).collect();
+            // Right padding may lie further from its text's beginning than the table reaches.
+            let inside = |(position, len): (usize, usize)| position.min(len.saturating_sub(1)) as u32;
+            let positions: Vec<u32> = places(cache, seq).into_iter().flatten().map(inside).collect();
             x = x + table.forward(token_tensor(&positions, cache.padding().len(), &device));
         }
         let rotation = self.rotation(cache, seq, x.dtype(), &device);

@@ -1,6 +1,7 @@
 //! Demonstrations from files: JSONL, JSON and Parquet, of five formats, read as a stream.
 
 mod demonstration;
+mod guard;
 mod json_array;
 mod jsonl;
 mod parquet;

@@ -12,6 +12,7 @@ use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::{Map, Value};
 
 use super::Place;
+use super::guard::guarded;
 use super::record_file::Record;
 use crate::Error;
 
@@ -27,14 +28,19 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn open(path: PathBuf, file: File, columns: Option<&[String]>) -> Result<Self, Error> {
-        let broken = |source| Error::Parquet { path: path.clone(), source };
-        let file = SerializedFileReader::new(file).map_err(broken)?;
-        let whole = file.metadata().file_metadata().schema_descr_ptr();
-        let schema = match columns {
-            Some(columns) => projection(&whole, columns).map_err(broken)?,
-            None => whole,
+        let open = || {
+            let file = SerializedFileReader::new(file)?;
+            let whole = file.metadata().file_metadata().schema_descr_ptr();
+            let schema = match columns {
+                Some(columns) => projection(&whole, columns)?,
+                None => whole,
+            };
+            Ok((file, schema))
         };
-        Ok(Self { path, file, schema, next_group: 0, rows: None, number: 0 })
+        match guarded(open).unwrap_or_else(|| Err(broken())) {
+            Ok((file, schema)) => Ok(Self { path, file, schema, next_group: 0, rows: None, number: 0 }),
+            Err(source) => Err(Error::Parquet { path, source }),
+        }
     }
 
     fn read(&mut self) -> Result<Option<Row>, ParquetError> {
@@ -57,7 +63,7 @@ impl Iterator for Table {
     type Item = Result<(Place, Record), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.read() {
+        match guarded(|| self.read()).unwrap_or_else(|| Err(broken())) {
             Ok(row) => row.map(|row| {
                 let place = Place { path: self.path.clone(), unit: "row", number: self.number };
                 Ok((place, record(row)))
@@ -65,6 +71,11 @@ impl Iterator for Table {
             Err(source) => Some(Err(Error::Parquet { path: self.path.clone(), source })),
         }
     }
+}
+
+/// What the library says by a panic.
+fn broken() -> ParquetError {
+    ParquetError::General("the table contradicts itself".to_owned())
 }
 
 /// The schema without the columns that nobody asks for: they are then not even decompressed.

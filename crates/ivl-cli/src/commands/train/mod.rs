@@ -1,0 +1,123 @@
+//! `ivl train`: from a TOML to a value directory.
+
+mod configuration;
+mod metrics_file;
+mod parts;
+mod reporting;
+mod saving;
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
+use serde_json::json;
+
+pub use self::configuration::read_config;
+use self::parts::Parts;
+pub use self::parts::{bases_of, template, value_checkpoint, value_source};
+use self::reporting::{Reporter, eval_line};
+use self::saving::{Saver, card};
+use crate::args::{Common, Train};
+use crate::device::device;
+
+pub fn run(args: &Train, common: &Common) -> Result<()> {
+    let config = read_config(args, common)?;
+    prepare_output(&config.output, args.resume)?;
+    let device = device(common)?;
+    let parts = Parts::load(&config, &device, common)?;
+    let (interrupter, fingerprint) = (Interrupter::new(), parts.fingerprint(&config)?);
+    stop_on_ctrl_c(&interrupter, common)?;
+    let rows = parts.rows;
+    let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
+    let saver = Saver { json: parts.json, source: parts.source, template: parts.template };
+    let run = Run {
+        bases: parts.bases,
+        value: parts.value,
+        train: parts.train,
+        eval: parts.eval,
+        held_out: parts.held_out,
+        fingerprint,
+        resume: args.resume,
+        interrupter: interrupter.clone(),
+    };
+    let trained = train_and_report(run, &config, common)?;
+    if trained.interrupted {
+        bail!(
+            "stopped after step {} of {}; the checkpoint is written, go on with --resume",
+            trained.steps,
+            trained.total_steps
+        );
+    }
+    let card = card_parts.map(|parts| card(&config, &trained, parts, data, rows));
+    saver.save(&trained.value.clone().merged(), card.as_ref(), &config.output)?;
+    summarize(&config, &trained, common);
+    Ok(())
+}
+
+/// Finds out before hours of training whether the result can be written.
+fn prepare_output(output: &Path, resume: bool) -> Result<()> {
+    if !resume && output.join("config.json").exists() {
+        bail!(ivl_train::Error::OutputExists { path: output.to_owned(), what: "a trained model" });
+    }
+    std::fs::create_dir_all(output).with_context(|| format!("cannot create `{}`", output.display()))?;
+    let probe = output.join(".ivl-write-test");
+    let written = std::fs::write(&probe, b"ivl").and_then(|()| std::fs::remove_file(&probe));
+    written.with_context(|| format!("cannot write into `{}`", output.display()))
+}
+
+fn stop_on_ctrl_c(interrupter: &Interrupter, common: &Common) -> Result<()> {
+    let (interrupter, quiet) = (interrupter.clone(), common.quiet);
+    ctrlc::set_handler(move || {
+        if interrupter.should_stop() {
+            std::process::exit(130);
+        }
+        if !quiet {
+            eprintln!("\nstopping after this step; once more to stop at once");
+        }
+        interrupter.stop(Some("Ctrl-C"));
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// Runs the steps. A record that cannot be opened stops the run before its first step.
+fn train_and_report(run: Run, config: &TrainConfig, common: &Common) -> Result<Trained> {
+    let interrupter = run.interrupter.clone();
+    let mut reporter = Reporter::new(config, common);
+    let failed = Rc::new(RefCell::new(None));
+    let failure = failed.clone();
+    let trained = train(run, config, move |event| {
+        if let Err(error) = reporter.report(&event) {
+            interrupter.stop(Some("the records cannot be written"));
+            failure.borrow_mut().get_or_insert(error);
+        }
+    });
+    match failed.take() {
+        Some(error) => Err(error),
+        None => Ok(trained?),
+    }
+}
+
+fn summarize(config: &TrainConfig, trained: &Trained, common: &Common) {
+    if common.json {
+        let report = json!({
+            "output": config.output,
+            "steps": trained.steps,
+            "value_steps": trained.value_steps,
+            "tokens": trained.tokens,
+            "train": trained.last,
+            "evals": trained.evals,
+        });
+        println!("{report}");
+        return;
+    }
+    let which = match trained.value_steps < trained.steps {
+        true => format!("the value of step {}, the best, ", trained.value_steps),
+        false => String::new(),
+    };
+    println!("wrote {which}to {} after {} steps", config.output.display(), trained.steps);
+    for eval in &trained.evals {
+        println!("{}", eval_line(eval));
+    }
+}

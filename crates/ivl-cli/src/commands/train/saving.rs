@@ -1,0 +1,81 @@
+//! What a run leaves behind: an ordinary Hugging Face directory with a card.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ivl_models::{ChatTemplate, Transformer, save};
+use ivl_train::{EvalCard, FORMAT, TrainConfig, Trained, ValueCard};
+use serde_json::{Map, Value, json};
+
+use super::parts::CardParts;
+
+/// Files that travel with a tokenizer.
+const TOKENIZER_FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"];
+
+/// The card of what came out.
+pub fn card(
+    config: &TrainConfig,
+    trained: &Trained,
+    parts: CardParts,
+    data: String,
+    rows: usize,
+) -> ValueCard {
+    ValueCard {
+        format: FORMAT,
+        connection: config.value.connection,
+        bases: parts.bases,
+        tokenizer: parts.tokenizer,
+        regularization: regularization(config),
+        alpha: 1.0,
+        chat_template: parts.template,
+        data,
+        rows,
+        steps: trained.value_steps,
+        tokens: trained.tokens,
+        evals: trained.evals.iter().filter_map(EvalCard::new).collect(),
+        train_loss: trained.last.as_ref().map(|last| last.loss),
+        ivl: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Everything that was to keep the value from leaning on its bases.
+fn regularization(config: &TrainConfig) -> Map<String, Value> {
+    let mut settings = match json!(config.regularization) {
+        Value::Object(settings) => settings,
+        _ => Map::new(),
+    };
+    if config.bases.len() > 1 {
+        settings.insert("mixing".to_owned(), json!(config.mixing));
+    }
+    settings
+}
+
+/// What the value's directory holds besides its weights.
+pub struct Saver {
+    pub json: Map<String, Value>,
+    pub source: PathBuf,
+    pub template: Option<ChatTemplate>,
+}
+
+impl Saver {
+    /// Writes the value's directory. `config.json` comes last: without it the directory is no checkpoint.
+    pub fn save(&self, value: &Transformer, card: Option<&ValueCard>, output: &Path) -> Result<()> {
+        for name in TOKENIZER_FILES {
+            let from = self.source.join(name);
+            if from.is_file() {
+                let bytes =
+                    std::fs::read(&from).with_context(|| format!("cannot read `{}`", from.display()))?;
+                ivl_models::write_bytes(&output.join(name), &bytes)?;
+            }
+        }
+        if let Some(template) = &self.template {
+            ivl_models::write_bytes(&output.join("chat_template.jinja"), template.source().as_bytes())?;
+        }
+        if let Some(card) = card {
+            card.write(output)?;
+        }
+        save(value, &self.json, output)?;
+        Ok(())
+    }
+}

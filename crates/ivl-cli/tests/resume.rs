@@ -1,0 +1,289 @@
+//! Runs are killed, torn, stopped and resumed; what comes out is what an uninterrupted run gives, bit for bit.
+
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use run::{base, command, ok, stderr, train_config};
+use serde_json::Value;
+
+const STEPS: usize = 48;
+
+/// Settings of a run whose every second step writes a checkpoint and measures the held-out loss.
+const SETTINGS: [&str; 5] = [
+    "steps.max_steps=48",
+    "steps.batch_size=2",
+    "steps.accumulation=2",
+    "checkpoint.every=2",
+    "eval.every=2",
+];
+
+/// A run in a directory of its own.
+struct Job {
+    dir: tempfile::TempDir,
+    config: String,
+}
+
+impl Job {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        let config = train_config(dir.path(), "[optimizer]\nlearning_rate = 3e-3");
+        let held_out = std::fs::read_to_string(base("held-out.jsonl")).expect("reads");
+        let few: String = held_out.lines().take(6).map(|line| format!("{line}\n")).collect();
+        std::fs::write(dir.path().join("few.jsonl"), few).expect("writes");
+        Self { dir, config }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.dir.path().join("value")
+    }
+
+    fn args(&self, more: &[&str]) -> Vec<String> {
+        let mut args = vec!["train".to_owned(), self.config.clone()];
+        let eval = format!("data.eval=[{:?}]", self.dir.path().join("few.jsonl").display().to_string());
+        for set in SETTINGS.iter().copied().chain([eval.as_str()]) {
+            args.extend(["--set".to_owned(), set.to_owned()]);
+        }
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
+        args
+    }
+
+    fn run(&self, more: &[&str]) -> String {
+        let args = self.args(more);
+        ok(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn start(&self, more: &[&str]) -> Child {
+        let args = self.args(more);
+        let mut command = command(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    }
+
+    fn checkpoint(&self, step: usize) -> PathBuf {
+        self.output().join(format!("checkpoints/step-{step}"))
+    }
+
+    /// The last step that has a line in the metrics.
+    fn last_step(&self) -> u64 {
+        let text = std::fs::read_to_string(self.output().join("metrics.jsonl")).unwrap_or_default();
+        let steps =
+            text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["step"].as_u64());
+        steps.max().unwrap_or(0)
+    }
+}
+
+/// Lines of `metrics.jsonl` without what depends on the clock. Every line must be whole.
+fn metrics(output: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(output.join("metrics.jsonl")).expect("metrics");
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).expect("a whole line");
+        line.as_object_mut().expect("an object").remove("tokens_per_second");
+        line
+    };
+    text.lines().map(line).collect()
+}
+
+fn card(output: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(output.join("ivl.json")).expect("card")).expect("JSON")
+}
+
+#[track_caller]
+fn assert_same_result(got: &Path, expected: &Path) {
+    assert_eq!(metrics(got), metrics(expected));
+    let weights = |output: &Path| std::fs::read(output.join("model.safetensors")).expect("weights");
+    assert!(weights(got) == weights(expected), "the weights differ");
+    assert_eq!(card(got), card(expected));
+}
+
+fn is_partial(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        path.extension().is_some_and(|extension| extension == "partial") || path.is_dir() && is_partial(&path)
+    })
+}
+
+fn kill(mut child: Child) {
+    child.kill().expect("SIGKILL");
+    child.wait().expect("ends");
+}
+
+#[test]
+fn a_run_killed_at_random_moments_ends_as_if_nothing_had_happened() {
+    let whole = Job::new();
+    let began = Instant::now();
+    whole.run(&["--quiet"]);
+    let length = began.elapsed();
+
+    let killed = Job::new();
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let (mut kills, mut midway) = (0, 0);
+    while kills < 8 {
+        let mut child = killed.start(if kills == 0 { &[] } else { &["--resume"] });
+        // Half of them after a while, half of them in the middle of writing a checkpoint.
+        if kills % 2 == 0 {
+            std::thread::sleep(length.mul_f64(random.random_range(0.1..0.9)));
+        } else {
+            let deadline = Instant::now() + length.mul_f64(random.random_range(0.5..1.0));
+            while Instant::now() < deadline && !is_partial(&killed.output().join("checkpoints")) {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        if child.try_wait().expect("a state").is_some() {
+            break;
+        }
+        kill(child);
+        kills += 1;
+        midway += usize::from(is_partial(&killed.output().join("checkpoints")));
+    }
+    assert!(kills >= 2, "the run was over after {kills} kills");
+    eprintln!("{kills} kills, {midway} of them while a checkpoint was being written");
+    killed.run(&["--quiet", "--resume"]);
+    assert_same_result(&killed.output(), &whole.output());
+    assert_eq!(metrics(&killed.output()).iter().filter(|line| line["kind"] == "step").count(), STEPS);
+}
+
+#[test]
+fn torn_checkpoints_are_passed_over() {
+    let (whole, torn) = (Job::new(), Job::new());
+    whole.run(&["--quiet"]);
+    torn.run(&["--quiet"]);
+
+    // How the last checkpoint is damaged, and what the run says of it.
+    type Damage = fn(&Path);
+    let damages: [(Damage, &str); 4] = [
+        (
+            |dir| {
+                let model = dir.join("model.bpk");
+                let bytes = std::fs::read(&model).expect("reads");
+                std::fs::write(&model, &bytes[..bytes.len() - 1]).expect("writes");
+            },
+            "`model.bpk` has",
+        ),
+        (
+            |dir| {
+                let optimizer = dir.join("optimizer.bpk");
+                let mut bytes = std::fs::read(&optimizer).expect("reads");
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&optimizer, bytes).expect("writes");
+            },
+            "`optimizer.bpk` does not have the SHA-256",
+        ),
+        (|dir| std::fs::remove_file(dir.join("complete.toml")).expect("removes"), "is missing"),
+        (
+            |dir| std::fs::write(dir.join("complete.toml"), "step = 48\nnonsense").expect("writes"),
+            "`complete.toml` cannot be read",
+        ),
+    ];
+    for (damage, message) in damages {
+        damage(&torn.checkpoint(STEPS));
+        let output = torn.start(&["--resume"]).wait_with_output().expect("ends");
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stderr(&output).contains("passed over the torn checkpoint"), "{}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+        assert_same_result(&torn.output(), &whole.output());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_after_the_step_and_saves() {
+    let whole = Job::new();
+    whole.run(&["--quiet"]);
+    let stopped = Job::new();
+    let child = stopped.start(&["--set", "checkpoint.every=0", "--set", "eval.every=0"]);
+    while stopped.last_step() < 3 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("sends").success());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("the checkpoint is written, go on with --resume"),
+        "{}",
+        stderr(&output)
+    );
+    let last = stopped.last_step() as usize;
+    assert!((3..STEPS).contains(&last), "stopped after step {last}");
+    assert!(stopped.checkpoint(last).join("complete.toml").exists());
+    stopped.run(&["--quiet", "--resume"]);
+    // Checkpoints and evaluations of the first part were turned off; every step is as it would have been.
+    let steps =
+        |output: &Path| metrics(output).into_iter().filter(|line| line["kind"] == "step").collect::<Vec<_>>();
+    assert_eq!(steps(&stopped.output()), steps(&whole.output()));
+}
+
+#[test]
+fn the_saved_configuration_gives_the_same_losses() {
+    let first = Job::new();
+    first.run(&["--quiet", "--seed", "11", "--set", "regularization.l1=0.25"]);
+    let saved = first.output().join("train.toml");
+    let again = first.dir.path().join("again");
+    let set = format!("output={:?}", again.display().to_string());
+    ok(&["train", &saved.display().to_string(), "--quiet", "--set", &set]);
+    assert_same_result(&again, &first.output());
+    // The other settings matter: the seed was applied.
+    let other = Job::new();
+    other.run(&["--quiet", "--set", "regularization.l1=0.25"]);
+    assert_ne!(metrics(&other.output()), metrics(&again));
+    // Every default is filled in, and saving what was saved changes nothing.
+    let text = std::fs::read_to_string(saved).expect("reads");
+    for line in ["seed = 11", "l1 = 0.25", "beta2 = 0.999", "max_length = 1024", "keep = 2", "patience = 0"] {
+        assert!(text.lines().any(|other| other == line), "`{line}` is not in:\n{text}");
+    }
+    let without_output = |text: &str| {
+        text.lines().filter(|line| !line.starts_with("output")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let twice = std::fs::read_to_string(again.join("train.toml")).expect("reads");
+    assert_eq!(without_output(&twice), without_output(&text));
+}
+
+#[test]
+fn patience_ends_a_run_and_the_best_value_is_the_result() {
+    // So high a rate that the held-out loss soon rises.
+    let settings = [
+        "--set",
+        "optimizer.learning_rate=0.2",
+        "--set",
+        "optimizer.schedule=constant",
+        "--set",
+        "eval.patience=2",
+        "--set",
+        "checkpoint.keep=1",
+    ];
+    let whole = Job::new();
+    whole.run(&[&settings[..], &["--quiet"]].concat());
+    let lines = metrics(&whole.output());
+    let evals: Vec<(u64, f64)> = lines
+        .iter()
+        .filter(|line| line["kind"] == "eval")
+        .map(|line| (line["step"].as_u64().expect("step"), line["loss"].as_f64().expect("loss")))
+        .collect();
+    let trained = evals.iter().filter(|(step, _)| *step > 0);
+    let (best, loss) = *trained.min_by(|a, b| a.1.total_cmp(&b.1)).expect("an evaluation");
+    let (last, _) = *evals.last().expect("an evaluation");
+    assert!(best < last && (last as usize) < STEPS, "best {best}, last {last}: {evals:?}");
+    assert!(lines.iter().any(|line| line["kind"] == "stopped_early" && line["step"] == last));
+    let card = card(&whole.output());
+    assert_eq!((&card["steps"], &card["evals"][0]["loss"]), (&best.into(), &loss.into()));
+    // The best is kept beside the last, however many others there were.
+    let kept = std::fs::read_dir(whole.output().join("checkpoints")).expect("reads").count();
+    assert!(
+        kept <= 2 && whole.checkpoint(best as usize).is_dir() && whole.checkpoint(last as usize).is_dir()
+    );
+
+    // A killed run counts on where it was, and ends at the same step with the same value.
+    let killed = Job::new();
+    let child = killed.start(&settings);
+    while killed.last_step() < best + 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill(child);
+    killed.run(&[&settings[..], &["--quiet", "--resume"]].concat());
+    assert_same_result(&killed.output(), &whole.output());
+}

@@ -1,0 +1,91 @@
+//! What a run says while it goes on.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a run reports while it goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The run begins, or goes on after `done` steps.
+    Start {
+        /// Steps done before.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
+    /// A torn checkpoint was passed over in favour of an earlier one.
+    Torn {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An optimizer step.
+    Step(StepReport),
+    /// Held-out loss.
+    Eval(EvalReport),
+    /// A checkpoint is being written.
+    Checkpoint {
+        /// After how many steps.
+        step: usize,
+    },
+    /// The held-out loss no longer falls: the run ends before its last step.
+    StoppedEarly {
+        /// After how many steps.
+        step: usize,
+        /// Where it was lowest, and how low.
+        best: Option<Best>,
+    },
+}
+
+/// One optimizer step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Counted from 1.
+    pub step: usize,
+    /// Mean cross-entropy of a learnt token.
+    pub loss: f64,
+    /// Mean `|v|_1 / vocab`.
+    pub value_norm: f64,
+    /// Mean `KL(fused, base)`; 0 where it has no weight.
+    pub kl: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Learnt tokens.
+    pub tokens: usize,
+    /// Learnt tokens a second.
+    pub tokens_per_second: f64,
+}
+
+/// Held-out loss on one base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalReport {
+    /// After how many steps.
+    pub step: usize,
+    /// Which base; none if the model is trained by itself.
+    pub base: Option<String>,
+    /// Mean cross-entropy of the base alone.
+    pub base_loss: Option<f64>,
+    /// Mean cross-entropy with the value.
+    pub loss: f64,
+    /// Mean `KL(fused, base)`.
+    pub kl: Option<f64>,
+    /// Held-out tokens.
+    pub tokens: usize,
+}
+
+/// The lowest held-out figure so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// After how many steps.
+    pub step: usize,
+    /// The figure that was watched.
+    pub loss: f64,
+    /// Learnt tokens seen until then.
+    pub tokens: u64,
+    /// The held-out losses it was made from.
+    pub evals: Vec<EvalReport>,
+}

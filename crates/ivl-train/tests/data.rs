@@ -1,0 +1,267 @@
+//! Data files of every kind and format.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ivl_models::Message;
+use ivl_train::{Conversation, Dataset, Demonstration, Error, Field, Format, Row, SourceConfig};
+
+fn tables() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tables")
+}
+
+fn rows(config: &SourceConfig) -> Result<Vec<Row>, Error> {
+    let dataset = Dataset::open(std::slice::from_ref(config))?;
+    dataset.sources[0].rows().collect()
+}
+
+/// Rows of a file of this content.
+fn read(content: impl AsRef<[u8]>) -> Result<Vec<Row>, Error> {
+    read_as(content, |_| ())
+}
+
+fn read_as(content: impl AsRef<[u8]>, change: impl FnOnce(&mut SourceConfig)) -> Result<Vec<Row>, Error> {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("rows");
+    std::fs::write(&path, content).expect("writes");
+    let mut config = SourceConfig::new(path);
+    change(&mut config);
+    rows(&config)
+}
+
+fn columns<const N: usize>(pairs: [(Field, &str); N]) -> impl FnOnce(&mut SourceConfig) {
+    let columns = pairs.map(|(field, name)| (field, name.to_owned()));
+    move |config| config.columns = columns.into()
+}
+
+#[track_caller]
+fn refused(rows: Result<Vec<Row>, Error>, parts: &[&str]) {
+    let message = rows.expect_err("refused").to_string();
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+}
+
+fn texts(rows: &[Row]) -> Vec<(usize, &str)> {
+    rows.iter().map(numbered).collect()
+}
+
+fn numbered(row: &Row) -> (usize, &str) {
+    match &row.demonstration {
+        Demonstration::Text(text) => (row.place.number, text),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn conversation(turns: &[(&str, &str)]) -> Demonstration {
+    let messages = turns.iter().map(|(role, content)| Message::new(role, content)).collect();
+    Demonstration::Conversation(Conversation::new(messages))
+}
+
+fn completion(prompt: &str, completion: &str) -> Demonstration {
+    Demonstration::Completion { prompt: prompt.to_owned(), completion: completion.to_owned() }
+}
+
+#[test]
+fn the_formats_are_recognised_by_their_fields() {
+    let check = |line: &str, expected: Demonstration| {
+        let rows = read(line).expect(line);
+        assert_eq!(rows[0].demonstration, expected, "{line}");
+    };
+    let talk = [("user", "q"), ("assistant", "a")];
+    check(
+        r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"prompt":"q"}"#,
+        conversation(&talk),
+    );
+    check(
+        r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}],"id":"x"}"#,
+        conversation(&talk),
+    );
+    check(
+        r#"{"system":"s","conversations":[{"role":"user","content":"q"},{"from":"gpt","value":"a"}]}"#,
+        conversation(&[("system", "s"), talk[0], talk[1]]),
+    );
+    let instruction = |input: &str| Demonstration::Instruction {
+        instruction: "i".to_owned(),
+        input: input.to_owned(),
+        output: "o".to_owned(),
+        system: String::new(),
+    };
+    check(r#"{"instruction":"i","input":"x","output":"o","text":"rendered"}"#, instruction("x"));
+    check(r#"{"instruction":"i","input":null,"output":"o"}"#, instruction(""));
+    check(r#"{"prompt":"p","completion":"c"}"#, completion("p", "c"));
+    check(r#"{"text":"t","label":1}"#, Demonstration::Text("t".to_owned()));
+    let prompted = r#"{"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"a"},
+        {"role":"user","content":"q"}],"completion":[{"role":"assistant","content":"a"}]}"#;
+    let Demonstration::Conversation(found) =
+        &read(prompted.replace('\n', "")).expect("reads")[0].demonstration
+    else {
+        panic!("a conversation")
+    };
+    assert_eq!((found.messages.len(), found.given, found.learnt().collect::<Vec<_>>()), (4, 3, vec![3]));
+}
+
+#[test]
+fn what_is_ambiguous_or_unknown_is_refused_with_a_way_out() {
+    refused(
+        read(r#"{"instruction":"i","output":"o","prompt":"p","completion":"c"}"#),
+        &["line 1 of `", "alpaca and completion", "format = \"alpaca\""],
+    );
+    let forced = read_as(r#"{"instruction":"i","output":"o","prompt":"p","completion":"c"}"#, |config| {
+        config.format = Some(Format::Completion);
+    });
+    assert_eq!(forced.expect("reads")[0].demonstration, completion("p", "c"));
+    refused(
+        read(r#"{"question":"q","answer":"a"}"#),
+        &["[\"question\", \"answer\"]", "columns = { prompt ="],
+    );
+    refused(
+        read_as(r#"{"text":"t"}"#, |config| config.format = Some(Format::Alpaca)),
+        &["no `instruction`", "format alpaca", "[\"text\"]"],
+    );
+    refused(read(""), &["holds no rows"]);
+    refused(read("\n \n"), &["holds no rows"]);
+    refused(read("[]"), &["holds no rows"]);
+}
+
+#[test]
+fn columns_may_have_other_names_and_be_deep() {
+    let line = r#"{"text":"write f","code":"def f(): ..."}"#;
+    let rows = read_as(line, columns([(Field::Prompt, "text"), (Field::Completion, "code")]));
+    assert_eq!(rows.expect("reads")[0].demonstration, completion("write f", "def f(): ..."));
+    let line = r#"{"id":1,"instruction":"i","instances":[{"input":"x","output":"o"}],"a.b":"exact"}"#;
+    let deep = [(Field::Input, "instances.0.input"), (Field::Output, "instances.0.output")];
+    let Demonstration::Instruction { input, output, .. } =
+        read_as(line, columns(deep)).expect("reads").remove(0).demonstration
+    else {
+        panic!("an instruction")
+    };
+    assert_eq!((&*input, &*output), ("x", "o"));
+    let rows = read_as(line, columns([(Field::Text, "a.b")])).expect("reads");
+    assert_eq!(texts(&rows), [(1, "exact")]);
+    let line = r#"{"dialog":[{"who":"user","says":"q"},{"who":"assistant","says":"a"}]}"#;
+    let names = [(Field::Messages, "dialog"), (Field::Role, "who"), (Field::Content, "says")];
+    let rows = read_as(line, columns(names)).expect("reads");
+    assert_eq!(rows[0].demonstration, conversation(&[("user", "q"), ("assistant", "a")]));
+    let mut config = ivl_train::DataConfig {
+        train: vec![SourceConfig::new("x")],
+        eval: Vec::new(),
+        max_length: 8,
+        chat_template: None,
+        batching: ivl_train::Batching::Random,
+        cache: None,
+    };
+    columns([(Field::Prompt, "a"), (Field::Output, "b")])(&mut config.train[0]);
+    let message = config.validate().expect_err("refused").to_string();
+    assert!(message.contains("[\"output\", \"prompt\"]") && message.contains("one format"), "{message}");
+}
+
+#[test]
+fn lines_arrays_and_compressed_files_are_told_by_their_bytes() {
+    let lines = "{\"text\":\"a\"}\n\n{\"text\":\"b ]}\\\"\"}";
+    assert_eq!(texts(&read(lines).expect("lines")), [(1, "a"), (3, "b ]}\"")]);
+    let array = "\u{feff} [ {\"text\":\"a\"},\n {\"text\":\"b ]}\\\"\"} ]\n";
+    assert_eq!(texts(&read(array).expect("array")), [(1, "a"), (2, "b ]}\"")]);
+    for content in [lines, array] {
+        let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        zipped.write_all(content.as_bytes()).expect("writes");
+        let mut zipped = zipped.finish().expect("writes");
+        assert_eq!(texts(&read(&zipped).expect("gzip")).len(), 2);
+        zipped.truncate(zipped.len() - 9);
+        assert!(read(&zipped).is_err(), "a cut off file is no shorter file");
+    }
+}
+
+#[test]
+fn broken_records_are_named() {
+    refused(read("{\"text\":\"a\"}\n{\"text\": \n"), &["line 2 of `", "is not a JSON object"]);
+    refused(read("{\"text\":\"a\"}\n{\"text\": 1}\n"), &["line 2 of `", "a number in `text`", "format text"]);
+    refused(read("{\"text\":\"a\"}\n{\"prompt\": \"p\"}\n"), &["line 2 of `", "nothing in `text`"]);
+    refused(read("[1]"), &["row 1 of `", "is not a JSON object"]);
+    refused(read("[{\"text\":\"a\"},]"), &["row 2 of `", "is not a JSON object"]);
+    refused(read("[{\"text\":\"a\"}, {\"te"), &["ends in the middle of row 2"]);
+    refused(read("[{\"text\":\"a\"}][{}]"), &["goes on after its array"]);
+    refused(
+        read("{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}"),
+        &["no turn of an assistant in `messages`"],
+    );
+    refused(
+        read("{\"messages\":[{\"content\":\"q\"}]}"),
+        &["a message without `role` or `from` (turn 0 of `messages`)"],
+    );
+    refused(
+        read("{\"messages\":[{\"role\":\"assistant\",\"content\":1}]}"),
+        &["a number as the content of a message"],
+    );
+    refused(read("{\"messages\":{}}"), &["an object in `messages`, expected a list of messages"]);
+    let missing = rows(&SourceConfig::new("nowhere.jsonl")).expect_err("refused").to_string();
+    assert!(missing.contains("cannot read `nowhere.jsonl`"), "{missing}");
+}
+
+#[test]
+fn tables_of_pandas_and_pyarrow_are_read_with_every_codec() {
+    let expected = |i: usize| {
+        let (question, answer) = (format!("Question {i}? ü 日本"), format!("Answer {i}. 👩‍👩‍👧"));
+        let talk = [("user", &*question), ("assistant", &*answer)];
+        if i == 3 { conversation(&[("system", "Be brief."), talk[0], talk[1]]) } else { conversation(&talk) }
+    };
+    for codec in ["none", "snappy", "gzip", "zstd", "lz4"] {
+        let rows = rows(&SourceConfig::new(tables().join(format!("messages-{codec}.parquet")))).expect(codec);
+        assert_eq!(rows.len(), 5);
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!((row.place.unit, row.place.number), ("row", i + 1));
+            assert_eq!(row.demonstration, expected(i), "{codec}");
+        }
+    }
+    let rows_of = |name: &str| rows(&SourceConfig::new(tables().join(name))).expect(name);
+    let instruction = |instruction: &str, input: &str, output: &str| Demonstration::Instruction {
+        instruction: instruction.to_owned(),
+        input: input.to_owned(),
+        output: output.to_owned(),
+        system: String::new(),
+    };
+    let alpaca: Vec<Demonstration> =
+        rows_of("alpaca.parquet").into_iter().map(|row| row.demonstration).collect();
+    assert_eq!(alpaca, [instruction("Add.", "1 and 2", "3"), instruction("Name a colour.", "", "Red.")]);
+    assert_eq!(
+        rows_of("sharegpt.parquet")[0].demonstration,
+        conversation(&[("user", "Hi"), ("assistant", "Hello")])
+    );
+    let mut deep = SourceConfig::new(tables().join("sharegpt.parquet"));
+    columns([(Field::Text, "extra.answer.text")])(&mut deep);
+    assert_eq!(texts(&rows(&deep).expect("reads")), [(1, "deep")]);
+}
+
+#[test]
+fn a_broken_table_is_an_error_and_no_panic() {
+    let whole = std::fs::read(tables().join("messages-snappy.parquet")).expect("reads");
+    refused(read(&whole[..whole.len() - 7]), &["cannot read the Parquet table"]);
+    refused(read(&whole[..40]), &["cannot read the Parquet table"]);
+    // Any byte may be wrong: what comes back is rows or an error.
+    let flipped = (4..whole.len()).step_by(9).map(|at| {
+        let mut broken = whole.clone();
+        broken[at] ^= [0x01, 0x80, 0xff][at % 3];
+        usize::from(read(&broken).is_err())
+    });
+    let (tried, errors) = (flipped.len(), flipped.sum::<usize>());
+    assert!(errors > tried / 4, "{errors} of {tried} were noticed");
+}
+
+#[test]
+fn a_directory_is_read_in_the_order_of_names_and_changes_the_fingerprint() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let write = |name: &str, content: &str| std::fs::write(dir.path().join(name), content).expect("writes");
+    write("b.jsonl", "{\"text\":\"2\"}");
+    write("a.json", "[{\"text\":\"1\"}]");
+    write("readme.md", "not data");
+    let config = SourceConfig::new(dir.path());
+    assert_eq!(texts(&rows(&config).expect("reads")), [(1, "1"), (1, "2")]);
+    let fingerprint = || Dataset::open(std::slice::from_ref(&config)).expect("opens").fingerprint;
+    let before = fingerprint();
+    assert_eq!(before, fingerprint());
+    write("b.jsonl", "{\"text\":\"3\"}");
+    assert_ne!(before, fingerprint());
+    std::fs::remove_file(dir.path().join("b.jsonl")).expect("removes");
+    std::fs::remove_file(dir.path().join("a.json")).expect("removes");
+    refused(rows(&config), &["holds no rows"]);
+}

@@ -1,0 +1,92 @@
+//! Low-rank adapters: trained alone, by the gradient that their definition gives, and merged without a trace.
+
+mod fixture;
+
+use std::collections::HashMap;
+
+use burn::tensor::Tensor;
+use fixture::{base, config, examples, gradients_of, value};
+use ivl_core::token_tensor;
+use ivl_models::Transformer;
+use ivl_models::transformer::LoraConfig;
+use ivl_train::{
+    Against, Batch, Interrupter, LearnerSettings, PassOutput, RegularizationConfig, Run, ValueLearner, train,
+};
+
+fn lora() -> LoraConfig {
+    LoraConfig { rank: 3, alpha: 6.0, ..Default::default() }
+}
+
+fn parameters(net: &Transformer) -> HashMap<String, Vec<f32>> {
+    let numbers = |tensor: Tensor<1>| tensor.into_data().try_into_vec().expect("f32");
+    net.named_parameters().into_iter().map(|p| (p.path, numbers(p.tensor))).collect()
+}
+
+#[test]
+fn adapters_follow_the_gradient_of_their_definition() {
+    let (examples, base) = (examples(), base("base"));
+    let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+    let pass = |net: Transformer| {
+        let regularization = RegularizationConfig { l1: 0.0, ..Default::default() };
+        let learner = ValueLearner::new(net, LearnerSettings { regularization, ..Default::default() });
+        let against = Against {
+            weight: 1.0,
+            logits: base.logits(&batch, &batch.positions),
+            projection: &base.projection,
+            perturbation: None,
+        };
+        let pass = learner.pass(&batch, vec![against]);
+        (gradients_of(&learner.value, &pass.grads), pass.item)
+    };
+    let adapted = value().with_lora(&lora(), 1);
+    let start = parameters(&adapted);
+    let ((by_weight, before), (by_adapter, after)) = (pass(value()), pass(adapted));
+    let loss = |item: &PassOutput| item.terms[0].read()[0];
+    assert!((loss(&before) - loss(&after)).abs() < 1e-4, "adapters change nothing at first");
+    assert_eq!(
+        by_adapter.len(),
+        2 * 7 * 2,
+        "two matrices for each of seven projections in two blocks, nothing else"
+    );
+
+    // y = x (W + s A B) and B = 0: dL/dB = s A^T dL/dW, and dL/dA = s dL/dW B^T = 0.
+    let (inputs, outputs, rank, scale) = (32, 16, 3, 2.0);
+    let (down, by_weight) = (&start["blocks.1.mlp.down.lora.down"], &by_weight["blocks.1.mlp.down.weight"]);
+    let by_up = &by_adapter["blocks.1.mlp.down.lora.up"];
+    for (r, o) in (0..rank).flat_map(|r| (0..outputs).map(move |o| (r, o))) {
+        let expected: f32 =
+            (0..inputs).map(|i| scale * down[i * rank + r] * by_weight[i * outputs + o]).sum();
+        assert!((by_up[r * outputs + o] - expected).abs() < 1e-5);
+    }
+    assert!(by_adapter["blocks.1.mlp.down.lora.down"].iter().all(|&gradient| gradient == 0.0));
+}
+
+#[test]
+fn training_moves_the_adapters_alone_and_merging_keeps_the_function() {
+    let dir = tempfile::tempdir().expect("dir");
+    let start = parameters(&value());
+    let run = Run {
+        bases: vec![base("base")],
+        value: value().with_lora(&lora(), 1),
+        train: examples().into(),
+        eval: examples().into(),
+        held_out: Vec::new(),
+        fingerprint: "fixture".to_owned(),
+        resume: false,
+        interrupter: Interrupter::new(),
+    };
+    let trained = train(run, &config(dir.path()), |_| ()).expect("trains");
+    let end = parameters(&trained.value);
+    assert!(start.iter().all(|(path, numbers)| end[path] == *numbers), "the weights are frozen");
+    assert!(end["blocks.0.attention.query.lora.up"].iter().any(|&number| number != 0.0));
+
+    let logits = |net: &Transformer| -> Vec<f32> {
+        let tokens = token_tensor(&[3, 9, 4, 40, 2], 1, &net.device());
+        net.forward(tokens, &mut net.new_cache(&[0])).into_data().try_into_vec().expect("f32")
+    };
+    let merged = trained.value.clone().merged();
+    assert_eq!(parameters(&merged).len(), start.len(), "no adapter is left");
+    let worst =
+        logits(&merged).iter().zip(logits(&trained.value)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-5, "{worst}");
+}
