@@ -46,7 +46,7 @@ struct Rounds {
     batch: Batch,
     rows: Vec<Row>,
     prefixes: Prefixes,
-    rounds: u64,
+    done: u64,
 }
 
 impl Rounds {
@@ -72,7 +72,7 @@ impl Rounds {
             reading: None,
             rows: Vec::new(),
             prefixes: Prefixes::new(settings.prefix_bytes),
-            rounds: 0,
+            done: 0,
         }
     }
 
@@ -88,7 +88,7 @@ impl Rounds {
     }
 
     fn round(&mut self) {
-        self.rounds += 1;
+        self.done += 1;
         self.drop_cancelled();
         self.read();
         self.write();
@@ -246,7 +246,7 @@ impl Rounds {
             return;
         }
         let tokens: Vec<u32> = self.rows.iter().map(Row::last).collect();
-        let sampled = self.rounds.is_multiple_of(COMPARED);
+        let sampled = self.done.is_multiple_of(COMPARED);
         let explain = self.rows.iter().any(|row| row.compares(sampled));
         let step = || {
             let tokens = token_tensor(&tokens, tokens.len(), &self.lm.device());

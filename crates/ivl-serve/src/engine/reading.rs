@@ -51,12 +51,13 @@ impl Reading {
             .zip(&padding)
             .flat_map(|(rest, &padding)| std::iter::repeat_n(0, padding).chain(rest.iter().copied()));
         let tokens = PaddedBatch { ids: padded.collect(), padding, seq };
-        let batch = known.map(|(batch, _)| batch).unwrap_or_else(|| {
+        let begun = || {
             let weights = jobs.iter().map(|job| job.weights.clone()).collect();
             let mut batch = Batch::new(lm, &tokens.padding, weights);
             batch.expect(seq);
             batch
-        });
+        };
+        let batch = known.map_or_else(begun, |(batch, _)| batch);
         let first = |job: &Job| Scored { id: job.prompt[0], logprob: None, top: Vec::new(), change: None };
         let scored =
             jobs.iter().map(|job| if job.details.of_prompt() { vec![first(job)] } else { Vec::new() });
