@@ -104,7 +104,7 @@ pub struct Preview {
 /// A base, and values to plug into it.
 #[derive(Debug, clap::Args)]
 pub struct Models {
-    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    /// Directory in Hugging Face layout, or hub name (org/name, or org/name@revision)
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// A value and its weight (the card's, else 1); may be repeated
@@ -193,7 +193,7 @@ pub struct Score {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ivl inspect runs/value --json")]
 pub struct Inspect {
-    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    /// Directory in Hugging Face layout, or hub name (org/name, or org/name@revision)
     pub model: String,
 }
 
@@ -203,7 +203,7 @@ pub struct Inspect {
         Then open http://127.0.0.1:8080, or point any OpenAI client at http://127.0.0.1:8080/v1. The base and each \
         value are models by their names; see docs/serving.md.")]
 pub struct Serve {
-    /// Directory in Hugging Face layout, or hub name org/name[@revision]
+    /// Directory in Hugging Face layout, or hub name (org/name, or org/name@revision)
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// The name that clients call the base by (its directory's, unless given)
