@@ -1,18 +1,19 @@
 //! Same bytes, same token.
 
-use std::collections::HashMap;
-
-use ivl_core::{TokenKind, Vocab};
+use ivl_core::{ByteTrie, TokenKind, Vocab};
 use rayon::prelude::*;
 
-/// For every base id, the value id with the same bytes and kind; the lowest if there are several.
-pub(crate) fn exact(base: &Vocab, value: &Vocab) -> Vec<Option<u32>> {
-    let mut ids: HashMap<(&[u8], TokenKind), u32> = HashMap::with_capacity(value.size());
-    for (id, token) in value.iter().enumerate() {
-        if let Some(token) = token {
-            ids.entry((&*token.bytes, token.kind)).or_insert(id as u32);
-        }
-    }
-    let find = |id: u32| base.token(id).and_then(|token| ids.get(&(&*token.bytes, token.kind)).copied());
+/// For every base id of text, the value id with the same bytes. If there are several, a byte by its number meets a byte
+/// by its number, and anything else what the value's tokenizer would write: text first, then lower ids.
+pub(crate) fn exact(base: &Vocab, value: &Vocab, trie: &ByteTrie) -> Vec<Option<u32>> {
+    let is_byte = |vocab: &Vocab, id: u32| vocab.token(id).is_some_and(|t| t.kind == TokenKind::Byte);
+    let find = |id: u32| {
+        let bytes = base.text_bytes(id);
+        let first = trie.find(bytes).filter(|_| !bytes.is_empty())?;
+        let same = (first..trie.len()).take_while(|&index| trie.bytes(index) == bytes);
+        let wanted = is_byte(base, id);
+        let best = same.into_iter().find(|&index| wanted && is_byte(value, trie.id(index)));
+        Some(trie.id(best.unwrap_or(first)))
+    };
     (0..base.size() as u32).into_par_iter().map(find).collect()
 }

@@ -11,114 +11,231 @@
 //! use ivl_core::{Token, Vocab};
 //!
 //! let tokens = |tokens: &[&str]| Vocab::new(tokens.iter().map(|t| Some(Token::text(t.as_bytes()))).collect());
-//! let base = tokens(&[" the", "a", "zebra"]);
+//! let base = tokens(&[" the", "a", " theme", "zebra"]);
 //! let value = tokens(&["a", " the"]);
-//! let alignment = align(&base, &value, Method::Exact)?;
-//! assert_eq!(alignment.map.value_id(0), Some(1));
-//! assert_eq!(alignment.coverage.unmapped, 1);
-//! # Ok::<(), ivl_core::Error>(())
+//! let alignment = align(&base, &value, Method::Hybrid, None, &|_| ())?;
+//! assert_eq!(alignment.map.value_ids(), [Some(1), Some(0), Some(1), None]);
+//! assert_eq!(alignment.coverage.tokens.exact, 2);
+//! # Ok::<(), ivl_align::Error>(())
 //! ```
 
+mod co_occurrence;
+mod controls;
+mod coverage;
+mod edit_distance;
+mod error;
+mod evidence;
 mod exact;
+mod map_file;
+mod prefix;
+mod warping;
 
-use ivl_core::{Error, Vocab, VocabMap};
+use std::fmt;
+use std::str::FromStr;
+
+use ivl_core::{ByteTrie, Vocab, VocabMap};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// How the value id of a base id is found.
+pub use coverage::{Counts, Coverage, Example, Match};
+pub use error::Error;
+pub use evidence::{Counter, Evidence, Pairing, TextPair};
+pub use map_file::MapFile;
+
+/// How the value id of a base id is found. Control tokens are paired by name and role in every method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Method {
-    /// Same bytes and kind; anything else gets no value.
+    /// Same bytes; anything else gets no value.
     Exact,
+    /// The longest shared first bytes.
+    Prefix,
+    /// The fewest edits of bytes (FuseLLM's MinED).
+    EditDistance,
+    /// The value token that most often begins at the same byte of a corpus.
+    CoOccurrence,
+    /// The published method: dynamic time warping over a corpus, normalised counts as weights.
+    CoOccurrencePublished,
+    /// Exact; else, with a corpus, co-occurrence; else prefix.
+    Hybrid,
+}
+
+impl Method {
+    /// All methods.
+    pub const ALL: [Self; 6] = [
+        Self::Exact,
+        Self::Prefix,
+        Self::EditDistance,
+        Self::CoOccurrence,
+        Self::CoOccurrencePublished,
+        Self::Hybrid,
+    ];
+
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Prefix => "prefix",
+            Self::EditDistance => "edit-distance",
+            Self::CoOccurrence => "co-occurrence",
+            Self::CoOccurrencePublished => "co-occurrence-published",
+            Self::Hybrid => "hybrid",
+        }
+    }
+
+    /// The counts that the method needs from a corpus; none if it works without one.
+    pub fn needs(self) -> Option<Pairing> {
+        match self {
+            Self::CoOccurrence => Some(Pairing::Bytes),
+            Self::CoOccurrencePublished => Some(Pairing::Warped),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|method| method.name() == name).ok_or(())
+    }
 }
 
 /// A map and how much of the base it covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Alignment {
     /// From base ids to value ids.
     pub map: VocabMap,
+    /// How it was made.
+    pub method: Method,
     /// How much it covers.
     pub coverage: Coverage,
 }
 
-/// Base ids by how they were matched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
-    /// Ids with the same bytes on both sides.
-    pub exact: usize,
-    /// Ids that get no value.
-    pub unmapped: usize,
-    /// Some of those, as text.
-    pub examples: Vec<String>,
-}
-
-/// Examples that a coverage report shows.
-const EXAMPLES: usize = 10;
+/// Base ids between two calls of `progress`.
+const STEP: usize = 1024;
 
 /// Aligns two vocabularies: for every base id, the value id whose logit is added to it.
 ///
+/// `evidence` are counts over a corpus: two methods need them, `hybrid` uses them, and for all they weigh the coverage.
+/// `progress` is called from any thread with the number of base ids that were searched since the last call.
+///
 /// # Errors
-/// None for [`Method::Exact`]; the signature is that of methods which can fail.
-pub fn align(base: &Vocab, value: &Vocab, method: Method) -> Result<Alignment, Error> {
-    let ids = match method {
-        Method::Exact => exact::exact(base, value),
+/// [`Error::NoText`] for a vocabulary without text, [`Error::NoCorpus`] if counts are needed and missing,
+/// [`Error::NothingMapped`] if not one base token finds a value token.
+pub fn align(
+    base: &Vocab,
+    value: &Vocab,
+    method: Method,
+    evidence: Option<&Evidence>,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Alignment, Error> {
+    let trie = ByteTrie::new(value);
+    if trie.is_empty() {
+        return Err(Error::NoText { which: "value" });
+    }
+    if (0..base.size() as u32).all(|id| base.text_bytes(id).is_empty()) {
+        return Err(Error::NoText { which: "base" });
+    }
+    let need = |counted: bool| if counted { Ok(()) } else { Err(Error::NoCorpus { method }) };
+    let evidence = evidence.filter(|evidence| evidence.frequency.iter().any(|&count| count > 0));
+    let mut found = controls::controls(base, value);
+    let mut weights = None;
+    let exact = || as_matches(exact::exact(base, value, &trie), Match::Exact);
+    match (method, evidence) {
+        (Method::Exact, _) => fill(&mut found, exact()),
+        (Method::Prefix, _) => {
+            let prefix = |id| prefix::prefix(base, id, &trie);
+            fill(&mut found, search(base, &|_| true, progress, Match::Prefix, &prefix));
+        }
+        (Method::EditDistance, _) => {
+            fill(&mut found, exact());
+            let nearest = edit_distance::Nearest::new(&trie);
+            let open = |id: u32| found[id as usize].is_none();
+            let nearest = search(base, &open, progress, Match::EditDistance, &|id| nearest.find(base, id));
+            fill(&mut found, nearest);
+        }
+        (Method::CoOccurrence, Some(evidence)) => {
+            need(!evidence.started.is_empty())?;
+            fill(&mut found, as_matches(co_occurrence::by_bytes(evidence, base, value), Match::CoOccurrence));
+        }
+        (Method::CoOccurrencePublished, Some(evidence)) => {
+            need(!evidence.warped.is_empty())?;
+            let published = co_occurrence::as_published(evidence, base, value);
+            weights = Some(published.iter().map(|found| found.map_or(1.0, |(_, weight)| weight)).collect());
+            let ids = published.into_iter().map(|found| found.map(|(id, _)| id)).collect();
+            fill(&mut found, as_matches(ids, Match::CoOccurrence));
+        }
+        (Method::CoOccurrence | Method::CoOccurrencePublished, None) => need(false)?,
+        (Method::Hybrid, evidence) => {
+            fill(&mut found, exact());
+            if let Some(evidence) = evidence {
+                let met = co_occurrence::by_bytes(evidence, base, value);
+                fill(&mut found, as_matches(met, Match::CoOccurrence));
+            }
+            let open = |id: u32| found[id as usize].is_none();
+            let rest = search(base, &open, progress, Match::Prefix, &|id| prefix::prefix(base, id, &trie));
+            fill(&mut found, rest);
+        }
+    }
+    found.iter_mut().enumerate().for_each(|(id, found)| note_equal(base, value, id as u32, found));
+    let coverage = Coverage::new(base, value, &found, evidence);
+    if coverage.tokens.exact + coverage.tokens.approximate() == 0 {
+        return Err(Error::NothingMapped { method, tokens: coverage.tokens.total() as usize });
+    }
+    let map = VocabMap::new(found.into_iter().map(|found| found.map(|(id, _)| id)).collect(), base, value)?;
+    let map = match weights {
+        Some(weights) => map.with_weights(weights)?,
+        None => map,
     };
-    let known = |id: &u32| base.token(*id).is_some();
-    let unmapped: Vec<u32> =
-        (0..base.size() as u32).filter(known).filter(|&id| ids[id as usize].is_none()).collect();
-    let text = |&id: &u32| {
-        base.token(id).map_or_else(String::new, |t| String::from_utf8_lossy(&t.bytes).into_owned())
-    };
-    let coverage = Coverage {
-        exact: ids.iter().flatten().count(),
-        unmapped: unmapped.len(),
-        examples: unmapped.iter().take(EXAMPLES).map(text).collect(),
-    };
-    Ok(Alignment { map: VocabMap::new(ids, base, value)?, coverage })
+    Ok(Alignment { map, method, coverage })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ivl_core::Token;
-    use proptest::prelude::*;
+type Found = Vec<Option<(u32, Match)>>;
 
-    fn vocab(tokens: &[Vec<u8>]) -> Vocab {
-        Vocab::new(tokens.iter().map(|bytes| Some(Token::text(bytes.clone()))).collect())
+fn as_matches(ids: Vec<Option<u32>>, how: Match) -> Found {
+    ids.into_iter().map(|id| id.map(|id| (id, how))).collect()
+}
+
+fn fill(found: &mut Found, more: Found) {
+    for (found, more) in found.iter_mut().zip(more) {
+        *found = found.or(more);
     }
+}
 
-    proptest! {
-        #[test]
-        fn equal_vocabularies_align_to_the_identity(count in 1usize..200, padding in 0usize..9) {
-            let tokens: Vec<Vec<u8>> = (0..count as u32).map(|id| id.to_be_bytes().to_vec()).collect();
-            let base = vocab(&tokens).padded_to(count + padding);
-            let alignment = align(&base, &vocab(&tokens), Method::Exact).expect("aligns");
-            prop_assert_eq!(&alignment.coverage, &Coverage { exact: count, unmapped: 0, examples: vec![] });
-            prop_assert!((0..count as u32).all(|id| alignment.map.value_id(id) == Some(id)));
-            prop_assert_eq!(alignment.map.without_value().len(), padding);
-        }
+/// A search for every base id of text that is `open`, on all cores.
+fn search(
+    base: &Vocab,
+    open: &(dyn Fn(u32) -> bool + Sync),
+    progress: &(dyn Fn(usize) + Sync),
+    how: Match,
+    find: &(dyn Fn(u32) -> Option<u32> + Sync),
+) -> Found {
+    let ids: Vec<u32> = (0..base.size() as u32).collect();
+    let wanted = |id: u32| open(id) && !base.text_bytes(id).is_empty();
+    let search = |&id: &u32| wanted(id).then(|| find(id)).flatten().map(|id| (id, how));
+    ids.par_chunks(STEP)
+        .flat_map_iter(|ids| {
+            let found: Found = ids.iter().map(search).collect();
+            progress(ids.len());
+            found
+        })
+        .collect()
+}
 
-        #[test]
-        fn a_mapped_id_has_the_same_bytes(
-            base in prop::collection::vec(prop::collection::vec(0u8..4, 1..4), 1..40),
-            value in prop::collection::vec(prop::collection::vec(0u8..4, 1..4), 1..40),
-        ) {
-            let (base, value) = (vocab(&base), vocab(&value));
-            let alignment = align(&base, &value, Method::Exact).expect("aligns");
-            for id in 0..base.size() as u32 {
-                match alignment.map.value_id(id) {
-                    Some(other) => prop_assert_eq!(value.token(other), base.token(id)),
-                    None => prop_assert!(value.iter().all(|token| token != base.token(id))),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_control_token_is_not_its_own_text() {
-        let base = Vocab::new(vec![Some(Token::control("<s>"))]);
-        let value = Vocab::new(vec![Some(Token::text(*b"<s>")), Some(Token::control("<s>"))]);
-        assert_eq!(align(&base, &value, Method::Exact).expect("aligns").map.value_id(0), Some(1));
+/// Whatever found it: equal bytes are an exact match.
+fn note_equal(base: &Vocab, value: &Vocab, id: u32, found: &mut Option<(u32, Match)>) {
+    if let Some((other, how)) = found
+        && !base.text_bytes(id).is_empty()
+        && base.text_bytes(id) == value.text_bytes(*other)
+    {
+        *how = Match::Exact;
     }
 }

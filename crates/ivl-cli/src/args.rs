@@ -1,4 +1,5 @@
 //! The command line as clap reads it. What it means is decided in `compose.rs` and the commands.
+#![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
 use std::path::PathBuf;
 
@@ -14,9 +15,9 @@ pub struct Args {
     pub common: Common,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
     /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere
@@ -50,6 +51,7 @@ pub enum Command {
     Data(Data),
     Generate(Generate),
     Score(Score),
+    Align(Align),
     Inspect(Inspect),
     Serve(Serve),
 }
@@ -104,12 +106,32 @@ pub struct Preview {
 /// A base, and values to plug into it.
 #[derive(Debug, clap::Args)]
 pub struct Models {
-    /// Directory in Hugging Face layout, or hub name (org/name, or org/name@revision)
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// A value and its weight (the card's, else 1); may be repeated
     #[arg(long, value_name = "VALUE[:ALPHA]")]
     pub value: Vec<String>,
+    #[command(flatten)]
+    pub vocabularies: Vocabularies,
+}
+
+/// How values of another vocabulary are attached.
+#[derive(Debug, clap::Args)]
+pub struct Vocabularies {
+    /// For a value of another vocabulary: a map made by `ivl align`, or a method that needs no corpus (exact, prefix,
+    /// edit-distance, hybrid); may be repeated
+    #[arg(long, value_name = "FILE|METHOD", help_heading = "Other vocabularies")]
+    pub map: Vec<String>,
+    /// Fuse such values over bytes, exactly: MODEL is the base that the value was trained on
+    #[arg(long, value_name = "MODEL", help_heading = "Other vocabularies")]
+    pub byte_fusion: Option<String>,
+    /// Byte fusion looks ahead until tokens not seen to their end have at most this probability
+    #[arg(long, value_name = "P", default_value_t = 0.01, help_heading = "Other vocabularies")]
+    pub unseen: f64,
+    /// Byte fusion looks ahead after at most this many token sequences in a step
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Other vocabularies")]
+    pub branches: usize,
 }
 
 /// Continue a prompt with a base and any number of values
@@ -189,11 +211,37 @@ pub struct Score {
     pub batch_size: usize,
 }
 
+/// Map the vocabulary of a base to that of a value of another family
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl align --from models/large --to runs/value --out large-to-value.safetensors\n  \
+        ivl generate --base models/large --value runs/value --map large-to-value.safetensors --prompt \"Once\"\n\n\
+        A corpus is a text file, or JSONL with `text` (or one JSON string) a line. docs/vocabularies.md says what the \
+        methods do."
+)]
+pub struct Align {
+    /// The base, or a directory with its tokenizer.json
+    #[arg(long, value_name = "MODEL")]
+    pub from: String,
+    /// The value, or a directory with its tokenizer.json
+    #[arg(long, value_name = "MODEL")]
+    pub to: String,
+    /// exact, prefix, edit-distance, co-occurrence, co-occurrence-published or hybrid
+    #[arg(long, value_name = "METHOD", default_value = "hybrid")]
+    pub method: String,
+    /// Texts in which tokens are counted: two methods need them, hybrid uses them, the coverage is weighted by them
+    #[arg(long, value_name = "FILE")]
+    pub corpus: Option<PathBuf>,
+    /// Where the map is written
+    #[arg(long, value_name = "MAP")]
+    pub out: PathBuf,
+}
+
 /// What a model or value is: architecture, parameters, tokenizer, template, card
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ivl inspect runs/value --json")]
 pub struct Inspect {
-    /// Directory in Hugging Face layout, or hub name (org/name, or org/name@revision)
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     pub model: String,
 }
 
@@ -203,7 +251,7 @@ pub struct Inspect {
         Then open http://127.0.0.1:8080, or point any OpenAI client at http://127.0.0.1:8080/v1. The base and each \
         value are models by their names; see docs/serving.md.")]
 pub struct Serve {
-    /// Directory in Hugging Face layout, or hub name (org/name, or org/name@revision)
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// The name that clients call the base by (its directory's, unless given)

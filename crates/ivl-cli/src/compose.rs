@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
-use ivl_core::{CascadeLm, CausalLm, FusedLm, Value};
+use ivl_core::{CascadeLm, CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
 use ivl_train::{Connection, ValueCard};
 
 use crate::args::{Common, Models};
 use crate::device::{device, dtype};
 use crate::hub::resolve;
+use crate::other_vocabulary::{Crossing, Reads};
 use crate::progress::bar;
 
 /// A base with its values, and what is needed to speak with it.
@@ -18,6 +19,7 @@ pub struct Composed {
     pub lm: Box<dyn CausalLm>,
     pub tokenizer: Tokenizer,
     pub end_tokens: Vec<u32>,
+    reads: Vec<Reads>,
     base: PathBuf,
     values: Vec<PathBuf>,
 }
@@ -27,6 +29,7 @@ impl Composed {
     pub fn load(models: &Models, common: &Common) -> Result<Self> {
         let device = device(common)?;
         let base = resolve(&models.base)?;
+        let crossing = Crossing::new(&models.vocabularies)?;
         // Every name is looked up before the first weight is read.
         let values: Vec<NamedValue> =
             models.value.iter().map(|value| value_option(value)).collect::<Result<_>>()?;
@@ -44,16 +47,29 @@ impl Composed {
             let net = CascadeNet::new(net, input, vocab, &value.dir.display().to_string());
             lm = Box::new(CascadeLm::new(lm, Box::new(net), value.alpha)?);
         }
-        let mut parts = Vec::new();
+        let (mut parts, mut others, mut reads) = (Vec::new(), Vec::new(), Vec::new());
         for value in residuals {
-            let (net, _) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
-            parts.push(Value::new(Box::new(net), value.alpha));
+            let (net, reader) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
+            match VocabMap::same_ids(lm.vocab(), net.vocab()) {
+                Ok(_) => parts.push(Value::new(Box::new(net), value.alpha)),
+                Err(refusal) => others.push((net, reader, value, refusal)),
+            }
         }
         if !parts.is_empty() {
             lm = Box::new(FusedLm::new(lm, parts)?);
         }
+        for (net, reader, value, refusal) in others {
+            reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
+            let value = (net, reader, value.alpha);
+            lm = crossing.attach(lm, value, refusal, (&device, dtype(common), common))?;
+        }
         let dirs = values.into_iter().map(|value| value.dir).collect();
-        Ok(Self { lm, tokenizer, end_tokens, base, values: dirs })
+        Ok(Self { lm, tokenizer, end_tokens, reads, base, values: dirs })
+    }
+
+    /// Refuses a text that a value cannot read in its own tokens.
+    pub fn check(&self, text: &str) -> Result<()> {
+        self.reads.iter().try_for_each(|reads| reads.check(text))
     }
 
     /// The template that the first value was trained with, else the base's.

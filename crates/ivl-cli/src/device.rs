@@ -7,16 +7,28 @@ use crate::args::{Common, Dtype};
 
 /// The device that the options ask for. `auto` takes the first accelerator that this build has, else the CPU.
 pub fn device(common: &Common) -> Result<Device> {
-    match common.device.as_str() {
+    named(&common.device)
+}
+
+fn named(name: &str) -> Result<Device> {
+    match name {
         "auto" => auto(),
         "cpu" => cpu(),
         "cuda" => cuda(0),
         "wgpu" => wgpu(),
         other => match other.strip_prefix("cuda:").map(str::parse) {
             Some(Ok(index)) => cuda(index),
-            _ => bail!("--device is `{other}`, expected auto, cpu, cuda, cuda:N or wgpu"),
+            _ => bail!(
+                "--device is `{other}`, expected auto, cpu, cuda, cuda:N or wgpu, and for `train` alone several of them: \
+                 cuda:0,cuda:1"
+            ),
         },
     }
+}
+
+/// Several devices, separated by commas; the first leads.
+pub fn devices(common: &Common) -> Result<Vec<Device>> {
+    common.device.split(',').map(named).collect()
 }
 
 /// The type of the weights on a device.
@@ -30,7 +42,7 @@ pub fn dtype(common: &Common) -> DType {
 }
 
 fn on_cpu(common: &Common) -> bool {
-    match common.device.as_str() {
+    match common.device.split(',').next().unwrap_or_default() {
         "cpu" => true,
         "auto" => !cfg!(any(feature = "cuda", feature = "wgpu")),
         _ => false,

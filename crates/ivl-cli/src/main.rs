@@ -13,10 +13,12 @@
 mod args;
 mod commands;
 mod compose;
+mod corpus;
 mod demonstrations;
 mod device;
 mod hub;
 mod memory;
+mod other_vocabulary;
 mod progress;
 mod tokens;
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         },
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
+        Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
         Command::Serve(serve) => commands::serve::run(&serve, &args.common),
     };

@@ -27,7 +27,7 @@ const RESERVED: [(&str, &[&str]); 17] = [
     ("tokenizers", &["ivl-models"]),
     ("minijinja", &["ivl-models"]),
     ("memmap2", &["ivl-models"]),
-    ("safetensors", &["ivl-models"]),
+    ("safetensors", &["ivl-align", "ivl-models"]),
     ("rayon", &["ivl-align"]),
     ("axum", &["ivl-serve"]),
     ("hyper", &["ivl-serve"]),
@@ -161,8 +161,9 @@ fn there_are_no_backend_generics() {
 }
 
 #[test]
-fn functions_named_in_the_method_page_exist() {
-    let page = std::fs::read_to_string(repository().join("docs/method.md")).expect("docs/method.md");
+fn functions_named_in_the_pages_on_the_method_exist() {
+    let read = |page: &str| std::fs::read_to_string(repository().join("docs").join(page)).expect("a page");
+    let page = read("method.md") + &read("regularization.md");
     let code: String =
         all_sources().iter().map(|file| std::fs::read_to_string(file).expect("reads")).collect();
     let named: Vec<&str> =

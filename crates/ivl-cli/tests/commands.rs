@@ -232,6 +232,32 @@ fn adapters_share_the_base_and_are_merged_into_an_ordinary_checkpoint() {
 }
 
 #[test]
+fn logits_on_disk_replace_the_base() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "[regularization]\nl1 = 0.0");
+    let held_out = base("held-out.jsonl");
+    let cache = text(&dir.path().join("logits"));
+    let loss = |name: &str, more: &[String]| {
+        let mut sets = vec![
+            "steps.max_steps=8".to_owned(),
+            format!("data.eval=[{held_out:?}]"),
+            format!("output={:?}", text(&dir.path().join(name))),
+        ];
+        sets.extend(more.iter().cloned());
+        let mut args = vec!["train", &config, "--json", "--quiet"];
+        args.extend(sets.iter().flat_map(|set| ["--set", set]));
+        json(&args)["evals"][0]["loss"].as_f64().expect("loss")
+    };
+    let with_base = loss("plain", &[]);
+    let cached = [format!("base_logits.dir={cache:?}"), "base_logits.top_k=0".to_owned()];
+    assert!((loss("first", &cached) - with_base).abs() < 1e-4);
+    let files = || std::fs::read_dir(&cache).expect("reads").count();
+    assert_eq!(files(), 2, "one for each split");
+    assert!((loss("again", &cached) - with_base).abs() < 1e-4);
+    assert_eq!(files(), 2, "found, not made again");
+}
+
+#[test]
 fn several_bases_share_the_training() {
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "[regularization]\nl1 = 0.01");

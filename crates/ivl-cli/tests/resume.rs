@@ -4,7 +4,7 @@ mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +33,7 @@ impl Job {
         let dir = tempfile::tempdir().expect("dir");
         let config = train_config(dir.path(), "[optimizer]\nlearning_rate = 3e-3");
         let held_out = std::fs::read_to_string(base("held-out.jsonl")).expect("reads");
-        let few: String = held_out.lines().take(6).map(|line| format!("{line}\n")).collect();
+        let few = held_out.lines().take(6).collect::<Vec<_>>().join("\n");
         std::fs::write(dir.path().join("few.jsonl"), few).expect("writes");
         Self { dir, config }
     }
@@ -114,37 +114,39 @@ fn kill(mut child: Child) {
 #[test]
 fn a_run_killed_at_random_moments_ends_as_if_nothing_had_happened() {
     let whole = Job::new();
-    let began = Instant::now();
     whole.run(&["--quiet"]);
-    let length = began.elapsed();
 
     let killed = Job::new();
+    let checkpoints = killed.output().join("checkpoints");
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let (mut kills, mut midway) = (0, 0);
-    while kills < 8 {
+    loop {
         let mut child = killed.start(if kills == 0 { &[] } else { &["--resume"] });
-        // Half of them after a while, half of them in the middle of writing a checkpoint.
-        if kills % 2 == 0 {
-            std::thread::sleep(length.mul_f64(random.random_range(0.1..0.9)));
-        } else {
-            let deadline = Instant::now() + length.mul_f64(random.random_range(0.5..1.0));
-            while Instant::now() < deadline && !is_partial(&killed.output().join("checkpoints")) {
-                std::thread::sleep(Duration::from_micros(200));
-            }
+        let mut running = || child.try_wait().expect("a state").is_none();
+        // Some steps on, and every other time in the middle of writing a checkpoint; then at any moment.
+        let step = killed.last_step() + random.random_range(1..8);
+        while running() && killed.last_step() < step {
+            std::thread::sleep(Duration::from_micros(200));
         }
-        if child.try_wait().expect("a state").is_some() {
+        while kills % 2 == 1 && running() && !is_partial(&checkpoints) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        std::thread::sleep(Duration::from_micros(random.random_range(0..2000)));
+        if !running() {
             break;
         }
         kill(child);
         kills += 1;
-        midway += usize::from(is_partial(&killed.output().join("checkpoints")));
+        midway += usize::from(is_partial(&checkpoints));
     }
     assert!(kills >= 2, "the run was over after {kills} kills");
-    eprintln!("{kills} kills, {midway} of them while a checkpoint was being written");
+    assert!(midway >= 1, "no kill of {kills} met a checkpoint that was being written");
     killed.run(&["--quiet", "--resume"]);
     assert_same_result(&killed.output(), &whole.output());
     assert_eq!(metrics(&killed.output()).iter().filter(|line| line["kind"] == "step").count(), STEPS);
 }
+
+type Damage = fn(&Path);
 
 #[test]
 fn torn_checkpoints_are_passed_over() {
@@ -153,7 +155,6 @@ fn torn_checkpoints_are_passed_over() {
     torn.run(&["--quiet"]);
 
     // How the last checkpoint is damaged, and what the run says of it.
-    type Damage = fn(&Path);
     let damages: [(Damage, &str); 4] = [
         (
             |dir| {
@@ -286,4 +287,39 @@ fn patience_ends_a_run_and_the_best_value_is_the_result() {
     kill(child);
     killed.run(&[&settings[..], &["--quiet", "--resume"]].concat());
     assert_same_result(&killed.output(), &whole.output());
+}
+
+#[test]
+fn two_devices_share_the_passes_of_a_step() {
+    let (one, two) = (Job::new(), Job::new());
+    let few = ["--quiet", "--set", "steps.max_steps=8"];
+    one.run(&few);
+    two.run(&[&few[..], &["--device", "cpu,cpu"]].concat());
+    let losses = |job: &Job| -> Vec<f64> {
+        metrics(&job.output()).iter().filter_map(|line| line["loss"].as_f64()).collect()
+    };
+    let (one, two) = (losses(&one), losses(&two));
+    assert_eq!(one.len(), two.len());
+    for (one, two) in one.iter().zip(&two) {
+        assert!((one - two).abs() < 1e-4 * one, "{one} {two}");
+    }
+    let base = base("small");
+    let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
+    run::fails(&wrong, &["--device is `cpu,cpu`", "for `train` alone several"]);
+}
+
+#[test]
+fn recomputing_activations_gives_the_same_value_and_bf16_a_near_one() {
+    let few = ["--quiet", "--set", "steps.max_steps=8"];
+    let with = |set: &str| {
+        let job = Job::new();
+        job.run(&[&few[..], &["--set", set]].concat());
+        job
+    };
+    let (kept, recomputed) =
+        (with("steps.gradient_checkpointing=false"), with("steps.gradient_checkpointing=true"));
+    assert_same_result(&recomputed.output(), &kept.output());
+    let last = |job: &Job| card(&job.output())["evals"][0]["loss"].as_f64().expect("a loss");
+    let (exact, rounded) = (last(&kept), last(&with("steps.precision=bf16")));
+    assert!(exact != rounded && (exact - rounded).abs() < 0.1 * exact, "{exact} {rounded}");
 }

@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::TextCache;
+
 /// Keys and values of one attention layer, shape `[batch, kv_heads, len, head_dim]`, in a buffer that grows by doubling.
 #[derive(Debug, Clone, Default)]
 pub struct KvCache {
@@ -229,6 +231,8 @@ pub enum Cache {
     Layers(LayerCache),
     /// The caches of a fused model: the base first, then the values in order.
     Fused(Vec<Cache>),
+    /// The cache of a value that reads the text in tokens of its own.
+    Text(TextCache),
 }
 
 impl Cache {
@@ -237,6 +241,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.len / cache.stride,
             Self::Fused(parts) => parts.first().map_or(0, Self::len),
+            Self::Text(cache) => cache.len(),
         }
     }
 
@@ -251,6 +256,8 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.expected = cache.expected.max(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.expect(len)),
+            // Its own tokens are not known before the text is.
+            Self::Text(_) => {}
         }
     }
 
@@ -260,7 +267,8 @@ impl Cache {
     /// is right padding, which no text sees.
     ///
     /// # Panics
-    /// If there are not as many rows as in the batch.
+    /// If there are not as many rows as in the batch, or a value reads the text in tokens of its own: its rows hold one
+    /// text each.
     pub fn segment(&mut self, rows: &[Vec<usize>]) {
         match self {
             Self::Layers(cache) => {
@@ -269,6 +277,7 @@ impl Cache {
                 cache.segments = Some(rows.iter().map(positions).collect());
             }
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.segment(rows)),
+            Self::Text(_) => panic!("several texts in a row were given to a value with tokens of its own"),
         }
     }
 
@@ -277,6 +286,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.truncate(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
+            Self::Text(cache) => cache.truncate(len),
         }
     }
 
@@ -288,6 +298,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.select(rows),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.select(rows)),
+            Self::Text(cache) => cache.select(rows),
         }
     }
 
@@ -298,7 +309,21 @@ impl Cache {
     pub fn layers(&mut self) -> &mut LayerCache {
         match self {
             Self::Layers(cache) => cache,
-            Self::Fused(_) => panic!("a fused model's cache was given to a single model"),
+            Self::Fused(_) | Self::Text(_) => panic!("a fused model's cache was given to a single model"),
+        }
+    }
+
+    /// The base's cache and the cache of the value that reads its text.
+    ///
+    /// # Panics
+    /// If the cache was made by a model of another structure: always a bug of the caller.
+    pub(crate) fn base_and_text(&mut self) -> (&mut Cache, &mut TextCache) {
+        match self {
+            Self::Fused(parts) => match parts.as_mut_slice() {
+                [base, Self::Text(text)] => (base, text),
+                _ => panic!("a model that reads text was given the cache of another fused model"),
+            },
+            _ => panic!("a fused model was given the cache of another model"),
         }
     }
 }

@@ -39,6 +39,31 @@ pub enum Error {
         /// The fingerprint or size found.
         got: String,
     },
+    /// Text that a tokenizer has no tokens for.
+    #[error(
+        "the value's tokenizer cannot write {text:?} at byte {byte} of the text: it has no such token and no byte \
+         fallback; leave the text out or use a value whose tokenizer covers it"
+    )]
+    Unwritable {
+        /// The first character that is lost.
+        text: String,
+        /// Where it begins.
+        byte: usize,
+    },
+    /// A tokenizer that failed.
+    #[error("the value's tokenizer failed on the text")]
+    Retokenize(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The reference of a byte-level fusion has another vocabulary than the value.
+    #[error(
+        "the reference model of byte-level fusion must have the value's vocabulary, since the value was trained on it: \
+         the reference's fingerprint is {reference}, the value's {value}"
+    )]
+    ForeignReference {
+        /// The first digits of the reference's fingerprint.
+        reference: String,
+        /// The first digits of the value's fingerprint.
+        value: String,
+    },
     /// A prompt without tokens.
     #[error("the prompt is empty: a causal LM needs at least one token to predict the next from")]
     EmptyPrompt,

@@ -6,7 +6,7 @@ pub use batch::{Batch, RowLogits};
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Cache, CausalLm, Error, LazyLogits, Projection, Vocab, VocabMap, fuse};
+use crate::{Cache, CausalLm, Error, LazyLogits, Projection, Vocab, VocabMap};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
@@ -141,7 +141,7 @@ impl CausalLm for FusedLm {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let (base, values) = self.forward_parts(tokens, cache);
         let weighted = values.into_iter().zip(&self.parts);
-        weighted.fold(fuse_base(base), |fused, (value, part)| fuse(fused, value, part.alpha))
+        weighted.fold(fuse_base(base), |fused, (value, part)| part.projection.add(fused, value, part.alpha))
     }
 
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
@@ -149,7 +149,7 @@ impl CausalLm for FusedLm {
         let base = fuse_base(self.base.next_logits(tokens.clone(), base_cache));
         self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
             let value = part.lm.next_logits(part.projection.tokens(tokens.clone()), cache);
-            fuse(fused, part.projection.rows(value), part.alpha)
+            part.projection.add(fused, part.projection.rows(value), part.alpha)
         })
     }
 
@@ -158,7 +158,7 @@ impl CausalLm for FusedLm {
         let base = fuse_base(self.base.logits_at(tokens.clone(), positions.clone(), base_cache));
         self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
             let value = part.lm.logits_at(part.projection.tokens(tokens.clone()), positions.clone(), cache);
-            fuse(fused, part.projection.rows(value), part.alpha)
+            part.projection.add(fused, part.projection.rows(value), part.alpha)
         })
     }
 
@@ -177,7 +177,7 @@ impl CausalLm for FusedLm {
         let values: Vec<_> = values.collect();
         Box::new(move |rows| {
             values.iter().fold(fuse_base(base(rows.clone())), |fused, (part, value)| {
-                fuse(fused, part.projection.rows(value(rows.clone())), part.alpha)
+                part.projection.add(fused, part.projection.rows(value(rows.clone())), part.alpha)
             })
         })
     }

@@ -46,32 +46,46 @@
 //! # Ok::<(), ivl_core::Error>(())
 //! ```
 
+mod byte_events;
+mod byte_fused_lm;
+mod byte_trie;
 mod cache;
 mod cascade;
 mod causal_lm;
 mod change;
 mod continuation;
+mod cross_fused_lm;
 mod error;
 mod fused_lm;
 mod fusion;
 mod generate;
+mod neutral;
+mod positions;
+mod retokenizer;
 mod sampling;
 mod score;
 mod text;
+mod text_cache;
 mod vocab;
 mod vocab_map;
 
+pub use byte_fused_lm::{ByteFusedLm, ByteSettings};
+pub use byte_trie::ByteTrie;
 pub use cache::{Cache, KvCache, LayerCache, Segment};
 pub use cascade::{CascadeLm, CascadeValue, predictions};
 pub use causal_lm::{CausalLm, LazyLogits, PaddedBatch, token_tensor};
 pub use change::Change;
 pub use continuation::Continuation;
+pub use cross_fused_lm::CrossFusedLm;
 pub use error::Error;
 pub use fused_lm::{Batch, FusedLm, RowLogits, Value};
 pub use fusion::fuse;
 pub use generate::{FinishReason, GenerateConfig, Generation, Step, generate};
+pub use positions::match_positions;
+pub use retokenizer::{Retokenizer, Written};
 pub use sampling::{Choice, Sampler, SamplingConfig, log_normalizer};
 pub use score::{Score, score};
 pub use text::TextStream;
-pub use vocab::{Token, TokenKind, Vocab};
+pub use text_cache::TextCache;
+pub use vocab::{Role, Token, TokenKind, Vocab};
 pub use vocab_map::{Projection, VocabMap};

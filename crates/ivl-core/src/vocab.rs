@@ -7,15 +7,34 @@ use sha2::{Digest, Sha256};
 pub enum TokenKind {
     /// Bytes of ordinary text.
     Text,
+    /// One byte by its number (`<0x41>` of SentencePiece): text as well, but written only where no other token fits.
+    Byte,
     /// A control token (beginning or end of text, turn markers, padding): it contributes nothing to decoded text.
     Control,
+}
+
+/// What a control token is for. Families name the same thing differently; roles are how they meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Begins a text.
+    Beginning,
+    /// Ends a text.
+    End,
+    /// Fills a batch; no text contains it.
+    Padding,
+    /// Stands for text that the tokenizer cannot write.
+    Unknown,
+    /// Begins a turn of a conversation.
+    TurnStart,
+    /// Ends a turn of a conversation.
+    TurnEnd,
 }
 
 /// One entry of a [`Vocab`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// For [`TokenKind::Text`], the exact bytes that the token adds to a text (a leading space included); for
-    /// [`TokenKind::Control`], the bytes of its name.
+    /// For [`TokenKind::Text`] and [`TokenKind::Byte`], the exact bytes that the token adds to a text (a leading space
+    /// included); for [`TokenKind::Control`], the bytes of its name.
     pub bytes: Box<[u8]>,
     /// Whether the bytes are text.
     pub kind: TokenKind,
@@ -27,9 +46,19 @@ impl Token {
         Self { bytes: bytes.into(), kind: TokenKind::Text }
     }
 
+    /// One byte by its number.
+    pub fn byte(byte: u8) -> Self {
+        Self { bytes: Box::new([byte]), kind: TokenKind::Byte }
+    }
+
     /// A control token, by its name.
     pub fn control(name: &str) -> Self {
         Self { bytes: name.as_bytes().into(), kind: TokenKind::Control }
+    }
+
+    /// Whether the token adds nothing to a text.
+    pub fn is_control(&self) -> bool {
+        self.kind == TokenKind::Control
     }
 }
 
@@ -37,9 +66,14 @@ impl Token {
 ///
 /// Checkpoints pad their embedding beyond what the tokenizer knows; such slots hold no token. They take no value in a
 /// fusion and are never sampled, but they stay in the softmax, as in every other implementation.
+///
+/// Beside the tokens it knows two habits of the tokenizer: which control token plays which [`Role`], and whether a text
+/// is given a leading space that is not its own (SentencePiece's dummy prefix).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocab {
     tokens: Vec<Option<Token>>,
+    roles: Vec<(Role, u32)>,
+    adds_space: bool,
     fingerprint: String,
 }
 
@@ -47,7 +81,24 @@ impl Vocab {
     /// A vocabulary from its slots, in id order. `None` is an id without a token.
     pub fn new(tokens: Vec<Option<Token>>) -> Self {
         let fingerprint = fingerprint(&tokens);
-        Self { tokens, fingerprint }
+        Self { tokens, roles: Vec::new(), adds_space: false, fingerprint }
+    }
+
+    /// The same vocabulary, in which `id` plays `role`. A token may play several roles, and several tokens one role; an id
+    /// without a token plays none.
+    #[must_use]
+    pub fn with_role(mut self, role: Role, id: u32) -> Self {
+        if self.token(id).is_some() && !self.roles.contains(&(role, id)) {
+            self.roles.push((role, id));
+        }
+        self
+    }
+
+    /// The same vocabulary, of a tokenizer that begins every text with a space that is not part of it.
+    #[must_use]
+    pub fn with_added_space(mut self, adds_space: bool) -> Self {
+        self.adds_space = adds_space;
+        self
     }
 
     /// The same vocabulary with at least `size` slots; new slots hold no token.
@@ -55,6 +106,17 @@ impl Vocab {
     pub fn padded_to(mut self, size: usize) -> Self {
         if size > self.tokens.len() {
             self.tokens.resize(size, None);
+        }
+        self
+    }
+
+    /// The same vocabulary with at most `size` slots.
+    #[must_use]
+    pub fn cut_to(mut self, size: usize) -> Self {
+        if size < self.tokens.len() {
+            self.tokens.truncate(size);
+            self.roles.retain(|&(_, id)| (id as usize) < size);
+            self.fingerprint = fingerprint(&self.tokens);
         }
         self
     }
@@ -72,9 +134,29 @@ impl Vocab {
     /// The bytes an id adds to a text: empty for control tokens, padding and ids outside.
     pub fn text_bytes(&self, id: u32) -> &[u8] {
         match self.token(id) {
-            Some(Token { bytes, kind: TokenKind::Text }) => bytes,
+            Some(token) if !token.is_control() => &token.bytes,
             _ => &[],
         }
+    }
+
+    /// The first token that plays a role.
+    pub fn role(&self, role: Role) -> Option<u32> {
+        self.roles.iter().find(|(r, _)| *r == role).map(|(_, id)| *id)
+    }
+
+    /// Whether a token plays a role.
+    pub fn plays(&self, id: u32, role: Role) -> bool {
+        self.roles.contains(&(role, id))
+    }
+
+    /// Every role with the tokens that play it, in the order in which they were named.
+    pub fn roles(&self) -> &[(Role, u32)] {
+        &self.roles
+    }
+
+    /// Whether the tokenizer begins every text with a space that is not part of it.
+    pub fn adds_space(&self) -> bool {
+        self.adds_space
     }
 
     /// Ids that hold no token, in order.
@@ -87,7 +169,8 @@ impl Vocab {
         self.tokens.iter().map(Option::as_ref)
     }
 
-    /// SHA-256 over every (id, kind, bytes), in hexadecimal. Padding does not change it.
+    /// SHA-256 over every (id, control or not, bytes), in hexadecimal. Padding does not change it, nor do roles: they are
+    /// read from other files than the tokens.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -138,7 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn roles_are_many_to_many_and_outlive_padding_but_not_their_token() {
+        let vocab = abc()
+            .with_role(Role::Beginning, 0)
+            .with_role(Role::End, 0)
+            .with_role(Role::End, 2)
+            .with_role(Role::Padding, 3)
+            .padded_to(9);
+        assert_eq!((vocab.role(Role::End), vocab.role(Role::Padding)), (Some(0), None));
+        assert!(vocab.plays(0, Role::Beginning) && vocab.plays(2, Role::End) && !vocab.plays(1, Role::End));
+        assert_eq!(vocab.fingerprint(), abc().fingerprint());
+        let cut = vocab.cut_to(2);
+        assert_eq!(cut.roles(), [(Role::Beginning, 0), (Role::End, 0)]);
+        assert_ne!(cut.fingerprint(), abc().fingerprint());
+    }
+
+    #[test]
     fn control_tokens_are_not_text() {
+        assert_eq!(Vocab::new(vec![Some(Token::byte(7))]).text_bytes(0), [7]);
         assert_eq!(abc().text_bytes(0), b"");
         assert_eq!(abc().text_bytes(2), b"bc");
     }

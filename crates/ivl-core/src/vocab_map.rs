@@ -1,16 +1,25 @@
 //! Which logit of a value speaks about which token of a base.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Error, TokenKind, Vocab};
+use crate::neutral::fuse_some;
+use crate::{Error, TokenKind, Vocab, fuse};
 
 /// For every id of a base vocabulary, the id of the value vocabulary whose logit is added to it, or none.
 ///
-/// One map serves both directions of a fusion: value logits are brought to the base's ids, and the base's tokens to the
-/// value's ids. Memory is one number per base id, never `|base| x |value|`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where base and value cut a text into the same tokens, one map serves both directions of a fusion: value logits are
+/// brought to the base's ids, and the base's tokens to the value's ids. Where they cut it differently, the map serves the
+/// logits alone, and the value reads the text in its own tokens ([`CrossFusedLm`](crate::CrossFusedLm)).
+///
+/// Memory is one number per base id (two with weights), never `|base| x |value|`.
+///
+/// Ids without a value: between vocabularies of one family ([`same_ids`](Self::same_ids)) the base's logit stands, as
+/// in training. Between families they receive the neutral value of [`Projection::add`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct VocabMap {
     value_of_base: Vec<Option<u32>>,
+    weights: Option<Vec<f32>>,
+    neutral: bool,
     value_size: usize,
     fallback: u32,
     base_fingerprint: String,
@@ -61,7 +70,7 @@ impl VocabMap {
         if value_of_base.iter().all(Option::is_none) {
             return Err(mismatch(0, 0, b"", b""));
         }
-        Ok(Self::from_parts(value_of_base, base, value))
+        Ok(Self { neutral: false, ..Self::from_parts(value_of_base, base, value) })
     }
 
     /// A map given as the value id of every base id.
@@ -85,10 +94,31 @@ impl VocabMap {
         Ok(Self::from_parts(value_of_base, base, value))
     }
 
+    /// The same map, in which the logit for base id `i` is multiplied by `weights[i]`: the published method keeps the
+    /// normalised counts of its matrix. They scale the value by how often tokens met in a corpus, so no other method
+    /// has them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] unless there is a finite weight for every base id.
+    pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self, Error> {
+        let finite = weights.iter().filter(|weight| weight.is_finite()).count();
+        if finite != self.value_of_base.len() || finite != weights.len() {
+            return Err(Error::InvalidSetting {
+                name: "weights of the vocabulary map",
+                expected: "a finite number for every base id",
+                got: format!("{finite} finite numbers for {} ids", self.value_of_base.len()),
+            });
+        }
+        self.weights = Some(weights);
+        Ok(self)
+    }
+
     fn from_parts(value_of_base: Vec<Option<u32>>, base: &Vocab, value: &Vocab) -> Self {
         let control = value.iter().position(|token| token.is_some_and(|t| t.kind == TokenKind::Control));
         Self {
             value_of_base,
+            weights: None,
+            neutral: true,
             value_size: value.size(),
             fallback: control.unwrap_or(0) as u32,
             base_fingerprint: base.fingerprint().to_owned(),
@@ -127,6 +157,26 @@ impl VocabMap {
         self.value_of_base.get(base_id as usize).copied().flatten()
     }
 
+    /// What the logit for a base id is multiplied by: 1 unless the map has weights.
+    pub fn weight(&self, base_id: u32) -> f32 {
+        self.weights.as_ref().and_then(|weights| weights.get(base_id as usize).copied()).unwrap_or(1.0)
+    }
+
+    /// The weights, if the map has any.
+    pub fn weights(&self) -> Option<&[f32]> {
+        self.weights.as_deref()
+    }
+
+    /// The value id of every base id.
+    pub fn value_ids(&self) -> &[Option<u32>] {
+        &self.value_of_base
+    }
+
+    /// The fingerprints of the base's and the value's vocabulary.
+    pub fn fingerprints(&self) -> (&str, &str) {
+        (&self.base_fingerprint, &self.value_fingerprint)
+    }
+
     /// Base ids that get no value, in order.
     pub fn without_value(&self) -> Vec<u32> {
         (0..self.value_of_base.len() as u32).filter(|&id| self.value_id(id).is_none()).collect()
@@ -147,6 +197,10 @@ impl VocabMap {
                 .collect();
             Tensor::from_ints(ids.as_slice(), device)
         };
+        let floats = |number: &dyn Fn(usize) -> f32| -> Tensor<1> {
+            let numbers: Vec<f32> = (0..base_size).map(number).collect();
+            Tensor::from_floats(numbers.as_slice(), device)
+        };
         let masked = if same_ids {
             without.iter().any(|&id| (id as usize) < self.value_size)
         } else {
@@ -158,10 +212,11 @@ impl VocabMap {
         Projection {
             gather: (!same_ids).then(|| ids(&|_| 0)),
             translate: (!same_ids || base_size > self.value_size).then(|| ids(&readable)),
-            without_value: masked.then(|| {
-                let mask: Vec<bool> = self.value_of_base.iter().map(Option::is_none).collect();
-                Tensor::from_data(TensorData::new(mask, [base_size]), device)
+            scale: (masked || self.weights.is_some()).then(|| {
+                floats(&|id| if self.value_of_base[id].is_some() { self.weight(id as u32) } else { 0.0 })
             }),
+            without: (self.neutral && masked)
+                .then(|| floats(&|id| if self.value_of_base[id].is_some() { 0.0 } else { 1.0 })),
             base_size,
             value_size: self.value_size,
         }
@@ -173,45 +228,64 @@ impl VocabMap {
 pub struct Projection {
     gather: Option<Tensor<1, Int>>,
     translate: Option<Tensor<1, Int>>,
-    without_value: Option<Tensor<1, Bool>>,
+    /// 0 where there is no value, the weight where there is one.
+    scale: Option<Tensor<1>>,
+    /// 1 where there is no value and the neutral one takes its place, 0 where there is one.
+    without: Option<Tensor<1>>,
     base_size: usize,
     value_size: usize,
 }
 
 impl Projection {
-    /// Brings value logits to the base's ids; ids without a value get 0, so the base's logit stands.
+    /// [`rows`](Self::rows) with a sequence axis.
     ///
     /// # Shapes
     /// - `value`: `[batch, seq, value_vocab]`
     /// - output: `[batch, seq, base_vocab]`
     pub fn logits(&self, value: Tensor<3>) -> Tensor<3> {
-        let [batch, seq, _] = value.dims();
-        let value = match &self.gather {
-            Some(ids) => value.select(2, ids.clone()),
-            None if self.base_size < self.value_size => value.slice([0..batch, 0..seq, 0..self.base_size]),
-            None if self.base_size > self.value_size => {
-                let extra = [batch, seq, self.base_size - self.value_size];
-                let zeros = Tensor::zeros(extra, (&value.device(), value.dtype()));
-                Tensor::cat(vec![value, zeros], 2)
-            }
-            None => value,
-        };
-        match &self.without_value {
-            Some(mask) => {
-                let mask = mask.clone().reshape([1, 1, self.base_size]).expand([batch, seq, self.base_size]);
-                value.mask_fill(mask, 0.0)
-            }
-            None => value,
-        }
+        let [batch, seq, vocab] = value.dims();
+        self.rows(value.reshape([batch * seq, vocab])).reshape([batch, seq, self.base_size])
     }
 
-    /// [`logits`](Self::logits) for rows without a sequence axis.
+    /// Brings value logits to the base's ids; ids without a value get 0. [`add`](Self::add) adds them.
     ///
     /// # Shapes
     /// - `value`: `[n, value_vocab]`
     /// - output: `[n, base_vocab]`
     pub fn rows(&self, value: Tensor<2>) -> Tensor<2> {
-        self.logits(value.unsqueeze_dim(0)).squeeze_dim(0)
+        let count = value.dims()[0];
+        let value = match &self.gather {
+            Some(ids) => value.select(1, ids.clone()),
+            None if self.base_size < self.value_size => value.slice([0..count, 0..self.base_size]),
+            None if self.base_size > self.value_size => {
+                let extra = [count, self.base_size - self.value_size];
+                let zeros = Tensor::zeros(extra, (&value.device(), value.dtype()));
+                Tensor::cat(vec![value, zeros], 1)
+            }
+            None => value,
+        };
+        match &self.scale {
+            Some(scale) => {
+                let scale = scale.clone().cast(value.dtype());
+                value.mul(scale.unsqueeze())
+            }
+            None => value,
+        }
+    }
+
+    /// Adds value logits that were brought to the base's ids: `b + alpha v`. Ids without a value keep the base's logit if
+    /// the vocabularies are of one family; between families they get the neutral value, which leaves their joint
+    /// probability as the base gave it (`docs/vocabularies.md` derives it).
+    ///
+    /// # Shapes
+    /// - `base`: `[.., base_vocab]`
+    /// - `mapped`: the same, from [`logits`](Self::logits) or [`rows`](Self::rows)
+    /// - output: the same, in f32
+    pub fn add<const D: usize>(&self, base: Tensor<D>, mapped: Tensor<D>, alpha: f64) -> Tensor<D> {
+        match &self.without {
+            Some(without) => fuse_some(base, mapped, without.clone().unsqueeze(), alpha),
+            None => fuse(base, mapped, alpha),
+        }
     }
 
     /// Brings the base's token ids to the value's.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::{Token, TokenKind, Vocab};
+use ivl_core::{Role, TokenKind, Vocab};
 use serde_json::{Map, Value};
 
 use crate::chat::ChatTemplate;
@@ -106,15 +106,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::TokenizerMismatch`] if an ordinary token has no logit. Control tokens beyond the logits, which some
-    /// tokenizers define and no text contains, are left out.
+    /// tokenizers define and no text contains, are left out. [`Error::Json`] as [`end_tokens`](Self::end_tokens).
     pub fn vocab(&self, tokenizer: &Tokenizer) -> Result<Vocab, Error> {
-        let (vocab, size) = (tokenizer.vocab(), self.config.vocab_size);
+        let (mut vocab, size) = (tokenizer.vocab(), self.config.vocab_size);
+        for id in self.end_tokens(tokenizer)? {
+            vocab = vocab.with_role(Role::End, id);
+        }
         let beyond =
             vocab.iter().enumerate().skip(size).find_map(|(id, token)| token.map(|token| (id, token)));
         match beyond {
-            None => Ok(if vocab.size() > size { truncated(&vocab, size) } else { vocab.padded_to(size) }),
+            None => Ok(vocab.cut_to(size).padded_to(size)),
             Some((_, token)) if token.kind == TokenKind::Control && all_control(&vocab, size) => {
-                Ok(truncated(&vocab, size))
+                Ok(vocab.cut_to(size))
             }
             Some((id, token)) => Err(Error::TokenizerMismatch {
                 dir: self.dir.clone(),
@@ -191,10 +194,6 @@ impl Checkpoint {
         let net = self.load(device, dtype, progress)?;
         Ok((TransformerLm::new(net, vocab, &self.dir.display().to_string()), tokenizer))
     }
-}
-
-fn truncated(vocab: &Vocab, size: usize) -> Vocab {
-    Vocab::new(vocab.iter().take(size).map(Option::<&Token>::cloned).collect())
 }
 
 fn all_control(vocab: &Vocab, size: usize) -> bool {

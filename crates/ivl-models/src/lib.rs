@@ -31,6 +31,8 @@ mod fields;
 mod files;
 mod parameters;
 mod python;
+mod retokenize;
+mod roles;
 mod tensor_files;
 
 mod tokenizer;

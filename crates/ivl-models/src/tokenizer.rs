@@ -5,7 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ivl_core::{Token, Vocab};
+use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::roles::{adds_space, changes_text, with_roles};
 
 /// Largest `tokenizer.json` that is read.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -53,6 +56,18 @@ pub enum TokenizerError {
         /// Its id.
         id: u32,
     },
+    /// Two tokens with one id.
+    #[error("`{}` gives id {id} to both {first:?} and {second:?}; expected one token for each id", path.display())]
+    DuplicateId {
+        /// Which file.
+        path: PathBuf,
+        /// The id.
+        id: u32,
+        /// One token.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A text could not be tokenized.
     #[error("cannot tokenize the text")]
     Encode(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -71,6 +86,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocab: Vocab,
     special: HashMap<&'static str, String>,
+    changes_text: bool,
 }
 
 impl Tokenizer {
@@ -81,14 +97,19 @@ impl Tokenizer {
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
         let bytes = read(path)?;
         let invalid = |source| TokenizerError::Invalid { path: path.to_owned(), source };
-        let json: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
+        let json: Stages = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
         inner.with_truncation(None).map_err(invalid)?;
         inner.with_padding(None);
         let vocab = vocab(&inner, &json, path)?;
         let config = path.with_file_name("tokenizer_config.json");
-        let special = if config.is_file() { special_tokens(&config)? } else { HashMap::new() };
-        Ok(Self { inner, vocab, special })
+        let special: HashMap<&str, String> =
+            if config.is_file() { special_tokens(&config)? } else { HashMap::new() };
+        let declared = |field: &str| special.get(field).map(String::as_str);
+        let vocab = with_roles(vocab, declared, |name| inner.token_to_id(name));
+        let vocab = vocab.with_added_space(adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])));
+        let changes_text = changes_text(&parts(&[&json.normalizer]));
+        Ok(Self { inner, vocab, special, changes_text })
     }
 
     /// Ids of a text, with the special tokens that the post-processor adds or without.
@@ -119,6 +140,20 @@ impl Tokenizer {
     /// [`TokenizerError::Decode`].
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
         self.inner.decode(ids, skip_special_tokens).map_err(TokenizerError::Decode)
+    }
+
+    /// All that the tokenizer says about a text, with special tokens.
+    pub(crate) fn encoding(&self, text: &str) -> Result<tokenizers::Encoding, TokenizerError> {
+        self.inner.encode(text, true).map_err(TokenizerError::Encode)
+    }
+
+    /// Whether a normalizer changes characters before they are cut into tokens.
+    pub(crate) fn changes_text(&self) -> bool {
+        self.changes_text
+    }
+
+    pub(crate) fn vocab_ref(&self) -> &Vocab {
+        &self.vocab
     }
 
     /// All that decides which ids a text becomes, as the JSON of a `tokenizer.json`.
@@ -193,11 +228,8 @@ enum Spelling {
 }
 
 impl Spelling {
-    fn of(json: &Value) -> Self {
-        let mut parts = Vec::new();
-        for stage in ["decoder", "pre_tokenizer", "normalizer"] {
-            collect_parts(&json[stage], &mut parts);
-        }
+    fn of(json: &Stages) -> Self {
+        let parts = parts(&[&json.decoder, &json.pre_tokenizer, &json.normalizer]);
         let kind = |part: &&Value| part["type"].as_str().unwrap_or_default().to_owned();
         if parts.iter().any(|part| kind(part) == "ByteLevel") {
             return Self::ByteLevel;
@@ -206,11 +238,26 @@ impl Spelling {
             kind(part) == "Metaspace"
                 || kind(part) == "Replace" && (part["pattern"]["String"] == "▁" || part["content"] == "▁")
         };
-        let byte_fallback = json["model"]["byte_fallback"] == true;
+        let byte_fallback = json.model.byte_fallback == Some(true);
         if byte_fallback || parts.iter().any(marks_spaces) {
             return Self::SentencePiece { byte_fallback };
         }
         Self::Plain
+    }
+
+    /// A token of text.
+    fn token(self, token: &str) -> Token {
+        match (self, self.byte(token)) {
+            (_, Some(byte)) => Token::byte(byte),
+            _ => Token::text(self.bytes(token)),
+        }
+    }
+
+    /// The byte that a token of byte fallback stands for.
+    fn byte(self, token: &str) -> Option<u8> {
+        let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
+        let fallback = self == Self::SentencePiece { byte_fallback: true } && hex.len() == 2;
+        fallback.then(|| u8::from_str_radix(hex, 16).ok()).flatten()
     }
 
     fn bytes(self, token: &str) -> Vec<u8> {
@@ -221,16 +268,38 @@ impl Spelling {
                 .map(byte_of_letter)
                 .collect::<Option<_>>()
                 .unwrap_or_else(|| token.as_bytes().to_vec()),
-            Self::SentencePiece { byte_fallback } => {
-                match token.strip_prefix("<0x").and_then(|t| t.strip_suffix('>')) {
-                    Some(hex) if byte_fallback && hex.len() == 2 => u8::from_str_radix(hex, 16)
-                        .map_or_else(|_| token.as_bytes().to_vec(), |byte| vec![byte]),
-                    _ => token.replace('▁', " ").into_bytes(),
-                }
-            }
+            Self::SentencePiece { .. } => token.replace('▁', " ").into_bytes(),
             Self::Plain => token.as_bytes().to_vec(),
         }
     }
+}
+
+/// What a `tokenizer.json` does to a text, without its vocabulary: that is read once, by the tokenizer itself.
+#[derive(Debug, Deserialize)]
+struct Stages {
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    decoder: Value,
+    #[serde(default)]
+    model: ModelFlags,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ModelFlags {
+    #[serde(default)]
+    byte_fallback: Option<bool>,
+}
+
+/// All parts of some stages.
+fn parts<'a>(stages: &[&'a Value]) -> Vec<&'a Value> {
+    let mut parts = Vec::new();
+    for stage in stages {
+        collect_parts(stage, &mut parts);
+    }
+    parts
 }
 
 /// The stages of a (possibly nested) pipeline.
@@ -253,21 +322,32 @@ fn byte_of_letter(letter: char) -> Option<u8> {
     }
 }
 
-fn vocab(inner: &tokenizers::Tokenizer, json: &Value, path: &Path) -> Result<Vocab, TokenizerError> {
+fn vocab(inner: &tokenizers::Tokenizer, json: &Stages, path: &Path) -> Result<Vocab, TokenizerError> {
     let spelling = Spelling::of(json);
     let special = inner.get_added_tokens_decoder();
-    let names = inner.get_vocab(true);
-    let mut tokens = Vec::new();
-    for (name, id) in names {
+    // An added token may take the id of one that the model had; no other two may share one.
+    let mut names: Vec<(String, u32)> = inner.get_vocab(true).into_iter().collect();
+    let added = |name: &str, id: u32| special.get(&id).is_some_and(|token| token.content == *name);
+    names.sort_by(|a, b| (added(&a.0, a.1), &a.0).cmp(&(added(&b.0, b.1), &b.0)));
+    let mut tokens: Vec<Option<Token>> = Vec::new();
+    let mut owners: HashMap<u32, &str> = HashMap::with_capacity(names.len());
+    for (name, id) in &names {
+        let id = *id;
         if id >= MOST_TOKENS {
-            return Err(TokenizerError::IdTooLarge { path: path.to_owned(), token: name, id });
+            return Err(TokenizerError::IdTooLarge { path: path.to_owned(), token: name.clone(), id });
         }
         if tokens.len() <= id as usize {
             tokens.resize(id as usize + 1, None);
         }
+        if let Some(first) = owners.insert(id, name)
+            && !added(name, id)
+        {
+            let [first, second] = [first, name].map(ToString::to_string);
+            return Err(TokenizerError::DuplicateId { path: path.to_owned(), id, first, second });
+        }
         let token = match special.get(&id) {
-            Some(added) if added.special => Token::control(&name),
-            _ => Token::text(spelling.bytes(&name)),
+            Some(added) if added.special => Token::control(name),
+            _ => spelling.token(name),
         };
         tokens[id as usize] = Some(token);
     }
@@ -292,8 +372,9 @@ mod tests {
     fn spellings_give_the_bytes_of_the_text() {
         let sentencepiece = Spelling::SentencePiece { byte_fallback: true };
         assert_eq!(sentencepiece.bytes("▁the"), b" the");
-        assert_eq!(sentencepiece.bytes("<0x0A>"), b"\n");
-        assert_eq!(sentencepiece.bytes("<0xZZ>"), b"<0xZZ>");
+        assert_eq!(sentencepiece.token("<0x0A>"), Token::byte(b'\n'));
+        assert_eq!(sentencepiece.token("<0xZZ>"), Token::text(*b"<0xZZ>"));
+        assert_eq!(Spelling::SentencePiece { byte_fallback: false }.token("<0x0A>"), Token::text(*b"<0x0A>"));
         assert_eq!(Spelling::ByteLevel.bytes("Ġthe"), b" the");
         assert_eq!(Spelling::ByteLevel.bytes("a b"), b"a b", "an added token with a literal space");
         assert_eq!(Spelling::Plain.bytes("▁x"), "▁x".as_bytes());

@@ -2,29 +2,77 @@
 
 use std::rc::Rc;
 
-use ivl_core::{CausalLm, LazyLogits, Projection};
+use burn::tensor::Device;
+use ivl_core::{CausalLm, LazyLogits, Projection, token_tensor};
 
 use crate::batch::Batch;
+use crate::logit_cache::LogitCache;
 
 /// A frozen base, on a device without autodiff: no gradient can reach it.
 #[derive(Clone)]
 pub struct FrozenBase {
     /// For reports.
     pub name: String,
-    /// The base.
-    pub lm: Rc<dyn CausalLm>,
+    /// Where its logits come from.
+    pub source: BaseLogits,
     /// From the value's vocabulary to this base's.
     pub projection: Projection,
     /// Its share in training among several; above 0.
     pub weight: f64,
 }
 
+/// Where a base's logits come from.
+#[derive(Clone)]
+pub enum BaseLogits {
+    /// The base, in memory.
+    Lm(Rc<dyn CausalLm>),
+    /// Its logits for the examples of this run, on disk.
+    Cached {
+        /// For those that are trained on.
+        train: Rc<LogitCache>,
+        /// For those that are held out; none where nothing is.
+        eval: Option<Rc<LogitCache>>,
+        /// Where they are wanted.
+        device: Device,
+    },
+}
+
+/// Which examples a batch is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Those that are trained on.
+    Train,
+    /// Those that are held out.
+    Eval,
+}
+
 impl FrozenBase {
-    /// Logits at some positions of a batch, computed as they are asked for.
-    pub fn logits(&self, batch: &Batch, positions: &[u32]) -> LazyLogits<'_> {
-        let device = self.lm.device();
-        let positions = ivl_core::token_tensor(positions, 1, &device).reshape([-1]);
-        let mut cache = batch.cache(|padding| self.lm.new_cache(padding));
-        self.lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache)
+    /// Whether the base itself is there, to give logits at any position.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.source, BaseLogits::Lm(_))
+    }
+
+    /// Logits at some positions of a batch, computed or read as they are asked for; none if there is no cache of this split.
+    ///
+    /// # Panics
+    /// If a cache is asked for other positions than the learnt ones.
+    pub fn logits(&self, batch: &Batch, positions: &[u32], split: Split) -> Option<LazyLogits<'_>> {
+        match &self.source {
+            BaseLogits::Lm(lm) => {
+                let device = lm.device();
+                let positions = token_tensor(positions, 1, &device).reshape([-1]);
+                let mut cache = batch.cache(|padding| lm.new_cache(padding));
+                Some(lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache))
+            }
+            BaseLogits::Cached { train, eval, device } => {
+                assert_eq!(positions, batch.positions, "a cache holds the learnt positions");
+                let cache = match split {
+                    Split::Train => train,
+                    Split::Eval => eval.as_ref()?,
+                };
+                let records = cache.records(batch);
+                Some(Box::new(move |rows| cache.logits(&records[rows], device)))
+            }
+        }
     }
 }

@@ -18,6 +18,8 @@ pub struct Batch {
     pub positions: Vec<u32>,
     /// Those next tokens.
     pub targets: Vec<u32>,
+    /// Indices of the examples among all of the run, row by row; as they were given, where nobody said.
+    pub examples: Vec<usize>,
     /// Learnt tokens of the whole step.
     pub step_tokens: usize,
     /// Whether this is the last pass of its step.
@@ -42,6 +44,7 @@ impl Batch {
             segments,
             positions: Vec::new(),
             targets: Vec::new(),
+            examples: (0..rows.iter().map(Vec::len).sum()).collect(),
             step_tokens: 0,
             ends_step: true,
         };

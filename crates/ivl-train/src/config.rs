@@ -10,6 +10,7 @@ use crate::Error;
 use crate::connection::Connection;
 use crate::data_config::DataConfig;
 use crate::mixing::MixingStrategy;
+use crate::precision::Precision;
 
 /// One training run. Unknown keys are errors: a misspelt setting must not pass for a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct TrainConfig {
     /// How several bases share the training.
     #[serde(default)]
     pub mixing: MixingConfig,
+    /// Keep the bases' logits on disk and train without the bases in memory.
+    #[serde(default)]
+    pub base_logits: Option<BaseLogitsConfig>,
     /// The network that is trained.
     pub value: ValueConfig,
     /// Demonstrations.
@@ -60,6 +64,18 @@ pub struct BaseConfig {
     /// Its share among the bases.
     #[serde(default = "default::weight")]
     pub weight: f64,
+}
+
+/// Where the logits of frozen bases are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseLogitsConfig {
+    /// A directory; made if it is not there, used again by other runs on the same bases and data.
+    pub dir: PathBuf,
+    /// Most probable ids kept of each distribution, with the exact mass of the rest; 0 keeps all. 64 leave little of a
+    /// distribution out; how little is measured when the cache is made.
+    #[serde(default = "default::top_k")]
+    pub top_k: usize,
 }
 
 /// How several bases share the training; see [`MixingStrategy`].
@@ -176,11 +192,23 @@ pub struct StepsConfig {
     pub accumulation: usize,
     /// Positions that go through the heads at once, to bound memory at large vocabularies; 0 for 64 MiB of logits.
     pub head_rows: usize,
+    /// The format of the passes; the weights that are trained are f32 in either case. The default is exact everywhere.
+    pub precision: Precision,
+    /// Recompute cheap intermediate results in the backward pass instead of keeping them: less memory, more time.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for StepsConfig {
     fn default() -> Self {
-        Self { epochs: 3, max_steps: 0, batch_size: 4, accumulation: 1, head_rows: 0 }
+        Self {
+            epochs: 3,
+            max_steps: 0,
+            batch_size: 4,
+            accumulation: 1,
+            head_rows: 0,
+            precision: Precision::F32,
+            gradient_checkpointing: false,
+        }
     }
 }
 
@@ -275,6 +303,9 @@ mod default {
     pub(super) fn seed() -> u64 {
         42
     }
+    pub(super) fn top_k() -> usize {
+        64
+    }
     pub(super) fn weight() -> f64 {
         1.0
     }
@@ -324,6 +355,13 @@ impl TrainConfig {
             !(baseless && self.value.connection != Connection::Residual),
             "value.connection",
             "residual where there is no base to read from, so a number of bases above 0",
+            0.0,
+        )?;
+        let cascade = self.value.connection != Connection::Residual;
+        number(
+            !(cascade && self.base_logits.is_some()),
+            "base_logits",
+            "left out for a cascade value, which reads the base at every position",
             0.0,
         )?;
         if let Some(lora) = &self.value.lora {

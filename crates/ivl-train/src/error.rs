@@ -221,6 +221,14 @@ pub enum Error {
         /// What was found in it.
         what: &'static str,
     },
+    /// A device that shares the work.
+    #[error("the worker on {device} failed: {reason}")]
+    Worker {
+        /// Which device.
+        device: String,
+        /// The reason.
+        reason: String,
+    },
     /// The training framework stopped.
     #[error("training stopped: {reason}")]
     Stopped {

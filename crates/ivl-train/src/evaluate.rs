@@ -6,7 +6,7 @@ use ivl_core::{LazyLogits, Projection};
 use ivl_models::Transformer;
 
 use crate::Error;
-use crate::bases::FrozenBase;
+use crate::bases::{FrozenBase, Split};
 use crate::batch::Batch;
 use crate::config::RegularizationConfig;
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
@@ -40,14 +40,14 @@ pub(crate) fn evaluate(
             None => {
                 let hidden = residual();
                 for (base, sums) in bases.iter().zip(&mut sums) {
-                    let logits = base.logits(&batch, &batch.positions);
+                    let Some(logits) = base.logits(&batch, &batch.positions, Split::Eval) else { continue };
                     sums.add(&batch, value, hidden.clone(), Some((&logits, &base.projection)));
                 }
             }
             Some(input) => {
                 let order = TrainedFirst::new(&batch);
                 for (base, sums) in bases.iter().zip(&mut sums) {
-                    let logits = base.logits(&batch, &order.positions);
+                    let Some(logits) = base.logits(&batch, &order.positions, Split::Eval) else { continue };
                     let features = order.features(value, &logits, HEAD_ROWS);
                     let hidden = cascade_hidden(value, input, &batch, read(), features);
                     sums.add(&batch, value, hidden, Some((&logits, &base.projection)));

@@ -87,7 +87,7 @@ impl ValueLearner {
                 let hidden = residual_hidden(&self.value, batch, tokens());
                 let found = self.through_head(&hidden, batch, &mut bases, &mut gradients);
                 terms.extend(found.terms);
-                let surrogate = (hidden * Tensor::from_inner(found.gradient)).sum();
+                let surrogate = (hidden * self.constant(found.gradient)).sum();
                 self.accumulate(&mut gradients, surrogate);
             }
             Some(input) => {
@@ -111,11 +111,11 @@ impl ValueLearner {
     ) -> Vec<Terms> {
         let (order, chunk) = (TrainedFirst::new(batch), self.head_rows(self.value.config().vocab_size));
         let features = order.features(&self.value.valid(), &base[0].logits, chunk);
-        let features = Tensor::<2>::from_inner(features).require_grad();
+        let features = self.constant(features).require_grad();
         let tokens = batch.tokens(&self.value.device());
         let hidden = cascade_hidden(&self.value, input, batch, tokens, features.clone());
         let found = self.through_head(&hidden, batch, base, gradients);
-        let backward = (hidden * Tensor::from_inner(found.gradient)).sum().backward();
+        let backward = (hidden * self.constant(found.gradient)).sum().backward();
         let by_features = features.grad(&backward);
         gradients.accumulate(self, GradientsParams::from_grads(backward, self));
         // The predictions are computed again, for the gradient of the embedding that they were multiplied with.
@@ -124,8 +124,8 @@ impl ValueLearner {
             for start in (0..order.positions.len()).step_by(chunk) {
                 let rows = start..(start + chunk).min(order.positions.len());
                 let predicted = predictions((base[0].logits)(rows.clone()), self.value.config().vocab_size);
-                let embedded = self.value.expected_embedding(Tensor::from_inner(predicted));
-                let surrogate = (embedded * Tensor::from_inner(by_features.clone().slice([rows]))).sum();
+                let embedded = self.value.expected_embedding(self.constant(predicted));
+                let surrogate = (embedded * self.constant(by_features.clone().slice([rows]))).sum();
                 self.accumulate(gradients, surrogate);
             }
         }
@@ -149,7 +149,7 @@ impl ValueLearner {
         let mut by_hidden = Vec::new();
         for start in (0..n).step_by(chunk) {
             let rows = start..(start + chunk).min(n);
-            let leaf = Tensor::<2>::from_inner(constant.clone().slice([rows.clone()])).require_grad();
+            let leaf = self.constant(constant.clone().slice([rows.clone()])).require_grad();
             let logits = self.value.head_rows(leaf.clone());
             let targets = batch.target_tensor(&device).slice([rows.clone()]);
             let mut surrogate: Option<Tensor<1>> = None;
@@ -157,7 +157,7 @@ impl ValueLearner {
                 let constant = value.clone().inner();
                 let loss = value_loss(base, constant, targets.clone(), &self.settings.regularization);
                 let gradient = loss.gradient * (weight / batch.step_tokens as f64);
-                let term = (value.cast(DType::F32) * Tensor::from_inner(gradient)).sum();
+                let term = (value.cast(DType::F32) * self.constant(gradient)).sum();
                 surrogate = Some(match surrogate.take() {
                     Some(sum) => sum + term,
                     None => term,
@@ -183,6 +183,15 @@ impl ValueLearner {
             gradients.accumulate(self, GradientsParams::from_grads(backward, self));
         }
         ThroughHead { terms: terms.into_iter().flatten().collect(), gradient: Tensor::cat(by_hidden, 0) }
+    }
+
+    /// A constant to compute with: it must treat activations as the value does, kept or recomputed.
+    fn constant<const D: usize>(&self, inner: Tensor<D>) -> Tensor<D> {
+        let constant = Tensor::from_inner(inner);
+        match self.value.device().gradient_checkpointing_strategy() {
+            Some(strategy) => constant.with_gradient_checkpointing_strategy(strategy),
+            None => constant,
+        }
     }
 
     fn accumulate(&self, gradients: &mut GradientsAccumulator<Self>, surrogate: Tensor<1>) {

@@ -26,29 +26,33 @@ mod evaluate;
 mod example;
 mod examples;
 mod learner;
+mod logit_cache;
 mod loss;
 mod mixing;
 mod pack;
+mod parallel;
 mod perturbation;
 mod plan;
+mod precision;
 mod report;
 mod run_state;
 mod schedule;
+mod seen;
 mod silent;
 mod tensorboard;
 mod token_file;
 mod trainer;
 mod unknown_key;
 
-pub use bases::FrozenBase;
+pub use bases::{BaseLogits, FrozenBase, Split};
 pub use batch::Batch;
 pub use burn::train::Interrupter;
 pub use card::{BaseCard, CARD, EvalCard, FORMAT, ValueCard};
 pub use checkpointing::{CheckpointDir, Part, Restored, WhenAsked};
 pub use clip::clip_gradient_norm;
 pub use config::{
-    BaseConfig, CheckpointConfig, EvalConfig, Init, MixingConfig, OptimizerConfig, RegularizationConfig,
-    ResultKind, ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
+    BaseConfig, BaseLogitsConfig, CheckpointConfig, EvalConfig, Init, MixingConfig, OptimizerConfig,
+    RegularizationConfig, ResultKind, ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use connection::Connection;
 pub use data::{Conversation, Dataset, Demonstration, Place, Row, Source};
@@ -58,13 +62,17 @@ pub use error::Error;
 pub use example::{Encoder, Example};
 pub use examples::{Examples, Shape, SourceReport};
 pub use learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
+pub use logit_cache::{CacheSettings, LogitCache, LogitCacheHeader};
 pub use loss::{Loss, Terms, value_loss};
 pub use mixing::{Mixing, MixingStrategy};
 pub use pack::best_fit_decreasing;
+pub use parallel::{Gathered, LoadBases, Worker, Workers};
 pub use perturbation::Perturbation;
 pub use plan::{Filling, Plan};
+pub use precision::Precision;
 pub use report::{Best, EvalReport, Event, StepReport};
 pub use run_state::RunState;
 pub use schedule::Schedule;
+pub use seen::Seen;
 pub use tensorboard::EventFile;
 pub use trainer::{Run, Trained, train};

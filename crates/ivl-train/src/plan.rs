@@ -148,7 +148,12 @@ impl Plan {
         let end = (first + self.order.accumulation).min(epoch.len());
         let shapes = self.examples.shapes();
         let learnt = epoch[first..end].iter().flatten().flatten().map(|&index| shapes[index].learnt as usize);
-        Ok(Batch { step_tokens: learnt.sum(), ends_step: pass + 1 == end, ..Batch::packed(&rows) })
+        Ok(Batch {
+            step_tokens: learnt.sum(),
+            ends_step: pass + 1 == end,
+            examples: epoch[pass].concat(),
+            ..Batch::packed(&rows)
+        })
     }
 
     /// Tokens that are read in the first epoch, and places for tokens in its batches, padding included.

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::GradientsAccumulator;
 use burn::train::checkpoint::Checkpointer;
 use burn::train::{
     Interrupter, Learner, SupervisedLearningStrategy, SupervisedTraining, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainOutput, TrainingComponents, TrainingStrategy, ValidLoader,
+    TrainLoader, TrainingComponents, TrainingStrategy, ValidLoader,
 };
 use ivl_models::Transformer;
 
@@ -25,9 +24,9 @@ use crate::clip::clip_gradient_norm;
 use crate::config::{ResultKind, TrainConfig};
 use crate::evaluate::evaluate;
 use crate::examples::Examples;
-use crate::learner::{Against, LearnerSettings, PassOutput, ValueLearner, optimizer};
+use crate::learner::{LearnerSettings, ValueLearner, optimizer};
 use crate::mixing::Mixing;
-use crate::perturbation::Perturbation;
+use crate::parallel::{Gathered, Worker, Workers};
 use crate::plan::Plan;
 use crate::report::{Best, EvalReport, Event, StepReport};
 use crate::run_state::RunState;
@@ -46,6 +45,8 @@ pub struct Run {
     pub eval: Examples,
     /// Further bases to measure the held-out loss on; training never sees them.
     pub held_out: Vec<FrozenBase>,
+    /// Further devices that share the passes of each step; none for the value's device alone.
+    pub workers: Vec<Worker>,
     /// Fingerprint of data, models and settings: a checkpoint of another run is refused.
     pub fingerprint: String,
     /// Goes on from the last checkpoint.
@@ -111,8 +112,9 @@ pub fn train(
     );
     let outcome = Rc::new(RefCell::new(Outcome { state: restored.state, ..Outcome::default() }));
     let strategy = Steps {
+        weights: run.bases.iter().map(|base| base.weight).collect(),
         measured: run.bases.iter().cloned().chain(run.held_out).collect(),
-        bases: run.bases,
+        workers: Workers::new(run.bases, run.workers, config),
         plan: plan.clone(),
         evaluation: evaluation.clone(),
         config: config.clone(),
@@ -139,9 +141,6 @@ pub fn train(
     }
     let result = training.launch(learner);
     let outcome = outcome.take();
-    if let Some(step) = outcome.diverged {
-        return Err(Error::Diverged { step });
-    }
     if let Some(error) = outcome.failed {
         return Err(error);
     }
@@ -176,14 +175,24 @@ struct Outcome {
     /// Whether the last step was reached, or patience ended.
     ended: bool,
     state: RunState,
-    diverged: Option<usize>,
     failed: Option<Error>,
+}
+
+impl Outcome {
+    fn step(&mut self, report: &StepReport, mixing: &[f64]) {
+        self.steps = report.step;
+        self.state.tokens += report.tokens as u64;
+        self.state.mixing = mixing.to_vec();
+        self.state.last = Some(report.clone());
+    }
 }
 
 /// Our loop.
 struct Steps {
-    bases: Vec<FrozenBase>,
-    /// Those, and the ones that training never sees.
+    workers: Workers,
+    /// Weights of the bases.
+    weights: Vec<f64>,
+    /// The bases, and the ones that training never sees.
     measured: Vec<FrozenBase>,
     plan: Plan,
     evaluation: Plan,
@@ -197,45 +206,6 @@ struct Steps {
 impl Steps {
     fn emit(&self, event: Event) {
         self.on_event.borrow_mut()(event);
-    }
-
-    /// A pass against the bases that its step sees.
-    fn pass(
-        &self,
-        learner: &ValueLearner,
-        batch: &Batch,
-        bases: &[(usize, f64)],
-        step: usize,
-        pass: usize,
-    ) -> TrainOutput<PassOutput> {
-        if self.bases.is_empty() {
-            return learner.pass(batch, Vec::new());
-        }
-        let positions = learner.base_positions(batch);
-        let against = bases.iter().map(|&(index, weight)| {
-            let base = &self.bases[index];
-            Against {
-                weight,
-                logits: base.logits(batch, &positions),
-                projection: &base.projection,
-                perturbation: Perturbation::new(
-                    &self.config.regularization,
-                    self.config.seed.wrapping_add(index as u64),
-                    step,
-                    pass,
-                ),
-            }
-        });
-        learner.pass(batch, against.collect())
-    }
-
-    /// The weights of the bases where the run begins or goes on.
-    fn mixing(&self) -> Mixing {
-        let config = &self.config.mixing;
-        let weights: Vec<f64> = self.bases.iter().map(|base| base.weight).collect();
-        let mut mixing = Mixing::new(config.strategy, config.eta, self.config.seed, &weights);
-        mixing.restore(&self.outcome.borrow().state.mixing);
-        mixing
     }
 
     /// Measures the held-out losses, and tells whether the value is the best so far.
@@ -252,6 +222,64 @@ impl Steps {
         let state = &mut self.outcome.borrow_mut().state;
         state.evals = reports;
         Ok(state.watch.see(&self.config.eval, &state.evals, step, state.tokens))
+    }
+
+    /// The steps that are left after `step`.
+    fn run(
+        &self,
+        learner: &mut Learner<ValueLearner>,
+        interrupter: &Interrupter,
+        mut step: usize,
+        save: &mut dyn FnMut(&Learner<ValueLearner>, usize),
+    ) -> Result<(), Error> {
+        let (total, config) = (self.plan.steps(), &self.config);
+        let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every) && step < total;
+        self.outcome.borrow_mut().steps = step;
+        self.emit(Event::Start { done: step, total });
+        for (path, reason) in self.torn.iter().cloned() {
+            self.emit(Event::Torn { path, reason });
+        }
+        if step == 0 {
+            self.evaluate(learner, step)?;
+        }
+        let mut mixing = Mixing::new(config.mixing.strategy, config.mixing.eta, config.seed, &self.weights);
+        mixing.restore(&self.outcome.borrow().state.mixing);
+        let rest = self.plan.from_step(step);
+        let mut batches = rest.batches();
+        while !interrupter.should_stop() && !self.patience_is_over() {
+            let began = Instant::now();
+            let passes = passes_of_a_step(&mut batches)?;
+            if passes.is_empty() {
+                break;
+            }
+            let Gathered { mut gradients, seen } =
+                self.workers.gradient(&learner.model(), passes, &mixing.bases(step), step)?;
+            let norm = clip_gradient_norm(&learner.model(), &mut gradients, config.optimizer.max_grad_norm);
+            if !(norm.is_finite() && seen.loss.is_finite()) {
+                return Err(Error::Diverged { step: step + 1 });
+            }
+            learner.lr_step();
+            learner.optimizer_step(gradients);
+            step += 1;
+            mixing.update(&seen.base_losses());
+            let report = seen.report(step, norm, learner.lr_current().base(), began);
+            self.outcome.borrow_mut().step(&report, mixing.weights());
+            self.emit(Event::Step(report));
+            let best = due(config.eval.every, step) && self.evaluate(learner, step)?;
+            if best && config.eval.result == ResultKind::Best || due(config.checkpoint.every, step) {
+                save(learner, step);
+            }
+        }
+        if step == total && !self.is_evaluated(step) {
+            self.evaluate(learner, step)?;
+        }
+        save(learner, step);
+        if step < total && self.patience_is_over() {
+            let best = self.outcome.borrow().state.watch.best.clone();
+            self.emit(Event::StoppedEarly { step, best });
+        }
+        self.outcome.borrow_mut().ended = step == total || self.patience_is_over();
+        Ok(())
     }
 
     /// Whether the held-out losses of this step are known.
@@ -276,9 +304,7 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
         starting: usize,
     ) -> (ValueLearner, Processor) {
         let TrainingComponents { mut checkpointer, interrupter, event_processor, event_store, .. } = parts;
-        let (mut step, total) = (starting - 1, self.plan.steps());
-        let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every) && step < total;
-        let mut saved = step;
+        let mut saved = starting - 1;
         let mut save = |learner: &Learner<ValueLearner>, step: usize| {
             if let Some(checkpointer) = &mut checkpointer
                 && saved < step
@@ -289,135 +315,30 @@ impl SupervisedLearningStrategy<ValueLearner> for Steps {
                 saved = step;
             }
         };
-        let fail = |error: Error| {
-            interrupter.stop(Some("an error"));
+        if let Err(error) = self.run(&mut learner, &interrupter, starting - 1, &mut save) {
+            // What was learnt is kept, unless it is what diverged.
+            let steps = self.outcome.borrow().steps;
+            if !matches!(error, Error::Diverged { .. }) {
+                save(&learner, steps);
+            }
             self.outcome.borrow_mut().failed = Some(error);
-        };
-        self.emit(Event::Start { done: step, total });
-        for (path, reason) in self.torn.iter().cloned() {
-            self.emit(Event::Torn { path, reason });
         }
-        let evaluate = |learner: &Learner<ValueLearner>, step: usize| match self.evaluate(learner, step) {
-            Ok(best) => best,
-            Err(error) => {
-                fail(error);
-                false
-            }
-        };
-        if step == 0 {
-            evaluate(&learner, step);
-        }
-        let (mut gradients, mut seen) = (GradientsAccumulator::new(), Seen::default());
-        let mut mixing = self.mixing();
-        let mut began = Instant::now();
-        let rest = self.plan.from_step(step);
-        for batch in rest.batches() {
-            if seen.tokens == 0 && (interrupter.should_stop() || self.patience_is_over()) {
-                break;
-            }
-            let batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => {
-                    fail(error);
-                    break;
-                }
-            };
-            let ends_step = batch.ends_step;
-            let pass = self.pass(&learner.model(), &batch, &mixing.bases(step), step, seen.passes);
-            gradients.accumulate(&learner.model(), pass.grads);
-            seen.add(&pass.item);
-            if !ends_step {
-                continue;
-            }
-            let mut grads = gradients.grads();
-            let norm = clip_gradient_norm(&learner.model(), &mut grads, self.config.optimizer.max_grad_norm);
-            if !(norm.is_finite() && seen.loss.is_finite()) {
-                self.outcome.borrow_mut().diverged = Some(step + 1);
-                interrupter.stop(Some("the loss is not finite"));
-                break;
-            }
-            learner.lr_step();
-            learner.optimizer_step(grads);
-            step += 1;
-            mixing.update(&seen.base_losses());
-            let report = seen.report(step, norm, learner.lr_current().base(), began);
-            {
-                let state = &mut self.outcome.borrow_mut().state;
-                state.mixing = mixing.weights().to_vec();
-                state.tokens += report.tokens as u64;
-                state.last = Some(report.clone());
-            }
-            self.emit(Event::Step(report));
-            (seen, began) = (Seen::default(), Instant::now());
-            let mut best = false;
-            if due(self.config.eval.every, step) {
-                best = evaluate(&learner, step) && self.config.eval.result == ResultKind::Best;
-                began = Instant::now();
-            }
-            if best || due(self.config.checkpoint.every, step) {
-                save(&learner, step);
-            }
-        }
-        if step == total && !self.is_evaluated(step) {
-            evaluate(&learner, step);
-        }
-        if self.outcome.borrow().diverged.is_none() {
-            save(&learner, step);
-        }
-        if step < total && self.patience_is_over() {
-            let best = self.outcome.borrow().state.watch.best.clone();
-            self.emit(Event::StoppedEarly { step, best });
-        }
-        let ended = step == total || self.patience_is_over();
-        let mut outcome = self.outcome.borrow_mut();
-        (outcome.steps, outcome.ended) = (step, ended);
         // Waits until the checkpoint is on the disk.
         drop(checkpointer);
         (learner.model(), event_processor)
     }
 }
 
-/// Sums over the passes of a step.
-#[derive(Default)]
-struct Seen {
-    loss: f64,
-    norm: f64,
-    kl: f64,
-    by_base: Vec<f64>,
-    tokens: usize,
-    passes: usize,
-}
-
-impl Seen {
-    fn add(&mut self, pass: &PassOutput) {
-        self.by_base.resize(pass.terms.len(), 0.0);
-        for ((terms, weight), by_base) in pass.terms.iter().zip(&pass.weights).zip(&mut self.by_base) {
-            let [loss, norm, _, kl] = terms.read();
-            self.loss += weight * loss;
-            self.norm += weight * norm;
-            self.kl += weight * kl;
-            *by_base += loss;
-        }
-        self.tokens += pass.tokens;
-        self.passes += 1;
-    }
-
-    /// Mean cross-entropy of a learnt token against each base.
-    fn base_losses(&self) -> Vec<f64> {
-        self.by_base.iter().map(|loss| loss / self.tokens.max(1) as f64).collect()
-    }
-
-    fn report(&self, step: usize, gradient_norm: f64, learning_rate: f64, began: Instant) -> StepReport {
-        let tokens = self.tokens.max(1) as f64;
-        StepReport {
-            step,
-            loss: self.loss / tokens,
-            value_norm: self.norm / tokens,
-            kl: self.kl / tokens,
-            gradient_norm,
-            learning_rate,
-            tokens: self.tokens,
-            tokens_per_second: tokens / began.elapsed().as_secs_f64().max(1e-9),
+/// The next passes, up to the end of a step; none after the last.
+fn passes_of_a_step(batches: &mut impl Iterator<Item = Result<Batch, Error>>) -> Result<Vec<Batch>, Error> {
+    let mut passes = Vec::new();
+    for batch in batches {
+        let batch = batch?;
+        let ends = batch.ends_step;
+        passes.push(batch);
+        if ends {
+            break;
         }
     }
+    Ok(passes)
 }

@@ -173,6 +173,37 @@ fn lines_arrays_and_compressed_files_are_told_by_their_bytes() {
 }
 
 #[test]
+fn elements_of_an_array_are_cut_where_they_end() {
+    // Objects of any shape and texts full of what could end them, against a parser that reads the array at once.
+    let mut state = 7_u64;
+    let mut next = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let letters = ["\\", "\"", "{", "}", "[", "]", ",", "\n", "é", "日", "a", "\u{7}"];
+    for _ in 0..300 {
+        let mut words =
+            |most: usize| -> String { (0..next(most)).map(|_| letters[next(letters.len())]).collect() };
+        let row = |words: &mut dyn FnMut(usize) -> String| {
+            let deep = serde_json::json!([{ words(3): [words(5), 1, null] }, []]);
+            serde_json::json!({ "text": words(12), "deep": deep })
+        };
+        let rows: Vec<serde_json::Value> = (0..5).map(|_| row(&mut words)).collect();
+        let compact = serde_json::to_string(&rows).expect("JSON");
+        let pretty = serde_json::to_string_pretty(&rows).expect("JSON");
+        let expected: Vec<&str> = rows.iter().map(|row| row["text"].as_str().expect("a text")).collect();
+        for array in [compact, pretty] {
+            let rows = read(&array).expect(&array);
+            assert_eq!(
+                texts(&rows).into_iter().map(|(_, text)| text).collect::<Vec<_>>(),
+                expected,
+                "{array}"
+            );
+        }
+    }
+}
+
+#[test]
 fn broken_records_are_named() {
     refused(read("{\"text\":\"a\"}\n{\"text\": \n"), &["line 2 of `", "is not a JSON object"]);
     refused(read("{\"text\":\"a\"}\n{\"text\": 1}\n"), &["line 2 of `", "a number in `text`", "format text"]);

@@ -31,7 +31,7 @@ fn adapters_follow_the_gradient_of_their_definition() {
         let learner = ValueLearner::new(net, LearnerSettings { regularization, ..Default::default() });
         let against = Against {
             weight: 1.0,
-            logits: base.logits(&batch, &batch.positions),
+            logits: base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory"),
             projection: &base.projection,
             perturbation: None,
         };
@@ -71,6 +71,7 @@ fn training_moves_the_adapters_alone_and_merging_keeps_the_function() {
         train: examples().into(),
         eval: examples().into(),
         held_out: Vec::new(),
+        workers: Vec::new(),
         fingerprint: "fixture".to_owned(),
         resume: false,
         interrupter: Interrupter::new(),

@@ -22,7 +22,7 @@ fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularizati
         let positions = learner.base_positions(&batch);
         let against = bases.iter().map(|(base, weight)| Against {
             weight: *weight,
-            logits: base.logits(&batch, &positions),
+            logits: base.logits(&batch, &positions, ivl_train::Split::Train).expect("in memory"),
             projection: &base.projection,
             perturbation: None,
         });

@@ -35,7 +35,7 @@ fn step(learner: &ValueLearner, batches: Vec<Batch>) -> (f64, Vec<f32>) {
     for batch in batches {
         let against = Against {
             weight: 1.0,
-            logits: base.logits(&batch, &batch.positions),
+            logits: base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory"),
             projection: &base.projection,
             perturbation: None,
         };

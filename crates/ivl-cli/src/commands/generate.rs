@@ -139,10 +139,14 @@ fn encode(input: &Input, composed: &Composed) -> Result<Vec<u32>> {
         Input::Prompt(prompt) if prompt.is_empty() => {
             bail!("the prompt is empty: give some text with --prompt, --prompt-file or --messages")
         }
-        Input::Prompt(prompt) => composed.tokenizer.encode(prompt, true)?,
+        Input::Prompt(prompt) => {
+            composed.check(prompt)?;
+            composed.tokenizer.encode(prompt, true)?
+        }
         Input::Messages(messages) => {
             let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
             let text = composed.chat_template()?.render(messages, &options)?;
+            composed.check(&text)?;
             composed.tokenizer.encode(&text, false)?
         }
     };

@@ -1,5 +1,6 @@
 //! One verb for each file.
 
+pub mod align;
 pub mod data;
 pub mod generate;
 pub mod inspect;

@@ -32,6 +32,7 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
         if ids.is_empty() {
             bail!("{origin}: the text is empty, so there is nothing to score");
         }
+        composed.check(text).with_context(|| origin.clone())?;
         sequences.push(ids);
     }
     let bar = bar(common, sequences.len() as u64, "scoring {bar:30} {pos}/{len}");

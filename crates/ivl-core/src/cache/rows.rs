@@ -120,6 +120,7 @@ impl Cache {
             (Self::Fused(parts), Self::Fused(others)) if parts.len() == others.len() => {
                 parts.iter_mut().zip(others).for_each(|(part, other)| part.join(other));
             }
+            (Self::Text(cache), Self::Text(other)) => cache.join(other),
             _ => panic!("the caches of two different models cannot be joined"),
         }
     }
@@ -133,6 +134,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.keep(rows),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.keep(rows)),
+            Self::Text(cache) => cache.keep(rows),
         }
     }
 
@@ -141,6 +143,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.history.is_some(),
             Self::Fused(parts) => parts.iter().any(Self::depends_on_length),
+            Self::Text(cache) => cache.caches().any(Self::depends_on_length),
         }
     }
 
@@ -149,6 +152,7 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.layers.iter().map(KvCache::bytes).sum(),
             Self::Fused(parts) => parts.iter().map(Self::bytes).sum(),
+            Self::Text(cache) => cache.caches().map(Self::bytes).sum(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A batch whose rows come and go, each with weights of its own: what a server steps through.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::{FusedLm, fuse_base};
-use crate::{Cache, CausalLm};
+use crate::{Cache, CausalLm, Projection};
 
 /// Rows in flight: how much of each value every row takes, and what the base and the values have read of them.
 ///
@@ -169,20 +169,56 @@ impl FusedLm {
             if rows.is_empty() {
                 continue;
             }
-            let index: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-            let index = Tensor::<1, Int>::from_ints(index.as_slice(), &device);
-            let read =
-                if rows.len() == all { tokens.clone() } else { tokens.clone().select(0, index.clone()) };
-            let logits = part.projection.logits(forward(&*part.lm, part.projection.tokens(read), cache));
-            let alphas: Vec<f32> = rows.iter().map(|&row| batch.weights[row][value] as f32).collect();
-            let alphas = Tensor::<1>::from_floats(alphas.as_slice(), &device).reshape([rows.len(), 1, 1]);
-            let weighted = fuse_base(logits) * alphas;
-            fused = if rows.len() == all {
-                fused + weighted
+            let read = if rows.len() == all {
+                tokens.clone()
             } else {
-                fused.select_assign(0, index, weighted, IndexingUpdateOp::Add)
+                tokens.clone().select(0, index(&rows, &device))
             };
+            let logits = part.projection.logits(forward(&*part.lm, part.projection.tokens(read), cache));
+            let weights: Vec<f64> = batch.weights.iter().map(|weights| weights[value]).collect();
+            fused = add_weighted(&part.projection, fused, logits, &weights);
         }
         RowLogits { base, fused }
     }
+}
+
+/// Adds a value's logits to the rows that take it, rows of one weight together.
+///
+/// # Shapes
+/// - `fused` and output: `[rows, seq, vocab]`
+/// - `value`: `[readers, seq, vocab]`, for the rows whose weight is not 0, in order
+fn add_weighted(projection: &Projection, fused: Tensor<3>, value: Tensor<3>, weights: &[f64]) -> Tensor<3> {
+    let mut groups: Vec<(f64, Vec<usize>)> = Vec::new();
+    for (row, &weight) in weights.iter().enumerate() {
+        match groups.iter_mut().find(|(of, _)| *of == weight) {
+            Some((_, rows)) => rows.push(row),
+            None => groups.push((weight, vec![row])),
+        }
+    }
+    if let [(weight, _)] = groups.as_slice() {
+        return projection.add(fused, value, *weight);
+    }
+    let device = fused.device();
+    let pick = |from: &Tensor<3>, rows: &[usize]| from.clone().select(0, index(rows, &device));
+    let mut pieces = Vec::with_capacity(groups.len());
+    for (weight, rows) in &groups {
+        let own = pick(&fused, rows);
+        pieces.push(if *weight == 0.0 {
+            own
+        } else {
+            // Rows are numbered among the readers by how many read before them.
+            let place = |&row: &usize| weights[..row].iter().filter(|weight| **weight != 0.0).count();
+            let places: Vec<usize> = rows.iter().map(place).collect();
+            projection.add(own, pick(&value, &places), *weight)
+        });
+    }
+    let order: Vec<usize> = groups.into_iter().flat_map(|(_, rows)| rows).collect();
+    let mut back = vec![0; order.len()];
+    order.into_iter().enumerate().for_each(|(place, row)| back[row] = place);
+    pick(&Tensor::cat(pieces, 0), &back)
+}
+
+fn index(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+    Tensor::from_ints(rows.as_slice(), device)
 }

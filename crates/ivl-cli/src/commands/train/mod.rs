@@ -1,10 +1,12 @@
 //! `ivl train`: from a TOML to a value directory.
 
+mod bases;
 mod configuration;
 mod metrics_file;
 mod parts;
 mod reporting;
 mod saving;
+mod workers;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -14,21 +16,25 @@ use anyhow::{Context, Result, bail};
 use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
+pub use self::bases::bases_of;
 pub use self::configuration::read_config;
 use self::parts::Parts;
-pub use self::parts::{bases_of, template, value_checkpoint, value_source};
-use self::reporting::{Reporter, eval_line};
+pub use self::parts::{template, value_checkpoint, value_source};
+use self::reporting::{Reporter, Voice, eval_line};
 use self::saving::{Saver, card};
+use self::workers::workers;
 use crate::args::{Common, Train};
-use crate::device::device;
+use crate::device::devices;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(args, common)?;
     prepare_output(&config.output, args.resume)?;
-    let device = device(common)?;
-    let parts = Parts::load(&config, &device, common)?;
+    let devices = devices(common)?;
+    let (first, others) = devices.split_first().context("no device")?;
+    let parts = Parts::load(&config, first, common)?;
     let (interrupter, fingerprint) = (Interrupter::new(), parts.fingerprint(&config)?);
-    stop_on_ctrl_c(&interrupter, common)?;
+    let reporter = Reporter::new(&config, common);
+    stop_on_ctrl_c(&interrupter, reporter.voice())?;
     let rows = parts.rows;
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
     let saver = Saver { json: parts.json, source: parts.source, template: parts.template };
@@ -38,11 +44,12 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
         train: parts.train,
         eval: parts.eval,
         held_out: parts.held_out,
+        workers: workers(others, &config, common)?,
         fingerprint,
         resume: args.resume,
-        interrupter: interrupter.clone(),
+        interrupter,
     };
-    let trained = train_and_report(run, &config, common)?;
+    let trained = train_and_report(run, &config, reporter)?;
     if trained.interrupted {
         bail!(
             "stopped after step {} of {}; the checkpoint is written, go on with --resume",
@@ -67,24 +74,21 @@ fn prepare_output(output: &Path, resume: bool) -> Result<()> {
     written.with_context(|| format!("cannot write into `{}`", output.display()))
 }
 
-fn stop_on_ctrl_c(interrupter: &Interrupter, common: &Common) -> Result<()> {
-    let (interrupter, quiet) = (interrupter.clone(), common.quiet);
+fn stop_on_ctrl_c(interrupter: &Interrupter, voice: Voice) -> Result<()> {
+    let interrupter = interrupter.clone();
     ctrlc::set_handler(move || {
         if interrupter.should_stop() {
             std::process::exit(130);
         }
-        if !quiet {
-            eprintln!("\nstopping after this step; once more to stop at once");
-        }
+        voice.say("stopping after this step; once more to stop at once");
         interrupter.stop(Some("Ctrl-C"));
     })
     .context("cannot listen for Ctrl-C")
 }
 
 /// Runs the steps. A record that cannot be opened stops the run before its first step.
-fn train_and_report(run: Run, config: &TrainConfig, common: &Common) -> Result<Trained> {
+fn train_and_report(run: Run, config: &TrainConfig, mut reporter: Reporter) -> Result<Trained> {
     let interrupter = run.interrupter.clone();
-    let mut reporter = Reporter::new(config, common);
     let failed = Rc::new(RefCell::new(None));
     let failure = failed.clone();
     let trained = train(run, config, move |event| {

@@ -1,19 +1,18 @@
 //! What a run loads: models, demonstrations, and what the value's directory takes over from them.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, VocabMap};
-use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer, Transformer, initialize};
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Transformer, initialize};
 use ivl_train::{BaseCard, Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::bases::{OpenBase, Wanted, bases_of};
+use super::workers::autodiff;
 use crate::args::Common;
-use crate::compose::load_lm;
 use crate::demonstrations;
 use crate::hub::resolve;
 
@@ -46,37 +45,46 @@ impl Parts {
         let named = bases_of(config);
         let source = value_source(config)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
-        let mut tokenizer = checkpoint.tokenizer()?;
-        let value_vocab = checkpoint.vocab(&tokenizer)?;
-        let (mut checkpoints, mut nets) = (Vec::new(), Vec::new());
-        let mut load = |name: &str, weight: f64| -> Result<FrozenBase> {
-            let checkpoint = Checkpoint::open(&resolve(name)?)?;
-            let (lm, own) = load_lm(&checkpoint, device, crate::device::dtype(common), common)?;
-            let map =
-                VocabMap::same_ids(lm.vocab(), &value_vocab).with_context(|| format!("the base `{name}`"))?;
-            // Whoever knows the fewest tokens tokenizes: then every id is known to all.
-            if own.vocab().size() < tokenizer.vocab().size() {
-                tokenizer = own.clone();
-            }
-            checkpoints.push((checkpoint, own));
-            nets.push((resolve(name)?, lm.net().clone()));
-            Ok(FrozenBase { name: name.to_owned(), lm: Rc::new(lm), projection: map.on(device), weight })
-        };
-        let bases: Vec<FrozenBase> =
-            named.iter().map(|&(name, weight)| load(name, weight)).collect::<Result<_>>()?;
-        let held_out: Vec<FrozenBase> =
-            config.eval.bases.iter().map(|name| load(name, 1.0)).collect::<Result<_>>()?;
-        let template = template(config, checkpoints.first().map(|(checkpoint, _)| checkpoint), &checkpoint)?;
+        let value_tokenizer = checkpoint.tokenizer()?;
+        let value_vocab = checkpoint.vocab(&value_tokenizer)?;
+        let open = |(name, weight): (&str, f64)| OpenBase::open(name, weight, &value_vocab);
+        let open_bases: Vec<OpenBase> = named.into_iter().map(open).collect::<Result<_>>()?;
+        let held_out = config.eval.bases.iter().map(|name| open((name, 1.0)));
+        let open_held_out: Vec<OpenBase> = held_out.collect::<Result<_>>().context("in eval.bases")?;
+        let all = || open_bases.iter().chain(&open_held_out);
+        let template = template(config, open_bases.first().map(|base| &base.checkpoint), &checkpoint)?;
         let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
-        let longest = bases.iter().chain(&held_out).map(|base| base.lm.max_positions());
+        let longest = all().map(OpenBase::max_positions);
         let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
         let max_length = config.data.max_length.min(longest);
-        let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
+        // Whoever knows the fewest tokens tokenizes: then every id is known to all.
+        let tokenizers = std::iter::once(&value_tokenizer).chain(all().map(|base| &base.tokenizer));
+        let tokenizer =
+            tokenizers.min_by_key(|tokenizer| tokenizer.vocab().size()).unwrap_or(&value_tokenizer);
+        let encoder = Encoder::new(tokenizer, template.as_ref(), max_length);
         let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
         let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
-        let autodiff = device.clone().autodiff();
+
+        let (mut bases, mut nets) = (Vec::new(), Vec::new());
+        let encoding = encoder.fingerprint()?;
+        let fingerprints = [&data, &held_out_data].map(|data| format!("{} {encoding}", data.fingerprint));
+        let wanted = Wanted { train: &train, eval: &eval, fingerprints };
+        for base in &open_bases {
+            if let Some(cache) = &config.base_logits {
+                bases.push(base.cached(cache, &wanted, device, common)?);
+            } else {
+                let (frozen, net) = base.load(device, common)?;
+                bases.push(frozen);
+                nets.push((base.dir.clone(), net));
+            }
+        }
+        let held_out = open_held_out.iter().map(|base| Ok(base.load(device, common)?.0));
+        let held_out: Vec<FrozenBase> = held_out.collect::<Result<_>>()?;
+        let autodiff = autodiff(device, config);
         // Adapters leave the weights alone: a base that the value starts from is loaded once for both.
-        let shared = nets.into_iter().find(|(dir, net)| *dir == source && net.dtype() == DType::F32);
+        let recomputes = config.steps.gradient_checkpointing;
+        let shared =
+            nets.into_iter().find(|(dir, net)| *dir == source && net.dtype() == DType::F32 && !recomputes);
         let value = match config.value.init {
             Init::Checkpoint => match (&config.value.lora, shared) {
                 (Some(lora), Some((_, net))) => net.train().with_lora(lora, config.seed),
@@ -89,14 +97,7 @@ impl Parts {
                 initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
             }
         };
-        let card = |(&(name, _), (checkpoint, own)): (&(&str, f64), &(Checkpoint, Tokenizer))| {
-            Ok(BaseCard {
-                name: name.to_owned(),
-                config: sha256(&serde_json::to_vec(checkpoint.json())?),
-                tokenizer: own.vocab().fingerprint().to_owned(),
-            })
-        };
-        let cards: Vec<BaseCard> = named.iter().zip(&checkpoints).map(card).collect::<Result<_>>()?;
+        let cards: Vec<BaseCard> = open_bases.iter().map(OpenBase::card).collect::<Result<_>>()?;
         let card = (!cards.is_empty()).then(|| CardParts {
             bases: cards,
             tokenizer: value_vocab.fingerprint().to_owned(),
@@ -136,12 +137,6 @@ pub fn value_source(config: &TrainConfig) -> Result<PathBuf> {
     resolve(name.context("`value.model` is not set, and there is no base to start from")?)
 }
 
-/// Names and weights of the bases to train against.
-pub fn bases_of(config: &TrainConfig) -> Vec<(&str, f64)> {
-    let several = config.bases.iter().map(|base| (base.model.as_str(), base.weight));
-    config.base.iter().map(|base| (base.as_str(), 1.0)).chain(several).collect()
-}
-
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.
 pub fn value_checkpoint(config: &TrainConfig, source: &Path) -> Result<(Map<String, Value>, Checkpoint)> {
     let checkpoint = Checkpoint::open(source)?;
@@ -168,6 +163,7 @@ pub fn template(
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// In hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -14,7 +14,7 @@ use crate::progress::bar;
 const LINES: usize = 20;
 
 /// What the display shows. Rates and remaining time are of this process.
-const DISPLAY: &str = "{bar:30} {pos}/{len} steps  {eta} left  {msg}";
+const DISPLAY: &str = "{bar:20} {pos}/{len} steps  {eta} left  {wide_msg}";
 
 /// Shows events and records them.
 pub struct Reporter {
@@ -22,10 +22,22 @@ pub struct Reporter {
     bar: ProgressBar,
     /// Whether plain lines stand for the bar.
     lines: bool,
-    quiet: bool,
     /// Steps between two plain lines.
     every: usize,
     files: Option<Files>,
+}
+
+/// Says lines above the bar, or plain ones; none if the run is to be quiet.
+pub struct Voice {
+    bar: ProgressBar,
+    lines: bool,
+}
+
+impl Voice {
+    /// Says a line.
+    pub fn say(&self, line: &str) {
+        if self.lines { eprintln!("{line}") } else { self.bar.println(line) }
+    }
 }
 
 /// The records of a run.
@@ -51,7 +63,7 @@ impl Reporter {
     pub fn new(config: &TrainConfig, common: &Common) -> Self {
         let bar = bar(common, 0, DISPLAY);
         let lines = bar.is_hidden() && !common.quiet;
-        Self { config: config.clone(), bar, lines, quiet: common.quiet, every: 1, files: None }
+        Self { config: config.clone(), bar, lines, every: 1, files: None }
     }
 
     /// Shows and records an event.
@@ -89,13 +101,13 @@ impl Reporter {
         Ok(())
     }
 
-    /// A line above the bar, or a plain one.
     fn say(&self, line: &str) {
-        match self.lines {
-            true => eprintln!("{line}"),
-            false if self.quiet => {}
-            false => self.bar.println(line),
-        }
+        self.voice().say(line);
+    }
+
+    /// What says a line without getting in the way of the display, from any thread.
+    pub fn voice(&self) -> Voice {
+        Voice { bar: self.bar.clone(), lines: self.lines }
     }
 
     fn record(&mut self, event: &Event) -> Result<()> {
@@ -141,10 +153,11 @@ fn eval_scalars(eval: &EvalReport) -> Vec<(String, f64)> {
     std::iter::once((format!("eval/{base}/loss"), eval.loss)).chain(alone).chain(kl).collect()
 }
 
+/// The first words matter most: a narrow terminal cuts the last.
 fn step_message(step: &StepReport) -> String {
     format!(
-        "loss {:.4}  |v| {:.4}  gradient {:.3}  lr {:.2e}  {:.0} tokens/s",
-        step.loss, step.value_norm, step.gradient_norm, step.learning_rate, step.tokens_per_second
+        "loss {:.4}  lr {:.2e}  {:.0} tokens/s  |v| {:.4}  gradient {:.3}",
+        step.loss, step.learning_rate, step.tokens_per_second, step.value_norm, step.gradient_norm
     )
 }
 

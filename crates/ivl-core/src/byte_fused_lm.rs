@@ -1,0 +1,311 @@
+//! Exact fusion over bytes: a base, a value of another vocabulary, and the small base that the value was trained on.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use crate::byte_events::{Ahead, Events, Hypothesis, Next, State};
+use crate::causal_lm::token_tensor;
+use crate::cross_fused_lm::host_ids;
+use crate::fused_lm::check_alpha;
+use crate::generate::to_host;
+use crate::retokenizer::{Context, Reader};
+use crate::text_cache::{TextCache, TextRow};
+use crate::{Cache, CausalLm, Error, Retokenizer, Vocab, VocabMap};
+
+/// Value tokens at the end of a text that may turn out to be the beginning of a longer one.
+const LOOK_BACK: usize = 8;
+
+/// How far byte-level fusion looks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ByteSettings {
+    /// Look ahead until base tokens that are not seen to their end have at most this probability together.
+    pub unseen: f64,
+    /// Look ahead after at most this many token sequences in a step; 0 never looks ahead.
+    pub branches: usize,
+}
+
+impl Default for ByteSettings {
+    fn default() -> Self {
+        Self { unseen: 0.01, branches: 64 }
+    }
+}
+
+/// A base with a value of another vocabulary, fused over bytes: `l(i) = b(i) + log p_v(E_i) - log p_ref(E_i)`.
+///
+/// `p_ref` is the small base that the value was trained on and `p_v` is proportional to `p_ref e^(alpha v)`, both over the
+/// value's tokens. `E_i` is the event that the value's tokens agree with base token `i`: they spell the text so far and
+/// then the bytes of `i`, and the token that reaches the end of `i` may go beyond it, unless it would have made the base
+/// choose a longer token. Where the vocabularies are equal, `E_i` is the token `i` itself and the fusion that of one
+/// vocabulary. `docs/vocabularies.md` defines the event and derives the bound.
+///
+/// A base token of several value tokens needs the probabilities after the first of them. They are computed for the most
+/// probable base tokens, until the others have at most the probability [`ByteSettings::unseen`]; their remainder is then
+/// taken as neutral. With U those others, q the distribution here and p the exact one,
+/// `TV(p, q) <= max(q(U), p(U))`; [`unseen`](Self::unseen) says how large q(U) became.
+pub struct ByteFusedLm {
+    base: Box<dyn CausalLm>,
+    reference: Box<dyn CausalLm>,
+    value: Box<dyn CausalLm>,
+    alpha: f64,
+    settings: ByteSettings,
+    events: Events,
+    reader: Reader,
+    unseen: Cell<f64>,
+}
+
+impl ByteFusedLm {
+    /// Fuses a base with a value of another vocabulary; `reference` is the base that the value was trained on. The map
+    /// pairs control tokens, which have no bytes.
+    ///
+    /// # Errors
+    /// [`Error::ForeignReference`] if reference and value have not the same vocabulary, [`Error::ForeignMap`] if the map is
+    /// not of base and value, [`Error::InvalidSetting`] for settings outside their range.
+    pub fn new(
+        base: Box<dyn CausalLm>,
+        reference: Box<dyn CausalLm>,
+        value: Box<dyn CausalLm>,
+        alpha: f64,
+        map: &VocabMap,
+        tokenizer: Box<dyn Retokenizer>,
+        settings: ByteSettings,
+    ) -> Result<Self, Error> {
+        check_alpha(alpha)?;
+        if !(0.0..=1.0).contains(&settings.unseen) {
+            let got = settings.unseen.to_string();
+            return Err(Error::InvalidSetting { name: "unseen", expected: "a probability, 0 to 1", got });
+        }
+        map.check(base.vocab(), value.vocab())?;
+        let fingerprints = (reference.vocab().fingerprint(), value.vocab().fingerprint());
+        if fingerprints.0 != fingerprints.1 || reference.vocab().size() != value.vocab().size() {
+            let [reference, value] = [fingerprints.0, fingerprints.1].map(|print| print[..12].to_owned());
+            return Err(Error::ForeignReference { reference, value });
+        }
+        let events = Events::new(base.vocab(), value.vocab(), map);
+        let reader = Reader::new(tokenizer, base.vocab(), value.vocab(), map);
+        Ok(Self { base, reference, value, alpha, settings, events, reader, unseen: Cell::new(0.0) })
+    }
+
+    /// The largest probability of base tokens that were not seen to their end, in any step so far.
+    pub fn unseen(&self) -> f64 {
+        self.unseen.get()
+    }
+
+    fn lms(&self) -> [&dyn CausalLm; 2] {
+        [&*self.reference, &*self.value]
+    }
+
+    fn value_positions(&self) -> usize {
+        self.reference.max_positions().min(self.value.max_positions())
+    }
+
+    /// Probabilities under reference and tilted reference, from rows of logits `[n, value_vocab]`.
+    fn next(&self, reference: Tensor<2>, value: Tensor<2>) -> Vec<Arc<Next>> {
+        let vocab = reference.dims()[1];
+        let reference = reference.cast(DType::F32);
+        let tilted = reference.clone() + value.cast(DType::F32).mul_scalar(self.alpha);
+        let [reference, tilted] = [reference, tilted].map(|logits| to_host(softmax(logits, 1)));
+        let row = |(a, b): (&[f32], &[f32])| -> Arc<Next> {
+            Arc::from([a, b].map(|row| row.iter().map(|&p| f64::from(p)).collect::<Vec<f64>>()))
+        };
+        reference.chunks(vocab).zip(tilted.chunks(vocab)).map(row).collect()
+    }
+
+    /// Lets reference and value read the text, and keeps the probabilities after its last tokens.
+    fn read(&self, row: &mut TextRow, tokens: &[u32]) {
+        let first = tokens.len().saturating_sub(LOOK_BACK + 1);
+        let shared = row.shared(tokens).min(tokens.len() - 1);
+        let missing = (first..shared).find(|position| !row.recent.contains_key(position));
+        row.rewind(missing.unwrap_or(shared));
+        while row.held().len() < tokens.len() {
+            let at = row.held().len();
+            let end = if at < first { first } else { at + 1 };
+            let mut logits = row.read_last(&self.lms(), &tokens[at..end]);
+            if let (Some(value), Some(reference)) = (logits.pop(), logits.pop())
+                && end > first
+            {
+                row.recent.extend(self.next(reference, value).pop().map(|next| (end - 1, next)));
+            }
+        }
+        row.recent = row.recent.split_off(&first);
+    }
+
+    /// The logits of one row of base logits, `b + log p_v(E) - log p_ref(E)`.
+    fn fuse(&self, row: &mut TextRow, base: Vec<f32>, context: Context) -> Vec<f32> {
+        let Some(tokens) =
+            context.tokens.filter(|tokens| !tokens.is_empty() && tokens.len() <= self.value_positions())
+        else {
+            return base;
+        };
+        self.read(row, &tokens);
+        let (text, starts) = self.reader.last_tokens(row.ids(), LOOK_BACK * 4);
+        let (hypotheses, next) = self.hypotheses(row, &tokens, &context.pending);
+        let state = State { hypotheses, text: &text, starts: &starts };
+        let next: Vec<&Next> = next.iter().map(|next| &**next).collect();
+        let masses = self.events.masses(&state, &next);
+        let mut known = HashMap::new();
+        loop {
+            let (advantages, unseen) = self.events.advantages(&state, &masses, &next, &known);
+            let fused: Vec<f32> =
+                base.iter().zip(&advantages).map(|(base, advantage)| base + advantage).collect();
+            let (wanted, mass) = self.most_probable(&fused, unseen, known.len());
+            if wanted.is_empty() || mass <= self.settings.unseen {
+                self.unseen.set(self.unseen.get().max(mass));
+                return fused;
+            }
+            self.look_ahead(row, &tokens, wanted, &mut known);
+        }
+    }
+
+    /// How the text may go on in the value's tokens: after all of them, or with a longer token in the place of the last
+    /// ones.
+    fn hypotheses(&self, row: &TextRow, tokens: &[u32], pending: &[u8]) -> (Vec<Hypothesis>, Vec<Arc<Next>>) {
+        let vocab = self.value.vocab();
+        let mut found = Vec::new();
+        let mut tail = pending.to_vec();
+        for kept in (1..=tokens.len()).rev() {
+            let Some(next) = row.recent.get(&(kept - 1)) else { break };
+            found.push((Hypothesis { kept, tail: tail.clone(), path: [1.0; 2] }, next.clone()));
+            let bytes = vocab.text_bytes(tokens[kept - 1]);
+            tail = [bytes, &tail].concat();
+            if bytes.is_empty() || !self.events.may_grow(&tail) {
+                break;
+            }
+        }
+        found.reverse();
+        let mut path = [1.0; 2];
+        for index in 0..found.len() {
+            found[index].0.path = path;
+            let token = found.get(index + 1).map(|(hypothesis, _)| tokens[hypothesis.kept - 1]);
+            if let Some(token) = token {
+                let next = &found[index].1;
+                path = [path[0] * next[0][token as usize], path[1] * next[1][token as usize]];
+            }
+        }
+        found.into_iter().unzip()
+    }
+
+    /// What to look at next: the sequences that hide the most probability. Also how much is hidden.
+    fn most_probable(&self, fused: &[f32], unseen: Vec<(u32, Ahead)>, known: usize) -> (HashSet<Ahead>, f64) {
+        let hidden: HashSet<u32> = unseen.iter().map(|(entry, _)| *entry).collect();
+        let largest = fused.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let (mut total, mut weights) = (0.0, HashMap::new());
+        for (id, logit) in fused.iter().enumerate() {
+            let weight = f64::from(logit - largest).exp();
+            total += weight;
+            let entry = self.events.entry(id as u32);
+            if hidden.contains(&entry) {
+                *weights.entry(entry).or_insert(0.0) += weight;
+            }
+        }
+        let mass = weights.values().sum::<f64>() / total;
+        let mut worth: BTreeMap<Ahead, f64> = BTreeMap::new();
+        for (entry, ahead) in unseen {
+            *worth.entry(ahead).or_default() += weights.get(&entry).copied().unwrap_or(0.0);
+        }
+        let mut order: Vec<(Ahead, f64)> = worth.into_iter().collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let room = self.settings.branches.saturating_sub(known).min(BATCH);
+        (order.into_iter().take(room).map(|(ahead, _)| ahead).collect(), mass)
+    }
+
+    /// Computes the probabilities after tokens beyond the text, all of one length in one batch.
+    fn look_ahead(
+        &self,
+        row: &TextRow,
+        tokens: &[u32],
+        wanted: HashSet<Ahead>,
+        known: &mut HashMap<Ahead, Arc<Next>>,
+    ) {
+        let mut groups: BTreeMap<(usize, usize), Vec<Ahead>> = BTreeMap::new();
+        for ahead in wanted {
+            groups.entry((ahead.0, ahead.1.len())).or_default().push(ahead);
+        }
+        for ((kept, len), group) in groups {
+            if tokens.len() + len > self.value_positions() {
+                // Beyond its context the value says nothing.
+                let flat = || vec![1.0 / self.value.vocab().size() as f64; self.value.vocab().size()];
+                known
+                    .extend(group.into_iter().map(|ahead| (ahead, Arc::from([flat(), flat()]) as Arc<Next>)));
+                continue;
+            }
+            let ids: Vec<u32> = group.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+            let mut caches = row.branches(group.len(), kept);
+            let mut logits = self
+                .lms()
+                .into_iter()
+                .zip(&mut caches)
+                .map(|(lm, cache)| lm.next_logits(token_tensor(&ids, group.len(), &lm.device()), cache));
+            if let (Some(reference), Some(value)) = (logits.next(), logits.next()) {
+                drop(logits);
+                known.extend(group.into_iter().zip(self.next(reference, value)));
+            }
+        }
+    }
+
+    fn fuse_rows(&self, base: Tensor<3>, tokens: Tensor<2, Int>, text: &mut TextCache) -> Tensor<3> {
+        let (dims, device) = (base.dims(), base.device());
+        let [_, wanted, vocab] = dims;
+        let seq = tokens.dims()[1];
+        text.advance(seq);
+        let (ids, logits) = (host_ids(tokens), to_host(base));
+        let mut fused = Vec::with_capacity(logits.len());
+        let rows = text.rows.iter_mut().zip(ids.chunks(seq)).zip(logits.chunks(wanted * vocab));
+        for ((row, new), logits) in rows {
+            for (index, logits) in logits.chunks(vocab).enumerate() {
+                // All tokens up to this position, and what is to be read there.
+                let from = if index == 0 { 0 } else { seq - wanted + index };
+                let context = row.extend(&self.reader, &new[from..=seq - wanted + index], 1).pop();
+                match context {
+                    Some(context) => fused.extend(self.fuse(row, logits.to_vec(), context)),
+                    None => fused.extend_from_slice(logits),
+                }
+            }
+        }
+        Tensor::from_data(TensorData::new(fused, dims), &device)
+    }
+}
+
+/// Sequences that are looked at in one pass.
+const BATCH: usize = 32;
+
+impl CausalLm for ByteFusedLm {
+    fn vocab(&self) -> &Vocab {
+        self.base.vocab()
+    }
+
+    fn max_positions(&self) -> usize {
+        self.base.max_positions().min(self.value_positions())
+    }
+
+    fn device(&self) -> Device {
+        self.base.device()
+    }
+
+    fn new_cache(&self, padding: &[usize]) -> Cache {
+        let text = TextCache::new(padding, &self.lms());
+        Cache::Fused(vec![self.base.new_cache(padding), Cache::Text(text)])
+    }
+
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let (base_cache, text) = cache.base_and_text();
+        let base = self.base.forward(tokens.clone(), base_cache).cast(DType::F32);
+        if self.alpha == 0.0 { base } else { self.fuse_rows(base, tokens, text) }
+    }
+
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
+        let (base_cache, text) = cache.base_and_text();
+        let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
+        if self.alpha == 0.0 {
+            return base;
+        }
+        self.fuse_rows(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
+    }
+
+    fn name(&self) -> &str {
+        self.base.name()
+    }
+}
