@@ -13,7 +13,8 @@ use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{Checkpoint, save};
 use ivl_train::{
-    Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig, train,
+    BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig,
+    train,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -32,7 +33,7 @@ fn main() -> anyhow::Result<()> {
     let map = VocabMap::same_ids(base.vocab(), &checkpoint.vocab(&tokenizer)?)?;
     let frozen = |name: &str, lm| FrozenBase {
         name: name.to_owned(),
-        lm: Rc::new(lm),
+        source: BaseLogits::Lm(Rc::new(lm)),
         projection: map.on(&device),
         weight: 1.0,
     };
@@ -50,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         train: examples("examples/first-value/train.jsonl", "demonstrations")?,
         eval: examples("examples/first-value/held-out.jsonl", "held-out demonstrations")?,
         held_out: vec![frozen("large", large)],
+        workers: Vec::new(),
         fingerprint: "train_value".to_owned(),
         resume: false,
         interrupter: Interrupter::new(),
