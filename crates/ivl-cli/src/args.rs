@@ -53,6 +53,7 @@ pub enum Command {
     Score(Score),
     Align(Align),
     Inspect(Inspect),
+    Serve(Serve),
 }
 
 /// Train a value against a frozen base, or a model by itself, from one TOML
@@ -242,4 +243,51 @@ pub struct Align {
 pub struct Inspect {
     /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     pub model: String,
+}
+
+/// Answer requests of the OpenAI API with a base and any number of values, and show a chat page
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl serve --base models/large --value helpful=runs/value:0.8\n\n\
+        Then open http://127.0.0.1:8080, or point any OpenAI client at http://127.0.0.1:8080/v1. The base and each \
+        value are models by their names; see docs/serving.md.")]
+pub struct Serve {
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
+    #[arg(long, value_name = "MODEL")]
+    pub base: String,
+    /// The name that clients call the base by (its directory's, unless given)
+    #[arg(long, value_name = "ID")]
+    pub name: Option<String>,
+    /// A value, its name for clients, and its usual weight (the card's, else 1); may be repeated
+    #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
+    pub value: Vec<String>,
+    /// Address to listen on; other than loopback needs a key
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// A key that clients must show; may be repeated
+    #[arg(long, value_name = "KEY", env = "IVL_API_KEY", hide_env_values = true)]
+    pub api_key: Vec<String>,
+    /// Serve other machines without a key
+    #[arg(long)]
+    pub open: bool,
+    /// Texts written at once
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub max_rows: usize,
+    /// Texts written and waiting; more are refused with status 429
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub max_queue: usize,
+    /// Most new tokens of a text
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub max_tokens: usize,
+    /// Memory for the caches of texts being written
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    pub cache_mib: usize,
+    /// Memory for the caches of earlier prompts, reused where prompts begin alike; 0 keeps none
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub prefix_cache_mib: usize,
+    /// Seconds that requests may go on after the first signal to stop
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    pub drain_seconds: u64,
 }

@@ -105,14 +105,14 @@ pub fn load_lm(
 }
 
 /// A value as the command line names it.
-struct NamedValue {
-    dir: PathBuf,
-    alpha: f64,
-    connection: Connection,
+pub struct NamedValue {
+    pub dir: PathBuf,
+    pub alpha: f64,
+    pub connection: Connection,
 }
 
 /// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
-fn value_option(text: &str) -> Result<NamedValue> {
+pub fn value_option(text: &str) -> Result<NamedValue> {
     let (name, alpha) = match text.rsplit_once(':') {
         Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
             Ok(alpha) => (name, Some(alpha)),

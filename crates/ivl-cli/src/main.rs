@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
+        Command::Serve(serve) => commands::serve::run(&serve, &args.common),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

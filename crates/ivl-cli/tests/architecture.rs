@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use run::repository;
 
 /// Our crates, and which of them each may use.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("ivl-core", &[]),
     ("ivl-models", &["ivl-core"]),
     ("ivl-align", &["ivl-core"]),
     ("ivl-train", &["ivl-core", "ivl-models"]),
-    ("ivl-cli", &["ivl-align", "ivl-core", "ivl-models", "ivl-train"]),
+    ("ivl-serve", &["ivl-core", "ivl-models"]),
+    ("ivl-cli", &["ivl-align", "ivl-core", "ivl-models", "ivl-serve", "ivl-train"]),
     ("ivl-bench", &["ivl-align", "ivl-core", "ivl-models", "ivl-train"]),
 ];
 
 /// Libraries that belong to one crate, and the crates that may use them outside their tests.
-const RESERVED: [(&str, &[&str]); 13] = [
+const RESERVED: [(&str, &[&str]); 17] = [
     ("anyhow", &["ivl-cli"]),
     ("clap", &["ivl-cli"]),
     ("hf-hub", &["ivl-cli"]),
@@ -28,6 +29,10 @@ const RESERVED: [(&str, &[&str]); 13] = [
     ("memmap2", &["ivl-models"]),
     ("safetensors", &["ivl-align", "ivl-models"]),
     ("rayon", &["ivl-align"]),
+    ("axum", &["ivl-serve"]),
+    ("hyper", &["ivl-serve"]),
+    ("subtle", &["ivl-serve"]),
+    ("tokio", &["ivl-serve"]),
     ("flate2", &["ivl-train"]),
     ("parquet", &["ivl-train"]),
     ("serde_path_to_error", &["ivl-train"]),

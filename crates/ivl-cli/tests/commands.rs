@@ -325,7 +325,7 @@ fn several_bases_share_the_training() {
 
 #[test]
 fn help_of_every_verb_has_an_example() {
-    for verb in ["train", "generate", "score", "inspect"] {
+    for verb in ["train", "generate", "score", "inspect", "serve"] {
         assert!(ok(&[verb, "--help"]).contains("Example:"), "{verb}");
     }
     assert!(ok(&["--version"]).starts_with("ivl "));

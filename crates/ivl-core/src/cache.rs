@@ -1,5 +1,7 @@
 //! The key-value cache: plain data, passed to every forward.
 
+mod rows;
+
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};

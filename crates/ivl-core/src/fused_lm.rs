@@ -1,5 +1,9 @@
 //! A base and its values as one causal LM.
 
+mod batch;
+
+pub use batch::{Batch, RowLogits};
+
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::{Cache, CausalLm, Error, LazyLogits, Projection, Vocab, VocabMap};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use burn::tensor::{DType, Tensor};
 
 use crate::causal_lm::token_tensor;
-use crate::{Cache, CausalLm, Error, PaddedBatch, Sampler, SamplingConfig, TextStream};
+use crate::{Cache, CausalLm, Continuation, Error, PaddedBatch, SamplingConfig};
 
 /// Positions read per forward while a prompt is taken in: bounds the attention scores of long prompts.
 const PREFILL: usize = 512;
@@ -89,26 +89,14 @@ pub fn generate<'a, S: AsRef<[u32]>>(
     if batch.seq >= limit {
         return Err(Error::PromptTooLong { got: batch.seq, limit, what: lm.name().to_owned() });
     }
-    let rows = prompts.iter().enumerate().map(|(row, prompt)| {
-        let seed = config.seed.wrapping_add(row as u64);
-        let sampler = Sampler::new(&config.sampling, seed, prompt.as_ref(), lm.vocab())?;
-        let room = limit - prompt.as_ref().len();
-        let remaining = config.max_new_tokens.min(room);
-        Ok(Row { index: row, sampler, text: TextStream::new(&config.stop_strings), remaining })
-    });
-    let rows: Vec<Row> = rows.collect::<Result<_, Error>>()?;
+    let rows = prompts.iter().enumerate();
+    let rows: Vec<Continuation> = rows
+        .map(|(row, prompt)| Continuation::new(row, prompt.as_ref(), config, lm))
+        .collect::<Result<_, Error>>()?;
     let mut cache = lm.new_cache(&batch.padding);
     cache.expect(batch.seq);
     let rows = if config.max_new_tokens == 0 { Vec::new() } else { rows };
-    let end_tokens = config.end_tokens.clone();
-    Ok(Generation { lm, cache, rows, end_tokens, input: Input::Prompt(batch), ready: VecDeque::new() })
-}
-
-struct Row {
-    index: usize,
-    sampler: Sampler,
-    text: TextStream,
-    remaining: usize,
+    Ok(Generation { lm, cache, rows, input: Input::Prompt(batch), ready: VecDeque::new() })
 }
 
 enum Input {
@@ -120,8 +108,7 @@ enum Input {
 pub struct Generation<'a> {
     lm: &'a dyn CausalLm,
     cache: Cache,
-    rows: Vec<Row>,
-    end_tokens: Vec<u32>,
+    rows: Vec<Continuation>,
     input: Input,
     ready: VecDeque<Step>,
 }
@@ -154,31 +141,12 @@ impl Generation<'_> {
         let logits: Vec<f32> = to_host(logits);
         let (mut kept, mut tokens) = (Vec::new(), Vec::new());
         for (index, (row, logits)) in self.rows.iter_mut().zip(logits.chunks(vocab)).enumerate() {
-            let choice = row.sampler.sample(logits)?;
-            row.remaining -= 1;
-            let ended = self.end_tokens.contains(&choice.token);
-            let mut text =
-                if ended { String::new() } else { row.text.push(self.lm.vocab().text_bytes(choice.token)) };
-            let finish = if ended || row.text.stopped() {
-                Some(FinishReason::Stop)
-            } else {
-                (row.remaining == 0).then_some(FinishReason::Length)
-            };
-            if finish.is_some() {
-                // A stop string may be completed by the bytes that were still waiting.
-                text += &row.text.finish();
-            } else {
+            let step = row.step(logits, self.lm.vocab())?;
+            if step.finish.is_none() {
                 kept.push(index);
-                tokens.push(choice.token);
+                tokens.push(step.token);
             }
-            let finish = if row.text.stopped() { Some(FinishReason::Stop) } else { finish };
-            self.ready.push_back(Step {
-                row: row.index,
-                token: choice.token,
-                logprob: choice.logprob,
-                text,
-                finish,
-            });
+            self.ready.push_back(step);
         }
         if kept.len() < self.rows.len() {
             let mut index = 0;

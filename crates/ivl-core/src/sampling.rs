@@ -230,9 +230,14 @@ fn draw(candidates: &[(u32, f64)], uniform: f64) -> Option<u32> {
 
 /// `log softmax(logits)[token]`.
 pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
+    (f64::from(logits[token as usize]) - log_normalizer(logits)) as f32
+}
+
+/// `log sum_i exp(logits[i])`, summed in f64: what is subtracted from a logit to get a log-probability.
+pub fn log_normalizer(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-    (f64::from(logits[token as usize]) - largest - total.ln()) as f32
+    largest + total.ln()
 }
 
 #[cfg(test)]

@@ -67,6 +67,43 @@ impl TextCache {
     pub(crate) fn select(&mut self, rows: &[usize]) {
         self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
     }
+
+    /// See [`Cache::join`].
+    pub(crate) fn join(&mut self, mut other: Self) {
+        if other.rows.is_empty() {
+            return;
+        }
+        if self.rows.is_empty() {
+            *self = other;
+            return;
+        }
+        let len = self.len.max(other.len);
+        for cache in [&mut *self, &mut other] {
+            let missing = len - cache.len;
+            for row in &mut cache.rows {
+                row.padding += missing;
+                row.ids.splice(0..0, std::iter::repeat_n(0, missing));
+            }
+        }
+        self.rows.append(&mut other.rows);
+        self.len = len;
+    }
+
+    /// See [`Cache::keep`].
+    pub(crate) fn keep(&mut self, rows: &[usize]) {
+        self.select(rows);
+        let dropped = self.rows.iter().map(|row| row.padding).min().unwrap_or(self.len);
+        for row in &mut self.rows {
+            row.padding -= dropped;
+            row.ids.drain(..dropped.min(row.ids.len()));
+        }
+        self.len -= dropped;
+    }
+
+    /// The value's caches of all rows.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &Cache> {
+        self.rows.iter().flat_map(|row| &row.caches)
+    }
 }
 
 /// One row of a [`TextCache`].
@@ -163,4 +200,39 @@ impl TextRow {
 /// Length of the longest common beginning.
 pub(crate) fn shared(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of base tokens, left padded with 0, that no value reads.
+    fn cache(texts: &[&[u32]]) -> TextCache {
+        let len = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let padding: Vec<usize> = texts.iter().map(|text| len - text.len()).collect();
+        let mut cache = TextCache::new(&padding, &[]);
+        for (row, text) in cache.rows.iter_mut().zip(texts) {
+            row.ids = std::iter::repeat_n(0, len - text.len()).chain(text.iter().copied()).collect();
+        }
+        cache.advance(len);
+        cache
+    }
+
+    fn texts(cache: &TextCache) -> Vec<&[u32]> {
+        assert!(cache.rows.iter().all(|row| row.ids.len() == cache.len), "rows end together");
+        cache.rows.iter().map(TextRow::ids).collect()
+    }
+
+    #[test]
+    fn rows_join_at_their_ends_and_leave_with_their_padding() {
+        let mut all = cache(&[]);
+        all.join(cache(&[&[1, 2], &[3]]));
+        all.join(cache(&[&[4, 5, 6, 7]]));
+        all.join(cache(&[]));
+        assert_eq!((texts(&all), all.len()), (vec![&[1, 2][..], &[3], &[4, 5, 6, 7]], 4));
+        all.keep(&[1, 0, 1]);
+        assert_eq!((texts(&all), all.len()), (vec![&[3][..], &[1, 2], &[3]], 2));
+        all.keep(&[]);
+        assert!(all.is_empty());
+    }
 }

@@ -238,7 +238,8 @@ fn with_generation_filter(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(len) = rest[start..].find("%}") else { break };
+        // Behind the opening: `{%}` opens a tag and closes none.
+        let Some(len) = rest[start + 2..].find("%}").map(|len| len + 2) else { break };
         let tag = &rest[start + 2..start + len];
         let (open, tag) = split_control(tag);
         let close = if tag.ends_with('-') { "-" } else { "" };

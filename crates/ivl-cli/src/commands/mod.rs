@@ -5,4 +5,5 @@ pub mod data;
 pub mod generate;
 pub mod inspect;
 pub mod score;
+pub mod serve;
 pub mod train;

@@ -1,6 +1,6 @@
 //! A small model with a real cache, and its twin in plain f64: the oracle of the property tests.
 
-#![allow(dead_code, unreachable_pub, reason = "`pub` marks what the tests use, each a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "`pub` marks what the tests use; each uses a part")]
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::{Cache, CausalLm, LayerCache, Token, Vocab};

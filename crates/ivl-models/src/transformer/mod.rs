@@ -26,7 +26,7 @@ use self::rope::Rotation;
 use crate::config::{LayerKind, ModelConfig, Position};
 
 /// Rows up to which a tied head multiplies from the left, where the embedding is read as it lies in memory.
-const FEW_ROWS: usize = 8;
+const FEW_ROWS: usize = 64;
 
 /// A decoder-only transformer, in the shape that its [`ModelConfig`] describes.
 #[derive(Module, Debug)]

@@ -1,0 +1,217 @@
+"""Loads `ivl serve` over loopback, within bounds: throughput, overhead, time to first token, and ten thousand rude requests.
+
+    python benches/serve_load.py throughput --base runs/24m [--value runs/6m]
+    python benches/serve_load.py latency --base runs/24m [--value runs/6m]
+    python benches/serve_load.py rude [--requests 10000]
+
+Needs Python's standard library alone, and target/release/ivl. Prints one JSON object. `throughput` measures one stream, `ivl
+generate`, and sixteen streams in turns, so that what else the machine does falls on all alike; medians of the rounds. Beside
+the time by the clock it gives processor time, which other work on the machine disturbs less. For `ivl generate` both are
+differences of a long and a short run, so that loading does not count.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+IVL = REPOSITORY / "target/release/ivl"
+EXAMPLE = REPOSITORY / "examples/first-value"
+PROMPT = "Suna lives in Oslo. Tara has a cat. The home of Jomas is in Lima. For lunch Rena has"
+
+
+@contextlib.contextmanager
+def serving(base, value, *args):
+    values = ["--value", f"value={value}:0.5"] if value else []
+    command = [IVL, "serve", "--base", base, "--name", "base", *values, "--port", "0", "--json", *args]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield int(json.loads(server.stdout.readline())["address"].rsplit(":", 1)[1]), server.pid
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0, "the server ends in order"
+
+
+def head(body):
+    return (f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+            f"content-length: {len(body)}\r\n\r\n").encode() + body
+
+
+async def post(port, body):
+    """Status, body, seconds to its first byte, seconds to its end."""
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+    try:
+        writer.write(head(json.dumps(body).encode()))
+        status = int((await reader.readline()).split()[1])
+        while (await reader.readline()).strip():
+            pass
+        first = await reader.read(1)
+        to_first = time.perf_counter() - began
+        rest = await reader.read(-1)
+        return status, first + rest, to_first, time.perf_counter() - began
+    finally:
+        writer.close()
+
+
+def ask(tokens, value, stream, prompt=PROMPT):
+    return {"model": "value" if value else "base", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": stream}
+
+
+def processor(pid):
+    """Seconds of processor time of a process so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def rate(port, pid, streams, tokens, value):
+    """Tokens a second of so many streams at once, by the clock and by processor time."""
+    began, used = time.perf_counter(), processor(pid)
+    # Prompts that begin differently: none goes on from another's cache.
+    prompts = (f"{random.random()} {PROMPT}" for _ in range(streams))
+    answers = await asyncio.gather(*(post(port, ask(tokens, value, True, prompt)) for prompt in prompts))
+    assert all(status == 200 for status, *_ in answers)
+    return streams * tokens / (time.perf_counter() - began), streams * tokens / max(0.01, processor(pid) - used)
+
+
+def generate(base, value, tokens):
+    """Seconds that `ivl generate` takes to write, and processor seconds of all of it."""
+    values = ["--value", f"{value}:0.5"] if value else []
+    command = [IVL, "generate", "--base", base, *values, "--prompt", f"{random.random()} {PROMPT}", "--max-new-tokens", str(tokens), "--ignore-eos", "--json", "--quiet"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done["completion_tokens"] / done["tokens_per_second"], used
+
+
+def offline(base, value, tokens):
+    """Tokens a second of `ivl generate`, by the clock and by processor time."""
+    (short, short_used), (long, long_used) = (generate(base, value, count) for count in (4, tokens + 4))
+    return tokens / max(0.001, long - short), tokens / max(0.01, long_used - short_used)
+
+
+def throughput(args):
+    rounds = []
+    with serving(args.base, args.value) as (port, pid):
+        asyncio.run(rate(port, pid, 1, 8, args.value))
+        for _ in range(args.rounds):
+            one = asyncio.run(rate(port, pid, 1, args.tokens, args.value))
+            alone = offline(args.base, args.value, args.tokens)
+            sixteen = asyncio.run(rate(port, pid, 16, args.tokens, args.value))
+            rounds.append((one, alone, sixteen))
+    result = {}
+    for index, name in enumerate(["tokens per second", "tokens per processor second"]):
+        median = lambda figure: round(statistics.median(figure(*(rate[index] for rate in rates)) for rates in rounds), 3)
+        result[name] = {
+            "one stream": median(lambda one, alone, sixteen: one),
+            "ivl generate": median(lambda one, alone, sixteen: alone),
+            "sixteen streams": median(lambda one, alone, sixteen: sixteen),
+            "sixteen over one": median(lambda one, alone, sixteen: sixteen / one),
+            "overhead of one over generate": median(lambda one, alone, sixteen: alone / one - 1),
+        }
+    return result
+
+
+async def open_loop(port, per_second, seconds, tokens, value):
+    """Requests that come at random moments, whatever the answers do; seconds to the first token of each."""
+    tasks, rng, began = [], random.Random(7), time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        tasks.append(asyncio.create_task(post(port, ask(tokens, value, True, PROMPT + " " + rng.choice("abcdefgh") * rng.randrange(1, 40)))))
+        await asyncio.sleep(rng.expovariate(per_second))
+    answers = await asyncio.gather(*tasks)
+    assert all(status == 200 for status, *_ in answers)
+    return sorted(to_first for _, _, to_first, _ in answers)
+
+
+def latency(args):
+    with serving(args.base, args.value, "--max-rows", "16") as (port, pid):
+        asyncio.run(rate(port, pid, 1, 8, args.value))
+        # What it can do: a closed loop of thirty-two clients.
+        capacity = statistics.median(asyncio.run(rate(port, pid, 32, args.tokens, args.value))[0] for _ in range(3)) / args.tokens
+        first = asyncio.run(open_loop(port, 0.9 * capacity, args.seconds, args.tokens, args.value))
+    at = lambda share: first[min(len(first) - 1, int(share * len(first)))]
+    return {"capacity requests per second": capacity, "requests": len(first),
+            "seconds to first token at 0.9 of it": {"p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": first[-1]}}
+
+
+def memory(pid):
+    """Resident MiB."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+
+async def rude_requests(port, count, rng, known):
+    outcome = {"answered": 0, "refused": 0, "gone": 0, "wrong": 0}
+    prompts = ["Suna", "Tara has a", "The home of Jomas is in", "For lunch Rena has"]
+    nonsense = [b"", b"{", b"[]", b'{"prompt":', b'{"prompt":"a","n":-1}', b'{"prompt":"a","max_tokens":1e9}', b'{"prompt":[99999]}', b"\xff\xfe", b'{"prompt":"a","model":"x"}']
+    limit = asyncio.Semaphore(48)
+
+    async def one():
+        async with limit:
+            kind = rng.random()
+            prompt, tokens, alpha = rng.choice(prompts), rng.randrange(1, 24), rng.choice([0, 0.5, 1.5])
+            body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ivl": {"values": [{"id": "value", "alpha": alpha}]}}
+            if kind < 0.25:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                sent = head(json.dumps(body | {"stream": rng.random() < 0.5, "n": rng.randrange(1, 4)}).encode())
+                writer.write(sent[: rng.randrange(1, len(sent) + 1)])
+                await asyncio.sleep(rng.random() * 0.02)
+                writer.transport.abort()
+                outcome["gone"] += 1
+            elif kind < 0.4:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(head(rng.choice(nonsense)))
+                status = int((await reader.readline()).split()[1])
+                writer.close()
+                outcome["refused" if status in (400, 404, 422) else "wrong"] += 1
+            else:
+                status, answer, *_ = await post(port, body)
+                text = json.loads(answer)["choices"][0]["text"] if status == 200 else None
+                expected = known.setdefault((prompt, tokens, alpha), text)
+                outcome["answered" if text is not None and text == expected else "wrong"] += 1
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return outcome
+
+
+def rude(args):
+    rng, known, sizes = random.Random(11), {}, []
+    # What the command says, for a sample; the rest must at least agree with itself.
+    for prompt, tokens, alpha in [("Suna", 20, 0.5), ("Tara has a", 23, 1.5), ("For lunch Rena has", 22, 0)]:
+        command = [IVL, "generate", "--base", EXAMPLE / "large", "--value", f"{EXAMPLE / 'small'}:{alpha}", "--prompt", prompt,
+                   "--max-new-tokens", str(tokens), "--json", "--quiet"]
+        known[prompt, tokens, alpha] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["text"]
+    total = {}
+    with serving(EXAMPLE / "large", EXAMPLE / "small") as (port, pid):
+        for _ in range(10):
+            part = asyncio.run(rude_requests(port, args.requests // 10, rng, known))
+            total = {name: total.get(name, 0) + count for name, count in part.items()}
+            sizes.append(round(memory(pid)))
+    return {"requests": total, "resident MiB after each tenth": sizes}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["throughput", "latency", "rude"])
+    parser.add_argument("--base", type=pathlib.Path, default=EXAMPLE / "large")
+    parser.add_argument("--value", type=pathlib.Path)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--requests", type=int, default=10000)
+    args = parser.parse_args()
+    print(json.dumps({"throughput": throughput, "latency": latency, "rude": rude}[args.what](args)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+//! `ivl serve`: an OpenAI-compatible server and a chat page.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ivl_core::{CausalLm, FusedLm, Value};
+use ivl_models::{ChatTemplate, Checkpoint};
+use ivl_serve::{Catalog, ServedValue, Server, Settings};
+use serde_json::json;
+
+use crate::args::{Common, Serve};
+use crate::compose::{NamedValue, load_lm, value_option};
+use crate::device::{device, dtype};
+use crate::hub::resolve;
+
+pub fn run(args: &Serve, common: &Common) -> Result<()> {
+    let settings = settings(args);
+    // What can be refused is refused before the first weight is read.
+    settings.validate()?;
+    let (lm, catalog) = load(args, common)?;
+    let models: Vec<String> = std::iter::once(catalog.base())
+        .chain(catalog.values().iter().map(|value| value.id.as_str()))
+        .map(str::to_owned)
+        .collect();
+    let server = Server::bind(lm, catalog, settings)?;
+    let address = format!("http://{}", server.address());
+    if common.json {
+        println!("{}", json!({"address": address, "models": models}));
+    } else if !common.quiet {
+        eprintln!("{} at {address} (chat page) and {address}/v1 (API)", models.join(", "));
+    }
+    server.run_until_signalled()?;
+    Ok(())
+}
+
+fn settings(args: &Serve) -> Settings {
+    Settings {
+        host: args.host,
+        port: args.port,
+        api_keys: args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect(),
+        open: args.open,
+        max_rows: args.max_rows,
+        max_queue: args.max_queue,
+        max_tokens: args.max_tokens,
+        cache_bytes: args.cache_mib.saturating_mul(1 << 20),
+        prefix_bytes: args.prefix_cache_mib.saturating_mul(1 << 20),
+        drain_timeout: Duration::from_secs(args.drain_seconds),
+        ..Settings::default()
+    }
+}
+
+fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
+    let device = device(common)?;
+    let base_dir = resolve(&args.base)?;
+    // Every name is looked up before the first weight is read.
+    let values: Vec<(String, NamedValue)> =
+        args.value.iter().map(|value| served_value(value)).collect::<Result<_>>()?;
+    let checkpoint = Checkpoint::open(&base_dir)?;
+    let (base, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
+    let end_tokens = checkpoint.end_tokens(&tokenizer)?;
+    let (mut parts, mut served) = (Vec::new(), Vec::new());
+    for (id, NamedValue { dir, alpha, .. }) in values {
+        let (lm, _) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
+        parts.push(Value::new(Box::new(lm), alpha));
+        served.push(ServedValue { id, alpha, template: ChatTemplate::from_dir(&dir)? });
+    }
+    let lm = FusedLm::new(Box::new(base), parts)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => model_id(&args.base, &base_dir)?,
+    };
+    let template = ChatTemplate::from_dir(&base_dir)?;
+    let catalog =
+        Catalog::new(name, template, served, tokenizer, end_tokens, &lm.vocab().clone(), lm.max_positions())?;
+    Ok((lm, catalog))
+}
+
+/// `[ID=]VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with a name.
+fn served_value(text: &str) -> Result<(String, NamedValue)> {
+    let named = text.split_once('=').filter(|_| !Path::new(text).exists());
+    let (id, rest) = named.map_or((None, text), |(id, rest)| (Some(id), rest));
+    let value = value_option(rest)?;
+    if value.connection.cascade_input().is_some() {
+        // Its input is the base's prediction under one fixed weight; requests choose weights.
+        anyhow::bail!(
+            "`{rest}` is a cascade value, and only residual values can be served; use `ivl generate`"
+        );
+    }
+    let id = match id {
+        Some("") => anyhow::bail!("--value is `{text}`, expected a name before `=`"),
+        Some(id) => id.to_owned(),
+        None => model_id(rest, &value.dir)?,
+    };
+    Ok((id, value))
+}
+
+/// A hub name as it is; of a directory, its own name.
+fn model_id(given: &str, dir: &Path) -> Result<String> {
+    if !Path::new(given).exists() && !given.contains(':') {
+        return Ok(given.to_owned());
+    }
+    let dir = dir.canonicalize().with_context(|| format!("cannot find `{}`", dir.display()))?;
+    let name = dir.file_name().with_context(|| format!("`{}` has no name; give one", dir.display()))?;
+    Ok(name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,79 @@
+//! What the values changed at one position.
+
+use crate::sampling::log_normalizer;
+
+/// The effect of the values on one token: base and fused distribution side by side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// `log p_fused(token) - log p_base(token)`, in nats.
+    pub delta: f32,
+    /// Tokens that the base finds more probable.
+    pub base_rank: usize,
+    /// Tokens that base and values together find more probable.
+    pub rank: usize,
+    /// The base's most probable token.
+    pub base_top: u32,
+    /// Whether the most probable token is another one with the values than without.
+    pub flip: bool,
+    /// `KL(p_fused || p_base)`, in nats.
+    pub kl: f32,
+}
+
+impl Change {
+    /// Compares the two distributions at a position, seen from the token that stands there.
+    ///
+    /// # Panics
+    /// If the slices differ in length or the token is outside.
+    pub fn between(base: &[f32], fused: &[f32], token: u32) -> Self {
+        assert_eq!(base.len(), fused.len(), "base and fused logits are of one vocabulary");
+        let (base_total, fused_total) = (log_normalizer(base), log_normalizer(fused));
+        let kl = base.iter().zip(fused).map(|(&base, &fused)| {
+            let (log_p, log_q) = (f64::from(fused) - fused_total, f64::from(base) - base_total);
+            // What is impossible adds nothing: 0 log 0 is 0.
+            if log_p == f64::NEG_INFINITY { 0.0 } else { log_p.exp() * (log_p - log_q) }
+        });
+        let at = token as usize;
+        let log_p = |logits: &[f32], total: f64| f64::from(logits[at]) - total;
+        let rank = |logits: &[f32]| logits.iter().filter(|&&logit| logit > logits[at]).count();
+        let base_top = top(base);
+        Self {
+            delta: (log_p(fused, fused_total) - log_p(base, base_total)) as f32,
+            base_rank: rank(base),
+            rank: rank(fused),
+            base_top,
+            flip: base_top != top(fused),
+            kl: kl.sum::<f64>().max(0.0) as f32,
+        }
+    }
+}
+
+/// The largest logit, the lowest id among equals.
+fn top(logits: &[f32]) -> u32 {
+    let larger = |best: usize, id: usize| if logits[id] > logits[best] { id } else { best };
+    (1..logits.len()).fold(0, larger) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_by_hand() {
+        // Base 1/2, 1/4, 1/4; fused 1/4, 1/2, 1/4.
+        let base = [0.5_f32, 0.25, 0.25].map(f32::ln);
+        let fused = [0.25_f32, 0.5, 0.25].map(f32::ln);
+        let change = Change::between(&base, &fused, 1);
+        let log2 = std::f32::consts::LN_2;
+        assert!((change.delta - log2).abs() < 1e-6);
+        assert!((change.kl - 0.25 * log2).abs() < 1e-6, "1/4 ln 1/2 + 1/2 ln 2: {}", change.kl);
+        assert_eq!((change.base_rank, change.rank, change.base_top, change.flip), (1, 0, 0, true));
+    }
+
+    #[test]
+    fn without_values_nothing_changes() {
+        let logits = [1.0, f32::NEG_INFINITY, -3.0];
+        let change = Change::between(&logits, &logits, 2);
+        assert_eq!((change.delta, change.kl, change.flip), (0.0, 0.0, false));
+        assert_eq!((change.base_rank, change.rank), (1, 1));
+    }
+}

@@ -1,0 +1,115 @@
+//! The engine as the rest of the server sees it: a place to send jobs to.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use ivl_core::{Batch, CausalLm, FusedLm, token_tensor};
+
+use super::{Job, Rounds, Ticket};
+use crate::{ApiError, Catalog, Error, Metrics, Settings};
+
+/// Sends jobs to the thread that owns the models. When the last clone is dropped, the thread ends its work and stops.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    jobs: Sender<Job>,
+    taken: Arc<AtomicUsize>,
+    max_queue: usize,
+    cache_bytes: usize,
+    row_bytes: RowBytes,
+}
+
+impl Engine {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`Error::System`] if there is no thread to be had.
+    pub fn start(
+        lm: FusedLm,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+        settings: &Settings,
+    ) -> Result<(Self, JoinHandle<()>), Error> {
+        let row_bytes = RowBytes::measure(&lm);
+        let (jobs, inbox) = channel();
+        let rounds = Rounds::new(lm, catalog, metrics, settings, row_bytes.clone(), inbox);
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(|| rounds.run())
+            .map_err(|source| Error::System { what: "a thread", source })?;
+        let engine = Self {
+            jobs,
+            taken: Arc::default(),
+            max_queue: settings.max_queue,
+            cache_bytes: settings.cache_bytes,
+            row_bytes,
+        };
+        Ok((engine, thread))
+    }
+
+    /// Takes a place in the queue.
+    ///
+    /// # Errors
+    /// [`ApiError::busy`] if all are taken.
+    pub fn ticket(&self, places: usize) -> Result<Ticket, ApiError> {
+        Ticket::take(&self.taken, places, self.max_queue).ok_or_else(ApiError::busy)
+    }
+
+    /// Refuses a job that could never run.
+    ///
+    /// # Errors
+    /// [`ApiError::invalid`] if its caches are larger than all the memory for caches.
+    pub fn check_memory(&self, weights: &[f64], n: usize, length: usize) -> Result<(), ApiError> {
+        let needed = self.row_bytes.of(weights).saturating_mul(n).saturating_mul(length);
+        if needed <= self.cache_bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "{n} texts of {length} tokens need {needed} bytes of cache, more than the {} of this server; lower \
+             `max_tokens` or `n`",
+            self.cache_bytes
+        );
+        Err(ApiError::invalid("max_tokens", message))
+    }
+
+    /// Sends a job.
+    ///
+    /// # Errors
+    /// [`ApiError::stopping`] if the thread has ended.
+    pub fn send(&self, job: Job) -> Result<(), ApiError> {
+        self.jobs.send(job).map_err(|_| ApiError::stopping())
+    }
+}
+
+/// Bytes of cache that one position of one text takes: the base's, and each value's.
+#[derive(Debug, Clone)]
+pub(crate) struct RowBytes {
+    base: usize,
+    values: Vec<usize>,
+}
+
+impl RowBytes {
+    /// Measured, since a [`CausalLm`] does not say: one token is read with each value.
+    fn measure(lm: &FusedLm) -> Self {
+        let bytes = |weights: Vec<f64>| {
+            let mut batch = Batch::new(lm, &[0], vec![weights]);
+            lm.next_logits_rows(token_tensor(&[0], 1, &lm.device()), &mut batch);
+            batch.bytes()
+        };
+        let none = vec![0.0; lm.values()];
+        let base = bytes(none.clone());
+        let with = |value: usize| {
+            let mut weights = none.clone();
+            weights[value] = 1.0;
+            bytes(weights).saturating_sub(base)
+        };
+        Self { base, values: (0..lm.values()).map(with).collect() }
+    }
+
+    /// Bytes of a position under some weights.
+    pub(crate) fn of(&self, weights: &[f64]) -> usize {
+        let used = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        self.base + used.map(|(bytes, _)| bytes).sum::<usize>()
+    }
+}

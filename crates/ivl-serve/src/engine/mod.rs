@@ -1,0 +1,291 @@
+//! The engine: one thread that owns the models and steps through all texts at once.
+//!
+//! A round takes in new jobs, reads one piece of some prompts, and writes one token of every text. Prompts are read in
+//! pieces so that no long one makes the others wait, and several short ones are read together. A text joins the batch
+//! when its prompt is read and leaves it when it ends or its client goes away.
+
+mod handle;
+mod job;
+mod prefix;
+mod queue;
+mod reading;
+mod row;
+
+pub use handle::Engine;
+pub use job::{Client, Details, Failure, Job, Piece, Scored, Ticket};
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use ivl_core::{Batch, CausalLm, FusedLm, token_tensor};
+
+use crate::{Catalog, Metrics, Settings};
+use prefix::Prefixes;
+use queue::FairQueue;
+use reading::Reading;
+use row::{Logits, Row, Step};
+
+/// Of so many rounds, the tokens of one are compared with the base's for the metrics.
+const COMPARED: u64 = 8;
+
+/// The state of the thread.
+struct Rounds {
+    lm: FusedLm,
+    catalog: Arc<Catalog>,
+    metrics: Arc<Metrics>,
+    max_rows: usize,
+    cache_bytes: usize,
+    row_bytes: handle::RowBytes,
+    inbox: Receiver<Job>,
+    waiting: FairQueue<Client, Job>,
+    /// Jobs of a group on which the model panicked: each is tried by itself.
+    alone: VecDeque<Job>,
+    reading: Option<Reading>,
+    batch: Batch,
+    rows: Vec<Row>,
+    prefixes: Prefixes,
+    done: u64,
+}
+
+impl Rounds {
+    fn new(
+        lm: FusedLm,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+        settings: &Settings,
+        row_bytes: handle::RowBytes,
+        inbox: Receiver<Job>,
+    ) -> Self {
+        Self {
+            batch: Batch::empty(&lm),
+            lm,
+            catalog,
+            metrics,
+            max_rows: settings.max_rows,
+            cache_bytes: settings.cache_bytes,
+            row_bytes,
+            inbox,
+            waiting: FairQueue::new(),
+            alone: VecDeque::new(),
+            reading: None,
+            rows: Vec::new(),
+            prefixes: Prefixes::new(settings.prefix_bytes),
+            done: 0,
+        }
+    }
+
+    /// Rounds until nobody can send jobs any more and none is left.
+    fn run(mut self) {
+        while self.take_in() {
+            // What the model or a text panics on is caught where it belongs to a request; this is for bugs elsewhere.
+            if catch_unwind(AssertUnwindSafe(|| self.round())).is_err() {
+                self.metrics.panicked();
+                self.begin_anew();
+            }
+        }
+    }
+
+    fn round(&mut self) {
+        self.done += 1;
+        self.drop_cancelled();
+        self.read();
+        self.write();
+        let (cache, prefixes) = (self.batch.bytes(), self.prefixes.bytes());
+        self.metrics.engine(self.waiting.len(), self.rows.len(), cache, prefixes);
+    }
+
+    /// Fails every text in progress; what waits stays.
+    fn begin_anew(&mut self) {
+        self.rows.drain(..).for_each(|row| row.fail(Failure::Internal));
+        self.reading = None;
+        self.batch = Batch::empty(&self.lm);
+        self.prefixes.clear();
+    }
+
+    fn idle(&self) -> bool {
+        self.rows.is_empty() && self.reading.is_none() && self.alone.is_empty() && self.waiting.len() == 0
+    }
+
+    /// Takes what was sent; waits if there is nothing else to do. `false` at the end.
+    fn take_in(&mut self) -> bool {
+        if self.idle() {
+            match self.inbox.recv() {
+                Ok(job) => self.waiting.push(job.client.clone(), job),
+                Err(_) => return false,
+            }
+        }
+        loop {
+            match self.inbox.try_recv() {
+                Ok(job) => self.waiting.push(job.client.clone(), job),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return !self.idle(),
+            }
+        }
+    }
+
+    /// Forgets jobs whose clients went away.
+    fn drop_cancelled(&mut self) {
+        self.waiting.retain(|job| !job.pieces.is_closed());
+        self.alone.retain(|job| !job.pieces.is_closed());
+        if self.reading.as_ref().is_some_and(Reading::cancelled) {
+            self.reading = None;
+        }
+        let kept: Vec<usize> = (0..self.rows.len()).filter(|&row| !self.rows[row].cancelled()).collect();
+        self.keep(&kept);
+    }
+
+    fn keep(&mut self, kept: &[usize]) {
+        if kept.len() == self.rows.len() {
+            return;
+        }
+        self.batch.keep(kept);
+        let mut row = 0;
+        self.rows.retain(|_| {
+            row += 1;
+            kept.binary_search(&(row - 1)).is_ok()
+        });
+    }
+
+    /// Reads one piece of some prompts; when they end, their texts join the batch.
+    fn read(&mut self) {
+        if self.reading.is_none() {
+            let group = self.next_group();
+            if group.is_empty() {
+                return;
+            }
+            let known = match group.as_slice() {
+                [job] if !job.details.of_prompt() => self.prefixes.find(&job.prompt, &job.weights),
+                _ => None,
+            };
+            self.metrics.cached(known.as_ref().map_or(0, |(_, len)| *len));
+            self.reading = Some(Reading::new(&self.lm, group, known));
+        }
+        let Some(mut reading) = self.reading.take() else { return };
+        let busy = !self.rows.is_empty();
+        match catch_unwind(AssertUnwindSafe(|| reading.advance(&self.lm, busy))) {
+            Ok(None) => self.reading = Some(reading),
+            Ok(Some(logits)) => self.begin(reading, &logits),
+            Err(_) => {
+                self.metrics.panicked();
+                let jobs = reading.into_jobs();
+                match <[Job; 1]>::try_from(jobs) {
+                    Ok([job]) => drop(job.pieces.send(Piece::Failed(Failure::Internal))),
+                    Err(jobs) => self.alone.extend(jobs),
+                }
+            }
+        }
+    }
+
+    /// Jobs to be read together: they fit beside the texts being written, and none is padded much.
+    fn next_group(&mut self) -> Vec<Job> {
+        if let Some(job) = self.alone.pop_front() {
+            return vec![job];
+        }
+        let mut group: Vec<Job> = Vec::new();
+        while let Some(job) = self.waiting.peek() {
+            if !self.fits(&group, job) || !reading::together(&group, job) {
+                break;
+            }
+            // A prompt of which something is known is read by itself.
+            if !job.details.of_prompt() && self.prefixes.knows(&job.prompt, &job.weights) {
+                if group.is_empty() {
+                    group.extend(self.waiting.pop());
+                }
+                break;
+            }
+            group.extend(self.waiting.pop());
+        }
+        group
+    }
+
+    /// Whether rows and cache memory suffice for one more job, when all texts have come to their full length.
+    fn fits(&self, group: &[Job], job: &Job) -> bool {
+        let new = || group.iter().chain([job]);
+        let rows = self.rows.len() + new().map(|job| job.n).sum::<usize>();
+        if self.rows.is_empty() && group.is_empty() {
+            return true;
+        }
+        let longest = self.rows.iter().map(Row::longest).chain(new().map(full_length)).max().unwrap_or(0);
+        let held = |weights: &[f64]| self.row_bytes.of(weights);
+        let bytes = self.rows.iter().map(|row| held(row.weights())).sum::<usize>()
+            + new().map(|job| job.n * held(&job.weights)).sum::<usize>();
+        rows <= self.max_rows && bytes.saturating_mul(longest) <= self.cache_bytes
+    }
+
+    /// Lets texts whose prompts were read join the batch, with their first token.
+    fn begin(&mut self, reading: Reading, logits: &Logits) {
+        let (jobs, mut batch) = reading.finish();
+        let mut joining = Vec::new();
+        for (read, job) in jobs.into_iter().enumerate() {
+            if !job.details.of_prompt() && self.prefixes.wants(&job.prompt, &job.weights) {
+                let mut alone = batch.clone();
+                alone.keep(&[read]);
+                self.prefixes.insert(&job.prompt, alone);
+            }
+            let job = Arc::new(job);
+            for mut row in Row::begin(&job, &self.lm) {
+                if row.step(logits.row(read), &self.catalog, &self.metrics) == Step::On {
+                    joining.push((read, row));
+                }
+            }
+        }
+        let kept: Vec<usize> = joining.iter().map(|(read, _)| *read).collect();
+        if kept.is_empty() {
+            return;
+        }
+        batch.keep(&kept);
+        self.batch.join(batch);
+        self.rows.extend(joining.into_iter().map(|(_, row)| row));
+    }
+
+    /// Writes one token of every text.
+    fn write(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let tokens: Vec<u32> = self.rows.iter().map(Row::last).collect();
+        let sampled = self.done.is_multiple_of(COMPARED);
+        let explain = self.rows.iter().any(|row| row.compares(sampled));
+        let step = || {
+            let tokens = token_tensor(&tokens, tokens.len(), &self.lm.device());
+            Logits::new(self.lm.next_logits_rows(tokens, &mut self.batch), explain)
+        };
+        let Ok(logits) = catch_unwind(AssertUnwindSafe(step)) else {
+            self.metrics.panicked();
+            self.recover();
+            return;
+        };
+        let rows = self.rows.iter_mut().enumerate();
+        let kept: Vec<usize> = rows
+            .filter_map(|(at, row)| {
+                (row.step(logits.row(at), &self.catalog, &self.metrics) == Step::On).then_some(at)
+            })
+            .collect();
+        self.keep(&kept);
+    }
+
+    /// After a panic in a step of all texts: each is read again by itself and takes the step alone. The one that is at
+    /// fault fails; the others go on.
+    fn recover(&mut self) {
+        self.batch = Batch::empty(&self.lm);
+        for mut row in std::mem::take(&mut self.rows) {
+            let read = catch_unwind(AssertUnwindSafe(|| reading::read_again(&self.lm, &row)));
+            let Ok((batch, logits)) = read else {
+                self.metrics.panicked();
+                row.fail(Failure::Internal);
+                continue;
+            };
+            if row.step(logits.row(0), &self.catalog, &self.metrics) == Step::On {
+                self.batch.join(batch);
+                self.rows.push(row);
+            }
+        }
+    }
+}
+
+/// Length of a job's texts if every token allowed is written.
+fn full_length(job: &Job) -> usize {
+    job.prompt.len() + job.config.max_new_tokens
+}

@@ -1,0 +1,152 @@
+//! Prompts being read.
+
+use burn::tensor::DType;
+use burn::tensor::activation::log_softmax;
+use ivl_core::{Batch, CausalLm, Change, FusedLm, PaddedBatch, RowLogits};
+
+use super::job::{Job, Piece, Scored};
+use super::row::{Logits, Row, host, most_probable, wants_base};
+
+/// Tokens read in a round while texts are being written: what a piece of a prompt may delay them.
+const PIECE_BUSY: usize = 256;
+
+/// Tokens read in a round otherwise.
+const PIECE: usize = 1024;
+
+/// Tokens, padding included, of prompts that are read together.
+const GROUP: usize = 2048;
+
+/// Upper bound on the logits held at once while a prompt is scored: 32 Mi numbers are 128 MiB in f32.
+const LOGITS_AT_ONCE: usize = 1 << 25;
+
+/// Some prompts that are read side by side.
+pub(super) struct Reading {
+    jobs: Vec<Job>,
+    batch: Batch,
+    tokens: PaddedBatch,
+    next: usize,
+    cached: usize,
+    scored: Vec<Vec<Scored>>,
+}
+
+/// Whether a job may be read with others: scored prompts with scored ones, and with little padding.
+pub(super) fn together(group: &[Job], job: &Job) -> bool {
+    let Some(first) = group.first() else { return true };
+    let lengths = || group.iter().chain([job]).map(|job| job.prompt.len());
+    let padded = (group.len() + 1) * lengths().max().unwrap_or(0);
+    first.details.of_prompt() == job.details.of_prompt()
+        && padded <= GROUP
+        && padded <= 2 * lengths().sum::<usize>()
+}
+
+impl Reading {
+    /// Begins to read. `known` is what an earlier prompt left of the only one of the group.
+    pub(super) fn new(lm: &FusedLm, jobs: Vec<Job>, known: Option<(Batch, usize)>) -> Self {
+        let cached = known.as_ref().map_or(0, |(_, len)| *len);
+        let rest: Vec<&[u32]> = jobs.iter().map(|job| &job.prompt[cached..]).collect();
+        let seq = rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
+        let padding: Vec<usize> = rest.iter().map(|rest| seq - rest.len()).collect();
+        let padded = rest
+            .iter()
+            .zip(&padding)
+            .flat_map(|(rest, &padding)| std::iter::repeat_n(0, padding).chain(rest.iter().copied()));
+        let tokens = PaddedBatch { ids: padded.collect(), padding, seq };
+        let begun = || {
+            let weights = jobs.iter().map(|job| job.weights.clone()).collect();
+            let mut batch = Batch::new(lm, &tokens.padding, weights);
+            batch.expect(seq);
+            batch
+        };
+        let batch = known.map_or_else(begun, |(batch, _)| batch);
+        let first = |job: &Job| Scored { id: job.prompt[0], logprob: None, top: Vec::new(), change: None };
+        let scored =
+            jobs.iter().map(|job| if job.details.of_prompt() { vec![first(job)] } else { Vec::new() });
+        Self { scored: scored.collect(), jobs, batch, tokens, next: 0, cached }
+    }
+
+    /// Whether nobody waits for any of it.
+    pub(super) fn cancelled(&self) -> bool {
+        self.jobs.iter().all(|job| job.pieces.is_closed())
+    }
+
+    pub(super) fn into_jobs(self) -> Vec<Job> {
+        self.jobs
+    }
+
+    /// Reads a piece; the logits after the last token when all is read.
+    pub(super) fn advance(&mut self, lm: &FusedLm, busy: bool) -> Option<Logits> {
+        let rows = self.jobs.len();
+        let scores = self.jobs[0].details.of_prompt();
+        let mut columns = (if busy { PIECE_BUSY } else { PIECE } / rows).max(1);
+        if scores {
+            columns = columns.min((LOGITS_AT_ONCE / (rows * lm.vocab().size()).max(1)).max(1));
+        }
+        let end = (self.next + columns).min(self.tokens.seq);
+        let tokens = self.tokens.columns(self.next, end, &lm.device());
+        let last = end == self.tokens.seq;
+        let logits = if scores {
+            let all = lm.forward_rows(tokens, &mut self.batch);
+            self.score(&all, end);
+            last.then(|| last_position(all))
+        } else {
+            let logits = lm.next_logits_rows(tokens, &mut self.batch);
+            last.then_some(logits)
+        };
+        self.next = end;
+        let compares = self.jobs.iter().any(|job| wants_base(job, true));
+        logits.map(|logits| Logits::new(logits, compares))
+    }
+
+    /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score`.
+    fn score(&mut self, logits: &RowLogits, end: usize) {
+        let [_, columns, vocab] = logits.fused.dims();
+        let explains = self.jobs.iter().any(|job| job.details.explain);
+        let logprobs = host(log_softmax(logits.fused.clone().cast(DType::F32), 2));
+        let raw = explains.then(|| (host(logits.base.clone()), host(logits.fused.clone())));
+        for (row, (job, scored)) in self.jobs.iter().zip(&mut self.scored).enumerate() {
+            let padding = self.tokens.padding[row];
+            for position in self.next.max(padding)..end {
+                let Some(&id) = job.prompt.get(position - padding + 1) else { break };
+                let at = (row * columns + position - self.next) * vocab;
+                let place = at..at + vocab;
+                let logprobs = &logprobs[place.clone()];
+                let change = raw.as_ref().filter(|_| job.details.explain);
+                scored.push(Scored {
+                    id,
+                    logprob: Some(logprobs[id as usize]),
+                    top: most_probable(logprobs, job.details.logprobs.unwrap_or(0)),
+                    change: change
+                        .map(|(base, fused)| Change::between(&base[place.clone()], &fused[place], id)),
+                });
+            }
+        }
+    }
+
+    /// Tells the clients that their prompts were read, and hands over.
+    pub(super) fn finish(self) -> (Vec<Job>, Batch) {
+        for (job, tokens) in self.jobs.iter().zip(self.scored) {
+            // A client that has gone away is noticed in the next round.
+            let _ = job.pieces.send(Piece::Prompt { first: job.first, tokens, cached: self.cached });
+        }
+        (self.jobs, self.batch)
+    }
+}
+
+fn last_position(logits: RowLogits) -> RowLogits {
+    let [rows, seq, vocab] = logits.fused.dims();
+    let last = [0..rows, seq - 1..seq, 0..vocab];
+    RowLogits { base: logits.base.slice(last.clone()), fused: logits.fused.slice(last) }
+}
+
+/// Reads all of a text that is being written.
+pub(super) fn read_again(lm: &FusedLm, row: &Row) -> (Batch, Logits) {
+    let mut batch = Batch::new(lm, &[0], vec![row.weights().to_vec()]);
+    batch.expect(row.text().len());
+    let mut logits = None;
+    for piece in row.text().chunks(PIECE) {
+        let tokens = ivl_core::token_tensor(piece, 1, &lm.device());
+        logits = Some(lm.next_logits_rows(tokens, &mut batch));
+    }
+    let logits = logits.expect("a text has at least the token of its prompt");
+    (batch, Logits::new(logits, row.compares(false)))
+}

@@ -1,0 +1,207 @@
+//! A text being written, and the logits of its next token.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::tensor::{DType, Tensor};
+use ivl_core::{Change, Continuation, Error, FusedLm, RowLogits, log_normalizer};
+
+use super::job::{Failure, Job, Piece, Scored};
+use crate::{Catalog, Metrics};
+
+/// Logits at one position of every row, on the host.
+pub(super) struct Logits {
+    fused: Vec<f32>,
+    base: Option<Vec<f32>>,
+    vocab: usize,
+}
+
+impl Logits {
+    /// # Shapes
+    /// - `logits`: `[rows, 1, vocab]`
+    pub(super) fn new(logits: RowLogits, with_base: bool) -> Self {
+        let vocab = logits.fused.dims()[2];
+        Self { fused: host(logits.fused), base: with_base.then(|| host(logits.base)), vocab }
+    }
+
+    /// Fused and, if they were asked for, base logits of a row.
+    pub(super) fn row(&self, row: usize) -> (&[f32], Option<&[f32]>) {
+        let place = row * self.vocab..(row + 1) * self.vocab;
+        (&self.fused[place.clone()], self.base.as_ref().map(|base| &base[place]))
+    }
+}
+
+/// A float tensor, row-major.
+pub(super) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    // The cast makes the element type certain, so that reading it back cannot fail.
+    tensor.cast(DType::F32).into_data().try_into_vec().unwrap_or_default()
+}
+
+/// The `k` largest of some log-probabilities, the largest first, the lower id among equals.
+pub(super) fn most_probable(logprobs: &[f32], k: usize) -> Vec<(u32, f32)> {
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(k + 1);
+    for (id, &logprob) in logprobs.iter().enumerate() {
+        if best.len() < k || best.last().is_some_and(|(_, last)| logprob > *last) {
+            let at = best.partition_point(|(_, other)| *other >= logprob);
+            best.insert(at, (id as u32, logprob));
+            best.truncate(k);
+        }
+    }
+    best
+}
+
+/// Whether a text goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    On,
+    Ended,
+}
+
+/// A text being written.
+pub(super) struct Row {
+    job: Arc<Job>,
+    choice: usize,
+    continuation: Continuation,
+    text: Vec<u32>,
+    last_at: Instant,
+}
+
+impl Row {
+    /// The texts that a job asks for.
+    pub(super) fn begin(job: &Arc<Job>, lm: &FusedLm) -> Vec<Self> {
+        let row = |index| {
+            let row = Self {
+                job: job.clone(),
+                choice: job.first + index,
+                continuation: Continuation::new(index, &job.prompt, &job.config, lm)?,
+                text: job.prompt.clone(),
+                last_at: job.began,
+            };
+            Ok::<_, Error>(row)
+        };
+        let rows: Result<Vec<Self>, Error> = (0..job.n).map(row).collect();
+        // Settings were checked when the request came.
+        rows.unwrap_or_else(|_| {
+            let _ = job.pieces.send(Piece::Failed(Failure::Internal));
+            Vec::new()
+        })
+    }
+
+    /// Prompt and what was written, up to the token that was not read yet.
+    pub(super) fn text(&self) -> &[u32] {
+        &self.text
+    }
+
+    pub(super) fn weights(&self) -> &[f64] {
+        &self.job.weights
+    }
+
+    pub(super) fn cancelled(&self) -> bool {
+        self.job.pieces.is_closed()
+    }
+
+    /// The token to be read next.
+    pub(super) fn last(&self) -> u32 {
+        self.text[self.text.len() - 1]
+    }
+
+    /// Length of the text if every token allowed is written.
+    pub(super) fn longest(&self) -> usize {
+        super::full_length(&self.job)
+    }
+
+    /// Whether the base's logits are wanted for the next token; `sampled` if they are for the metrics in this round.
+    pub(super) fn compares(&self, sampled: bool) -> bool {
+        wants_base(&self.job, sampled)
+    }
+
+    pub(super) fn fail(&self, failure: Failure) {
+        let _ = self.job.pieces.send(Piece::Failed(failure));
+    }
+
+    /// Chooses the next token and tells the client. A panic is the end of this text alone.
+    pub(super) fn step(
+        &mut self,
+        logits: (&[f32], Option<&[f32]>),
+        catalog: &Catalog,
+        metrics: &Metrics,
+    ) -> Step {
+        if self.job.config.max_new_tokens == 0 {
+            return Step::Ended;
+        }
+        let step = AssertUnwindSafe(|| self.write(logits, catalog, metrics));
+        catch_unwind(step).unwrap_or_else(|_| {
+            metrics.panicked();
+            self.fail(Failure::Internal);
+            Step::Ended
+        })
+    }
+
+    fn write(
+        &mut self,
+        (logits, base): (&[f32], Option<&[f32]>),
+        catalog: &Catalog,
+        metrics: &Metrics,
+    ) -> Step {
+        let Ok(step) = self.continuation.step(logits, catalog.vocab()) else {
+            self.fail(Failure::NoToken);
+            return Step::Ended;
+        };
+        let change = base
+            .filter(|_| wants_base(&self.job, true))
+            .map(|base| Change::between(base, logits, step.token));
+        self.measure(change, catalog, metrics);
+        let details = self.job.details;
+        let token = Scored {
+            id: step.token,
+            logprob: Some(step.logprob),
+            top: details.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits, k)),
+            change: change.filter(|_| details.explain),
+        };
+        self.text.push(step.token);
+        let sent = self.job.pieces.send(Piece::Token {
+            choice: self.choice,
+            token,
+            text: step.text,
+            finish: step.finish,
+        });
+        if step.finish.is_some() || sent.is_err() { Step::Ended } else { Step::On }
+    }
+
+    fn measure(&mut self, change: Option<Change>, catalog: &Catalog, metrics: &Metrics) {
+        let now = Instant::now();
+        let label = catalog.label(&self.job.weights);
+        let first = self.text.len() == self.job.prompt.len();
+        metrics.token(label, now - self.last_at, first);
+        self.last_at = now;
+        if let Some(change) = change.filter(|_| self.job.weights.iter().any(|&weight| weight != 0.0)) {
+            metrics.change(label, &change);
+        }
+    }
+}
+
+/// Whether the base's logits are wanted: to explain, or for the metrics of its values.
+pub(super) fn wants_base(job: &Job, sampled: bool) -> bool {
+    job.details.explain || sampled && job.weights.iter().any(|&weight| weight != 0.0)
+}
+
+/// Log-probabilities of the most probable tokens.
+fn top(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
+    let total = log_normalizer(logits);
+    let best = most_probable(logits, k);
+    best.into_iter().map(|(id, logit)| (id, (f64::from(logit) - total) as f32)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_probable_come_in_order_and_equals_by_id() {
+        let logprobs = [-3.0, -1.0, -2.0, -1.0, -4.0];
+        assert_eq!(most_probable(&logprobs, 3), [(1, -1.0), (3, -1.0), (2, -2.0)]);
+        assert_eq!(most_probable(&logprobs, 9).len(), 5);
+        assert!(most_probable(&logprobs, 0).is_empty());
+    }
+}

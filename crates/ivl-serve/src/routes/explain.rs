@@ -1,0 +1,67 @@
+//! `/v1/explain`: what values change in a given text, token by token.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Extension;
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use ivl_core::GenerateConfig;
+use serde_json::{Value, json as object};
+
+use super::{App, beside, body, complete, json, lost};
+use crate::ApiError;
+use crate::answer::change;
+use crate::engine::{Client, Details, Piece};
+use crate::request::{Common, Prompt, Request, conversation, values};
+
+/// Reads `prompt` (text or token ids) or `messages`, with `model` and `ivl` as in a completion.
+pub(super) async fn explain(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    request: HttpRequest,
+) -> Result<Response, ApiError> {
+    app.check_open()?;
+    let began = Instant::now();
+    let fields = body(request, &app).await?;
+    let request = beside(&app, move |app| {
+        let catalog = &app.catalog;
+        let model = fields.text("model")?;
+        let (weights, _) = values(&fields, catalog, model)?;
+        let prompt = if fields.get("messages").is_some() {
+            conversation(&fields, catalog, &weights)?
+        } else {
+            Prompt::read_all(fields.get("prompt"), 1, catalog)?.remove(0)
+        };
+        let model = model.unwrap_or(catalog.base()).to_owned();
+        let config = GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() };
+        let common = Common {
+            model,
+            weights,
+            explain: true,
+            config,
+            max_tokens: Some(0),
+            n: 1,
+            stream: false,
+            include_usage: false,
+        };
+        let details = Details { logprobs: None, prompt: true, explain: true };
+        Ok(Request { common, prompts: vec![prompt], echo: true, details })
+    })
+    .await?;
+    let mut pieces = complete::submit(&app, &client, &request, began)?;
+    loop {
+        match pieces.recv().await.ok_or_else(|| lost(&app))? {
+            Piece::Prompt { tokens, .. } => {
+                let tokens: Vec<Value> =
+                    tokens.iter().map(|token| change(app.catalog.vocab(), token)).collect();
+                let answer =
+                    object!({"object": "explanation", "model": request.common.model, "tokens": tokens});
+                return Ok(json(StatusCode::OK, &answer));
+            }
+            Piece::Token { .. } => {}
+            Piece::Failed(_) => return Err(ApiError::internal()),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A server: socket, threads, and its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use ivl_core::FusedLm;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::engine::Engine;
+use crate::listener::answer;
+use crate::routes::App;
+use crate::security::Keys;
+use crate::{Catalog, Error, Metrics, Settings};
+
+/// A server that listens and whose engine is ready.
+pub struct Server {
+    runtime: Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+    engine: JoinHandle<()>,
+}
+
+impl Server {
+    /// Takes the address, then starts the engine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] and [`Error::Open`] for settings, [`Error::Listen`] for an address that is taken,
+    /// [`Error::System`].
+    pub fn bind(lm: FusedLm, catalog: Catalog, settings: Settings) -> Result<Self, Error> {
+        settings.validate()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::System { what: "threads for the server", source })?;
+        let wanted = SocketAddr::from((settings.host, settings.port));
+        let refused = |source| Error::Listen { address: wanted.to_string(), source };
+        let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let (catalog, metrics) = (Arc::new(catalog), Arc::new(Metrics::default()));
+        let (handle, engine) = Engine::start(lm, catalog.clone(), metrics.clone(), &settings)?;
+        let app = App {
+            catalog,
+            engine: handle,
+            metrics,
+            keys: Keys::new(&settings.api_keys),
+            settings,
+            stopping: AtomicBool::new(false),
+        };
+        Ok(Self { runtime, listener, address, app: Arc::new(app), engine })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until the process is asked to stop (SIGTERM, SIGINT), and then ends the requests in progress. A second
+    /// signal, or the end of the time for it, drops them.
+    ///
+    /// # Errors
+    /// [`Error::System`] if signals cannot be received.
+    pub fn run_until_signalled(self) -> Result<(), Error> {
+        let guard = self.runtime.enter();
+        let signals = Signals::new()?;
+        drop(guard);
+        let (first, second) = signals.in_turn();
+        self.run_until(first, second);
+        Ok(())
+    }
+
+    /// Answers until `stop` is done, ends the requests in progress, and drops them when `stop_now` is done.
+    pub fn run_until(self, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) {
+        self.runtime.block_on(answer(self.listener, self.app.clone(), stop, stop_now));
+        // Requests that are left are dropped with the runtime; then nobody can send jobs, and the engine ends.
+        self.runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+        drop(self.app);
+        let _ = self.engine.join();
+    }
+}
+
+/// The signals that ask a process to stop.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> Result<Self, Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let receive =
+            |kind| signal(kind).map_err(|source| Error::System { what: "to tell of signals", source });
+        Ok(Self {
+            terminate: receive(SignalKind::terminate())?,
+            interrupt: receive(SignalKind::interrupt())?,
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Result<Self, Error> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The first signal, and the one after it.
+    fn in_turn(mut self) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
+        let (pass, passed) = tokio::sync::oneshot::channel();
+        let first = async move {
+            self.next().await;
+            // The second may never be waited for.
+            let _ = pass.send(self);
+        };
+        let second = async move {
+            match passed.await {
+                Ok(mut signals) => signals.next().await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        (first, second)
+    }
+}

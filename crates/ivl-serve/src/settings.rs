@@ -1,0 +1,87 @@
+//! What a server allows.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::Error;
+
+/// Address, keys and limits.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The address to listen on. Anything but loopback needs a key, or [`open`](Self::open).
+    pub host: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// Keys that clients may show; none asks for none.
+    pub api_keys: Vec<String>,
+    /// Serve other machines without a key.
+    pub open: bool,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Texts written at once: rows of the batch.
+    pub max_rows: usize,
+    /// Texts written and waiting at once; more are refused with 429.
+    pub max_queue: usize,
+    /// Bytes of a request.
+    pub max_body: usize,
+    /// Texts that one request may ask for: prompts times `n`.
+    pub max_choices: usize,
+    /// New tokens for each text.
+    pub max_tokens: usize,
+    /// Bytes for the caches of the texts being written, counted at the length of the longest; buffers that grow may
+    /// take up to twice as much.
+    pub cache_bytes: usize,
+    /// Bytes for caches of prompts that were read, for prompts that begin alike; 0 keeps none.
+    pub prefix_bytes: usize,
+    /// How long a client may take to send a request or to take in a piece of an answer.
+    pub client_timeout: Duration,
+    /// How long requests may go on after the first signal to stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 8080,
+            api_keys: Vec::new(),
+            open: false,
+            max_connections: 1024,
+            max_rows: 32,
+            max_queue: 1024,
+            max_body: 8 << 20,
+            max_choices: 128,
+            max_tokens: 4096,
+            cache_bytes: 4 << 30,
+            prefix_bytes: 1 << 30,
+            client_timeout: Duration::from_mins(1),
+            drain_timeout: Duration::from_mins(1),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks every limit.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] for the first that is 0, [`Error::Open`] for an address that others can reach without a
+    /// key.
+    pub fn validate(&self) -> Result<(), Error> {
+        let limits = [
+            ("max_connections", self.max_connections),
+            ("max_rows", self.max_rows),
+            ("max_queue", self.max_queue),
+            ("max_body", self.max_body),
+            ("max_choices", self.max_choices),
+            ("max_tokens", self.max_tokens),
+            ("cache_bytes", self.cache_bytes),
+        ];
+        if let Some(&(name, got)) = limits.iter().find(|(_, limit)| *limit == 0) {
+            return Err(Error::InvalidSetting { name, expected: "at least 1", got });
+        }
+        if !self.host.is_loopback() && self.api_keys.is_empty() && !self.open {
+            return Err(Error::Open { address: (self.host, self.port).into() });
+        }
+        Ok(())
+    }
+}

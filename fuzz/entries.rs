@@ -1,0 +1,105 @@
+//! What is fuzzed: everything that reads bytes of strangers. Each entry takes bytes, must return, and checks what it was
+//! promised.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ivl_models::families::read_config;
+use ivl_models::{ChatTemplate, Message, RenderOptions, TensorFiles, Tokenizer};
+use ivl_serve::{Catalog, Fields, Request, ServedValue, Settings};
+
+const CONTEXT: usize = 256;
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|dir| dir.join("examples/first-value/large"))
+        .find(|dir| dir.is_dir())
+        .expect("the repository")
+}
+
+fn catalog() -> &'static Catalog {
+    static CATALOG: OnceLock<Catalog> = OnceLock::new();
+    CATALOG.get_or_init(|| {
+        let tokenizer = Tokenizer::from_file(&example().join("tokenizer.json")).expect("reads");
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("chat_template.jinja");
+        std::fs::write(&path, "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+            .expect("writes");
+        let template = ChatTemplate::from_file(&path).expect("compiles");
+        let value = ServedValue { id: "value".to_owned(), alpha: 1.0, template: None };
+        let vocab = tokenizer.vocab();
+        let made =
+            Catalog::new("base".to_owned(), Some(template), vec![value], tokenizer, vec![1], &vocab, CONTEXT);
+        made.expect("two names")
+    })
+}
+
+/// A body of either kind of completion: an error that names something, or a request within every limit.
+pub fn request(data: &[u8]) {
+    let Ok(fields) = Fields::parse(data) else { return };
+    let (catalog, settings) = (catalog(), Settings::default());
+    for read in [Request::completion(&fields, catalog, &settings), Request::chat(&fields, catalog, &settings)]
+    {
+        match read {
+            Ok(request) => {
+                let tokens = request.common.config.max_new_tokens;
+                assert!(!request.prompts.is_empty() && request.common.n >= 1);
+                assert!(request.prompts.len() * request.common.n <= settings.max_choices);
+                assert_eq!(request.common.weights.len(), 1);
+                assert!(request.common.weights[0].is_finite());
+                for prompt in &request.prompts {
+                    assert!(!prompt.ids.is_empty() && prompt.ids.len() + tokens <= CONTEXT);
+                    assert!(prompt.ids.iter().all(|&id| (id as usize) < catalog.vocab().size()));
+                    assert_eq!(prompt.ids.len(), prompt.offsets.len());
+                    assert!(prompt.offsets.is_sorted());
+                }
+                request.common.config.sampling.validate().expect("settings that may be sampled with");
+            }
+            Err(error) => assert!(!error.message.is_empty() && error.status.is_client_error()),
+        }
+    }
+}
+
+/// A `config.json`.
+pub fn config(data: &[u8]) {
+    let Ok(serde_json::Value::Object(json)) = serde_json::from_slice(data) else { return };
+    if let Ok((_, config)) = read_config(&json, "config.json".as_ref()) {
+        assert!(config.vocab_size > 0 && config.hidden_size > 0 && config.attention.num_heads > 0);
+    }
+}
+
+/// A `model.safetensors`.
+pub fn weights(data: &[u8]) {
+    in_a_file("model.safetensors", data, |path| {
+        let _ = TensorFiles::open(path.parent().expect("a directory"));
+    });
+}
+
+/// A `tokenizer.json`.
+pub fn tokenizer(data: &[u8]) {
+    in_a_file("tokenizer.json", data, |path| {
+        if let Ok(tokenizer) = Tokenizer::from_file(path) {
+            let _ = tokenizer.encode("a b\u{2603}c</s>", true);
+        }
+    });
+}
+
+/// A chat template: it may fail, but it ends.
+pub fn template(data: &[u8]) {
+    in_a_file("chat_template.jinja", data, |path| {
+        if let Ok(template) = ChatTemplate::from_file(path) {
+            let _ = template.render(
+                &[Message::new("user", "a"), Message::new("assistant", "b")],
+                &RenderOptions::default(),
+            );
+        }
+    });
+}
+
+fn in_a_file(name: &str, data: &[u8], read: impl FnOnce(&Path)) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join(name);
+    std::fs::write(&path, data).expect("writes");
+    read(&path);
+}
