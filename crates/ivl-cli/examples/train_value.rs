@@ -34,7 +34,8 @@ fn main() -> anyhow::Result<()> {
     let frozen = |name: &str, lm| FrozenBase {
         name: name.to_owned(),
         source: BaseLogits::Lm(Rc::new(lm)),
-        projection: map.on(&device),
+        map,
+        other_tokens: None,
         weight: 1.0,
     };
     let (large, _) =
