@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<()> {
     let frozen = |name: &str, lm| FrozenBase {
         name: name.to_owned(),
         source: BaseLogits::Lm(Rc::new(lm)),
-        map,
+        map: map.clone(),
         other_tokens: None,
         weight: 1.0,
     };
