@@ -6,8 +6,8 @@
 
 Needs Python's standard library alone, and target/release/ivl. Prints one JSON object. `throughput` measures one stream, `ivl
 generate`, and sixteen streams in turns, so that what else the machine does falls on all alike; medians of the rounds. Beside
-the time by the clock it gives processor time, which other work on the machine disturbs less. For `ivl generate` both are
-differences of a long and a short run, so that loading does not count.
+the time by the clock it gives processor time, which other work on the machine disturbs less. The overhead compares a long
+run less a short one on both sides, so that loading and prompts do not count.
 """
 
 import argparse
@@ -73,20 +73,26 @@ def processor(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def rate(port, pid, streams, tokens, value):
-    """Tokens a second of so many streams at once, by the clock and by processor time."""
+async def spent(port, pid, streams, tokens, value):
+    """Seconds for so many streams at once, by the clock and of processor time."""
     began, used = time.perf_counter(), processor(pid)
     # Prompts that begin differently: none goes on from another's cache.
-    prompts = (f"{random.random()} {PROMPT}" for _ in range(streams))
+    prompts = (f"{random.random():.8f} {PROMPT}" for _ in range(streams))
     answers = await asyncio.gather(*(post(port, ask(tokens, value, True, prompt)) for prompt in prompts))
     assert all(status == 200 for status, *_ in answers)
-    return streams * tokens / (time.perf_counter() - began), streams * tokens / max(0.01, processor(pid) - used)
+    return time.perf_counter() - began, max(0.01, processor(pid) - used)
+
+
+async def rate(port, pid, streams, tokens, value):
+    """Tokens a second of so many streams at once, by the clock and by processor time."""
+    clock, used = await spent(port, pid, streams, tokens, value)
+    return streams * tokens / clock, streams * tokens / used
 
 
 def generate(base, value, tokens):
     """Seconds that `ivl generate` takes to write, and processor seconds of all of it."""
     values = ["--value", f"{value}:0.5"] if value else []
-    command = [IVL, "generate", "--base", base, *values, "--prompt", f"{random.random()} {PROMPT}", "--max-new-tokens", str(tokens), "--ignore-eos", "--json", "--quiet"]
+    command = [IVL, "generate", "--base", base, *values, "--prompt", f"{random.random():.8f} {PROMPT}", "--max-new-tokens", str(tokens), "--ignore-eos", "--json", "--quiet"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -94,10 +100,10 @@ def generate(base, value, tokens):
     return done["completion_tokens"] / done["tokens_per_second"], used
 
 
-def offline(base, value, tokens):
-    """Tokens a second of `ivl generate`, by the clock and by processor time."""
-    (short, short_used), (long, long_used) = (generate(base, value, count) for count in (4, tokens + 4))
-    return tokens / max(0.001, long - short), tokens / max(0.01, long_used - short_used)
+def writing(measure, tokens):
+    """Tokens a second of a long run less a short one, so that loading and reading the prompt do not count."""
+    short, long = measure(4), measure(tokens + 4)
+    return tuple(tokens / max(0.005, b - a) for a, b in zip(short, long))
 
 
 def throughput(args):
@@ -106,27 +112,49 @@ def throughput(args):
         asyncio.run(rate(port, pid, 1, 8, args.value))
         for _ in range(args.rounds):
             one = asyncio.run(rate(port, pid, 1, args.tokens, args.value))
-            alone = offline(args.base, args.value, args.tokens)
             sixteen = asyncio.run(rate(port, pid, 16, args.tokens, args.value))
-            rounds.append((one, alone, sixteen))
+            served = writing(lambda tokens: asyncio.run(spent(port, pid, 1, tokens, args.value)), args.tokens)
+            alone = writing(lambda tokens: generate(args.base, args.value, tokens), args.tokens)
+            rounds.append((one, sixteen, served, alone))
     result = {}
     for index, name in enumerate(["tokens per second", "tokens per processor second"]):
         median = lambda figure: round(statistics.median(figure(*(rate[index] for rate in rates)) for rates in rounds), 3)
         result[name] = {
-            "one stream": median(lambda one, alone, sixteen: one),
-            "ivl generate": median(lambda one, alone, sixteen: alone),
-            "sixteen streams": median(lambda one, alone, sixteen: sixteen),
-            "sixteen over one": median(lambda one, alone, sixteen: sixteen / one),
-            "overhead of one over generate": median(lambda one, alone, sixteen: alone / one - 1),
+            "one stream": median(lambda one, sixteen, served, alone: one),
+            "sixteen streams": median(lambda one, sixteen, served, alone: sixteen),
+            "sixteen over one": median(lambda one, sixteen, served, alone: sixteen / one),
+            "writing, one stream": median(lambda one, sixteen, served, alone: served),
+            "writing, ivl generate": median(lambda one, sixteen, served, alone: alone),
+            "overhead of serving": median(lambda one, sixteen, served, alone: alone / served - 1),
         }
     return result
+
+
+def varied(rng, tokens, value):
+    """A request of its own: none begins like another, and lengths differ by up to a half."""
+    return ask(rng.randrange(tokens // 2, tokens * 3 // 2), value, True, f"{rng.random():.8f} {PROMPT}"[: rng.randrange(30, 95)])
+
+
+async def closed_loop(port, clients, seconds, tokens, value):
+    """Requests a second of clients that ask again as soon as they are answered."""
+    began, answered, rng = time.perf_counter(), 0, random.Random(5)
+
+    async def client():
+        nonlocal answered
+        while time.perf_counter() - began < seconds:
+            status, *_ = await post(port, varied(rng, tokens, value))
+            assert status == 200
+            answered += 1
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return answered / (time.perf_counter() - began)
 
 
 async def open_loop(port, per_second, seconds, tokens, value):
     """Requests that come at random moments, whatever the answers do; seconds to the first token of each."""
     tasks, rng, began = [], random.Random(7), time.perf_counter()
     while time.perf_counter() - began < seconds:
-        tasks.append(asyncio.create_task(post(port, ask(tokens, value, True, PROMPT + " " + rng.choice("abcdefgh") * rng.randrange(1, 40)))))
+        tasks.append(asyncio.create_task(post(port, varied(rng, tokens, value))))
         await asyncio.sleep(rng.expovariate(per_second))
     answers = await asyncio.gather(*tasks)
     assert all(status == 200 for status, *_ in answers)
@@ -134,14 +162,13 @@ async def open_loop(port, per_second, seconds, tokens, value):
 
 
 def latency(args):
-    with serving(args.base, args.value, "--max-rows", "16") as (port, pid):
+    with serving(args.base, args.value) as (port, pid):
         asyncio.run(rate(port, pid, 1, 8, args.value))
-        # What it can do: a closed loop of thirty-two clients.
-        capacity = statistics.median(asyncio.run(rate(port, pid, 32, args.tokens, args.value))[0] for _ in range(3)) / args.tokens
+        capacity = asyncio.run(closed_loop(port, 32, args.seconds / 2, args.tokens, args.value))
         first = asyncio.run(open_loop(port, 0.9 * capacity, args.seconds, args.tokens, args.value))
-    at = lambda share: first[min(len(first) - 1, int(share * len(first)))]
-    return {"capacity requests per second": capacity, "requests": len(first),
-            "seconds to first token at 0.9 of it": {"p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": first[-1]}}
+    at = lambda share: round(first[min(len(first) - 1, int(share * len(first)))], 3)
+    return {"capacity requests per second": round(capacity, 2), "requests": len(first),
+            "seconds to first token at 0.9 of it": {"p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": at(1)}}
 
 
 def memory(pid):

@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use serde_json::{Value, json as object};
 
@@ -48,11 +48,11 @@ pub(crate) fn lost(app: &App) -> ApiError {
 /// All addresses.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/v1/completions", only_post(complete::completions))
-        .route("/v1/chat/completions", only_post(complete::chat))
-        .route("/v1/explain", only_post(explain::explain))
-        .route("/tokenize", only_post(tokens::tokenize))
-        .route("/detokenize", only_post(tokens::detokenize))
+        .route("/v1/completions", post(complete::completions))
+        .route("/v1/chat/completions", post(complete::chat))
+        .route("/v1/explain", post(explain::explain))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
         .route("/tokenizer_info", get(tokens::tokenizer_info))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
@@ -63,14 +63,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || ApiError::wrong_method())
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
-}
-
-fn only_post<H, T>(handler: H) -> MethodRouter<Arc<App>>
-where
-    H: axum::handler::Handler<T, Arc<App>>,
-    T: 'static,
-{
-    post(handler)
 }
 
 /// A JSON answer.
