@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
 use ivl_core::{CascadeLm, CausalLm, FusedLm, Value, VocabMap};
-use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
+use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm};
 use ivl_train::{Connection, ValueCard};
 
 use crate::args::{Common, Models};
@@ -36,20 +36,23 @@ impl Composed {
         let checkpoint = Checkpoint::open(&base)?;
         let (lm, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
         let end_tokens = checkpoint.end_tokens(&tokenizer)?;
+        // A handle to the base's weights, for values that are adapters on them.
+        let shared = Shared { dir: &base, net: lm.net().clone() };
+        let value_lm = |dir: &Path| load_value(dir, &shared, &device, common);
         let mut lm: Box<dyn CausalLm> = Box::new(lm);
         // Cascade values read the base's own predictions: they come first.
         let (cascades, residuals): (Vec<_>, Vec<_>) =
             values.iter().partition(|value| value.connection.cascade_input().is_some());
         for value in cascades {
             let Some(input) = value.connection.cascade_input() else { continue };
-            let (net, _) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
+            let (net, _) = value_lm(&value.dir)?;
             let (net, vocab) = net.into_parts();
             let net = CascadeNet::new(net, input, vocab, &value.dir.display().to_string());
             lm = Box::new(CascadeLm::new(lm, Box::new(net), value.alpha)?);
         }
         let (mut parts, mut others, mut reads) = (Vec::new(), Vec::new(), Vec::new());
         for value in residuals {
-            let (net, reader) = load_lm(&Checkpoint::open(&value.dir)?, &device, dtype(common), common)?;
+            let (net, reader) = value_lm(&value.dir)?;
             match VocabMap::same_ids(lm.vocab(), net.vocab()) {
                 Ok(_) => parts.push(Value::new(Box::new(net), value.alpha)),
                 Err(refusal) => others.push((net, reader, value, refusal)),
@@ -84,6 +87,37 @@ impl Composed {
             self.base.display()
         )
     }
+}
+
+/// A base that is loaded, for adapters that were trained on it.
+pub struct Shared<'a> {
+    pub dir: &'a Path,
+    pub net: Transformer,
+}
+
+/// Loads a value. Adapters share the weights of the base if it is the model that they were trained on.
+pub fn load_value(
+    dir: &Path,
+    shared: &Shared<'_>,
+    device: &Device,
+    common: &Common,
+) -> Result<(TransformerLm, Tokenizer)> {
+    let checkpoint = Checkpoint::open(dir)?;
+    let Some(adapters) = checkpoint.adapters()? else {
+        return load_lm(&checkpoint, device, dtype(common), common);
+    };
+    let name = dir.display().to_string();
+    let own =
+        resolve(&adapters.base).with_context(|| format!("`{name}` holds adapters on `{}`", adapters.base))?;
+    let same = own.canonicalize().ok() == shared.dir.canonicalize().ok();
+    let net = match same {
+        true => shared.net.clone(),
+        false => load_lm(&Checkpoint::open(&own)?, device, dtype(common), common)?.0.into_parts().0,
+    };
+    let tokenizer = checkpoint.tokenizer()?;
+    let vocab = checkpoint.vocab(&tokenizer)?;
+    let net = checkpoint.load_adapters(net, &adapters).with_context(|| format!("cannot load `{name}`"))?;
+    Ok((TransformerLm::new(net, vocab, &name), tokenizer))
 }
 
 /// Loads weights and tokenizer, with a bar.

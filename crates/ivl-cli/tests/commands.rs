@@ -213,7 +213,7 @@ fn a_cascade_value_is_recognised_by_its_card() {
 }
 
 #[test]
-fn adapters_share_the_base_and_are_merged_into_an_ordinary_checkpoint() {
+fn adapters_share_the_base_and_are_merged_on_request() {
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "[regularization]\nl1 = 0.0");
     let (held_out, large) = (base("held-out.jsonl"), base("large"));
@@ -227,8 +227,28 @@ fn adapters_share_the_base_and_are_merged_into_an_ordinary_checkpoint() {
     args.extend(sets.iter().flat_map(|set| ["--set", set]));
     let eval = &json(&args)["evals"][0];
     assert!(eval["loss"].as_f64() < eval["base_loss"].as_f64().map(|loss| loss - 0.5), "{eval}");
+    // The directory holds adapters alone; they go with the base that they were trained on, and with others.
     let value = text(&dir.path().join("value"));
-    ok(&["generate", "--base", &large, "--value", &value, "--prompt", "Question:", "--max-new-tokens", "3"]);
+    let files = |name: &str| dir.path().join(name).join("model.safetensors").exists();
+    assert!(!files("value"));
+    let sum = |base: &str, value: &str| {
+        let args = ["score", "--base", base, "--value", value, "--text", "Suna has a cat.", "--json"];
+        json(&args)["sum"].as_f64().expect("sum")
+    };
+    args.extend(["--set", "value.lora.merge=true", "--set"]);
+    let merged = text(&dir.path().join("merged"));
+    let output = format!("output={merged:?}");
+    args.push(&output);
+    ok(&args);
+    assert!(files("merged"));
+    for base in [base("small"), large] {
+        assert!((sum(&base, &value) - sum(&base, &merged)).abs() < 1e-3);
+    }
+    run::edit(&dir.path().join("value/adapter_config.json"), |config| {
+        config["base_model_name_or_path"] = "gone".into();
+    });
+    let args = ["score", "--base", &base("large"), "--value", &value, "--text", "x"];
+    run::fails(&args, &["holds adapters on `gone`", "neither a directory nor a hub name"]);
 }
 
 #[test]

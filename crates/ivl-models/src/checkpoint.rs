@@ -48,8 +48,12 @@ impl Checkpoint {
         if !path.is_file() {
             return Err(Error::NotACheckpoint { dir: dir.to_owned(), expected: "config.json" });
         }
-        let json = read_json(&path)?;
-        let (family, config) = read_config(&json, &path)?;
+        Self::from_json(dir, read_json(&path)?)
+    }
+
+    /// A directory with the configuration that it has or will have.
+    pub(crate) fn from_json(dir: &Path, json: Map<String, Value>) -> Result<Self, Error> {
+        let (family, config) = read_config(&json, &dir.join("config.json"))?;
         Ok(Self { dir: dir.to_owned(), json, family, config })
     }
 
@@ -58,8 +62,7 @@ impl Checkpoint {
     /// # Errors
     /// What [`read_config`] says about it.
     pub fn with_config(self, json: Map<String, Value>) -> Result<Self, Error> {
-        let (family, config) = read_config(&json, &self.dir.join("config.json"))?;
-        Ok(Self { dir: self.dir, json, family, config })
+        Self::from_json(&self.dir, json)
     }
 
     /// The directory.

@@ -117,6 +117,17 @@ pub enum Error {
         /// Everything that does not fit.
         report: WeightReport,
     },
+    /// Adapters of a projection that checkpoints of the family fuse with others.
+    #[error(
+        "the adapters of `{module}` cannot be written for {family}, whose files fuse that projection with others; set \
+             value.lora.merge = true"
+    )]
+    FusedAdapter {
+        /// The family.
+        family: &'static str,
+        /// Our name of the projection.
+        module: String,
+    },
     /// The tokenizer has more tokens than the model has logits.
     #[error("the tokenizer in `{}` does not match the weights: it has token id {id} ({token:?}), but vocab_size in \
              config.json is {vocab_size}", dir.display())]

@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adapter;
 mod cascade_net;
 mod chat;
 mod chat_error;
@@ -40,6 +41,7 @@ pub mod transformer;
 mod transformer_lm;
 mod weights;
 
+pub use adapter::{Adapters, save_adapters};
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use chat::*;
 pub use chat_error::ChatError;

@@ -78,6 +78,16 @@ impl TensorFiles {
         Ok(files)
     }
 
+    /// Opens one file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_file(path: &Path) -> Result<Self, Error> {
+        let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        files.add(path.to_owned())?;
+        Ok(files)
+    }
+
     fn add(&mut self, path: PathBuf) -> Result<(), Error> {
         let file = File::open(&path).map_err(Error::io("read", &path))?;
         #[expect(unsafe_code, reason = "mapping is how weights larger than memory are read")]

@@ -110,7 +110,7 @@ pub struct ValueConfig {
     /// `checkpoint` starts from its weights (the paper's best practice), `random` from noise.
     #[serde(default)]
     pub init: Init,
-    /// Train low-rank adapters on frozen weights, in place of the weights. Merged into the weights when the run ends.
+    /// Train low-rank adapters on frozen weights, in place of the weights.
     #[serde(default)]
     pub lora: Option<LoraConfig>,
     /// Standard deviation of a random start.

@@ -10,7 +10,7 @@ use ivl_serve::{Catalog, ServedValue, Server, Settings};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
-use crate::compose::{NamedValue, load_lm, value_option};
+use crate::compose::{NamedValue, Shared, load_lm, load_value, value_option};
 use crate::device::{device, dtype};
 use crate::hub::resolve;
 
@@ -59,9 +59,10 @@ fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
     let checkpoint = Checkpoint::open(&base_dir)?;
     let (base, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
     let end_tokens = checkpoint.end_tokens(&tokenizer)?;
+    let shared = Shared { dir: &base_dir, net: base.net().clone() };
     let (mut parts, mut served) = (Vec::new(), Vec::new());
     for (id, NamedValue { dir, alpha, .. }) in values {
-        let (lm, _) = load_lm(&Checkpoint::open(&dir)?, &device, dtype(common), common)?;
+        let (lm, _) = load_value(&dir, &shared, &device, common)?;
         parts.push(Value::new(Box::new(lm), alpha));
         served.push(ServedValue { id, alpha, template: ChatTemplate::from_dir(&dir)? });
     }

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{Linear, Transformer};
+use crate::config::ModelConfig;
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,11 +19,14 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Names of projections: all of them, which works best.
     pub targets: Vec<Projection>,
+    /// Add the update to the weights when it is saved. Without, adapters alone are saved, in the layout of PEFT: small, and
+    /// the model that they were trained on shares its memory with them.
+    pub merge: bool,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, targets: Projection::ALL.to_vec() }
+        Self { rank: 16, alpha: 32.0, targets: Projection::ALL.to_vec(), merge: false }
     }
 }
 
@@ -44,6 +48,24 @@ impl Projection {
     /// Every projection of a block.
     pub const ALL: [Self; 7] =
         [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+
+    /// Its place in a block.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Query => "attention.query",
+            Self::Key => "attention.key",
+            Self::Value => "attention.value",
+            Self::Output => "attention.output",
+            Self::Gate => "mlp.gate",
+            Self::Up => "mlp.up",
+            Self::Down => "mlp.down",
+        }
+    }
+
+    /// Whether a model has it.
+    pub(crate) fn is_in(self, config: &ModelConfig) -> bool {
+        self != Self::Gate || config.mlp.gated
+    }
 }
 
 /// A low-rank update of a projection: `scale * x A B`.
@@ -105,6 +127,39 @@ impl Transformer {
             linear.merge();
         }
         self
+    }
+
+    /// Paths and shapes of all matrices of adapters.
+    pub(crate) fn adapter_shapes(&self) -> Vec<(String, [usize; 2])> {
+        let adapters =
+            self.named_parameters().into_iter().filter(|parameter| parameter.path.contains(".lora."));
+        adapters
+            .filter_map(|parameter| match parameter.shape[..] {
+                [rows, columns] => Some((parameter.path, [rows, columns])),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Replaces the matrix of an adapter; `numbers` are row-major.
+    ///
+    /// # Panics
+    /// If there are not as many numbers as the matrix has.
+    pub(crate) fn set_adapter(&mut self, path: &str, numbers: Vec<f32>) {
+        let dtype = self.dtype();
+        let mut layers = path.split('.').skip(1).take(1).filter_map(|layer| layer.parse::<usize>().ok());
+        let layer = layers.next().unwrap_or_default();
+        let per_block = self.projections_mut().count() / self.config.layers.len().max(1);
+        for (index, (projection, linear)) in self.projections_mut().enumerate() {
+            let here = index / per_block == layer && path.contains(&format!(".{}.", projection.path()));
+            if let Some(lora) = linear.lora.as_mut().filter(|_| here) {
+                let matrix = if path.ends_with("down") { &mut lora.down } else { &mut lora.up };
+                let (dims, device) = (matrix.dims(), matrix.val().device());
+                let tensor = Tensor::<2>::from_data(TensorData::new(numbers, dims), (&device, DType::F32));
+                *matrix = Param::initialized(matrix.id, tensor.cast(dtype));
+                return;
+            }
+        }
     }
 
     fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {

@@ -19,6 +19,7 @@ use serde_json::json;
 pub use self::bases::bases_of;
 pub use self::configuration::read_config;
 use self::parts::Parts;
+use self::parts::value_name;
 pub use self::parts::{template, value_checkpoint, value_source};
 use self::reporting::{Reporter, Voice, eval_line};
 use self::saving::{Saver, card};
@@ -37,7 +38,8 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
     stop_on_ctrl_c(&interrupter, reporter.voice())?;
     let rows = parts.rows;
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
-    let saver = Saver { json: parts.json, source: parts.source, template: parts.template };
+    let lora = config.value.lora.clone().zip(value_name(&config).map(str::to_owned));
+    let saver = Saver { json: parts.json, source: parts.source, template: parts.template, lora };
     let run = Run {
         bases: parts.bases,
         value: parts.value,
@@ -58,7 +60,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
         );
     }
     let card = card_parts.map(|parts| card(&config, &trained, parts, data, rows));
-    saver.save(&trained.value.clone().merged(), card.as_ref(), &config.output)?;
+    saver.save(&trained.value, card.as_ref(), &config.output)?;
     summarize(&config, &trained, common);
     Ok(())
 }

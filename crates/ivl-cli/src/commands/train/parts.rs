@@ -131,11 +131,15 @@ impl Parts {
     }
 }
 
+/// The name of what the value comes from.
+pub fn value_name(config: &TrainConfig) -> Option<&str> {
+    let first = || bases_of(config).first().map(|base| base.name);
+    config.value.model.as_deref().or_else(first)
+}
+
 /// Where the value comes from: the directory that the configuration names, else the first base.
 pub fn value_source(config: &TrainConfig) -> Result<PathBuf> {
-    let first = || bases_of(config).first().map(|base| base.name);
-    let name = config.value.model.as_deref().or_else(first);
-    resolve(name.context("`value.model` is not set, and there is no base to start from")?)
+    resolve(value_name(config).context("`value.model` is not set, and there is no base to start from")?)
 }
 
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use ivl_models::{ChatTemplate, Transformer, save};
+use ivl_models::transformer::LoraConfig;
+use ivl_models::{ChatTemplate, Transformer, save, save_adapters};
 use ivl_train::{EvalCard, FORMAT, TrainConfig, Trained, ValueCard};
 use serde_json::{Map, Value, json};
 
@@ -56,6 +57,8 @@ pub struct Saver {
     pub json: Map<String, Value>,
     pub source: PathBuf,
     pub template: Option<ChatTemplate>,
+    /// Adapters, and the name of the model that they were trained on.
+    pub lora: Option<(LoraConfig, String)>,
 }
 
 impl Saver {
@@ -75,7 +78,10 @@ impl Saver {
         if let Some(card) = card {
             card.write(output)?;
         }
-        save(value, &self.json, output)?;
+        match &self.lora {
+            Some((lora, base)) if !lora.merge => save_adapters(value, lora, base, &self.json, output)?,
+            _ => save(&value.clone().merged(), &self.json, output)?,
+        }
         Ok(())
     }
 }

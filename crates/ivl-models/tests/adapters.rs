@@ -1,0 +1,94 @@
+//! Low-rank adapters against PEFT, on what `fixtures/make_adapter_fixture.py` made.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, Device};
+use ivl_core::token_tensor;
+use ivl_models::transformer::Projection;
+use ivl_models::{Checkpoint, Error, Transformer, save_adapters};
+use safetensors::SafeTensors;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn net(name: &str) -> Transformer {
+    Checkpoint::open(&fixture(name))
+        .expect("opens")
+        .load(&Device::flex(), DType::F32, &mut |_| ())
+        .expect("loads")
+}
+
+fn logits(net: &Transformer, ids: &[u32]) -> Vec<f32> {
+    let tokens = token_tensor(ids, 1, &net.device());
+    net.forward(tokens, &mut net.new_cache(&[0])).into_data().try_into_vec().expect("f32")
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn logits_are_those_of_peft_and_saving_keeps_every_number() {
+    let checkpoint = Checkpoint::open(&fixture("adapter")).expect("opens");
+    let adapters = checkpoint.adapters().expect("reads").expect("are there");
+    assert_eq!((adapters.base.as_str(), adapters.config.rank, adapters.config.alpha), ("llama3", 3, 12.0));
+    let targets = &adapters.config.targets;
+    assert!(
+        targets.len() == 3
+            && [Projection::Query, Projection::Value, Projection::Down].iter().all(|p| targets.contains(p))
+    );
+    let adapted = checkpoint.load_adapters(net("llama3"), &adapters).expect("loads");
+
+    let golden = std::fs::read(fixture("adapter/logits.safetensors")).expect("golden");
+    let golden = SafeTensors::deserialize(&golden).expect("safetensors");
+    let ids: Vec<u32> =
+        golden.tensor("ids").expect("ids").data().chunks(8).map(|b| u32::from(b[0])).collect();
+    let expected: Vec<f32> = golden
+        .tensor("logits")
+        .expect("logits")
+        .data()
+        .chunks(4)
+        .map(|b| f32::from_le_bytes(b.try_into().expect("four")))
+        .collect();
+    assert!(worst(&logits(&adapted, &ids), &expected) < 1e-4);
+    assert!(worst(&logits(&net("llama3"), &ids), &expected) > 0.1, "the adapters do something");
+    assert!(worst(&logits(&adapted.clone().merged(), &ids), &expected) < 1e-4);
+
+    let dir = tempfile::tempdir().expect("dir");
+    save_adapters(&adapted, &adapters.config, "llama3", checkpoint.json(), dir.path()).expect("saves");
+    let read = |path: PathBuf| std::fs::read(path.join("adapter_model.safetensors")).expect("reads");
+    let (theirs, ours) = (read(fixture("adapter")), read(dir.path().to_owned()));
+    let (theirs, ours) =
+        (SafeTensors::deserialize(&theirs).expect("theirs"), SafeTensors::deserialize(&ours).expect("ours"));
+    assert_eq!(theirs.len(), ours.len());
+    for (name, view) in theirs.iter() {
+        let other = ours.tensor(name).expect(name);
+        assert_eq!((view.shape(), view.data()), (other.shape(), other.data()), "{name}");
+    }
+    let again = Checkpoint::open(dir.path()).expect("opens").adapters().expect("reads").expect("are there");
+    assert_eq!(again.config.alpha, adapters.config.alpha);
+}
+
+#[test]
+fn adapters_that_do_not_fit_are_refused_with_what_does_not() {
+    let checkpoint = Checkpoint::open(&fixture("adapter")).expect("opens");
+    let adapters = checkpoint.adapters().expect("reads").expect("are there");
+    let other = checkpoint.load_adapters(net("llama2"), &adapters).expect_err("another shape");
+    assert!(matches!(other, Error::InvalidField { .. }), "{other}");
+    let mut wider = adapters.clone();
+    wider.config.rank = 5;
+    let error = checkpoint.load_adapters(net("llama3"), &wider).expect_err("another rank");
+    assert!(error.to_string().contains("of another shape"), "{error}");
+    let mut fewer = adapters;
+    fewer.config.targets.truncate(1);
+    let error = checkpoint.load_adapters(net("llama3"), &fewer).expect_err("unused tensors");
+    assert!(error.to_string().contains("not used"), "{error}");
+    // A family that fuses its projections has no place for an adapter of one of them.
+    let fused = Checkpoint::open(&fixture("phi3")).expect("opens");
+    let adapted = net("phi3").with_lora(&wider.config, 1);
+    let dir = tempfile::tempdir().expect("dir");
+    let error = save_adapters(&adapted, &wider.config, "phi3", fused.json(), dir.path()).expect_err("fused");
+    assert!(matches!(error, Error::FusedAdapter { .. }), "{error}");
+}
