@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use ivl_core::{CausalLm, LazyLogits, VocabMap, token_tensor};
+use ivl_core::{CausalLm, LazyLogits, VocabMap};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, index_tensor};
 use crate::logit_cache::LogitCache;
 use crate::rewriting::OtherTokens;
 
@@ -63,7 +63,7 @@ impl FrozenBase {
         match &self.source {
             BaseLogits::Lm(lm) => {
                 let device = lm.device();
-                let positions = token_tensor(positions, 1, &device).reshape([-1]);
+                let positions = index_tensor(positions, &device);
                 let mut cache = batch.cache(|padding| lm.new_cache(padding));
                 Some(lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache))
             }

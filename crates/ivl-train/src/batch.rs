@@ -74,7 +74,7 @@ impl Batch {
 
     /// Indices of the trained positions, shape `[n]`.
     pub fn position_tensor(&self, device: &Device) -> Tensor<1, Int> {
-        token_tensor(&self.positions, 1, device).reshape([-1])
+        index_tensor(&self.positions, device)
     }
 
     /// The cache to read the batch with: `new` makes an empty one for rows with so much left padding, of which there is
@@ -87,8 +87,13 @@ impl Batch {
 
     /// Tokens to predict there, shape `[n]`.
     pub fn target_tensor(&self, device: &Device) -> Tensor<1, Int> {
-        token_tensor(&self.targets, 1, device).reshape([-1])
+        index_tensor(&self.targets, device)
     }
+}
+
+/// Ids or positions as a tensor `[n]`.
+pub(crate) fn index_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
+    token_tensor(ids, 1, device).reshape([-1])
 }
 
 #[cfg(test)]

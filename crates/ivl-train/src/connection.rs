@@ -1,12 +1,12 @@
 //! How the trained network reads its input: the text, or what a base predicts.
 
-use burn::tensor::{Int, Tensor, TensorData};
-use ivl_core::{LazyLogits, predictions, token_tensor};
+use burn::tensor::{Int, Tensor};
+use ivl_core::{LazyLogits, predictions};
 use ivl_models::transformer::rows_at;
 use ivl_models::{CascadeInput, Transformer};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, index_tensor};
 
 /// How a value is connected to its base.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ impl TrainedFirst {
             net.expected_embedding(predictions(base(rows), vocab))
         });
         let features = Tensor::cat(parts.collect(), 0);
-        let places = token_tensor(&self.places, 1, &features.device()).reshape([-1]);
+        let places = index_tensor(&self.places, &features.device());
         features.select(0, places)
     }
 
@@ -93,9 +93,7 @@ impl TrainedFirst {
     /// # Shapes
     /// - `rows` and output: `[rows * seq, hidden]`
     pub(crate) fn reorder(&self, rows: Tensor<2>) -> Tensor<2> {
-        let order: Vec<i32> = self.positions.iter().map(|&position| position as i32).collect();
-        let len = order.len();
-        let order = Tensor::<1, Int>::from_data(TensorData::new(order, [len]), &rows.device());
+        let order = index_tensor(&self.positions, &rows.device());
         rows.select(0, order)
     }
 }

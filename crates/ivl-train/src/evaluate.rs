@@ -2,13 +2,13 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
-use ivl_core::{LazyLogits, Projection, token_tensor};
+use ivl_core::{LazyLogits, Projection};
 use ivl_models::Transformer;
 use ivl_models::transformer::rows_at;
 
 use crate::Error;
 use crate::bases::{FrozenBase, Split};
-use crate::batch::Batch;
+use crate::batch::{Batch, index_tensor};
 use crate::config::RegularizationConfig;
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
 use crate::loss::{mapped_loss, value_loss};
@@ -39,9 +39,8 @@ pub(crate) fn evaluate(
         match connection.cascade_input() {
             None => {
                 let all = residual();
-                let hidden = |positions: &[u32]| {
-                    rows_at(all.clone(), token_tensor(positions, 1, &value.device()).reshape([-1]))
-                };
+                let hidden =
+                    |positions: &[u32]| rows_at(all.clone(), index_tensor(positions, &value.device()));
                 if bases.is_empty() {
                     sums[0].add(&batch, value, hidden(&batch.positions), None);
                 }

@@ -2,14 +2,14 @@
 
 use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use ivl_core::{LazyLogits, Projection, predictions, token_tensor};
+use ivl_core::{LazyLogits, Projection, predictions};
 use ivl_models::transformer::rows_at;
 use ivl_models::{CascadeInput, Transformer};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, index_tensor};
 use crate::config::{OptimizerConfig, RegularizationConfig};
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
 use crate::loss::{Terms, mapped_loss, value_loss};
@@ -84,18 +84,13 @@ impl ValueLearner {
     /// known in closed form: at no time are the logits of a whole batch in memory.
     pub fn pass(&self, batch: &Batch, mut bases: Vec<Against<'_>>) -> TrainOutput<PassOutput> {
         let mut gradients = GradientsAccumulator::new();
-        let tokens = || batch.tokens(&self.value.device());
-        let mut terms = Vec::new();
-        match self.settings.connection.cascade_input() {
-            None => {
-                terms = self.residual_pass(batch, tokens(), &mut bases, &mut gradients);
-            }
+        let terms = match self.settings.connection.cascade_input() {
+            None => self.residual_pass(batch, &mut bases, &mut gradients),
             Some(input) => {
-                for base in bases.chunks_mut(1) {
-                    terms.extend(self.cascade_pass(input, batch, base, &mut gradients));
-                }
+                let passes = bases.chunks_mut(1);
+                passes.flat_map(|base| self.cascade_pass(input, batch, base, &mut gradients)).collect()
             }
-        }
+        };
         let weights =
             if bases.is_empty() { vec![1.0] } else { bases.iter().map(|base| base.weight).collect() };
         let item = PassOutput { terms, weights, tokens: batch.targets.len() };
@@ -106,16 +101,21 @@ impl ValueLearner {
     fn residual_pass(
         &self,
         batch: &Batch,
-        tokens: Tensor<2, Int>,
         bases: &mut [Against<'_>],
         gradients: &mut GradientsAccumulator<Self>,
     ) -> Vec<Terms> {
-        let all = residual_hidden(&self.value, batch, tokens);
+        let all = residual_hidden(&self.value, batch, batch.tokens(&self.value.device()));
         let device = all.device();
         let mut surrogate: Option<Tensor<1>> = None;
         let mut terms = Vec::new();
-        // Their order is that of the reports: neighbours that read alike are taken together.
-        for group in bases.chunk_by_mut(|a, b| a.rewritten.is_none() && b.rewritten.is_none()) {
+        // Without a base there is one group of none. Their order is that of the reports: neighbours that read alike are
+        // taken together.
+        let alike = |a: &Against<'_>, b: &Against<'_>| a.rewritten.is_none() && b.rewritten.is_none();
+        let groups: Vec<&mut [Against<'_>]> = match bases.is_empty() {
+            true => vec![bases],
+            false => bases.chunk_by_mut(alike).collect(),
+        };
+        for group in groups {
             let rewritten = group.first().and_then(|base| base.rewritten.clone());
             let (positions, targets) = match &rewritten {
                 Some(rewritten) => (&rewritten.value_positions, &rewritten.batch.targets),
@@ -131,13 +131,6 @@ impl ValueLearner {
             terms.extend(found.terms);
             let term = (hidden * self.constant(found.gradient)).sum();
             surrogate = Some(surrogate.map_or(term.clone(), |sum| sum + term));
-        }
-        if bases.is_empty() {
-            let hidden = rows_at(all, index_tensor(&batch.positions, &device));
-            let targets = Targets { ids: &batch.targets, step_tokens: batch.step_tokens };
-            let found = self.through_head(&hidden, &targets, bases, gradients);
-            terms.extend(found.terms);
-            surrogate = Some((hidden * self.constant(found.gradient)).sum());
         }
         if let Some(surrogate) = surrogate {
             self.accumulate(gradients, surrogate);
@@ -273,11 +266,6 @@ impl ValueLearner {
 struct Targets<'a> {
     ids: &'a [u32],
     step_tokens: usize,
-}
-
-/// Ids or positions as a tensor `[n]`.
-fn index_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
-    token_tensor(ids, 1, device).reshape([-1])
 }
 
 struct ThroughHead {

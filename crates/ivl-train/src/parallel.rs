@@ -9,6 +9,7 @@
 //! The loss of a pass is divided by the tokens of the whole step, so that gradients add up, whoever computed them. There is
 //! one optimizer, on the main device; its state is nowhere twice.
 
+use std::cell::OnceCell;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -16,6 +17,8 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainOutput;
+
+use ivl_core::Projection;
 
 use crate::Error;
 use crate::bases::{FrozenBase, Split};
@@ -167,6 +170,8 @@ impl Drop for Remote {
 /// One device's bases, and how passes go against them.
 struct Passes {
     bases: Vec<FrozenBase>,
+    /// Their maps, where the value is; made at the first pass.
+    projections: OnceCell<Vec<Projection>>,
     regularization: RegularizationConfig,
     seed: u64,
     precision: Precision,
@@ -176,6 +181,7 @@ impl Passes {
     fn new(bases: Vec<FrozenBase>, config: &TrainConfig) -> Self {
         Self {
             bases,
+            projections: OnceCell::new(),
             regularization: config.regularization.clone(),
             seed: config.seed,
             precision: config.steps.precision,
@@ -206,6 +212,9 @@ impl Passes {
         if self.bases.is_empty() {
             return learner.pass(batch, Vec::new());
         }
+        let device = learner.value.device();
+        let make = || self.bases.iter().map(|base| base.map.on(&device)).collect();
+        let projections: &Vec<Projection> = self.projections.get_or_init(make);
         let positions = learner.base_positions(batch);
         let against = bases.iter().filter_map(|&(index, weight)| {
             let base = &self.bases[index];
@@ -222,7 +231,7 @@ impl Passes {
                 weight,
                 logits,
                 rewritten,
-                projection: base.map.on(&learner.value.device()),
+                projection: projections[index].clone(),
                 perturbation: Perturbation::new(
                     &self.regularization,
                     self.seed.wrapping_add(index as u64),

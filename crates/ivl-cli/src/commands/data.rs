@@ -5,40 +5,28 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ivl_core::Vocab;
-use ivl_models::Checkpoint;
 use ivl_train::{
     Batching, DataConfig, Dataset, Encoder, Example, Examples, Filling, Plan, SourceReport, TrainConfig,
 };
 use serde_json::{Value, json};
 
-use super::train::{bases_of, read_config, template, value_checkpoint, value_source};
+use super::train::{OpenModels, read_config};
 use crate::args::{Common, Preview, Train};
 use crate::demonstrations;
-use crate::hub::resolve;
 use crate::tokens::readable;
 
 pub fn preview(args: &Preview, common: &Common) -> Result<()> {
     let train = Train { config: args.config.clone(), set: args.set.clone(), resume: false };
     let config = read_config(&train, common)?;
-    let (_, value) = value_checkpoint(&config, &value_source(&config)?)?;
-    let bases = bases_of(&config).into_iter().map(|base| Ok(Checkpoint::open(&resolve(base.name)?)?));
-    let bases: Vec<Checkpoint> = bases.collect::<Result<_>>()?;
-    let template = template(&config, bases.first(), &value)?;
-    let mut tokenizer = value.tokenizer()?;
-    for base in &bases {
-        let own = base.tokenizer()?;
-        tokenizer = if own.vocab().size() < tokenizer.vocab().size() { own } else { tokenizer };
-    }
-    let longest = bases.iter().map(|model| model.config().max_positions);
-    let max_length = longest.fold(config.data.max_length.min(value.config().max_positions), usize::min);
-    let encoder = Encoder::new(&tokenizer, template.as_ref(), max_length);
+    let models = OpenModels::open(&config)?;
+    let (encoder, max_length) = (models.encoder(), models.max_length);
     let (sources, what) =
         if args.eval { (&config.data.eval, "data.eval") } else { (&config.data.train, "data.train") };
     if sources.is_empty() {
         bail!("`{what}` names no source");
     }
     let dataset = Dataset::open(sources)?;
-    let page = Page::new(tokenizer.vocab(), common);
+    let page = Page::new(models.tokenizer().vocab(), common);
     page.show_examples(&dataset, &encoder, args.number)?;
     // What is lost stands in the statistics.
     let examples = demonstrations::tokenize(&dataset, &encoder, what, &config, common)?;

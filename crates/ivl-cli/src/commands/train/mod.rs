@@ -3,6 +3,7 @@
 mod bases;
 mod configuration;
 mod metrics_file;
+mod models;
 mod parts;
 mod reporting;
 mod saving;
@@ -16,11 +17,10 @@ use anyhow::{Context, Result, bail};
 use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
-pub use self::bases::bases_of;
 pub use self::configuration::read_config;
+pub use self::models::OpenModels;
 use self::parts::Parts;
 use self::parts::value_name;
-pub use self::parts::{template, value_checkpoint, value_source};
 use self::reporting::{Reporter, Voice, eval_line};
 use self::saving::{Saver, card};
 use self::workers::workers;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Transformer, initialize};
-use ivl_train::{BaseCard, Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig};
+use ivl_models::{ChatTemplate, Checkpoint, Transformer, initialize};
+use ivl_train::{BaseCard, Dataset, Examples, FrozenBase, Init, TrainConfig};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::bases::{NamedBase, OpenBase, Wanted, bases_of, held_out_bases_of};
+use super::bases::{OpenBase, Wanted, bases_of};
+use super::models::OpenModels;
 use super::workers::autodiff;
 use crate::args::Common;
 use crate::demonstrations;
@@ -42,27 +43,8 @@ impl Parts {
     pub fn load(config: &TrainConfig, device: &Device, common: &Common) -> Result<Self> {
         let data = Dataset::open(&config.data.train)?;
         let held_out_data = Dataset::open(&config.data.eval)?;
-        let named = bases_of(config);
-        let source = value_source(config)?;
-        let (json, checkpoint) = value_checkpoint(config, &source)?;
-        let value_tokenizer = checkpoint.tokenizer()?;
-        let value_vocab = checkpoint.vocab(&value_tokenizer)?;
-        let open = |base: NamedBase<'_>| OpenBase::open(base, &value_vocab);
-        let open_bases: Vec<OpenBase> = named.into_iter().map(open).collect::<Result<_>>()?;
-        let held_out = held_out_bases_of(config).into_iter().map(open);
-        let open_held_out: Vec<OpenBase> = held_out.collect::<Result<_>>().context("in eval.bases")?;
-        let all = || open_bases.iter().chain(&open_held_out);
-        let template = template(config, open_bases.first().map(|base| &base.checkpoint), &checkpoint)?;
-        let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
-        let longest = all().filter(|base| base.shares_tokens()).map(OpenBase::max_positions);
-        let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
-        let max_length = config.data.max_length.min(longest);
-        // Whoever knows the fewest tokens tokenizes: then every id is known to all.
-        let tokenizers = std::iter::once(&value_tokenizer)
-            .chain(all().filter(|base| base.shares_tokens()).map(|base| &base.tokenizer));
-        let tokenizer =
-            tokenizers.min_by_key(|tokenizer| tokenizer.vocab().size()).unwrap_or(&value_tokenizer);
-        let encoder = Encoder::new(tokenizer, template.as_ref(), max_length);
+        let models = OpenModels::open(config)?;
+        let encoder = models.encoder();
         let train = demonstrations::encode(&data, &encoder, "data.train", config, common)?;
         let eval = demonstrations::encode(&held_out_data, &encoder, "data.eval", config, common)?;
 
@@ -70,7 +52,7 @@ impl Parts {
         let encoding = encoder.fingerprint()?;
         let fingerprints = [&data, &held_out_data].map(|data| format!("{} {encoding}", data.fingerprint));
         let wanted = Wanted { train: &train, eval: &eval, fingerprints };
-        for base in &open_bases {
+        for base in &models.bases {
             if let Some(cache) = &config.base_logits {
                 bases.push(base.cached(cache, &wanted, device, common)?);
             } else {
@@ -79,8 +61,10 @@ impl Parts {
                 nets.push((base.dir.clone(), net));
             }
         }
-        let held_out = open_held_out.iter().map(|base| Ok(base.load(device, common)?.0));
+        let held_out = models.held_out.iter().map(|base| Ok(base.load(device, common)?.0));
         let held_out: Vec<FrozenBase> = held_out.collect::<Result<_>>()?;
+        let cards: Vec<BaseCard> = models.bases.iter().map(OpenBase::card).collect::<Result<_>>()?;
+        let OpenModels { source, json, checkpoint, value_vocab, template, .. } = models;
         let autodiff = autodiff(device, config);
         // Adapters leave the weights alone: a base that the value starts from is loaded once for both.
         let recomputes = config.steps.gradient_checkpointing;
@@ -98,7 +82,6 @@ impl Parts {
                 initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
             }
         };
-        let cards: Vec<BaseCard> = open_bases.iter().map(OpenBase::card).collect::<Result<_>>()?;
         let card = (!cards.is_empty()).then(|| CardParts {
             bases: cards,
             tokenizer: value_vocab.fingerprint().to_owned(),
