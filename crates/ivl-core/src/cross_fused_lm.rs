@@ -1,6 +1,7 @@
 //! A base and a value of another vocabulary as one causal LM.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -229,6 +230,10 @@ impl CausalLm for CrossFusedLm {
         let rows = text.rows.iter_mut().zip(ids.chunks(seq));
         let opinions = rows.flat_map(|(row, new)| self.opinions(row, new, 1)).collect();
         self.add(base, opinions)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

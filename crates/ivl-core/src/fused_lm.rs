@@ -2,7 +2,10 @@
 
 mod batch;
 
+pub(crate) use batch::ValueRows;
 pub use batch::{Batch, RowLogits};
+
+use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
@@ -181,6 +184,10 @@ impl CausalLm for FusedLm {
                 part.projection.add(fused, part.projection.rows(value(rows.clone())), part.alpha)
             })
         })
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions) && self.parts.iter().all(|part| part.lm.reads_at_once(positions))
     }
 
     fn name(&self) -> &str {
