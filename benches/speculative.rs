@@ -7,7 +7,9 @@ mod shapes;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ivl_core::{Cache, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Value, Vocab, generate, speculate};
+use ivl_core::{
+    Cache, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Value, Vocab, generate, speculate,
+};
 use shapes::llama;
 
 const TOKENS: usize = 64;
@@ -54,10 +56,13 @@ fn guesses(text: &[u32], right: f64) -> Vec<u32> {
 }
 
 fn speculative(c: &mut Criterion) {
-    let (small, large) = (|seed| llama(384, 6, 6, true, seed), || llama(768, 12, 12, false, 1));
+    let small = |seed| llama(384, 6, 6, true, seed);
+    let drafter = small(3);
     let prompt: Vec<u32> = (0..64).collect();
     let config = GenerateConfig { max_new_tokens: TOKENS, ..Default::default() };
-    let target = FusedLm::new(large(), vec![Value::new(small(2), 1.0)]).expect("one vocabulary");
+    let target =
+        FusedLm::new(Box::new(llama(768, 12, 12, false, 1)), vec![Value::new(Box::new(small(2)), 1.0)])
+            .expect("one vocabulary");
     let written = generate(&target, &[&prompt], &config).expect("valid");
     let text: Vec<u32> =
         prompt.iter().copied().chain(written.map(|step| step.expect("finite").token)).collect();
@@ -71,12 +76,15 @@ fn speculative(c: &mut Criterion) {
         });
     }
     for right in [0.6, 0.7, 0.8, 0.9] {
-        let lm = Scripted { lm: small(3), guesses: guesses(&text, right) };
-        let draft = Draft::model(Box::new(lm), &target, true).expect("one vocabulary");
+        // Its weights, one model's for all measurements, are shared by their copies.
+        let draft = || {
+            let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
+            Draft::model(Box::new(lm), &target, true).expect("one vocabulary")
+        };
         group.bench_function(format!("134M + 24M, drafts right at {right}"), |b| {
             b.iter(|| {
-                let mut texts =
-                    speculate(&target, &draft, Pace::up_to(16), &[&prompt], &config).expect("valid");
+                let speculation = Speculation::new(draft(), Pace::up_to(16));
+                let mut texts = speculate(&target, speculation, &[&prompt], &config).expect("valid");
                 assert!(
                     texts.by_ref().map(|step| step.expect("finite").token).eq(text[64..].iter().copied())
                 );

@@ -277,6 +277,8 @@ pub struct Serve {
     /// A value, its name for clients, and its usual weight (the card's, else 1); may be repeated
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
+    #[command(flatten)]
+    pub drafts: Drafts,
     /// Address to listen on; other than loopback needs a key
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: std::net::IpAddr,

@@ -1,7 +1,7 @@
 //! What guesses tokens ahead, from `--draft`.
 
 use anyhow::{Context, Result, bail};
-use ivl_core::{Draft, FusedLm, Pace};
+use ivl_core::{Draft, FusedLm, Pace, Speculation};
 use ivl_models::Checkpoint;
 
 use crate::args::{Common, Drafts};
@@ -16,7 +16,7 @@ const LOOKUP: &str = "prompt-lookup";
 const NGRAM: usize = 3;
 
 /// Loads what `--draft` names.
-pub fn draft(options: &Drafts, target: &FusedLm, common: &Common) -> Result<Option<(Draft, Pace)>> {
+pub fn speculation(options: &Drafts, target: &FusedLm, common: &Common) -> Result<Option<Speculation>> {
     let Some(name) = &options.draft else { return Ok(None) };
     if options.draft_tokens == 0 {
         bail!("--draft-tokens is 0, expected at least 1");
@@ -38,5 +38,5 @@ pub fn draft(options: &Drafts, target: &FusedLm, common: &Common) -> Result<Opti
                 .with_context(|| format!("cannot draft with `{name}`"))?
         }
     };
-    Ok(Some((draft, Pace::up_to(options.draft_tokens))))
+    Ok(Some(Speculation::new(draft, Pace::up_to(options.draft_tokens))))
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Cache, CausalLm, Error, LazyLogits, Projection, Vocab, VocabMap};
+use crate::{Cache, CausalLm, Error, Fusion, LazyLogits, LazyParts, Parts, Projection, Vocab, VocabMap};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
@@ -172,18 +172,8 @@ impl CausalLm for FusedLm {
         positions: Tensor<1, Int>,
         cache: &mut Cache,
     ) -> LazyLogits<'_> {
-        let (base_cache, value_caches) = self.split(cache);
-        let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
-        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
-            let tokens = part.projection.tokens(tokens.clone());
-            (part, part.lm.lazy_logits_at(tokens, positions.clone(), cache))
-        });
-        let values: Vec<_> = values.collect();
-        Box::new(move |rows| {
-            values.iter().fold(fuse_base(base(rows.clone())), |fused, (part, value)| {
-                part.projection.add(fused, part.projection.rows(value(rows.clone())), part.alpha)
-            })
-        })
+        let parts = self.lazy_parts_at(tokens, positions, cache);
+        Box::new(move |rows| parts(rows).fused(1.0))
     }
 
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
@@ -192,6 +182,29 @@ impl CausalLm for FusedLm {
 
     fn name(&self) -> &str {
         &self.name
+    }
+}
+
+impl Fusion for FusedLm {
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
+        let (base_cache, value_caches) = self.split(cache);
+        let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
+        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
+            let tokens = part.projection.tokens(tokens.clone());
+            (part, part.lm.lazy_logits_at(tokens, positions.clone(), cache))
+        });
+        let values: Vec<_> = values.collect();
+        Box::new(move |rows| {
+            values.iter().fold(Parts::new(base(rows.clone())), |parts, (part, value)| {
+                let value = part.projection.rows(value(rows.clone()));
+                parts.with(value, part.projection.without(), part.alpha)
+            })
+        })
     }
 }
 

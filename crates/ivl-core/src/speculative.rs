@@ -35,7 +35,7 @@ pub struct Draft {
 }
 
 enum Source {
-    Model(DraftModel),
+    Model(Box<DraftModel>),
     Lookup(Lookup),
 }
 
@@ -56,8 +56,8 @@ impl Draft {
     pub fn model(lm: Box<dyn CausalLm>, target: &FusedLm, with_values: bool) -> Result<Self, Error> {
         let map = VocabMap::same_ids(target.vocab(), lm.vocab()).map_err(foreign)?;
         let projection = map.on(&lm.device());
-        let source = Source::Model(DraftModel { projection, unknown: map.without_value(), lm, with_values });
-        Ok(Self { source })
+        let model = DraftModel { projection, unknown: map.without_value(), lm, with_values };
+        Ok(Self { source: Source::Model(Box::new(model)) })
     }
 
     /// What followed the last tokens, at most `ngram` of them, when they stood in prompt or answer before.
@@ -76,6 +76,61 @@ impl Draft {
     }
 }
 
+impl DraftModel {
+    /// At most `most` tokens that the draft chooses with the numbers with which the target will.
+    fn guesses(
+        &self,
+        state: &mut Option<(Cache, Vec<u32>)>,
+        target: &FusedLm,
+        batch: &mut Batch,
+        text: &[u32],
+        continuation: &Continuation,
+        most: usize,
+    ) -> Guesses {
+        let mut guesses = Guesses::default();
+        // To guess `most` tokens it reads one less of them.
+        let most = most.min((self.lm.max_positions() + 1).saturating_sub(text.len()));
+        if most == 0 {
+            return guesses;
+        }
+        let (mut cache, read) = state.take().unwrap_or_else(|| (self.lm.new_cache(&[0]), Vec::new()));
+        let mut next = shared(&read, text).min(text.len() - 1);
+        cache.truncate(next);
+        // Usually one token or two are new. A whole text is none of the time that a guess takes.
+        while text.len() - next > 2 {
+            let end = (next + PREFILL).min(text.len() - 1);
+            self.lm.next_logits(token_tensor(&text[next..end], 1, &self.lm.device()), &mut cache);
+            next = end;
+        }
+        let began = Instant::now();
+        let mut sampler = continuation.sampler().clone();
+        let mut unread = text[next..].to_vec();
+        while guesses.tokens.len() < most {
+            let logits = self.lm.next_logits(token_tensor(&unread, 1, &self.lm.device()), &mut cache);
+            let mut logits = self.projection.rows(logits).cast(DType::F32).unsqueeze_dim(1);
+            if self.with_values {
+                let last = token_tensor(&unread[unread.len() - 1..], 1, &target.device());
+                let said = target.value_rows(&last, batch);
+                logits = target.weigh(logits, &said, batch);
+                guesses.values.push(said);
+            }
+            let mut logits: Vec<f32> = to_host(logits);
+            self.unknown.iter().for_each(|&id| logits[id as usize] = f32::NEG_INFINITY);
+            // A draft that cannot choose is no error of the text's.
+            let Ok(choice) = sampler.sample(&logits) else { break };
+            guesses.tokens.push(choice.token);
+            if continuation.ends(choice.token) {
+                break;
+            }
+            unread = vec![choice.token];
+        }
+        guesses.took = began.elapsed();
+        let known = text.iter().chain(&guesses.tokens).take(cache.len()).copied().collect();
+        *state = Some((cache, known));
+        guesses
+    }
+}
+
 /// The refusal of a draft, from that of a value.
 fn foreign(error: Error) -> Error {
     match error {
@@ -87,8 +142,8 @@ fn foreign(error: Error) -> Error {
 }
 
 /// Guesses and checks for one text after another; what the draft has read of the last one is kept.
-#[derive(Debug, Clone)]
 pub struct Speculation {
+    draft: Draft,
     pace: Pace,
     /// The draft's cache, and the tokens in it.
     read: Option<(Cache, Vec<u32>)>,
@@ -114,8 +169,8 @@ pub struct Block {
 
 impl Speculation {
     /// Nothing was guessed yet.
-    pub fn new(pace: Pace) -> Self {
-        Self { pace, read: None }
+    pub fn new(draft: Draft, pace: Pace) -> Self {
+        Self { draft, pace, read: None }
     }
 
     /// Drafts tokens and lets the target read them.
@@ -125,7 +180,6 @@ impl Speculation {
     /// it says so; then [`settle`](Self::settle).
     pub fn block(
         &mut self,
-        draft: &Draft,
         target: &FusedLm,
         batch: &mut Batch,
         text: &[u32],
@@ -137,16 +191,11 @@ impl Speculation {
         let places = text.len() - 1..text.len() + most;
         let most = if target.reads_at_once(&places) { most } else { 0 };
         let start = batch.len();
-        let mut guesses = Guesses::default();
-        match &draft.source {
-            _ if most == 0 => {}
-            Source::Lookup(lookup) => {
-                let began = Instant::now();
-                guesses.tokens = lookup.guess(text, most).to_vec();
-                guesses.took = began.elapsed();
-            }
-            Source::Model(model) => guesses = self.guess(model, target, batch, text, continuation, most),
-        }
+        let guesses = match &self.draft.source {
+            _ if most == 0 => Guesses::default(),
+            Source::Lookup(lookup) => lookup.guesses(text, most),
+            Source::Model(model) => model.guesses(&mut self.read, target, batch, text, continuation, most),
+        };
         let began = Instant::now();
         let tokens: Vec<u32> = text[text.len() - 1..].iter().chain(&guesses.tokens).copied().collect();
         let tokens = token_tensor(&tokens, 1, &target.device());
@@ -189,59 +238,6 @@ impl Speculation {
         };
         self.pace.observe(&round);
         round
-    }
-
-    /// At most `most` tokens that the draft chooses with the numbers with which the target will.
-    fn guess(
-        &mut self,
-        model: &DraftModel,
-        target: &FusedLm,
-        batch: &mut Batch,
-        text: &[u32],
-        continuation: &Continuation,
-        most: usize,
-    ) -> Guesses {
-        let mut guesses = Guesses::default();
-        // To guess `most` tokens it reads one less of them.
-        let most = most.min((model.lm.max_positions() + 1).saturating_sub(text.len()));
-        if most == 0 {
-            return guesses;
-        }
-        let (mut cache, read) = self.read.take().unwrap_or_else(|| (model.lm.new_cache(&[0]), Vec::new()));
-        let mut next = shared(&read, text).min(text.len() - 1);
-        cache.truncate(next);
-        // Usually one token or two are new. A whole text is none of the time that a guess takes.
-        while text.len() - next > 2 {
-            let end = (next + PREFILL).min(text.len() - 1);
-            model.lm.next_logits(token_tensor(&text[next..end], 1, &model.lm.device()), &mut cache);
-            next = end;
-        }
-        let began = Instant::now();
-        let mut sampler = continuation.sampler().clone();
-        let mut unread = text[next..].to_vec();
-        while guesses.tokens.len() < most {
-            let logits = model.lm.next_logits(token_tensor(&unread, 1, &model.lm.device()), &mut cache);
-            let mut logits = model.projection.rows(logits).cast(DType::F32).unsqueeze_dim(1);
-            if model.with_values {
-                let last = token_tensor(&unread[unread.len() - 1..], 1, &target.device());
-                let said = target.value_rows(&last, batch);
-                logits = target.weigh(logits, &said, batch);
-                guesses.values.push(said);
-            }
-            let mut logits: Vec<f32> = to_host(logits);
-            model.unknown.iter().for_each(|&id| logits[id as usize] = f32::NEG_INFINITY);
-            // A draft that cannot choose is no error of the text's.
-            let Ok(choice) = sampler.sample(&logits) else { break };
-            guesses.tokens.push(choice.token);
-            if continuation.ends(choice.token) {
-                break;
-            }
-            unread = vec![choice.token];
-        }
-        guesses.took = began.elapsed();
-        let known = text.iter().chain(&guesses.tokens).take(cache.len()).copied().collect();
-        self.read = Some((cache, known));
-        guesses
     }
 }
 

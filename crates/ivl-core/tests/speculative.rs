@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Int, Tensor};
 use ivl_core::{
-    Cache, CausalLm, Draft, Error, FinishReason, FusedLm, GenerateConfig, Pace, SamplingConfig, Step, Totals,
-    Value, Vocab, generate, speculate,
+    Cache, CausalLm, Draft, Error, FinishReason, FusedLm, GenerateConfig, Pace, SamplingConfig, Speculation,
+    Step, Totals, Value, Vocab, generate, speculate,
 };
 use proptest::prelude::*;
 use toy::{Toy, letters, log_softmax};
@@ -95,12 +95,12 @@ fn samplings() -> impl Strategy<Value = SamplingConfig> {
 
 fn written(
     target: &FusedLm,
-    draft: &Draft,
+    draft: Draft,
     pace: Pace,
     prompts: &[Vec<u32>],
     config: &GenerateConfig,
 ) -> (Vec<Step>, Totals) {
-    let mut texts = speculate(target, draft, pace, prompts, config).expect("valid");
+    let mut texts = speculate(target, Speculation::new(draft, pace), prompts, config).expect("valid");
     let steps = texts.by_ref().map(|step| step.expect("finite")).collect();
     (steps, texts.totals())
 }
@@ -151,7 +151,7 @@ proptest! {
             plain.extend(steps.map(|step| Step { row, ..step.expect("finite") }));
         }
         let draft = draft(kind, &base, &target);
-        let (ours, totals) = written(&target, &draft, pace, &prompts, &config);
+        let (ours, totals) = written(&target, draft, pace, &prompts, &config);
         same(&ours, &plain, prompts.len())?;
         prop_assert!(totals.accepted <= totals.drafted);
     }
@@ -167,7 +167,7 @@ fn a_perfect_draft_is_always_accepted_and_the_values_read_every_token_once() {
             FusedLm::new(Box::new(Counted(base.clone(), by_target.clone())), vec![counted]).expect("same");
         let draft = draft(Kind::Same, &base, &target);
         let config = GenerateConfig { max_new_tokens: 31, sampling, ..Default::default() };
-        let (steps, totals) = written(&target, &draft, Pace::fixed(4), &[vec![0, 1, 2]], &config);
+        let (steps, totals) = written(&target, draft, Pace::fixed(4), &[vec![0, 1, 2]], &config);
         // The prompt's pass writes one token, and each of six rounds five.
         assert_eq!((steps.len(), totals.rounds, totals.drafted, totals.accepted), (31, 6, 24, 24));
         assert_eq!(totals.acceptance_rate(), Some(1.0));
@@ -181,7 +181,8 @@ fn a_perfect_draft_is_always_accepted_and_the_values_read_every_token_once() {
 fn what_is_drafted_and_sampled_follows_the_target() {
     let (base, value) = (Toy::new(8, letters(4, 4)), Toy::new(9, letters(4, 4)));
     let target = fused(&base, &[(&value, 0.5)]);
-    let draft = Draft::model(Box::new(Toy::new(30, letters(4, 4))), &target, true).expect("one vocabulary");
+    let draft =
+        || Draft::model(Box::new(Toy::new(30, letters(4, 4))), &target, true).expect("one vocabulary");
     let sampling = SamplingConfig { temperature: 1.5, top_k: 3, ..Default::default() };
     // The probabilities of the second and third tokens after the first, from the definition.
     let prompt = vec![1u32, 2];
@@ -209,7 +210,7 @@ fn what_is_drafted_and_sampled_follows_the_target() {
         let config =
             GenerateConfig { max_new_tokens: 3, sampling: sampling.clone(), seed, ..Default::default() };
         let (steps, drafts) =
-            written(&target, &draft, Pace::fixed(2), std::slice::from_ref(&prompt), &config);
+            written(&target, draft(), Pace::fixed(2), std::slice::from_ref(&prompt), &config);
         let place = steps.iter().fold(0, |place, step| place * 4 + step.token as usize);
         seen[place] += 1.0;
         totals = (totals.0 + drafts.accepted, totals.1 + drafts.drafted);
@@ -237,7 +238,7 @@ fn a_shorter_draft_guesses_as_far_as_it_reads() {
     let draft = Draft::model(Box::new(short), &target, true).expect("one vocabulary");
     let config = GenerateConfig { max_new_tokens: 30, ..Default::default() };
     let prompts = [vec![1, 2, 3]];
-    let (ours, totals) = written(&target, &draft, Pace::fixed(5), &prompts, &config);
+    let (ours, totals) = written(&target, draft, Pace::fixed(5), &prompts, &config);
     let plain: Vec<Step> =
         generate(&target, &prompts, &config).expect("valid").map(|step| step.expect("finite")).collect();
     assert_eq!(
@@ -259,7 +260,7 @@ fn a_draft_of_another_vocabulary_is_refused_and_padding_is_no_difference() {
 
     let padded = Draft::model(Box::new(Toy::new(1, letters(SIZE, SIZE + 5))), &target, true).expect("padded");
     let config = GenerateConfig { max_new_tokens: 12, ..Default::default() };
-    let (steps, _) = written(&target, &padded, Pace::fixed(3), &[vec![1]], &config);
+    let (steps, _) = written(&target, padded, Pace::fixed(3), &[vec![1]], &config);
     let plain = generate(&target, &[[1]], &config).expect("valid");
     let plain: Vec<u32> = plain.map(|step| step.expect("finite").token).collect();
     assert_eq!(steps.iter().map(|step| step.token).collect::<Vec<_>>(), plain);
@@ -296,7 +297,7 @@ fn nothing_is_drafted_where_tokens_cannot_be_read_at_once() {
     let target = FusedLm::new(Box::new(Switching(toy(3))), Vec::new()).expect("a base");
     let draft = draft(Kind::Same, &toy(3), &target);
     let config = GenerateConfig { max_new_tokens: 20, ..Default::default() };
-    let (steps, totals) = written(&target, &draft, Pace::fixed(2), &[vec![1, 2]], &config);
+    let (steps, totals) = written(&target, draft, Pace::fixed(2), &[vec![1, 2]], &config);
     let plain = generate(&target, &[[1, 2]], &config).expect("valid");
     let plain: Vec<u32> = plain.map(|step| step.expect("finite").token).collect();
     assert_eq!(steps.iter().map(|step| step.token).collect::<Vec<_>>(), plain);

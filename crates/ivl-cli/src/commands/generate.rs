@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::{Common, Generate};
 use crate::compose::Composed;
-use crate::draft::draft;
+use crate::draft::speculation;
 
 /// Largest prompt or message file that is read.
 const LARGEST_INPUT: u64 = 64 << 20;
@@ -23,7 +23,7 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     let prompt = encode(&input, &composed)?;
     let end_tokens = if args.ignore_eos { Vec::new() } else { composed.end_tokens.clone() };
     let config = GenerateConfig { end_tokens, ..config };
-    let draft = draft(&args.drafts, &composed.lm, common)?;
+    let speculation = speculation(&args.drafts, &composed.lm, common)?;
     let prompts = vec![prompt.clone(); args.n];
     let mut answers = vec![Answer::default(); args.n];
     let mut out = std::io::stdout().lock();
@@ -39,17 +39,14 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
         Ok(())
     };
     let began = Instant::now();
-    let drafts = match draft {
-        Some((draft, pace)) => {
-            let mut texts = speculate(&composed.lm, &draft, pace, &prompts, &config)?;
-            texts.by_ref().try_for_each(|step| take(step?))?;
-            Some(texts.totals())
-        }
-        None => {
-            generate(&composed.lm, &prompts, &config)?.try_for_each(|step| take(step?))?;
-            None
-        }
-    };
+    let mut drafts = None;
+    if let Some(speculation) = speculation {
+        let mut texts = speculate(&composed.lm, speculation, &prompts, &config)?;
+        texts.by_ref().try_for_each(|step| take(step?))?;
+        drafts = Some(texts.totals());
+    } else {
+        generate(&composed.lm, &prompts, &config)?.try_for_each(|step| take(step?))?;
+    }
     let run = Run { prompt_tokens: prompt.len(), seconds: began.elapsed().as_secs_f64(), n: args.n, drafts };
     for (index, answer) in answers.iter().enumerate() {
         match (common.json, args.n) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Draft, Pace, Round, Speculation};
+use super::{Round, Speculation};
 use crate::causal_lm::token_tensor;
 use crate::generate::{PREFILL, to_host};
 use crate::{Batch, CausalLm, Continuation, Error, FusedLm, GenerateConfig, Step};
@@ -16,8 +16,7 @@ use crate::{Batch, CausalLm, Continuation, Error, FusedLm, GenerateConfig, Step}
 /// As `generate`.
 pub fn speculate<'a, S: AsRef<[u32]>>(
     target: &'a FusedLm,
-    draft: &'a Draft,
-    pace: Pace,
+    speculation: Speculation,
     prompts: &[S],
     config: &GenerateConfig,
 ) -> Result<SpeculativeGeneration<'a>, Error> {
@@ -30,8 +29,7 @@ pub fn speculate<'a, S: AsRef<[u32]>>(
     let texts: VecDeque<_> = prompts.iter().enumerate().map(text).collect::<Result<_, Error>>()?;
     Ok(SpeculativeGeneration {
         target,
-        draft,
-        speculation: Speculation::new(pace),
+        speculation,
         texts: if config.max_new_tokens == 0 { VecDeque::new() } else { texts },
         writing: None,
         prompt: None,
@@ -43,7 +41,6 @@ pub fn speculate<'a, S: AsRef<[u32]>>(
 /// The iterator that [`speculate`] returns.
 pub struct SpeculativeGeneration<'a> {
     target: &'a FusedLm,
-    draft: &'a Draft,
     speculation: Speculation,
     /// Texts that are not begun.
     texts: VecDeque<(Vec<u32>, Continuation)>,
@@ -95,7 +92,7 @@ impl SpeculativeGeneration<'_> {
     fn advance(&mut self) -> Result<(), Error> {
         let Some(mut writing) = self.writing.take() else { return self.begin() };
         let Writing { text, batch, continuation } = &mut writing;
-        let mut block = self.speculation.block(self.draft, self.target, batch, text, continuation);
+        let mut block = self.speculation.block(self.target, batch, text, continuation);
         let ended = loop {
             let step = continuation.step(block.logits(self.target, batch), self.target.vocab())?;
             text.push(step.token);

@@ -1,5 +1,9 @@
 //! Drafts without a model: what followed the last tokens when they stood in the text before.
 
+use std::time::Instant;
+
+use super::Guesses;
+
 /// Guesses that the text repeats itself ([Saxena 2023](https://github.com/apoorvumang/prompt-lookup-decoding)): summaries,
 /// edits of code and answers that quote do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,8 +13,15 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
+    /// Tokens to be checked.
+    pub(super) fn guesses(self, text: &[u32], most: usize) -> Guesses {
+        let began = Instant::now();
+        let tokens = self.guess(text, most).to_vec();
+        Guesses { tokens, values: Vec::new(), took: began.elapsed() }
+    }
+
     /// At most `most` tokens that followed the longest end of `text` (at most an n-gram) where it last stood before.
-    pub(super) fn guess(self, text: &[u32], most: usize) -> &[u32] {
+    fn guess(self, text: &[u32], most: usize) -> &[u32] {
         let follows = |len: usize| {
             let (end, before) = (&text[text.len() - len..], &text[..text.len() - 1]);
             let at = before.windows(len).rposition(|window| window == end)?;
