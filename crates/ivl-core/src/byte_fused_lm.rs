@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
@@ -9,7 +10,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::byte_events::{Ahead, Events, Hypothesis, Next, State};
 use crate::causal_lm::token_tensor;
-use crate::cross_fused_lm::host_ids;
+use crate::cross_value::host_ids;
 use crate::fused_lm::check_alpha;
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};
@@ -303,6 +304,10 @@ impl CausalLm for ByteFusedLm {
             return base;
         }
         self.fuse_rows(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, FusedLm, GenerateConfig, Value, generate};
+use ivl_core::{CausalLm, FusedLm, GenerateConfig, Speculation, Value, generate};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
-use ivl_serve::{Catalog, ServedValue, Server, Settings};
+use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
 
 pub use serde_json::{Value as Json, json};
@@ -66,10 +66,20 @@ impl Served {
 
     /// A server of any base with the value `small`, or of a base alone.
     pub fn of(lm: FusedLm, settings: Settings) -> Self {
+        Self::start(lm, None, None, settings)
+    }
+
+    /// As [`of`](Self::of), with something that guesses ahead, and a value that has tokens of its own.
+    pub fn start(
+        lm: FusedLm,
+        speculation: Option<Speculation>,
+        own_tokens: Option<OwnTokens>,
+        settings: Settings,
+    ) -> Self {
         let template = ChatTemplate::from_file(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
         );
-        let value = ServedValue { id: "small".to_owned(), alpha: ALPHA, template: None };
+        let value = ServedValue { id: "small".to_owned(), alpha: ALPHA, template: None, own_tokens };
         let values = if lm.values() == 0 { Vec::new() } else { vec![value] };
         let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
         let catalog = Catalog::new(
@@ -81,8 +91,8 @@ impl Served {
             &vocab,
             context,
         );
-        let server =
-            Server::bind(lm, catalog.expect("two names"), Settings { port: 0, ..settings }).expect("binds");
+        let settings = Settings { port: 0, ..settings };
+        let server = Server::bind(lm, speculation, catalog.expect("two names"), settings).expect("binds");
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
