@@ -52,10 +52,9 @@ impl Iterator for Corpus<'_> {
     fn next(&mut self) -> Option<String> {
         let (world, rng) = (self.world, &mut self.rng);
         Some(match self.kind {
-            Kind::Plain => plain(world, rng),
-            Kind::Varied => varied(world, rng),
             Kind::Ships if rng.random_bool(0.75) => about(&world.ships, 2, rng),
-            Kind::Ships => plain(world, rng),
+            Kind::Plain | Kind::Ships => plain(world, rng),
+            Kind::Varied => varied(world, rng),
         })
     }
 }
