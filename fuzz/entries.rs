@@ -81,11 +81,9 @@ pub fn weights(data: &[u8]) {
 pub fn map(data: &[u8]) {
     let Ok(file) = MapFile::from_bytes(data) else { return };
     let written = file.to_bytes().expect("sizes that were read");
-    // As bytes: weights may be no numbers until the map is asked for.
-    assert_eq!(
-        MapFile::from_bytes(&written).expect("what was written").to_bytes().expect("the same"),
-        written
-    );
+    let again = MapFile::from_bytes(&written).expect("what was written");
+    // As text: weights of a file may be no numbers, which are not equal to themselves.
+    assert!(format!("{again:?}") == format!("{file:?}"), "a map is read as it was written");
     let vocab = catalog().vocab();
     if let Ok(map) = file.map(vocab, vocab) {
         assert!(map.value_ids().iter().flatten().all(|&id| (id as usize) < vocab.size()));
