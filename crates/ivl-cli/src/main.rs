@@ -16,8 +16,10 @@ mod compose;
 mod corpus;
 mod demonstrations;
 mod device;
+mod digest;
 mod hub;
 mod memory;
+mod model_identity;
 mod other_vocabulary;
 mod progress;
 mod tokens;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),
+        Command::Eval(eval) => commands::eval::run(&eval, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
         Command::Serve(serve) => commands::serve::run(&serve, &args.common),
     };
