@@ -214,10 +214,12 @@ pub struct Score {
 
 /// Measure a base with any number of values: multiple choice, perplexity, exact match, instruction following
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ivl eval --base models/large --value runs/value --tasks tasks/first-value.toml\n\n\
+#[command(
+    after_help = "Example:\n  ivl eval --base models/large --value runs/value --tasks tasks/first-value.toml\n\n\
         Tasks are TOML files with rows of JSON; prompts, scores and figures are those of lm-evaluation-harness. With \
         --output every sample is logged, and a run that was cut off goes on when it is called again. See \
-        docs/evaluation.md.")]
+        docs/evaluation.md."
+)]
 pub struct Eval {
     #[command(flatten)]
     pub models: Models,

@@ -155,11 +155,7 @@ mod tests {
         };
         assert_eq!(
             windows(10, 4),
-            [
-                (vec![100], vec![0, 1, 2, 3]),
-                (vec![3], vec![4, 5, 6, 7]),
-                (vec![5, 6, 7], vec![8, 9]),
-            ]
+            [(vec![100], vec![0, 1, 2, 3]), (vec![3], vec![4, 5, 6, 7]), (vec![5, 6, 7], vec![8, 9]),]
         );
         assert_eq!(windows(3, 4), [(vec![100], vec![0, 1, 2])]);
         assert_eq!(windows(8, 4), [(vec![100], vec![0, 1, 2, 3]), (vec![3], vec![4, 5, 6, 7])]);

@@ -185,7 +185,9 @@ pub enum Error {
         got: String,
     },
     /// More examples are asked for than there are.
-    #[error("{wanted} examples are put before each prompt of `{task}`, but there are only {got}; lower --num-fewshot")]
+    #[error(
+        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; lower --num-fewshot"
+    )]
     FewShots {
         /// Which task.
         task: String,
@@ -224,7 +226,9 @@ pub enum Error {
         continuation: String,
     },
     /// A continuation that is longer than the model's context.
-    #[error("a continuation of {got} tokens for {place} does not fit the {limit} positions that the model reads")]
+    #[error(
+        "a continuation of {got} tokens for {place} does not fit the {limit} positions that the model reads"
+    )]
     LongContinuation {
         /// Which row.
         place: Place,

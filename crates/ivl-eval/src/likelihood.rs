@@ -110,13 +110,15 @@ fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Cach
     let padding: Vec<usize> = read.iter().map(|context| seq - context.len()).collect();
     let mut cache = lm.new_cache(&padding);
     cache.expect(seq + longest);
-    let ids = read.iter().zip(&padding).flat_map(|(context, &padding)| {
-        std::iter::repeat_n(0, padding).chain(context.iter().copied())
-    });
+    let ids = read
+        .iter()
+        .zip(&padding)
+        .flat_map(|(context, &padding)| std::iter::repeat_n(0, padding).chain(context.iter().copied()));
     let batch = PaddedBatch { ids: ids.collect(), padding, seq };
     for start in (0..seq).step_by(READ_AT_ONCE) {
         // The logits of the last position are the fewest that a model can be asked for.
-        let _ = lm.next_logits(batch.columns(start, (start + READ_AT_ONCE).min(seq), &lm.device()), &mut cache);
+        let _ =
+            lm.next_logits(batch.columns(start, (start + READ_AT_ONCE).min(seq), &lm.device()), &mut cache);
     }
     cache
 }
@@ -172,7 +174,8 @@ fn logprobs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Vec<(f32, u32)> {
     let greedy: Tensor<1, Int> = logits.clone().argmax(1).squeeze_dim(1);
     let logprobs: Tensor<1> = log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1);
     let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().unwrap_or_default();
-    let greedy: Vec<i64> = greedy.cast(burn::tensor::IntDType::I64).into_data().try_into_vec().unwrap_or_default();
+    let greedy: Vec<i64> =
+        greedy.cast(burn::tensor::IntDType::I64).into_data().try_into_vec().unwrap_or_default();
     logprobs.into_iter().zip(greedy.into_iter().map(|id| id as u32)).collect()
 }
 

@@ -6,7 +6,8 @@ use crate::run::Outcome;
 
 /// A Markdown table in the shape of lm-evaluation-harness: one line a figure, `±` before its standard error.
 pub fn results_table(outcomes: &[Outcome]) -> String {
-    let mut rows = vec![["Tasks", "Filter", "n-shot", "Metric", "", "Value", "", "Stderr"].map(str::to_owned)];
+    let mut rows =
+        vec![["Tasks", "Filter", "n-shot", "Metric", "", "Value", "", "Stderr"].map(str::to_owned)];
     for outcome in outcomes {
         for (index, figure) in outcome.figures.iter().enumerate() {
             let name = if index == 0 { outcome.task.clone() } else { String::new() };

@@ -244,7 +244,11 @@ impl<'a> Run<'a> {
                 let cut = fitted.iter().any(|fitted| fitted.cut);
                 let readable =
                     document.continuations.iter().all(|text| reads(&format!("{}{text}", document.context)));
-                (Asked::Continuations(fitted.into_iter().map(|fitted| fitted.tokens).collect()), cut, readable)
+                (
+                    Asked::Continuations(fitted.into_iter().map(|fitted| fitted.tokens).collect()),
+                    cut,
+                    readable,
+                )
             }
             OutputType::LoglikelihoodRolling => {
                 let text = document.gold.text();
@@ -279,7 +283,11 @@ impl<'a> Run<'a> {
                 until: &self.until,
                 max_gen_toks: self.max_gen_toks,
             };
-            return Ok(writing.answers(self.subject.lm, &prompts)?.into_iter().map(Answer::Response).collect());
+            return Ok(writing
+                .answers(self.subject.lm, &prompts)?
+                .into_iter()
+                .map(Answer::Response)
+                .collect());
         }
         let mut scored = Vec::with_capacity(continuations.len());
         for part in continuations.chunks(self.settings.batch_size.max(1)) {
@@ -303,7 +311,8 @@ impl<'a> Run<'a> {
         let row = &self.task.rows[document.id];
         let counted = self.task.counted(document)?;
         let extractions = &self.task.extractions;
-        let scores = self.task.measures.iter().map(|m| m.scores((document, row), answer, extractions, &counted));
+        let scores =
+            self.task.measures.iter().map(|m| m.scores((document, row), answer, extractions, &counted));
         Ok(scores.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
@@ -327,7 +336,10 @@ impl<'a> Run<'a> {
             Answer::Choices(likelihoods) => {
                 show("context", json!(document.context));
                 show("choices", json!(document.choices));
-                show("loglikelihoods", json!(likelihoods.iter().map(crate::Likelihood::sum).collect::<Vec<_>>()));
+                show(
+                    "loglikelihoods",
+                    json!(likelihoods.iter().map(crate::Likelihood::sum).collect::<Vec<_>>()),
+                );
             }
             Answer::Text(likelihood) => {
                 show("loglikelihood", json!(likelihood.sum()));
@@ -336,7 +348,8 @@ impl<'a> Run<'a> {
                 show("context", json!(document.context));
                 let mut filtered = Map::new();
                 for (index, extraction) in self.task.extractions.iter().enumerate() {
-                    filtered.insert(extraction.name.clone(), json!(self.extracted(index, document, response)?));
+                    filtered
+                        .insert(extraction.name.clone(), json!(self.extracted(index, document, response)?));
                 }
                 show("filtered", Value::Object(filtered));
             }
@@ -360,7 +373,10 @@ impl<'a> Run<'a> {
 fn figures(scores: &[Vec<Score>], seed: u64) -> Vec<Aggregate> {
     let mut figures: Vec<(&'static str, &str, Vec<&ScoreValue>)> = Vec::new();
     for score in scores.iter().flatten() {
-        match figures.iter_mut().find(|(metric, filter, _)| *metric == score.metric && *filter == score.filter) {
+        match figures
+            .iter_mut()
+            .find(|(metric, filter, _)| *metric == score.metric && *filter == score.filter)
+        {
             Some((_, _, values)) => values.push(&score.value),
             None => figures.push((score.metric, &score.filter, vec![&score.value])),
         }

@@ -30,7 +30,8 @@ impl SampleLog {
     pub fn open(path: &Path, identity: &Value) -> Result<Self, Error> {
         let io = |action| Error::io(action, path);
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(io("open"))?;
+        let file =
+            options.read(true).write(true).create(true).truncate(false).open(path).map_err(io("open"))?;
         let mut log = Self { path: path.to_owned(), file, answers: BTreeMap::new() };
         let whole = log.read(identity)?;
         log.file.set_len(whole).map_err(io("write"))?;
@@ -118,7 +119,12 @@ fn compare(path: &Path, what: &str, was: &Value, is: &Value) -> Result<(), Error
     if let (Some(was), Some(is)) = (was.as_object(), is.as_object()) {
         for key in is.keys().chain(was.keys()) {
             let inside = if what.is_empty() { key.clone() } else { format!("{what}.{key}") };
-            compare(path, &inside, was.get(key).unwrap_or(&Value::Null), is.get(key).unwrap_or(&Value::Null))?;
+            compare(
+                path,
+                &inside,
+                was.get(key).unwrap_or(&Value::Null),
+                is.get(key).unwrap_or(&Value::Null),
+            )?;
         }
     }
     let (was, is) = (was.to_string(), is.to_string());
@@ -164,7 +170,8 @@ mod tests {
         let other = SampleLog::open(&path, &json!({ "base": { "name": "b" }, "num_fewshot": 0 }));
         let message = other.expect_err("refused").to_string();
         assert!(message.contains("base.name was \"a\", and is \"b\""), "{message}");
-        std::fs::write(&path, "{\"ivl_eval\":1,\"identity\":{}}\nnonsense\n{\"doc_id\":1}\n").expect("writes");
+        std::fs::write(&path, "{\"ivl_eval\":1,\"identity\":{}}\nnonsense\n{\"doc_id\":1}\n")
+            .expect("writes");
         let message = SampleLog::open(&path, &json!({})).expect_err("refused").to_string();
         assert!(message.starts_with("line 2 of "), "{message}");
         std::fs::write(&path, "a file of another kind\n").expect("writes");

@@ -30,7 +30,9 @@ pub enum PatternError {
         source: Box<fancy_regex::Error>,
     },
     /// Matching took too many steps.
-    #[error("`{pattern}` takes too many steps on a text of {bytes} bytes; write it without nested repetition")]
+    #[error(
+        "`{pattern}` takes too many steps on a text of {bytes} bytes; write it without nested repetition"
+    )]
     Steps {
         /// The pattern.
         pattern: String,
@@ -86,10 +88,8 @@ impl Pattern {
             (true, true) => "(?im)",
         };
         let translated = format!("{letters}{}", translate(source, flags.multiline));
-        let compiled = Regex::new(&translated).map_err(|error| PatternError::Invalid {
-            pattern: source.to_owned(),
-            source: Box::new(error),
-        })?;
+        let compiled = Regex::new(&translated)
+            .map_err(|error| PatternError::Invalid { pattern: source.to_owned(), source: Box::new(error) })?;
         Ok(Self { source: source.to_owned(), compiled, not_empty: OnceLock::new() })
     }
 
@@ -141,7 +141,8 @@ impl Pattern {
     /// # Errors
     /// [`PatternError::Steps`].
     pub fn spans(&self, text: &str) -> Result<Vec<Vec<Option<Range<usize>>>>, PatternError> {
-        let spans = |captures: Captures<'_>| captures.iter().map(|group| group.map(|group| group.range())).collect();
+        let spans =
+            |captures: Captures<'_>| captures.iter().map(|group| group.map(|group| group.range())).collect();
         Ok(self.matches(text)?.into_iter().map(spans).collect())
     }
 
@@ -185,9 +186,7 @@ impl Pattern {
 
     /// The match that follows an empty one: there it must not be empty, and behind it may.
     fn after_empty<'t>(&self, text: &'t str, at: usize) -> Result<Option<Captures<'t>>, PatternError> {
-        let build = || {
-            RegexBuilder::new(self.compiled.as_str()).find_not_empty(true).build().ok()
-        };
+        let build = || RegexBuilder::new(self.compiled.as_str()).find_not_empty(true).build().ok();
         if let Some(not_empty) = self.not_empty.get_or_init(build)
             && let Some(captures) = self.find_from(not_empty, text, at)?
             && captures.get(0).is_some_and(|whole| whole.start() == at)
@@ -223,7 +222,11 @@ fn expand(replacement: &str, captures: &Captures<'_>, out: &mut String) {
         let named = rest.strip_prefix("g<").and_then(|name| name.split_once('>'));
         let digits = rest.bytes().take(2).take_while(u8::is_ascii_digit).count();
         if let Some((name, behind)) = named {
-            let group = name.parse().ok().and_then(|group: usize| captures.get(group)).or_else(|| captures.name(name));
+            let group = name
+                .parse()
+                .ok()
+                .and_then(|group: usize| captures.get(group))
+                .or_else(|| captures.name(name));
             out.push_str(group.map_or("", |group| group.as_str()));
             rest = behind;
         } else if digits > 0 {
@@ -301,14 +304,17 @@ fn escape(letter: char, in_class: bool, out: &mut String) {
         'b' => out.push_str(r"\x08"),
         'Z' => out.push_str(r"\z"),
         // Letters that only mean themselves in Python.
-        '<' | '>' | '"' | '\'' | '/' | ',' | ':' | ';' | '=' | '!' | '@' | '`' | '%' | '_' | ' ' => out.push(letter),
+        '<' | '>' | '"' | '\'' | '/' | ',' | ':' | ';' | '=' | '!' | '@' | '`' | '%' | '_' | ' ' => {
+            out.push(letter)
+        }
         _ => out.extend(['\\', letter]),
     }
 }
 
 /// Whether a text begins with `{2}`, `{2,}`, `{,2}` or `{2,3}`.
 fn is_repetition(text: &str) -> bool {
-    let Some(inner) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(inner, _)| inner) else {
+    let Some(inner) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(inner, _)| inner)
+    else {
         return false;
     };
     let (low, high) = inner.split_once(',').unwrap_or((inner, ""));

@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn texts_and_values_are_those_of_jinja() {
         let text = |source: &str| RowTemplate::new(source).expect("compiles").text(&row()).expect("renders");
-        let value = |source: &str| RowTemplate::new(source).expect("compiles").value(&row()).expect("renders");
+        let value =
+            |source: &str| RowTemplate::new(source).expect("compiles").value(&row()).expect("renders");
         assert_eq!(text("Q: {{question}}\nA:\n"), "Q: Why?\n\nA:\n");
         assert_eq!(text("question"), "Why?\n");
         assert_eq!(text("{{right}} {{ number + 1 }}"), "True 4");

@@ -25,7 +25,10 @@ impl<'a> UnknownField<'a> {
 pub fn nearest<T>(key: &str, named: impl IntoIterator<Item = (T, impl AsRef<str>)>) -> Option<T> {
     let key = key.to_lowercase();
     let like = |name: &str| strsim::normalized_damerau_levenshtein(&key, name);
-    let best = named.into_iter().map(|(item, name)| (like(name.as_ref()), item)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let best = named
+        .into_iter()
+        .map(|(item, name)| (like(name.as_ref()), item))
+        .max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= ALIKE).then_some(best.1)
 }
 

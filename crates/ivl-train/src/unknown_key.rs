@@ -62,11 +62,7 @@ fn unknown_key(path: &str, field: &UnknownField<'_>) -> Error {
     let table = if table == "." { "" } else { table };
     let inside = |key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
     let meant = meant(key, known, inside);
-    Error::UnknownKey {
-        key: inside(key),
-        meant,
-        known: known.iter().map(|key| (*key).to_owned()).collect(),
-    }
+    Error::UnknownKey { key: inside(key), meant, known: known.iter().map(|key| (*key).to_owned()).collect() }
 }
 
 fn meant(key: &str, siblings: &[&str], inside: impl Fn(&str) -> String) -> Option<String> {

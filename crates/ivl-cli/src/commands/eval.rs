@@ -38,7 +38,8 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
     };
     let models = match &args.output {
         Some(output) => {
-            std::fs::create_dir_all(output).with_context(|| format!("cannot create `{}`", output.display()))?;
+            std::fs::create_dir_all(output)
+                .with_context(|| format!("cannot create `{}`", output.display()))?;
             Some((output, model_identity(&args.models, common)?))
         }
         None => None,
@@ -92,7 +93,10 @@ fn open(args: &args::Eval) -> Result<Vec<Task>> {
             );
         }
         if task.file.completions.is_some() && args.output.is_none() {
-            bail!("`{}` writes answers for another harness; say where with --output DIR", task.path.display());
+            bail!(
+                "`{}` writes answers for another harness; say where with --output DIR",
+                task.path.display()
+            );
         }
     }
     Ok(tasks)

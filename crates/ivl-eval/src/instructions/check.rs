@@ -62,11 +62,14 @@ impl Instruction {
             Self::JsonFormat => is_json(without_fence(text)),
             Self::Title => {
                 let titles = Pattern::new("<<[^\n]+>>")?;
-                let inside = |title: &[&str]| !trim(title[0].trim_start_matches('<').trim_end_matches('>')).is_empty();
+                let inside =
+                    |title: &[&str]| !trim(title[0].trim_start_matches('<').trim_end_matches('>')).is_empty();
                 titles.find_all(text)?.iter().any(|title| inside(title))
             }
             Self::TwoResponses => two_responses(text),
-            Self::RepeatPrompt { prompt } => trim(text).to_lowercase().starts_with(&trim(prompt).to_lowercase()),
+            Self::RepeatPrompt { prompt } => {
+                trim(text).to_lowercase().starts_with(&trim(prompt).to_lowercase())
+            }
             Self::EndChecker { phrase } => {
                 let text = trim(text).trim_matches('"').to_lowercase();
                 text.ends_with(trim(&phrase.to_lowercase()))
@@ -162,6 +165,7 @@ fn two_responses(text: &str) -> bool {
     if pieces.iter().enumerate().any(empty_inside) {
         return false;
     }
-    let responses: Vec<&str> = pieces.iter().map(|piece| trim(piece)).filter(|piece| !piece.is_empty()).collect();
+    let responses: Vec<&str> =
+        pieces.iter().map(|piece| trim(piece)).filter(|piece| !piece.is_empty()).collect();
     matches!(responses.as_slice(), [first, second] if first != second)
 }

@@ -69,7 +69,11 @@ impl Instruction {
         };
         let (ids, kwargs) = (list("instruction_id_list")?, list("kwargs")?);
         if ids.len() != kwargs.len() || ids.is_empty() {
-            return Err(gives("kwargs", "one object for each of instruction_id_list", &Value::Array(kwargs.clone())));
+            return Err(gives(
+                "kwargs",
+                "one object for each of instruction_id_list",
+                &Value::Array(kwargs.clone()),
+            ));
         }
         let nothing = Map::new();
         let read = |(id, kwargs): (&Value, &Value)| {
@@ -127,13 +131,17 @@ impl Arguments<'_> {
                 frequency: self.number("frequency")?,
                 relation: self.relation("relation")?,
             },
-            "keywords:forbidden_words" => Instruction::ForbiddenWords { words: self.texts("forbidden_words")? },
+            "keywords:forbidden_words" => {
+                Instruction::ForbiddenWords { words: self.texts("forbidden_words")? }
+            }
             "keywords:letter_frequency" => Instruction::LetterFrequency {
                 letter: self.letter("letter")?,
                 frequency: self.number("let_frequency")?,
                 relation: self.relation("let_relation")?,
             },
-            "language:response_language" => Instruction::ResponseLanguage { language: self.text("language")? },
+            "language:response_language" => {
+                Instruction::ResponseLanguage { language: self.text("language")? }
+            }
             "length_constraints:number_sentences" => Instruction::NumberSentences {
                 number: self.number("num_sentences")?,
                 relation: self.relation("relation")?,
@@ -149,7 +157,9 @@ impl Arguments<'_> {
             "detectable_content:number_placeholders" => {
                 Instruction::NumberPlaceholders { number: self.number("num_placeholders")? }
             }
-            "detectable_content:postscript" => Instruction::Postscript { marker: self.text("postscript_marker")? },
+            "detectable_content:postscript" => {
+                Instruction::Postscript { marker: self.text("postscript_marker")? }
+            }
             "detectable_format:number_bullet_lists" => {
                 Instruction::NumberBulletLists { number: self.number("num_bullets")? }
             }
@@ -164,7 +174,9 @@ impl Arguments<'_> {
             "detectable_format:json_format" => Instruction::JsonFormat,
             "detectable_format:title" => Instruction::Title,
             "combination:two_responses" => Instruction::TwoResponses,
-            "combination:repeat_prompt" => Instruction::RepeatPrompt { prompt: self.text("prompt_to_repeat")? },
+            "combination:repeat_prompt" => {
+                Instruction::RepeatPrompt { prompt: self.text("prompt_to_repeat")? }
+            }
             "startend:end_checker" => Instruction::EndChecker { phrase: self.text("end_phrase")? },
             "change_case:capital_word_frequency" => Instruction::CapitalWordFrequency {
                 frequency: self.number("capital_frequency")?,
@@ -174,7 +186,9 @@ impl Arguments<'_> {
             "change_case:english_lowercase" => Instruction::EnglishLowercase,
             "punctuation:no_comma" => Instruction::NoComma,
             "startend:quotation" => Instruction::Quotation,
-            _ => return Err(self.error("a name that ivl does not know".to_owned(), "one of the 25 of IFEval")),
+            _ => {
+                return Err(self.error("a name that ivl does not know".to_owned(), "one of the 25 of IFEval"));
+            }
         })
     }
 
@@ -214,9 +228,13 @@ impl Arguments<'_> {
     /// A number above 0: the harness draws one at random in place of 0. JSON made from tables has `3.0` for 3.
     fn number(&self, key: &str) -> Result<usize, Error> {
         let value = self.value(key);
-        let number = value.as_u64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n > 0.0).map(|n| n as u64));
+        let number = value
+            .as_u64()
+            .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n > 0.0).map(|n| n as u64));
         let number = number.filter(|&number| number > 0);
-        number.map(|n| n as usize).ok_or_else(|| self.error(format!("{key} {value}"), "a whole number above 0"))
+        number
+            .map(|n| n as usize)
+            .ok_or_else(|| self.error(format!("{key} {value}"), "a whole number above 0"))
     }
 
     fn letter(&self, key: &str) -> Result<char, Error> {

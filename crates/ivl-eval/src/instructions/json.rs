@@ -8,7 +8,8 @@ pub(super) fn is_json(text: &str) -> bool {
     let (mut in_string, mut escaped) = (false, false);
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {
-        let word = ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| !in_string && rest.starts_with(word));
+        let word =
+            ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| !in_string && rest.starts_with(word));
         if let Some(word) = word {
             plain.push('0');
             rest = &rest[word.len()..];
@@ -32,11 +33,22 @@ mod tests {
     /// What CPython 3.11 says.
     #[test]
     fn python_reads_what_it_reads() {
-        let good = ["{}", " [1, 2.5e3]\n", "\"a\"", "NaN", "[-Infinity, {\"NaN\": Infinity}]", "\"\\\"NaN\"", "1e999", "null"];
+        let good = [
+            "{}",
+            " [1, 2.5e3]\n",
+            "\"a\"",
+            "NaN",
+            "[-Infinity, {\"NaN\": Infinity}]",
+            "\"\\\"NaN\"",
+            "1e999",
+            "null",
+        ];
         for text in good {
             assert!(is_json(text), "{text}");
         }
-        for text in ["", "{a: 1}", "[1,]", "nan", "\"a\nb\"", "NaNNaN", "1NaN", "{} {}", "'a'", "01", "\"\\x\""] {
+        for text in
+            ["", "{a: 1}", "[1,]", "nan", "\"a\nb\"", "NaNNaN", "1NaN", "{} {}", "'a'", "01", "\"\\x\""]
+        {
             assert!(!is_json(text), "{text}");
         }
     }

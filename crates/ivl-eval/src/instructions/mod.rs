@@ -85,7 +85,16 @@ mod tests {
     fn loose_checks_leave_out_lines_and_asterisks() {
         assert_eq!(
             variants("Sure!\n*one*\nBye"),
-            ["Sure!\n*one*\nBye", "*one*\nBye", "Sure!\n*one*", "*one*", "Sure!\none\nBye", "one\nBye", "Sure!\none", "one"]
+            [
+                "Sure!\n*one*\nBye",
+                "*one*\nBye",
+                "Sure!\n*one*",
+                "*one*",
+                "Sure!\none\nBye",
+                "one\nBye",
+                "Sure!\none",
+                "one"
+            ]
         );
         assert_eq!(variants("a"), ["a", "", "", "", "a", "", "", ""]);
     }

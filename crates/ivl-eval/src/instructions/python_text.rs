@@ -12,12 +12,14 @@ pub(crate) fn trim(text: &str) -> &str {
 
 /// `str.isupper`: a letter with case, and none that is not a capital.
 pub(crate) fn is_upper(text: &str) -> bool {
-    text.chars().any(char::is_uppercase) && !text.chars().any(|letter| letter.is_lowercase() || is_title(letter))
+    text.chars().any(char::is_uppercase)
+        && !text.chars().any(|letter| letter.is_lowercase() || is_title(letter))
 }
 
 /// `str.islower`: a letter with case, and none that is a capital.
 pub(crate) fn is_lower(text: &str) -> bool {
-    text.chars().any(char::is_lowercase) && !text.chars().any(|letter| letter.is_uppercase() || is_title(letter))
+    text.chars().any(char::is_lowercase)
+        && !text.chars().any(|letter| letter.is_uppercase() || is_title(letter))
 }
 
 /// Letters of two, the first of them a capital (category Lt).

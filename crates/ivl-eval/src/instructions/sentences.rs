@@ -176,7 +176,8 @@ impl Word {
         let kind = if patterns.number.is_match(&small)? { "##number##".to_owned() } else { small };
         let is_ellipsis = patterns.ellipsis.is_match(text)?;
         let is_mark = matches!(text, "." | "?" | "!");
-        let abbreviated = text.strip_suffix('.').filter(|_| !is_mark && !is_ellipsis && !text.ends_with(".."));
+        let abbreviated =
+            text.strip_suffix('.').filter(|_| !is_mark && !is_ellipsis && !text.ends_with(".."));
         let is_abbreviation = abbreviated.is_some_and(|word| {
             let word = word.to_lowercase();
             let last = word.rsplit('-').next().unwrap_or_default();
@@ -290,9 +291,13 @@ mod tests {
     /// What `nltk.sent_tokenize` of NLTK 3.10.4 gives.
     #[test]
     fn sentences_are_those_of_nltk() {
-        let check = |text: &str, expected: &[&str]| assert_eq!(sentences(text).expect("ends"), expected, "{text}");
+        let check =
+            |text: &str, expected: &[&str]| assert_eq!(sentences(text).expect("ends"), expected, "{text}");
         check("Dr. Smith lives here. He is 3.5 m tall!", &["Dr. Smith lives here.", "He is 3.5 m tall!"]);
-        check("(Really?) \"Yes.\" J. Bach said so... Then left.", &["(Really?)", "\"Yes.\"", "J. Bach said so... Then left."]);
+        check(
+            "(Really?) \"Yes.\" J. Bach said so... Then left.",
+            &["(Really?)", "\"Yes.\"", "J. Bach said so... Then left."],
+        );
         check("Very bad!!! I promise.\n\nNo", &["Very bad!!!", "I promise.", "No"]);
         check("", &[]);
         check("1. One\n2. Two", &["1.", "One\n2.", "Two"]);

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn figures_by_hand() {
-        let of = |metric, scores: &[ScoreValue]| aggregate(metric, "none", &scores.iter().collect::<Vec<_>>(), 0);
+        let of =
+            |metric, scores: &[ScoreValue]| aggregate(metric, "none", &scores.iter().collect::<Vec<_>>(), 0);
         let right = of("acc", &[1.0, 0.0, 1.0, 1.0].map(ScoreValue::Right));
         assert_eq!((right.value, right.higher_is_better), (0.75, true));
         assert!((right.standard_error.expect("an error") - 0.25).abs() < 1e-12);

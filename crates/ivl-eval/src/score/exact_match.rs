@@ -68,7 +68,8 @@ impl TextMatch {
             text = text.to_lowercase();
         }
         text.retain(|letter| {
-            !(self.ignore_punctuation && letter.is_ascii_punctuation() || self.ignore_numbers && letter.is_ascii_digit())
+            !(self.ignore_punctuation && letter.is_ascii_punctuation()
+                || self.ignore_numbers && letter.is_ascii_digit())
         });
         Ok(text)
     }
@@ -85,10 +86,16 @@ mod tests {
     #[test]
     fn texts_are_compared_after_what_is_ignored() {
         let exact = TextMatch::new(TextRule::Equal);
-        assert!(right(&exact, "Oslo", "Oslo") && !right(&exact, "oslo", "Oslo") && !right(&exact, " Oslo", "Oslo"));
-        let loose = TextMatch { ignore_case: true, ignore_punctuation: true, ignore_numbers: true, ..exact.clone() };
+        assert!(
+            right(&exact, "Oslo", "Oslo")
+                && !right(&exact, "oslo", "Oslo")
+                && !right(&exact, " Oslo", "Oslo")
+        );
+        let loose =
+            TextMatch { ignore_case: true, ignore_punctuation: true, ignore_numbers: true, ..exact.clone() };
         assert!(right(&loose, "oslo, 1!", "OSLO "));
-        let patterns = [",", "\\$", "(?s).*#### ", "\\.$"].map(|source| Pattern::new(source).expect("compiles"));
+        let patterns =
+            [",", "\\$", "(?s).*#### ", "\\.$"].map(|source| Pattern::new(source).expect("compiles"));
         let gsm8k = TextMatch { ignored: patterns.to_vec(), ..exact };
         assert!(right(&gsm8k, "$1,250.", "She has\n#### 1250") && !right(&gsm8k, "1250.0", "#### 1250"));
     }

@@ -21,7 +21,11 @@ pub struct Extraction {
 #[derive(Debug, Clone)]
 enum Step {
     /// A match of a pattern, counted from the first or, negative, from the last.
-    Find { pattern: Pattern, select: i64, fallback: String },
+    Find {
+        pattern: Pattern,
+        select: i64,
+        fallback: String,
+    },
     Trim,
     Lowercase,
 }

@@ -70,7 +70,9 @@ impl Measure {
                 path: path.to_owned(),
                 key: "metric_list.metric".to_owned(),
                 expected: match kind {
-                    OutputType::MultipleChoice => "acc, acc_norm or acc_bytes for output_type `multiple_choice`",
+                    OutputType::MultipleChoice => {
+                        "acc, acc_norm or acc_bytes for output_type `multiple_choice`"
+                    }
                     OutputType::LoglikelihoodRolling => {
                         "word_perplexity, byte_perplexity, bits_per_byte or token_perplexity for output_type \
                          `loglikelihood_rolling`"

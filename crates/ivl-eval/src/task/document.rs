@@ -96,7 +96,9 @@ impl Task {
                     Some(list) if !list.is_empty() => list,
                     _ => return Err(gives(value.to_string())),
                 };
-                list.into_iter().map(|choice| text_of(&choice).ok_or_else(|| gives(value.to_string()))).collect()
+                list.into_iter()
+                    .map(|choice| text_of(&choice).ok_or_else(|| gives(value.to_string())))
+                    .collect()
             }
             _ => Ok(Vec::new()),
         }
@@ -120,7 +122,9 @@ impl Task {
         let number = |target: &Value| match target {
             Value::Number(number) => number.as_u64().map(|number| number as usize),
             Value::Bool(right) => Some(usize::from(*right)),
-            Value::String(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+            Value::String(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok()
+            }
             Value::String(text) => Some(choices.iter().position(|choice| choice == text).unwrap_or(NOWHERE)),
             _ => None,
         };
@@ -136,11 +140,13 @@ impl Task {
             let answer = match self.gold(shot, &choices)? {
                 Gold::Texts(texts) => texts.first().cloned().unwrap_or_default(),
                 Gold::Choices(right) => {
-                    right.first().and_then(|&right| choices.get(right)).cloned().ok_or_else(|| Error::Gives {
-                        place: shot.place.clone(),
-                        key: "doc_to_target",
-                        expected: "one of the choices, since the row is an example",
-                        got: format!("{right:?}"),
+                    right.first().and_then(|&right| choices.get(right)).cloned().ok_or_else(|| {
+                        Error::Gives {
+                            place: shot.place.clone(),
+                            key: "doc_to_target",
+                            expected: "one of the choices, since the row is an example",
+                            got: format!("{right:?}"),
+                        }
                     })?
                 }
             };
@@ -151,7 +157,9 @@ impl Task {
         let Some(chat) = chat else {
             let mut text = file.description.clone();
             for (question, answer) in turns {
-                text.extend([&question, &file.target_delimiter, &answer, &file.fewshot_delimiter].map(String::as_str));
+                text.extend(
+                    [&question, &file.target_delimiter, &answer, &file.fewshot_delimiter].map(String::as_str),
+                );
             }
             return Ok(text + &prompt);
         };
@@ -199,7 +207,7 @@ fn evaluate(template: &RowTemplate, key: &'static str, row: &Row) -> Result<Valu
 fn listed(value: &Value) -> Option<Vec<Value>> {
     match value {
         Value::Array(items) => Some(items.clone()),
-        Value::String(text) if text.starts_with('[') && text.ends_with(']') => serde_json::from_str(text).ok(),
+        Value::String(text) if text.trim().starts_with('[') => serde_json::from_str(text).ok(),
         _ => None,
     }
 }

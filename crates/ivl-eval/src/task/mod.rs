@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 pub use document::{Document, Gold};
 pub use file::{
-    ChoiceSource, CompletionSettings, FilterFunction, FilterPipeline, FilterStep, GenerationSettings, MetricName,
-    MetricSettings, OutputType, TaskFile,
+    ChoiceSource, CompletionSettings, FilterFunction, FilterPipeline, FilterStep, GenerationSettings,
+    MetricName, MetricSettings, OutputType, TaskFile,
 };
 pub use rows::{Row, read_rows};
 
@@ -64,8 +64,10 @@ impl Task {
         let text = template("doc_to_text", &file.doc_to_text)?;
         let target = optional("doc_to_target", file.doc_to_target.as_ref())?;
         let counted = optional("doc_to_count", file.doc_to_count.as_ref())?;
-        let completion_id =
-            optional("completions.task_id", file.completions.as_ref().map(|completions| &completions.task_id))?;
+        let completion_id = optional(
+            "completions.task_id",
+            file.completions.as_ref().map(|completions| &completions.task_id),
+        )?;
         let measures = measures(path, &file)?;
         let extractions = Extraction::all(path, &file.filter_list)?;
         let (rows, digest) = read_rows(&inside(path, "data", &file.data)?)?;
@@ -158,8 +160,15 @@ fn check(path: &Path, file: &TaskFile) -> Result<(), Error> {
         Err(Error::Setting { path: path.to_owned(), key: key.to_owned(), expected, got: got.to_owned() })
     };
     let name = &file.task;
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.') {
-        return setting("task", "a name of letters, digits, `-`, `_` and `.`, since files are called by it", name);
+    if name.is_empty()
+        || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        || name.starts_with('.')
+    {
+        return setting(
+            "task",
+            "a name of letters, digits, `-`, `_` and `.`, since files are called by it",
+            name,
+        );
     }
     let missing = |key| Err(Error::Missing { path: path.to_owned(), key, kind: kind.name() });
     if kind == OutputType::MultipleChoice && file.doc_to_choice.is_none() {

@@ -52,7 +52,8 @@ pub fn read_rows(path: &Path) -> Result<(Vec<Row>, String), Error> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let fields = serde_json::from_slice(&bytes).map_err(|source| Error::Json { place: place(), source })?;
+        let fields =
+            serde_json::from_slice(&bytes).map_err(|source| Error::Json { place: place(), source })?;
         rows.push(Row { fields, place: place() });
     }
     if rows.is_empty() {
