@@ -169,6 +169,8 @@ fn what_is_wrong_with_a_task_is_said_before_models_are_read() {
     check(&good, &["line 1 of", "is not a JSON object"]);
     std::fs::write(folder.join("rows.jsonl"), "{\"q\":\"a\"}\n[1]\n").expect("writes");
     check(&good, &["line 2 of", "is not a JSON object"]);
+    std::fs::write(folder.join("rows.jsonl"), vec![b'['; (64 << 20) + 1]).expect("writes");
+    check(&good, &["line 1 of", "is longer than 67108864 bytes"]);
 }
 
 #[test]

@@ -302,11 +302,9 @@ impl Error {
 }
 
 fn hint(meant: Option<&str>, known: &[String]) -> String {
-    match meant {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => {
-            let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
-            format!("expected one of {}", known.join(", "))
-        }
+    if let Some(meant) = meant {
+        return format!("did you mean `{meant}`?");
     }
+    let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
+    format!("expected one of {}", known.join(", "))
 }

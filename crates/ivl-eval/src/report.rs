@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::run::Outcome;
 
+/// Columns of numbers.
+const TO_THE_RIGHT: [bool; 8] = [false, false, true, false, false, true, false, true];
+
 /// A Markdown table in the shape of lm-evaluation-harness: one line a figure, `±` before its standard error.
 pub fn results_table(outcomes: &[Outcome]) -> String {
     let mut rows =
@@ -24,7 +27,6 @@ pub fn results_table(outcomes: &[Outcome]) -> String {
             ]);
         }
     }
-    const TO_THE_RIGHT: [bool; 8] = [false, false, true, false, false, true, false, true];
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: [usize; 8] = std::array::from_fn(width);
     let mut text = String::new();

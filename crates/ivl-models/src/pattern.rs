@@ -305,7 +305,7 @@ fn escape(letter: char, in_class: bool, out: &mut String) {
         'Z' => out.push_str(r"\z"),
         // Letters that only mean themselves in Python.
         '<' | '>' | '"' | '\'' | '/' | ',' | ':' | ';' | '=' | '!' | '@' | '`' | '%' | '_' | ' ' => {
-            out.push(letter)
+            out.push(letter);
         }
         _ => out.extend(['\\', letter]),
     }

@@ -74,11 +74,8 @@ static PATTERNS: LazyLock<Result<Patterns, PatternError>> = LazyLock::new(|| {
 
 /// The sentences of a text, without the white space between them.
 pub(super) fn sentences(text: &str) -> Result<Vec<&str>, PatternError> {
-    let patterns = match &*PATTERNS {
-        Ok(patterns) => patterns,
-        // They are fixed, and a test compiles them.
-        Err(_) => return Ok(vec![text]),
-    };
+    // They are fixed, and a test compiles them.
+    let Ok(patterns) = &*PATTERNS else { return Ok(vec![text]) };
     let mut slices = Vec::new();
     let mut begin = 0;
     for candidate in candidates(text, patterns)? {

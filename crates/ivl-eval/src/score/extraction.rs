@@ -22,7 +22,7 @@ pub struct Extraction {
 enum Step {
     /// A match of a pattern, counted from the first or, negative, from the last.
     Find {
-        pattern: Pattern,
+        pattern: Box<Pattern>,
         select: i64,
         fallback: String,
     },
@@ -39,7 +39,7 @@ impl Extraction {
     /// A match of a pattern: the whole match, or its first group that is not empty. `select` counts matches from the first,
     /// or, negative, from the last. Where nothing is found the answer is `[invalid]`.
     pub fn find(name: &str, pattern: Pattern, select: i64) -> Self {
-        let fallback = FALLBACK.to_owned();
+        let (pattern, fallback) = (Box::new(pattern), FALLBACK.to_owned());
         Self { name: name.to_owned(), steps: vec![Step::Find { pattern, select, fallback }] }
     }
 
@@ -121,7 +121,7 @@ fn read_step(path: &Path, index: usize, step: &FilterStep) -> Result<Option<Step
             let what = || format!("`{}` in the task `{}`", key("regex_pattern"), path.display());
             let pattern = Pattern::new(source).map_err(|source| Error::Pattern { what: what(), source })?;
             let fallback = step.fallback.clone().unwrap_or_else(|| FALLBACK.to_owned());
-            Some(Step::Find { pattern, select: step.group_select.unwrap_or(0), fallback })
+            Some(Step::Find { pattern: Box::new(pattern), select: step.group_select.unwrap_or(0), fallback })
         }
     })
 }
