@@ -17,6 +17,7 @@ mod corpus;
 mod demonstrations;
 mod device;
 mod digest;
+mod draft;
 mod hub;
 mod memory;
 mod model_identity;
