@@ -12,7 +12,7 @@ EXAMPLE = HERE / "../../../examples/first-value"
 CHAT = (HERE / "tasks/chat.jinja").read_text()
 RUNS = [
     ("large", "choice", 256, False), ("large", "choice", 40, False), ("large", "choice", 256, True), ("small", "plain", 256, False),
-    ("large", "rolling", 256, False), ("small", "rolling", 7, False), ("large", "wikitext_pages", 16, False),
+    ("large", "hellaswag_rows", 256, False), ("large", "rolling", 256, False), ("small", "rolling", 7, False), ("large", "wikitext_pages", 16, False),
     ("large", "gsm8k_rows", 256, False), ("large", "gsm8k_rows", 60, False),
 ]
 

@@ -4,6 +4,7 @@ use ivl_models::Tokenizer;
 
 use crate::error::{Error, Place};
 use crate::likelihood::Continuation;
+use crate::python_text::is_space;
 
 /// Makes tokens of contexts and continuations, never more than a model reads.
 #[derive(Debug, Clone, Copy)]
@@ -39,9 +40,7 @@ impl<'a> Encoding<'a> {
         continuation: &str,
         place: &Place,
     ) -> Result<Fitted<Continuation>, Error> {
-        let end = context.trim_end_matches(|letter: char| {
-            letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
-        });
+        let end = context.trim_end_matches(is_space);
         let (mut before, mut tokens) = if end.is_empty() {
             self.without_context(&format!("{context}{continuation}"), place)?
         } else {

@@ -22,6 +22,7 @@ mod error;
 mod generation;
 mod instructions;
 mod likelihood;
+mod python_text;
 mod report;
 mod run;
 mod sample_log;

@@ -5,9 +5,9 @@ use ivl_models::{Pattern, PatternError, PatternFlags};
 use super::instruction::Instruction;
 use super::json::is_json;
 use super::language::is_in;
-use super::python_text::{is_lower, is_space, is_upper, trim};
 use super::sentences::sentences;
 use super::words::tokens;
+use crate::python_text::{is_lower, is_space, is_upper, trim};
 
 /// The answers that a constrained response may give.
 const OPTIONS: [&str; 3] = ["My answer is yes.", "My answer is no.", "My answer is maybe."];

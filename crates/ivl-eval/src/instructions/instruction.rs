@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::python_text::trim;
 use crate::task::Row;
 
 /// How a number is compared with what was asked for.
@@ -211,7 +212,7 @@ impl Arguments<'_> {
 
     fn text(&self, key: &str) -> Result<String, Error> {
         match self.value(key) {
-            Value::String(text) if !text.is_empty() => Ok(super::python_text::trim(text).to_owned()),
+            Value::String(text) if !text.is_empty() => Ok(trim(text).to_owned()),
             other => Err(self.error(format!("{key} {other}"), "a text")),
         }
     }

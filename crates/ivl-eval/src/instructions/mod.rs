@@ -5,11 +5,11 @@ mod check;
 mod instruction;
 mod json;
 mod language;
-mod python_text;
 mod sentences;
 mod words;
 
 use crate::error::Error;
+use crate::python_text;
 use crate::score::{Score, ScoreValue};
 use crate::task::Row;
 

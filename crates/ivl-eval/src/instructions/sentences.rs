@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use ivl_models::{Pattern, PatternError, PatternFlags};
 
-use super::python_text::{is_space, trim};
+use crate::python_text::{is_space, trim};
 
 /// In which places and case a word was seen: bits of the model.
 mod seen {

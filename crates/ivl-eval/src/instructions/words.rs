@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use ivl_models::{Pattern, PatternError};
 
-use super::python_text::is_space;
 use super::sentences::sentences;
+use crate::python_text::is_space;
 
 /// Rules before the text is put between spaces.
 const BEFORE: [(&str, &str); 17] = [

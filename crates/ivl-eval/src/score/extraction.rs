@@ -5,6 +5,7 @@ use std::path::Path;
 use ivl_models::{Pattern, PatternError};
 
 use crate::error::Error;
+use crate::python_text::trim;
 use crate::task::{FilterFunction, FilterPipeline, FilterStep};
 
 /// What stands in place of an answer in which nothing was found, as in lm-evaluation-harness.
@@ -70,7 +71,7 @@ impl Extraction {
                 Step::Find { pattern, select, fallback } => {
                     find(pattern, *select, &text)?.unwrap_or_else(|| fallback.clone())
                 }
-                Step::Trim => text.trim().to_owned(),
+                Step::Trim => trim(&text).to_owned(),
                 Step::Lowercase => text.to_lowercase(),
             };
         }
@@ -83,8 +84,8 @@ fn find(pattern: &Pattern, select: i64, text: &str) -> Result<Option<String>, Pa
     let index = if select < 0 { found.len() as i64 + select } else { select };
     let groups = usize::try_from(index).ok().and_then(|index| found.get(index));
     Ok(groups.and_then(|groups| match groups.as_slice() {
-        [one] => Some(one.trim().to_owned()),
-        several => several.iter().find(|group| !group.is_empty()).map(|group| group.trim().to_owned()),
+        [one] => Some(trim(one).to_owned()),
+        several => several.iter().find(|group| !group.is_empty()).map(|group| trim(group).to_owned()),
     }))
 }
 

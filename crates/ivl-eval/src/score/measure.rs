@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChoiceMetric, Extraction, TextMatch, TextRule};
 use crate::error::{Error, Place};
 use crate::instructions;
+use crate::python_text::is_space;
 use crate::task::{Document, Gold, MetricName, MetricSettings, OutputType, Row};
 
 /// What a model answered: all that scores are computed from.
@@ -172,11 +173,10 @@ fn endless(place: &Place, source: PatternError) -> Error {
 
 /// Number of words as lm-evaluation-harness counts them: pieces between runs of white space, empty ones at the ends too.
 fn words(text: &str) -> usize {
-    let space = |letter: char| letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter);
     let mut before = false;
     let runs = text.chars().filter(|&letter| {
-        let begins = space(letter) && !before;
-        before = space(letter);
+        let begins = is_space(letter) && !before;
+        before = is_space(letter);
         begins
     });
     runs.count() + 1
