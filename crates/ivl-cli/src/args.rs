@@ -52,6 +52,7 @@ pub enum Command {
     Generate(Generate),
     Score(Score),
     Align(Align),
+    Eval(Eval),
     Inspect(Inspect),
     Serve(Serve),
 }
@@ -226,6 +227,43 @@ pub struct Score {
     /// Texts in a forward pass
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch_size: usize,
+}
+
+/// Measure a base with any number of values: multiple choice, perplexity, exact match, instruction following
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl eval --base models/large --value runs/value --tasks tasks/first-value.toml\n\n\
+        Tasks are TOML files with rows of JSON; prompts, scores and figures are those of lm-evaluation-harness. With \
+        --output every sample is logged, and a run that was cut off goes on when it is called again. See \
+        docs/evaluation.md."
+)]
+pub struct Eval {
+    #[command(flatten)]
+    pub models: Models,
+    /// Task files
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub tasks: Vec<PathBuf>,
+    /// The first N rows of each task alone
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Examples before each prompt (the task's own number, unless given)
+    #[arg(long, value_name = "N")]
+    pub num_fewshot: Option<usize>,
+    /// Sequences in a forward pass
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub batch_size: usize,
+    /// Most tokens that are read (what the model can, unless given)
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// Most new tokens of an answer (the task's own number, unless given)
+    #[arg(long, value_name = "N")]
+    pub max_gen_toks: Option<usize>,
+    /// Ask in turns of the model's chat template
+    #[arg(long)]
+    pub apply_chat_template: bool,
+    /// Directory for the samples, answers for other harnesses, and the results
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// Map the vocabulary of a base to that of a value of another family

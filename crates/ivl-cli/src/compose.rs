@@ -94,7 +94,7 @@ impl Composed {
             }
         }
         anyhow::bail!(
-            "neither `{}` nor a value has a chat template (chat_template.jinja or tokenizer_config.json); use --prompt",
+            "neither `{}` nor a value has a chat template (chat_template.jinja or tokenizer_config.json); add one, or ask without it",
             self.base.display()
         )
     }

@@ -16,9 +16,11 @@ mod compose;
 mod corpus;
 mod demonstrations;
 mod device;
+mod digest;
 mod draft;
 mod hub;
 mod memory;
+mod model_identity;
 mod other_vocabulary;
 mod progress;
 mod tokens;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),
+        Command::Eval(eval) => commands::eval::run(&eval, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
         Command::Serve(serve) => commands::serve::run(&serve, &args.common),
     };

@@ -21,7 +21,7 @@ const EDGES: [(&str, &[&str]); 9] = [
 ];
 
 /// Libraries that belong to one crate, and the crates that may use them outside their tests.
-const RESERVED: [(&str, &[&str]); 17] = [
+const RESERVED: [(&str, &[&str]); 19] = [
     ("anyhow", &["ivl-cli"]),
     ("clap", &["ivl-cli"]),
     ("hf-hub", &["ivl-cli"]),
@@ -37,8 +37,10 @@ const RESERVED: [(&str, &[&str]); 17] = [
     ("tokio", &["ivl-serve"]),
     ("flate2", &["ivl-train"]),
     ("parquet", &["ivl-train"]),
-    ("serde_path_to_error", &["ivl-train"]),
-    ("strsim", &["ivl-train"]),
+    ("serde_path_to_error", &["ivl-eval", "ivl-train"]),
+    ("strsim", &["ivl-models"]),
+    ("fancy-regex", &["ivl-models"]),
+    ("langdetect", &["ivl-eval"]),
 ];
 
 const LONGEST_FILE: usize = 600;

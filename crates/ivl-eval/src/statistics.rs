@@ -49,6 +49,25 @@ pub fn bootstrap(
     statistic: impl Fn(&[usize]) -> f64,
 ) -> Interval {
     assert!((0.0..=1.0).contains(&level), "a level is a share of the draws, got {level}");
+    let mut results = resample(samples, rounds, seed, statistic);
+    results.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let last = results.len().saturating_sub(1) as f64;
+        results.get((share * last).round() as usize).copied().unwrap_or(f64::NAN)
+    };
+    let tail = (1.0 - level) / 2.0;
+    Interval { low: at(tail), high: at(1.0 - tail) }
+}
+
+/// Bootstrap standard error of a statistic: the sample standard deviation of its finite results on `rounds` draws as in
+/// [`bootstrap`]; NaN for fewer than two of them.
+pub fn bootstrap_error(samples: usize, rounds: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> f64 {
+    let results = resample(samples, rounds, seed, statistic);
+    mean(&results).standard_error * (results.len() as f64).sqrt()
+}
+
+/// The finite results of a statistic on `rounds` draws of the indices `0..samples` with replacement.
+fn resample(samples: usize, rounds: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> Vec<f64> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut drawn = vec![0; samples];
     let mut results: Vec<f64> = Vec::with_capacity(rounds);
@@ -61,13 +80,7 @@ pub fn bootstrap(
         }
     }
     results.retain(|result| result.is_finite());
-    results.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let last = results.len().saturating_sub(1) as f64;
-        results.get((share * last).round() as usize).copied().unwrap_or(f64::NAN)
-    };
-    let tail = (1.0 - level) / 2.0;
-    Interval { low: at(tail), high: at(1.0 - tail) }
+    results
 }
 
 #[cfg(test)]
@@ -92,6 +105,15 @@ mod tests {
         assert!((interval.low - (0.5 - half)).abs() < 0.008, "{interval:?}");
         assert!((interval.high - (0.5 + half)).abs() < 0.008, "{interval:?}");
         assert_eq!(interval, bootstrap(samples.len(), 2000, 0.95, 7, of));
+    }
+
+    #[test]
+    fn the_bootstrap_error_of_a_mean_is_its_standard_error() {
+        let samples: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+        let of = |drawn: &[usize]| drawn.iter().map(|&i| samples[i]).sum::<f64>() / drawn.len() as f64;
+        let error = bootstrap_error(samples.len(), 2000, 7, of);
+        assert!((error - mean(&samples).standard_error).abs() < 0.002, "{error}");
+        assert!(bootstrap_error(0, 10, 7, |_| 1.0).is_nan());
     }
 
     #[test]

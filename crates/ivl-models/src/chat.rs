@@ -6,17 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::chat_error::{ChatError, LARGEST_FILE};
 use crate::chat_spans::Frame;
-use crate::python::{dumps, strftime_now};
-
-/// Instructions that a rendering may take: a template from a stranger must end.
-const FUEL: u64 = 50_000_000;
+use crate::jinja::python_environment;
+use crate::python::strftime_now;
 
 /// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -196,40 +193,19 @@ fn mark_generation(state: &minijinja::State, text: String) -> String {
 
 /// Jinja as transformers sets it up.
 fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
+    let mut environment = python_environment();
     if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
         environment.set_syntax(syntax);
     }
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_formatter(|out, state, value| match value.kind() {
-        // As Python writes them.
-        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
-        ValueKind::None => Ok(out.write_str("None")?),
-        _ => minijinja::escape_formatter(out, state, value),
-    });
     environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_function("strftime_now", |format: String| strftime_now(&format));
-    environment.add_filter("tojson", to_json);
     environment.add_filter(GENERATION, mark_generation);
     // Nothing can be looped over, but in Python it says so.
     environment.add_test("iterable", |value: &minijinja::Value| !value.is_none() && value.try_iter().is_ok());
     environment
-}
-
-fn to_json(value: minijinja::Value, options: Kwargs) -> Result<String, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
-    let sort_keys: Option<bool> = options.get("sort_keys")?;
-    let separators: Option<Vec<String>> = options.get("separators")?;
-    options.assert_all_used()?;
-    let json = serde_json::to_value(&value)
-        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    Ok(dumps(&json, indent, ensure_ascii.unwrap_or(false), sort_keys.unwrap_or(false), separators.as_deref()))
 }
 
 /// Transformers marks the assistant's words with `{% generation %}` blocks, which plain Jinja does not know; here they

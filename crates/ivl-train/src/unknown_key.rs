@@ -1,5 +1,6 @@
 //! Configurations as people write them: a key that is not known is an error that names the one that was meant.
 
+use ivl_models::{UnknownField, nearest};
 use serde::Deserializer;
 use serde_json::{Value, json};
 
@@ -34,9 +35,6 @@ const SYNONYMS: [(&str, &str); 24] = [
     ("train_file", "data.train"),
 ];
 
-/// Least likeness of a key that is offered for another.
-const ALIKE: f64 = 0.7;
-
 impl TrainConfig {
     /// Reads a configuration from a table of any kind (TOML, JSON).
     ///
@@ -49,32 +47,22 @@ impl TrainConfig {
         serde_path_to_error::deserialize(table).map_err(|error| {
             let path = error.path().to_string();
             let reason = error.inner().to_string();
-            match unknown(&reason) {
-                Some((key, siblings)) => unknown_key(&path, key, &siblings),
+            match UnknownField::in_message(&reason) {
+                Some(field) => unknown_key(&path, &field),
                 None => Error::Config { key: path, source: Box::new(error.into_inner()) },
             }
         })
     }
 }
 
-/// The key and its known siblings, from serde's words: "unknown field `a`, expected one of `b`, `c`".
-fn unknown(reason: &str) -> Option<(&str, Vec<&str>)> {
-    let (_, rest) = reason.split_once("unknown field `")?;
-    let (key, rest) = rest.split_once('`')?;
-    Some((key, rest.split('`').skip(1).step_by(2).collect()))
-}
-
-fn unknown_key(path: &str, key: &str, siblings: &[&str]) -> Error {
+fn unknown_key(path: &str, field: &UnknownField<'_>) -> Error {
+    let UnknownField { key, known } = field;
     // Of the path, the table that the key stands in.
-    let table = path.strip_suffix(key).unwrap_or(path).trim_end_matches('.');
+    let table = path.strip_suffix(*key).unwrap_or(path).trim_end_matches('.');
     let table = if table == "." { "" } else { table };
     let inside = |key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
-    let meant = meant(key, siblings, inside);
-    Error::UnknownKey {
-        key: inside(key),
-        meant,
-        known: siblings.iter().map(|key| (*key).to_owned()).collect(),
-    }
+    let meant = meant(key, known, inside);
+    Error::UnknownKey { key: inside(key), meant, known: known.iter().map(|key| (*key).to_owned()).collect() }
 }
 
 fn meant(key: &str, siblings: &[&str], inside: impl Fn(&str) -> String) -> Option<String> {
@@ -82,13 +70,8 @@ fn meant(key: &str, siblings: &[&str], inside: impl Fn(&str) -> String) -> Optio
     let leaf = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let synonym = SYNONYMS.iter().find(|(theirs, _)| *theirs == key);
     let elsewhere = || all.iter().find(|path| leaf(path) == key).cloned();
-    let like = |other: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), other);
-    let nearest = |others: Vec<(f64, String)>| {
-        let best = others.into_iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
-        (best.0 >= ALIKE).then_some(best.1)
-    };
-    let sibling = || nearest(siblings.iter().map(|key| (like(key), inside(key))).collect());
-    let anywhere = || nearest(all.iter().map(|path| (like(&leaf(path)), path.clone())).collect());
+    let sibling = || nearest(key, siblings.iter().map(|name| (inside(name), name)));
+    let anywhere = || nearest(key, all.iter().map(|path| (path.clone(), leaf(path))));
     synonym.map(|(_, ours)| (*ours).to_owned()).or_else(elsewhere).or_else(sibling).or_else(anywhere)
 }
 

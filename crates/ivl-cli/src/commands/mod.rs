@@ -2,6 +2,7 @@
 
 pub mod align;
 pub mod data;
+pub mod eval;
 pub mod generate;
 pub mod inspect;
 pub mod score;

@@ -1,8 +1,6 @@
 //! The frozen bases of a run: looked at first, then loaded, or found as logits on disk.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
@@ -13,12 +11,11 @@ use ivl_train::{
     BaseCard, BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens,
     TrainConfig,
 };
-use sha2::{Digest, Sha256};
 
-use super::parts::sha256;
 use crate::args::Common;
 use crate::compose::load_lm;
 use crate::device::dtype;
+use crate::digest::{hash_weights, sha256};
 use crate::hub::resolve;
 use crate::other_vocabulary::map_between;
 use crate::progress::bar;
@@ -181,28 +178,4 @@ impl OpenBase {
         let eval = find(1, wanted.eval)?;
         Ok(self.frozen(BaseLogits::Cached { train, eval, device: device.clone() }))
     }
-}
-
-/// SHA-256 over the bytes of all weight files, in the order of their names.
-fn hash_weights(dir: &Path) -> Result<String> {
-    let context = || format!("cannot read `{}`", dir.display());
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
-        .with_context(context)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<std::io::Result<_>>()
-        .with_context(context)?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
-    files.sort();
-    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
-    for path in files {
-        let context = || format!("cannot read `{}`", path.display());
-        let mut file = File::open(&path).with_context(context)?;
-        loop {
-            match file.read(&mut piece).with_context(context)? {
-                0 => break,
-                read => hash.update(&piece[..read]),
-            }
-        }
-    }
-    Ok(hex::encode(hash.finalize()))
 }

@@ -8,13 +8,13 @@ use burn::tensor::{DType, Device};
 use ivl_models::{ChatTemplate, Checkpoint, Transformer, initialize};
 use ivl_train::{BaseCard, Dataset, Examples, FrozenBase, Init, TrainConfig};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::bases::{OpenBase, Wanted, bases_of};
 use super::models::OpenModels;
 use super::workers::autodiff;
 use crate::args::Common;
 use crate::demonstrations;
+use crate::digest::sha256;
 use crate::hub::resolve;
 
 /// Everything that a run loads.
@@ -149,9 +149,4 @@ pub fn template(
         Some(template) => Ok(Some(template)),
         None => Ok(base.map(Checkpoint::chat_template).transpose()?.flatten()),
     }
-}
-
-/// In hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }

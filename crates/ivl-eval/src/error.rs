@@ -1,0 +1,310 @@
+//! The errors of this crate: each a situation, with its facts as fields.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ivl_models::{ChatError, PatternError, RowTemplateError, TokenizerError};
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which file.
+    pub path: PathBuf,
+    /// Which line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of `{}`", self.line, self.path.display())
+    }
+}
+
+/// What can go wrong while a model is measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// `read`, `write`, ...
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file larger than any honest one.
+    #[error("`{}` has {got} bytes, more than the {limit} that ivl reads for {what}", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// What it holds.
+        what: &'static str,
+        /// Its size.
+        got: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A task file that is not TOML.
+    #[error("the task `{}` is not TOML", path.display())]
+    Toml {
+        /// Which file.
+        path: PathBuf,
+        /// Where it is broken.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A key that task files do not have.
+    #[error("unknown key `{key}` in the task `{}`; {}", path.display(), hint(meant.as_deref(), known))]
+    UnknownKey {
+        /// Which file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The key that was probably meant.
+        meant: Option<String>,
+        /// All keys that could stand there.
+        known: Vec<String>,
+    },
+    /// A key whose value cannot be read.
+    #[error("`{key}` in the task `{}` has a value that cannot be read", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What was expected.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A key whose value does not fit.
+    #[error("`{key}` in the task `{}` is {got}, expected {expected}", path.display())]
+    Setting {
+        /// Which file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is allowed.
+        expected: &'static str,
+        /// What stands there.
+        got: String,
+    },
+    /// A key without which a task of this kind means nothing.
+    #[error("the task `{}` has no `{key}`, which a task of output_type `{kind}` needs", path.display())]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// The kind of task.
+        kind: &'static str,
+    },
+    /// A data file outside the folder of the task.
+    #[error(
+        "`{key}` in the task `{}` is `{}`, expected a path inside the folder of the task; copy the file there",
+        path.display(), got.display()
+    )]
+    Escapes {
+        /// Which task.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// The path.
+        got: PathBuf,
+    },
+    /// A data file that is not there.
+    #[error(
+        "`{}` is not there, which `{key}` in the task `{}` names; the comments of the task say where to get it",
+        data.display(), path.display()
+    )]
+    NoData {
+        /// Which task.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// The file.
+        data: PathBuf,
+    },
+    /// A data file without rows.
+    #[error("`{}` has no row, expected one JSON object a line", path.display())]
+    NoRows {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A line that is longer than any honest one.
+    #[error("{place} is longer than {limit} bytes")]
+    LongLine {
+        /// Where.
+        place: Place,
+        /// The bound.
+        limit: u64,
+    },
+    /// A line that is not a JSON object.
+    #[error("{place} is not a JSON object")]
+    Json {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A template that does not compile.
+    #[error("`{key}` in the task `{}`", path.display())]
+    Template {
+        /// Which task.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: RowTemplateError,
+    },
+    /// A template that fails on a row.
+    #[error("`{key}` fails on {place}")]
+    Row {
+        /// Which row.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// The reason.
+        #[source]
+        source: RowTemplateError,
+    },
+    /// A template that gives something of another kind.
+    #[error("`{key}` gives {got} for {place}, expected {expected}")]
+    Gives {
+        /// Which row.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+        /// What it gives.
+        got: String,
+    },
+    /// More examples are asked for than there are.
+    #[error(
+        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; lower --num-fewshot"
+    )]
+    FewShots {
+        /// Which task.
+        task: String,
+        /// How many are asked for.
+        wanted: usize,
+        /// How many there are.
+        got: usize,
+    },
+    /// A pattern that cannot be used.
+    #[error("{what}")]
+    Pattern {
+        /// Where it stands.
+        what: String,
+        /// The reason.
+        #[source]
+        source: PatternError,
+    },
+    /// An instruction that cannot be checked.
+    #[error("{place} has the instruction `{instruction}` with {got}, expected {expected}")]
+    Instruction {
+        /// Which row.
+        place: Place,
+        /// The instruction.
+        instruction: String,
+        /// What is wrong with it.
+        got: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// A continuation that adds no token to its context.
+    #[error("{continuation:?} adds no token to its context, for {place}; there is nothing to score")]
+    NoToken {
+        /// Which row.
+        place: Place,
+        /// The continuation.
+        continuation: String,
+    },
+    /// A continuation that is longer than the model's context.
+    #[error(
+        "a continuation of {got} tokens for {place} does not fit the {limit} positions that the model reads"
+    )]
+    LongContinuation {
+        /// Which row.
+        place: Place,
+        /// Its tokens.
+        got: usize,
+        /// Positions.
+        limit: usize,
+    },
+    /// A text without context, for a tokenizer that has no token to begin with.
+    #[error(
+        "{place} has nothing before what is scored, and the tokenizer has neither bos_token nor eos_token to begin with; \
+         declare one in tokenizer_config.json"
+    )]
+    NoBeginning {
+        /// Which row.
+        place: Place,
+    },
+    /// A length that leaves nothing.
+    #[error("`{name}` is {got}, expected {expected}")]
+    Length {
+        /// The setting.
+        name: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was given.
+        got: usize,
+    },
+    /// A log of samples that belongs to another run.
+    #[error(
+        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file to begin anew, or give another \
+         --output", path.display()
+    )]
+    OtherRun {
+        /// The log.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+        /// What it was.
+        was: String,
+        /// What it is.
+        is: String,
+    },
+    /// A log of samples that is broken before its end.
+    #[error("{place} is no sample of this task; delete the file to begin anew, or give another --output")]
+    BrokenLog {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        #[source]
+        source: Option<serde_json::Error>,
+    },
+    /// The model failed.
+    #[error(transparent)]
+    Core(#[from] ivl_core::Error),
+    /// The tokenizer failed.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template failed.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// A file could not be written whole.
+    #[error(transparent)]
+    Write(#[from] ivl_models::Error),
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+fn hint(meant: Option<&str>, known: &[String]) -> String {
+    if let Some(meant) = meant {
+        return format!("did you mean `{meant}`?");
+    }
+    let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
+    format!("expected one of {}", known.join(", "))
+}

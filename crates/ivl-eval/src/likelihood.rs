@@ -1,0 +1,185 @@
+//! How likely continuations are, many at a time.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Device, Int, Tensor};
+use ivl_core::{Cache, CausalLm, Error, PaddedBatch, token_tensor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Positions that are read in one pass: bounds the attention scores of long contexts.
+const READ_AT_ONCE: usize = 512;
+
+/// Upper bound on the logits held at once: 64 Mi numbers are 256 MiB in f32.
+const LOGITS_AT_ONCE: usize = 1 << 26;
+
+/// A context and what may follow it, in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Continuation {
+    /// What is read first; at least one token.
+    pub context: Vec<u32>,
+    /// What is scored; at least one token.
+    pub tokens: Vec<u32>,
+}
+
+impl Continuation {
+    /// Tokens that are read to score it: all but the last.
+    pub fn positions(&self) -> usize {
+        self.context.len() + self.tokens.len() - 1
+    }
+}
+
+/// How likely a continuation is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Likelihood {
+    /// `log p(token | all before it)` of each of its tokens, natural logarithm. In JSON, minus infinity is `null`.
+    #[serde(deserialize_with = "null_is_minus_infinity")]
+    pub logprobs: Vec<f32>,
+    /// Whether each token is the one that greedy decoding chooses there.
+    pub is_greedy: bool,
+}
+
+impl Likelihood {
+    /// Log-likelihood: the sum over its tokens.
+    pub fn sum(&self) -> f64 {
+        self.logprobs.iter().map(|&logprob| f64::from(logprob)).sum()
+    }
+
+    /// Of two pieces of one text, the first's tokens before the second's.
+    #[must_use]
+    pub fn join(mut self, next: Self) -> Self {
+        self.logprobs.extend(next.logprobs);
+        self.is_greedy &= next.is_greedy;
+        self
+    }
+}
+
+fn null_is_minus_infinity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    let logprobs = Vec::<Option<f32>>::deserialize(deserializer)?;
+    Ok(logprobs.into_iter().map(|logprob| logprob.unwrap_or(f32::NEG_INFINITY)).collect())
+}
+
+/// Scores continuations in one batch. Contexts that are the same are read once: their keys and values are repeated for the
+/// continuations, which are padded on the right. Logits are computed where a token is scored and nowhere else, in f32 over
+/// the whole vocabulary.
+///
+/// # Errors
+/// [`Error::EmptyPrompt`] for a context or continuation without tokens, [`Error::TextTooLong`], [`Error::TokenOutOfRange`].
+pub fn likelihoods(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result<Vec<Likelihood>, Error> {
+    check(lm, continuations)?;
+    let mut contexts: Vec<&[u32]> = Vec::new();
+    let rows: Vec<usize> = continuations
+        .iter()
+        .map(|continuation| {
+            let context = continuation.context.as_slice();
+            contexts.iter().position(|known| *known == context).unwrap_or_else(|| {
+                contexts.push(context);
+                contexts.len() - 1
+            })
+        })
+        .collect();
+    let longest = continuations.iter().map(|continuation| continuation.tokens.len()).max().unwrap_or(0);
+    let mut cache = read_contexts(lm, &contexts, longest);
+    if rows.iter().copied().ne(0..contexts.len()) {
+        cache.select(&rows);
+    }
+    score(lm, continuations, longest, &mut cache)
+}
+
+fn check(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result<(), Error> {
+    let (size, limit) = (lm.vocab().size(), lm.max_positions());
+    for continuation in continuations {
+        if continuation.context.is_empty() || continuation.tokens.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        let got = continuation.positions();
+        if got > limit {
+            return Err(Error::TextTooLong { got, limit, what: lm.name().to_owned() });
+        }
+        let all = continuation.context.iter().chain(&continuation.tokens);
+        if let Some((position, &id)) = all.enumerate().find(|&(_, &id)| id as usize >= size) {
+            return Err(Error::TokenOutOfRange { id, position, size });
+        }
+    }
+    Ok(())
+}
+
+/// Reads all but the last token of each context, padded on the left so that they end together.
+fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Cache {
+    let read: Vec<&[u32]> = contexts.iter().map(|context| &context[..context.len() - 1]).collect();
+    let seq = read.iter().map(|context| context.len()).max().unwrap_or(0);
+    let padding: Vec<usize> = read.iter().map(|context| seq - context.len()).collect();
+    let mut cache = lm.new_cache(&padding);
+    cache.expect(seq + longest);
+    let ids = read
+        .iter()
+        .zip(&padding)
+        .flat_map(|(context, &padding)| std::iter::repeat_n(0, padding).chain(context.iter().copied()));
+    let batch = PaddedBatch { ids: ids.collect(), padding, seq };
+    for start in (0..seq).step_by(READ_AT_ONCE) {
+        // The logits of the last position are the fewest that a model can be asked for.
+        let _ =
+            lm.next_logits(batch.columns(start, (start + READ_AT_ONCE).min(seq), &lm.device()), &mut cache);
+    }
+    cache
+}
+
+/// Reads the last token of each context and the continuation behind it, and scores the continuation.
+fn score(
+    lm: &dyn CausalLm,
+    continuations: &[&Continuation],
+    longest: usize,
+    cache: &mut Cache,
+) -> Result<Vec<Likelihood>, Error> {
+    let device = lm.device();
+    let empty = Likelihood { logprobs: Vec::new(), is_greedy: true };
+    let mut scores = vec![empty; continuations.len()];
+    for start in (0..longest).step_by(READ_AT_ONCE) {
+        let end = (start + READ_AT_ONCE).min(longest);
+        let width = end - start;
+        let (mut ids, mut positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, continuation) in continuations.iter().enumerate() {
+            let Continuation { context, tokens } = continuation;
+            let read = |at: usize| match at {
+                0 => context[context.len() - 1],
+                // What is read behind the end scores nothing.
+                at => tokens.get(at - 1).copied().unwrap_or(0),
+            };
+            ids.extend((start..end).map(read));
+            let scored = start..end.min(tokens.len());
+            positions.extend(scored.clone().map(|at| row * width + at - start));
+            targets.extend(scored.map(|at| (row, tokens[at])));
+        }
+        let tokens = token_tensor(&ids, continuations.len(), &device);
+        let logits = lm.lazy_logits_at(tokens, indices(&positions, &device), cache);
+        let piece = (LOGITS_AT_ONCE / lm.vocab().size().max(1)).max(1);
+        for first in (0..targets.len()).step_by(piece) {
+            let targets = &targets[first..(first + piece).min(targets.len())];
+            let ids: Vec<usize> = targets.iter().map(|&(_, id)| id as usize).collect();
+            let scored = logprobs(logits(first..first + targets.len()), indices(&ids, &device));
+            for (&(row, id), (logprob, greedy)) in targets.iter().zip(scored) {
+                if logprob.is_nan() {
+                    return Err(Error::NoFiniteLogit { step: scores[row].logprobs.len() });
+                }
+                scores[row].logprobs.push(logprob);
+                scores[row].is_greedy &= greedy == id;
+            }
+        }
+    }
+    Ok(scores)
+}
+
+/// For each row of logits `[n, vocab]`, the log-probability of its target and the id of the largest.
+fn logprobs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Vec<(f32, u32)> {
+    let logits = logits.cast(DType::F32);
+    let greedy: Tensor<1, Int> = logits.clone().argmax(1).squeeze_dim(1);
+    let logprobs: Tensor<1> = log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1);
+    let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().unwrap_or_default();
+    let greedy: Vec<i64> =
+        greedy.cast(burn::tensor::IntDType::I64).into_data().try_into_vec().unwrap_or_default();
+    logprobs.into_iter().zip(greedy.into_iter().map(|id| id as u32)).collect()
+}
+
+fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
+    Tensor::from_ints(values.as_slice(), device)
+}

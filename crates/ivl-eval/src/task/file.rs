@@ -1,0 +1,275 @@
+//! A task as a TOML file, with the keys of lm-evaluation-harness.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ivl_models::{UnknownField, nearest};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// Largest task file that is read.
+const LARGEST_FILE: u64 = 4 << 20;
+
+/// A task file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskFile {
+    /// Its name in tables and file names.
+    pub task: String,
+    /// What a model is asked for.
+    pub output_type: OutputType,
+    /// The rows, one JSON object a line, relative to the task file.
+    pub data: PathBuf,
+    /// Where the few-shot examples come from; the rows themselves unless set.
+    #[serde(default)]
+    pub fewshot_data: Option<PathBuf>,
+    /// How many examples stand before each prompt, unless the run says otherwise.
+    #[serde(default)]
+    pub num_fewshot: usize,
+    /// What stands before everything; the system's turn in a chat.
+    #[serde(default)]
+    pub description: String,
+    /// Template of the prompt.
+    #[serde(default)]
+    pub doc_to_text: String,
+    /// Template of what is right: an index, one of the choices, a text, or a list of them.
+    #[serde(default)]
+    pub doc_to_target: Option<String>,
+    /// The choices: a template that gives a list, or the list.
+    #[serde(default)]
+    pub doc_to_choice: Option<ChoiceSource>,
+    /// Between prompt and answer.
+    #[serde(default = "space")]
+    pub target_delimiter: String,
+    /// Between examples.
+    #[serde(default = "empty_line")]
+    pub fewshot_delimiter: String,
+    /// Template of the text whose words and bytes a perplexity is divided by; the scored text unless set.
+    #[serde(default)]
+    pub doc_to_count: Option<String>,
+    /// How answers end.
+    #[serde(default)]
+    pub generation_kwargs: GenerationSettings,
+    /// What is taken from an answer; each entry is scored by itself.
+    #[serde(default)]
+    pub filter_list: Vec<FilterPipeline>,
+    /// What is measured.
+    #[serde(default)]
+    pub metric_list: Vec<MetricSettings>,
+    /// Answers written out for the harness of another project, in place of metrics.
+    #[serde(default)]
+    pub completions: Option<CompletionSettings>,
+}
+
+fn space() -> String {
+    " ".to_owned()
+}
+
+fn empty_line() -> String {
+    "\n\n".to_owned()
+}
+
+/// What a model is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputType {
+    /// The likelihood of each of several answers.
+    MultipleChoice,
+    /// The likelihood of a text.
+    LoglikelihoodRolling,
+    /// An answer.
+    GenerateUntil,
+}
+
+impl OutputType {
+    /// Its name in the TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MultipleChoice => "multiple_choice",
+            Self::LoglikelihoodRolling => "loglikelihood_rolling",
+            Self::GenerateUntil => "generate_until",
+        }
+    }
+}
+
+/// Where choices come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a template that gives a list, or a list of texts")]
+pub enum ChoiceSource {
+    /// A template.
+    Template(String),
+    /// The same for all rows.
+    List(Vec<String>),
+}
+
+/// How answers end.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerationSettings {
+    /// Strings that end an answer; the few-shot delimiter unless set.
+    #[serde(default)]
+    pub until: Option<Vec<String>>,
+    /// Most new tokens; 256 unless set.
+    #[serde(default)]
+    pub max_gen_toks: Option<usize>,
+}
+
+/// What is taken from an answer, step by step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterPipeline {
+    /// Its name in tables.
+    pub name: String,
+    /// The steps.
+    pub filter: Vec<FilterStep>,
+}
+
+/// One step of a filter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterStep {
+    /// What is done.
+    pub function: FilterFunction,
+    /// For `regex`: what is looked for.
+    #[serde(default)]
+    pub regex_pattern: Option<String>,
+    /// For `regex`: which match; negative numbers count from the last.
+    #[serde(default)]
+    pub group_select: Option<i64>,
+    /// For `regex`: what is taken if nothing is found.
+    #[serde(default)]
+    pub fallback: Option<String>,
+}
+
+/// What a step of a filter does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterFunction {
+    /// Takes a match of a regular expression.
+    Regex,
+    /// Takes white space away at both ends.
+    RemoveWhitespace,
+    /// Makes all letters small.
+    Lowercase,
+    /// Takes the first of several answers: ivl asks for one, so that it changes nothing.
+    TakeFirst,
+}
+
+/// A metric with its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricSettings {
+    /// Which.
+    pub metric: MetricName,
+    /// For texts: whether capitals count.
+    #[serde(default)]
+    pub ignore_case: bool,
+    /// For texts: whether ASCII punctuation counts.
+    #[serde(default)]
+    pub ignore_punctuation: bool,
+    /// For texts: whether digits count.
+    #[serde(default)]
+    pub ignore_numbers: bool,
+    /// For texts: what is taken out before they are compared.
+    #[serde(default)]
+    pub regexes_to_ignore: Vec<String>,
+}
+
+impl MetricSettings {
+    /// A metric as it is without settings.
+    pub fn new(metric: MetricName) -> Self {
+        Self {
+            metric,
+            ignore_case: false,
+            ignore_punctuation: false,
+            ignore_numbers: false,
+            regexes_to_ignore: Vec::new(),
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "docs/evaluation.md defines each")]
+pub enum MetricName {
+    Acc,
+    AccNorm,
+    AccBytes,
+    WordPerplexity,
+    BytePerplexity,
+    BitsPerByte,
+    TokenPerplexity,
+    ExactMatch,
+    Contains,
+    Ifeval,
+}
+
+impl MetricName {
+    /// Its name in the TOML and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acc => "acc",
+            Self::AccNorm => "acc_norm",
+            Self::AccBytes => "acc_bytes",
+            Self::WordPerplexity => "word_perplexity",
+            Self::BytePerplexity => "byte_perplexity",
+            Self::BitsPerByte => "bits_per_byte",
+            Self::TokenPerplexity => "token_perplexity",
+            Self::ExactMatch => "exact_match",
+            Self::Contains => "contains",
+            Self::Ifeval => "ifeval",
+        }
+    }
+
+    /// The kind of task that it measures.
+    pub fn output_type(self) -> OutputType {
+        match self {
+            Self::Acc | Self::AccNorm | Self::AccBytes => OutputType::MultipleChoice,
+            Self::WordPerplexity | Self::BytePerplexity | Self::BitsPerByte | Self::TokenPerplexity => {
+                OutputType::LoglikelihoodRolling
+            }
+            Self::ExactMatch | Self::Contains | Self::Ifeval => OutputType::GenerateUntil,
+        }
+    }
+}
+
+/// How answers are written out for the harness of another project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompletionSettings {
+    /// Template of `task_id`.
+    pub task_id: String,
+}
+
+impl TaskFile {
+    /// Reads a task file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::TooLarge`], [`Error::Toml`]; [`Error::UnknownKey`] names the key that was probably meant,
+    /// [`Error::Value`] the key with a wrong value.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let got = fs::metadata(path).map_err(Error::io("read", path))?.len();
+        if got > LARGEST_FILE {
+            return Err(Error::TooLarge { path: path.to_owned(), what: "a task", got, limit: LARGEST_FILE });
+        }
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let broken = |source| Error::Toml { path: path.to_owned(), source: Box::new(source) };
+        let table = toml::Deserializer::parse(&text).map_err(broken)?;
+        serde_path_to_error::deserialize(table).map_err(|error| {
+            let key = error.path().to_string();
+            let source = error.into_inner();
+            match UnknownField::in_message(source.message()) {
+                Some(field) => unknown_key(path, &key, &field),
+                None => Error::Value { path: path.to_owned(), key, source: Box::new(source) },
+            }
+        })
+    }
+}
+
+fn unknown_key(path: &Path, key: &str, field: &UnknownField<'_>) -> Error {
+    let meant = nearest(field.key, field.known.iter().map(|name| ((*name).to_owned(), name)));
+    let known = field.known.iter().map(|name| (*name).to_owned()).collect();
+    Error::UnknownKey { path: path.to_owned(), key: key.to_owned(), meant, known }
+}

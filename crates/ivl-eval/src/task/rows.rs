@@ -1,0 +1,63 @@
+//! Rows of a data file: one JSON object a line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Place};
+
+/// Largest data file that is read: evaluation sets are held in memory.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// Longest line that is read.
+const LONGEST_LINE: u64 = 64 << 20;
+
+/// A row and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Its fields.
+    pub fields: Map<String, Value>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Reads all rows of a file, with the SHA-256 of its bytes. Empty lines are skipped.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::TooLarge`], [`Error::LongLine`], [`Error::Json`], [`Error::NoRows`].
+pub fn read_rows(path: &Path) -> Result<(Vec<Row>, String), Error> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let got = file.metadata().map_err(Error::io("read", path))?.len();
+    if got > LARGEST_FILE {
+        let what = "the rows of a task";
+        return Err(Error::TooLarge { path: path.to_owned(), what, got, limit: LARGEST_FILE });
+    }
+    let mut reader = BufReader::new(file);
+    let (mut rows, mut digest, mut bytes) = (Vec::new(), Sha256::new(), Vec::new());
+    for line in 1.. {
+        bytes.clear();
+        let read = reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
+        let read = read.map_err(Error::io("read", path))? as u64;
+        let place = || Place { path: path.to_owned(), line };
+        if read == 0 {
+            break;
+        }
+        if read > LONGEST_LINE {
+            return Err(Error::LongLine { place: place(), limit: LONGEST_LINE });
+        }
+        digest.update(&bytes);
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let fields =
+            serde_json::from_slice(&bytes).map_err(|source| Error::Json { place: place(), source })?;
+        rows.push(Row { fields, place: place() });
+    }
+    if rows.is_empty() {
+        return Err(Error::NoRows { path: path.to_owned() });
+    }
+    Ok((rows, hex::encode(digest.finalize())))
+}
