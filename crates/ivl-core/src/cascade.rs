@@ -3,7 +3,7 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::fused_lm::check_alpha;
+use crate::fused_lm::{check_alpha, set_topmost_alpha};
 use crate::{Cache, CausalLm, Error, Projection, Vocab, VocabMap, fuse};
 
 /// A network that reads a base's predictions, alone or together with the text.
@@ -95,6 +95,24 @@ impl CausalLm for CascadeLm {
         let predicted = predictions(base.clone(), self.value.vocab().size());
         let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
         fuse(base, self.projection.logits(value), self.alpha)
+    }
+
+    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, value_cache) = Self::split(cache);
+        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
+        let base = stages[stages.len() - 1].clone();
+        let predicted = predictions(base.clone(), self.value.vocab().size());
+        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
+        stages.push(fuse(base, self.projection.logits(value), self.alpha));
+        stages
+    }
+
+    fn values(&self) -> usize {
+        self.base.values() + 1
+    }
+
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
     }
 
     fn name(&self) -> &str {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::byte_trie::ByteTrie;
+use crate::fused_lm::{check_alpha, set_topmost_alpha};
 use crate::generate::to_host;
 use crate::neutral::fuse_some;
 use crate::retokenizer::{Context, Reader};
@@ -60,7 +61,7 @@ impl CrossFusedLm {
         map: VocabMap,
         tokenizer: Box<dyn Retokenizer>,
     ) -> Result<Self, Error> {
-        crate::fused_lm::check_alpha(alpha)?;
+        check_alpha(alpha)?;
         map.check(base.vocab(), value.vocab())?;
         let reader = Reader::new(tokenizer, base.vocab(), value.vocab(), &map);
         let limiting = if value.max_positions() < base.max_positions() { &value } else { &base };
@@ -74,6 +75,25 @@ impl CrossFusedLm {
             map,
             reader,
         })
+    }
+
+    /// Adds the value to base logits of the last of new positions. At weight 0 it reads nothing, and what there was to
+    /// read is kept for a later weight.
+    ///
+    /// # Shapes
+    /// - `base` and output: `[batch, wanted, vocab]`
+    /// - `tokens`: `[batch, seq]`
+    fn fuse(&self, base: Tensor<3>, tokens: Tensor<2, Int>, text: &mut TextCache) -> Tensor<3> {
+        let ([batch, wanted, vocab], seq) = (base.dims(), tokens.dims()[1]);
+        let ids = host_ids(tokens);
+        if self.alpha == 0.0 {
+            text.record(&ids, seq);
+            return base;
+        }
+        text.advance(seq);
+        let rows = text.rows.iter_mut().zip(ids.chunks(seq));
+        let opinions = rows.flat_map(|(row, new)| self.opinions(row, new, wanted)).collect();
+        self.add(base.reshape([batch * wanted, vocab]), opinions).reshape([batch, wanted, vocab])
     }
 
     /// What the value says at the last `wanted` of new positions.
@@ -206,29 +226,28 @@ impl CausalLm for CrossFusedLm {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.forward(tokens.clone(), base_cache).cast(DType::F32);
-        let [batch, seq, vocab] = base.dims();
-        if self.alpha == 0.0 {
-            return base;
-        }
-        text.advance(seq);
-        let ids = host_ids(tokens);
-        let rows = text.rows.iter_mut().zip(ids.chunks(seq));
-        let opinions = rows.flat_map(|(row, new)| self.opinions(row, new, seq)).collect();
-        self.add(base.reshape([batch * seq, vocab]), opinions).reshape([batch, seq, vocab])
+        self.fuse(base, tokens, text)
+    }
+
+    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, text) = cache.base_and_text();
+        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
+        stages.push(self.fuse(stages[stages.len() - 1].clone(), tokens, text));
+        stages
+    }
+
+    fn values(&self) -> usize {
+        self.base.values() + 1
+    }
+
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
     }
 
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
-        if self.alpha == 0.0 {
-            return base;
-        }
-        let seq = tokens.dims()[1];
-        text.advance(seq);
-        let ids = host_ids(tokens);
-        let rows = text.rows.iter_mut().zip(ids.chunks(seq));
-        let opinions = rows.flat_map(|(row, new)| self.opinions(row, new, 1)).collect();
-        self.add(base, opinions)
+        self.fuse(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
     }
 
     fn name(&self) -> &str {

@@ -282,6 +282,28 @@ fn alpha_zero_is_the_base_and_foreign_maps_are_refused() {
     assert!(matches!(refused, Err(Error::ForeignMap { .. })));
 }
 
+#[test]
+fn a_weight_may_change_within_a_text() {
+    let ids = cut("ab☃ baab", &[1, 0, 2]);
+    let whole = |alpha| {
+        let (_, _, lm) = cross(alpha);
+        let stages = lm.forward_stages(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0]));
+        stages.into_iter().map(host).collect::<Vec<_>>()
+    };
+    for (before, after) in [(0.0, 0.7), (0.7, 0.0), (1.0, -0.5)] {
+        let (_, _, mut lm) = cross(before);
+        let mut cache = lm.new_cache(&[0]);
+        lm.forward(token_tensor(&ids[..3], 1, &lm.device()), &mut cache);
+        lm.set_alpha(0, after).expect("one value");
+        let rest = host(lm.forward(token_tensor(&ids[3..], 1, &lm.device()), &mut cache));
+        let expected = &whole(after)[1][3 * lm.vocab().size()..];
+        assert!(rest.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3), "{before} to {after}");
+    }
+    let (base, _, lm) = cross(0.7);
+    let alone = host(base.forward(token_tensor(&ids, 1, &lm.device()), &mut base.new_cache(&[0])));
+    assert_eq!(whole(0.7)[0], alone);
+}
+
 /// The base's control tokens reach the value under the value's own names.
 #[test]
 fn control_tokens_are_read_by_role() {

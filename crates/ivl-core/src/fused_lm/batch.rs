@@ -132,11 +132,6 @@ fn readers(weights: &[Vec<f64>], value: usize) -> impl Iterator<Item = usize> {
 }
 
 impl FusedLm {
-    /// Number of values attached.
-    pub fn values(&self) -> usize {
-        self.parts.len()
-    }
-
     /// Reads tokens of every row of a batch and returns the logits at every new position.
     ///
     /// # Shapes
