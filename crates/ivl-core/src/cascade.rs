@@ -4,7 +4,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use crate::fused_lm::{check_alpha, set_topmost_alpha};
-use crate::{Cache, CausalLm, Error, Projection, Vocab, VocabMap, fuse};
+use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Vocab, VocabMap, fuse};
 
 /// A network that reads a base's predictions, alone or together with the text.
 ///
@@ -57,6 +57,15 @@ impl CascadeLm {
         Ok(Self { base, value, alpha, projection })
     }
 
+    /// Logits of the base and of the value, brought to the base's ids. Shape `[batch, seq, vocab]`.
+    fn apart(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> (Tensor<3>, Tensor<3>) {
+        let (base_cache, value_cache) = Self::split(cache);
+        let base = self.base.forward(tokens.clone(), base_cache);
+        let predicted = predictions(base.clone(), self.value.vocab().size());
+        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
+        (base, self.projection.logits(value))
+    }
+
     fn split(cache: &mut Cache) -> (&mut Cache, &mut Cache) {
         match cache {
             Cache::Fused(parts) if parts.len() == 2 => {
@@ -90,11 +99,8 @@ impl CausalLm for CascadeLm {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base_cache, value_cache) = Self::split(cache);
-        let base = self.base.forward(tokens.clone(), base_cache);
-        let predicted = predictions(base.clone(), self.value.vocab().size());
-        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
-        fuse(base, self.projection.logits(value), self.alpha)
+        let (base, value) = self.apart(tokens, cache);
+        fuse(base, value, self.alpha)
     }
 
     fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
@@ -117,6 +123,23 @@ impl CausalLm for CascadeLm {
 
     fn name(&self) -> &str {
         if self.is_limited_by_value() { self.value.name() } else { self.base.name() }
+    }
+}
+
+impl Fusion for CascadeLm {
+    /// The value reads the base at every position, so all of them are computed at once.
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
+        let (base, value) = self.apart(tokens, cache);
+        let at = |logits: Tensor<3>| logits.flatten::<2>(0, 1).select(0, positions.clone());
+        let (base, value) = (at(base), at(value));
+        Box::new(move |rows: std::ops::Range<usize>| {
+            Parts::new(base.clone().slice([rows.clone()])).with(value.clone().slice([rows]), None, self.alpha)
+        })
     }
 }
 

@@ -8,10 +8,9 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use crate::byte_trie::ByteTrie;
 use crate::fused_lm::{check_alpha, set_topmost_alpha};
 use crate::generate::to_host;
-use crate::neutral::fuse_some;
 use crate::retokenizer::{Context, Reader};
 use crate::text_cache::{TextCache, TextRow, shared};
-use crate::{Cache, CausalLm, Error, Projection, Retokenizer, Vocab, VocabMap};
+use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Retokenizer, Vocab, VocabMap};
 
 /// A base with a value that cuts texts into other tokens: `l = b + alpha M(v)`.
 ///
@@ -40,6 +39,7 @@ pub struct CrossFusedLm {
 }
 
 /// What the value says about the next base token.
+#[derive(Clone)]
 enum Opinion {
     /// Logits `[1, value_vocab]` after whole characters.
     Whole(Tensor<2>),
@@ -90,10 +90,8 @@ impl CrossFusedLm {
             text.record(&ids, seq);
             return base;
         }
-        text.advance(seq);
-        let rows = text.rows.iter_mut().zip(ids.chunks(seq));
-        let opinions = rows.flat_map(|(row, new)| self.opinions(row, new, wanted)).collect();
-        self.add(base.reshape([batch * wanted, vocab]), opinions).reshape([batch, wanted, vocab])
+        let opinions = self.all_opinions(&ids, seq, text, wanted);
+        self.add(base.reshape([batch * wanted, vocab]), &opinions).reshape([batch, wanted, vocab])
     }
 
     /// What the value says at the last `wanted` of new positions.
@@ -113,30 +111,41 @@ impl CrossFusedLm {
         logits.into_iter().zip(contexts).map(opinion).collect()
     }
 
-    /// Adds opinions to rows of base logits `[n, base_vocab]`.
-    fn add(&self, base: Tensor<2>, opinions: Vec<Opinion>) -> Tensor<2> {
+    /// Base logits `[n, base_vocab]` and what the opinions add to them.
+    fn parts(&self, base: Tensor<2>, opinions: &[Opinion]) -> Parts {
         let [count, vocab] = base.dims();
-        if opinions.iter().all(|opinion| matches!(opinion, Opinion::Whole(_))) {
-            let value = opinions.into_iter().filter_map(|opinion| match opinion {
-                Opinion::Whole(logits) => Some(logits),
-                _ => None,
-            });
-            let mapped = self.projection.rows(Tensor::cat(value.collect(), 0));
-            return self.projection.add(base, mapped, self.alpha);
+        debug_assert_eq!(opinions.len(), count);
+        let whole = |opinion: &Opinion| match opinion {
+            Opinion::Whole(logits) => Some(logits.clone()),
+            _ => None,
+        };
+        if let Some(logits) = opinions.iter().map(whole).collect::<Option<Vec<_>>>() {
+            let mapped = self.projection.rows(Tensor::cat(logits, 0));
+            return Parts::new(base).with(mapped, self.projection.without(), self.alpha);
         }
-        let rows = opinions.into_iter().enumerate().map(|(row, opinion)| {
-            let base = base.clone().slice([row..row + 1, 0..vocab]);
-            match opinion {
-                Opinion::None => base,
-                Opinion::Whole(logits) => self.projection.add(base, self.projection.rows(logits), self.alpha),
-                Opinion::Inside(logits, pending) => {
-                    let (mapped, without) = self.inside(logits, &pending);
-                    fuse_some(base, mapped, without, self.alpha)
-                }
+        let nothing = || Tensor::zeros([1, vocab], (&self.value.device(), DType::F32));
+        let rows = opinions.iter().map(|opinion| match opinion {
+            Opinion::None => (nothing(), nothing()),
+            Opinion::Inside(logits, pending) => self.inside(logits.clone(), pending),
+            Opinion::Whole(logits) => {
+                let mapped = self.projection.rows(logits.clone()).cast(DType::F32);
+                (mapped, self.projection.without().unwrap_or_else(nothing))
             }
         });
-        debug_assert_eq!(rows.len(), count);
-        Tensor::cat(rows.collect(), 0)
+        let (mapped, without): (Vec<_>, Vec<_>) = rows.unzip();
+        Parts::new(base).with(Tensor::cat(mapped, 0), Some(Tensor::cat(without, 0)), self.alpha)
+    }
+
+    /// Adds opinions to rows of base logits `[n, base_vocab]`.
+    fn add(&self, base: Tensor<2>, opinions: &[Opinion]) -> Tensor<2> {
+        self.parts(base, opinions).fused(1.0)
+    }
+
+    /// What the value says at every new position, row by row.
+    fn all_opinions(&self, ids: &[u32], seq: usize, text: &mut TextCache, wanted: usize) -> Vec<Opinion> {
+        text.advance(seq);
+        let rows = text.rows.iter_mut().zip(ids.chunks(seq));
+        rows.flat_map(|(row, new)| self.opinions(row, new, wanted)).collect()
     }
 
     /// The value of base tokens that go on with a character: that of the value token made of the pending bytes and the
@@ -252,6 +261,23 @@ impl CausalLm for CrossFusedLm {
 
     fn name(&self) -> &str {
         &self.name
+    }
+}
+
+impl Fusion for CrossFusedLm {
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
+        let (base_cache, text) = cache.base_and_text();
+        let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
+        let seq = tokens.dims()[1];
+        let all = self.all_opinions(&host_ids(tokens), seq, text, seq);
+        let at = host_ids(positions.unsqueeze());
+        let opinions: Vec<Opinion> = at.iter().map(|&at| all[at as usize].clone()).collect();
+        Box::new(move |rows| self.parts(base(rows.clone()), &opinions[rows]))
     }
 }
 

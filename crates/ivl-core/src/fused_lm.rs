@@ -6,7 +6,7 @@ pub use batch::{Batch, RowLogits};
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Cache, CausalLm, Error, LazyLogits, Projection, Vocab, VocabMap};
+use crate::{Cache, CausalLm, Error, Fusion, LazyLogits, LazyParts, Parts, Projection, Vocab, VocabMap};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
@@ -184,6 +184,22 @@ impl CausalLm for FusedLm {
         positions: Tensor<1, Int>,
         cache: &mut Cache,
     ) -> LazyLogits<'_> {
+        let parts = self.lazy_parts_at(tokens, positions, cache);
+        Box::new(move |rows| parts(rows).fused(1.0))
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Fusion for FusedLm {
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
         let (base_cache, value_caches) = self.split(cache);
         let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
         let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
@@ -192,14 +208,11 @@ impl CausalLm for FusedLm {
         });
         let values: Vec<_> = values.collect();
         Box::new(move |rows| {
-            values.iter().fold(fuse_base(base(rows.clone())), |fused, (part, value)| {
-                part.projection.add(fused, part.projection.rows(value(rows.clone())), part.alpha)
+            values.iter().fold(Parts::new(base(rows.clone())), |parts, (part, value)| {
+                let value = part.projection.rows(value(rows.clone()));
+                parts.with(value, part.projection.without(), part.alpha)
             })
         })
-    }
-
-    fn name(&self) -> &str {
-        &self.name
     }
 }
 

@@ -288,6 +288,11 @@ impl Projection {
         }
     }
 
+    /// 1 for every id that gets the neutral value, 0 for the others; none where all keep what they have. Shape `[1, vocab]`.
+    pub(crate) fn without(&self) -> Option<Tensor<2>> {
+        self.without.clone().map(Tensor::unsqueeze)
+    }
+
     /// Brings the base's token ids to the value's.
     ///
     /// # Shapes

@@ -6,8 +6,8 @@ mod toy;
 
 use greedy::{Greedy, vocab};
 use ivl_core::{
-    Cache, CausalLm, CrossFusedLm, Error, FusedLm, GenerateConfig, Retokenizer, SamplingConfig, Value, Vocab,
-    VocabMap, generate, score, token_tensor,
+    Cache, CausalLm, CrossFusedLm, Error, FusedLm, Fusion, GenerateConfig, Retokenizer, SamplingConfig,
+    Value, Vocab, VocabMap, generate, score, token_tensor,
 };
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax};
@@ -327,4 +327,21 @@ fn control_tokens_are_read_by_role() {
     let mut cache = lm.new_cache(&[2]);
     lm.forward(token_tensor(&[0, 0, 0, 2, 1, 3], 1, &lm.device()), &mut cache);
     assert_eq!(held(&cache, 0), [0, 2, 3, 1, 3], "<s> is written by the value, </s> by its name");
+}
+
+#[test]
+fn one_pass_gives_the_logits_of_every_weight() {
+    let ids = [0, 6, 7, 8, 4, 5, 10, 1, 9, 2];
+    let tokens = || token_tensor(&ids, 2, &burn::tensor::Device::flex());
+    let positions = || token_tensor(&[0, 1, 3, 4, 8, 8], 1, &burn::tensor::Device::flex()).reshape([-1]);
+    let (_, _, lm) = cross(1.0);
+    let parts = lm.lazy_parts_at(tokens(), positions(), &mut lm.new_cache(&[0, 0]));
+    for alpha in [0.0, 0.5, 1.0, 1.75] {
+        let (_, _, other) = cross(alpha);
+        let expected = host(other.logits_at(tokens(), positions(), &mut other.new_cache(&[0, 0])));
+        let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+        assert!(close(&host(parts(0..6).fused(alpha)), &expected), "alpha {alpha}");
+        let vocab = expected.len() / 6;
+        assert!(close(&host(parts(2..4).fused(alpha)), &expected[2 * vocab..4 * vocab]), "alpha {alpha}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use ivl_core::{CascadeLm, CausalLm, GenerateConfig, Token, Vocab, generate, score, token_tensor};
+use ivl_core::{CascadeLm, CausalLm, Fusion, GenerateConfig, Token, Vocab, generate, score, token_tensor};
 use ivl_models::{CascadeInput, CascadeNet, Checkpoint, TransformerLm};
 
 fn lm(name: &str) -> TransformerLm {
@@ -89,5 +89,22 @@ fn alpha_zero_is_the_base_and_text_halves_the_context() {
         assert_ne!(logits(&cascade("llama2", input, 1.0), &ids), logits(&base, &ids));
         let expected = base.max_positions() / input.stride();
         assert_eq!(cascade("llama2", input, 1.0).max_positions(), expected);
+    }
+}
+
+#[test]
+fn one_pass_gives_the_logits_of_every_weight() {
+    let ids = [3, 9, 4, 40];
+    for input in INPUTS {
+        let lm = cascade("llama2", input, 1.0);
+        let tokens = token_tensor(&ids, 1, &lm.device());
+        let positions = token_tensor(&[1, 3], 1, &lm.device()).reshape([-1]);
+        let parts = lm.lazy_parts_at(tokens, positions, &mut lm.new_cache(&[0]));
+        for alpha in [0.0, 0.5, 2.0] {
+            let expected = logits(&cascade("llama2", input, alpha), &ids);
+            let vocab = expected.len() / ids.len();
+            let got: Vec<f32> = parts(1..2).fused(alpha).into_data().try_into_vec().expect("f32");
+            assert_eq!(got, expected[3 * vocab..]);
+        }
     }
 }
