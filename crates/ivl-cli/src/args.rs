@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use ivl_core::Gate;
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]
@@ -50,7 +51,9 @@ pub enum Command {
     Train(Train),
     Data(Data),
     Generate(Generate),
+    Chat(Chat),
     Score(Score),
+    Explain(Explain),
     Align(Align),
     Inspect(Inspect),
     Serve(Serve),
@@ -134,24 +137,9 @@ pub struct Vocabularies {
     pub branches: usize,
 }
 
-/// Continue a prompt with a base and any number of values
+/// How an answer is written.
 #[derive(Debug, clap::Args)]
-#[command(
-    group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
-    after_help = "Example:\n  ivl generate --base models/large --value runs/value:0.8 --prompt \"Once upon a time\""
-)]
-pub struct Generate {
-    #[command(flatten)]
-    pub models: Models,
-    /// Text to continue
-    #[arg(long)]
-    pub prompt: Option<String>,
-    /// File with the text to continue
-    #[arg(long, value_name = "FILE")]
-    pub prompt_file: Option<PathBuf>,
-    /// JSON file with a list of messages, rendered by the chat template
-    #[arg(long, value_name = "FILE")]
-    pub messages: Option<PathBuf>,
+pub struct Decoding {
     /// Most new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
@@ -185,6 +173,44 @@ pub struct Generate {
     /// Go on after the end-of-text token
     #[arg(long)]
     pub ignore_eos: bool,
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+fn gate(text: &str) -> Result<Gate, String> {
+    text.parse().map_err(|error: ivl_core::Error| error.to_string())
+}
+
+/// Continue a prompt with a base and any number of values
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
+    after_help = "Example:\n  ivl generate --base models/large --value runs/value:0.8 --prompt \"Once upon a time\""
+)]
+pub struct Generate {
+    #[command(flatten)]
+    pub models: Models,
+    /// Text to continue
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// File with the text to continue
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// JSON file with a list of messages, rendered by the chat template
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    #[command(flatten)]
+    pub decoding: Decoding,
+    /// Ask the values only where the base is unsure, or by a schedule: entropy>NATS, margin<PROBABILITY, every=TOKENS or
+    /// first=TOKENS (quoted, or with `=` for > and <)
+    #[arg(long, value_name = "GATE", value_parser = gate)]
+    pub gate: Option<Gate>,
     /// Number of answers
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub n: usize,
@@ -209,6 +235,69 @@ pub struct Score {
     /// Texts in a forward pass
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch_size: usize,
+}
+
+/// Show what values change in a text, token by token
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
+    after_help = "Example:\n  ivl explain --base models/large --value runs/value --prompt \"Question: ...\" --html answer.html\n\n\
+        Blue tokens are more probable with the values, orange ones less; where the most probable token is another one, \
+        there is a line. With several values each one's own part is told, and how two agree. docs/explain.md says what \
+        the figures are."
+)]
+pub struct Explain {
+    #[command(flatten)]
+    pub models: Models,
+    /// Text to explain
+    #[arg(long)]
+    pub text: Option<String>,
+    /// Texts or demonstrations, as `ivl train` reads them; what training would learn is explained
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Text to continue; the answer is explained
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// JSON file with a list of messages, rendered by the chat template; the assistant's turns are explained, or the answer
+    /// if the last turn is not the assistant's
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    #[command(flatten)]
+    pub decoding: Decoding,
+    /// Write the explanation as a page of its own
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Instead of tokens: for every threshold of a gate, the passes of the values that it would save, and how often base and
+    /// values would choose another token than without it
+    #[arg(long, conflicts_with = "html")]
+    pub gate_curve: bool,
+    /// When to use colours; auto does on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// Talk with a base and any number of values
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl chat --base models/large --value runs/value\n\n\
+        Type /help for the commands of a conversation. Ctrl-C stops an answer, Ctrl-D leaves. Input that is not a \
+        terminal is read line by line, one message each.")]
+pub struct Chat {
+    #[command(flatten)]
+    pub models: Models,
+    /// The system's message
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Without a chat template: messages are written into one text, line by line
+    #[arg(long)]
+    pub plain: bool,
+    #[command(flatten)]
+    pub decoding: Decoding,
+    /// Ask the values only where the base is unsure, or by a schedule; see `ivl generate --help`
+    #[arg(long, value_name = "GATE", value_parser = gate)]
+    pub gate: Option<Gate>,
+    /// When to use colours; auto does on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
 }
 
 /// Map the vocabulary of a base to that of a value of another family

@@ -11,15 +11,18 @@
 )]
 
 mod args;
+mod color;
 mod commands;
 mod compose;
 mod corpus;
+mod decoding;
 mod demonstrations;
 mod device;
 mod hub;
 mod memory;
 mod other_vocabulary;
 mod progress;
+mod prompt;
 mod tokens;
 
 use std::process::ExitCode;
@@ -37,6 +40,8 @@ fn main() -> ExitCode {
             DataCommand::Preview(preview) => commands::data::preview(&preview, &args.common),
         },
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
+        Command::Chat(chat) => commands::chat::run(&chat, &args.common),
+        Command::Explain(explain) => commands::explain::run(&explain, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),

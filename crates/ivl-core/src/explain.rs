@@ -119,6 +119,14 @@ fn centred_cosine(first: &[f32], second: &[f32]) -> Option<f64> {
 /// # Errors
 /// [`Error::EmptyPrompt`], [`Error::TextTooLong`] or [`Error::TokenOutOfRange`].
 pub fn explain(lm: &dyn CausalLm, ids: &[u32]) -> Result<Vec<Option<Explained>>, Error> {
+    explain_from(lm, ids, 0)
+}
+
+/// Like [`explain`], where the first `given` tokens are a prompt: they are read and not explained.
+///
+/// # Errors
+/// As `explain`.
+pub fn explain_from(lm: &dyn CausalLm, ids: &[u32], given: usize) -> Result<Vec<Option<Explained>>, Error> {
     let batch = PaddedBatch::new(&[ids], lm.vocab())?;
     let limit = lm.max_positions();
     if ids.len() > limit {
@@ -127,6 +135,7 @@ pub fn explain(lm: &dyn CausalLm, ids: &[u32]) -> Result<Vec<Option<Explained>>,
     let (vocab, device) = (lm.vocab().size(), lm.device());
     let mut cache = lm.new_cache(&[0]);
     cache.expect(ids.len());
+    cache.prompt(given);
     let mut explained = vec![None];
     let chunk = columns_at_once((lm.values() + 1) * vocab);
     for start in (0..ids.len() - 1).step_by(chunk) {
@@ -134,9 +143,9 @@ pub fn explain(lm: &dyn CausalLm, ids: &[u32]) -> Result<Vec<Option<Explained>>,
         let stages = lm.forward_stages(batch.columns(start, end, &device), &mut cache);
         let stages: Vec<Vec<f32>> = stages.into_iter().map(to_host).collect();
         for (row, &token) in ids[start + 1..=end].iter().enumerate() {
-            let at: Vec<&[f32]> =
-                stages.iter().map(|logits| &logits[row * vocab..(row + 1) * vocab]).collect();
-            explained.push(Some(Explained::between(&at, token)));
+            let at =
+                || stages.iter().map(|logits| &logits[row * vocab..(row + 1) * vocab]).collect::<Vec<_>>();
+            explained.push((start + row + 1 >= given).then(|| Explained::between(&at(), token)));
         }
     }
     Ok(explained)

@@ -1,8 +1,10 @@
 //! A base and its values as one causal LM.
 
 mod batch;
+mod gated;
 
 pub use batch::{Batch, RowLogits};
+pub use gated::GatedLm;
 
 use burn::tensor::{Device, Int, Tensor};
 

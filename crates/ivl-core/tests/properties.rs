@@ -3,8 +3,8 @@
 mod toy;
 
 use ivl_core::{
-    CausalLm, Error, FinishReason, FusedLm, GenerateConfig, PaddedBatch, SamplingConfig, Token, Value, Vocab,
-    VocabMap, explain, generate, score, token_tensor,
+    CausalLm, Error, FinishReason, FusedLm, GenerateConfig, PaddedBatch, SamplingConfig, Session, Token,
+    Value, Vocab, VocabMap, explain, generate, score, token_tensor,
 };
 use proptest::prelude::*;
 use toy::{Toy, host, letters, log_softmax};
@@ -168,6 +168,35 @@ proptest! {
         for (row, prompt) in prompts.iter().enumerate() {
             let config = GenerateConfig { seed: 11 + row as u64, ..config.clone() };
             prop_assert_eq!(&tokens_of(&lm, std::slice::from_ref(prompt), &config)[0], &batched[row]);
+        }
+    }
+
+    #[test]
+    fn a_session_writes_what_a_generation_writes_and_reads_nothing_twice(
+        seed in 0u64..1000,
+        first in prop::collection::vec(0u32..8, 1..10),
+        more in prop::collection::vec(0u32..8, 1..10),
+        undone in 0usize..12,
+    ) {
+        let lm = fused(&Toy::new(seed, letters(8, 8)), vec![(&Toy::new(seed + 1, letters(8, 8)), 1.3)]);
+        let config = GenerateConfig { max_new_tokens: 6, sampling: sampled(), seed: 5, ..Default::default() };
+        let mut session = Session::new(&lm);
+        let mut text = first;
+        for turn in 0..3 {
+            let writing = session.generate(&lm, &text, &config).expect("fits");
+            let reused = writing.reused();
+            let answer: Vec<u32> = writing.map(|step| step.expect("finite").token).collect();
+            prop_assert_eq!(&answer, &tokens_of(&lm, &[text.clone()], &config)[0]);
+            // All but the last token was read, and the next turn begins behind it.
+            prop_assert_eq!(session.read(), [&text[..], &answer[..answer.len() - 1]].concat());
+            if turn == 1 {
+                prop_assert_eq!(reused, text.len() - more.len() - 1);
+            }
+            text.extend(&answer);
+            if turn == 1 {
+                text.truncate((text.len() - undone.min(text.len())).max(1));
+            }
+            text.extend(&more);
         }
     }
 

@@ -1,7 +1,9 @@
 //! One verb for each file.
 
 pub mod align;
+pub mod chat;
 pub mod data;
+pub mod explain;
 pub mod generate;
 pub mod inspect;
 pub mod score;
