@@ -137,6 +137,21 @@ pub struct Vocabularies {
     pub branches: usize,
 }
 
+/// How tokens are guessed ahead. What is written stays the same; it is written faster.
+#[derive(Debug, clap::Args)]
+pub struct Drafts {
+    /// Guess with a smaller base of the same vocabulary and the same values, or from what the text repeats: the N (3)
+    /// last tokens
+    #[arg(long, value_name = "MODEL|prompt-lookup[:N]", help_heading = "Speculative decoding")]
+    pub draft: Option<String>,
+    /// The draft model guesses without the values
+    #[arg(long, requires = "draft", help_heading = "Speculative decoding")]
+    pub draft_alone: bool,
+    /// Most tokens guessed at once; as many as pay, by acceptance and time
+    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Speculative decoding")]
+    pub draft_tokens: usize,
+}
+
 /// How an answer is written.
 #[derive(Debug, clap::Args)]
 pub struct Decoding {
@@ -209,11 +224,13 @@ pub struct Generate {
     pub decoding: Decoding,
     /// Ask the values only where the base is unsure, or by a schedule: entropy>NATS, margin<PROBABILITY, every=TOKENS or
     /// first=TOKENS (quoted, or with `=` for > and <)
-    #[arg(long, value_name = "GATE", value_parser = gate)]
+    #[arg(long, value_name = "GATE", value_parser = gate, conflicts_with = "draft")]
     pub gate: Option<Gate>,
     /// Number of answers
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub n: usize,
+    #[command(flatten)]
+    pub drafts: Drafts,
 }
 
 /// Log-likelihood of texts, token by token
@@ -349,6 +366,8 @@ pub struct Serve {
     /// A value, its name for clients, and its usual weight (the card's, else 1); may be repeated
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
+    #[command(flatten)]
+    pub drafts: Drafts,
     /// Address to listen on; other than loopback needs a key
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: std::net::IpAddr,

@@ -17,7 +17,7 @@ use crate::progress::bar;
 
 /// A base with its values, and what is needed to speak with it.
 pub struct Composed {
-    pub lm: Box<dyn CausalLm>,
+    pub lm: FusedLm,
     pub tokenizer: Tokenizer,
     pub end_tokens: Vec<u32>,
     /// In the order in which they are added: that of [`CausalLm::forward_stages`].
@@ -134,23 +134,19 @@ impl Composed {
                 value.name
             );
         }
+        let mut lm = FusedLm::new(lm, parts)?;
         let mut gating = None;
-        if !parts.is_empty() {
-            let fused = FusedLm::new(lm, parts)?;
-            lm = match gate {
-                None => Box::new(fused),
-                Some(gate) => {
-                    let gated = GatedLm::new(fused, gate);
-                    gating = Some(Gating { gate, log: gated.log() });
-                    Box::new(gated)
-                }
-            };
+        if let Some(gate) = gate {
+            let gated = GatedLm::new(lm, gate);
+            gating = Some(Gating { gate, log: gated.log() });
+            lm = FusedLm::new(Box::new(gated), Vec::new())?;
         }
         for (net, reader, value, refusal) in others {
             attach(value);
             reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
             let value = (net, reader, value.alpha);
-            lm = crossing.attach(lm, value, refusal, (&device, dtype(common), common))?;
+            let crossed = crossing.attach(Box::new(lm), value, refusal, (&device, dtype(common), common))?;
+            lm = FusedLm::new(crossed, Vec::new())?;
         }
         let dirs = values.into_iter().map(|value| value.dir).collect();
         Ok(Self {

@@ -18,6 +18,7 @@ mod corpus;
 mod decoding;
 mod demonstrations;
 mod device;
+mod draft;
 mod hub;
 mod memory;
 mod other_vocabulary;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
@@ -321,6 +322,10 @@ impl CausalLm for ByteFusedLm {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
         self.fuse_rows(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

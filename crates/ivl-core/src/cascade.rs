@@ -1,5 +1,7 @@
 //! The cascade connection: a value that reads what the base predicted.
 
+use std::ops::Range;
+
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
@@ -29,6 +31,9 @@ pub trait CascadeValue: Send {
     /// - `predicted`: `[batch, seq, vocab]`, probabilities over this network's ids
     /// - output: `[batch, seq, vocab]`
     fn forward(&self, tokens: Tensor<2, Int>, predicted: Tensor<3>, cache: &mut Cache) -> Tensor<3>;
+
+    /// See [`CausalLm::reads_at_once`].
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool;
 
     /// A name for error messages.
     fn name(&self) -> &str;
@@ -119,6 +124,10 @@ impl CausalLm for CascadeLm {
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
         set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions) && self.value.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

@@ -1,6 +1,7 @@
 //! A base and a value of another vocabulary as one causal LM.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -257,6 +258,10 @@ impl CausalLm for CrossFusedLm {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
         self.fuse(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

@@ -3,8 +3,11 @@
 mod batch;
 mod gated;
 
+pub(crate) use batch::ValueRows;
 pub use batch::{Batch, RowLogits};
 pub use gated::GatedLm;
+
+use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
@@ -188,6 +191,10 @@ impl CausalLm for FusedLm {
     ) -> LazyLogits<'_> {
         let parts = self.lazy_parts_at(tokens, positions, cache);
         Box::new(move |rows| parts(rows).fused(1.0))
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions) && self.parts.iter().all(|part| part.lm.reads_at_once(positions))
     }
 
     fn name(&self) -> &str {

@@ -103,7 +103,7 @@ mod tests {
         let log_p = |logit: f64| logit - (logit.exp() + 1.0).ln();
         let half = -std::f64::consts::LN_2;
         assert!((influence.all.delta - (log_p(2.0) - half) / 2.0).abs() < 1e-6);
-        let first = ((half - log_p(-1.0)) + (log_p(2.0) - log_p(1.0))) / 2.0;
+        let first = f64::midpoint(half - log_p(-1.0), log_p(2.0) - log_p(1.0));
         assert!((influence.values[0].delta - first).abs() < 1e-6);
         let [conflict] = influence.conflicts[..] else { panic!("one pair") };
         assert_eq!((conflict.first, conflict.second, conflict.cosine), (0, 1, 0.0));

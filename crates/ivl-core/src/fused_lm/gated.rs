@@ -1,5 +1,6 @@
 //! A base whose values are consulted where a gate opens.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor};
@@ -204,6 +205,10 @@ impl CausalLm for GatedLm {
         let places: Vec<Place> =
             host_ids(positions.unsqueeze()).into_iter().map(|at| all[at as usize]).collect();
         self.stages(base.cast(DType::F32), tokens, &places, cache).swap_remove(self.fused.parts.len())
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.fused.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

@@ -34,7 +34,7 @@ pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
             .context("cannot listen for Ctrl-C")?;
     }
     let mut chat = Chat {
-        session: Session::new(&*composed.lm),
+        session: Session::new(&composed.lm),
         composed,
         conversation,
         config,
@@ -109,7 +109,7 @@ impl Chat {
             Some(Line::Alpha(name, alpha)) => {
                 self.composed.set_alphas(name.as_deref(), alpha)?;
                 if self.composed.reads_fused_predictions() {
-                    self.session = Session::new(&*self.composed.lm);
+                    self.session = Session::new(&self.composed.lm);
                 }
             }
             Some(Line::Help) => eprintln!("{HELP}"),
@@ -131,7 +131,7 @@ impl Chat {
         self.stopped.store(false, Ordering::Relaxed);
         let (mut ids, mut text, mut finish) = (Vec::new(), String::new(), None);
         let mut out = stdout().lock();
-        let writing = self.session.generate(&*self.composed.lm, &prompt, &self.config)?;
+        let writing = self.session.generate(&self.composed.lm, &prompt, &self.config)?;
         let cached = writing.reused();
         for step in writing {
             let step = step?;

@@ -1,6 +1,6 @@
 //! Explanations as JSON.
 
-use ivl_core::{Conflict, Explained, Vocab};
+use ivl_core::{CausalLm, Conflict, Explained, Vocab};
 use ivl_eval::{Disagreement, Effect, Influence};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use ivl_core::{Explained, Vocab};
+use ivl_core::{CausalLm, Explained, Vocab};
 use ivl_eval::{Influence, Visible, strength, visible, visible_line};
 
 use super::Explanation;
