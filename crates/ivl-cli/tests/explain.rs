@@ -11,11 +11,15 @@ use serde_json::Value;
 const QUESTION: &str = "Question: Where does Suna live?\nAnswer:";
 
 /// The bases of the example are each other's values: of one vocabulary, and they change a lot.
-fn explained(more: &[&str]) -> Value {
+fn with_value(verb: &str, more: &[&str]) -> Value {
     let (large, small) = (base("large"), base("small"));
-    let mut args = vec!["explain", "--base", &large, "--value", &small, "--json"];
+    let mut args = vec![verb, "--base", &large, "--value", &small, "--json"];
     args.extend(more);
     json(&args)
+}
+
+fn explained(more: &[&str]) -> Value {
+    with_value("explain", more)
 }
 
 fn numbers<'a>(tokens: &'a Value, key: &'a str) -> impl Iterator<Item = Option<f64>> + 'a {
@@ -26,9 +30,9 @@ fn numbers<'a>(tokens: &'a Value, key: &'a str) -> impl Iterator<Item = Option<f
 fn a_delta_is_the_difference_of_two_scores() {
     let text = "Suna lives in Oslo. ☃";
     let explained = explained(&["--text", text]);
-    let (large, small) = (base("large"), base("small"));
+    let large = base("large");
     let alone = json(&["score", "--base", &large, "--text", text, "--json"]);
-    let with = json(&["score", "--base", &large, "--value", &small, "--text", text, "--json"]);
+    let with = with_value("score", &["--text", text]);
     let scores = |score: &Value| -> Vec<Option<f64>> {
         score["logprobs"].as_array().expect("logprobs").iter().map(Value::as_f64).collect()
     };
@@ -54,19 +58,7 @@ fn a_delta_is_the_difference_of_two_scores() {
 fn answers_and_demonstrations_are_explained_where_they_answer() {
     let answer = explained(&["--prompt", QUESTION, "--max-new-tokens", "5"]);
     let (large, small) = (base("large"), base("small"));
-    let args = [
-        "generate",
-        "--base",
-        &large,
-        "--value",
-        &small,
-        "--prompt",
-        QUESTION,
-        "--max-new-tokens",
-        "5",
-        "--json",
-    ];
-    let generated = json(&args);
+    let generated = with_value("generate", &["--prompt", QUESTION, "--max-new-tokens", "5"]);
     let given = generated["prompt_tokens"].as_u64().expect("a count") as usize;
     let tokens = answer["tokens"].as_array().expect("tokens");
     let ids: Vec<&Value> = tokens[given..].iter().map(|token| &token["id"]).collect();
@@ -120,15 +112,13 @@ fn a_page_stands_for_itself_and_a_pipe_gets_a_table() {
     let dir = tempfile::tempdir().expect("dir");
     let page = dir.path().join("page.html");
     let (large, small) = (base("large"), base("small"));
-    let explain = ["explain", "--base", &large, "--value", &small, "--text", "<b>Suna</b> lives in Oslo."];
+    let explain = ["explain", "--base", &large, "--value", &small, "--text", "<i>Suna</i> lives in Oslo."];
     let mut args = explain.to_vec();
     let path = text(&page);
     args.extend(["--html", &path]);
     assert!(ok(&args).contains("nats each with the values"));
     let html = std::fs::read_to_string(&page).expect("written");
-    assert!(
-        html.starts_with("<!doctype html>") && !html.contains("<b>Suna") && html.contains("class=\"heat\"")
-    );
+    assert!(html.starts_with("<!doctype html>") && !html.contains("<i>") && html.contains("class=\"heat\""));
     assert!(!html.contains("http"), "it loads nothing");
 
     let table = ok(&explain);
@@ -142,24 +132,10 @@ fn a_page_stands_for_itself_and_a_pipe_gets_a_table() {
 
 #[test]
 fn gates_save_passes_and_are_measured_before() {
-    let (large, small) = (base("large"), base("small"));
+    let large = base("large");
     let generate = |gate: &str| {
-        let args = [
-            "generate",
-            "--base",
-            &large,
-            "--value",
-            &small,
-            "--prompt",
-            QUESTION,
-            "--max-new-tokens",
-            "8",
-            "--ignore-eos",
-            "--gate",
-            gate,
-            "--json",
-        ];
-        json(&args)
+        let more = ["--prompt", QUESTION, "--max-new-tokens", "8", "--ignore-eos", "--gate", gate];
+        with_value("generate", &more)
     };
     let always = generate("entropy>-1");
     assert_eq!(always["gate"]["skipped"], 0);
@@ -214,7 +190,7 @@ fn cascade_values_are_explained_and_not_gated() {
     let args = ["generate", "--base", &large, "--value", &value, "--prompt", "x", "--gate", "first=1"];
     fails(&args, &["is a cascade value", "needs residual values"]);
     fails(&["explain", "--base", &large, "--text", "x"], &["nothing to explain without a value"]);
-    fails(&["explain", "--base", &large, "--value", &base("small"), "--text", ""], &["empty"]);
+    fails(&["explain", "--base", &large, "--value", &base("small"), "--text", ""], &["a text needs two"]);
 }
 
 /// Says some lines to a chat and returns standard output.
@@ -242,20 +218,8 @@ fn a_conversation_goes_on_from_what_was_read() {
         &format!("{question}\n{question}\n/undo\n/alpha 0\n{question}\n/retry\n"),
     );
     let turns: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let (large, small) = (base("large"), base("small"));
-    let args = [
-        "generate",
-        "--base",
-        &large,
-        "--value",
-        &small,
-        "--prompt",
-        QUESTION,
-        "--max-new-tokens",
-        "6",
-        "--json",
-    ];
-    let generated = json(&args);
+    let large = base("large");
+    let generated = with_value("generate", &["--prompt", QUESTION, "--max-new-tokens", "6"]);
     assert_eq!((&turns[0]["ids"], &turns[0]["cached_tokens"]), (&generated["ids"], &0.into()));
     // Of the second prompt, all of the first was read, and most of its answer.
     assert!(turns[1]["cached_tokens"].as_u64() >= turns[0]["prompt_tokens"].as_u64(), "{lines}");

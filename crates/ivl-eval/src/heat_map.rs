@@ -15,7 +15,7 @@ pub const HEAT_MAP_STYLE: &str = ".heat{margin:1rem 0}
 .heat .less{background:rgb(234 88 12/calc(var(--s)*.75))}
 .heat .flip{text-decoration:underline double;text-underline-offset:.25em}
 .heat .given{opacity:.65}
-.heat .sign{font:.75em ui-monospace,monospace;opacity:.75}
+.heat .sign{font:.8em ui-monospace,monospace;opacity:.75}
 .heat .t:hover,.heat .t:focus{outline:2px solid currentColor;outline-offset:1px}
 .heat .card{display:none;position:fixed;z-index:1;inset:auto 0 0;padding:.6rem 1rem;white-space:normal;font-size:.9rem;line-height:1.5;background:light-dark(#16191d,#e8eaed);color:light-dark(#fff,#16191d)}
 .heat .t:hover .card,.heat .t:focus .card{display:block}
@@ -24,7 +24,8 @@ pub const HEAT_MAP_STYLE: &str = ".heat{margin:1rem 0}
 .heat td.token{white-space:pre;text-align:left;font-family:ui-monospace,monospace}
 .heat th.token{text-align:left}
 .heat summary{cursor:pointer;margin-top:.75rem}
-@media print{.heat .t{print-color-adjust:exact;-webkit-print-color-adjust:exact}.heat .scale{print-color-adjust:exact;-webkit-print-color-adjust:exact}.heat .card{display:none!important}.heat details::details-content{content-visibility:visible;block-size:auto}.heat tr{break-inside:avoid}}
+@media print{.heat .t{print-color-adjust:exact;-webkit-print-color-adjust:exact}.heat .scale{print-color-adjust:exact;-webkit-print-color-adjust:exact}.heat .card{display:none!important}.heat details::details-content{content-visibility:visible;block-size:auto}.heat tr{break-inside:avoid}.heat table{font-size:.7rem}.heat th,.heat td{padding:.1rem .3rem}}
+@media (max-width:30rem){.heat th,.heat td{padding:.2rem .35rem}}
 ";
 
 /// An HTML fragment, a `<figure>`: the text with colours and, folded, a table of all figures.
@@ -63,9 +64,9 @@ pub fn heat_map(vocab: &Vocab, ids: &[u32], explained: &[Option<Explained>], val
     }
     html.push_str("</p>\n");
     html.push_str(
-        "<details><summary>All figures</summary>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">#</th>\
+        "<details><summary>All figures (rank 0 is the first choice)</summary>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">#</th>\
          <th scope=\"col\" class=\"token\">token</th><th scope=\"col\">log p</th><th scope=\"col\">delta</th>\
-         <th scope=\"col\">rank before (0 is first)</th><th scope=\"col\">after</th>\
+         <th scope=\"col\">rank before</th><th scope=\"col\">after</th>\
          <th scope=\"col\" class=\"token\">base's first</th><th scope=\"col\">flip</th><th scope=\"col\">KL</th>\
          <th scope=\"col\">base's entropy</th>",
     );
@@ -151,13 +152,15 @@ fn row(vocab: &Vocab, position: usize, id: u32, explained: &Explained) -> String
     row + "</tr>\n"
 }
 
-/// Three decimals and a real minus.
+/// Three decimals and a real minus; what is rounded to zero has no sign.
 fn number(x: f32) -> String {
+    let x = if x.abs() < 0.000_5 { 0.0 } else { x };
     format!("{x:.3}").replace('-', "−").replace("inf", "∞")
 }
 
 fn signed(x: f32) -> String {
-    format!("{x:+.3}").replace('-', "−").replace("inf", "∞")
+    let plus = if x >= 0.000_5 { "+" } else { "" };
+    format!("{plus}{}", number(x))
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ th{font-weight:600}
 th:first-child,td:first-child{text-align:left}
 .scroll{overflow-x:auto}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
+@media (max-width:30rem){th,td{padding:.2rem .35rem}}
 @media print{:root{color-scheme:light}main{max-width:none;padding:0}.scroll{overflow:visible}}
 ";
 

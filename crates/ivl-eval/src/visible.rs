@@ -36,13 +36,14 @@ pub fn visible(vocab: &Vocab, id: u32) -> Vec<Visible> {
     pieces
 }
 
-/// A token on one line.
+/// A token on one line; one of nothing but spaces has a sign for each.
 pub fn visible_line(vocab: &Vocab, id: u32) -> String {
     let piece = |piece| match piece {
         Visible::Text(text) | Visible::Sign(text) => text,
         Visible::Break => String::new(),
     };
-    visible(vocab, id).into_iter().map(piece).collect()
+    let line: String = visible(vocab, id).into_iter().map(piece).collect();
+    if line.trim().is_empty() { line.replace(' ', "␣") } else { line }
 }
 
 fn push(pieces: &mut Vec<Visible>, sign: bool, character: char) {
@@ -76,10 +77,11 @@ mod tests {
             Token::text([b'a', 0xe2, 0x98]),
             Token::control("<s>"),
             Token::text([0x1b]),
+            Token::text(*b"  "),
         ];
-        let vocab = Vocab::new(tokens.into_iter().map(Some).collect()).padded_to(5);
-        let lines: Vec<String> = (0..5).map(|id| visible_line(&vocab, id)).collect();
-        assert_eq!(lines, ["é⏎\\u{202e}b", "a\\xe2\\x98", "<s>", "\\u{1b}", "[4]"]);
+        let vocab = Vocab::new(tokens.into_iter().map(Some).collect()).padded_to(6);
+        let lines: Vec<String> = (0..6).map(|id| visible_line(&vocab, id)).collect();
+        assert_eq!(lines, ["é⏎\\u{202e}b", "a\\xe2\\x98", "<s>", "\\u{1b}", "␣␣", "[5]"]);
         assert_eq!(visible(&vocab, 2), [Visible::Sign("<s>".to_owned())]);
         assert_eq!(visible(&vocab, 0)[1..3], [Visible::Sign("⏎".to_owned()), Visible::Break]);
     }

@@ -72,11 +72,11 @@ fn print_table(out: &mut impl Write, explanation: &Explanation, composed: &Compo
     let (vocab, several) = (composed.lm.vocab(), composed.attached.len() > 1);
     write!(
         out,
-        "{:>9} {:>9} {:>13} {:>9}  {:<16} {:<16}",
+        "{:>8} {:>8} {:>12} {:>7}  {:<12} {:<12}",
         "log p", "delta", "rank", "KL", "token", "base's first"
     )?;
     if several {
-        composed.attached.iter().try_for_each(|value| write!(out, " {:>12}", value.name))?;
+        composed.attached.iter().try_for_each(|value| write!(out, " {:>9}", value.name))?;
     }
     writeln!(out)?;
     for (&id, explained) in explanation.passage.ids.iter().zip(&explanation.tokens) {
@@ -86,14 +86,14 @@ fn print_table(out: &mut impl Write, explanation: &Explanation, composed: &Compo
         let first = if change.flip { visible_line(vocab, change.base_top) } else { String::new() };
         write!(
             out,
-            "{:>9.3} {:>+9.3} {ranks:>13} {:>9.3}  {:<16} {first:<16}",
+            "{:>8.3} {:>+8.3} {ranks:>12} {:>7.3}  {:<12} {first:<12}",
             explained.logprob,
             change.delta,
             change.kl,
             visible_line(vocab, id)
         )?;
         if several {
-            explained.values.iter().try_for_each(|own| write!(out, " {:>+12.3}", own.delta))?;
+            explained.values.iter().try_for_each(|own| write!(out, " {:>+9.3}", own.delta))?;
         }
         writeln!(out)?;
     }
