@@ -128,11 +128,23 @@ impl Composed {
                 Err(refusal) => others.push((net, reader, value, refusal)),
             }
         }
-        if let (Some(gate), Some((_, _, value, _))) = (gate, others.first()) {
+        if let (Some(gate), true, Some((_, _, value, _))) = (gate, crossing.is_over_bytes(), others.first()) {
             anyhow::bail!(
-                "--gate {gate}: `{}` has another vocabulary than the base; a gate needs values of the base's own",
+                "--gate {gate}: `{}` is fused over bytes; a gate needs values that are added",
                 value.name
             );
+        }
+        // Through a map a value is one of several; over bytes it is fused with all that comes before it.
+        let mut over_bytes = Vec::new();
+        for (net, reader, value, refusal) in others {
+            attach(value);
+            reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
+            let value = (net, reader, value.alpha);
+            if crossing.is_over_bytes() {
+                over_bytes.push((value, refusal));
+            } else {
+                parts.push(crossing.value(lm.vocab(), value, refusal)?);
+            }
         }
         let mut lm = FusedLm::new(lm, parts)?;
         let mut gating = None;
@@ -141,12 +153,12 @@ impl Composed {
             gating = Some(Gating { gate, log: gated.log() });
             lm = FusedLm::new(Box::new(gated), Vec::new())?;
         }
-        for (net, reader, value, refusal) in others {
-            attach(value);
-            reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
-            let value = (net, reader, value.alpha);
-            let crossed = crossing.attach(Box::new(lm), value, refusal, (&device, dtype(common), common))?;
-            lm = FusedLm::new(crossed, Vec::new())?;
+        for (value, refusal) in over_bytes {
+            let placed = (&device, dtype(common), common);
+            lm = FusedLm::new(
+                Box::new(crossing.over_bytes(Box::new(lm), value, refusal, placed)?),
+                Vec::new(),
+            )?;
         }
         let dirs = values.into_iter().map(|value| value.dir).collect();
         Ok(Self {

@@ -6,7 +6,7 @@ mod toy;
 
 use greedy::{Greedy, vocab};
 use ivl_core::{
-    Cache, CausalLm, CrossFusedLm, Error, FusedLm, Fusion, GenerateConfig, Retokenizer, SamplingConfig,
+    Cache, CausalLm, Error, FusedLm, Fusion, Gate, GatedLm, GenerateConfig, Retokenizer, SamplingConfig,
     Value, Vocab, VocabMap, generate, score, token_tensor,
 };
 use proptest::prelude::*;
@@ -53,12 +53,24 @@ fn exact_map(base: &Vocab, value: &Vocab) -> VocabMap {
     VocabMap::new((0..base.size() as u32).map(same).collect(), base, value).expect("a map")
 }
 
-fn cross(alpha: f64) -> (Toy, Toy, CrossFusedLm) {
+fn cross(alpha: f64) -> (Toy, Toy, FusedLm) {
     let (base, value) = (Toy::new(3, base_vocab()), Toy::new(8, value_vocab()));
     let map = exact_map(base.vocab(), value.vocab());
-    let tokenizer = Box::new(Greedy::new(value.vocab()));
-    let lm = CrossFusedLm::new(Box::new(base.clone()), Box::new(value.clone()), alpha, map, tokenizer);
+    let tokenizer = Greedy::new(value.vocab());
+    let lm = fused(&base, value.clone(), alpha, map, tokenizer);
     (base, value, lm.expect("fits"))
+}
+
+/// A base with a value that reads the text in tokens of its own.
+fn fused(
+    base: &Toy,
+    value: Toy,
+    alpha: f64,
+    map: VocabMap,
+    tokenizer: impl Retokenizer + 'static,
+) -> Result<FusedLm, Error> {
+    let value = Value::new(Box::new(value), alpha).with_map(map).with_tokenizer(Box::new(tokenizer));
+    FusedLm::new(Box::new(base.clone()), vec![value])
 }
 
 fn held(cache: &Cache, row: usize) -> Vec<u32> {
@@ -243,8 +255,7 @@ fn equal_vocabularies_fuse_as_one() {
     let ids = tokenizer.ids("ababa bb☃é a");
     let same =
         FusedLm::new(Box::new(base.clone()), vec![Value::new(Box::new(value.clone()), 0.6)]).expect("same");
-    let cross =
-        CrossFusedLm::new(Box::new(base), Box::new(value), 0.6, map, Box::new(tokenizer)).expect("fits");
+    let cross = fused(&base, value, 0.6, map, tokenizer).expect("fits");
     let expected = host(same.forward(token_tensor(&ids, 1, &same.device()), &mut same.new_cache(&[0])));
     let got = host(cross.forward(token_tensor(&ids, 1, &cross.device()), &mut cross.new_cache(&[0])));
     // Where a prefix of the text is cut as the whole is, which greedy cutting does at the ends of these tokens.
@@ -260,8 +271,7 @@ fn where_the_value_cannot_read_the_base_stands_alone() {
     let map = exact_map(base.vocab(), value.vocab());
     let tokenizer = Greedy::new(value.vocab());
     assert!(matches!(tokenizer.write("a☃"), Err(Error::Unwritable { .. })));
-    let lm = CrossFusedLm::new(Box::new(base.clone()), Box::new(value), 1.0, map, Box::new(tokenizer))
-        .expect("fits");
+    let lm = fused(&base, value, 1.0, map, tokenizer).expect("fits");
     let ids = cut("a☃", &[0]);
     let got = host(lm.forward(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])));
     let size = base.vocab().size();
@@ -277,8 +287,8 @@ fn alpha_zero_is_the_base_and_foreign_maps_are_refused() {
     let bits = |lm: &dyn CausalLm| score(lm, &[&ids]).expect("fits")[0].logprobs.clone();
     assert_eq!(bits(&lm), bits(&base));
     let map = exact_map(value.vocab(), base.vocab());
-    let tokenizer = Box::new(Greedy::new(value.vocab()));
-    let refused = CrossFusedLm::new(Box::new(base), Box::new(value), 1.0, map, tokenizer);
+    let tokenizer = Greedy::new(value.vocab());
+    let refused = fused(&base, value, 1.0, map, tokenizer);
     assert!(matches!(refused, Err(Error::ForeignMap { .. })));
 }
 
@@ -304,6 +314,27 @@ fn a_weight_may_change_within_a_text() {
     assert_eq!(whole(0.7)[0], alone);
 }
 
+#[test]
+fn a_gate_asks_where_it_opens_and_the_value_catches_up_in_its_own_tokens() {
+    let ids = cut("ab☃ baab", &[1, 0, 2]);
+    let (base, _, whole) = cross(0.8);
+    let read = |lm: &dyn CausalLm, ids: &[u32], cache: &mut Cache| {
+        host(lm.forward(token_tensor(ids, 1, &lm.device()), cache))
+    };
+    let fused = read(&whole, &ids, &mut whole.new_cache(&[0]));
+    let alone = read(&base, &ids, &mut base.new_cache(&[0]));
+    let gated = GatedLm::new(cross(0.8).2, Gate::Every { tokens: 3 });
+    let mut cache = gated.new_cache(&[0]);
+    let size = base.vocab().size();
+    for (position, id) in ids.iter().enumerate() {
+        let got = read(&gated, &[*id], &mut cache);
+        let expected = if position % 3 == 0 { &fused } else { &alone };
+        let expected = &expected[position * size..(position + 1) * size];
+        assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3), "position {position}");
+    }
+    assert_eq!(gated.log().counts().value_passes, ids.len().div_ceil(3));
+}
+
 /// The base's control tokens reach the value under the value's own names.
 #[test]
 fn control_tokens_are_read_by_role() {
@@ -323,7 +354,7 @@ fn control_tokens_are_read_by_role() {
     }
     let (base, value) = (Toy::new(3, vocab(&["ab", "b", "a"])), Toy::new(8, vocab(&["a", "b"])));
     let map = exact_map(base.vocab(), value.vocab());
-    let lm = CrossFusedLm::new(Box::new(base), Box::new(value), 1.0, map, Box::new(Names)).expect("fits");
+    let lm = fused(&base, value, 1.0, map, Names).expect("fits");
     let mut cache = lm.new_cache(&[2]);
     lm.forward(token_tensor(&[0, 0, 0, 2, 1, 3], 1, &lm.device()), &mut cache);
     assert_eq!(held(&cache, 0), [0, 2, 3, 1, 3], "<s> is written by the value, </s> by its name");

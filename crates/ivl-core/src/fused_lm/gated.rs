@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{FusedLm, fuse_base};
 use crate::cache::GatedCache;
-use crate::cross_fused_lm::host_ids;
+use crate::cross_value::host_ids;
 use crate::gate::{Gate, GateLog};
 use crate::generate::{PREFILL, to_host};
 use crate::{Cache, CausalLm, Error, Vocab};
