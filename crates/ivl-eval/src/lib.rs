@@ -5,6 +5,7 @@ mod heat_map;
 mod html;
 mod influence;
 mod statistics;
+pub mod transfer;
 mod visible;
 
 pub use gate_curve::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
