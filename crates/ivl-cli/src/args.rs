@@ -57,6 +57,8 @@ pub enum Command {
     Align(Align),
     Inspect(Inspect),
     Serve(Serve),
+    Transfer(Transfer),
+    Demo(Demo),
 }
 
 /// Train a value against a frozen base, or a model by itself, from one TOML
@@ -402,4 +404,65 @@ pub struct Serve {
     /// Seconds that requests may go on after the first signal to stop
     #[arg(long, value_name = "S", default_value_t = 60)]
     pub drain_seconds: u64,
+}
+
+/// How far a value travels: every base alone, with the value at several weights, and fine-tuned by itself
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl transfer --value runs/value --bases models/small models/large --data held-out.jsonl \\\n      \
+        --train-full-finetunes value.toml --out runs/transfer\n\n\
+        Writes report.html, table.md, table.json and answers.jsonl to DIR, and the verdict to the value's card, ivl.json. \
+        docs/transfer.md says how to read them."
+)]
+pub struct Transfer {
+    /// The value; several directories are the same value from other seeds
+    #[arg(long, value_name = "VALUE", num_args = 1.., required = true)]
+    pub value: Vec<String>,
+    /// Bases to plug it into
+    #[arg(long, value_name = "MODEL", num_args = 1.., required = true)]
+    pub bases: Vec<String>,
+    /// Questions with their answers, in any format of demonstrations
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The bases' own fine-tunings on the same demonstrations, in the order of the bases; k for each base are k seeds
+    #[arg(long, value_name = "MODEL", num_args = 1.., conflicts_with = "train_full_finetunes")]
+    pub full_finetunes: Vec<String>,
+    /// Fine-tune every base as this training configuration says, without its base, in DIR/full
+    #[arg(long, value_name = "CONFIG.toml", requires = "out")]
+    pub train_full_finetunes: Option<PathBuf>,
+    /// Seeds of these fine-tunings; the configuration's, unless given
+    #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "train_full_finetunes")]
+    pub seeds: Vec<u64>,
+    /// Weights of the value
+    #[arg(long, value_name = "A,..", value_delimiter = ',', default_values_t = [0.5, 1.0, 1.5])]
+    pub alphas: Vec<f64>,
+    /// For bases of another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
+    #[arg(long, value_name = "FILE|METHOD", default_values_t = [String::from("hybrid")])]
+    pub map: Vec<String>,
+    /// Only the first N questions
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Read the answers only, write none: no exact match
+    #[arg(long)]
+    pub no_answers: bool,
+    /// Leave the value's card as it is
+    #[arg(long)]
+    pub keep_card: bool,
+    /// Where the report goes
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// See a value travel, on models that ship with ivl: train it on the smallest, plug it into the others
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl demo\n\n\
+        Needs no network and no GPU; a few minutes on two cores. Writes models, data, recipe, value and report.html to DIR; \
+        called again, it goes on where it was stopped.")]
+pub struct Demo {
+    /// Where everything is written
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub out: PathBuf,
+    /// Train and ask less: half a minute, and rougher figures
+    #[arg(long)]
+    pub quick: bool,
 }

@@ -47,6 +47,8 @@ fn main() -> ExitCode {
         Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
         Command::Serve(serve) => commands::serve::run(&serve, &args.common),
+        Command::Demo(demo) => commands::demo::run(&demo, &args.common),
+        Command::Transfer(transfer) => commands::transfer::run(&transfer, &args.common),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

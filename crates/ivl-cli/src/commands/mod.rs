@@ -3,9 +3,11 @@
 pub mod align;
 pub mod chat;
 pub mod data;
+pub mod demo;
 pub mod explain;
 pub mod generate;
 pub mod inspect;
 pub mod score;
 pub mod serve;
 pub mod train;
+pub mod transfer;
