@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use ivl_core::Gate;
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]
@@ -50,11 +51,15 @@ pub enum Command {
     Train(Train),
     Data(Data),
     Generate(Generate),
+    Chat(Chat),
     Score(Score),
+    Explain(Explain),
     Align(Align),
     Eval(Eval),
     Inspect(Inspect),
     Serve(Serve),
+    Transfer(Transfer),
+    Demo(Demo),
 }
 
 /// Train a value against a frozen base, or a model by itself, from one TOML
@@ -150,24 +155,9 @@ pub struct Drafts {
     pub draft_tokens: usize,
 }
 
-/// Continue a prompt with a base and any number of values
+/// How an answer is written.
 #[derive(Debug, clap::Args)]
-#[command(
-    group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
-    after_help = "Example:\n  ivl generate --base models/large --value runs/value:0.8 --prompt \"Once upon a time\""
-)]
-pub struct Generate {
-    #[command(flatten)]
-    pub models: Models,
-    /// Text to continue
-    #[arg(long)]
-    pub prompt: Option<String>,
-    /// File with the text to continue
-    #[arg(long, value_name = "FILE")]
-    pub prompt_file: Option<PathBuf>,
-    /// JSON file with a list of messages, rendered by the chat template
-    #[arg(long, value_name = "FILE")]
-    pub messages: Option<PathBuf>,
+pub struct Decoding {
     /// Most new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
@@ -201,6 +191,44 @@ pub struct Generate {
     /// Go on after the end-of-text token
     #[arg(long)]
     pub ignore_eos: bool,
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+fn gate(text: &str) -> Result<Gate, String> {
+    text.parse().map_err(|error: ivl_core::Error| error.to_string())
+}
+
+/// Continue a prompt with a base and any number of values
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
+    after_help = "Example:\n  ivl generate --base models/large --value runs/value:0.8 --prompt \"Once upon a time\""
+)]
+pub struct Generate {
+    #[command(flatten)]
+    pub models: Models,
+    /// Text to continue
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// File with the text to continue
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// JSON file with a list of messages, rendered by the chat template
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    #[command(flatten)]
+    pub decoding: Decoding,
+    /// Ask the values only where the base is unsure, or by a schedule: entropy>NATS, margin<PROBABILITY, every=TOKENS or
+    /// first=TOKENS (quoted, or with `=` for > and <)
+    #[arg(long, value_name = "GATE", value_parser = gate, conflicts_with = "draft")]
+    pub gate: Option<Gate>,
     /// Number of answers
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub n: usize,
@@ -264,6 +292,69 @@ pub struct Eval {
     /// Directory for the samples, answers for other harnesses, and the results
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+}
+
+/// Show what values change in a text, token by token
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
+    after_help = "Example:\n  ivl explain --base models/large --value runs/value --prompt \"Question: ...\" --html answer.html\n\n\
+        Blue tokens are more probable with the values, orange ones less; where the most probable token is another one, \
+        there is a line. With several values each one's own part is told, and how two agree. docs/explain.md says what \
+        the figures are."
+)]
+pub struct Explain {
+    #[command(flatten)]
+    pub models: Models,
+    /// Text to explain
+    #[arg(long)]
+    pub text: Option<String>,
+    /// Texts or demonstrations, as `ivl train` reads them; what training would learn is explained
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Text to continue; the answer is explained
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// JSON file with a list of messages, rendered by the chat template; the assistant's turns are explained, or the answer
+    /// if the last turn is not the assistant's
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    #[command(flatten)]
+    pub decoding: Decoding,
+    /// Write the explanation as a page of its own
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Instead of tokens: for every threshold of a gate, the passes of the values that it would save, and how often base and
+    /// values would choose another token than without it
+    #[arg(long, conflicts_with = "html")]
+    pub gate_curve: bool,
+    /// When to use colours; auto does on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// Talk with a base and any number of values
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl chat --base models/large --value runs/value\n\n\
+        Type /help for the commands of a conversation. Ctrl-C stops an answer, Ctrl-D leaves. Input that is not a \
+        terminal is read line by line, one message each.")]
+pub struct Chat {
+    #[command(flatten)]
+    pub models: Models,
+    /// The system's message
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Without a chat template: messages are written into one text, line by line
+    #[arg(long)]
+    pub plain: bool,
+    #[command(flatten)]
+    pub decoding: Decoding,
+    /// Ask the values only where the base is unsure, or by a schedule; see `ivl generate --help`
+    #[arg(long, value_name = "GATE", value_parser = gate)]
+    pub gate: Option<Gate>,
+    /// When to use colours; auto does on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
 }
 
 /// Map the vocabulary of a base to that of a value of another family
@@ -351,4 +442,65 @@ pub struct Serve {
     /// Seconds that requests may go on after the first signal to stop
     #[arg(long, value_name = "S", default_value_t = 60)]
     pub drain_seconds: u64,
+}
+
+/// How far a value travels: every base alone, with the value at several weights, and fine-tuned by itself
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl transfer --value runs/value --bases models/small models/large --data held-out.jsonl \\\n      \
+        --train-full-finetunes value.toml --out runs/transfer\n\n\
+        Writes report.html, table.md, table.json and answers.jsonl to DIR, and the verdict to the value's card, ivl.json. \
+        docs/transfer.md says how to read them."
+)]
+pub struct Transfer {
+    /// The value; several directories are the same value from other seeds
+    #[arg(long, value_name = "VALUE", num_args = 1.., required = true)]
+    pub value: Vec<String>,
+    /// Bases to plug it into
+    #[arg(long, value_name = "MODEL", num_args = 1.., required = true)]
+    pub bases: Vec<String>,
+    /// Questions with their answers, in any format of demonstrations
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The bases' own fine-tunings on the same demonstrations, in the order of the bases; k for each base are k seeds
+    #[arg(long, value_name = "MODEL", num_args = 1.., conflicts_with = "train_full_finetunes")]
+    pub full_finetunes: Vec<String>,
+    /// Fine-tune every base as this training configuration says, without its base, in DIR/full
+    #[arg(long, value_name = "CONFIG.toml", requires = "out")]
+    pub train_full_finetunes: Option<PathBuf>,
+    /// Seeds of these fine-tunings; the configuration's, unless given
+    #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "train_full_finetunes")]
+    pub seeds: Vec<u64>,
+    /// Weights of the value
+    #[arg(long, value_name = "A,..", value_delimiter = ',', default_values_t = [0.5, 1.0, 1.5])]
+    pub alphas: Vec<f64>,
+    /// For bases of another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
+    #[arg(long, value_name = "FILE|METHOD", default_values_t = [String::from("hybrid")])]
+    pub map: Vec<String>,
+    /// Only the first N questions
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Read the answers only, write none: no exact match
+    #[arg(long)]
+    pub no_answers: bool,
+    /// Leave the value's card as it is
+    #[arg(long)]
+    pub keep_card: bool,
+    /// Where the report goes
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// See a value travel, on models that ship with ivl: train it on the smallest, plug it into the others
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl demo\n\n\
+        Needs no network and no GPU; a few minutes on two cores. Writes models, data, recipe, value and report.html to DIR; \
+        called again, it goes on where it was stopped.")]
+pub struct Demo {
+    /// Where everything is written
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub out: PathBuf,
+    /// Train and ask less: half a minute, and rougher figures
+    #[arg(long)]
+    pub quick: bool,
 }

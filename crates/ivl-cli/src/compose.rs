@@ -1,10 +1,11 @@
 //! From options to models: which directories, on which device, joined to one causal LM.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
-use ivl_core::{CascadeLm, CausalLm, FusedLm, Value, VocabMap};
+use ivl_core::{CascadeLm, CausalLm, FusedLm, Gate, GateCounts, GateLog, GatedLm, Value, VocabMap};
 use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm};
 use ivl_train::{Connection, ValueCard};
 
@@ -19,14 +20,58 @@ pub struct Composed {
     pub lm: FusedLm,
     pub tokenizer: Tokenizer,
     pub end_tokens: Vec<u32>,
+    /// In the order in which they are added: that of [`CausalLm::forward_stages`].
+    pub attached: Vec<Attached>,
+    /// What keeps the values from being asked, if anything does.
+    pub gate: Option<Gating>,
+    cascades: usize,
     reads: Vec<Reads>,
     base: PathBuf,
     values: Vec<PathBuf>,
 }
 
+/// A value that was attached.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attached {
+    pub name: String,
+    pub alpha: f64,
+}
+
+/// A gate and what it has done.
+pub struct Gating {
+    gate: Gate,
+    log: Arc<GateLog>,
+}
+
+impl Gating {
+    pub fn json(&self) -> serde_json::Value {
+        let GateCounts { positions, consulted, base_passes, value_passes } = self.log.counts();
+        serde_json::json!({
+            "gate": self.gate.to_string(), "positions": positions, "consulted": consulted,
+            "skipped": positions - consulted, "base_passes": base_passes, "value_passes": value_passes,
+        })
+    }
+}
+
+impl std::fmt::Display for Gating {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let GateCounts { positions, consulted, base_passes, value_passes } = self.log.counts();
+        write!(
+            f,
+            "{}: values asked at {consulted} of {positions} tokens, in {value_passes} passes for {base_passes} of the base",
+            self.gate
+        )
+    }
+}
+
 impl Composed {
     /// Loads what `--base` and `--value` name.
     pub fn load(models: &Models, common: &Common) -> Result<Self> {
+        Self::load_gated(models, None, common)
+    }
+
+    /// Loads what `--base` and `--value` name, with a gate before the values.
+    pub fn load_gated(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Self> {
         let device = device(common)?;
         let base = resolve(&models.base)?;
         let crossing = Crossing::new(&models.vocabularies)?;
@@ -43,24 +88,56 @@ impl Composed {
         // Cascade values read the base's own predictions: they come first.
         let (cascades, residuals): (Vec<_>, Vec<_>) =
             values.iter().partition(|value| value.connection.cascade_input().is_some());
+        if let (Some(gate), Some(value)) = (gate, cascades.first()) {
+            anyhow::bail!(
+                "--gate {gate}: `{}` is a cascade value, which reads the base's prediction at every token; a gate \
+                needs residual values",
+                value.name
+            );
+        }
+        if let Some(gate) = gate.filter(|_| residuals.is_empty()) {
+            anyhow::bail!(
+                "--gate {gate} keeps values from being asked, but there is none: give one with --value"
+            );
+        }
+        let mut attached = Vec::with_capacity(values.len());
+        let mut attach = |value: &NamedValue| {
+            let taken = |name: &String| attached.iter().any(|other: &Attached| other.name == *name);
+            let names =
+                std::iter::once(value.name.clone()).chain((2..).map(|n| format!("{}#{n}", value.name)));
+            let name = names.into_iter().find(|name| !taken(name)).unwrap_or_default();
+            attached.push(Attached { name, alpha: value.alpha });
+        };
+        let cascade_count = cascades.len();
         for value in cascades {
             let Some(input) = value.connection.cascade_input() else { continue };
             let (net, _) = value_lm(&value.dir)?;
             let (net, vocab) = net.into_parts();
             let net = CascadeNet::new(net, input, vocab, &value.dir.display().to_string());
             lm = Box::new(CascadeLm::new(lm, Box::new(net), value.alpha)?);
+            attach(value);
         }
         let (mut parts, mut others, mut reads) = (Vec::new(), Vec::new(), Vec::new());
         for value in residuals {
             let (net, reader) = value_lm(&value.dir)?;
             match VocabMap::same_ids(lm.vocab(), net.vocab()) {
-                Ok(_) => parts.push(Value::new(Box::new(net), value.alpha)),
+                Ok(_) => {
+                    parts.push(Value::new(Box::new(net), value.alpha));
+                    attach(value);
+                }
                 Err(refusal) => others.push((net, reader, value, refusal)),
             }
+        }
+        if let (Some(gate), true, Some((_, _, value, _))) = (gate, crossing.is_over_bytes(), others.first()) {
+            anyhow::bail!(
+                "--gate {gate}: `{}` is fused over bytes; a gate needs values that are added",
+                value.name
+            );
         }
         // Through a map a value is one of several; over bytes it is fused with all that comes before it.
         let mut over_bytes = Vec::new();
         for (net, reader, value, refusal) in others {
+            attach(value);
             reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
             let value = (net, reader, value.alpha);
             if crossing.is_over_bytes() {
@@ -70,6 +147,12 @@ impl Composed {
             }
         }
         let mut lm = FusedLm::new(lm, parts)?;
+        let mut gating = None;
+        if let Some(gate) = gate {
+            let gated = GatedLm::new(lm, gate);
+            gating = Some(Gating { gate, log: gated.log() });
+            lm = FusedLm::new(Box::new(gated), Vec::new())?;
+        }
         for (value, refusal) in over_bytes {
             let placed = (&device, dtype(common), common);
             lm = FusedLm::new(
@@ -78,7 +161,50 @@ impl Composed {
             )?;
         }
         let dirs = values.into_iter().map(|value| value.dir).collect();
-        Ok(Self { lm, tokenizer, end_tokens, reads, base, values: dirs })
+        Ok(Self {
+            lm,
+            tokenizer,
+            end_tokens,
+            attached,
+            gate: gating,
+            cascades: cascade_count,
+            reads,
+            base,
+            values: dirs,
+        })
+    }
+
+    /// Changes the weight of the value of a name, or of all.
+    pub fn set_alphas(&mut self, name: Option<&str>, alpha: f64) -> Result<()> {
+        let chosen = |value: &Attached| name.is_none_or(|name| value.name == name);
+        if !self.attached.iter().any(chosen) {
+            let names: Vec<&str> = self.attached.iter().map(|value| value.name.as_str()).collect();
+            anyhow::bail!(
+                "there is no value `{}`; attached: {}",
+                name.unwrap_or("at all"),
+                match names.as_slice() {
+                    [] => "none".to_owned(),
+                    names => names.join(", "),
+                }
+            );
+        }
+        for (index, value) in self.attached.iter_mut().enumerate().filter(|(_, value)| chosen(value)) {
+            self.lm.set_alpha(index, alpha)?;
+            value.alpha = alpha;
+        }
+        Ok(())
+    }
+
+    /// Whether a value reads predictions that another one changes: what it has read then depends on the weight of that.
+    pub fn reads_fused_predictions(&self) -> bool {
+        self.cascades > 1
+    }
+
+    /// The last part of the base's name.
+    pub fn base_name(&self) -> String {
+        self.base
+            .file_name()
+            .map_or_else(|| self.base.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
 
     /// Refuses a text that a value cannot read in its own tokens.
@@ -151,6 +277,8 @@ pub fn load_lm(
 
 /// A value as the command line names it.
 pub struct NamedValue {
+    /// The last part of what it was called by.
+    pub name: String,
     pub dir: PathBuf,
     pub alpha: f64,
     pub connection: Connection,
@@ -170,5 +298,11 @@ pub fn value_option(text: &str) -> Result<NamedValue> {
     let dir = resolve(name)?;
     let card = ValueCard::read(&dir)?;
     let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
-    Ok(NamedValue { dir, alpha: alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0), connection })
+    let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
+    Ok(NamedValue {
+        name: last.to_owned(),
+        dir,
+        alpha: alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0),
+        connection,
+    })
 }

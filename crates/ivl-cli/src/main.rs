@@ -11,9 +11,11 @@
 )]
 
 mod args;
+mod color;
 mod commands;
 mod compose;
 mod corpus;
+mod decoding;
 mod demonstrations;
 mod device;
 mod digest;
@@ -23,6 +25,7 @@ mod memory;
 mod model_identity;
 mod other_vocabulary;
 mod progress;
+mod prompt;
 mod tokens;
 
 use std::process::ExitCode;
@@ -40,11 +43,15 @@ fn main() -> ExitCode {
             DataCommand::Preview(preview) => commands::data::preview(&preview, &args.common),
         },
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
+        Command::Chat(chat) => commands::chat::run(&chat, &args.common),
+        Command::Explain(explain) => commands::explain::run(&explain, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Eval(eval) => commands::eval::run(&eval, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
         Command::Serve(serve) => commands::serve::run(&serve, &args.common),
+        Command::Demo(demo) => commands::demo::run(&demo, &args.common),
+        Command::Transfer(transfer) => commands::transfer::run(&transfer, &args.common),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

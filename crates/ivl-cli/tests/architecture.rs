@@ -21,7 +21,7 @@ const EDGES: [(&str, &[&str]); 9] = [
 ];
 
 /// Libraries that belong to one crate, and the crates that may use them outside their tests.
-const RESERVED: [(&str, &[&str]); 19] = [
+const RESERVED: [(&str, &[&str]); 20] = [
     ("anyhow", &["ivl-cli"]),
     ("clap", &["ivl-cli"]),
     ("hf-hub", &["ivl-cli"]),
@@ -37,6 +37,7 @@ const RESERVED: [(&str, &[&str]); 19] = [
     ("tokio", &["ivl-serve"]),
     ("flate2", &["ivl-train"]),
     ("parquet", &["ivl-train"]),
+    ("plotters", &["ivl-eval"]),
     ("serde_path_to_error", &["ivl-eval", "ivl-train"]),
     ("strsim", &["ivl-models"]),
     ("fancy-regex", &["ivl-models"]),

@@ -2,12 +2,8 @@
 
 mod run;
 
-use run::{base, command, json, ok, train_config};
+use run::{base, command, json, ok, text, train_config};
 use serde_json::Value;
-
-fn text(path: &std::path::Path) -> String {
-    path.display().to_string()
-}
 
 #[test]
 fn generate_is_greedy_by_default_and_reproducible_when_it_draws() {

@@ -11,7 +11,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use crate::byte_events::{Ahead, Events, Hypothesis, Next, State};
 use crate::causal_lm::token_tensor;
 use crate::cross_value::host_ids;
-use crate::fused_lm::check_alpha;
+use crate::fused_lm::{check_alpha, set_topmost_alpha};
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};
 use crate::text_cache::{TextCache, TextRow};
@@ -117,6 +117,7 @@ impl ByteFusedLm {
 
     /// Lets reference and value read the text, and keeps the probabilities after its last tokens.
     fn read(&self, row: &mut TextRow, tokens: &[u32]) {
+        row.weigh(self.alpha);
         let first = tokens.len().saturating_sub(LOOK_BACK + 1);
         let shared = row.shared(tokens).min(tokens.len() - 1);
         let missing = (first..shared).find(|position| !row.recent.contains_key(position));
@@ -251,8 +252,13 @@ impl ByteFusedLm {
         let (dims, device) = (base.dims(), base.device());
         let [_, wanted, vocab] = dims;
         let seq = tokens.dims()[1];
+        let ids = host_ids(tokens);
+        if self.alpha == 0.0 {
+            text.record(&ids, seq);
+            return base;
+        }
         text.advance(seq);
-        let (ids, logits) = (host_ids(tokens), to_host(base));
+        let logits = to_host(base);
         let mut fused = Vec::with_capacity(logits.len());
         let rows = text.rows.iter_mut().zip(ids.chunks(seq)).zip(logits.chunks(wanted * vocab));
         for ((row, new), logits) in rows {
@@ -294,15 +300,27 @@ impl CausalLm for ByteFusedLm {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.forward(tokens.clone(), base_cache).cast(DType::F32);
-        if self.alpha == 0.0 { base } else { self.fuse_rows(base, tokens, text) }
+        self.fuse_rows(base, tokens, text)
+    }
+
+    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, text) = cache.base_and_text();
+        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
+        stages.push(self.fuse_rows(stages[stages.len() - 1].clone(), tokens, text));
+        stages
+    }
+
+    fn values(&self) -> usize {
+        self.base.values() + 1
+    }
+
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
     }
 
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
-        if self.alpha == 0.0 {
-            return base;
-        }
         self.fuse_rows(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
     }
 

@@ -1,10 +1,13 @@
 //! The key-value cache: plain data, passed to every forward.
 
+mod gated;
 mod rows;
 
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
+
+pub use gated::GatedCache;
 
 use crate::TextCache;
 
@@ -222,10 +225,6 @@ impl LayerCache {
 /// What a [`CausalLm`](crate::CausalLm) remembers of the tokens it has read. It mirrors the model: layers for a
 /// transformer, one cache for each part of a [`FusedLm`](crate::FusedLm).
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each generation, and it is passed by reference"
-)]
 pub enum Cache {
     /// The cache of one transformer.
     Layers(LayerCache),
@@ -233,6 +232,8 @@ pub enum Cache {
     Fused(Vec<Cache>),
     /// The cache of a value that reads the text in tokens of its own.
     Text(TextCache),
+    /// The cache of a base whose values lag behind.
+    Gated(GatedCache),
 }
 
 impl Cache {
@@ -242,6 +243,7 @@ impl Cache {
             Self::Layers(cache) => cache.len / cache.stride,
             Self::Fused(parts) => parts.first().map_or(0, Self::len),
             Self::Text(cache) => cache.len(),
+            Self::Gated(cache) => cache.len(),
         }
     }
 
@@ -256,8 +258,22 @@ impl Cache {
         match self {
             Self::Layers(cache) => cache.expected = cache.expected.max(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.expect(len)),
+            Self::Gated(cache) => cache.caches_mut().for_each(|cache| cache.expect(len)),
             // Its own tokens are not known before the text is.
             Self::Text(_) => {}
+        }
+    }
+
+    /// Announces that the first `len` tokens, padding included, are given and that those after them are asked for: a
+    /// [`Gate`](crate::Gate) counts tokens from there.
+    pub fn prompt(&mut self, len: usize) {
+        match self {
+            Self::Layers(_) | Self::Text(_) => {}
+            Self::Fused(parts) => parts.iter_mut().for_each(|part| part.prompt(len)),
+            Self::Gated(cache) => {
+                cache.prompt(len);
+                cache.caches_mut().for_each(|cache| cache.prompt(len));
+            }
         }
     }
 
@@ -277,6 +293,7 @@ impl Cache {
                 cache.segments = Some(rows.iter().map(positions).collect());
             }
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.segment(rows)),
+            Self::Gated(cache) => cache.caches_mut().for_each(|cache| cache.segment(rows)),
             Self::Text(_) => panic!("several texts in a row were given to a value with tokens of its own"),
         }
     }
@@ -287,6 +304,7 @@ impl Cache {
             Self::Layers(cache) => cache.truncate(len * cache.stride),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
             Self::Text(cache) => cache.truncate(len),
+            Self::Gated(cache) => cache.truncate(len),
         }
     }
 
@@ -299,6 +317,7 @@ impl Cache {
             Self::Layers(cache) => cache.select(rows),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.select(rows)),
             Self::Text(cache) => cache.select(rows),
+            Self::Gated(cache) => cache.select(rows),
         }
     }
 
@@ -309,7 +328,20 @@ impl Cache {
     pub fn layers(&mut self) -> &mut LayerCache {
         match self {
             Self::Layers(cache) => cache,
-            Self::Fused(_) | Self::Text(_) => panic!("a fused model's cache was given to a single model"),
+            Self::Fused(_) | Self::Text(_) | Self::Gated(_) => {
+                panic!("a fused model's cache was given to a single model")
+            }
+        }
+    }
+
+    /// The cache of a base whose values are gated.
+    ///
+    /// # Panics
+    /// If the cache was made by a model of another structure: always a bug of the caller.
+    pub(crate) fn gated(&mut self) -> &mut GatedCache {
+        match self {
+            Self::Gated(cache) => cache,
+            _ => panic!("a gated model was given the cache of another model"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::fused_lm::check_alpha;
+use crate::fused_lm::{check_alpha, set_topmost_alpha};
 use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Vocab, VocabMap, fuse};
 
 /// A network that reads a base's predictions, alone or together with the text.
@@ -106,6 +106,24 @@ impl CausalLm for CascadeLm {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let (base, value) = self.apart(tokens, cache);
         fuse(base, value, self.alpha)
+    }
+
+    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, value_cache) = Self::split(cache);
+        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
+        let base = stages[stages.len() - 1].clone();
+        let predicted = predictions(base.clone(), self.value.vocab().size());
+        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
+        stages.push(fuse(base, self.projection.logits(value), self.alpha));
+        stages
+    }
+
+    fn values(&self) -> usize {
+        self.base.values() + 1
+    }
+
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
     }
 
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 use crate::{Cache, Error, Vocab};
 
@@ -74,6 +74,35 @@ pub trait CausalLm: Send {
         Box::new(move |rows| logits.clone().slice([rows]))
     }
 
+    /// Like [`forward`](Self::forward), with what it is made of: the logits of the base alone, then with the first value,
+    /// with the first two, and so on. There is one for each of [`values`](Self::values) more, and the last is what
+    /// `forward` gives.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, vocab]` each, in f32
+    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        vec![self.forward(tokens, cache).cast(DType::F32)]
+    }
+
+    /// Number of values attached, those of a base with values included; these come first.
+    fn values(&self) -> usize {
+        0
+    }
+
+    /// Changes the weight of a value. What was read before stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] if there is no such value or alpha is not finite.
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        let _ = alpha;
+        Err(Error::InvalidSetting {
+            name: "value",
+            expected: "a value that is attached",
+            got: value.to_string(),
+        })
+    }
+
     /// Whether tokens at these positions of a text (padding not counted) give the same logits when they are read at once as
     /// one after the other, and those behind any of them can be forgotten again. Not so where the position encoding
     /// changes with the length of the text.
@@ -118,6 +147,15 @@ impl CausalLm for Box<dyn CausalLm> {
         cache: &mut Cache,
     ) -> LazyLogits<'_> {
         (**self).lazy_logits_at(tokens, positions, cache)
+    }
+    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        (**self).forward_stages(tokens, cache)
+    }
+    fn values(&self) -> usize {
+        (**self).values()
+    }
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        (**self).set_alpha(value, alpha)
     }
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
         (**self).reads_at_once(positions)

@@ -48,7 +48,7 @@ impl Change {
 }
 
 /// The largest logit, the lowest id among equals.
-fn top(logits: &[f32]) -> u32 {
+pub(crate) fn top(logits: &[f32]) -> u32 {
     let larger = |best: usize, id: usize| if logits[id] > logits[best] { id } else { best };
     (1..logits.len()).fold(0, larger) as u32
 }

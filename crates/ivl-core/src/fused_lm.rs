@@ -1,9 +1,11 @@
 //! A base and its values as one causal LM.
 
 mod batch;
+mod gated;
 
 pub(crate) use batch::ValueRows;
 pub use batch::{Batch, RowLogits};
+pub use gated::GatedLm;
 
 use std::ops::Range;
 
@@ -98,22 +100,6 @@ impl FusedLm {
         Ok(Self { base, parts, max_positions, name })
     }
 
-    /// Changes the weight of a value.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSetting`] if there is no such value or alpha is not finite.
-    pub fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
-        check_alpha(alpha)?;
-        let values = self.parts.len();
-        let part = self.parts.get_mut(value).ok_or_else(|| Error::InvalidSetting {
-            name: "value",
-            expected: "the index of an attached value",
-            got: format!("{value} of {values}"),
-        })?;
-        part.alpha = alpha;
-        Ok(())
-    }
-
     /// The base alone.
     pub fn base(&self) -> &dyn CausalLm {
         &*self.base
@@ -170,6 +156,37 @@ impl CausalLm for FusedLm {
         let (base, values) = self.forward_parts(tokens, cache);
         let weighted = values.into_iter().zip(&self.parts);
         weighted.fold(fuse_base(base), |fused, (value, part)| part.projection.add(fused, value, part.alpha))
+    }
+
+    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, value_caches) = self.split(cache);
+        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
+        for (part, cache) in self.parts.iter().zip(value_caches) {
+            let value = part.lm.forward(part.projection.tokens(tokens.clone()), cache);
+            let before = stages[stages.len() - 1].clone();
+            stages.push(part.projection.add(before, part.projection.logits(value), part.alpha));
+        }
+        stages
+    }
+
+    fn values(&self) -> usize {
+        self.base.values() + self.parts.len()
+    }
+
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        check_alpha(alpha)?;
+        let below = self.base.values();
+        if value < below {
+            return self.base.set_alpha(value, alpha);
+        }
+        let values = below + self.parts.len();
+        let part = self.parts.get_mut(value - below).ok_or_else(|| Error::InvalidSetting {
+            name: "value",
+            expected: "the index of an attached value",
+            got: format!("{value} of {values}"),
+        })?;
+        part.alpha = alpha;
+        Ok(())
     }
 
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
@@ -242,4 +259,19 @@ pub(crate) fn check_alpha(alpha: f64) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::InvalidSetting { name: "alpha", expected: "a finite number", got: alpha.to_string() })
+}
+
+/// [`CausalLm::set_alpha`] of a model that adds one value to a base.
+pub(crate) fn set_topmost_alpha(
+    base: &mut dyn CausalLm,
+    own: &mut f64,
+    value: usize,
+    alpha: f64,
+) -> Result<(), Error> {
+    if value != base.values() {
+        return base.set_alpha(value, alpha);
+    }
+    check_alpha(alpha)?;
+    *own = alpha;
+    Ok(())
 }

@@ -95,6 +95,7 @@ pub fn generate<'a, S: AsRef<[u32]>>(
         .collect::<Result<_, Error>>()?;
     let mut cache = lm.new_cache(&batch.padding);
     cache.expect(batch.seq);
+    cache.prompt(batch.seq);
     let rows = if config.max_new_tokens == 0 { Vec::new() } else { rows };
     Ok(Generation { lm, cache, rows, input: Input::Prompt(batch), ready: VecDeque::new() })
 }

@@ -9,6 +9,11 @@ use crate::{CausalLm, Error, PaddedBatch};
 /// Upper bound on the logits held at once: 64 Mi numbers are 256 MiB in f32.
 const LOGITS_AT_ONCE: usize = 1 << 26;
 
+/// Positions to read at once where each gives so many logits.
+pub(crate) fn columns_at_once(logits: usize) -> usize {
+    (LOGITS_AT_ONCE / logits.max(1)).clamp(1, 512)
+}
+
 /// Log-probabilities of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
@@ -45,7 +50,7 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
     }
     let rows = batch.padding.len();
     let device = lm.device();
-    let chunk = (LOGITS_AT_ONCE / (rows * lm.vocab().size()).max(1)).clamp(1, 512);
+    let chunk = columns_at_once(rows * lm.vocab().size());
     let mut cache = lm.new_cache(&batch.padding);
     cache.expect(batch.seq);
     let mut scores: Vec<Score> = batch.padding.iter().map(|_| Score { logprobs: vec![None] }).collect();

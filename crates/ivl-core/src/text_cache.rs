@@ -30,6 +30,7 @@ impl TextCache {
             held: Vec::new(),
             caches: lms.iter().map(|lm| lm.new_cache(&[0])).collect(),
             recent: BTreeMap::new(),
+            alpha: 0.0,
         };
         Self { rows: padding.iter().map(row).collect(), len: 0 }
     }
@@ -55,6 +56,12 @@ impl TextCache {
 
     pub(crate) fn advance(&mut self, seq: usize) {
         self.len += seq;
+    }
+
+    /// Adds `seq` base tokens to every row, for a value that may read them later.
+    pub(crate) fn record(&mut self, ids: &[u32], seq: usize) {
+        self.advance(seq);
+        self.rows.iter_mut().zip(ids.chunks(seq)).for_each(|(row, new)| row.ids.extend_from_slice(new));
     }
 
     pub(crate) fn truncate(&mut self, len: usize) {
@@ -115,8 +122,9 @@ pub(crate) struct TextRow {
     /// The value's tokens in the caches.
     held: Vec<u32>,
     caches: Vec<Cache>,
-    /// What was computed after some of them, on the host.
+    /// What was computed after some of them, on the host, under a weight of the value.
     pub(crate) recent: BTreeMap<usize, Arc<Next>>,
+    alpha: f64,
 }
 
 impl TextRow {
@@ -152,6 +160,14 @@ impl TextRow {
     /// How many of `tokens` the caches hold.
     pub(crate) fn shared(&self, tokens: &[u32]) -> usize {
         shared(&self.held, tokens)
+    }
+
+    /// Forgets what was computed under another weight.
+    pub(crate) fn weigh(&mut self, alpha: f64) {
+        if self.alpha != alpha {
+            self.alpha = alpha;
+            self.recent.clear();
+        }
     }
 
     /// Forgets all value tokens from `len` on.

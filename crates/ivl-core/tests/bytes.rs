@@ -347,6 +347,22 @@ proptest! {
     }
 }
 
+#[test]
+fn a_weight_may_change_within_a_text() {
+    let ids = cut("under un☃nd", &[1, 0, 2]);
+    for (before, after) in [(0.0, 0.7), (0.7, 0.0), (1.0, -0.5)] {
+        let fuse = |alpha| Three::new(5, base_vocab(), value_vocab(), alpha).fuse(EXACT);
+        let (mut lm, whole) = (fuse(before), logits(&fuse(after), &ids));
+        let mut cache = lm.new_cache(&[0]);
+        lm.forward(token_tensor(&ids[..4], 1, &lm.device()), &mut cache);
+        lm.set_alpha(0, after).expect("one value");
+        let rest = lm.forward_stages(token_tensor(&ids[4..], 1, &lm.device()), &mut cache).pop().map(host);
+        let rest = rest.expect("a stage");
+        let same = rest.iter().zip(whole[4..].concat()).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()));
+        assert!(same, "{before} to {after}");
+    }
+}
+
 /// A value of zero everywhere.
 struct Zero(Vocab);
 

@@ -6,8 +6,8 @@ mod toy;
 
 use greedy::{Greedy, vocab};
 use ivl_core::{
-    Cache, CausalLm, Error, FusedLm, Fusion, GenerateConfig, Retokenizer, SamplingConfig, Value, Vocab,
-    VocabMap, generate, score, token_tensor,
+    Cache, CausalLm, Error, FusedLm, Fusion, Gate, GatedLm, GenerateConfig, Retokenizer, SamplingConfig,
+    Value, Vocab, VocabMap, generate, score, token_tensor,
 };
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax};
@@ -290,6 +290,49 @@ fn alpha_zero_is_the_base_and_foreign_maps_are_refused() {
     let tokenizer = Greedy::new(value.vocab());
     let refused = fused(&base, value, 1.0, map, tokenizer);
     assert!(matches!(refused, Err(Error::ForeignMap { .. })));
+}
+
+#[test]
+fn a_weight_may_change_within_a_text() {
+    let ids = cut("ab☃ baab", &[1, 0, 2]);
+    let whole = |alpha| {
+        let (_, _, lm) = cross(alpha);
+        let stages = lm.forward_stages(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0]));
+        stages.into_iter().map(host).collect::<Vec<_>>()
+    };
+    for (before, after) in [(0.0, 0.7), (0.7, 0.0), (1.0, -0.5)] {
+        let (_, _, mut lm) = cross(before);
+        let mut cache = lm.new_cache(&[0]);
+        lm.forward(token_tensor(&ids[..3], 1, &lm.device()), &mut cache);
+        lm.set_alpha(0, after).expect("one value");
+        let rest = host(lm.forward(token_tensor(&ids[3..], 1, &lm.device()), &mut cache));
+        let expected = &whole(after)[1][3 * lm.vocab().size()..];
+        assert!(rest.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3), "{before} to {after}");
+    }
+    let (base, _, lm) = cross(0.7);
+    let alone = host(base.forward(token_tensor(&ids, 1, &lm.device()), &mut base.new_cache(&[0])));
+    assert_eq!(whole(0.7)[0], alone);
+}
+
+#[test]
+fn a_gate_asks_where_it_opens_and_the_value_catches_up_in_its_own_tokens() {
+    let ids = cut("ab☃ baab", &[1, 0, 2]);
+    let (base, _, whole) = cross(0.8);
+    let read = |lm: &dyn CausalLm, ids: &[u32], cache: &mut Cache| {
+        host(lm.forward(token_tensor(ids, 1, &lm.device()), cache))
+    };
+    let fused = read(&whole, &ids, &mut whole.new_cache(&[0]));
+    let alone = read(&base, &ids, &mut base.new_cache(&[0]));
+    let gated = GatedLm::new(cross(0.8).2, Gate::Every { tokens: 3 });
+    let mut cache = gated.new_cache(&[0]);
+    let size = base.vocab().size();
+    for (position, id) in ids.iter().enumerate() {
+        let got = read(&gated, &[*id], &mut cache);
+        let expected = if position % 3 == 0 { &fused } else { &alone };
+        let expected = &expected[position * size..(position + 1) * size];
+        assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3), "position {position}");
+    }
+    assert_eq!(gated.log().counts().value_passes, ids.len().div_ceil(3));
 }
 
 /// The base's control tokens reach the value under the value's own names.

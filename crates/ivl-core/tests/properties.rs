@@ -3,8 +3,8 @@
 mod toy;
 
 use ivl_core::{
-    CausalLm, Error, FinishReason, FusedLm, GenerateConfig, PaddedBatch, SamplingConfig, Token, Value, Vocab,
-    VocabMap, generate, score, token_tensor,
+    CausalLm, Error, FinishReason, FusedLm, GenerateConfig, PaddedBatch, SamplingConfig, Session, Token,
+    Value, Vocab, VocabMap, explain, generate, score, token_tensor,
 };
 use proptest::prelude::*;
 use toy::{Toy, host, letters, log_softmax};
@@ -71,6 +71,60 @@ proptest! {
     }
 
     #[test]
+    fn stages_lead_from_the_base_to_the_whole(
+        seed in 0u64..1000,
+        alphas in [-2.0f64..2.0, -2.0..2.0],
+        ids in prop::collection::vec(0u32..8, 2..12),
+    ) {
+        let [base, first, second] = [0, 1, 2].map(|i| Toy::new(seed + i, letters(8, 8)));
+        let inner = Box::new(fused(&base, vec![(&first, alphas[0])]));
+        let lm = FusedLm::new(inner, vec![Value::new(Box::new(second.clone()), alphas[1])]).expect("same vocabulary");
+        let tokens = token_tensor(&ids, 1, &lm.device());
+        let stages: Vec<Vec<f32>> =
+            lm.forward_stages(tokens, &mut lm.new_cache(&[0])).into_iter().map(host).collect();
+        prop_assert_eq!(lm.values(), 2);
+        prop_assert_eq!(&stages[0], &logits(&base, &ids));
+        prop_assert_eq!(&stages[1], &logits(&fused(&base, vec![(&first, alphas[0])]), &ids));
+        prop_assert_eq!(&stages[2], &logits(&lm, &ids));
+        // Explanations are differences of scores: with all values, without any, without one.
+        let explained = explain(&lm, &ids).expect("valid");
+        let scored = |lm: &dyn CausalLm| score(lm, &[&ids]).expect("valid").remove(0).logprobs;
+        let (all, none) = (scored(&lm), scored(&base));
+        let others = [fused(&base, vec![(&second, alphas[1])]), fused(&base, vec![(&first, alphas[0])])].map(|lm| scored(&lm));
+        prop_assert!(explained[0].is_none());
+        for (at, explained) in explained.iter().enumerate().skip(1) {
+            let explained = explained.as_ref().expect("predicted");
+            let delta = |without: &[Option<f32>]| all[at].expect("predicted") - without[at].expect("predicted");
+            prop_assert!((explained.logprob - all[at].expect("predicted")).abs() < 1e-4);
+            prop_assert!((explained.change.delta - delta(&none)).abs() < 1e-4);
+            for (own, without) in explained.values.iter().zip(&others) {
+                prop_assert!((own.delta - delta(without)).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_may_change_within_a_text(
+        seed in 0u64..1000,
+        alpha in -2.0f64..2.0,
+        ids in prop::collection::vec(0u32..8, 2..12),
+    ) {
+        let [base, first, second] = [0, 1, 2].map(|i| Toy::new(seed + i, letters(8, 8)));
+        let with = |alpha| {
+            let inner = Box::new(fused(&base, vec![(&first, alpha)]));
+            FusedLm::new(inner, vec![Value::new(Box::new(second.clone()), 1.0)]).expect("same vocabulary")
+        };
+        let (mut lm, whole) = (with(0.3), logits(&with(alpha), &ids));
+        let mut cache = lm.new_cache(&[0]);
+        let half = ids.len() / 2;
+        lm.forward(token_tensor(&ids[..half], 1, &lm.device()), &mut cache);
+        lm.set_alpha(0, alpha).expect("the inner value");
+        let rest = host(lm.forward(token_tensor(&ids[half..], 1, &lm.device()), &mut cache));
+        prop_assert!(close(&rest, &whole[half * 8..]));
+        prop_assert!(lm.set_alpha(2, 1.0).expect_err("two values").to_string().contains("`value` is 2"));
+    }
+
+    #[test]
     fn cached_equals_uncached_in_any_pieces(
         seed in 0u64..1000,
         ids in prop::collection::vec(0u32..8, 2..20),
@@ -114,6 +168,35 @@ proptest! {
         for (row, prompt) in prompts.iter().enumerate() {
             let config = GenerateConfig { seed: 11 + row as u64, ..config.clone() };
             prop_assert_eq!(&tokens_of(&lm, std::slice::from_ref(prompt), &config)[0], &batched[row]);
+        }
+    }
+
+    #[test]
+    fn a_session_writes_what_a_generation_writes_and_reads_nothing_twice(
+        seed in 0u64..1000,
+        first in prop::collection::vec(0u32..8, 1..10),
+        more in prop::collection::vec(0u32..8, 1..10),
+        undone in 0usize..12,
+    ) {
+        let lm = fused(&Toy::new(seed, letters(8, 8)), vec![(&Toy::new(seed + 1, letters(8, 8)), 1.3)]);
+        let config = GenerateConfig { max_new_tokens: 6, sampling: sampled(), seed: 5, ..Default::default() };
+        let mut session = Session::new(&lm);
+        let mut text = first;
+        for turn in 0..3 {
+            let writing = session.generate(&lm, &text, &config).expect("fits");
+            let reused = writing.reused();
+            let answer: Vec<u32> = writing.map(|step| step.expect("finite").token).collect();
+            prop_assert_eq!(&answer, &tokens_of(&lm, &[text.clone()], &config)[0]);
+            // All but the last token was read, and the next turn begins behind it.
+            prop_assert_eq!(session.read(), [&text[..], &answer[..answer.len() - 1]].concat());
+            if turn == 1 {
+                prop_assert_eq!(reused, text.len() - more.len() - 1);
+            }
+            text.extend(&answer);
+            if turn == 1 {
+                text.truncate((text.len() - undone.min(text.len())).max(1));
+            }
+            text.extend(&more);
         }
     }
 

@@ -19,7 +19,11 @@
 
 mod encoding;
 mod error;
+mod gate_curve;
 mod generation;
+mod heat_map;
+mod html;
+mod influence;
 mod instructions;
 mod likelihood;
 mod python_text;
@@ -29,10 +33,16 @@ mod sample_log;
 mod score;
 mod statistics;
 mod task;
+pub mod transfer;
+mod visible;
 
 pub use encoding::{Encoding, Fitted};
 pub use error::{Error, Place};
+pub use gate_curve::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
 pub use generation::Writing;
+pub use heat_map::{HEAT_MAP_STYLE, heat_map, strength};
+pub use html::{escape, page};
+pub use influence::{Disagreement, Effect, Influence};
 pub use instructions::{Followed, Instruction, Relation, check as check_instructions};
 pub use likelihood::{Continuation, Likelihood, likelihoods};
 pub use report::{results_json, results_table};
@@ -41,3 +51,4 @@ pub use sample_log::SampleLog;
 pub use score::*;
 pub use statistics::{Estimate, Interval, bootstrap, bootstrap_error, mean};
 pub use task::*;
+pub use visible::{Visible, visible, visible_line};

@@ -43,8 +43,51 @@ pub struct ValueCard {
     pub evals: Vec<EvalCard>,
     /// Mean loss of the last step.
     pub train_loss: Option<f64>,
+    /// What `ivl transfer` found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferCard>,
     /// The version of ivl that wrote it.
     pub ivl: String,
+}
+
+/// Where a value helps, by how much, and with which weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransferCard {
+    /// In words.
+    pub verdict: String,
+    /// The recommended weight.
+    pub alpha: f64,
+    /// What the figures below are: `exact_match`, a share of right answers, or `loss`, nats a token.
+    pub figure: String,
+    /// SHA-256 of the questions.
+    pub data: String,
+    /// How many.
+    pub questions: usize,
+    /// Seeds of the value.
+    pub seeds: usize,
+    /// One for each base.
+    pub bases: Vec<TransferBase>,
+}
+
+/// What a value does to one base, at the recommended weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransferBase {
+    /// Which base.
+    pub name: String,
+    /// Whether the value was trained against it.
+    pub trained_against: bool,
+    /// `helps`, `unclear` or `harms`.
+    pub effect: String,
+    /// The base alone.
+    pub alone: f64,
+    /// With the value.
+    pub with: Option<f64>,
+    /// After a fine-tuning of its own.
+    pub full: Option<f64>,
+    /// By how much better than alone, with the ends of its 95% interval.
+    pub gain: Option<[f64; 3]>,
+    /// Share of the fine-tuning gap, with the ends of its 95% interval.
+    pub recovered: Option<[f64; 3]>,
 }
 
 /// A base that a value was trained on.

@@ -68,7 +68,7 @@ mod unknown_key;
 pub use bases::{BaseLogits, FrozenBase, Split};
 pub use batch::Batch;
 pub use burn::train::Interrupter;
-pub use card::{BaseCard, CARD, EvalCard, FORMAT, ValueCard};
+pub use card::{BaseCard, CARD, EvalCard, FORMAT, TransferBase, TransferCard, ValueCard};
 pub use checkpointing::{CheckpointDir, Part, Restored, WhenAsked};
 pub use clip::clip_gradient_norm;
 pub use config::{

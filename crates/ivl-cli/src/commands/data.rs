@@ -1,6 +1,6 @@
 //! `ivl data preview`: what a run would learn from.
 
-use std::io::{IsTerminal, StdoutLock, Write, stdout};
+use std::io::{StdoutLock, Write, stdout};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,8 @@ use ivl_train::{
 use serde_json::{Value, json};
 
 use super::train::{OpenModels, read_config};
-use crate::args::{Common, Preview, Train};
+use crate::args::{Color, Common, Preview, Train};
+use crate::color::is_colored;
 use crate::demonstrations;
 use crate::tokens::readable;
 
@@ -51,9 +52,8 @@ const PLAIN: Paint = Paint { learnt: ["⟦", "⟧"], given: ["", ""] };
 
 impl Page {
     fn new(vocab: Vocab, common: &Common) -> Self {
-        let plain =
-            !stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
-        Self { vocab, json: common.json, paint: if plain { PLAIN } else { COLOURED } }
+        let paint = if is_colored(Color::Auto) { COLOURED } else { PLAIN };
+        Self { vocab, json: common.json, paint }
     }
 
     /// The first rows of every source.

@@ -1,10 +1,14 @@
 //! One verb for each file.
 
 pub mod align;
+pub mod chat;
 pub mod data;
+pub mod demo;
 pub mod eval;
+pub mod explain;
 pub mod generate;
 pub mod inspect;
 pub mod score;
 pub mod serve;
 pub mod train;
+pub mod transfer;

@@ -18,6 +18,10 @@ pub fn base(name: &str) -> String {
     repository().join("examples/first-value").join(name).display().to_string()
 }
 
+pub fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ivl"));
     command.args(args).env_remove("RUST_BACKTRACE").env("HF_HUB_OFFLINE", "1");

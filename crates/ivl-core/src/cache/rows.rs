@@ -113,7 +113,7 @@ impl Cache {
     /// Adds the rows of another cache of the same model behind those here. Lengths may differ: ends are aligned.
     ///
     /// # Panics
-    /// If the caches are of models of different structure.
+    /// If the caches are of models of different structure, or of one with a gate, whose values lag differently.
     pub fn join(&mut self, other: Self) {
         match (self, other) {
             (Self::Layers(cache), Self::Layers(other)) => cache.join(other),
@@ -129,12 +129,13 @@ impl Cache {
     /// that are padding in all of them.
     ///
     /// # Panics
-    /// If a row is outside the batch.
+    /// If a row is outside the batch, or the model has a gate.
     pub fn keep(&mut self, rows: &[usize]) {
         match self {
             Self::Layers(cache) => cache.keep(rows),
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.keep(rows)),
             Self::Text(cache) => cache.keep(rows),
+            Self::Gated(_) => panic!("rows of a gated model were taken out of a batch"),
         }
     }
 
@@ -144,6 +145,7 @@ impl Cache {
             Self::Layers(cache) => cache.history.is_some(),
             Self::Fused(parts) => parts.iter().any(Self::depends_on_length),
             Self::Text(cache) => cache.caches().any(Self::depends_on_length),
+            Self::Gated(cache) => cache.caches().any(Self::depends_on_length),
         }
     }
 
@@ -153,6 +155,7 @@ impl Cache {
             Self::Layers(cache) => cache.layers.iter().map(KvCache::bytes).sum(),
             Self::Fused(parts) => parts.iter().map(Self::bytes).sum(),
             Self::Text(cache) => cache.caches().map(Self::bytes).sum(),
+            Self::Gated(cache) => cache.caches().map(Self::bytes).sum(),
         }
     }
 }

@@ -137,12 +137,7 @@ fn readers(weights: &[Vec<f64>], value: usize) -> impl Iterator<Item = usize> {
 }
 
 impl FusedLm {
-    /// Number of values attached.
-    pub fn values(&self) -> usize {
-        self.parts.len()
-    }
-
-    /// The weight of each value.
+    /// The weight of each of its own values.
     pub fn alphas(&self) -> Vec<f64> {
         self.parts.iter().map(|part| part.alpha).collect()
     }

@@ -5,6 +5,7 @@ mod completion;
 mod token;
 
 pub(crate) use token::change;
+pub use token::change_json;
 
 use ivl_core::{FinishReason, Vocab};
 use serde_json::{Value, json};

@@ -43,14 +43,16 @@ pub(crate) fn entry(vocab: &Vocab, scored: &Scored) -> Value {
     entry
 }
 
-/// What the values changed at a token.
-pub(crate) fn change(vocab: &Vocab, scored: &Scored) -> Value {
-    let control = vocab.token(scored.id).is_some_and(|token| token.kind == TokenKind::Control);
-    let mut object = json!({"id": scored.id, "token": readable(vocab, scored.id), "control": control});
+/// What values changed at a token, as `/v1/explain` tells it: `id`, `token`, `control`, and where something precedes the
+/// token `logprob`, `delta`, `rank_before`, `rank_after`, `base_top`, `flip` and `kl`. See [`Change`] for what they are;
+/// minus infinity is -9999.
+pub fn change_json(vocab: &Vocab, id: u32, logprob: Option<f32>, change: Option<Change>) -> Value {
+    let control = vocab.token(id).is_some_and(|token| token.kind == TokenKind::Control);
+    let mut object = json!({"id": id, "token": readable(vocab, id), "control": control});
     if let (Some(map), Some(Change { delta, base_rank, rank, base_top, flip, kl })) =
-        (object.as_object_mut(), scored.change)
+        (object.as_object_mut(), change)
     {
-        map.insert("logprob".to_owned(), scored.logprob.map_or(Value::Null, number));
+        map.insert("logprob".to_owned(), logprob.map_or(Value::Null, number));
         map.insert("delta".to_owned(), number(delta));
         map.insert("rank_before".to_owned(), base_rank.into());
         map.insert("rank_after".to_owned(), rank.into());
@@ -59,4 +61,9 @@ pub(crate) fn change(vocab: &Vocab, scored: &Scored) -> Value {
         map.insert("kl".to_owned(), number(kl));
     }
     object
+}
+
+/// What the values changed at a token of an answer.
+pub(crate) fn change(vocab: &Vocab, scored: &Scored) -> Value {
+    change_json(vocab, scored.id, scored.logprob, scored.change)
 }

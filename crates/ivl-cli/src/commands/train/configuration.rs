@@ -48,6 +48,12 @@ fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> 
     Ok(())
 }
 
+/// Whether a directory was made by this very configuration.
+pub fn is_result_of(config: &TrainConfig) -> bool {
+    let saved = std::fs::read_to_string(config.output.join(RESOLVED));
+    saved.is_ok_and(|saved| toml::to_string_pretty(config).is_ok_and(|text| text == saved))
+}
+
 /// Saves the configuration with every default filled in: running it again gives the same losses.
 pub fn save_resolved(config: &TrainConfig, output: &Path) -> Result<()> {
     let text = toml::to_string_pretty(config).context("the configuration has no TOML")?;

@@ -7,6 +7,7 @@ mod models;
 mod parts;
 mod reporting;
 mod saving;
+mod stopping;
 mod workers;
 
 use std::cell::RefCell;
@@ -17,28 +18,35 @@ use anyhow::{Context, Result, bail};
 use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
-pub use self::configuration::read_config;
+pub use self::configuration::{is_result_of, read_config};
 pub use self::models::OpenModels;
-use self::parts::Parts;
-use self::parts::value_name;
-use self::reporting::{Reporter, Voice, eval_line};
+use self::parts::{Parts, value_name};
+use self::reporting::{Reporter, eval_line};
 use self::saving::{Saver, card};
+use self::stopping::Stoppable;
 use self::workers::workers;
 use crate::args::{Common, Train};
 use crate::device::devices;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(args, common)?;
-    prepare_output(&config.output, args.resume)?;
+    let trained = fit(&config, args.resume, "go on with --resume", common)?;
+    summarize(&config, &trained, common);
+    Ok(())
+}
+
+/// Trains and saves. Ctrl-C stops after a step and leaves a checkpoint; `go_on` says how to go on from there.
+pub fn fit(config: &TrainConfig, resume: bool, go_on: &str, common: &Common) -> Result<Trained> {
+    prepare_output(&config.output, resume)?;
     let devices = devices(common)?;
     let (first, others) = devices.split_first().context("no device")?;
-    let parts = Parts::load(&config, first, common)?;
-    let (interrupter, fingerprint) = (Interrupter::new(), parts.fingerprint(&config)?);
-    let reporter = Reporter::new(&config, common);
-    stop_on_ctrl_c(&interrupter, reporter.voice())?;
+    let parts = Parts::load(config, first, common)?;
+    let (interrupter, fingerprint) = (Interrupter::new(), parts.fingerprint(config)?);
+    let reporter = Reporter::new(config, common);
+    let _stoppable = Stoppable::on_ctrl_c(&interrupter, reporter.voice())?;
     let rows = parts.rows;
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
-    let lora = config.value.lora.clone().zip(value_name(&config).map(str::to_owned));
+    let lora = config.value.lora.clone().zip(value_name(config).map(str::to_owned));
     let saver = Saver { json: parts.json, source: parts.source, template: parts.template, lora };
     let run = Run {
         bases: parts.bases,
@@ -46,23 +54,22 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
         train: parts.train,
         eval: parts.eval,
         held_out: parts.held_out,
-        workers: workers(others, &config, common)?,
+        workers: workers(others, config, common)?,
         fingerprint,
-        resume: args.resume,
+        resume,
         interrupter,
     };
-    let trained = train_and_report(run, &config, reporter)?;
+    let trained = train_and_report(run, config, reporter)?;
     if trained.interrupted {
         bail!(
-            "stopped after step {} of {}; the checkpoint is written, go on with --resume",
+            "stopped after step {} of {}; the checkpoint is written, {go_on}",
             trained.steps,
             trained.total_steps
         );
     }
-    let card = card_parts.map(|parts| card(&config, &trained, parts, data, rows));
+    let card = card_parts.map(|parts| card(config, &trained, parts, data, rows));
     saver.save(&trained.value, card.as_ref(), &config.output)?;
-    summarize(&config, &trained, common);
-    Ok(())
+    Ok(trained)
 }
 
 /// Finds out before hours of training whether the result can be written.
@@ -74,18 +81,6 @@ fn prepare_output(output: &Path, resume: bool) -> Result<()> {
     let probe = output.join(".ivl-write-test");
     let written = std::fs::write(&probe, b"ivl").and_then(|()| std::fs::remove_file(&probe));
     written.with_context(|| format!("cannot write into `{}`", output.display()))
-}
-
-fn stop_on_ctrl_c(interrupter: &Interrupter, voice: Voice) -> Result<()> {
-    let interrupter = interrupter.clone();
-    ctrlc::set_handler(move || {
-        if interrupter.should_stop() {
-            std::process::exit(130);
-        }
-        voice.say("stopping after this step; once more to stop at once");
-        interrupter.stop(Some("Ctrl-C"));
-    })
-    .context("cannot listen for Ctrl-C")
 }
 
 /// Runs the steps. A record that cannot be opened stops the run before its first step.

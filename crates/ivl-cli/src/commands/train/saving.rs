@@ -36,6 +36,7 @@ pub fn card(
         tokens: trained.tokens,
         evals: trained.evals.iter().filter_map(EvalCard::new).collect(),
         train_loss: trained.last.as_ref().map(|last| last.loss),
+        transfer: None,
         ivl: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

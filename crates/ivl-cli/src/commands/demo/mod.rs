@@ -1,0 +1,94 @@
+//! `ivl demo`: the whole story on the models that ship with ivl.
+
+mod directory;
+mod story;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use self::directory::DemoDirectory;
+use crate::args::{Common, Demo, Train};
+use crate::commands::train::{fit, is_result_of, read_config};
+use crate::commands::transfer::{Finetunes, StudyPlan, show, write_report, write_verdict};
+
+/// Seed of the demonstration, unless --seed is given.
+const SEED: u64 = 1;
+
+/// What is done, and how much of it.
+struct Extent {
+    /// Optimizer steps of the value; 0 is all.
+    steps: usize,
+    /// Held-out questions to each base.
+    questions: usize,
+    /// Whether every base is also fine-tuned by itself, to compare with.
+    tuned: bool,
+}
+
+const WHOLE: Extent = Extent { steps: 0, questions: 500, tuned: true };
+const QUICK: Extent = Extent { steps: 120, questions: 40, tuned: false };
+
+pub fn run(args: &Demo, common: &Common) -> Result<()> {
+    let began = Instant::now();
+    let extent = if args.quick { QUICK } else { WHOLE };
+    let say = |line: &str| {
+        if !common.quiet {
+            eprintln!("{line}");
+        }
+    };
+    let directory = DemoDirectory::prepare(&args.out, common.seed.unwrap_or(SEED), extent.steps)?;
+    say(&story::beginning(&directory));
+    train_value(&directory, common, &say)?;
+    let bases = directory.models();
+    let full = if extent.tuned {
+        say("\nFor comparison, a fine-tuning of each by itself:");
+        Finetunes::trained(&directory.comparison(), &bases, &[], &args.out, &file_seed(common))?
+    } else {
+        Finetunes::default()
+    };
+    say(&format!(
+        "\nAsking every base {} questions about others, alone and with the value:",
+        extent.questions
+    ));
+    let plan = StudyPlan {
+        values: vec![directory.value()],
+        bases,
+        data: directory.questions(),
+        full,
+        alphas: vec![0.5, 1.0, 1.5],
+        map: vec!["hybrid".to_owned()],
+        limit: Some(extent.questions),
+        answers: true,
+    };
+    let study = plan.measure(common)?;
+    write_report(&study, &args.out)?;
+    write_verdict(&plan, &study, common)?;
+    if common.json {
+        println!("{}", serde_json::to_string(&study.transfer)?);
+        return Ok(());
+    }
+    println!("{}", story::side_by_side(&study));
+    show(&study.transfer)?;
+    println!("{}", story::end(&directory, began.elapsed()));
+    Ok(())
+}
+
+/// The seed of a run is that of its recipe.
+fn file_seed(common: &Common) -> Common {
+    Common { seed: None, ..common.clone() }
+}
+
+/// Trains the value as `ivl train` does, or finds what an earlier call has made.
+fn train_value(directory: &DemoDirectory, common: &Common, say: &dyn Fn(&str)) -> Result<()> {
+    let recipe = Train { config: directory.recipe(), set: Vec::new(), resume: false };
+    let config = read_config(&recipe, &file_seed(common))?;
+    if config.output.join("config.json").exists() && is_result_of(&config) {
+        say("The value was trained by an earlier call.");
+        return Ok(());
+    }
+    let resume = config.output.join("checkpoints").is_dir();
+    let trained = fit(&config, resume, "run the same command again to go on", common);
+    let trained = trained.context("training the value")?;
+    say(&format!("Trained in {} steps, on {} tokens of answers.", trained.steps, trained.tokens));
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The verdict in the value's card.
+
+use std::path::Path;
+
+use anyhow::Result;
+use ivl_eval::transfer::{BaseSummary, Share};
+use ivl_train::{TransferBase, TransferCard, ValueCard};
+
+use super::study::{Study, StudyPlan};
+use crate::args::Common;
+
+/// Writes what was found to the card of every seed. A value from the hub has its card in a cache, which is left alone.
+pub fn write(plan: &StudyPlan, study: &Study, common: &Common) -> Result<()> {
+    for value in &plan.values {
+        let dir = Path::new(value);
+        let Some(mut card) = dir.is_dir().then(|| ValueCard::read(dir)).transpose()?.flatten() else {
+            if !common.quiet {
+                eprintln!(
+                    "`{value}` has no card to write the verdict to: it is no local directory with an ivl.json"
+                );
+            }
+            continue;
+        };
+        card.alpha = study.transfer.verdict.alpha;
+        card.transfer = Some(transfer_card(study));
+        card.write(dir)?;
+    }
+    Ok(())
+}
+
+fn transfer_card(study: &Study) -> TransferCard {
+    let transfer = &study.transfer;
+    let answers = transfer.has_answers();
+    let interval = |share: Share| {
+        Some([share.value, share.low, share.high]).filter(|ends| ends.iter().all(|end| end.is_finite()))
+    };
+    let base = |base: &BaseSummary| {
+        let verdict = transfer.verdict.bases.iter().find(|verdict| verdict.name == base.name);
+        let figure = |setting: &ivl_eval::transfer::Setting| match &setting.exact_match {
+            Some(exact_match) if answers => exact_match.mean,
+            _ => setting.loss.mean,
+        };
+        TransferBase {
+            name: base.name.clone(),
+            trained_against: base.home,
+            effect: verdict.map_or_else(String::new, |verdict| verdict.effect.name().to_owned()),
+            alone: figure(&base.alone),
+            with: base.at(transfer.verdict.alpha).map(figure),
+            full: base.tuned.as_ref().map(figure),
+            gain: verdict.and_then(|verdict| verdict.gain).and_then(interval),
+            recovered: verdict.and_then(|verdict| verdict.recovered).and_then(interval),
+        }
+    };
+    TransferCard {
+        verdict: transfer.verdict.text.clone(),
+        alpha: transfer.verdict.alpha,
+        figure: if answers { "exact_match" } else { "loss" }.to_owned(),
+        data: study.data.clone(),
+        questions: transfer.questions,
+        seeds: transfer.source.values.len(),
+        bases: transfer.bases.iter().map(base).collect(),
+    }
+}

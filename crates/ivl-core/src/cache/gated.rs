@@ -1,0 +1,91 @@
+//! The cache of a base whose values are not always asked.
+
+use burn::tensor::{Int, Tensor};
+
+use super::{Cache, row_index};
+
+/// What base and values have read. The values lag behind: they read on when they are next consulted.
+#[derive(Debug, Clone)]
+pub struct GatedCache {
+    pub(crate) base: Box<Cache>,
+    pub(crate) values: Vec<Cache>,
+    /// Every token that the base has read. Shape `[rows, len]`.
+    tokens: Option<Tensor<2, Int>>,
+    padding: Vec<usize>,
+    prompt: Option<usize>,
+}
+
+impl GatedCache {
+    pub(crate) fn new(base: Cache, values: Vec<Cache>, padding: &[usize]) -> Self {
+        Self { base: Box::new(base), values, tokens: None, padding: padding.to_vec(), prompt: None }
+    }
+
+    /// Positions that the base has read, padding included.
+    pub fn len(&self) -> usize {
+        self.base.len()
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Positions that the values have read.
+    pub fn value_len(&self) -> usize {
+        self.values.first().map_or(self.len(), Cache::len)
+    }
+
+    /// The index of the token that is predicted at a position of a row: counted from the end of the prompt, or from the
+    /// first token if nobody said where the prompt ends. `None` in padding and before the prompt's end.
+    pub(crate) fn predicted(&self, row: usize, position: usize) -> Option<usize> {
+        let first = self.prompt.map_or(0, |prompt| prompt.saturating_sub(1)).max(self.padding[row]);
+        position.checked_sub(first)
+    }
+
+    /// Adds tokens that the base has read.
+    pub(crate) fn remember(&mut self, tokens: Tensor<2, Int>) {
+        self.tokens = Some(match self.tokens.take() {
+            Some(before) => Tensor::cat(vec![before, tokens], 1),
+            None => tokens,
+        });
+    }
+
+    /// Tokens `from..to` of every row.
+    ///
+    /// # Panics
+    /// If they were not read.
+    pub(crate) fn tokens(&self, from: usize, to: usize) -> Tensor<2, Int> {
+        let tokens = self.tokens.clone().expect("the base has read");
+        let rows = tokens.dims()[0];
+        tokens.slice([0..rows, from..to])
+    }
+
+    pub(super) fn caches_mut(&mut self) -> impl Iterator<Item = &mut Cache> {
+        std::iter::once(&mut *self.base).chain(&mut self.values)
+    }
+
+    pub(super) fn caches(&self) -> impl Iterator<Item = &Cache> {
+        std::iter::once(&*self.base).chain(&self.values)
+    }
+
+    pub(super) fn prompt(&mut self, len: usize) {
+        self.prompt = Some(len);
+    }
+
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.caches_mut().for_each(|cache| cache.truncate(len));
+        self.tokens = self.tokens.take().filter(|_| len > 0).map(|tokens| {
+            let [rows, held] = tokens.dims();
+            tokens.slice([0..rows, 0..held.min(len)])
+        });
+    }
+
+    pub(super) fn select(&mut self, rows: &[usize]) {
+        self.caches_mut().for_each(|cache| cache.select(rows));
+        self.padding = rows.iter().map(|&row| self.padding[row]).collect();
+        self.tokens = self.tokens.take().map(|tokens| {
+            let index = row_index(rows, &tokens.device());
+            tokens.select(0, index)
+        });
+    }
+}

@@ -1,0 +1,214 @@
+//! Answers under teacher forcing: how probable they are, and what the value changed at each of their tokens.
+
+use std::ops::Range;
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Int, Tensor};
+use ivl_core::{CausalLm, Error, Fusion, LazyLogits, VocabMap, token_tensor};
+use serde::Serialize;
+
+use super::passage::{Pass, Passage, groups};
+
+/// Logits of one model that are held at once: 4 Mi numbers are 16 MiB in f32.
+const LOGITS_AT_ONCE: usize = 1 << 22;
+
+/// Stands for minus infinity, which times a probability of 0 would not be 0.
+const IMPOSSIBLE: f32 = -1e30;
+
+/// One answer, as sums over its tokens. With base logits `b`, the model's `l`, `q = softmax(b)` and `p = softmax(l)` at a
+/// token `y`:
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Observed {
+    /// Tokens of the answer.
+    pub tokens: usize,
+    /// `-log p[y]`, in nats.
+    pub nll: f64,
+    /// `-sum p log p`, in nats.
+    pub entropy: f64,
+    /// `KL(p || q)`, in nats.
+    pub kl: f64,
+    /// 1 where the most probable token is another one than the base's.
+    pub flips: f64,
+    /// Norm of what was added: the root mean square over the vocabulary of `d - mean(d)`, `d = l - b`. Softmax does not see
+    /// the mean.
+    pub change: f64,
+}
+
+/// What was seen of every passage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observations {
+    /// Of the base alone.
+    pub alone: Vec<Observed>,
+    /// With the value, for each scale.
+    pub with: Vec<Vec<Observed>>,
+}
+
+/// Reads passages once with a base and its values, and scores the answers for every scale of the values' weights.
+///
+/// `progress` is told the passages read so far.
+///
+/// # Errors
+/// [`Error::EmptyPrompt`], [`Error::TextTooLong`] or [`Error::TokenOutOfRange`].
+pub fn observe(
+    lm: &dyn Fusion,
+    scales: &[f64],
+    passages: &[Passage],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Observations, Error> {
+    let device = lm.device();
+    let mut seen = vec![vec![Observed::default(); passages.len()]; scales.len() + 1];
+    let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
+        let tokens = pass.batch.columns(0, pass.batch.seq, &device);
+        let positions = index_tensor(&pass.positions, &device);
+        let mut cache = lm.new_cache(&pass.batch.padding);
+        cache.expect(pass.batch.seq);
+        let parts = lm.lazy_parts_at(tokens, positions, &mut cache);
+        for rows in chunks(pass.targets.len(), lm.vocab().size()) {
+            let parts = parts(rows.clone());
+            let targets = index_tensor(&pass.targets[rows.clone()], &device);
+            let base = Distribution::new(parts.base());
+            add(0, rows.clone(), &Logits { base: &base, model: &base, targets: targets.clone() });
+            for (which, &scale) in scales.iter().enumerate() {
+                let model = Distribution::new(parts.fused(scale));
+                add(
+                    which + 1,
+                    rows.clone(),
+                    &Logits { base: &base, model: &model, targets: targets.clone() },
+                );
+            }
+        }
+    };
+    over_passes(lm, passages, progress, &mut seen, read)?;
+    let alone = seen.remove(0);
+    Ok(Observations { alone, with: seen })
+}
+
+/// Reads passages with a base and with what a fine-tuning made of it.
+///
+/// # Errors
+/// As [`observe`], and [`Error::VocabMismatch`] if the two do not give the same tokens the same ids.
+pub fn observe_tuned(
+    base: &dyn CausalLm,
+    tuned: &dyn CausalLm,
+    passages: &[Passage],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Observed>, Error> {
+    VocabMap::same_ids(base.vocab(), tuned.vocab())?;
+    let device = base.device();
+    let size = base.vocab().size().min(tuned.vocab().size());
+    let mut seen = vec![vec![Observed::default(); passages.len()]];
+    let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
+        let (base, tuned) = (lazy(base, pass), lazy(tuned, pass));
+        for rows in chunks(pass.targets.len(), size) {
+            // Padding ids that only one of them has are cut off.
+            let of = |logits: Tensor<2>| Distribution::new(logits.narrow(1, 0, size));
+            let (base, tuned) = (of(base(rows.clone())), of(tuned(rows.clone())));
+            let targets = index_tensor(&pass.targets[rows.clone()], &device);
+            add(0, rows, &Logits { base: &base, model: &tuned, targets });
+        }
+    };
+    over_passes(base, passages, progress, &mut seen, read)?;
+    Ok(seen.remove(0))
+}
+
+/// Logits where a pass asks for them.
+fn lazy<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> LazyLogits<'a> {
+    let device = lm.device();
+    let mut cache = lm.new_cache(&pass.batch.padding);
+    cache.expect(pass.batch.seq);
+    let tokens = pass.batch.columns(0, pass.batch.seq, &device);
+    lm.lazy_logits_at(tokens, index_tensor(&pass.positions, &device), &mut cache)
+}
+
+/// Reads every pass and adds up what `read` hands over: which model, which of the pass's tokens, their logits.
+fn over_passes(
+    lm: &dyn CausalLm,
+    passages: &[Passage],
+    progress: &mut dyn FnMut(usize),
+    seen: &mut [Vec<Observed>],
+    read: impl Fn(&Pass, &mut dyn FnMut(usize, Range<usize>, &Logits)),
+) -> Result<(), Error> {
+    let lengths: Vec<usize> = passages.iter().map(|passage| passage.ids.len()).collect();
+    let mut done = 0;
+    for group in groups(&lengths) {
+        let pass = Pass::new(passages, &group, lm)?;
+        if !pass.targets.is_empty() {
+            read(&pass, &mut |which, rows, logits| {
+                for (token, &owner) in logits.tokens().into_iter().zip(&pass.owners[rows]) {
+                    seen[which][owner].add(token);
+                }
+            });
+        }
+        done += group.len();
+        progress(done);
+    }
+    Ok(())
+}
+
+impl Observed {
+    fn add(&mut self, token: Self) {
+        self.tokens += token.tokens;
+        self.nll += token.nll;
+        self.entropy += token.entropy;
+        self.kl += token.kl;
+        self.flips += token.flips;
+        self.change += token.change;
+    }
+}
+
+/// Logits of some rows with what is computed once of them.
+struct Distribution {
+    logits: Tensor<2>,
+    logprobs: Tensor<2>,
+    top: Tensor<2, Int>,
+}
+
+impl Distribution {
+    fn new(logits: Tensor<2>) -> Self {
+        let logits = logits.cast(DType::F32).clamp_min(IMPOSSIBLE);
+        let logprobs = log_softmax(logits.clone(), 1);
+        Self { top: logits.clone().argmax(1), logprobs, logits }
+    }
+}
+
+/// A base and a model at the same tokens.
+struct Logits<'a> {
+    base: &'a Distribution,
+    model: &'a Distribution,
+    targets: Tensor<1, Int>,
+}
+
+impl Logits<'_> {
+    /// What there is to see at each token.
+    fn tokens(&self) -> Vec<Observed> {
+        let (base, model) = (self.base, self.model);
+        let p = model.logprobs.clone().exp();
+        let nll = model.logprobs.clone().gather(1, self.targets.clone().unsqueeze_dim(1)).neg();
+        let entropy = (p.clone() * model.logprobs.clone()).sum_dim(1).neg();
+        let kl = (p * (model.logprobs.clone() - base.logprobs.clone())).sum_dim(1);
+        let added = model.logits.clone() - base.logits.clone();
+        let change = (added.clone() - added.mean_dim(1)).square().mean_dim(1).sqrt();
+        let flips = model.top.clone().not_equal(base.top.clone()).float();
+        let columns = Tensor::cat(vec![nll, entropy, kl, flips.cast(DType::F32), change], 1);
+        let numbers: Vec<f32> = columns.into_data().try_into_vec().unwrap_or_default();
+        let token = |row: &[f32]| Observed {
+            tokens: 1,
+            nll: f64::from(row[0]),
+            entropy: f64::from(row[1]),
+            kl: f64::from(row[2]).max(0.0),
+            flips: f64::from(row[3]),
+            change: f64::from(row[4]),
+        };
+        numbers.chunks(5).map(token).collect()
+    }
+}
+
+/// Ranges of rows whose logits fit in memory.
+fn chunks(rows: usize, vocab: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = (LOGITS_AT_ONCE / vocab.max(1)).max(1);
+    (0..rows).step_by(size).map(move |start| start..(start + size).min(rows))
+}
+
+fn index_tensor(ids: &[u32], device: &burn::tensor::Device) -> Tensor<1, Int> {
+    token_tensor(ids, 1, device).reshape([-1])
+}

@@ -1,0 +1,71 @@
+//! What was measured, question by question.
+
+use super::answers::Answer;
+use super::coverage::Coverage;
+use super::forced::Observed;
+
+/// One model on all questions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Under teacher forcing.
+    pub observed: Vec<Observed>,
+    /// Generated; none where the data has no questions to answer.
+    pub answers: Option<Vec<Answer>>,
+}
+
+/// One base on all questions. Every list of [`Measured`] has one for each seed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeasuredBase {
+    /// As it is called in the table.
+    pub name: String,
+    /// Whether the value was trained against it.
+    pub home: bool,
+    /// What the value speaks about.
+    pub coverage: Coverage,
+    /// The base alone.
+    pub alone: Measured,
+    /// With the value, for each alpha.
+    pub with: Vec<Vec<Measured>>,
+    /// After a fine-tuning of its own; empty if there is none.
+    pub tuned: Vec<Measured>,
+}
+
+/// A figure of a model on a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quantity {
+    Loss,
+    ExactMatch,
+    Entropy,
+    Kl,
+    Flips,
+    Change,
+}
+
+impl Measured {
+    /// A figure of every question, as a sum and what it is divided by; none if it was not measured.
+    pub(super) fn sums(&self, quantity: Quantity) -> Option<Vec<(f64, f64)>> {
+        if quantity == Quantity::ExactMatch {
+            let answers = self.answers.as_ref()?;
+            return Some(answers.iter().map(|answer| (f64::from(u8::from(answer.correct)), 1.0)).collect());
+        }
+        let of = |seen: &Observed| match quantity {
+            Quantity::Loss | Quantity::ExactMatch => seen.nll,
+            Quantity::Entropy => seen.entropy,
+            Quantity::Kl => seen.kl,
+            Quantity::Flips => seen.flips,
+            Quantity::Change => seen.change,
+        };
+        Some(self.observed.iter().map(|seen| (of(seen), seen.tokens as f64)).collect())
+    }
+}
+
+/// A figure of every question, the mean over seeds.
+pub(super) fn over_seeds(seeds: &[Measured], quantity: Quantity) -> Option<Vec<(f64, f64)>> {
+    let all: Vec<Vec<(f64, f64)>> = seeds.iter().map(|seed| seed.sums(quantity)).collect::<Option<_>>()?;
+    let first = all.first()?;
+    let mean = |question: usize| {
+        let sum = all.iter().map(|seed| seed[question].0).sum::<f64>();
+        (sum / all.len() as f64, first[question].1)
+    };
+    Some((0..first.len()).map(mean).collect())
+}

@@ -1,0 +1,271 @@
+//! The figures as tables of text, for every medium the same.
+
+use crate::html::escape;
+use crate::transfer::{BaseSummary, Figure, Setting, Share, Transfer};
+
+/// A table; the first column names the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// What it shows.
+    pub title: String,
+    /// What its figures are.
+    pub note: String,
+    /// Names of the columns.
+    pub header: Vec<String>,
+    /// Cells, row by row.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// All tables of a study, the most important first.
+pub fn tables(transfer: &Transfer) -> Vec<Table> {
+    let mut tables = vec![results(transfer), weights(transfer)];
+    if transfer.has_answers() {
+        tables.push(losses(transfer));
+    }
+    tables.push(changes(transfer));
+    if transfer.source.values.len() > 1 {
+        tables.push(seeds(transfer));
+    }
+    tables
+}
+
+impl Table {
+    /// In Markdown.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule: String = self.header.iter().skip(1).map(|_| "---:|").collect();
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        format!("{}|---|{rule}\n{rows}", line(&self.header))
+    }
+
+    /// As an HTML table with header cells for columns and rows; the note stands below it, however narrow the window is.
+    pub fn html(&self) -> String {
+        let column = |cell: &String| format!("<th scope=\"col\">{}</th>", kept_together(cell));
+        let header: String = self.header.iter().map(column).collect();
+        let row = |cells: &Vec<String>| {
+            let cell = |cell: &String| format!("<td>{}</td>", kept_together(cell));
+            let (first, rest) =
+                cells.split_first().map_or((String::new(), String::new()), |(first, rest)| {
+                    (kept_together(first), rest.iter().map(cell).collect())
+                });
+            format!("<tr><th scope=\"row\">{first}</th>{rest}</tr>\n")
+        };
+        let rows: String = self.rows.iter().map(row).collect();
+        format!(
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{title}\">\
+             <table aria-label=\"{title}\" class=\"figures\">\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
+             </table></div>\n<p class=\"note\">{note}.</p>\n",
+            title = escape(&self.title),
+            note = escape(&self.note),
+        )
+    }
+
+    /// In columns of equal width, for a terminal.
+    pub fn plain(&self) -> String {
+        let width = |column: usize| {
+            let cells = std::iter::once(&self.header).chain(&self.rows).filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let line = |cells: &Vec<String>| {
+            let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+            let padded: Vec<String> = padded.collect();
+            format!("{}\n", padded.join("  ").trim_end())
+        };
+        line(&self.header) + &self.rows.iter().map(line).collect::<String>()
+    }
+}
+
+/// Escaped; a figure and its error, or the ends of an interval, are not torn apart at the end of a line.
+fn kept_together(cell: &str) -> String {
+    escape(cell).replace(" ± ", "\u{a0}±\u{a0}").replace(", ", ",\u{a0}").replace(" *", "\u{a0}*")
+}
+
+/// The claim: every base alone, with the value, fine-tuned.
+fn results(transfer: &Transfer) -> Table {
+    let answers = transfer.has_answers();
+    let cell = |setting: Option<&Setting>| setting.map_or_else(none, |setting| judged(setting, answers));
+    let mut header = vec!["base", "alone", "with the value"];
+    if transfer.has_tuned() {
+        header.extend(["fine-tuned", "gap recovered"]);
+    }
+    let row = |base: &BaseSummary| {
+        let with = base.at(transfer.verdict.alpha);
+        let mut row = vec![name(base), cell(Some(&base.alone)), cell(with)];
+        if transfer.has_tuned() {
+            row.push(cell(base.tuned.as_ref()));
+            row.push(match (&base.tuned, with.and_then(|with| with.recovered)) {
+                (_, Some(share)) => interval(share),
+                (Some(_), None) => "no gap".to_owned(),
+                (None, None) => none(),
+            });
+        }
+        row
+    };
+    let what = match answers {
+        true => "Right answers in %: greedy, word by word as in the data",
+        false => "Loss: cross-entropy of a token of the answer in nats",
+    };
+    let home = match transfer.bases.iter().any(|base| base.home) {
+        true => "; * the value was trained against this base",
+        false => "",
+    };
+    Table {
+        title: "What the value does".to_owned(),
+        note: format!(
+            "{what}, ± standard error; {} questions, alpha {}, 95% intervals in brackets{home}",
+            transfer.questions, transfer.verdict.alpha
+        ),
+        header: owned(&header),
+        rows: transfer.bases.iter().map(row).collect(),
+    }
+}
+
+/// How probable the data's answers are.
+fn losses(transfer: &Transfer) -> Table {
+    let mut header = vec!["base", "alone", "with the value"];
+    if transfer.has_tuned() {
+        header.extend(["fine-tuned", "gap recovered"]);
+    }
+    let row = |base: &BaseSummary| {
+        let with = base.at(transfer.verdict.alpha);
+        let cell = |setting: Option<&Setting>| setting.map_or_else(none, |setting| judged(setting, false));
+        let mut row = vec![name(base), cell(Some(&base.alone)), cell(with)];
+        if transfer.has_tuned() {
+            row.push(cell(base.tuned.as_ref()));
+            row.push(with.and_then(|with| with.recovered_loss).map_or_else(none, interval));
+        }
+        row
+    };
+    Table {
+        title: "How probable the answers are".to_owned(),
+        note: format!(
+            "Loss: cross-entropy of a token of the data's answers in nats, ± standard error, alpha {}",
+            transfer.verdict.alpha
+        ),
+        header: owned(&header),
+        rows: transfer.bases.iter().map(row).collect(),
+    }
+}
+
+/// How far it moves each base.
+fn changes(transfer: &Transfer) -> Table {
+    let row = |base: &BaseSummary| {
+        let with = base.at(transfer.verdict.alpha);
+        let of = |figure: fn(&Setting) -> Option<&Figure>| {
+            with.and_then(figure).map_or_else(none, |figure| format!("{:.2}", figure.mean))
+        };
+        let flips = with.and_then(|with| with.flips.as_ref());
+        vec![
+            name(base),
+            of(|setting| setting.kl.as_ref()),
+            flips.map_or_else(none, |flips| percent(flips.mean)),
+            format!("{:.2}", base.alone.entropy.mean),
+            of(|setting| Some(&setting.entropy)),
+            of(|setting| setting.change.as_ref()),
+            percent(base.coverage.answers),
+        ]
+    };
+    Table {
+        title: "How far it moves each base".to_owned(),
+        note: format!(
+            "At the tokens of the data's answers, alpha {}. KL(with, alone) and entropy in nats a token; flipped: share of \
+             tokens at which another one becomes the most probable; norm: root mean square of what is added to the logits, \
+             less its mean; covered: share of the tokens that the value speaks about",
+            transfer.verdict.alpha
+        ),
+        header: owned(&["base", "KL", "flipped", "entropy alone", "with", "norm", "covered"]),
+        rows: transfer.bases.iter().map(row).collect(),
+    }
+}
+
+/// What the weight does.
+fn weights(transfer: &Transfer) -> Table {
+    let answers = transfer.has_answers();
+    let mut header = vec!["base".to_owned(), "alone".to_owned()];
+    header.extend(transfer.source.alphas.iter().map(|alpha| format!("alpha {alpha}")));
+    let row = |base: &BaseSummary| {
+        let settings = std::iter::once(&base.alone).chain(&base.with);
+        let cells = settings.map(|setting| judged(setting, answers));
+        std::iter::once(name(base)).chain(cells).collect()
+    };
+    Table {
+        title: "Which weight".to_owned(),
+        note: match answers {
+            true => "Right answers in %, ± standard error, by the weight of the value".to_owned(),
+            false => "Loss in nats, ± standard error, by the weight of the value".to_owned(),
+        },
+        header,
+        rows: transfer.bases.iter().map(row).collect(),
+    }
+}
+
+/// What the seed does.
+fn seeds(transfer: &Transfer) -> Table {
+    let scale = if transfer.has_answers() { 100.0 } else { 1.0 };
+    let list = |numbers: &[f64], scale: f64, digits: usize| {
+        let numbers = numbers.iter().map(|x| format!("{:.digits$}", scale * x));
+        numbers.collect::<Vec<_>>().join(", ")
+    };
+    let mut header = vec!["base", "with the value"];
+    if transfer.has_tuned() {
+        header.push("gap recovered, %");
+    }
+    let row = |base: &BaseSummary| {
+        let with = base.at(transfer.verdict.alpha);
+        let judged = with.map(|with| with.exact_match.as_ref().unwrap_or(&with.loss));
+        let digits = if transfer.has_answers() { 1 } else { 3 };
+        let mut row =
+            vec![name(base), judged.map_or_else(none, |figure| list(&figure.by_seed, scale, digits))];
+        if transfer.has_tuned() {
+            row.push(with.map_or_else(none, |with| list(&with.recovered_by_seed, 100.0, 0)));
+        }
+        row
+    };
+    Table {
+        title: "Each seed".to_owned(),
+        note: format!(
+            "The {} values of the study one by one, alpha {}",
+            transfer.source.values.len(),
+            transfer.verdict.alpha
+        ),
+        header: owned(&header),
+        rows: transfer.bases.iter().map(row).collect(),
+    }
+}
+
+fn owned(header: &[&str]) -> Vec<String> {
+    header.iter().map(ToString::to_string).collect()
+}
+
+fn none() -> String {
+    "–".to_owned()
+}
+
+fn name(base: &BaseSummary) -> String {
+    format!("{}{}", base.name, if base.home { " *" } else { "" })
+}
+
+/// Right answers, or the loss where nothing is answered.
+fn judged(setting: &Setting, answers: bool) -> String {
+    match &setting.exact_match {
+        Some(figure) if answers => {
+            format!("{:.1} ± {:.1}", 100.0 * figure.mean, 100.0 * figure.standard_error)
+        }
+        _ => format!("{:.3} ± {:.3}", setting.loss.mean, setting.loss.standard_error),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0}%", 100.0 * share)
+}
+
+fn interval(share: Share) -> String {
+    format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * share.low, 100.0 * share.high)
+}

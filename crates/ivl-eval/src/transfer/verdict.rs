@@ -1,0 +1,152 @@
+//! Where a value helps, by how much, and with which weight.
+
+use serde::Serialize;
+
+use super::measured::{MeasuredBase, Quantity, over_seeds};
+use super::recovery::{Share, gap_recovered};
+use super::summary::{gain, judged_by};
+use crate::statistics::mean;
+
+/// What a value does to a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// The whole 95% interval of the gain is above 0.
+    Helps,
+    /// The interval holds 0.
+    Unclear,
+    /// The whole interval is below 0.
+    Harms,
+}
+
+impl Effect {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Helps => "helps",
+            Self::Unclear => "unclear",
+            Self::Harms => "harms",
+        }
+    }
+}
+
+/// What a value does to one base, at the recommended alpha.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BaseVerdict {
+    /// Which base.
+    pub name: String,
+    /// Whether the value was trained against it.
+    pub home: bool,
+    /// In a word.
+    pub effect: Effect,
+    /// By how much better than alone.
+    pub gain: Option<Share>,
+    /// Share of the fine-tuning gap.
+    pub recovered: Option<Share>,
+}
+
+/// Where a value helps, by how much, and with which weight.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The weight to use: the one with which the value was trained (or the nearest that was measured), unless another is
+    /// better by more than one standard error of the difference, over all bases.
+    pub alpha: f64,
+    /// For every base.
+    pub bases: Vec<BaseVerdict>,
+    /// In a sentence or two.
+    pub text: String,
+}
+
+impl Verdict {
+    pub(super) fn new(alphas: &[f64], measured: &[MeasuredBase], seed: u64) -> Self {
+        let best = recommended(alphas, measured);
+        let bases = measured.iter().map(|base| {
+            let seeds = &base.with[best];
+            let gain = gain(seeds, base, seed);
+            let effect = match gain {
+                Some(gain) if gain.is_positive() => Effect::Helps,
+                Some(gain) if gain.is_negative() => Effect::Harms,
+                _ => Effect::Unclear,
+            };
+            let sums = |seeds| over_seeds(seeds, judged_by(base));
+            let recovered = || {
+                let alone = base.alone.sums(judged_by(base))?;
+                gap_recovered(&alone, &sums(seeds)?, &sums(&base.tuned)?, seed)
+            };
+            BaseVerdict { name: base.name.clone(), home: base.home, effect, gain, recovered: recovered() }
+        });
+        let bases: Vec<BaseVerdict> = bases.collect();
+        let alpha = alphas.get(best).copied().unwrap_or(1.0);
+        Self { alpha, text: text(&bases, measured), bases }
+    }
+}
+
+/// Index of the alpha to use.
+fn recommended(alphas: &[f64], measured: &[MeasuredBase]) -> usize {
+    let trained =
+        (0..alphas.len()).min_by(|&a, &b| f64::total_cmp(&(alphas[a] - 1.0).abs(), &(alphas[b] - 1.0).abs()));
+    let trained = trained.unwrap_or(0);
+    let mut best = (trained, 0.0);
+    for other in (0..alphas.len()).filter(|&other| other != trained) {
+        let gains = mean(&gains(measured, other, trained));
+        if gains.mean > gains.standard_error && gains.mean > best.1 {
+            best = (other, gains.mean);
+        }
+    }
+    best.0
+}
+
+/// By how much one alpha does better than another on every question, the mean over bases.
+fn gains(measured: &[MeasuredBase], one: usize, other: usize) -> Vec<f64> {
+    let of_base = |base: &MeasuredBase| -> Option<Vec<f64>> {
+        let quantity = judged_by(base);
+        let sign = if quantity == Quantity::Loss { -1.0 } else { 1.0 };
+        let (one, other) = (over_seeds(&base.with[one], quantity)?, over_seeds(&base.with[other], quantity)?);
+        let count = one.iter().map(|sums| sums.1).sum::<f64>() / one.len() as f64;
+        Some(one.iter().zip(&other).map(|(one, other)| sign * (one.0 - other.0) / count).collect())
+    };
+    let all: Vec<Vec<f64>> = measured.iter().filter_map(of_base).collect();
+    let questions = all.iter().map(Vec::len).min().unwrap_or(0);
+    (0..questions).map(|q| all.iter().map(|base| base[q]).sum::<f64>() / all.len() as f64).collect()
+}
+
+/// The verdict in words: bases that training never saw first, since they are what a value is for.
+fn text(bases: &[BaseVerdict], measured: &[MeasuredBase]) -> String {
+    let away: Vec<&BaseVerdict> = bases.iter().filter(|base| !base.home).collect();
+    let (asked, which) = match away.is_empty() {
+        true => (bases.iter().collect(), ""),
+        false => (away, " that its training never saw"),
+    };
+    let answers = measured.iter().any(|base| base.alone.answers.is_some());
+    let named = |effect: Effect| -> Vec<String> {
+        let line = |base: &&BaseVerdict| {
+            let gain = base.gain.map_or_else(String::new, |gain| match answers {
+                true => format!(" ({:+.1} points", 100.0 * gain.value),
+                false => format!(" ({:+.3} nats a token", gain.value),
+            });
+            let recovered = base.recovered.map_or_else(String::new, |share| {
+                format!(", {:.0}% of the gap to its own fine-tuning", 100.0 * share.value)
+            });
+            let close = if gain.is_empty() { "" } else { ")" };
+            format!("{}{gain}{recovered}{close}", base.name)
+        };
+        asked.iter().filter(|base| base.effect == effect).map(line).collect()
+    };
+    let helped = named(Effect::Helps);
+    let mut text = match (helped.len(), asked.len()) {
+        (0, 1) => format!("The value does not help the base{which}."),
+        (0, all) => format!("The value helps none of the {all} bases{which}."),
+        (1, 1) => format!("The value helps the base{which}: {}.", helped[0]),
+        (some, all) if some == all => {
+            format!("The value helps all {all} bases{which}: {}.", helped.join(", "))
+        }
+        (some, all) => format!("The value helps {some} of the {all} bases{which}: {}.", helped.join(", ")),
+    };
+    for (effect, what) in [(Effect::Unclear, " No clear difference on "), (Effect::Harms, " It harms ")] {
+        let names = named(effect);
+        if !names.is_empty() {
+            text.push_str(&format!("{what}{}.", names.join(", ")));
+        }
+    }
+    text
+}
