@@ -156,7 +156,15 @@ fn what_is_wrong_with_a_task_is_said_before_models_are_read() {
     );
     check(&good.replace("rows.jsonl", "/etc/passwd"), &["expected a path inside the folder of the task"]);
     check(&good.replace("rows.jsonl", "none.jsonl"), &["none.jsonl` is not there"]);
-    check(&good.replace("{{q}}", "{{q"), &["`doc_to_text`", "does not compile"]);
+    // Jinja's own words hold a second `error: `.
+    let path = write(folder, &good.replace("{{q}}", "{{q"));
+    let output = command(&["eval", "--base", "no/such/model", "--tasks", &path]).output().expect("starts");
+    let message = stderr(&output);
+    assert!(
+        message.contains("`doc_to_text` in the task") && message.contains("does not compile"),
+        "{message}"
+    );
+    assert_eq!(output.status.code(), Some(1));
     check(
         &format!("{good}metric_list = [{{ metric = \"exact_match\" }}]\n"),
         &["`metric_list.metric`", "acc, acc_norm"],
@@ -184,6 +192,7 @@ fn what_is_wrong_with_a_row_names_its_line() {
     fails(&args, &["`doc_to_text` fails on line 2 of", "`a`"]);
     std::fs::write(dir.path().join("rows.jsonl"), "{\"q\":\"x\",\"a\":{}}\n").expect("writes");
     fails(&args, &["`doc_to_target` gives {} for line 1 of", "expected the number of a choice"]);
+    std::fs::write(dir.path().join("rows.jsonl"), "{\"q\":\"x\",\"a\":\"Oslo\"}\n").expect("writes");
     fails(&[&args[..], &["--max-length", "100000"]].concat(), &["`max_length` is 100000", "256 positions"]);
     fails(&[&args[..], &["--num-fewshot", "5"]].concat(), &["5 examples", "lower --num-fewshot"]);
     fails(&[&args[..], &["--apply-chat-template"]].concat(), &["has a chat template"]);
