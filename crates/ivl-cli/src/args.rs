@@ -20,7 +20,7 @@ pub struct Common {
     /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
-    /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere
+    /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere; int8 (groups of 32 with a scale) is for the CPU
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
     /// Seed of everything that is drawn
@@ -43,6 +43,7 @@ pub enum Dtype {
     F32,
     F16,
     Bf16,
+    Int8,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use run::repository;
 
 /// Our crates, and which of them each may use.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("ivl-core", &[]),
-    ("ivl-models", &["ivl-core"]),
+    ("ivl-kernels", &[]),
+    ("ivl-models", &["ivl-core", "ivl-kernels"]),
     ("ivl-align", &["ivl-core"]),
     ("ivl-train", &["ivl-core", "ivl-models"]),
     ("ivl-eval", &["ivl-core", "ivl-models"]),
@@ -27,7 +28,7 @@ const RESERVED: [(&str, &[&str]); 17] = [
     ("indicatif", &["ivl-cli"]),
     ("tokenizers", &["ivl-models"]),
     ("minijinja", &["ivl-models"]),
-    ("memmap2", &["ivl-models"]),
+    ("memmap2", &["ivl-kernels", "ivl-models"]),
     ("safetensors", &["ivl-align", "ivl-models"]),
     ("rayon", &["ivl-align"]),
     ("axum", &["ivl-serve"]),

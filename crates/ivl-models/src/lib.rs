@@ -51,6 +51,7 @@ pub use config::ModelConfig;
 pub use error::{Error, WeightReport};
 pub use fields::Fields;
 pub use files::{write_bytes, write_whole};
+pub use ivl_kernels::Format;
 pub use parameters::{NamedParameter, initialize};
 pub use tensor_files::TensorFiles;
 pub use tokenizer::*;
