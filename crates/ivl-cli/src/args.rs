@@ -135,6 +135,21 @@ pub struct Vocabularies {
     pub branches: usize,
 }
 
+/// How tokens are guessed ahead. What is written stays the same; it is written faster.
+#[derive(Debug, clap::Args)]
+pub struct Drafts {
+    /// Guess with a smaller base of the same vocabulary and the same values, or from what the text repeats: the N (3)
+    /// last tokens
+    #[arg(long, value_name = "MODEL|prompt-lookup[:N]", help_heading = "Speculative decoding")]
+    pub draft: Option<String>,
+    /// The draft model guesses without the values
+    #[arg(long, requires = "draft", help_heading = "Speculative decoding")]
+    pub draft_alone: bool,
+    /// Most tokens guessed at once; as many as pay, by acceptance and time
+    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Speculative decoding")]
+    pub draft_tokens: usize,
+}
+
 /// Continue a prompt with a base and any number of values
 #[derive(Debug, clap::Args)]
 #[command(
@@ -189,6 +204,8 @@ pub struct Generate {
     /// Number of answers
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub n: usize,
+    #[command(flatten)]
+    pub drafts: Drafts,
 }
 
 /// Log-likelihood of texts, token by token
@@ -261,6 +278,8 @@ pub struct Serve {
     /// A value, its name for clients, and its usual weight (the card's, else 1); may be repeated
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
+    #[command(flatten)]
+    pub drafts: Drafts,
     /// Address to listen on; other than loopback needs a key
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: std::net::IpAddr,

@@ -16,7 +16,7 @@ use crate::progress::bar;
 
 /// A base with its values, and what is needed to speak with it.
 pub struct Composed {
-    pub lm: Box<dyn CausalLm>,
+    pub lm: FusedLm,
     pub tokenizer: Tokenizer,
     pub end_tokens: Vec<u32>,
     reads: Vec<Reads>,
@@ -58,13 +58,12 @@ impl Composed {
                 Err(refusal) => others.push((net, reader, value, refusal)),
             }
         }
-        if !parts.is_empty() {
-            lm = Box::new(FusedLm::new(lm, parts)?);
-        }
+        let mut lm = FusedLm::new(lm, parts)?;
         for (net, reader, value, refusal) in others {
             reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
             let value = (net, reader, value.alpha);
-            lm = crossing.attach(lm, value, refusal, (&device, dtype(common), common))?;
+            let crossed = crossing.attach(Box::new(lm), value, refusal, (&device, dtype(common), common))?;
+            lm = FusedLm::new(crossed, Vec::new())?;
         }
         let dirs = values.into_iter().map(|value| value.dir).collect();
         Ok(Self { lm, tokenizer, end_tokens, reads, base, values: dirs })

@@ -16,6 +16,7 @@ mod compose;
 mod corpus;
 mod demonstrations;
 mod device;
+mod draft;
 mod hub;
 mod memory;
 mod other_vocabulary;

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use run::repository;
 
 /// Our crates, and which of them each may use.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("ivl-core", &[]),
+    ("ivl-family", &[]),
     ("ivl-kernels", &[]),
     ("ivl-models", &["ivl-core", "ivl-kernels"]),
     ("ivl-align", &["ivl-core"]),
     ("ivl-train", &["ivl-core", "ivl-models"]),
     ("ivl-eval", &["ivl-core", "ivl-models"]),
     ("ivl-serve", &["ivl-core", "ivl-models"]),
-    ("ivl-cli", &["ivl-align", "ivl-core", "ivl-eval", "ivl-models", "ivl-serve", "ivl-train"]),
+    ("ivl-cli", &["ivl-align", "ivl-core", "ivl-eval", "ivl-family", "ivl-models", "ivl-serve", "ivl-train"]),
     ("ivl-bench", &["ivl-align", "ivl-core", "ivl-models", "ivl-train"]),
 ];
 

@@ -138,6 +138,12 @@ fn a_value_of_another_vocabulary() {
     let mut args = generate(&base, "x");
     args.extend(["--value", text(copy.path())]);
     fails(&args, &["vocabulary is not the base's", "2 of 384 ids differ", "first id 2", "ivl align"]);
+    let mut draft = generate(&base, "x");
+    draft.extend(["--draft", text(copy.path())]);
+    fails(
+        &draft,
+        &["cannot draft with", "the draft's vocabulary is not the target's", "2 of 384 ids differ"],
+    );
 }
 
 #[test]

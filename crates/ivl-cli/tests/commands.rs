@@ -34,6 +34,46 @@ fn generate_is_greedy_by_default_and_reproducible_when_it_draws() {
 }
 
 #[test]
+fn a_draft_is_counted_and_changes_nothing() {
+    let (small, large) = (base("small"), base("large"));
+    let args = [
+        "generate",
+        "--base",
+        &large,
+        "--prompt",
+        "Suna lives in Oslo. Suna lives",
+        "--max-new-tokens",
+        "40",
+        "--ignore-eos",
+        "--n",
+        "2",
+        "--temperature",
+        "0.7",
+        "--repetition-penalty",
+        "1.05",
+        "--seed",
+        "3",
+        "--json",
+    ];
+    let lines = |more: &[&str]| -> Vec<Value> {
+        let all: Vec<&str> = args.iter().chain(more).copied().collect();
+        ok(&all).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let plain = lines(&[]);
+    for draft in [&["--draft", small.as_str()][..], &["--draft", "prompt-lookup:2", "--draft-tokens", "3"]] {
+        let ours = lines(draft);
+        for (ours, plain) in ours.iter().zip(&plain) {
+            assert_eq!((&ours["ids"], &ours["text"]), (&plain["ids"], &plain["text"]));
+            let counted = |name: &str| ours["speculative"][name].as_u64().expect("a number");
+            assert!(counted("drafted") > 0 && counted("accepted") <= counted("drafted"), "{ours}");
+            // The prompt gives the first token of each answer, every pass one more than was accepted.
+            assert_eq!(counted("rounds") + counted("accepted"), 78, "{ours}");
+        }
+    }
+    assert!(plain[0].get("speculative").is_none());
+}
+
+#[test]
 fn several_answers_are_json_lines_and_stop_strings_cut() {
     let small = base("small");
     let args = ["generate", "--base", &small, "--prompt", "Suna", "--n", "3", "--temperature", "1", "--json"];

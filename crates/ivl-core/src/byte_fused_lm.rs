@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
@@ -303,6 +304,10 @@ impl CausalLm for ByteFusedLm {
             return base;
         }
         self.fuse_rows(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

@@ -1,5 +1,7 @@
 //! The cascade connection: a value that reads what the base predicted.
 
+use std::ops::Range;
+
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
@@ -29,6 +31,9 @@ pub trait CascadeValue: Send {
     /// - `predicted`: `[batch, seq, vocab]`, probabilities over this network's ids
     /// - output: `[batch, seq, vocab]`
     fn forward(&self, tokens: Tensor<2, Int>, predicted: Tensor<3>, cache: &mut Cache) -> Tensor<3>;
+
+    /// See [`CausalLm::reads_at_once`].
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool;
 
     /// A name for error messages.
     fn name(&self) -> &str;
@@ -101,6 +106,10 @@ impl CausalLm for CascadeLm {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let (base, value) = self.apart(tokens, cache);
         fuse(base, value, self.alpha)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions) && self.value.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

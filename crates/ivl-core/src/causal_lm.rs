@@ -74,6 +74,14 @@ pub trait CausalLm: Send {
         Box::new(move |rows| logits.clone().slice([rows]))
     }
 
+    /// Whether tokens at these positions of a text (padding not counted) give the same logits when they are read at once as
+    /// one after the other, and those behind any of them can be forgotten again. Not so where the position encoding
+    /// changes with the length of the text.
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        let _ = positions;
+        true
+    }
+
     /// A name for error messages.
     #[expect(clippy::unnecessary_literal_bound, reason = "implementations return a name of their own")]
     fn name(&self) -> &str {
@@ -110,6 +118,9 @@ impl CausalLm for Box<dyn CausalLm> {
         cache: &mut Cache,
     ) -> LazyLogits<'_> {
         (**self).lazy_logits_at(tokens, positions, cache)
+    }
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        (**self).reads_at_once(positions)
     }
     fn name(&self) -> &str {
         (**self).name()
@@ -162,7 +173,7 @@ pub fn token_tensor(ids: &[u32], batch: usize, device: &Device) -> Tensor<2, Int
     Tensor::<1, Int>::from_ints(ids.as_slice(), device).reshape([batch as i64, -1])
 }
 
-fn check_ids(ids: &[u32], vocab: &Vocab) -> Result<(), Error> {
+pub(crate) fn check_ids(ids: &[u32], vocab: &Vocab) -> Result<(), Error> {
     if ids.is_empty() {
         return Err(Error::EmptyPrompt);
     }

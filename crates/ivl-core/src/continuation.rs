@@ -38,6 +38,21 @@ impl Continuation {
         })
     }
 
+    /// Tokens that may still be written.
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    /// Whether a token ends the text.
+    pub fn ends(&self, token: u32) -> bool {
+        self.end_tokens.contains(&token)
+    }
+
+    /// What chooses the tokens: a copy of it chooses as the text will.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
     /// Chooses the next token. After a step with a finish reason there is none.
     ///
     /// # Errors
@@ -45,7 +60,7 @@ impl Continuation {
     pub fn step(&mut self, logits: &[f32], vocab: &Vocab) -> Result<Step, Error> {
         let choice = self.sampler.sample(logits)?;
         self.remaining = self.remaining.saturating_sub(1);
-        let ended = self.end_tokens.contains(&choice.token);
+        let ended = self.ends(choice.token);
         let mut text = if ended { String::new() } else { self.text.push(vocab.text_bytes(choice.token)) };
         let finish = if ended || self.text.stopped() {
             Some(FinishReason::Stop)

@@ -1,6 +1,7 @@
 //! A base and a value of another vocabulary as one causal LM.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -235,6 +236,10 @@ impl CausalLm for CrossFusedLm {
         }
         let opinions = self.all_opinions(tokens, text, 1);
         self.add(base, &opinions)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

@@ -26,6 +26,23 @@ pub enum Error {
         /// The first digits of the value's fingerprint.
         value: String,
     },
+    /// A draft whose ids mean other tokens than the target's.
+    #[error(
+        "the draft's vocabulary is not the target's: {count} of {compared} ids differ, first id {id}: the target has \
+         {target_token:?}, the draft {draft_token:?}; draft with a smaller base of the same family, or by prompt lookup"
+    )]
+    ForeignDraft {
+        /// How many ids differ.
+        count: usize,
+        /// How many ids both vocabularies know.
+        compared: usize,
+        /// The first id that differs.
+        id: u32,
+        /// The target's token there.
+        target_token: String,
+        /// The draft's token there.
+        draft_token: String,
+    },
     /// A map was made for other vocabularies.
     #[error(
         "the vocabulary map was made for {what} `{expected}`, but this {what} is `{got}`; make a new map with \

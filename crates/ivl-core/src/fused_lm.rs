@@ -2,7 +2,10 @@
 
 mod batch;
 
+pub(crate) use batch::ValueRows;
 pub use batch::{Batch, RowLogits};
+
+use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
@@ -171,6 +174,10 @@ impl CausalLm for FusedLm {
     ) -> LazyLogits<'_> {
         let parts = self.lazy_parts_at(tokens, positions, cache);
         Box::new(move |rows| parts(rows).fused(1.0))
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions) && self.parts.iter().all(|part| part.lm.reads_at_once(positions))
     }
 
     fn name(&self) -> &str {

@@ -8,7 +8,7 @@ use crate::causal_lm::token_tensor;
 use crate::{Cache, CausalLm, Continuation, Error, PaddedBatch, SamplingConfig};
 
 /// Positions read per forward while a prompt is taken in: bounds the attention scores of long prompts.
-const PREFILL: usize = 512;
+pub(crate) const PREFILL: usize = 512;
 
 /// What to generate.
 #[derive(Debug, Clone)]

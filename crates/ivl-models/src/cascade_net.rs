@@ -1,5 +1,7 @@
 //! A transformer that reads a base's predictions: the network of a cascade value.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor};
 use ivl_core::{Cache, CascadeValue, LayerCache, Vocab};
 
@@ -98,6 +100,11 @@ impl CascadeValue for CascadeNet {
         let predicted = predicted.reshape([batch as i64, seq as i64, -1]);
         let embedded = self.input.arrange(|| self.net.embed(tokens), predicted);
         self.net.head(self.input.outputs(self.net.hidden_of(embedded, cache)))
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        let stride = self.input.stride();
+        self.net.config().reads_at_once(&(positions.start * stride..positions.end * stride))
     }
 
     fn name(&self) -> &str {

@@ -1,6 +1,8 @@
 //! The space of decoders that the one transformer covers: a product of small enums, so that a combination that makes no
 //! sense cannot be written.
 
+use std::ops::Range;
+
 /// Everything that the forward pass needs to know about a model. Field names follow Hugging Face's `config.json` where
 /// one exists there.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,12 +127,31 @@ pub enum RopeScaling {
     },
 }
 
+impl ModelConfig {
+    /// See [`CausalLm::reads_at_once`](ivl_core::CausalLm::reads_at_once).
+    pub fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        match &self.position {
+            Position::Rope(rope) => rope.scaling.reads_at_once(positions),
+            Position::Learned => true,
+        }
+    }
+}
+
 impl RopeScaling {
     /// A length at which the frequencies of all positions change, so that what was computed before it is void.
     pub fn switches_at(&self) -> Option<usize> {
         match self {
             Self::LongRope { original, .. } => Some(*original),
             _ => None,
+        }
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        match self {
+            Self::Dynamic { original, .. } => positions.end <= *original,
+            // On one side of the switch.
+            Self::LongRope { original, .. } => positions.end <= *original || positions.start >= *original,
+            _ => true,
         }
     }
 

@@ -1,5 +1,7 @@
 //! A transformer with its vocabulary: the causal LM that everything else composes.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor};
 use ivl_core::{Cache, CausalLm, LazyLogits, Vocab};
 
@@ -69,6 +71,10 @@ impl CausalLm for TransformerLm {
     ) -> LazyLogits<'_> {
         let hidden = rows_at(self.net.hidden(tokens, cache), positions);
         Box::new(move |rows| self.net.head_rows(hidden.clone().slice([rows])))
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.net.config().reads_at_once(positions)
     }
 
     fn name(&self) -> &str {

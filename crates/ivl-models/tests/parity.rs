@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, GenerateConfig, Token, Vocab, generate, token_tensor};
+use ivl_core::{
+    CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Token, Vocab, generate, speculate,
+    token_tensor,
+};
 use ivl_models::families::read_config;
 use ivl_models::{Checkpoint, Format, TransformerLm, save};
 use safetensors::SafeTensors;
@@ -210,4 +213,31 @@ families! {
     phi_qknorm
     phi3
     phi3_longrope
+}
+
+/// Drafts are right here, since the draft is the model itself: what could go wrong is that a block is read across a length
+/// at which positions change, or that what was read of rejected tokens is left.
+#[test]
+fn drafts_change_no_token_where_positions_depend_on_the_length() {
+    let models = ["phi3_longrope", "llama_dynamic"].into_iter();
+    for (name, by) in models.flat_map(|name| [(name, By::Backend), (name, By::Kernels)]) {
+        let checkpoint = open(name);
+        let target = FusedLm::new(Box::new(lm(&checkpoint, by)), Vec::new()).expect("a base");
+        let config = GenerateConfig { max_new_tokens: 60, ..GenerateConfig::default() };
+        let prompt: Vec<u32> = (3..13).collect();
+        let plain: Vec<u32> = generate(&target, &[&prompt], &config)
+            .expect("valid")
+            .map(|step| step.expect("finite").token)
+            .collect();
+        for (length, draft) in [3, 5, 8].into_iter().flat_map(|length| {
+            let model =
+                Draft::model(Box::new(lm(&checkpoint, by)), &target, true).expect("the same vocabulary");
+            [(length, model), (length, Draft::prompt_lookup(1).expect("one"))]
+        }) {
+            let speculation = Speculation::new(draft, Pace::fixed(length));
+            let mut texts = speculate(&target, speculation, &[&prompt], &config).expect("valid");
+            let ours: Vec<u32> = texts.by_ref().map(|step| step.expect("finite").token).collect();
+            assert_eq!(ours, plain, "{name}, {by:?}, {length} tokens at once");
+        }
+    }
 }

@@ -23,7 +23,7 @@
 //! let end_tokens = tokenizer.eos_id().into_iter().collect();
 //! let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
 //! let catalog = Catalog::new("large".into(), template, values, tokenizer, end_tokens, &vocab, context)?;
-//! Server::bind(lm, catalog, Settings::default())?.run_until_signalled()?;
+//! Server::bind(lm, None, catalog, Settings::default())?.run_until_signalled()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

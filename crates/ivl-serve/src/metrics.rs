@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ivl_core::Change;
+use ivl_core::{Change, Round};
 
 /// Upper bounds in seconds.
 const SECONDS: &[f64] =
@@ -46,6 +46,9 @@ const FAMILIES: &[Family] = &[
         &[],
     ),
     ("ivl_value_compared_tokens_total", "counter", "Size of the sample, by value.", &[]),
+    ("ivl_speculative_drafted_total", "counter", "Tokens that a draft guessed.", &[]),
+    ("ivl_speculative_accepted_total", "counter", "Guessed tokens that the models chose too.", &[]),
+    ("ivl_speculative_rounds_total", "counter", "Passes of the models that checked guesses.", &[]),
     ("ivl_panics_total", "counter", "Steps of the engine or requests that ended in a panic.", &[]),
 ];
 
@@ -101,6 +104,17 @@ impl Metrics {
         inner.observe("ivl_value_kl_nats", labels.clone(), NATS, f64::from(change.kl));
         inner.add("ivl_value_flips_total", labels.clone(), u64::from(change.flip));
         inner.add("ivl_value_compared_tokens_total", labels, 1);
+    }
+
+    /// Guesses were checked, or there were none.
+    pub(crate) fn drafted(&self, round: &Round) {
+        if round.drafted == 0 {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.add("ivl_speculative_drafted_total", String::new(), round.drafted as u64);
+        inner.add("ivl_speculative_accepted_total", String::new(), round.accepted as u64);
+        inner.add("ivl_speculative_rounds_total", String::new(), 1);
     }
 
     /// The state of the engine after a round.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
-use ivl_core::FusedLm;
+use ivl_core::{FusedLm, Speculation};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -25,12 +25,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address, then starts the engine.
+    /// Takes the address, then starts the engine. `speculation` guesses ahead for a text that is written alone.
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] and [`Error::Open`] for settings, [`Error::Listen`] for an address that is taken,
     /// [`Error::System`].
-    pub fn bind(lm: FusedLm, catalog: Catalog, settings: Settings) -> Result<Self, Error> {
+    pub fn bind(
+        lm: FusedLm,
+        speculation: Option<Speculation>,
+        catalog: Catalog,
+        settings: Settings,
+    ) -> Result<Self, Error> {
         settings.validate()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -41,7 +46,7 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let (catalog, metrics) = (Arc::new(catalog), Arc::new(Metrics::default()));
-        let (handle, engine) = Engine::start(lm, catalog.clone(), metrics.clone(), &settings)?;
+        let (handle, engine) = Engine::start(lm, speculation, catalog.clone(), metrics.clone(), &settings)?;
         let app = App {
             catalog,
             engine: handle,

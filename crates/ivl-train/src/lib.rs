@@ -9,6 +9,26 @@
 //! ([`value_loss`]). The base lives on a device without autodiff and is no part of the module that burn-train optimizes:
 //! no gradient can reach it. [`train`] runs the steps, [`Plan`] fixes their order, [`Encoder`] makes examples of
 //! demonstrations, and a [`ValueCard`] records what came out.
+//!
+//! # Example: what one position costs, and which way the value is pulled
+//!
+//! ```
+//! use burn::tensor::{Device, Int, Tensor};
+//! use ivl_train::{RegularizationConfig, value_loss};
+//!
+//! let device = Device::flex();
+//! // The base finds the second token as probable as the first; the demonstration says the second.
+//! let base = Tensor::<2>::zeros([1, 2], &device);
+//! let value = Tensor::<2>::zeros([1, 2], &device);
+//! let target = Tensor::<1, Int>::from_ints([1], &device);
+//! let no_penalty = RegularizationConfig { l1: 0.0, ..Default::default() };
+//! let loss = value_loss(Some(base), value, target, &no_penalty);
+//! assert!((loss.terms.cross_entropy.into_scalar::<f32>() - 2f32.ln()).abs() < 1e-6);
+//! let gradient: Vec<f32> = loss.gradient.into_data().try_into_vec().expect("f32");
+//! assert_eq!(gradient, [0.5, -0.5]);
+//! ```
+//!
+//! A whole run from code is `crates/ivl-cli/examples/train_value.rs`.
 
 mod bases;
 mod batch;

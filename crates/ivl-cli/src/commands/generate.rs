@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use ivl_core::{FinishReason, GenerateConfig, SamplingConfig, generate};
+use ivl_core::{FinishReason, GenerateConfig, SamplingConfig, Step, Totals, generate, speculate};
 use ivl_models::{Message, RenderOptions};
 use serde_json::json;
 
 use crate::args::{Common, Generate};
 use crate::compose::Composed;
+use crate::draft::speculation;
 
 /// Largest prompt or message file that is read.
 const LARGEST_INPUT: u64 = 64 << 20;
@@ -22,12 +23,11 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     let prompt = encode(&input, &composed)?;
     let end_tokens = if args.ignore_eos { Vec::new() } else { composed.end_tokens.clone() };
     let config = GenerateConfig { end_tokens, ..config };
+    let speculation = speculation(&args.drafts, &composed.lm, common)?;
     let prompts = vec![prompt.clone(); args.n];
     let mut answers = vec![Answer::default(); args.n];
-    let began = Instant::now();
     let mut out = std::io::stdout().lock();
-    for step in generate(&*composed.lm, &prompts, &config)? {
-        let step = step?;
+    let mut take = |step: Step| -> Result<()> {
         let answer = &mut answers[step.row];
         answer.ids.push(step.token);
         answer.text.push_str(&step.text);
@@ -36,18 +36,28 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
             write!(out, "{}", step.text)?;
             out.flush()?;
         }
+        Ok(())
+    };
+    let began = Instant::now();
+    let mut drafts = None;
+    if let Some(speculation) = speculation {
+        let mut texts = speculate(&composed.lm, speculation, &prompts, &config)?;
+        texts.by_ref().try_for_each(|step| take(step?))?;
+        drafts = Some(texts.totals());
+    } else {
+        generate(&composed.lm, &prompts, &config)?.try_for_each(|step| take(step?))?;
     }
-    let seconds = began.elapsed().as_secs_f64();
+    let run = Run { prompt_tokens: prompt.len(), seconds: began.elapsed().as_secs_f64(), n: args.n, drafts };
     for (index, answer) in answers.iter().enumerate() {
         match (common.json, args.n) {
-            (true, _) => writeln!(out, "{}", answer.json(index, prompt.len(), seconds, args.n))?,
+            (true, _) => writeln!(out, "{}", run.json(index, answer))?,
             (false, 1) => writeln!(out)?,
             (false, _) => writeln!(out, "[{}]\n{}", index + 1, answer.text)?,
         }
     }
     if common.verbose && !common.quiet {
         let tokens: usize = answers.iter().map(|answer| answer.ids.len()).sum();
-        eprintln!("{tokens} tokens in {seconds:.2} s, {:.1} a second", tokens as f64 / seconds);
+        eprintln!("{}", run.summary(tokens));
     }
     Ok(())
 }
@@ -59,20 +69,45 @@ struct Answer {
     finish: Option<FinishReason>,
 }
 
-impl Answer {
-    fn json(&self, index: usize, prompt_tokens: usize, seconds: f64, n: usize) -> serde_json::Value {
+/// What is said of all answers together.
+struct Run {
+    prompt_tokens: usize,
+    seconds: f64,
+    n: usize,
+    drafts: Option<Totals>,
+}
+
+impl Run {
+    fn json(&self, index: usize, answer: &Answer) -> serde_json::Value {
         let mut object = json!({
-            "text": self.text,
-            "ids": self.ids,
-            "finish_reason": self.finish.unwrap_or(FinishReason::Length).as_str(),
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": self.ids.len(),
-            "tokens_per_second": self.ids.len() as f64 / seconds.max(1e-9),
+            "text": answer.text,
+            "ids": answer.ids,
+            "finish_reason": answer.finish.unwrap_or(FinishReason::Length).as_str(),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": answer.ids.len(),
+            "tokens_per_second": answer.ids.len() as f64 / self.seconds.max(1e-9),
         });
-        if n > 1 {
+        if self.n > 1 {
             object["index"] = index.into();
         }
+        if let Some(drafts) = &self.drafts {
+            object["speculative"] = json!({
+                "rounds": drafts.rounds,
+                "drafted": drafts.drafted,
+                "accepted": drafts.accepted,
+                "acceptance_rate": drafts.acceptance_rate(),
+            });
+        }
         object
+    }
+
+    fn summary(&self, tokens: usize) -> String {
+        let rate = tokens as f64 / self.seconds;
+        let mut summary = format!("{tokens} tokens in {:.2} s, {rate:.1} a second", self.seconds);
+        if let Some(Totals { rounds, drafted, accepted }) = &self.drafts {
+            summary += &format!("; {accepted} of {drafted} drafted tokens accepted in {rounds} passes");
+        }
+        summary
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_core::{Score, Vocab, score};
+use ivl_core::{CausalLm, Score, Vocab, score};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -38,7 +38,7 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
     let bar = bar(common, sequences.len() as u64, "scoring {bar:30} {pos}/{len}");
     let mut out = std::io::stdout().lock();
     for (batch, origins) in sequences.chunks(args.batch_size).zip(texts.chunks(args.batch_size)) {
-        let scores = score(&*composed.lm, batch).with_context(|| format!("cannot score {}", origins[0].0))?;
+        let scores = score(&composed.lm, batch).with_context(|| format!("cannot score {}", origins[0].0))?;
         for (ids, score) in batch.iter().zip(&scores) {
             print(&mut out, ids, score, composed.lm.vocab(), common)?;
         }

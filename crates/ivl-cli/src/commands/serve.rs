@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::args::{Common, Serve};
 use crate::compose::{NamedValue, Shared, load_lm, load_value, value_option};
 use crate::device::{device, dtype};
+use crate::draft::speculation;
 use crate::hub::resolve;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
@@ -19,11 +20,12 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     // What can be refused is refused before the first weight is read.
     settings.validate()?;
     let (lm, catalog) = load(args, common)?;
+    let speculation = speculation(&args.drafts, &lm, common)?;
     let models: Vec<String> = std::iter::once(catalog.base())
         .chain(catalog.values().iter().map(|value| value.id.as_str()))
         .map(str::to_owned)
         .collect();
-    let server = Server::bind(lm, catalog, settings)?;
+    let server = Server::bind(lm, speculation, catalog, settings)?;
     let address = format!("http://{}", server.address());
     if common.json {
         println!("{}", json!({"address": address, "models": models}));

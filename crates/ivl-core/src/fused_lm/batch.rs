@@ -92,6 +92,11 @@ impl Batch {
         self.weights = rows.iter().map(|&row| self.weights[row].clone()).collect();
     }
 
+    /// Forgets all positions from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.caches_mut().for_each(|cache| cache.truncate(len));
+    }
+
     /// Whether [`beginning`](Self::beginning) can go on under these weights: there is a single row, the values that the
     /// weights ask for have read it, and what was read does not depend on how long the text becomes.
     pub fn covers(&self, weights: &[f64]) -> bool {
@@ -113,7 +118,7 @@ impl Batch {
             }
         }
         beginning.weights = vec![weights.to_vec()];
-        beginning.caches_mut().for_each(|cache| cache.truncate(len));
+        beginning.truncate(len);
         Some(beginning)
     }
 
@@ -137,6 +142,11 @@ impl FusedLm {
         self.parts.len()
     }
 
+    /// The weight of each value.
+    pub fn alphas(&self) -> Vec<f64> {
+        self.parts.iter().map(|part| part.alpha).collect()
+    }
+
     /// Reads tokens of every row of a batch and returns the logits at every new position.
     ///
     /// # Shapes
@@ -155,32 +165,76 @@ impl FusedLm {
         self.read_rows(tokens, batch, |lm, tokens, cache| lm.next_logits(tokens, cache).unsqueeze_dim(1))
     }
 
+    /// The base's part of [`forward_rows`](Self::forward_rows): it reads ahead of the values, or after them.
+    pub(crate) fn base_rows(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> Tensor<3> {
+        fuse_base(self.base.forward(tokens, &mut batch.base))
+    }
+
+    /// The values' part: for each value, what it says about the base's tokens in the rows that take it, not yet weighted.
+    pub(crate) fn value_rows(&self, tokens: &Tensor<2, Int>, batch: &mut Batch) -> ValueRows {
+        let caches = batch.values.iter_mut();
+        let forward = |lm: &dyn CausalLm, tokens, cache: &mut Cache| lm.forward(tokens, cache);
+        let read = |(value, cache)| self.read_value(value, tokens, &batch.weights, cache, forward);
+        caches.enumerate().map(read).collect()
+    }
+
+    /// Base logits and what the values say, each row with its weights.
+    pub(crate) fn weigh(&self, base: Tensor<3>, values: &ValueRows, batch: &Batch) -> Tensor<3> {
+        let values = values.iter().cloned().enumerate();
+        values.fold(base, |fused, (value, said)| self.add_value(value, fused, said, &batch.weights))
+    }
+
     fn read_rows(
         &self,
         tokens: Tensor<2, Int>,
         batch: &mut Batch,
         forward: impl Fn(&dyn CausalLm, Tensor<2, Int>, &mut Cache) -> Tensor<3>,
     ) -> RowLogits {
-        let (all, device) = (batch.rows(), tokens.device());
         let base = fuse_base(forward(&*self.base, tokens.clone(), &mut batch.base));
         let mut fused = base.clone();
-        for (value, (part, cache)) in self.parts.iter().zip(&mut batch.values).enumerate() {
-            let rows: Vec<usize> = readers(&batch.weights, value).collect();
-            if rows.is_empty() {
-                continue;
-            }
-            let read = if rows.len() == all {
-                tokens.clone()
-            } else {
-                tokens.clone().select(0, index(&rows, &device))
-            };
-            let logits = part.projection.logits(forward(&*part.lm, part.projection.tokens(read), cache));
-            let weights: Vec<f64> = batch.weights.iter().map(|weights| weights[value]).collect();
-            fused = add_weighted(&part.projection, fused, logits, &weights);
+        for (value, cache) in batch.values.iter_mut().enumerate() {
+            let said = self.read_value(value, &tokens, &batch.weights, cache, &forward);
+            fused = self.add_value(value, fused, said, &batch.weights);
         }
         RowLogits { base, fused }
     }
+
+    fn read_value(
+        &self,
+        value: usize,
+        tokens: &Tensor<2, Int>,
+        weights: &[Vec<f64>],
+        cache: &mut Cache,
+        forward: impl Fn(&dyn CausalLm, Tensor<2, Int>, &mut Cache) -> Tensor<3>,
+    ) -> Option<Tensor<3>> {
+        let part = &self.parts[value];
+        let rows: Vec<usize> = readers(weights, value).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let read = if rows.len() == weights.len() {
+            tokens.clone()
+        } else {
+            tokens.clone().select(0, index(&rows, &tokens.device()))
+        };
+        Some(part.projection.logits(forward(&*part.lm, part.projection.tokens(read), cache)))
+    }
+
+    fn add_value(
+        &self,
+        value: usize,
+        fused: Tensor<3>,
+        said: Option<Tensor<3>>,
+        weights: &[Vec<f64>],
+    ) -> Tensor<3> {
+        let Some(said) = said else { return fused };
+        let weights: Vec<f64> = weights.iter().map(|weights| weights[value]).collect();
+        add_weighted(&self.parts[value].projection, fused, said, &weights)
+    }
 }
+
+/// What each value says about the base's tokens, `[readers, seq, vocab]`; nothing from one that no row takes.
+pub(crate) type ValueRows = Vec<Option<Tensor<3>>>;
 
 /// Adds a value's logits to the rows that take it, rows of one weight together.
 ///

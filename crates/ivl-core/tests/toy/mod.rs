@@ -43,6 +43,11 @@ impl Toy {
         }
     }
 
+    /// The same model with another context.
+    pub fn with_positions(&self, positions: usize) -> Self {
+        Self { positions, ..self.clone() }
+    }
+
     /// Logits after every token, in f64.
     pub fn oracle(&self, ids: &[u32]) -> Vec<Vec<f64>> {
         let size = self.vocab.size();

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use ivl_core::{Batch, CausalLm, FusedLm, token_tensor};
+use ivl_core::{Batch, CausalLm, FusedLm, Speculation, token_tensor};
 
 use super::{Job, Rounds, Ticket};
 use crate::{ApiError, Catalog, Error, Metrics, Settings};
@@ -27,13 +27,14 @@ impl Engine {
     /// [`Error::System`] if there is no thread to be had.
     pub fn start(
         lm: FusedLm,
+        speculation: Option<Speculation>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         settings: &Settings,
     ) -> Result<(Self, JoinHandle<()>), Error> {
         let row_bytes = RowBytes::measure(&lm);
         let (jobs, inbox) = channel();
-        let rounds = Rounds::new(lm, catalog, metrics, settings, row_bytes.clone(), inbox);
+        let rounds = Rounds::new((lm, speculation), catalog, metrics, settings, row_bytes.clone(), inbox);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(|| rounds.run())

@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use ivl_core::{Batch, CausalLm, FusedLm, token_tensor};
+use ivl_core::{Batch, CausalLm, FusedLm, Speculation, token_tensor};
 
 use crate::{Catalog, Metrics, Settings};
 use prefix::Prefixes;
@@ -33,6 +33,7 @@ const COMPARED: u64 = 8;
 /// The state of the thread.
 struct Rounds {
     lm: FusedLm,
+    speculation: Option<Speculation>,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     max_rows: usize,
@@ -51,7 +52,7 @@ struct Rounds {
 
 impl Rounds {
     fn new(
-        lm: FusedLm,
+        (lm, speculation): (FusedLm, Option<Speculation>),
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         settings: &Settings,
@@ -61,6 +62,7 @@ impl Rounds {
         Self {
             batch: Batch::empty(&lm),
             lm,
+            speculation,
             catalog,
             metrics,
             max_rows: settings.max_rows,
@@ -240,9 +242,13 @@ impl Rounds {
         self.rows.extend(joining.into_iter().map(|(_, row)| row));
     }
 
-    /// Writes one token of every text.
+    /// Writes one token of every text, or some of the only one.
     fn write(&mut self) {
         if self.rows.is_empty() {
+            return;
+        }
+        if self.rows.len() == 1 && self.speculation.is_some() {
+            self.write_ahead();
             return;
         }
         let tokens: Vec<u32> = self.rows.iter().map(Row::last).collect();
@@ -264,6 +270,35 @@ impl Rounds {
             })
             .collect();
         self.keep(&kept);
+    }
+
+    /// Writes the tokens of a single text that a draft guesses, and one more. Several texts fill a pass of the models by
+    /// themselves.
+    fn write_ahead(&mut self) {
+        let (Some(speculation), [row]) = (&mut self.speculation, self.rows.as_mut_slice()) else { return };
+        let (lm, batch) = (&self.lm, &mut self.batch);
+        let compares = row.compares(self.done.is_multiple_of(COMPARED));
+        let write = AssertUnwindSafe(|| {
+            let mut block = speculation.block(lm, batch, row.text(), row.continuation());
+            let step = loop {
+                let base = compares.then(|| block.base_logits());
+                let logits = (block.logits(lm, batch), base.as_deref());
+                let step = row.step(logits, &self.catalog, &self.metrics);
+                if !block.accepts(row.last()) || step == Step::Ended {
+                    break step;
+                }
+            };
+            self.metrics.drafted(&speculation.settle(&block, batch));
+            step
+        });
+        match catch_unwind(write) {
+            Ok(Step::On) => {}
+            Ok(Step::Ended) => self.keep(&[]),
+            Err(_) => {
+                self.metrics.panicked();
+                self.recover();
+            }
+        }
     }
 
     /// After a panic in a step of all texts: each is read again by itself and takes the step alone. The one that is at

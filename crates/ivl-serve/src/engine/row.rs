@@ -93,6 +93,10 @@ impl Row {
         &self.text
     }
 
+    pub(super) fn continuation(&self) -> &Continuation {
+        &self.continuation
+    }
+
     pub(super) fn weights(&self) -> &[f64] {
         &self.job.weights
     }

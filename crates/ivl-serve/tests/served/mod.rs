@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, FusedLm, GenerateConfig, Value, generate};
+use ivl_core::{CausalLm, FusedLm, GenerateConfig, Speculation, Value, generate};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
 use ivl_serve::{Catalog, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
@@ -66,6 +66,11 @@ impl Served {
 
     /// A server of any base with the value `small`, or of a base alone.
     pub fn of(lm: FusedLm, settings: Settings) -> Self {
+        Self::drafted(lm, None, settings)
+    }
+
+    /// As [`of`](Self::of), with something that guesses ahead.
+    pub fn drafted(lm: FusedLm, speculation: Option<Speculation>, settings: Settings) -> Self {
         let template = ChatTemplate::from_file(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
         );
@@ -81,8 +86,8 @@ impl Served {
             &vocab,
             context,
         );
-        let server =
-            Server::bind(lm, catalog.expect("two names"), Settings { port: 0, ..settings }).expect("binds");
+        let settings = Settings { port: 0, ..settings };
+        let server = Server::bind(lm, speculation, catalog.expect("two names"), settings).expect("binds");
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
