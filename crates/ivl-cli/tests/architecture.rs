@@ -17,7 +17,19 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("ivl-train", &["ivl-core", "ivl-models"]),
     ("ivl-eval", &["ivl-core", "ivl-models"]),
     ("ivl-serve", &["ivl-core", "ivl-models"]),
-    ("ivl-cli", &["ivl-align", "ivl-core", "ivl-eval", "ivl-family", "ivl-models", "ivl-serve", "ivl-train"]),
+    (
+        "ivl-cli",
+        &[
+            "ivl-align",
+            "ivl-core",
+            "ivl-eval",
+            "ivl-family",
+            "ivl-kernels",
+            "ivl-models",
+            "ivl-serve",
+            "ivl-train",
+        ],
+    ),
     ("ivl-bench", &["ivl-align", "ivl-core", "ivl-models", "ivl-train"]),
 ];
 

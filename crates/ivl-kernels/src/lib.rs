@@ -29,6 +29,7 @@ mod pool;
 mod product;
 mod rope;
 mod rows;
+mod total;
 
 pub use attention::Attention;
 pub use gate::Gate;
@@ -37,3 +38,4 @@ pub use norm::Norm;
 pub use pool::{parallel, threads};
 pub use product::products;
 pub use rope::rotate;
+pub use total::total;

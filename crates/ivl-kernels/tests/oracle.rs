@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::process::Command;
 
-use ivl_kernels::{Attention, Format, GROUP, Gate, Matrix, Norm, parallel, products, rotate};
+use ivl_kernels::{Attention, Format, GROUP, Gate, Matrix, Norm, parallel, products, rotate, total};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -175,6 +175,15 @@ proptest! {
         check(Gate::Silu, &|x| x * sigmoid(x))?;
         check(Gate::QuickGelu, &|x| x * sigmoid(1.702 * x))?;
         check(Gate::GeluTanh, &tanh)?;
+    }
+}
+
+#[test]
+fn the_total_counts_every_number() {
+    for len in [0, 1, 31, 32, 127, 129, 300_000] {
+        let numbers: Vec<f32> = (0..len).map(|number| (number % 5) as f32).collect();
+        let expected: f64 = numbers.iter().map(|&number| f64::from(number)).sum();
+        assert!((total(&numbers) - expected).abs() <= 1e-6 * expected, "{len}");
     }
 }
 

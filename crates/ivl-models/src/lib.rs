@@ -52,7 +52,7 @@ pub use error::{Error, WeightReport};
 pub use fields::Fields;
 pub use files::{write_bytes, write_whole};
 pub use ivl_kernels::Format;
-pub use parameters::{NamedParameter, initialize};
+pub use parameters::{NamedParameter, initialize, initialize_as, initialize_packed};
 pub use tensor_files::TensorFiles;
 pub use tokenizer::*;
 pub use transformer::Transformer;

@@ -83,15 +83,38 @@ impl ModuleMapper for Filler<'_> {
 ///
 /// Numbers come from a seeded generator on the host, so that a seed means the same weights on every device.
 pub fn initialize(net: Transformer, seed: u64, std: f64, device: &Device) -> Transformer {
-    let unit_offset = net.config().norm.kind == crate::config::NormKind::RmsUnitOffset;
-    let mut source = Random { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset };
-    fill(net, &mut source, device, DType::F32)
+    initialize_as(net, seed, std, device, DType::F32)
+}
+
+/// [`initialize`] in another type.
+pub fn initialize_as(net: Transformer, seed: u64, std: f64, device: &Device, dtype: DType) -> Transformer {
+    let mut source = Random::new(&net, seed, std);
+    fill(net, &mut source, device, dtype)
+}
+
+/// [`initialize`] for inference on the CPU; see [`Transformer::packed`].
+pub fn initialize_packed(
+    net: Transformer,
+    seed: u64,
+    std: f64,
+    device: &Device,
+    format: Format,
+) -> Transformer {
+    let mut source = Random::new(&net, seed, std);
+    fill_packed(net, &mut source, device, format)
 }
 
 struct Random {
     rng: ChaCha8Rng,
     std: f64,
     unit_offset: bool,
+}
+
+impl Random {
+    fn new(net: &Transformer, seed: u64, std: f64) -> Self {
+        let unit_offset = net.config().norm.kind == crate::config::NormKind::RmsUnitOffset;
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset }
+    }
 }
 
 impl Source for Random {

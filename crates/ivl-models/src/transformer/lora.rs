@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Linear, Transformer};
+use super::{Block, Linear, Transformer};
 use crate::config::ModelConfig;
 use crate::parameters::parameter_shapes;
 
@@ -177,6 +177,22 @@ impl Transformer {
             ];
             always.into_iter().chain(mlp.gate.as_mut().map(|gate| (Projection::Gate, gate)))
         })
+    }
+}
+
+impl Block {
+    /// The projections of the block.
+    pub(super) fn projections(&self) -> impl Iterator<Item = (Projection, &Linear)> {
+        let (attention, mlp) = (&self.attention, &self.mlp);
+        let always = [
+            (Projection::Query, &attention.query),
+            (Projection::Key, &attention.key),
+            (Projection::Value, &attention.value),
+            (Projection::Output, &attention.output),
+            (Projection::Up, &mlp.up),
+            (Projection::Down, &mlp.down),
+        ];
+        always.into_iter().chain(mlp.gate.as_ref().map(|gate| (Projection::Gate, gate)))
     }
 }
 

@@ -105,6 +105,28 @@ impl Transformer {
         packer.finish(net)
     }
 
+    /// Bytes of weights that one step reads, however many rows it has: projections and head.
+    pub fn bytes_of_step(&self) -> usize {
+        let dtype = self.dtype().size();
+        let bytes = |packed: Option<&Arc<Matrix>>, [inputs, outputs]: [usize; 2]| match packed {
+            Some(matrix) => matrix.bytes(),
+            None => inputs * outputs * dtype,
+        };
+        let head = match &self.head {
+            Some(head) => bytes(head.packed.as_ref(), head.shape()),
+            None => bytes(self.embedding.packed.as_ref(), self.embedding.weight.lazy_shape().dims()),
+        };
+        let projections = self.blocks.iter().flat_map(super::Block::projections);
+        projections.map(|(_, linear)| bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
+    }
+
+    /// Weights that a token is multiplied with in the projections, and in the head.
+    pub fn multiplied_weights(&self) -> [usize; 2] {
+        let projections = self.blocks.iter().flat_map(super::Block::projections);
+        let body = projections.map(|(_, linear)| linear.shape().iter().product::<usize>()).sum();
+        [body, self.config().hidden_size * self.config().vocab_size]
+    }
+
     /// How the weights are kept, if they are laid out for kernels.
     pub fn format(&self) -> Option<Format> {
         let linear = &self.blocks.first()?.mlp.up;
