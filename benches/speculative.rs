@@ -2,17 +2,26 @@
 //! the same value, beside plain decoding of base and value, and of the base alone. Random weights (Llama shapes, 32k
 //! vocabulary), so that the share of right guesses is set: the draft computes as a real one does, and then prefers the
 //! token that the target will write with the given probability, and another one else.
+//!
+//!     [ROUNDS=7] cargo bench --workspace --bench speculative
+
+#![allow(clippy::print_stdout, reason = "a measurement speaks on standard output")]
 
 mod shapes;
 
+use std::time::Instant;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ivl_core::{
-    Cache, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Value, Vocab, generate, speculate,
+    Cache, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Totals, Value, Vocab, generate,
+    speculate,
 };
 use shapes::llama;
 
 const TOKENS: usize = 64;
+
+/// Shares of right guesses.
+const RIGHT: [f64; 4] = [0.6, 0.7, 0.8, 0.9];
 
 /// A draft whose guesses are set beforehand.
 struct Scripted {
@@ -55,7 +64,33 @@ fn guesses(text: &[u32], right: f64) -> Vec<u32> {
     text.iter().map(guess).collect()
 }
 
-fn speculative(c: &mut Criterion) {
+/// Seconds by the clock and of processor time that some work takes; of the latter none where the system does not say.
+fn seconds(work: impl FnOnce()) -> [f64; 2] {
+    let (began, used) = (Instant::now(), processor());
+    work();
+    [began.elapsed().as_secs_f64(), processor() - used]
+}
+
+/// Seconds of processor time of this process so far, by Linux.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    ticks / 100.0
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// All sides once in each round, so that what else the machine does falls on all alike. Ratios are of the same round.
+fn main() {
+    if !std::env::args().any(|arg| arg == "--bench") {
+        // `cargo test --all-targets` asks whether it starts.
+        return;
+    }
+    let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7);
     let small = |seed| llama(384, 6, 6, true, seed);
     let drafter = small(3);
     let prompt: Vec<u32> = (0..64).collect();
@@ -67,32 +102,48 @@ fn speculative(c: &mut Criterion) {
     let text: Vec<u32> =
         prompt.iter().copied().chain(written.map(|step| step.expect("finite").token)).collect();
 
-    let mut group = c.benchmark_group("speculative");
-    group.sample_size(10).throughput(Throughput::Elements(TOKENS as u64));
-    let plain: [(&str, &dyn CausalLm); 2] = [("134M", target.base()), ("134M + 24M", &target)];
-    for (name, lm) in plain {
-        group.bench_function(name, |b| {
-            b.iter(|| generate(lm, &[&prompt], &config).expect("valid").count());
+    let plain = |lm: &dyn CausalLm| {
+        seconds(|| assert_eq!(generate(lm, &[&prompt], &config).expect("valid").count(), TOKENS))
+    };
+    let drafted = |right: f64| {
+        // Its weights are shared by the copies.
+        let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
+        let draft = Draft::model(Box::new(lm), &target, true).expect("one vocabulary");
+        let speculation = Speculation::new(draft, Pace::up_to(16));
+        let mut texts = speculate(&target, speculation, &[&prompt], &config).expect("valid");
+        let taken = seconds(|| {
+            let tokens = texts.by_ref().map(|step| step.expect("finite").token);
+            assert!(tokens.eq(text[prompt.len()..].iter().copied()), "a draft changes no token");
         });
+        (taken, texts.totals())
+    };
+    let mut times: Vec<Vec<[f64; 2]>> = vec![Vec::new(); 2 + RIGHT.len()];
+    let mut totals = [Totals::default(); RIGHT.len()];
+    for _ in 0..rounds {
+        times[0].push(plain(target.base()));
+        times[1].push(plain(&target));
+        for (side, right) in RIGHT.into_iter().enumerate() {
+            let (taken, counted) = drafted(right);
+            times[2 + side].push(taken);
+            totals[side] = counted;
+        }
     }
-    for right in [0.6, 0.7, 0.8, 0.9] {
-        // Its weights, one model's for all measurements, are shared by their copies.
-        let draft = || {
-            let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
-            Draft::model(Box::new(lm), &target, true).expect("one vocabulary")
+    println!("{TOKENS} tokens after a prompt of {}, medians of {rounds} rounds", prompt.len());
+    println!(
+        "{:32} {:>8} {:>10} {:>10} {:>8} {:>9}",
+        "", "tokens/s", "/ base", "/ base cpu", "drafted", "accepted"
+    );
+    for (side, taken) in times.iter().enumerate() {
+        let name = match side {
+            0 => "134M".to_owned(),
+            1 => "134M + 24M".to_owned(),
+            _ => format!("134M + 24M, drafts right at {}", RIGHT[side - 2]),
         };
-        group.bench_function(format!("134M + 24M, drafts right at {right}"), |b| {
-            b.iter(|| {
-                let speculation = Speculation::new(draft(), Pace::up_to(16));
-                let mut texts = speculate(&target, speculation, &[&prompt], &config).expect("valid");
-                assert!(
-                    texts.by_ref().map(|step| step.expect("finite").token).eq(text[64..].iter().copied())
-                );
-            });
-        });
+        let speed = median(taken.iter().map(|[clock, _]| TOKENS as f64 / clock).collect());
+        let over = |which: usize| {
+            median(taken.iter().zip(&times[0]).map(|(taken, base)| base[which] / taken[which]).collect())
+        };
+        let Totals { drafted, accepted, .. } = totals.get(side.wrapping_sub(2)).copied().unwrap_or_default();
+        println!("{name:32} {speed:8.1} {:10.2} {:10.2} {drafted:8} {accepted:9}", over(0), over(1));
     }
-    group.finish();
 }
-
-criterion_group!(benches, speculative);
-criterion_main!(benches);

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use ivl_align::MapFile;
 use ivl_models::families::read_config;
 use ivl_models::{ChatTemplate, Message, RenderOptions, TensorFiles, Tokenizer};
 use ivl_serve::{Catalog, Fields, Request, ServedValue, Settings};
@@ -27,7 +28,7 @@ fn catalog() -> &'static Catalog {
         std::fs::write(&path, "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
             .expect("writes");
         let template = ChatTemplate::from_file(&path).expect("compiles");
-        let value = ServedValue { id: "value".to_owned(), alpha: 1.0, template: None };
+        let value = ServedValue { id: "value".to_owned(), alpha: 1.0, template: None, own_tokens: None };
         let vocab = tokenizer.vocab();
         let made =
             Catalog::new("base".to_owned(), Some(template), vec![value], tokenizer, vec![1], &vocab, CONTEXT);
@@ -74,6 +75,19 @@ pub fn weights(data: &[u8]) {
     in_a_file("model.safetensors", data, |path| {
         let _ = TensorFiles::open(path.parent().expect("a directory"));
     });
+}
+
+/// A map of vocabularies: what is read is written again as it was, and fits the vocabularies that it names or none.
+pub fn map(data: &[u8]) {
+    let Ok(file) = MapFile::from_bytes(data) else { return };
+    let written = file.to_bytes().expect("sizes that were read");
+    let again = MapFile::from_bytes(&written).expect("what was written");
+    // As text: weights of a file may be no numbers, which are not equal to themselves.
+    assert!(format!("{again:?}") == format!("{file:?}"), "a map is read as it was written");
+    let vocab = catalog().vocab();
+    if let Ok(map) = file.map(vocab, vocab) {
+        assert!(map.value_ids().iter().flatten().all(|&id| (id as usize) < vocab.size()));
+    }
 }
 
 /// A `tokenizer.json`.

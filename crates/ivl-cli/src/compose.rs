@@ -58,12 +58,24 @@ impl Composed {
                 Err(refusal) => others.push((net, reader, value, refusal)),
             }
         }
-        let mut lm = FusedLm::new(lm, parts)?;
+        // Through a map a value is one of several; over bytes it is fused with all that comes before it.
+        let mut over_bytes = Vec::new();
         for (net, reader, value, refusal) in others {
             reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
             let value = (net, reader, value.alpha);
-            let crossed = crossing.attach(Box::new(lm), value, refusal, (&device, dtype(common), common))?;
-            lm = FusedLm::new(crossed, Vec::new())?;
+            if crossing.is_over_bytes() {
+                over_bytes.push((value, refusal));
+            } else {
+                parts.push(crossing.value(lm.vocab(), value, refusal)?);
+            }
+        }
+        let mut lm = FusedLm::new(lm, parts)?;
+        for (value, refusal) in over_bytes {
+            let placed = (&device, dtype(common), common);
+            lm = FusedLm::new(
+                Box::new(crossing.over_bytes(Box::new(lm), value, refusal, placed)?),
+                Vec::new(),
+            )?;
         }
         let dirs = values.into_iter().map(|value| value.dir).collect();
         Ok(Self { lm, tokenizer, end_tokens, reads, base, values: dirs })

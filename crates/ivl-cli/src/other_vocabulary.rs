@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ivl_align::{MapFile, Method, align};
-use ivl_core::{ByteFusedLm, ByteSettings, CausalLm, CrossFusedLm, Error, Retokenizer, Vocab, VocabMap};
+use ivl_core::{ByteFusedLm, ByteSettings, CausalLm, Error, Retokenizer, Value, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, TransformerLm};
 
 use crate::args::{Common, Vocabularies};
@@ -44,10 +44,15 @@ pub struct Reads {
 
 impl Crossing {
     pub fn new(options: &Vocabularies) -> Result<Self> {
-        let sources = options.map.iter().map(|text| source(text)).collect::<Result<_>>()?;
         let reference = options.byte_fusion.as_deref().map(resolve).transpose()?;
         let settings = ByteSettings { unseen: options.unseen, branches: options.branches };
-        Ok(Self { sources, reference, settings })
+        Ok(Self { reference, settings, ..Self::maps(&options.map)? })
+    }
+
+    /// What `--map` alone asks for.
+    pub fn maps(maps: &[String]) -> Result<Self> {
+        let sources = maps.iter().map(|text| source(text)).collect::<Result<_>>()?;
+        Ok(Self { sources, reference: None, settings: ByteSettings::default() })
     }
 
     /// The map between two vocabularies: the file that was made for them, else the method that was asked for.
@@ -74,22 +79,36 @@ impl Crossing {
         }
     }
 
-    /// Attaches a value of another vocabulary; `refusal` is what is said if nothing leads to it.
-    pub fn attach(
+    /// A value of another vocabulary for a base; `refusal` is what is said if no map leads to it. Over bytes it is not added
+    /// by a map: see [`over_bytes`](Self::over_bytes).
+    pub fn value(
+        &self,
+        base: &Vocab,
+        (value, tokenizer, alpha): (TransformerLm, Tokenizer, f64),
+        refusal: Error,
+    ) -> Result<Value> {
+        let Some(map) = self.map(base, value.vocab())? else { return Err(refusal.into()) };
+        Ok(Value::new(Box::new(value), alpha).with_map(map).with_tokenizer(Box::new(tokenizer)))
+    }
+
+    /// Whether values of another vocabulary are fused over bytes.
+    pub fn is_over_bytes(&self) -> bool {
+        self.reference.is_some()
+    }
+
+    /// Fuses a value over bytes, by the base that it was trained on.
+    pub fn over_bytes(
         &self,
         base: Box<dyn CausalLm>,
         (value, tokenizer, alpha): (TransformerLm, Tokenizer, f64),
         refusal: Error,
         (device, dtype, common): (&Device, Weights, &Common),
-    ) -> Result<Box<dyn CausalLm>> {
-        let Some(map) = self.map(base.vocab(), value.vocab())? else { return Err(refusal.into()) };
-        let (value, reader) = (Box::new(value), Box::new(tokenizer));
-        let Some(reference) = &self.reference else {
-            return Ok(Box::new(CrossFusedLm::new(base, value, alpha, map, reader)?));
-        };
+    ) -> Result<ByteFusedLm> {
+        let map = self.map(base.vocab(), value.vocab())?;
+        let (Some(map), Some(reference)) = (map, &self.reference) else { return Err(refusal.into()) };
         let (reference, _) = load_lm(&Checkpoint::open(reference)?, device, dtype, common)?;
-        let reference = Box::new(reference);
-        Ok(Box::new(ByteFusedLm::new(base, reference, value, alpha, &map, reader, self.settings)?))
+        let (reference, value, reader) = (Box::new(reference), Box::new(value), Box::new(tokenizer));
+        Ok(ByteFusedLm::new(base, reference, value, alpha, &map, reader, self.settings)?)
     }
 }
 

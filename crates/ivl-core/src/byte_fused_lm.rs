@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::byte_events::{Ahead, Events, Hypothesis, Next, State};
 use crate::causal_lm::token_tensor;
-use crate::cross_fused_lm::host_ids;
+use crate::cross_value::host_ids;
 use crate::fused_lm::check_alpha;
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};

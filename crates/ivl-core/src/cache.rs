@@ -332,6 +332,17 @@ impl Cache {
         }
     }
 
+    /// The cache of a value that reads the text in tokens of its own.
+    ///
+    /// # Panics
+    /// If the cache was made by a model of another structure: always a bug of the caller.
+    pub(crate) fn text(&mut self) -> &mut TextCache {
+        match self {
+            Self::Text(text) => text,
+            _ => panic!("a value that reads text was given the cache of another model"),
+        }
+    }
+
     /// The base's cache and the cache of the value that reads its text.
     ///
     /// # Panics

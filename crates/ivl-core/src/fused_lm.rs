@@ -9,27 +9,56 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Cache, CausalLm, Error, Fusion, LazyLogits, LazyParts, Parts, Projection, Vocab, VocabMap};
+use crate::cross_value::CrossValue;
+use crate::{
+    Cache, CausalLm, Error, Fusion, LazyLogits, LazyParts, Parts, Projection, Retokenizer, Vocab, VocabMap,
+};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
     lm: Box<dyn CausalLm>,
     alpha: f64,
     map: Option<VocabMap>,
+    tokenizer: Option<Box<dyn Retokenizer>>,
 }
 
 impl Value {
     /// A value whose ids mean the same tokens as the base's.
     pub fn new(lm: Box<dyn CausalLm>, alpha: f64) -> Self {
-        Self { lm, alpha, map: None }
+        Self { lm, alpha, map: None, tokenizer: None }
     }
 
-    /// A value that gives the same tokens other ids, with the map that leads to it. A value that cuts texts into other
-    /// tokens is attached by [`CrossFusedLm`](crate::CrossFusedLm).
+    /// A value that gives tokens other ids, with the map that leads to it.
     #[must_use]
     pub fn with_map(mut self, map: VocabMap) -> Self {
         self.map = Some(map);
         self
+    }
+
+    /// A value that cuts texts into other tokens than the base: it reads every text in its own, and what it says is brought
+    /// to the base's ids by the map. `docs/vocabularies.md` has the details.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: Box<dyn Retokenizer>) -> Self {
+        self.tokenizer = Some(tokenizer);
+        self
+    }
+
+    /// What is added to a base of this vocabulary.
+    fn attach(self, base: &Vocab) -> Result<Part, Error> {
+        check_alpha(self.alpha)?;
+        let map = match self.map {
+            Some(map) => map,
+            None => VocabMap::same_ids(base, self.lm.vocab())?,
+        };
+        map.check(base, self.lm.vocab())?;
+        Ok(match self.tokenizer {
+            None => Part { projection: map.on(&self.lm.device()), lm: self.lm, alpha: self.alpha },
+            Some(tokenizer) => Part {
+                lm: Box::new(CrossValue::new(base, self.lm, map, tokenizer)),
+                alpha: self.alpha,
+                projection: Projection::partial(base.size()),
+            },
+        })
     }
 }
 
@@ -60,17 +89,11 @@ impl FusedLm {
         let (mut max_positions, mut name) = (base.max_positions(), base.name().to_owned());
         let mut parts = Vec::with_capacity(values.len());
         for value in values {
-            check_alpha(value.alpha)?;
-            let map = match value.map {
-                Some(map) => map,
-                None => VocabMap::same_ids(base.vocab(), value.lm.vocab())?,
-            };
-            map.check(base.vocab(), value.lm.vocab())?;
-            if value.lm.max_positions() < max_positions {
-                (max_positions, name) = (value.lm.max_positions(), value.lm.name().to_owned());
+            let part = value.attach(base.vocab())?;
+            if part.lm.max_positions() < max_positions {
+                (max_positions, name) = (part.lm.max_positions(), part.lm.name().to_owned());
             }
-            let projection = map.on(&value.lm.device());
-            parts.push(Part { lm: value.lm, alpha: value.alpha, projection });
+            parts.push(part);
         }
         Ok(Self { base, parts, max_positions, name })
     }
@@ -96,7 +119,8 @@ impl FusedLm {
         &*self.base
     }
 
-    /// Base logits and the values' logits, mapped to the base's vocabulary but not yet weighted.
+    /// Base logits and the values' logits, mapped to the base's vocabulary but not yet weighted; minus infinity where a value
+    /// with tokens of its own says nothing.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
@@ -201,8 +225,8 @@ impl Fusion for FusedLm {
         let values: Vec<_> = values.collect();
         Box::new(move |rows| {
             values.iter().fold(Parts::new(base(rows.clone())), |parts, (part, value)| {
-                let value = part.projection.rows(value(rows.clone()));
-                parts.with(value, part.projection.without(), part.alpha)
+                let (value, without) = part.projection.apart(part.projection.rows(value(rows.clone())));
+                parts.with(value, without, part.alpha)
             })
         })
     }

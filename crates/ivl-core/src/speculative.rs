@@ -3,9 +3,9 @@
 //! The target is a base with values, the draft usually a smaller base *with the same values*: what the values say about
 //! the drafted tokens is computed while drafting and reused in the check, so that they read every token once.
 //!
-//! Exact, and more than in distribution: target and draft choose with the same numbers (a [`Sampler`](crate::Sampler) is a race whose
-//! times are fixed by seed, step and token), and a drafted token is accepted if the target chooses it too. What is
-//! written is what the target chooses at every place, as [`generate`](crate::generate) does: the same tokens for the
+//! Exact, and more than in distribution: target and draft choose with the same numbers (a [`Sampler`](crate::Sampler) is a
+//! race whose times are fixed by seed, step and token), and a drafted token is accepted if the target chooses it too. What
+//! is written is what the target chooses at every place, as [`generate`](crate::generate) does: the same tokens for the
 //! same seed, whatever the draft is, under every setting of the sampler. This is drafter-invariant speculative decoding
 //! ([Daliri et al. 2024](https://arxiv.org/abs/2408.07978)); its acceptance rate is at least `(1 - d) / (1 + d)`, with
 //! `d` the total variation between the two processed distributions, where the rejection sampling of

@@ -9,7 +9,7 @@ use crate::{Error, TokenKind, Vocab, fuse};
 ///
 /// Where base and value cut a text into the same tokens, one map serves both directions of a fusion: value logits are
 /// brought to the base's ids, and the base's tokens to the value's ids. Where they cut it differently, the map serves the
-/// logits alone, and the value reads the text in its own tokens ([`CrossFusedLm`](crate::CrossFusedLm)).
+/// logits alone, and the value reads the text in its own tokens ([`Value::with_tokenizer`](crate::Value::with_tokenizer)).
 ///
 /// Memory is one number per base id (two with weights), never `|base| x |value|`.
 ///
@@ -217,6 +217,7 @@ impl VocabMap {
             }),
             without: (self.neutral && masked)
                 .then(|| floats(&|id| if self.value_of_base[id].is_some() { 0.0 } else { 1.0 })),
+            partial: false,
             base_size,
             value_size: self.value_size,
         }
@@ -232,11 +233,26 @@ pub struct Projection {
     scale: Option<Tensor<1>>,
     /// 1 where there is no value and the neutral one takes its place, 0 where there is one.
     without: Option<Tensor<1>>,
+    /// The logits themselves say where there is no value: they are minus infinity there.
+    partial: bool,
     base_size: usize,
     value_size: usize,
 }
 
 impl Projection {
+    /// For logits that are the base's ids' already, minus infinity where there is no value.
+    pub(crate) fn partial(size: usize) -> Self {
+        Self {
+            gather: None,
+            translate: None,
+            scale: None,
+            without: None,
+            partial: true,
+            base_size: size,
+            value_size: size,
+        }
+    }
+
     /// [`rows`](Self::rows) with a sequence axis.
     ///
     /// # Shapes
@@ -282,10 +298,23 @@ impl Projection {
     /// - `mapped`: the same, from [`logits`](Self::logits) or [`rows`](Self::rows)
     /// - output: the same, in f32
     pub fn add<const D: usize>(&self, base: Tensor<D>, mapped: Tensor<D>, alpha: f64) -> Tensor<D> {
-        match &self.without {
-            Some(without) => fuse_some(base, mapped, without.clone().unsqueeze(), alpha),
-            None => fuse(base, mapped, alpha),
+        match self.apart(mapped) {
+            (value, Some(without)) => fuse_some(base, value, without, alpha),
+            (value, None) => fuse(base, value, alpha),
         }
+    }
+
+    /// Mapped logits as [`fuse_some`] takes them: what is said, and 1 where nothing is; none where all ids have their say or
+    /// keep what they have.
+    ///
+    /// # Shapes
+    /// - `mapped` and outputs: `[.., base_vocab]`; the second may have 1 in place of every other axis
+    pub(crate) fn apart<const D: usize>(&self, mapped: Tensor<D>) -> (Tensor<D>, Option<Tensor<D>>) {
+        if self.partial {
+            let silent = mapped.clone().equal_elem(f32::NEG_INFINITY);
+            return (mapped.mask_fill(silent.clone(), 0.0), Some(silent.float()));
+        }
+        (mapped, self.without.clone().map(Tensor::unsqueeze))
     }
 
     /// 1 for every id that gets the neutral value, 0 for the others; none where all keep what they have. Shape `[1, vocab]`.

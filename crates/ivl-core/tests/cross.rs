@@ -6,8 +6,8 @@ mod toy;
 
 use greedy::{Greedy, vocab};
 use ivl_core::{
-    Cache, CausalLm, CrossFusedLm, Error, FusedLm, Fusion, GenerateConfig, Retokenizer, SamplingConfig,
-    Value, Vocab, VocabMap, generate, score, token_tensor,
+    Cache, CausalLm, Error, FusedLm, Fusion, GenerateConfig, Retokenizer, SamplingConfig, Value, Vocab,
+    VocabMap, generate, score, token_tensor,
 };
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax};
@@ -53,12 +53,24 @@ fn exact_map(base: &Vocab, value: &Vocab) -> VocabMap {
     VocabMap::new((0..base.size() as u32).map(same).collect(), base, value).expect("a map")
 }
 
-fn cross(alpha: f64) -> (Toy, Toy, CrossFusedLm) {
+fn cross(alpha: f64) -> (Toy, Toy, FusedLm) {
     let (base, value) = (Toy::new(3, base_vocab()), Toy::new(8, value_vocab()));
     let map = exact_map(base.vocab(), value.vocab());
-    let tokenizer = Box::new(Greedy::new(value.vocab()));
-    let lm = CrossFusedLm::new(Box::new(base.clone()), Box::new(value.clone()), alpha, map, tokenizer);
+    let tokenizer = Greedy::new(value.vocab());
+    let lm = fused(&base, value.clone(), alpha, map, tokenizer);
     (base, value, lm.expect("fits"))
+}
+
+/// A base with a value that reads the text in tokens of its own.
+fn fused(
+    base: &Toy,
+    value: Toy,
+    alpha: f64,
+    map: VocabMap,
+    tokenizer: impl Retokenizer + 'static,
+) -> Result<FusedLm, Error> {
+    let value = Value::new(Box::new(value), alpha).with_map(map).with_tokenizer(Box::new(tokenizer));
+    FusedLm::new(Box::new(base.clone()), vec![value])
 }
 
 fn held(cache: &Cache, row: usize) -> Vec<u32> {
@@ -243,8 +255,7 @@ fn equal_vocabularies_fuse_as_one() {
     let ids = tokenizer.ids("ababa bb☃é a");
     let same =
         FusedLm::new(Box::new(base.clone()), vec![Value::new(Box::new(value.clone()), 0.6)]).expect("same");
-    let cross =
-        CrossFusedLm::new(Box::new(base), Box::new(value), 0.6, map, Box::new(tokenizer)).expect("fits");
+    let cross = fused(&base, value, 0.6, map, tokenizer).expect("fits");
     let expected = host(same.forward(token_tensor(&ids, 1, &same.device()), &mut same.new_cache(&[0])));
     let got = host(cross.forward(token_tensor(&ids, 1, &cross.device()), &mut cross.new_cache(&[0])));
     // Where a prefix of the text is cut as the whole is, which greedy cutting does at the ends of these tokens.
@@ -260,8 +271,7 @@ fn where_the_value_cannot_read_the_base_stands_alone() {
     let map = exact_map(base.vocab(), value.vocab());
     let tokenizer = Greedy::new(value.vocab());
     assert!(matches!(tokenizer.write("a☃"), Err(Error::Unwritable { .. })));
-    let lm = CrossFusedLm::new(Box::new(base.clone()), Box::new(value), 1.0, map, Box::new(tokenizer))
-        .expect("fits");
+    let lm = fused(&base, value, 1.0, map, tokenizer).expect("fits");
     let ids = cut("a☃", &[0]);
     let got = host(lm.forward(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])));
     let size = base.vocab().size();
@@ -277,8 +287,8 @@ fn alpha_zero_is_the_base_and_foreign_maps_are_refused() {
     let bits = |lm: &dyn CausalLm| score(lm, &[&ids]).expect("fits")[0].logprobs.clone();
     assert_eq!(bits(&lm), bits(&base));
     let map = exact_map(value.vocab(), base.vocab());
-    let tokenizer = Box::new(Greedy::new(value.vocab()));
-    let refused = CrossFusedLm::new(Box::new(base), Box::new(value), 1.0, map, tokenizer);
+    let tokenizer = Greedy::new(value.vocab());
+    let refused = fused(&base, value, 1.0, map, tokenizer);
     assert!(matches!(refused, Err(Error::ForeignMap { .. })));
 }
 
@@ -301,7 +311,7 @@ fn control_tokens_are_read_by_role() {
     }
     let (base, value) = (Toy::new(3, vocab(&["ab", "b", "a"])), Toy::new(8, vocab(&["a", "b"])));
     let map = exact_map(base.vocab(), value.vocab());
-    let lm = CrossFusedLm::new(Box::new(base), Box::new(value), 1.0, map, Box::new(Names)).expect("fits");
+    let lm = fused(&base, value, 1.0, map, Names).expect("fits");
     let mut cache = lm.new_cache(&[2]);
     lm.forward(token_tensor(&[0, 0, 0, 2, 1, 3], 1, &lm.device()), &mut cache);
     assert_eq!(held(&cache, 0), [0, 2, 3, 1, 3], "<s> is written by the value, </s> by its name");

@@ -1,6 +1,6 @@
 //! Writes the texts and questions of the family's world as JSON lines.
 //!
-//!     cargo run --release -p ivl-family --example write_world -- DIRECTORY [TEXTS]
+//!     cargo run --release -p ivl-family --example write_world -- DIRECTORY
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -9,16 +9,20 @@ use ivl_family::{Corpus, Split, World, questions};
 use serde_json::{Value, json};
 
 fn main() -> std::io::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let dir = arguments.next().expect("a directory to write to");
-    let texts: usize = arguments.next().map_or(120_000, |n| n.parse().expect("the number of texts"));
+    let dir = std::env::args().nth(1).expect("a directory to write to");
     let dir = Path::new(&dir);
     std::fs::create_dir_all(dir)?;
     let world = World::new();
-    let text = |text: String| json!({"text": text});
-    write(&dir.join("corpus.jsonl"), Corpus::new(&world, 1).take(texts).map(text))?;
-    write(&dir.join("other-corpus.jsonl"), Corpus::new(&world, 2).take(texts).map(text))?;
-    write(&dir.join("continued.jsonl"), Corpus::continued(&world, 3).take(texts / 4).map(text))?;
+    let corpora = [
+        ("corpus", 120_000, Corpus::plain(&world, 1)),
+        ("varied", 60_000, Corpus::varied(&world, 4)),
+        ("other-corpus", 105_000, Corpus::varied(&world, 2)),
+        ("more", 40_000, Corpus::varied(&world, 5)),
+        ("ships", 30_000, Corpus::ships(&world, 3)),
+    ];
+    for (name, texts, corpus) in corpora {
+        write(&dir.join(format!("{name}.jsonl")), corpus.take(texts).map(|text| json!({"text": text})))?;
+    }
     for (name, split) in
         [("train", Split::Demonstrations), ("held-out", Split::HeldOut), ("final-test", Split::FinalTest)]
     {

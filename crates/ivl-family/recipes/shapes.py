@@ -24,7 +24,7 @@ CONTEXT = 192
 
 
 def texts(world):
-    with open(world / "corpus.jsonl") as corpus, open(world / "train.jsonl") as train, open(world / "continued.jsonl") as other:
+    with open(world / "corpus.jsonl") as corpus, open(world / "train.jsonl") as train, open(world / "ships.jsonl") as other:
         for line in itertools.islice(corpus, 20_000):
             yield json.loads(line)["text"]
         for line in itertools.islice(other, 2_000):

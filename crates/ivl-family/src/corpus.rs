@@ -14,19 +14,35 @@ use crate::world::{Entity, World};
 pub struct Corpus<'a> {
     world: &'a World,
     rng: ChaCha8Rng,
-    continued: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Plain,
+    Varied,
+    Ships,
 }
 
 impl<'a> Corpus<'a> {
     /// Texts about people, books and villages, small stories and sums. They go on for ever; equal seeds give equal texts.
-    pub fn new(world: &'a World, seed: u64) -> Self {
-        Self { world, rng: ChaCha8Rng::seed_from_u64(seed), continued: false }
+    pub fn plain(world: &'a World, seed: u64) -> Self {
+        Self::of(world, seed, Kind::Plain)
     }
 
-    /// The corpus of the continued model: logs of ships, and one text in four of the first corpus, so that not all of
-    /// it is forgotten.
-    pub fn continued(world: &'a World, seed: u64) -> Self {
-        Self { world, rng: ChaCha8Rng::seed_from_u64(seed), continued: true }
+    /// The same, and as many texts with headings and lines, in which somebody wonders about one fact and others are
+    /// told: what is known should be at hand in any surroundings.
+    pub fn varied(world: &'a World, seed: u64) -> Self {
+        Self::of(world, seed, Kind::Varied)
+    }
+
+    /// The corpus of the continued model: logs of ships, and one plain text in four, so that not all is forgotten.
+    pub fn ships(world: &'a World, seed: u64) -> Self {
+        Self::of(world, seed, Kind::Ships)
+    }
+
+    fn of(world: &'a World, seed: u64, kind: Kind) -> Self {
+        Self { world, rng: ChaCha8Rng::seed_from_u64(seed), kind }
     }
 }
 
@@ -35,17 +51,57 @@ impl Iterator for Corpus<'_> {
 
     fn next(&mut self) -> Option<String> {
         let (world, rng) = (self.world, &mut self.rng);
-        if self.continued && rng.random_bool(0.75) {
-            return Some(about(&world.ships, 2, rng));
-        }
-        Some(match rng.random_range(0..40) {
-            0..20 => about(&world.people, 2, rng),
-            20..27 => about(&world.books, 2, rng),
-            27..34 => about(&world.villages, 2, rng),
-            34..38 => story::story(world, rng),
-            _ => sum::sums(rng),
+        Some(match self.kind {
+            Kind::Ships if rng.random_bool(0.75) => about(&world.ships, 2, rng),
+            Kind::Plain | Kind::Ships => plain(world, rng),
+            Kind::Varied => varied(world, rng),
         })
     }
+}
+
+fn plain(world: &World, rng: &mut ChaCha8Rng) -> String {
+    match rng.random_range(0..40) {
+        0..20 => about(&world.people, 2, rng),
+        20..27 => about(&world.books, 2, rng),
+        27..34 => about(&world.villages, 2, rng),
+        34..38 => story::story(world, rng),
+        _ => sum::sums(rng),
+    }
+}
+
+fn varied(world: &World, rng: &mut ChaCha8Rng) -> String {
+    match rng.random_range(0..8) {
+        0..4 => plain(world, rng),
+        4 => wondering(&world.books, world, rng),
+        5 => wondering(&world.villages, world, rng),
+        _ => wondering(&world.people, world, rng),
+    }
+}
+
+/// Somebody wonders about a fact or two of an entity; then its other facts are told, and all of another entity.
+fn wondering(entities: &[Entity], world: &World, rng: &mut ChaCha8Rng) -> String {
+    let chosen: Vec<&Entity> = entities.sample(rng, 2).collect();
+    let (first, second) = (chosen[0], chosen[1]);
+    let somebody = &world.people.choose(rng).expect("there are people").name;
+    let mut attributes: Vec<usize> = (0..first.attributes.len()).collect();
+    attributes.shuffle(rng);
+    let told = attributes.split_off(rng.random_range(1..=2));
+    let mut sentences: Vec<String> = attributes
+        .iter()
+        .filter_map(|&attribute| first.attributes[attribute].wonderings.choose(rng))
+        .map(|template| fill(template, &first.name, "", first.pronoun).replace("{a}", somebody))
+        .collect();
+    sentences.extend(told.iter().map(|&attribute| telling(first, attribute, false, rng)));
+    if rng.random_bool(0.5) {
+        sentences.extend(
+            (0..second.attributes.len()).map(|attribute| telling(second, attribute, attribute > 0, rng)),
+        );
+    }
+    let between = ["\n", " ", " "].choose(rng).expect("one of them");
+    let heading = ["", "", "Notes\n", "Notes by {a}:\n", "Letter to {a}:", "Reader: {a}\nWriter:"];
+    let heading = heading.choose(rng).expect("one of them").replace("{a}", somebody);
+    let space = if heading.ends_with(':') { " " } else { "" };
+    heading + space + &sentences.join(between)
 }
 
 /// What is known of some of the entities, in any order of facts and in many phrasings: one after the other, or mixed.

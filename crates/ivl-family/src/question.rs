@@ -37,6 +37,14 @@ pub struct Question {
 }
 
 impl Question {
+    /// The answer as a text to be completed, and how it goes on, of a question about one fact: `Mara Vost was born in` and
+    /// ` Kelder`. It asks for knowledge without asking for the skill.
+    pub fn cloze(&self) -> Option<(&str, &str)> {
+        let [fact] = self.facts.as_slice() else { return None };
+        let start = self.answer.rfind(fact.as_str())?.checked_sub(1)?;
+        Some((&self.answer[..start], &self.answer[start..=start + fact.len()]))
+    }
+
     /// The question as a row of chat demonstrations: `messages`, and beside them `answer`, `facts`, `kind` and `about`.
     pub fn row(&self) -> Value {
         json!({
@@ -163,6 +171,12 @@ fn sums_in_mixed_order() -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cloze_ends_before_the_fact() {
+        let asked = ask_sum(ASK_SUM[0], 7, 5);
+        assert_eq!(asked.cloze(), Some(("The sum of seven and five is", " twelve")));
+    }
 
     #[test]
     fn a_question_about_two_facts_is_answered_in_its_order() {

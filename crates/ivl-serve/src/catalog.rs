@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ivl_core::Vocab;
+use ivl_core::{Retokenizer, Vocab};
 use ivl_models::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
@@ -17,6 +17,17 @@ pub struct ServedValue {
     pub alpha: f64,
     /// The template that it was trained with.
     pub template: Option<ChatTemplate>,
+    /// How it reads texts, if not in the base's tokens.
+    pub own_tokens: Option<OwnTokens>,
+}
+
+/// How a value of another vocabulary reads texts.
+#[derive(Debug, Clone)]
+pub struct OwnTokens {
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Tokens that it can read.
+    pub max_positions: usize,
 }
 
 /// What is said about the models, and how text becomes tokens.
@@ -103,6 +114,31 @@ impl Catalog {
     /// Most bytes that a text which fits into the context can have; longer ones need not be tokenized to be refused.
     pub fn longest_text(&self) -> usize {
         self.context.saturating_mul(self.longest_token)
+    }
+
+    /// Refuses a prompt that a value in use cannot read in its own tokens. What is written after it may be: there the base
+    /// stands alone.
+    ///
+    /// # Errors
+    /// [`ApiError::invalid`] names the value, and the character or the length.
+    pub fn check_read(&self, text: &str, weights: &[f64]) -> Result<(), ApiError> {
+        for (value, _) in self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
+            let Some(OwnTokens { tokenizer, max_positions }) = &value.own_tokens else { continue };
+            let id = &value.id;
+            let message = match tokenizer.write(text) {
+                Ok(tokens) if tokens.len() <= *max_positions => continue,
+                Ok(tokens) => {
+                    let got = tokens.len();
+                    format!("the prompt is {got} tokens to the value `{id}`, which reads {max_positions}")
+                }
+                Err(ivl_core::Error::Unwritable { text, byte }) => {
+                    format!("the value `{id}` has no token for {text:?} at byte {byte} of the prompt")
+                }
+                Err(_) => format!("the value `{id}` cannot tokenize the prompt"),
+            };
+            return Err(ApiError::invalid("prompt", message));
+        }
+        Ok(())
     }
 
     /// The template of the first value in use that has one, else the base's.

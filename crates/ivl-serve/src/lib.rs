@@ -19,7 +19,7 @@
 //! let (value, _) = load("runs/value")?;
 //! let lm = FusedLm::new(Box::new(base), vec![Value::new(Box::new(value), 1.0)])?;
 //! let template = ChatTemplate::from_dir("models/large".as_ref())?;
-//! let values = vec![ServedValue { id: "value".into(), alpha: 1.0, template: None }];
+//! let values = vec![ServedValue { id: "value".into(), alpha: 1.0, template: None, own_tokens: None }];
 //! let end_tokens = tokenizer.eos_id().into_iter().collect();
 //! let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
 //! let catalog = Catalog::new("large".into(), template, values, tokenizer, end_tokens, &vocab, context)?;
@@ -41,7 +41,7 @@ mod server;
 mod settings;
 
 pub use api_error::ApiError;
-pub use catalog::{Catalog, ServedValue};
+pub use catalog::{Catalog, OwnTokens, ServedValue};
 pub use engine::{Client, Details, Engine, Failure, Job, Piece, Scored, Ticket};
 pub use error::Error;
 pub use metrics::Metrics;

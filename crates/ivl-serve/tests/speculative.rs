@@ -13,7 +13,7 @@ fn drafted(draft: impl FnOnce(&ivl_core::FusedLm) -> Draft) -> Served {
     let lm = fused(ALPHA);
     // A fixed length: times, which are not the same in every run, decide nothing.
     let speculation = Speculation::new(draft(&lm), Pace::fixed(4));
-    Served::drafted(lm, Some(speculation), Settings::default())
+    Served::start(lm, Some(speculation), None, Settings::default())
 }
 
 fn by_small_base(lm: &ivl_core::FusedLm) -> Draft {

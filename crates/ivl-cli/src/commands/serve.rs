@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ivl_core::{CausalLm, FusedLm, Value};
+use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{ChatTemplate, Checkpoint};
-use ivl_serve::{Catalog, ServedValue, Server, Settings};
+use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
@@ -14,6 +14,7 @@ use crate::compose::{NamedValue, Shared, load_lm, load_value, value_option};
 use crate::device::{device, dtype};
 use crate::draft::speculation;
 use crate::hub::resolve;
+use crate::other_vocabulary::Crossing;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
     let settings = settings(args);
@@ -55,6 +56,7 @@ fn settings(args: &Serve) -> Settings {
 fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
     let device = device(common)?;
     let base_dir = resolve(&args.base)?;
+    let maps = Crossing::maps(&args.map)?;
     // Every name is looked up before the first weight is read.
     let values: Vec<(String, NamedValue)> =
         args.value.iter().map(|value| served_value(value)).collect::<Result<_>>()?;
@@ -64,9 +66,17 @@ fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
     let shared = Shared { dir: &base_dir, net: base.net().clone() };
     let (mut parts, mut served) = (Vec::new(), Vec::new());
     for (id, NamedValue { dir, alpha, .. }) in values {
-        let (lm, _) = load_value(&dir, &shared, &device, common)?;
-        parts.push(Value::new(Box::new(lm), alpha));
-        served.push(ServedValue { id, alpha, template: ChatTemplate::from_dir(&dir)? });
+        let (value, reader) = load_value(&dir, &shared, &device, common)?;
+        let template = ChatTemplate::from_dir(&dir)?;
+        let (part, own_tokens) = match VocabMap::same_ids(base.vocab(), value.vocab()) {
+            Ok(_) => (Value::new(Box::new(value), alpha), None),
+            Err(refusal) => {
+                let own = OwnTokens { tokenizer: reader.clone(), max_positions: value.max_positions() };
+                (maps.value(base.vocab(), (value, reader, alpha), refusal)?, Some(own))
+            }
+        };
+        parts.push(part);
+        served.push(ServedValue { id, alpha, template, own_tokens });
     }
     let lm = FusedLm::new(Box::new(base), parts)?;
     let name = match &args.name {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use ivl_core::{Batch, CausalLm, FusedLm, Speculation, token_tensor};
+use ivl_core::{Batch, CausalLm, FusedLm, Speculation, Token, TokenKind, token_tensor};
 
 use super::{Job, Rounds, Ticket};
 use crate::{ApiError, Catalog, Error, Metrics, Settings};
@@ -91,11 +91,14 @@ pub(crate) struct RowBytes {
 }
 
 impl RowBytes {
-    /// Measured, since a [`CausalLm`] does not say: one token is read with each value.
+    /// Measured, since a [`CausalLm`] does not say: one token of text is read with each value.
     fn measure(lm: &FusedLm) -> Self {
+        // Not the beginning of a text, of which a value with tokens of its own makes none or two.
+        let text = |token: Option<&Token>| token.is_some_and(|token| token.kind == TokenKind::Text);
+        let token = lm.vocab().iter().position(text).unwrap_or_default() as u32;
         let bytes = |weights: Vec<f64>| {
             let mut batch = Batch::new(lm, &[0], vec![weights]);
-            lm.next_logits_rows(token_tensor(&[0], 1, &lm.device()), &mut batch);
+            lm.next_logits_rows(token_tensor(&[token], 1, &lm.device()), &mut batch);
             batch.bytes()
         };
         let none = vec![0.0; lm.values()];

@@ -96,6 +96,7 @@ impl Request {
             let code = Some("context_length_exceeded");
             return Err(ApiError { code, ..ApiError::invalid("max_tokens", message) });
         }
+        self.prompts.iter().try_for_each(|prompt| catalog.check_read(&prompt.text, &self.common.weights))?;
         self.common.config.max_new_tokens = tokens;
         Ok(self)
     }

@@ -34,6 +34,7 @@ pub(super) async fn explain(
         } else {
             Prompt::read_all(fields.get("prompt"), 1, catalog)?.remove(0)
         };
+        catalog.check_read(&prompt.text, &weights)?;
         let model = model.unwrap_or(catalog.base()).to_owned();
         let config = GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() };
         let common = Common {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, FusedLm, GenerateConfig, Speculation, Value, generate};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
-use ivl_serve::{Catalog, ServedValue, Server, Settings};
+use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
 
 pub use serde_json::{Value as Json, json};
@@ -66,15 +66,20 @@ impl Served {
 
     /// A server of any base with the value `small`, or of a base alone.
     pub fn of(lm: FusedLm, settings: Settings) -> Self {
-        Self::drafted(lm, None, settings)
+        Self::start(lm, None, None, settings)
     }
 
-    /// As [`of`](Self::of), with something that guesses ahead.
-    pub fn drafted(lm: FusedLm, speculation: Option<Speculation>, settings: Settings) -> Self {
+    /// As [`of`](Self::of), with something that guesses ahead, and a value that has tokens of its own.
+    pub fn start(
+        lm: FusedLm,
+        speculation: Option<Speculation>,
+        own_tokens: Option<OwnTokens>,
+        settings: Settings,
+    ) -> Self {
         let template = ChatTemplate::from_file(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
         );
-        let value = ServedValue { id: "small".to_owned(), alpha: ALPHA, template: None };
+        let value = ServedValue { id: "small".to_owned(), alpha: ALPHA, template: None, own_tokens };
         let values = if lm.values() == 0 { Vec::new() } else { vec![value] };
         let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
         let catalog = Catalog::new(

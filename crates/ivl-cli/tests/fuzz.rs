@@ -55,11 +55,13 @@ fn run(name: &str, entry: fn(&[u8]), mutations: u64) {
         std::fs::read_dir(&corpus).expect("a corpus").map(|file| file.expect("a file").path()).collect();
     files.sort();
     assert!(files.len() >= 3, "{name} has a corpus");
+    let times = std::env::var("IVL_FUZZ").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let mutations = mutations * times;
     for (number, file) in files.iter().enumerate() {
         let seed = std::fs::read(file).expect("reads");
         entry(&seed);
         for round in 0..mutations {
-            let mut rng = ChaCha8Rng::seed_from_u64(1000 * number as u64 + round);
+            let mut rng = ChaCha8Rng::seed_from_u64(((number as u64) << 32) + round);
             let input = mutated(&mut rng, &seed);
             let outcome = std::panic::catch_unwind(|| entry(&input));
             assert!(
@@ -85,6 +87,11 @@ fn configurations() {
 #[test]
 fn weights() {
     run("weights", entries::weights, 300);
+}
+
+#[test]
+fn maps() {
+    run("map", entries::map, 1000);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A base and a value of another vocabulary as one causal LM.
+//! A value of another vocabulary, in the words of the base.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,32 +10,29 @@ use crate::byte_trie::ByteTrie;
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};
 use crate::text_cache::{TextCache, TextRow, shared};
-use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Retokenizer, Vocab, VocabMap};
+use crate::{Cache, CausalLm, LazyLogits, Projection, Retokenizer, Vocab, VocabMap};
 
-/// A base with a value that cuts texts into other tokens: `l = b + alpha M(v)`.
+/// A value that cuts texts into other tokens than the base: it reads the base's tokens and answers with logits `M(v)` of the
+/// base's ids, minus infinity where it says nothing. [`Projection::add`] gives those ids the neutral value.
 ///
 /// The value always reads *its own* tokenisation of the text so far. When new base tokens change the last of the value's
-/// tokens, its cache is cut back to what the two tokenisations share and the rest is read again. `M` is a
-/// [`VocabMap`]; base ids that it leaves out get the neutral value of [`Projection::add`].
+/// tokens, its cache is cut back to what the two tokenisations share and the rest is read again. `M` is a [`VocabMap`].
 ///
 /// Where the base's text ends inside a character, the value has read the complete characters. A base token that goes on
-/// with the character then gets the logit of the value token that holds the pending bytes and its own, if there is one,
-/// and the neutral value if not. Where the value cannot read the text at all (nothing to read yet, more tokens than its
-/// context, a character that its tokenizer cannot write) the base stands alone.
+/// with the character then gets the logit of the value token that holds the pending bytes and its own, if there is one.
+/// Where the value cannot read the text at all (nothing to read yet, more tokens than its context, a character that its
+/// tokenizer cannot write) it says nothing about any token, and the base stands alone.
 ///
 /// The logits at a position depend on the text before it and on nothing else: reading a text at once, in pieces or token
 /// by token gives the same.
-///
-/// It is itself a [`CausalLm`]; a second value of yet another vocabulary is added by making this the base.
-pub struct CrossFusedLm {
-    base: Box<dyn CausalLm>,
+pub(crate) struct CrossValue {
+    /// The base's.
+    vocab: Vocab,
     value: Box<dyn CausalLm>,
-    alpha: f64,
     map: VocabMap,
     projection: Projection,
     reader: Reader,
     trie: ByteTrie,
-    name: String,
 }
 
 /// What the value says about the next base token.
@@ -49,32 +46,22 @@ enum Opinion {
     None,
 }
 
-impl CrossFusedLm {
-    /// Attaches a value of another vocabulary to a base.
-    ///
-    /// # Errors
-    /// [`Error::ForeignMap`] if the map is not of these two, [`Error::InvalidSetting`] for an alpha that is not finite.
-    pub fn new(
-        base: Box<dyn CausalLm>,
+impl CrossValue {
+    /// A value for a base of this vocabulary, with a map of these two.
+    pub(crate) fn new(
+        base: &Vocab,
         value: Box<dyn CausalLm>,
-        alpha: f64,
         map: VocabMap,
         tokenizer: Box<dyn Retokenizer>,
-    ) -> Result<Self, Error> {
-        crate::fused_lm::check_alpha(alpha)?;
-        map.check(base.vocab(), value.vocab())?;
-        let reader = Reader::new(tokenizer, base.vocab(), value.vocab(), &map);
-        let limiting = if value.max_positions() < base.max_positions() { &value } else { &base };
-        Ok(Self {
-            name: limiting.name().to_owned(),
+    ) -> Self {
+        Self {
+            vocab: base.clone(),
+            reader: Reader::new(tokenizer, base, value.vocab(), &map),
             trie: ByteTrie::new(value.vocab()),
             projection: map.on(&value.device()),
-            base,
             value,
-            alpha,
             map,
-            reader,
-        })
+        }
     }
 
     /// What the value says at the last `wanted` of new positions.
@@ -94,38 +81,40 @@ impl CrossFusedLm {
         logits.into_iter().zip(contexts).map(opinion).collect()
     }
 
-    /// Base logits `[n, base_vocab]` and what the opinions add to them.
-    fn parts(&self, base: Tensor<2>, opinions: &[Opinion]) -> Parts {
-        let [count, vocab] = base.dims();
-        debug_assert_eq!(opinions.len(), count);
+    /// Opinions as logits of the base's ids, `[n, base_vocab]`, minus infinity where there is none.
+    fn logits(&self, opinions: &[Opinion]) -> Tensor<2> {
+        let silent = |logits: Tensor<2>, without: Option<Tensor<2>>| match without {
+            Some(without) => logits.mask_fill(without.equal_elem(1.0), f32::NEG_INFINITY),
+            None => logits,
+        };
         let whole = |opinion: &Opinion| match opinion {
             Opinion::Whole(logits) => Some(logits.clone()),
             _ => None,
         };
+        // All at once where the text ends between characters everywhere.
         if let Some(logits) = opinions.iter().map(whole).collect::<Option<Vec<_>>>() {
-            let mapped = self.projection.rows(Tensor::cat(logits, 0));
-            return Parts::new(base).with(mapped, self.projection.without(), self.alpha);
+            let mapped = self.projection.rows(Tensor::cat(logits, 0)).cast(DType::F32);
+            let without = self.projection.without().map(|without| without.repeat_dim(0, opinions.len()));
+            return silent(mapped, without);
         }
-        let nothing = || Tensor::zeros([1, vocab], (&self.value.device(), DType::F32));
         let rows = opinions.iter().map(|opinion| match opinion {
-            Opinion::None => (nothing(), nothing()),
-            Opinion::Inside(logits, pending) => self.inside(logits.clone(), pending),
+            Opinion::None => {
+                Tensor::full([1, self.vocab.size()], f32::NEG_INFINITY, (&self.value.device(), DType::F32))
+            }
+            Opinion::Inside(logits, pending) => {
+                let (mapped, without) = self.inside(logits.clone(), pending);
+                silent(mapped, Some(without))
+            }
             Opinion::Whole(logits) => {
-                let mapped = self.projection.rows(logits.clone()).cast(DType::F32);
-                (mapped, self.projection.without().unwrap_or_else(nothing))
+                silent(self.projection.rows(logits.clone()).cast(DType::F32), self.projection.without())
             }
         });
-        let (mapped, without): (Vec<_>, Vec<_>) = rows.unzip();
-        Parts::new(base).with(Tensor::cat(mapped, 0), Some(Tensor::cat(without, 0)), self.alpha)
-    }
-
-    /// Adds opinions to rows of base logits `[n, base_vocab]`.
-    fn add(&self, base: Tensor<2>, opinions: &[Opinion]) -> Tensor<2> {
-        self.parts(base, opinions).fused(1.0)
+        Tensor::cat(rows.collect(), 0)
     }
 
     /// What the value says at every new position, row by row.
-    fn all_opinions(&self, tokens: Tensor<2, Int>, text: &mut TextCache, wanted: usize) -> Vec<Opinion> {
+    fn all_opinions(&self, tokens: Tensor<2, Int>, cache: &mut Cache, wanted: usize) -> Vec<Opinion> {
+        let text = cache.text();
         let seq = tokens.dims()[1];
         text.advance(seq);
         let ids = host_ids(tokens);
@@ -137,14 +126,13 @@ impl CrossFusedLm {
     /// base token's own.
     fn inside(&self, logits: Tensor<2>, pending: &[u8]) -> (Tensor<2>, Tensor<2>) {
         let (device, logits) = (logits.device(), to_host(logits));
-        let vocab = self.base.vocab();
         let value_of = |id: u32| {
-            let bytes = vocab.text_bytes(id);
+            let bytes = self.vocab.text_bytes(id);
             let continues = bytes.first().is_some_and(|byte| (0x80..0xc0).contains(byte));
             let found = continues.then(|| self.trie.find(&[pending, bytes].concat())).flatten()?;
             Some(logits[self.trie.id(found) as usize] * self.map.weight(id))
         };
-        let values: Vec<Option<f32>> = (0..vocab.size() as u32).map(value_of).collect();
+        let values: Vec<Option<f32>> = (0..self.vocab.size() as u32).map(value_of).collect();
         let shape = [1, values.len()];
         let mapped: Vec<f32> = values.iter().map(|value| value.unwrap_or(0.0)).collect();
         let without: Vec<f32> = values.iter().map(|value| f32::from(u8::from(value.is_none()))).collect();
@@ -199,68 +187,48 @@ fn read_texts(lm: &dyn CausalLm, row: &mut TextRow, texts: &[Option<Arc<[u32]>>]
     texts.iter().zip(detours).map(after).collect()
 }
 
-impl CausalLm for CrossFusedLm {
+impl CausalLm for CrossValue {
     fn vocab(&self) -> &Vocab {
-        self.base.vocab()
+        &self.vocab
     }
 
     fn max_positions(&self) -> usize {
-        self.base.max_positions().min(self.value.max_positions())
+        self.value.max_positions()
     }
 
     fn device(&self) -> Device {
-        self.base.device()
+        self.value.device()
     }
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        let text = TextCache::new(padding, &[&*self.value]);
-        Cache::Fused(vec![self.base.new_cache(padding), Cache::Text(text)])
+        Cache::Text(TextCache::new(padding, &[&*self.value]))
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base_cache, text) = cache.base_and_text();
-        let base = self.base.forward(tokens.clone(), base_cache).cast(DType::F32);
-        let [batch, seq, vocab] = base.dims();
-        if self.alpha == 0.0 {
-            return base;
-        }
-        let opinions = self.all_opinions(tokens, text, seq);
-        self.add(base.reshape([batch * seq, vocab]), &opinions).reshape([batch, seq, vocab])
+        let [batch, seq] = tokens.dims();
+        let opinions = self.all_opinions(tokens, cache, seq);
+        self.logits(&opinions).reshape([batch, seq, self.vocab.size()])
     }
 
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        let (base_cache, text) = cache.base_and_text();
-        let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
-        if self.alpha == 0.0 {
-            return base;
-        }
-        let opinions = self.all_opinions(tokens, text, 1);
-        self.add(base, &opinions)
+        self.logits(&self.all_opinions(tokens, cache, 1))
     }
 
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        self.base.reads_at_once(positions)
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl Fusion for CrossFusedLm {
-    fn lazy_parts_at(
+    fn lazy_logits_at(
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyParts<'_> {
-        let (base_cache, text) = cache.base_and_text();
-        let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
+    ) -> LazyLogits<'_> {
         let seq = tokens.dims()[1];
-        let all = self.all_opinions(tokens, text, seq);
+        let all = self.all_opinions(tokens, cache, seq);
         let at = host_ids(positions.unsqueeze());
         let opinions: Vec<Opinion> = at.iter().map(|&at| all[at as usize].clone()).collect();
-        Box::new(move |rows| self.parts(base(rows.clone()), &opinions[rows]))
+        Box::new(move |rows: Range<usize>| self.logits(&opinions[rows]))
+    }
+
+    fn name(&self) -> &str {
+        self.value.name()
     }
 }
 
