@@ -178,6 +178,35 @@ proptest! {
     }
 }
 
+/// Enough rows for several groups, and for several threads: each row as it is alone.
+#[test]
+fn many_rows_are_as_each_alone() {
+    let (rows, inputs) = (100, 4096);
+    let x: Vec<f32> = (0..rows * inputs).map(|at| ((at * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let matrix = Matrix::new(Format::F32, [inputs, 70], |input, output| ((input * 13 + output) % 7) as f32);
+    let [y] = products(&x, [&matrix]);
+    let (weight, angles) = (vec![0.5; inputs], vec![0.6; 64]);
+    let normed = Norm::Rms { weight: &weight, offset: 0.0 }.apply(&x, 1e-5);
+    let turn = |x: &mut [f32]| rotate(x, 32, 128, 64, &angles, &angles);
+    let (mut turned, mut gated) = (x.clone(), x.clone());
+    turn(&mut turned);
+    Gate::Silu.apply_to(&mut gated, &x);
+    for (row, x) in x.chunks(inputs).enumerate() {
+        let own = row * inputs..(row + 1) * inputs;
+        let [alone] = products(x, [&matrix]);
+        assert!(alone == y[row * 70..(row + 1) * 70], "product of row {row}");
+        assert!(
+            Norm::Rms { weight: &weight, offset: 0.0 }.apply(x, 1e-5) == normed[own.clone()],
+            "norm {row}"
+        );
+        let (mut rotated, mut gate) = (x.to_vec(), x.to_vec());
+        turn(&mut rotated);
+        assert!(rotated == turned[own.clone()], "rotation {row}");
+        Gate::Silu.apply_to(&mut gate, x);
+        assert!(gate == gated[own], "gate {row}");
+    }
+}
+
 #[test]
 fn the_total_counts_every_number() {
     for len in [0, 1, 31, 32, 127, 129, 300_000] {
