@@ -18,7 +18,7 @@ use ivl_core::{
 };
 use shapes::llama;
 
-const TOKENS: usize = 64;
+const TOKENS: usize = 192;
 
 /// Shares of right guesses.
 const RIGHT: [f64; 4] = [0.6, 0.7, 0.8, 0.9];
