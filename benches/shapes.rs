@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use ivl_core::{Token, Vocab};
 use ivl_models::families::read_config;
-use ivl_models::{TransformerLm, initialize};
+use ivl_models::{Format, TransformerLm, initialize};
 
 const VOCAB: usize = 32_000;
 
@@ -18,5 +18,6 @@ pub(crate) fn llama(hidden: usize, layers: usize, heads: usize, tied: bool, seed
     let (_, config) = read_config(map, "bench".as_ref()).expect("a configuration");
     let device = Device::flex();
     let vocab = Vocab::new((0..VOCAB as u32).map(|id| Some(Token::text(id.to_le_bytes()))).collect());
-    TransformerLm::new(initialize(config.init(&device), seed, 0.02, &device), vocab, "bench")
+    let net = initialize(config.init(&device), seed, 0.02, &device).packed(Format::F32);
+    TransformerLm::new(net, vocab, "bench")
 }

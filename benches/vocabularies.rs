@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ivl_align::{Counter, Method, Pairing, TextPair, align};
 use ivl_core::{CausalLm, FusedLm, Token, Value, Vocab, Written, fuse, token_tensor};
 use ivl_models::families::read_config;
-use ivl_models::{TransformerLm, initialize};
+use ivl_models::{Format, TransformerLm, initialize};
 
 const SIZES: [usize; 2] = [32_000, 128_000];
 
@@ -40,7 +40,7 @@ fn model(vocab_size: usize, hidden: usize, layers: usize) -> Box<dyn CausalLm> {
     let map = json.as_object().expect("an object");
     let (_, config) = read_config(map, "bench".as_ref()).expect("a configuration");
     let device = Device::flex();
-    let net = initialize(config.init(&device), 1, 0.02, &device);
+    let net = initialize(config.init(&device), 1, 0.02, &device).packed(Format::F32);
     Box::new(TransformerLm::new(net, vocab(vocab_size, 1), "bench"))
 }
 

@@ -21,7 +21,7 @@ pub struct Common {
     /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
-    /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere
+    /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere; int8 (groups of 32 with a scale) is for the CPU
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
     /// Seed of everything that is drawn
@@ -44,6 +44,7 @@ pub enum Dtype {
     F32,
     F16,
     Bf16,
+    Int8,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +58,7 @@ pub enum Command {
     Align(Align),
     Eval(Eval),
     Inspect(Inspect),
+    Bench(Bench),
     Serve(Serve),
     Transfer(Transfer),
     Demo(Demo),
@@ -389,6 +391,40 @@ pub struct Align {
 pub struct Inspect {
     /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     pub model: String,
+}
+
+/// How fast a model runs here, beside what memory and arithmetic of the machine allow in the same minutes
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl bench 134m --value 24m\n  ivl bench models/large --dtype int8 --json\n\n\
+        24m, 134m, 1b and 7b are Llama shapes with random weights and 32,000 tokens. The floor of decoding is the time to \
+        read every weight once, that of prompts and scores the time to multiply with every weight; of a fused step also the \
+        base alone and the share of the weights that are its own. Each round measures its floor; the table has medians."
+)]
+pub struct Bench {
+    /// A model, or one of the shapes 24m, 134m, 1b, 7b
+    pub model: String,
+    /// A value of the same vocabulary, or a shape
+    #[arg(long, value_name = "VALUE")]
+    pub value: Option<String>,
+    /// Rows that are decoded together, after one alone
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [8, 16, 32])]
+    pub rows: Vec<usize>,
+    /// Tokens read before decoding
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub context: usize,
+    /// Tokens decoded in a round
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub tokens: usize,
+    /// Tokens of a prompt, and of each of the eight texts that are scored
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub prompt: usize,
+    /// Also a training step of the value against the model, 8 rows of --context tokens
+    #[arg(long)]
+    pub train: bool,
+    /// Rounds of each measurement
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub rounds: usize,
 }
 
 /// Answer requests of the OpenAI API with a base and any number of values, and show a chat page

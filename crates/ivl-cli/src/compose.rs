@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use ivl_core::{CascadeLm, CausalLm, FusedLm, Gate, GateCounts, GateLog, GatedLm, Value, VocabMap};
-use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm};
+use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Progress, Tokenizer, Transformer, TransformerLm};
 use ivl_train::{Connection, ValueCard};
 
 use crate::args::{Common, Models};
-use crate::device::{device, dtype};
+use crate::device::{Weights, device, dtype};
 use crate::hub::resolve;
 use crate::other_vocabulary::{Crossing, Reads};
 use crate::progress::bar;
@@ -261,16 +261,20 @@ pub fn load_value(
 pub fn load_lm(
     checkpoint: &Checkpoint,
     device: &Device,
-    dtype: DType,
+    weights: Weights,
     common: &Common,
 ) -> Result<(TransformerLm, Tokenizer)> {
     let name = checkpoint.dir().display().to_string();
     let bar = bar(common, 0, "{msg} {bar:30} {percent}%");
     bar.set_message(format!("loading {name}"));
-    let loaded = checkpoint.load_lm(device, dtype, &mut |progress| {
+    let mut show = |progress: Progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
-    });
+    };
+    let loaded = match weights {
+        Weights::Tensors(dtype) => checkpoint.load_lm(device, dtype, &mut show),
+        Weights::Packed(format) => checkpoint.load_packed_lm(device, format, &mut show),
+    };
     bar.finish_and_clear();
     loaded.with_context(|| format!("cannot load `{name}`"))
 }

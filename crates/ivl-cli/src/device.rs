@@ -2,11 +2,15 @@
 
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
+use ivl_models::Format;
 
 use crate::args::{Common, Dtype};
 
 /// The device that the options ask for. `auto` takes the first accelerator that this build has, else the CPU.
 pub fn device(common: &Common) -> Result<Device> {
+    if common.dtype == Dtype::Int8 && !on_cpu(common) {
+        bail!("--dtype int8 is for the CPU; use it with --device cpu, or bf16 on `{}`", common.device);
+    }
     named(&common.device)
 }
 
@@ -31,13 +35,33 @@ pub fn devices(common: &Common) -> Result<Vec<Device>> {
     common.device.split(',').map(named).collect()
 }
 
-/// The type of the weights on a device.
-pub fn dtype(common: &Common) -> DType {
+/// How the weights of a model are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// As tensors of the device.
+    Tensors(DType),
+    /// Laid out for the kernels of the CPU.
+    Packed(Format),
+}
+
+/// How the weights are kept on the device that the options name.
+pub fn dtype(common: &Common) -> Weights {
     match common.dtype {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::Auto if on_cpu(common) => DType::F32,
-        Dtype::Bf16 | Dtype::Auto => DType::BF16,
+        Dtype::F32 | Dtype::Auto if on_cpu(common) => Weights::Packed(Format::F32),
+        Dtype::F16 if on_cpu(common) => Weights::Packed(Format::F16),
+        Dtype::Int8 => Weights::Packed(Format::Int8),
+        Dtype::F32 => Weights::Tensors(DType::F32),
+        Dtype::F16 => Weights::Tensors(DType::F16),
+        Dtype::Bf16 | Dtype::Auto => Weights::Tensors(DType::BF16),
+    }
+}
+
+/// [`dtype`] for weights that a value in training shares: as tensors everywhere.
+pub fn shared_dtype(common: &Common) -> Weights {
+    match dtype(common) {
+        Weights::Packed(Format::F16) => Weights::Tensors(DType::F16),
+        Weights::Packed(_) => Weights::Tensors(DType::F32),
+        tensors @ Weights::Tensors(_) => tensors,
     }
 }
 

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Command::Score(score) => commands::score::run(&score, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Eval(eval) => commands::eval::run(&eval, &args.common),
+        Command::Bench(bench) => commands::bench::run(&bench, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
         Command::Serve(serve) => commands::serve::run(&serve, &args.common),
         Command::Demo(demo) => commands::demo::run(&demo, &args.common),

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use ivl_align::{MapFile, Method, align};
 use ivl_core::{ByteFusedLm, ByteSettings, CausalLm, Error, Retokenizer, Value, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, TransformerLm};
 
 use crate::args::{Common, Vocabularies};
 use crate::compose::load_lm;
+use crate::device::Weights;
 use crate::hub::resolve;
 
 /// Largest map file that is read: four million ids with weights.
@@ -101,7 +102,7 @@ impl Crossing {
         base: Box<dyn CausalLm>,
         (value, tokenizer, alpha): (TransformerLm, Tokenizer, f64),
         refusal: Error,
-        (device, dtype, common): (&Device, DType, &Common),
+        (device, dtype, common): (&Device, Weights, &Common),
     ) -> Result<ByteFusedLm> {
         let map = self.map(base.vocab(), value.vocab())?;
         let (Some(map), Some(reference)) = (map, &self.reference) else { return Err(refusal.into()) };

@@ -8,15 +8,28 @@ use std::path::{Path, PathBuf};
 use run::repository;
 
 /// Our crates, and which of them each may use.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("ivl-core", &[]),
     ("ivl-family", &[]),
-    ("ivl-models", &["ivl-core"]),
+    ("ivl-kernels", &[]),
+    ("ivl-models", &["ivl-core", "ivl-kernels"]),
     ("ivl-align", &["ivl-core"]),
     ("ivl-train", &["ivl-core", "ivl-models"]),
     ("ivl-eval", &["ivl-core", "ivl-models"]),
     ("ivl-serve", &["ivl-core", "ivl-models"]),
-    ("ivl-cli", &["ivl-align", "ivl-core", "ivl-eval", "ivl-family", "ivl-models", "ivl-serve", "ivl-train"]),
+    (
+        "ivl-cli",
+        &[
+            "ivl-align",
+            "ivl-core",
+            "ivl-eval",
+            "ivl-family",
+            "ivl-kernels",
+            "ivl-models",
+            "ivl-serve",
+            "ivl-train",
+        ],
+    ),
     ("ivl-bench", &["ivl-align", "ivl-core", "ivl-models", "ivl-train"]),
 ];
 
@@ -28,7 +41,7 @@ const RESERVED: [(&str, &[&str]); 20] = [
     ("indicatif", &["ivl-cli"]),
     ("tokenizers", &["ivl-models"]),
     ("minijinja", &["ivl-models"]),
-    ("memmap2", &["ivl-models"]),
+    ("memmap2", &["ivl-kernels", "ivl-models"]),
     ("safetensors", &["ivl-align", "ivl-models"]),
     ("rayon", &["ivl-align"]),
     ("axum", &["ivl-serve"]),

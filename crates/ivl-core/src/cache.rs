@@ -5,7 +5,7 @@ mod rows;
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 pub use gated::GatedCache;
 
@@ -42,6 +42,21 @@ impl KvCache {
         view
     }
 
+    /// Makes room for `seq` new positions, and has them written in place: `write` is given the buffers of keys and of values,
+    /// `[batch, kv_heads, capacity, head_dim]`, and the number of positions before the new ones, and gives the buffers back.
+    pub fn extend_in_place(
+        &mut self,
+        [batch, kv_heads, seq, head_dim]: [usize; 4],
+        (device, dtype): (&Device, DType),
+        write: impl FnOnce(Tensor<4>, Tensor<4>, usize) -> (Tensor<4>, Tensor<4>),
+    ) {
+        let (start, end) = (self.len, self.len + seq);
+        self.len = end;
+        let empty = || Tensor::zeros([batch, kv_heads, end, head_dim], (device, dtype));
+        let (keys, values) = self.buffers.take().unwrap_or_else(|| (empty(), empty()));
+        self.buffers = Some(write(with_room(keys, start, end), with_room(values, start, end), start));
+    }
+
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         if self.len == 0 {
@@ -63,18 +78,22 @@ fn row_index(rows: &[usize], device: &Device) -> Tensor<1, Int> {
 }
 
 fn write(buffer: Tensor<4>, new: Tensor<4>, start: usize) -> Tensor<4> {
+    let [batch, heads, seq, dim] = new.dims();
+    let end = start + seq;
+    with_room(buffer, start, end).slice_assign([0..batch, 0..heads, start..end, 0..dim], new)
+}
+
+/// A buffer whose first `len` positions are kept, with room for `end` of them.
+fn with_room(buffer: Tensor<4>, len: usize, end: usize) -> Tensor<4> {
     let [batch, heads, capacity, dim] = buffer.dims();
-    let end = start + new.dims()[2];
-    let buffer = if end > capacity {
-        let grown = Tensor::zeros(
-            [batch, heads, (2 * capacity).max(end).max(64), dim],
-            (&buffer.device(), buffer.dtype()),
-        );
-        grown.slice_assign([0..batch, 0..heads, 0..start, 0..dim], prefix(&buffer, start))
-    } else {
-        buffer
-    };
-    buffer.slice_assign([0..batch, 0..heads, start..end, 0..dim], new)
+    if end <= capacity {
+        return buffer;
+    }
+    let grown = Tensor::zeros(
+        [batch, heads, (2 * capacity).max(end).max(64), dim],
+        (&buffer.device(), buffer.dtype()),
+    );
+    grown.slice_assign([0..batch, 0..heads, 0..len, 0..dim], prefix(&buffer, len))
 }
 
 fn prefix(buffer: &Tensor<4>, len: usize) -> Tensor<4> {

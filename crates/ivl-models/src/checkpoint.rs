@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use ivl_core::{Role, TokenKind, Vocab};
+use ivl_kernels::Format;
 use serde_json::{Map, Value};
 
 use crate::chat::ChatTemplate;
@@ -13,7 +14,7 @@ use crate::config::ModelConfig;
 use crate::error::WeightReport;
 use crate::families::{Family, read_config};
 use crate::files::{read_json, write_bytes, write_whole};
-use crate::parameters::{NamedParameter, Source, fill};
+use crate::parameters::{NamedParameter, Source, fill, fill_packed, parameter_shapes};
 use crate::tensor_files::{Stored, TensorFiles};
 use crate::tokenizer::Tokenizer;
 use crate::transformer::Transformer;
@@ -169,13 +170,35 @@ impl Checkpoint {
         dtype: DType,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Transformer, Error> {
+        self.fill(progress, |source| fill(self.config.init(device), source, device, dtype))
+    }
+
+    /// Loads the weights for inference on the CPU, laid out for kernels and kept in `format`; see [`Transformer::packed`]. Memory
+    /// beyond the packed weights is at most the largest tensor in f32.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_packed(
+        &self,
+        device: &Device,
+        format: Format,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Transformer, Error> {
+        self.fill(progress, |source| fill_packed(self.config.init(device), source, device, format))
+    }
+
+    fn fill(
+        &self,
+        progress: &mut dyn FnMut(Progress),
+        fill: impl FnOnce(&mut FromFiles<'_>) -> Transformer,
+    ) -> Result<Transformer, Error> {
         let files = self.tensors()?;
         let map = (self.family.weights)(&self.config);
         let plan = plan(&self.config, &map, &files, &self.dir)?;
         // Every shape is now known to fit what the files hold, so that nothing larger than them is allocated.
         let total = plan.values().map(|entry| entry.len).sum();
         let mut source = FromFiles { plan, files: &files, done: 0, total, progress, failed: None };
-        let net = fill(self.config.init(device), &mut source, device, dtype);
+        let net = fill(&mut source);
         match source.failed {
             Some(error) => Err(error),
             None => Ok(net),
@@ -195,6 +218,22 @@ impl Checkpoint {
         let tokenizer = self.tokenizer()?;
         let vocab = self.vocab(&tokenizer)?;
         let net = self.load(device, dtype, progress)?;
+        Ok((TransformerLm::new(net, vocab, &self.dir.display().to_string()), tokenizer))
+    }
+
+    /// [`load_lm`](Self::load_lm) for inference on the CPU; see [`load_packed`](Self::load_packed).
+    ///
+    /// # Errors
+    /// As [`load_lm`](Self::load_lm).
+    pub fn load_packed_lm(
+        &self,
+        device: &Device,
+        format: Format,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(TransformerLm, Tokenizer), Error> {
+        let tokenizer = self.tokenizer()?;
+        let vocab = self.vocab(&tokenizer)?;
+        let net = self.load_packed(device, format, progress)?;
         Ok((TransformerLm::new(net, vocab, &self.dir.display().to_string()), tokenizer))
     }
 }
@@ -220,7 +259,7 @@ fn plan(
     let mut report = WeightReport::default();
     let mut plan = HashMap::new();
     let mut used = BTreeSet::new();
-    for (path, shape) in parameter_shapes(config) {
+    for (path, shape) in parameter_shapes(&config.init(&Device::default())) {
         let (rule, name) = map.resolve(&path);
         // Files saved from the model without its head leave the prefix out.
         let short = name.strip_prefix(map.prefix()).unwrap_or(&name);
@@ -245,29 +284,6 @@ fn plan(
     report.missing.dedup();
     report.misshapen.dedup();
     if report.is_empty() { Ok(plan) } else { Err(Error::Weights { dir: dir.to_owned(), report }) }
-}
-
-/// Paths and shapes of all parameters, without allocating them.
-fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    use burn::module::{Module, ModuleVisitor, Param};
-    use burn::tensor::Tensor;
-
-    #[derive(Default)]
-    struct Shapes(Vec<String>, Vec<(String, Vec<usize>)>);
-    impl ModuleVisitor for Shapes {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.0.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1.push((self.0.join("."), param.lazy_shape().to_vec()));
-        }
-    }
-    let mut shapes = Shapes::default();
-    config.init(&Device::default()).visit(&mut shapes);
-    shapes.1
 }
 
 struct FromFiles<'a> {

@@ -3,10 +3,11 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
+use ivl_kernels::Format;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::transformer::Transformer;
+use crate::transformer::{Packer, Transformer};
 
 /// Gives the numbers of a parameter, row-major, by path and shape.
 pub(crate) trait Source {
@@ -16,7 +17,20 @@ pub(crate) trait Source {
 
 /// Fills every parameter of a transformer. Memory beyond the weights: none.
 pub(crate) fn fill(net: Transformer, source: &mut dyn Source, device: &Device, dtype: DType) -> Transformer {
-    net.map(&mut Filler { path: Vec::new(), source, device, dtype })
+    net.map(&mut Filler { path: Vec::new(), source, device, dtype, packer: None })
+}
+
+/// Fills every parameter of a transformer in f32, and packs each before the next.
+pub(crate) fn fill_packed(
+    net: Transformer,
+    source: &mut dyn Source,
+    device: &Device,
+    format: Format,
+) -> Transformer {
+    let mut packer = Packer::new(format, net.config().embedding.tied);
+    let dtype = DType::F32;
+    let net = net.map(&mut Filler { path: Vec::new(), source, device, dtype, packer: Some(&mut packer) });
+    packer.finish(net)
 }
 
 struct Filler<'a> {
@@ -24,6 +38,7 @@ struct Filler<'a> {
     source: &'a mut dyn Source,
     device: &'a Device,
     dtype: DType,
+    packer: Option<&'a mut Packer>,
 }
 
 impl ModuleMapper for Filler<'_> {
@@ -56,7 +71,11 @@ impl ModuleMapper for Filler<'_> {
                 TensorData::new(numbers, shape)
             }
         };
-        Param::from_tensor(Tensor::from_data(data, (self.device, self.dtype)))
+        let param = Param::from_tensor(Tensor::from_data(data, (self.device, self.dtype)));
+        match &mut self.packer {
+            Some(packer) => packer.pack(&path, param),
+            None => param,
+        }
     }
 }
 
@@ -64,15 +83,38 @@ impl ModuleMapper for Filler<'_> {
 ///
 /// Numbers come from a seeded generator on the host, so that a seed means the same weights on every device.
 pub fn initialize(net: Transformer, seed: u64, std: f64, device: &Device) -> Transformer {
-    let unit_offset = net.config().norm.kind == crate::config::NormKind::RmsUnitOffset;
-    let mut source = Random { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset };
-    fill(net, &mut source, device, DType::F32)
+    initialize_as(net, seed, std, device, DType::F32)
+}
+
+/// [`initialize`] in another type.
+pub fn initialize_as(net: Transformer, seed: u64, std: f64, device: &Device, dtype: DType) -> Transformer {
+    let mut source = Random::new(&net, seed, std);
+    fill(net, &mut source, device, dtype)
+}
+
+/// [`initialize`] for inference on the CPU; see [`Transformer::packed`].
+pub fn initialize_packed(
+    net: Transformer,
+    seed: u64,
+    std: f64,
+    device: &Device,
+    format: Format,
+) -> Transformer {
+    let mut source = Random::new(&net, seed, std);
+    fill_packed(net, &mut source, device, format)
 }
 
 struct Random {
     rng: ChaCha8Rng,
     std: f64,
     unit_offset: bool,
+}
+
+impl Random {
+    fn new(net: &Transformer, seed: u64, std: f64) -> Self {
+        let unit_offset = net.config().norm.kind == crate::config::NormKind::RmsUnitOffset;
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset }
+    }
 }
 
 impl Source for Random {
@@ -140,5 +182,32 @@ impl ModuleVisitor for Collector {
             shape: tensor.dims().to_vec(),
             tensor: tensor.reshape([-1]),
         });
+    }
+}
+
+/// Paths and shapes of all parameters, without making those that are not made yet.
+pub(crate) fn parameter_shapes(net: &Transformer) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Shapes::default();
+    net.visit(&mut shapes);
+    shapes.found
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: Vec<String>,
+    found: Vec<(String, Vec<usize>)>,
+}
+
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.push((self.path.join("."), param.lazy_shape().to_vec()));
     }
 }

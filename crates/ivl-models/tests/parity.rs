@@ -8,7 +8,7 @@ use ivl_core::{
     token_tensor,
 };
 use ivl_models::families::read_config;
-use ivl_models::{Checkpoint, TransformerLm, save};
+use ivl_models::{Checkpoint, Format, TransformerLm, save};
 use safetensors::SafeTensors;
 
 /// Largest difference of any logit that counts as equal.
@@ -48,8 +48,22 @@ fn open(name: &str) -> Checkpoint {
     Checkpoint::open(&fixtures().join(name)).expect("opens")
 }
 
-fn lm(checkpoint: &Checkpoint) -> TransformerLm {
-    let net = checkpoint.load(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+/// Who multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The operations of the backend.
+    Backend,
+    /// The kernels of the CPU, on packed weights.
+    Kernels,
+}
+
+fn lm(checkpoint: &Checkpoint, by: By) -> TransformerLm {
+    let device = Device::flex();
+    let net = match by {
+        By::Backend => checkpoint.load(&device, DType::F32, &mut |_| ()),
+        By::Kernels => checkpoint.load_packed(&device, Format::F32, &mut |_| ()),
+    };
+    let net = net.expect("loads");
     let tokens = (0..checkpoint.config().vocab_size).map(|id| Some(Token::text(id.to_le_bytes()))).collect();
     TransformerLm::new(net, Vocab::new(tokens), "fixture")
 }
@@ -66,9 +80,23 @@ fn assert_close(what: &str, got: &[f32], expected: &[f32]) {
     assert!(worst <= TOLERANCE, "{what}: largest difference {worst}");
 }
 
+/// Rows and pieces against the whole: kernels give the same bits.
+#[track_caller]
+fn assert_same(by: By, what: &str, got: &[f32], expected: &[f32]) {
+    match by {
+        By::Backend => assert_close(what, got, expected),
+        By::Kernels => assert!(got == expected, "{what}: not the same bits"),
+    }
+}
+
 fn check(name: &str) {
+    check_by(name, By::Backend);
+    check_by(name, By::Kernels);
+}
+
+fn check_by(name: &str, by: By) {
     let (golden, checkpoint) = (Golden::open(name), open(name));
-    let lm = lm(&checkpoint);
+    let lm = lm(&checkpoint, by);
     let ids = &golden.ids("ids")[0];
     let whole = logits(&lm, ids);
     assert_close("logits", &whole, &golden.logits("logits"));
@@ -85,7 +113,7 @@ fn check(name: &str) {
         let piece = lm.forward(token_tensor(&ids[cut[0]..cut[1]], 1, &lm.device()), &mut cache);
         pieces.extend(piece.into_data().try_into_vec::<f32>().expect("f32"));
     }
-    assert_close("cached", &pieces, &whole);
+    assert_same(by, "cached", &pieces, &whole);
 
     let greedy = &golden.ids("greedy")[0];
     let config = GenerateConfig { max_new_tokens: greedy.len(), ..Default::default() };
@@ -103,7 +131,8 @@ fn check(name: &str) {
     let vocab = checkpoint.config().vocab_size;
     for (row, &padding) in padding.iter().enumerate() {
         let real = (row * ids.len() + padding) * vocab..(row + 1) * ids.len() * vocab;
-        assert_close(
+        assert_same(
+            by,
             "batch row equals the row alone",
             &together[real.clone()],
             &logits(&lm, &batch[row][padding..]),
@@ -116,7 +145,7 @@ fn check(name: &str) {
     // What is saved is loaded again, bit for bit, and asks for nothing else.
     let dir = tempfile::tempdir().expect("temporary directory");
     save(lm.net(), checkpoint.json(), dir.path()).expect("saves");
-    let again = self::lm(&Checkpoint::open(dir.path()).expect("opens"));
+    let again = self::lm(&Checkpoint::open(dir.path()).expect("opens"), by);
     assert_eq!(logits(&again, ids), whole, "saved and loaded");
 
     // Both forms of config.json mean the same.
@@ -190,9 +219,10 @@ families! {
 /// at which positions change, or that what was read of rejected tokens is left.
 #[test]
 fn drafts_change_no_token_where_positions_depend_on_the_length() {
-    for name in ["phi3_longrope", "llama_dynamic"] {
+    let models = ["phi3_longrope", "llama_dynamic"].into_iter();
+    for (name, by) in models.flat_map(|name| [(name, By::Backend), (name, By::Kernels)]) {
         let checkpoint = open(name);
-        let target = FusedLm::new(Box::new(lm(&checkpoint)), Vec::new()).expect("a base");
+        let target = FusedLm::new(Box::new(lm(&checkpoint, by)), Vec::new()).expect("a base");
         let config = GenerateConfig { max_new_tokens: 60, ..GenerateConfig::default() };
         let prompt: Vec<u32> = (3..13).collect();
         let plain: Vec<u32> = generate(&target, &[&prompt], &config)
@@ -200,13 +230,14 @@ fn drafts_change_no_token_where_positions_depend_on_the_length() {
             .map(|step| step.expect("finite").token)
             .collect();
         for (length, draft) in [3, 5, 8].into_iter().flat_map(|length| {
-            let model = Draft::model(Box::new(lm(&checkpoint)), &target, true).expect("the same vocabulary");
+            let model =
+                Draft::model(Box::new(lm(&checkpoint, by)), &target, true).expect("the same vocabulary");
             [(length, model), (length, Draft::prompt_lookup(1).expect("one"))]
         }) {
             let speculation = Speculation::new(draft, Pace::fixed(length));
             let mut texts = speculate(&target, speculation, &[&prompt], &config).expect("valid");
             let ours: Vec<u32> = texts.by_ref().map(|step| step.expect("finite").token).collect();
-            assert_eq!(ours, plain, "{name}, {length} tokens at once");
+            assert_eq!(ours, plain, "{name}, {by:?}, {length} tokens at once");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One verb for each file.
 
 pub mod align;
+pub mod bench;
 pub mod chat;
 pub mod data;
 pub mod demo;

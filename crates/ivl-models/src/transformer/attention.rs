@@ -3,9 +3,10 @@
 use burn::module::Module;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use ivl_core::KvCache;
 
+use super::host::{Numbers, tensor};
 use super::mask::Mask;
 use super::rope::Rotation;
 use super::{Linear, Norm};
@@ -47,6 +48,11 @@ impl Attention {
         }
     }
 
+    /// The norms of query and key heads.
+    pub(super) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        [&mut self.query_norm, &mut self.key_norm].into_iter().flatten()
+    }
+
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub(crate) fn forward(
@@ -58,37 +64,75 @@ impl Attention {
     ) -> Tensor<3> {
         let AttentionConfig { num_heads, num_kv_heads, head_dim, .. } = self.config;
         let [batch, seq, _] = x.dims();
-        let heads = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
+        let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x);
+        let heads = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, head_dim]);
         let normed = |norm: &Option<Norm>, x| match norm {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        let query = normed(&self.query_norm, heads(self.query.forward(x.clone()), num_heads));
-        let key = normed(&self.key_norm, heads(self.key.forward(x.clone()), num_kv_heads));
-        let value = heads(self.value.forward(x), num_kv_heads);
-        let turned = |x| match rotation {
-            Some(rotation) => rotation.apply(x),
-            None => x,
+        let turned = |x| match (rotation, &self.query.packed) {
+            (Some(rotation), Some(_)) => rotation.apply_in_place(x),
+            (Some(rotation), None) => rotation.apply(x),
+            (None, _) => x,
         };
-        let query = turned(query);
-        let (keys, values) = cache.append(turned(key), value);
+        let query = turned(normed(&self.query_norm, heads(query, num_heads)));
+        let key = turned(normed(&self.key_norm, heads(key, num_kv_heads)));
+        let value = heads(value, num_kv_heads);
+        let mixed = match self.query.packed {
+            Some(_) => self.mix_in_place([query, key, value], mask, cache),
+            None => self.mix([query, key, value], mask, cache),
+        };
+        self.output.forward(mixed)
+    }
+
+    /// # Shapes
+    /// - queries: `[batch, seq, heads, head_dim]`
+    /// - keys and values: `[batch, seq, kv_heads, head_dim]`
+    /// - output: `[batch, seq, heads * head_dim]`
+    fn mix(&self, [query, key, value]: [Tensor<4>; 3], mask: &Mask, cache: &mut KvCache) -> Tensor<3> {
+        let [batch, seq, num_heads, head_dim] = query.dims();
+        let num_kv_heads = self.config.num_kv_heads;
+        let device = query.device();
+        let (keys, values) = cache.append(key.swap_dims(1, 2), value.swap_dims(1, 2));
         let groups = num_heads / num_kv_heads;
-        // [batch, heads, seq, dim] -> [batch, kv_heads, groups * seq, dim]
-        let query = query.reshape([batch, num_kv_heads, groups * seq, head_dim]);
+        // [batch, seq, heads, dim] -> [batch, kv_heads, groups * seq, dim]
+        let query = query.swap_dims(1, 2).reshape([batch, num_kv_heads, groups * seq, head_dim]);
         let options = AttentionModuleOptions {
             scale: Some(self.scale),
             softcap: self.config.softcap,
-            is_causal: matches!(mask, Mask::Causal),
+            is_causal: mask.is_causal(groups),
         };
-        let hidden = match mask {
-            Mask::Hidden(hidden) => {
-                let keys = keys.dims()[2];
-                Some(hidden.clone().expand([batch, num_kv_heads, groups * seq, keys]))
-            }
-            _ => None,
-        };
+        let all = keys.dims()[2];
+        let hidden = mask.hidden(groups, &device);
+        let hidden = hidden.map(|hidden| hidden.expand([batch, num_kv_heads, groups * seq, all]));
         let mixed = attention(query, keys, values, hidden, None, options);
         let mixed = mixed.reshape([batch, num_heads, seq, head_dim]).swap_dims(1, 2);
-        self.output.forward(mixed.reshape([batch, seq, num_heads * head_dim]))
+        mixed.reshape([batch, seq, num_heads * head_dim])
+    }
+
+    /// [`mix`](Self::mix) by the kernels of the CPU, which read the cache where it lies.
+    fn mix_in_place(
+        &self,
+        [query, key, value]: [Tensor<4>; 3],
+        mask: &Mask,
+        cache: &mut KvCache,
+    ) -> Tensor<3> {
+        let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } =
+            self.config;
+        let softcap = softcap.map(|cap| cap as f32);
+        let kernel = ivl_kernels::Attention { heads, kv_heads, dim, scale: self.scale as f32, softcap };
+        let ([batch, seq, _, _], device) = (query.dims(), query.device());
+        let [query, key, value] = [query, key, value].map(Numbers::of);
+        let mut mixed = Vec::new();
+        let shape = [batch, kv_heads, seq, dim];
+        cache.extend_in_place(shape, (&device, DType::F32), |keys, values, len| {
+            let (mut keys, mut values) = (Numbers::of(keys), Numbers::of(values));
+            kernel.append(keys.as_mut_slice(), batch, len, key.as_slice());
+            kernel.append(values.as_mut_slice(), batch, len, value.as_slice());
+            let seen = mask.seen(batch);
+            mixed = kernel.mix(query.as_slice(), keys.as_slice(), values.as_slice(), batch, &seen);
+            (keys.into_tensor(&device), values.into_tensor(&device))
+        });
+        tensor(mixed, [batch, seq, heads * dim], &device)
     }
 }

@@ -47,6 +47,13 @@ impl Block {
         }
     }
 
+    /// Every norm of the block.
+    pub(super) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        let always = std::iter::once(&mut self.attention_norm);
+        let others = [&mut self.attention_post_norm, &mut self.mlp_norm, &mut self.mlp_post_norm];
+        always.chain(others.into_iter().flatten()).chain(self.attention.norms_mut())
+    }
+
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub(crate) fn forward(

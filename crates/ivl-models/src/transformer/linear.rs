@@ -1,9 +1,13 @@
 //! A linear projection.
 
+use std::sync::Arc;
+
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
+use ivl_kernels::{Matrix, products};
 
 use super::Lora;
+use super::host::{Numbers, tensor};
 
 /// `y = x W + b` with `W` of shape `[input, output]`.
 #[derive(Module, Debug)]
@@ -14,6 +18,9 @@ pub struct Linear {
     pub bias: Option<Param<Tensor<1>>>,
     /// A low-rank update, while one is trained.
     pub lora: Option<Lora>,
+    /// The weight laid out for the kernels of the CPU; the parameter is then made from it if somebody asks.
+    #[module(skip)]
+    pub(super) packed: Option<Arc<Matrix>>,
 }
 
 impl Linear {
@@ -22,25 +29,66 @@ impl Linear {
             weight: Initializer::Zeros.init([input, output], device),
             bias: bias.then(|| Initializer::Zeros.init([output], device)),
             lora: None,
+            packed: None,
         }
+    }
+
+    /// `[input, output]`.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        self.weight.lazy_shape().dims()
     }
 
     /// # Shapes
     /// - `x`: `[batch, seq, input]`
     /// - output: `[batch, seq, output]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [y] = Self::forward_all([self], x);
+        y
+    }
+
+    /// Several projections of the same input.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, input]`
+    /// - output: for each projection `[batch, seq, output]`
+    pub(super) fn forward_all<const N: usize>(projections: [&Self; N], x: Tensor<3>) -> [Tensor<3>; N] {
         let [batch, seq, input] = x.dims();
         // In two dimensions: a broadcast batched product copies the weight on the CPU backend.
         let x = x.reshape([batch * seq, input]);
-        let y = match &self.lora {
-            Some(lora) => x.clone().matmul(self.weight.val()) + lora.forward(x),
-            None => x.matmul(self.weight.val()),
-        };
-        let y = match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
-            None => y,
-        };
-        let output = y.dims()[1];
-        y.reshape([batch, seq, output])
+        let mut products = Self::products(projections, &x).into_iter();
+        projections.map(|projection| {
+            let mut y = products.next().expect("a product for each projection");
+            if let Some(lora) = &projection.lora {
+                y = y + lora.forward(x.clone());
+            }
+            if let Some(bias) = &projection.bias {
+                y = y + bias.val().unsqueeze();
+            }
+            let output = y.dims()[1];
+            y.reshape([batch, seq, output])
+        })
     }
+
+    fn products<const N: usize>(projections: [&Self; N], x: &Tensor<2>) -> [Tensor<2>; N] {
+        let packed: Vec<&Matrix> =
+            projections.iter().filter_map(|projection| projection.packed.as_deref()).collect();
+        match <[&Matrix; N]>::try_from(packed) {
+            Ok(matrices) => multiplied(x.clone(), matrices),
+            Err(_) => projections.map(|projection| x.clone().matmul(projection.weight.val())),
+        }
+    }
+}
+
+/// Products with packed weights.
+///
+/// # Shapes
+/// - `x`: `[rows, input]`
+/// - output: for each matrix `[rows, output]`
+pub(super) fn multiplied<const N: usize>(x: Tensor<2>, matrices: [&Matrix; N]) -> [Tensor<2>; N] {
+    let ([rows, _], device) = (x.dims(), x.device());
+    let mut numbers = products(Numbers::of(x).as_slice(), matrices).into_iter();
+    matrices.map(|matrix| {
+        let numbers = numbers.next().expect("a product for each matrix");
+        tensor(numbers, [rows, matrix.shape()[1]], &device)
+    })
 }

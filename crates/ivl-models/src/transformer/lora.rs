@@ -6,8 +6,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Linear, Transformer};
+use super::{Block, Linear, Transformer};
 use crate::config::ModelConfig;
+use crate::parameters::parameter_shapes;
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,11 +111,12 @@ impl Transformer {
     #[must_use]
     pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Self {
         let device = self.device();
-        let mut net = self.no_grad();
+        // Packed weights are frozen as they are; asking for them would unpack them.
+        let mut net = if self.format().is_some() { self } else { self.no_grad() };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for (projection, linear) in net.projections_mut() {
             if config.targets.contains(&projection) {
-                linear.lora = Some(Lora::new(linear.weight.dims(), config, &mut rng, &device));
+                linear.lora = Some(Lora::new(linear.shape(), config, &mut rng, &device));
             }
         }
         net
@@ -131,11 +133,10 @@ impl Transformer {
 
     /// Paths and shapes of all matrices of adapters.
     pub(crate) fn adapter_shapes(&self) -> Vec<(String, [usize; 2])> {
-        let adapters =
-            self.named_parameters().into_iter().filter(|parameter| parameter.path.contains(".lora."));
+        let adapters = parameter_shapes(self).into_iter().filter(|(path, _)| path.contains(".lora."));
         adapters
-            .filter_map(|parameter| match parameter.shape[..] {
-                [rows, columns] => Some((parameter.path, [rows, columns])),
+            .filter_map(|(path, shape)| match shape[..] {
+                [rows, columns] => Some((path, [rows, columns])),
                 _ => None,
             })
             .collect()
@@ -162,7 +163,7 @@ impl Transformer {
         }
     }
 
-    fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
+    pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
         self.blocks.iter_mut().flat_map(|block| {
             let attention = &mut block.attention;
             let mlp = &mut block.mlp;
@@ -179,12 +180,30 @@ impl Transformer {
     }
 }
 
+impl Block {
+    /// The projections of the block.
+    pub(super) fn projections(&self) -> impl Iterator<Item = (Projection, &Linear)> {
+        let (attention, mlp) = (&self.attention, &self.mlp);
+        let always = [
+            (Projection::Query, &attention.query),
+            (Projection::Key, &attention.key),
+            (Projection::Value, &attention.value),
+            (Projection::Output, &attention.output),
+            (Projection::Up, &mlp.up),
+            (Projection::Down, &mlp.down),
+        ];
+        always.into_iter().chain(mlp.gate.as_ref().map(|gate| (Projection::Gate, gate)))
+    }
+}
+
 impl Linear {
     fn merge(&mut self) {
         if let Some(lora) = self.lora.take() {
             let weight = self.weight.val();
             let update = lora.update().cast(weight.dtype());
             self.weight = Param::initialized(self.weight.id, weight + update);
+            // What was packed is another weight.
+            self.packed = None;
         }
     }
 }

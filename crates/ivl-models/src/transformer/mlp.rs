@@ -2,8 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
+use ivl_kernels::Gate;
 
 use super::Linear;
+use super::host::Numbers;
 use crate::config::{Activation, ModelConfig};
 
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without a gate.
@@ -30,12 +32,40 @@ impl Mlp {
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = match &self.gate {
-            Some(gate) => self.activation.apply(gate.forward(x.clone())) * self.up.forward(x),
-            None => self.activation.apply(self.up.forward(x)),
+        let inner = match (&self.gate, self.kernel()) {
+            (Some(gate), kernel) => {
+                let [gate, up] = Linear::forward_all([gate, &self.up], x);
+                match kernel {
+                    Some(kernel) => by_kernel(kernel, gate, Some(up)),
+                    None => self.activation.apply(gate) * up,
+                }
+            }
+            (None, Some(kernel)) => by_kernel(kernel, self.up.forward(x), None),
+            (None, None) => self.activation.apply(self.up.forward(x)),
         };
         self.down.forward(inner)
     }
+
+    /// The kernel of the CPU that computes the activation.
+    fn kernel(&self) -> Option<Gate> {
+        self.up.packed.as_ref()?;
+        match self.activation {
+            Activation::Silu => Some(Gate::Silu),
+            Activation::GeluTanh => Some(Gate::GeluTanh),
+            Activation::QuickGelu => Some(Gate::QuickGelu),
+            Activation::Gelu | Activation::Relu => None,
+        }
+    }
+}
+
+fn by_kernel(kernel: Gate, x: Tensor<3>, up: Option<Tensor<3>>) -> Tensor<3> {
+    let device = x.device();
+    let mut x = Numbers::of(x);
+    match up {
+        Some(up) => kernel.apply_to(x.as_mut_slice(), Numbers::of(up).as_slice()),
+        None => kernel.apply(x.as_mut_slice()),
+    }
+    x.into_tensor(&device)
 }
 
 impl Activation {

@@ -2,11 +2,13 @@
 
 mod attention;
 mod block;
+mod host;
 mod linear;
 mod lora;
 mod mask;
 mod mlp;
 mod norm;
+mod packed;
 mod rope;
 
 pub use attention::Attention;
@@ -15,11 +17,15 @@ pub use linear::Linear;
 pub use lora::{Lora, LoraConfig, Projection};
 pub use mlp::Mlp;
 pub use norm::Norm;
+pub(crate) use packed::Packer;
+
+use std::sync::Arc;
 
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::module::embedding;
 use burn::tensor::{DType, Device, Int, Tensor};
 use ivl_core::{Cache, LayerCache, token_tensor};
+use ivl_kernels::Matrix;
 
 use self::mask::Mask;
 use self::rope::Rotation;
@@ -45,15 +51,21 @@ pub struct Transformer {
 pub struct Embedding {
     /// Shape `[rows, width]`.
     pub weight: Param<Tensor<2>>,
+    /// The table as a head, `[width, rows]`, laid out for the kernels of the CPU.
+    #[module(skip)]
+    packed: Option<Arc<Matrix>>,
 }
 
 impl Embedding {
     fn new(rows: usize, width: usize, device: &Device) -> Self {
-        Self { weight: Initializer::Zeros.init([rows, width], device) }
+        Self { weight: Initializer::Zeros.init([rows, width], device), packed: None }
     }
 
     fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        embedding(self.weight.val(), ids)
+        match &self.packed {
+            Some(matrix) => columns(matrix, ids),
+            None => embedding(self.weight.val(), ids),
+        }
     }
 }
 
@@ -88,7 +100,7 @@ impl Transformer {
 
     /// The type that the model computes in.
     pub fn dtype(&self) -> DType {
-        self.embedding.weight.val().dtype()
+        self.norm.weight.val().dtype()
     }
 
     /// An empty cache for rows that start with `padding[row]` tokens to be ignored.
@@ -188,8 +200,7 @@ impl Transformer {
         let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
         for (index, (block, &kind)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
             let known = masks.iter().position(|(k, _)| *k == kind).unwrap_or_else(|| {
-                let groups = self.config.attention.num_heads / self.config.attention.num_kv_heads;
-                masks.push((kind, Mask::new(kind, cache, seq, groups, &device)));
+                masks.push((kind, Mask::new(kind, cache, seq)));
                 masks.len() - 1
             });
             x = block.forward(x, rotation.as_ref(), &masks[known].1, cache.layer(index));
@@ -206,12 +217,29 @@ impl Transformer {
     pub fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
         let logits = match &self.head {
             Some(head) => head.forward(hidden),
-            None => tied_head(self.embedding.weight.val(), hidden),
+            None => self.tied_head(hidden),
         };
         match self.config.embedding.softcap {
             Some(cap) => (logits / cap).tanh() * cap,
             None => logits,
         }
+    }
+
+    fn tied_head(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let [batch, seq, width] = hidden.dims();
+        let rows = hidden.reshape([batch * seq, width]);
+        let logits = match &self.embedding.packed {
+            Some(matrix) => {
+                let [logits] = linear::multiplied(rows, [matrix]);
+                logits
+            }
+            // A transposed embedding is copied whole by the CPU backend; for a few rows the other order avoids it.
+            None if batch * seq <= FEW_ROWS => {
+                self.embedding.weight.val().matmul(rows.transpose()).transpose()
+            }
+            None => rows.matmul(self.embedding.weight.val().transpose()),
+        };
+        logits.reshape([batch, seq, self.config.vocab_size])
     }
 
     /// Logits at some of the new positions: the head is computed there alone.
@@ -262,6 +290,15 @@ fn places(cache: &LayerCache, seq: usize) -> Vec<Vec<(usize, usize)>> {
     (0..cache.padding().len()).map(row).collect()
 }
 
+/// The vectors of tokens, which are columns of a packed head.
+fn columns(matrix: &Matrix, ids: Tensor<2, Int>) -> Tensor<3> {
+    let ([batch, seq], device) = (ids.dims(), ids.device());
+    let [width, _] = matrix.shape();
+    let ids = ids.into_data();
+    let vector = |id: i64| (0..width).map(move |input| matrix.number(input, id as usize));
+    host::tensor(ids.iter::<i64>().flat_map(vector).collect(), [batch, seq, width], &device)
+}
+
 /// Some rows of hidden states.
 ///
 /// # Shapes
@@ -271,17 +308,4 @@ fn places(cache: &LayerCache, seq: usize) -> Vec<Vec<(usize, usize)>> {
 pub fn rows_at(hidden: Tensor<3>, positions: Tensor<1, Int>) -> Tensor<2> {
     let [batch, seq, width] = hidden.dims();
     hidden.reshape([batch * seq, width]).select(0, positions)
-}
-
-fn tied_head(embedding: Tensor<2>, hidden: Tensor<3>) -> Tensor<3> {
-    let [batch, seq, width] = hidden.dims();
-    let vocab = embedding.dims()[0];
-    let rows = hidden.reshape([batch * seq, width]);
-    // A transposed embedding is copied whole by the CPU backend; for a few rows the other order avoids it.
-    let logits = if batch * seq <= FEW_ROWS {
-        embedding.matmul(rows.transpose()).transpose()
-    } else {
-        rows.matmul(embedding.transpose())
-    };
-    logits.reshape([batch, seq, vocab])
 }

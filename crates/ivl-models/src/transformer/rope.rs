@@ -1,10 +1,13 @@
 //! Rotary position embedding ([arXiv 2104.09864](https://arxiv.org/abs/2104.09864)) in the half-split form of the
 //! checkpoints, with its extensions to longer contexts.
 
+use std::cell::OnceCell;
 use std::f64::consts::PI;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use ivl_kernels::rotate;
 
+use super::host::Numbers;
 use crate::config::{RopeConfig, RopeScaling};
 
 impl RopeConfig {
@@ -76,35 +79,57 @@ impl RopeConfig {
                 }
             }
         }
-        let tensor = |values| {
-            Tensor::<4>::from_data(TensorData::new(values, [rows, 1, seq, pairs]), (device, DType::F32))
-                .cast(dtype)
-        };
-        Rotation { cos: tensor(cos), sin: tensor(sin) }
+        Rotation { cos, sin, rows, pairs, target: (device.clone(), dtype), tensors: OnceCell::new() }
     }
 }
 
-/// Cosines and sines at some positions, shape `[batch or 1, 1, seq, dim / 2]`.
+/// Cosines and sines at some positions, of all rows of a batch or of one if they are alike.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
-    cos: Tensor<4>,
-    sin: Tensor<4>,
+    /// Shape `[rows, seq, pairs]`.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    rows: usize,
+    pairs: usize,
+    target: (Device, DType),
+    tensors: OnceCell<[Tensor<4>; 2]>,
 }
 
 impl Rotation {
     /// Turns pair `(x_i, x_{i + dim/2})` by its angle; dimensions beyond `dim` pass through.
     ///
     /// # Shapes
-    /// - `x` and output: `[batch, heads, seq, head_dim]`
+    /// - `x` and output: `[batch, seq, heads, head_dim]`
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, heads, seq, width] = x.dims();
-        let pairs = self.cos.dims()[3];
-        let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..heads, 0..seq, from..to]);
+        let [batch, seq, heads, width] = x.dims();
+        let pairs = self.pairs;
+        let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..seq, 0..heads, from..to]);
         let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        let [cos, sin] = self.tensors();
         let turned =
             vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
         let rest = (2 * pairs < width).then(|| part(2 * pairs, width));
         Tensor::cat(turned.into_iter().chain(rest).collect(), 3)
+    }
+
+    /// [`apply`](Self::apply) by the kernels of the CPU.
+    pub(crate) fn apply_in_place(&self, x: Tensor<4>) -> Tensor<4> {
+        let ([_, _, heads, width], device) = (x.dims(), x.device());
+        let mut x = Numbers::of(x);
+        rotate(x.as_mut_slice(), heads, width, self.pairs, &self.cos, &self.sin);
+        x.into_tensor(&device)
+    }
+
+    /// Shape `[rows, seq, 1, pairs]`.
+    fn tensors(&self) -> [Tensor<4>; 2] {
+        let tensors = self.tensors.get_or_init(|| {
+            [&self.cos, &self.sin].map(|numbers| {
+                let shape = [self.rows, numbers.len() / (self.rows * self.pairs), 1, self.pairs];
+                let (device, dtype) = &self.target;
+                let data = TensorData::new(numbers.clone(), shape);
+                Tensor::<4>::from_data(data, (device, DType::F32)).cast(*dtype)
+            })
+        });
+        tensors.clone()
     }
 }

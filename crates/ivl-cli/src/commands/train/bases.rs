@@ -14,7 +14,7 @@ use ivl_train::{
 
 use crate::args::Common;
 use crate::compose::load_lm;
-use crate::device::dtype;
+use crate::device::{Weights, dtype};
 use crate::digest::{hash_weights, sha256};
 use crate::hub::resolve;
 use crate::other_vocabulary::map_between;
@@ -119,8 +119,13 @@ impl OpenBase {
     }
 
     /// Loads the weights; also gives the network, whose tensors are handles to the same memory.
-    pub fn load(&self, device: &Device, common: &Common) -> Result<(FrozenBase, Transformer)> {
-        let (lm, _) = load_lm(&self.checkpoint, device, dtype(common), common)?;
+    pub fn load(
+        &self,
+        device: &Device,
+        weights: Weights,
+        common: &Common,
+    ) -> Result<(FrozenBase, Transformer)> {
+        let (lm, _) = load_lm(&self.checkpoint, device, weights, common)?;
         let net = lm.net().clone();
         Ok((self.frozen(BaseLogits::Lm(Rc::new(lm))), net))
     }

@@ -14,6 +14,7 @@ use super::models::OpenModels;
 use super::workers::autodiff;
 use crate::args::Common;
 use crate::demonstrations;
+use crate::device::{dtype, shared_dtype};
 use crate::digest::sha256;
 use crate::hub::resolve;
 
@@ -52,24 +53,27 @@ impl Parts {
         let encoding = encoder.fingerprint()?;
         let fingerprints = [&data, &held_out_data].map(|data| format!("{} {encoding}", data.fingerprint));
         let wanted = Wanted { train: &train, eval: &eval, fingerprints };
+        // Adapters are trained on the tensors of a base.
+        let weights = if config.value.lora.is_some() { shared_dtype(common) } else { dtype(common) };
         for base in &models.bases {
             if let Some(cache) = &config.base_logits {
                 bases.push(base.cached(cache, &wanted, device, common)?);
             } else {
-                let (frozen, net) = base.load(device, common)?;
+                let (frozen, net) = base.load(device, weights, common)?;
                 bases.push(frozen);
                 nets.push((base.dir.clone(), net));
             }
         }
-        let held_out = models.held_out.iter().map(|base| Ok(base.load(device, common)?.0));
+        let held_out = models.held_out.iter().map(|base| Ok(base.load(device, dtype(common), common)?.0));
         let held_out: Vec<FrozenBase> = held_out.collect::<Result<_>>()?;
         let cards: Vec<BaseCard> = models.bases.iter().map(OpenBase::card).collect::<Result<_>>()?;
         let OpenModels { source, json, checkpoint, value_vocab, template, .. } = models;
         let autodiff = autodiff(device, config);
         // Adapters leave the weights alone: a base that the value starts from is loaded once for both.
         let recomputes = config.steps.gradient_checkpointing;
-        let shared =
-            nets.into_iter().find(|(dir, net)| *dir == source && net.dtype() == DType::F32 && !recomputes);
+        let shared = nets.into_iter().find(|(dir, net)| {
+            *dir == source && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
+        });
         let value = match config.value.init {
             Init::Checkpoint => match (&config.value.lora, shared) {
                 (Some(lora), Some((_, net))) => net.train().with_lora(lora, config.seed),

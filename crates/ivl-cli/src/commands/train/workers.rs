@@ -8,6 +8,7 @@ use ivl_train::{FrozenBase, TrainConfig, Worker};
 use super::bases::{NamedBase, OpenBase, bases_of};
 use super::parts::value_source;
 use crate::args::Common;
+use crate::device::dtype;
 
 /// A device to learn on.
 pub fn autodiff(device: &Device, config: &TrainConfig) -> Device {
@@ -36,6 +37,6 @@ pub fn workers(devices: &[Device], config: &TrainConfig, common: &Common) -> Res
 fn load_bases(config: &TrainConfig, device: &Device, common: &Common) -> Result<Vec<FrozenBase>> {
     let value = Checkpoint::open(&value_source(config)?)?;
     let vocab = value.vocab(&value.tokenizer()?)?;
-    let load = |base: NamedBase<'_>| Ok(OpenBase::open(base, &vocab)?.load(device, common)?.0);
+    let load = |base: NamedBase<'_>| Ok(OpenBase::open(base, &vocab)?.load(device, dtype(common), common)?.0);
     bases_of(config).into_iter().map(load).collect()
 }

@@ -9,9 +9,9 @@ use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm
 use ivl_train::ValueCard;
 
 use crate::args::Common;
-use crate::digest::sha256;
 use crate::compose::load_lm;
 use crate::device::dtype;
+use crate::digest::sha256;
 use crate::hub::resolve;
 
 /// What is small of a base: everything but its weights.

@@ -1,0 +1,84 @@
+//! Models without weights worth the name, for measuring.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use burn::tensor::{DType, Device};
+use ivl_core::{Token, Vocab};
+use ivl_models::families::read_config;
+use ivl_models::{Checkpoint, ModelConfig, Transformer, initialize, initialize_as, initialize_packed};
+use serde_json::json;
+
+use crate::args::Common;
+use crate::compose::load_lm;
+use crate::device::{Weights, dtype};
+use crate::hub::resolve;
+
+/// Standard deviation of random weights.
+const STD: f64 = 0.02;
+
+/// Name, width, inner width, layers, heads, key heads, and whether head and embedding are one: Llama with 32,000 tokens.
+const SHAPES: [(&str, [usize; 5], bool); 4] = [
+    ("24m", [384, 1024, 6, 6, 6], true),
+    ("134m", [768, 2048, 12, 12, 12], false),
+    ("1b", [2048, 5632, 22, 32, 4], false),
+    ("7b", [4096, 11008, 32, 32, 32], false),
+];
+
+/// What is measured: a network and a vocabulary of as many tokens as it has logits.
+pub struct Model {
+    pub name: String,
+    pub net: Transformer,
+    pub vocab: Vocab,
+}
+
+impl Model {
+    /// A named shape with random weights, or a model that is loaded.
+    pub fn open(name: &str, device: &Device, common: &Common) -> Result<Self> {
+        if let Some((_, sizes, tied)) = SHAPES.iter().find(|(shape, ..)| *shape == name) {
+            let config = llama(*sizes, *tied)?;
+            let net = config.init(device);
+            let seed = common.seed.unwrap_or_default();
+            let net = match dtype(common) {
+                Weights::Packed(format) => initialize_packed(net, seed, STD, device, format),
+                Weights::Tensors(dtype) => initialize_as(net, seed, STD, device, dtype),
+            };
+            return Ok(Self { name: name.to_owned(), net, vocab: tokens(config.vocab_size) });
+        }
+        let found = found(name)?;
+        let (lm, _) = load_lm(&Checkpoint::open(&found)?, device, dtype(common), common)?;
+        let (net, vocab) = lm.into_parts();
+        Ok(Self { name: name.to_owned(), net, vocab })
+    }
+
+    /// The same in f32, as tensors of a device with autodiff.
+    pub fn to_train(name: &str, device: &Device, common: &Common) -> Result<Self> {
+        if let Some((_, sizes, tied)) = SHAPES.iter().find(|(shape, ..)| *shape == name) {
+            let config = llama(*sizes, *tied)?;
+            let net = initialize(config.init(device), common.seed.unwrap_or_default(), STD, device);
+            return Ok(Self { name: name.to_owned(), net, vocab: tokens(config.vocab_size) });
+        }
+        let checkpoint = Checkpoint::open(&found(name)?)?;
+        let vocab = checkpoint.vocab(&checkpoint.tokenizer()?)?;
+        Ok(Self { name: name.to_owned(), net: checkpoint.load(device, DType::F32, &mut |_| ())?, vocab })
+    }
+}
+
+fn tokens(size: usize) -> Vocab {
+    Vocab::new((0..size as u32).map(|id| Some(Token::text(id.to_le_bytes()))).collect())
+}
+
+fn found(name: &str) -> Result<PathBuf> {
+    let shapes: Vec<&str> = SHAPES.iter().map(|(shape, ..)| *shape).collect();
+    resolve(name).with_context(|| format!("`{name}` is none of the shapes {}", shapes.join(", ")))
+}
+
+fn llama([hidden, inner, layers, heads, kv_heads]: [usize; 5], tied: bool) -> Result<ModelConfig> {
+    let json = json!({
+        "model_type": "llama", "vocab_size": 32_000, "hidden_size": hidden, "intermediate_size": inner,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "max_position_embeddings": 16_384, "tie_word_embeddings": tied,
+    });
+    let json = json.as_object().cloned().unwrap_or_default();
+    Ok(read_config(&json, "shape".as_ref())?.1)
+}

@@ -1,0 +1,41 @@
+//! CPU kernels of a transformer: slices in, slices out.
+//!
+//! Burn's operations serve every device; for decoding on a CPU they leave half of the memory's speed unused. These kernels take
+//! their place there. Weights are laid out once ([`Matrix`]) and then read from beginning to end ([`products`]), once for all
+//! rows that fit the registers; [`Attention`] reads keys and values where the cache keeps them. What a row gives never depends
+//! on the other rows: sums are formed in the same order, to the bit.
+//!
+//! # Example: a product
+//!
+//! ```
+//! use ivl_kernels::{Format, Matrix, products};
+//!
+//! let weights = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
+//! let matrix = Matrix::new(Format::F32, [3, 2], |input, output| weights[input][output]);
+//! let [y] = products(&[1.0, 0.0, -1.0], [&matrix]);
+//! assert_eq!(y, [-4.0, -4.0]);
+//! ```
+#![expect(clippy::inline_always, reason = "a kernel is compiled for a level only where it is inlined")]
+
+mod attention;
+mod cpu;
+mod disjoint;
+mod exp;
+mod gate;
+mod matrix;
+mod memory;
+mod norm;
+mod pool;
+mod product;
+mod rope;
+mod rows;
+mod total;
+
+pub use attention::Attention;
+pub use gate::Gate;
+pub use matrix::{Format, GROUP, Matrix};
+pub use norm::Norm;
+pub use pool::{parallel, threads};
+pub use product::products;
+pub use rope::rotate;
+pub use total::total;

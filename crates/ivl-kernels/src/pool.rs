@@ -1,0 +1,196 @@
+//! Threads that share the units of one kernel.
+//!
+//! A token of a small model is a hundred products of ten to a hundred microseconds. Waking a sleeping thread takes as long as
+//! the shortest of them, so that workers stay awake for a moment after each job before they sleep. A worker that comes too
+//! late for a job misses it: nobody waits for threads that have not begun.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// How long a worker waits for the next job before it sleeps: longer than what lies between two products of a token.
+const AWAKE: Duration = Duration::from_micros(150);
+
+/// In `Pool::state`: units of the current job may be taken.
+const OPEN: u64 = 1;
+/// In `Pool::state`: one worker that takes part.
+const WORKER: u64 = 2;
+/// In `Pool::state`: one job, so that a worker knows a new one.
+const JOB: u64 = 1 << 32;
+
+/// Calls `work` once with each of `0..units`, on as many threads as the machine has. Units start in ascending order.
+///
+/// A call from inside a unit, or while another thread's call is under way, does its units itself.
+///
+/// # Panics
+/// If `work` does.
+pub fn parallel(units: usize, work: impl Fn(usize) + Sync) {
+    let pool = if units > 1 { pool() } else { None };
+    match pool.map(|pool| (pool, pool.turn.try_lock())) {
+        Some((pool, Ok(_turn))) => pool.run(units, &work),
+        // A panic of an earlier job left nothing behind.
+        Some((pool, Err(TryLockError::Poisoned(_turn)))) => pool.run(units, &work),
+        _ => (0..units).for_each(work),
+    }
+}
+
+/// Threads that [`parallel`] uses: `RAYON_NUM_THREADS`, as Burn's CPU backend does, else one for each core.
+pub fn threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| {
+        let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+        asked
+            .filter(|&threads| threads > 0)
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into))
+    })
+}
+
+type Work<'a> = dyn Fn(usize) + Sync + 'a;
+
+struct Pool {
+    /// Held by the thread whose job runs.
+    turn: Mutex<()>,
+    /// Number of the job, workers that take part in it, and whether it is open.
+    state: AtomicU64,
+    job: Mutex<Option<Job>>,
+    next: AtomicUsize,
+    panicked: AtomicBool,
+    asleep: AtomicUsize,
+    workers: OnceLock<Vec<Thread>>,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    work: &'static Work<'static>,
+    units: usize,
+}
+
+fn pool() -> Option<&'static Pool> {
+    static POOL: OnceLock<Option<Pool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| (threads() > 1).then(Pool::new)).as_ref()?;
+    pool.workers.get_or_init(|| {
+        let spawn = |n| thread::Builder::new().name(format!("kernel {n}")).spawn(|| pool.serve());
+        // Without a thread the caller does the work alone.
+        (1..threads()).filter_map(|n| spawn(n).ok()).map(|handle| handle.thread().clone()).collect()
+    });
+    Some(pool)
+}
+
+impl Pool {
+    fn new() -> Self {
+        Self {
+            turn: Mutex::new(()),
+            state: AtomicU64::new(0),
+            job: Mutex::new(None),
+            next: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            asleep: AtomicUsize::new(0),
+            workers: OnceLock::new(),
+        }
+    }
+
+    fn run(&self, units: usize, work: &Work<'_>) {
+        #[expect(
+            unsafe_code,
+            reason = "the borrow checker cannot see that workers are done when this returns"
+        )]
+        // SAFETY: only the lifetime changes. Workers use the reference between entering an open job and leaving it;
+        // `Closing` shuts the job and waits until all have left, before this function returns or unwinds.
+        let work = unsafe { std::mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
+        let job = Job { work, units };
+        *self.job() = Some(job);
+        self.next.store(0, Ordering::Relaxed);
+        let closing = Closing(self);
+        self.state.fetch_add(JOB | OPEN, Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst) > 0 {
+            self.workers.get().into_iter().flatten().for_each(Thread::unpark);
+        }
+        self.take_units(job);
+        drop(closing);
+        if self.panicked.swap(false, Ordering::Relaxed) {
+            resume_unwind(Box::new("a kernel panicked on another thread"));
+        }
+    }
+
+    fn job(&self) -> MutexGuard<'_, Option<Job>> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_units(&self, job: Job) {
+        loop {
+            let unit = self.next.fetch_add(1, Ordering::Relaxed);
+            if unit >= job.units {
+                return;
+            }
+            (job.work)(unit);
+        }
+    }
+
+    fn serve(&self) {
+        let mut done = 0;
+        loop {
+            self.enter(done);
+            let job = *self.job();
+            if let Some(job) = job
+                && catch_unwind(AssertUnwindSafe(|| self.take_units(job))).is_err()
+            {
+                self.panicked.store(true, Ordering::Relaxed);
+            }
+            done = self.state.fetch_sub(WORKER, Ordering::Release) / JOB;
+        }
+    }
+
+    /// Waits for an open job other than number `done`, and takes part in it.
+    fn enter(&self, done: u64) {
+        let mut since = Instant::now();
+        loop {
+            for _ in 0..64 {
+                let state = self.state.load(Ordering::Acquire);
+                if state & OPEN != 0 && state / JOB != done {
+                    let entered = state + WORKER;
+                    if self
+                        .state
+                        .compare_exchange(state, entered, Ordering::Acquire, Ordering::Relaxed)
+                        .is_ok()
+                    {
+                        return;
+                    }
+                }
+                std::hint::spin_loop();
+            }
+            if since.elapsed() > AWAKE {
+                self.asleep.fetch_add(1, Ordering::SeqCst);
+                let state = self.state.load(Ordering::SeqCst);
+                if state & OPEN == 0 || state / JOB == done {
+                    thread::park();
+                }
+                self.asleep.fetch_sub(1, Ordering::SeqCst);
+                since = Instant::now();
+            }
+        }
+    }
+}
+
+/// Shuts the open job, and waits for the workers in it.
+struct Closing<'a>(&'a Pool);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let state = self.0.state.fetch_and(!OPEN, Ordering::AcqRel) & !OPEN;
+        let mut rounds = 0u32;
+        let mut inside = state % JOB;
+        while inside != 0 {
+            // A worker may have lost its core to another process.
+            if rounds > 10_000 {
+                thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+            rounds += 1;
+            inside = self.0.state.load(Ordering::Acquire) % JOB;
+        }
+        *self.0.job() = None;
+    }
+}

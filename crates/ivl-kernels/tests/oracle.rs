@@ -1,0 +1,275 @@
+//! Every kernel against the same sum in plain double precision, at every level of instructions that the processor has.
+
+use std::ops::Range;
+use std::process::Command;
+
+use ivl_kernels::{Attention, Format, GROUP, Gate, Matrix, Norm, parallel, products, rotate, total};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Int8];
+
+fn numbers(len: usize) -> impl Strategy<Value = Vec<f32>> {
+    vec(-2.0f32..2.0, len)
+}
+
+fn assert_close(got: &[f32], expected: &[f64], scale: f64) -> Result<(), TestCaseError> {
+    prop_assert_eq!(got.len(), expected.len());
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (f64::from(*got) - expected).abs();
+        prop_assert!(error <= 2e-6 * scale.max(expected.abs()), "{index}: {got}, not {expected}");
+    }
+    Ok(())
+}
+
+fn product(x: &[f32], matrix: &Matrix) -> Vec<f64> {
+    let [inputs, outputs] = matrix.shape();
+    let one = |row: &[f32], output: usize| -> f64 {
+        let terms = row.iter().enumerate();
+        terms.map(|(input, x)| f64::from(*x) * f64::from(matrix.number(input, output))).sum()
+    };
+    x.chunks(inputs).flat_map(|row| (0..outputs).map(move |output| one(row, output))).collect()
+}
+
+prop_compose! {
+    fn operands()(rows in 1usize..40, inputs in 1usize..150, outputs in 1usize..100)
+        (x in numbers(rows * inputs), w in numbers(inputs * outputs), shape in Just([inputs, outputs]))
+        -> (Vec<f32>, Vec<f32>, [usize; 2]) {
+        (x, w, shape)
+    }
+}
+
+/// Query heads for each key head, key heads, width; rows, new positions, known positions, free positions.
+type Sizes = ([usize; 3], [usize; 4]);
+
+fn sizes() -> impl Strategy<Value = Sizes> {
+    let heads = (1usize..4, 1usize..3, 1usize..80).prop_map(|(groups, kv, dim)| [groups, kv, dim]);
+    let texts = (1usize..4, 1usize..40, 0usize..70, 0usize..3);
+    (heads, texts.prop_map(|(batch, seq, known, free)| [batch, seq, known, free]))
+}
+
+prop_compose! {
+    fn texts()(([groups, kv, dim], [batch, seq, known, free]) in sizes(), by_row in any::<bool>())
+        (query in numbers(batch * seq * groups * kv * dim), keys in numbers(batch * kv * (known + seq + free) * dim),
+         values in numbers(batch * kv * (known + seq + free) * dim), starts in vec(0..known + seq, batch * seq),
+         sizes in Just(([groups, kv, dim], [batch, seq, known, free])), by_row in Just(by_row))
+        -> (Sizes, [Vec<f32>; 3], Vec<Range<usize>>) {
+        let (_, [batch, seq, known, _]) = sizes;
+        let seen = (0..batch * seq).map(|query| {
+            let end = known + query % seq + 1;
+            // One start for each row, as in texts, or one for each query, as in a window.
+            let start = starts[if by_row { query / seq * seq } else { query }];
+            start.min(end)..end
+        });
+        (sizes, [query, keys, values], seen.collect())
+    }
+}
+
+/// Softmax attention of one query.
+fn mixed(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], scale: f64, cap: Option<f64>) -> Vec<f64> {
+    let dot = |key: &Vec<f32>| -> f64 {
+        let score = scale * query.iter().zip(key).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        cap.map_or(score, |cap| (score / cap).tanh() * cap)
+    };
+    let weights: Vec<f64> = keys.iter().map(|key| dot(key).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let mix = |at: usize| -> f64 {
+        weights.iter().zip(values).map(|(weight, value)| weight / total * f64::from(value[at])).sum()
+    };
+    (0..query.len()).map(|at| if keys.is_empty() { 0.0 } else { mix(at) }).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn products_are_sums((x, w, [inputs, outputs]) in operands()) {
+        for format in FORMATS {
+            let matrix = Matrix::new(format, [inputs, outputs], |input, output| w[input * outputs + output]);
+            let [y] = products(&x, [&matrix]);
+            assert_close(&y, &product(&x, &matrix), inputs as f64)?;
+            // A row alone, and beside other matrices, gives the same bits.
+            for (row, y) in x.chunks(inputs).zip(y.chunks(outputs)) {
+                let [one, again] = products(row, [&matrix, &matrix]);
+                prop_assert!(one == y && again == y, "{format:?}: a row alone gives other bits");
+            }
+        }
+    }
+
+    #[test]
+    fn packed_numbers_are_near_the_originals((_, w, [inputs, outputs]) in operands()) {
+        let matrices = FORMATS
+            .map(|format| Matrix::new(format, [inputs, outputs], |input, output| w[input * outputs + output]));
+        for (index, &original) in w.iter().enumerate() {
+            let (input, output) = (index / outputs, index % outputs);
+            let first = input / GROUP * GROUP;
+            let group = first..(first + GROUP).min(inputs);
+            let largest = group.map(|input| w[input * outputs + output].abs()).fold(0.0, f32::max);
+            let [single, half, byte] = matrices.each_ref().map(|matrix| matrix.number(input, output));
+            prop_assert_eq!(single, original);
+            prop_assert!((half - original).abs() <= original.abs() / 2048.0 + 3e-8);
+            prop_assert!((byte - original).abs() <= largest / 253.9, "half a step of the scale");
+        }
+    }
+
+    #[test]
+    fn attention_is_softmax((sizes, [query, keys, values], seen) in texts(), capped in any::<bool>()) {
+        let ([groups, kv_heads, dim], [batch, seq, known, free]) = sizes;
+        let (heads, capacity, scale) = (groups * kv_heads, known + seq + free, 0.3);
+        let cap = capped.then_some(2.0);
+        let attention = Attention { heads, kv_heads, dim, scale, softcap: cap };
+        let got = attention.mix(&query, &keys, &values, batch, &seen);
+        let mut expected = Vec::new();
+        for (index, one) in query.chunks(dim).enumerate() {
+            let (position, head) = (index / heads, index % heads / groups);
+            let at = |key: usize| ((position / seq * kv_heads + head) * capacity + key) * dim;
+            let seen = seen[position].clone();
+            let some = |of: &[f32]| -> Vec<Vec<f32>> { seen.clone().map(|key| of[at(key)..][..dim].to_vec()).collect() };
+            expected.extend(mixed(one, &some(&keys), &some(&values), f64::from(scale), cap.map(f64::from)));
+        }
+        assert_close(&got, &expected, 4.0)?;
+        // The last position of each row alone gives the same bits.
+        let last = |row: usize| (row + 1) * seq - 1..(row + 1) * seq;
+        let alone: Vec<f32> = (0..batch).flat_map(|row| query[last(row).start * heads * dim..][..heads * dim].to_vec()).collect();
+        let ranges: Vec<Range<usize>> = (0..batch).map(|row| seen[last(row).start].clone()).collect();
+        let alone = attention.mix(&alone, &keys, &values, batch, &ranges);
+        for (row, alone) in alone.chunks(heads * dim).enumerate() {
+            prop_assert!(alone == &got[last(row).start * heads * dim..][..heads * dim], "other bits alone");
+        }
+    }
+
+    #[test]
+    fn norms_are_their_formulas(width in 1usize..100, rows in 1usize..4, seed in numbers(1200)) {
+        let (x, weight, bias) = (&seed[..width * rows], &seed[400..400 + width], &seed[800..800 + width]);
+        let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len() as f64;
+        let eps = 1e-3;
+        let (mut rms, mut layer) = (Vec::new(), Vec::new());
+        for row in x.chunks(width) {
+            let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+            let squares = |row: &[f64]| (mean(&row.iter().map(|x| x * x).collect::<Vec<_>>()) + f64::from(eps)).sqrt();
+            let centred: Vec<f64> = row.iter().map(|x| x - mean(&row)).collect();
+            let (own, of_centred) = (squares(&row), squares(&centred));
+            rms.extend(row.iter().zip(weight).map(|(x, w)| x / own * (f64::from(*w) + 1.0)));
+            let scaled = centred.iter().zip(weight).map(|(x, w)| x / of_centred * f64::from(*w));
+            layer.extend(scaled.zip(bias).map(|(x, b)| x + f64::from(*b)));
+        }
+        assert_close(&Norm::Rms { weight, offset: 1.0 }.apply(x, eps), &rms, 10.0)?;
+        assert_close(&Norm::Layer { weight, bias }.apply(x, eps), &layer, 100.0)?;
+    }
+
+    #[test]
+    fn gates_are_their_formulas(x in vec(-40.0f32..40.0, 1..100)) {
+        let double: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let tanh = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
+        let check = |gate: Gate, formula: &dyn Fn(f64) -> f64| {
+            let expected: Vec<f64> = double.iter().map(|&x| formula(x)).collect();
+            let mut got = x.clone();
+            gate.apply(&mut got);
+            assert_close(&got, &expected, 1.0)?;
+            let mut product = x.clone();
+            gate.apply_to(&mut product, &x);
+            let squared: Vec<f64> = expected.iter().zip(&double).map(|(a, b)| a * b).collect();
+            assert_close(&product, &squared, 40.0)
+        };
+        check(Gate::Silu, &|x| x * sigmoid(x))?;
+        check(Gate::QuickGelu, &|x| x * sigmoid(1.702 * x))?;
+        check(Gate::GeluTanh, &tanh)?;
+    }
+}
+
+/// Enough rows for several groups, and for several threads: each row as it is alone.
+#[test]
+fn many_rows_are_as_each_alone() {
+    let (rows, inputs) = (100, 4096);
+    let x: Vec<f32> = (0..rows * inputs).map(|at| ((at * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let matrix = Matrix::new(Format::F32, [inputs, 70], |input, output| ((input * 13 + output) % 7) as f32);
+    let [y] = products(&x, [&matrix]);
+    let (weight, angles) = (vec![0.5; inputs], vec![0.6; 64]);
+    let normed = Norm::Rms { weight: &weight, offset: 0.0 }.apply(&x, 1e-5);
+    let turn = |x: &mut [f32]| rotate(x, 32, 128, 64, &angles, &angles);
+    let (mut turned, mut gated) = (x.clone(), x.clone());
+    turn(&mut turned);
+    Gate::Silu.apply_to(&mut gated, &x);
+    for (row, x) in x.chunks(inputs).enumerate() {
+        let own = row * inputs..(row + 1) * inputs;
+        let [alone] = products(x, [&matrix]);
+        assert!(alone == y[row * 70..(row + 1) * 70], "product of row {row}");
+        assert!(
+            Norm::Rms { weight: &weight, offset: 0.0 }.apply(x, 1e-5) == normed[own.clone()],
+            "norm {row}"
+        );
+        let (mut rotated, mut gate) = (x.to_vec(), x.to_vec());
+        turn(&mut rotated);
+        assert!(rotated == turned[own.clone()], "rotation {row}");
+        Gate::Silu.apply_to(&mut gate, x);
+        assert!(gate == gated[own], "gate {row}");
+    }
+}
+
+#[test]
+fn the_total_counts_every_number() {
+    for len in [0, 1, 31, 32, 127, 129, 300_000] {
+        let numbers: Vec<f32> = (0..len).map(|number| (number % 5) as f32).collect();
+        let expected: f64 = numbers.iter().map(|&number| f64::from(number)).sum();
+        assert!((total(&numbers) - expected).abs() <= 1e-6 * expected, "{len}");
+    }
+}
+
+#[test]
+fn new_keys_stand_behind_the_known_ones_of_their_row_and_head() {
+    let attention = Attention { heads: 2, kv_heads: 2, dim: 1, scale: 1.0, softcap: None };
+    let mut buffer = vec![0.0; 2 * 2 * 4];
+    attention.append(&mut buffer, 2, 1, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    let expected = [0.0, 1.0, 3.0, 0.0, 0.0, 2.0, 4.0, 0.0, 0.0, 5.0, 7.0, 0.0, 0.0, 6.0, 8.0, 0.0];
+    assert_eq!(buffer, expected);
+}
+
+#[test]
+fn pairs_turn_by_the_angle_of_their_position() {
+    // Two rows of two positions, one head of width 3 with one pair.
+    let mut x = [1.0, 0.0, 9.0, 1.0, 0.0, 9.0, 0.0, 1.0, 9.0, 0.0, 1.0, 9.0];
+    rotate(&mut x, 1, 3, 1, &[1.0, 0.0], &[0.0, 1.0]);
+    assert_eq!(x, [1.0, 0.0, 9.0, 0.0, 1.0, 9.0, 0.0, 1.0, 9.0, -1.0, 0.0, 9.0]);
+}
+
+#[test]
+fn every_unit_is_done_once_whoever_calls() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let count = |units: usize| {
+        let done: Vec<AtomicUsize> = (0..units).map(|_| AtomicUsize::new(0)).collect();
+        parallel(units, |unit| {
+            // From inside a unit the caller does the work.
+            parallel(2, |_| {
+                done[unit].fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert!(done.iter().all(|done| done.load(Ordering::Relaxed) == 2));
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..2000).for_each(|round| count(round % 7)));
+        }
+    });
+}
+
+#[test]
+fn a_panic_in_a_unit_reaches_the_caller_and_the_next_job_runs() {
+    for _ in 0..20 {
+        let outcome = std::panic::catch_unwind(|| parallel(8, |unit| assert_ne!(unit, 5, "as intended")));
+        assert!(outcome.is_err());
+        parallel(8, |_| ());
+    }
+}
+
+#[test]
+fn lower_levels_pass_the_same_tests() {
+    if std::env::var_os("IVL_CPU").is_some() {
+        return;
+    }
+    for level in ["base", "avx2"] {
+        let tests = std::env::current_exe().expect("this file's tests");
+        let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
+        assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
+    }
+}

@@ -1,0 +1,135 @@
+//! A network laid out for the kernels of the CPU.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use ivl_kernels::{Format, Matrix};
+
+use super::Transformer;
+use super::host::Numbers;
+
+/// Packs the weights of projections as they pass by; everything else becomes f32.
+pub(crate) struct Packer {
+    format: Format,
+    tied: bool,
+    path: Vec<String>,
+    packed: HashMap<String, Arc<Matrix>>,
+}
+
+impl Packer {
+    /// For a network whose head may be its transposed embedding.
+    pub(crate) fn new(format: Format, tied: bool) -> Self {
+        Self { format, tied, path: Vec::new(), packed: HashMap::new() }
+    }
+
+    /// Packs a parameter, if kernels multiply with it. What is left in its place makes the tensor from the packed numbers, should
+    /// somebody ask for it.
+    pub(crate) fn pack<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let embedding = path.contains("embedding.");
+        let tied = path == "embedding.weight" && self.tied;
+        if D != 2 || path.contains(".lora.") || embedding && !tied {
+            return param;
+        }
+        let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
+        let tensor = param.into_value().cast(DType::F32);
+        let numbers = Numbers::of(tensor);
+        let (numbers, columns) = (numbers.as_slice(), shape[1]);
+        let matrix = Arc::new(match tied {
+            true => Matrix::new(self.format, [columns, shape[0]], |input, output| {
+                numbers[output * columns + input]
+            }),
+            false => Matrix::new(self.format, [shape[0], columns], |input, output| {
+                numbers[input * columns + output]
+            }),
+        });
+        self.packed.insert(path.to_owned(), matrix.clone());
+        let unpack = move |device: &Device, _: bool| {
+            let [inputs, outputs] = matrix.shape();
+            let (rows, columns) = if tied { (outputs, inputs) } else { (inputs, outputs) };
+            let number = |row: usize, column: usize| match tied {
+                true => matrix.number(column, row),
+                false => matrix.number(row, column),
+            };
+            let numbers: Vec<f32> = (0..rows)
+                .flat_map(|row| (0..columns).map(move |column| (row, column)))
+                .map(|(row, column)| number(row, column))
+                .collect();
+            Tensor::from_data(TensorData::new(numbers, [rows, columns]), (device, DType::F32))
+        };
+        Param::uninitialized(id, unpack, device, false, shape)
+    }
+
+    /// The network whose parameters were packed.
+    pub(crate) fn finish(self, mut net: Transformer) -> Transformer {
+        let found = |path: String| self.packed.get(&path).cloned();
+        net.embedding.packed = found("embedding.weight".to_owned());
+        if let Some(head) = &mut net.head {
+            head.packed = found("head.weight".to_owned());
+        }
+        let per_block = net.projections_mut().count() / net.blocks.len().max(1);
+        for (index, (projection, linear)) in net.projections_mut().enumerate() {
+            linear.packed = found(format!("blocks.{}.{}.weight", index / per_block, projection.path()));
+        }
+        net.norm.packed = true;
+        net.blocks.iter_mut().flat_map(super::Block::norms_mut).for_each(|norm| norm.packed = true);
+        net
+    }
+}
+
+impl ModuleMapper for Packer {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.path.join(".");
+        self.pack(&path, param.map(|tensor| tensor.cast(DType::F32)))
+    }
+}
+
+impl Transformer {
+    /// The same network for inference on the CPU: its weights are laid out for kernels and kept in `format`; it computes in f32.
+    ///
+    /// A row of a batch then gives the same bits whatever else is in the batch, and a token whether its text is read at once or
+    /// in pieces. The network has to be on the CPU backend, without autodiff; kernels replace operations of that backend.
+    #[must_use]
+    pub fn packed(self, format: Format) -> Self {
+        let mut packer = Packer::new(format, self.config().embedding.tied);
+        let net = self.map(&mut packer);
+        packer.finish(net)
+    }
+
+    /// Bytes of weights that one step reads, however many rows it has: projections and head.
+    pub fn bytes_of_step(&self) -> usize {
+        let dtype = self.dtype().size();
+        let bytes = |packed: Option<&Arc<Matrix>>, [inputs, outputs]: [usize; 2]| match packed {
+            Some(matrix) => matrix.bytes(),
+            None => inputs * outputs * dtype,
+        };
+        let head = match &self.head {
+            Some(head) => bytes(head.packed.as_ref(), head.shape()),
+            None => bytes(self.embedding.packed.as_ref(), self.embedding.weight.lazy_shape().dims()),
+        };
+        let projections = self.blocks.iter().flat_map(super::Block::projections);
+        projections.map(|(_, linear)| bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
+    }
+
+    /// Weights that a token is multiplied with in the projections, and in the head.
+    pub fn multiplied_weights(&self) -> [usize; 2] {
+        let projections = self.blocks.iter().flat_map(super::Block::projections);
+        let body = projections.map(|(_, linear)| linear.shape().iter().product::<usize>()).sum();
+        [body, self.config().hidden_size * self.config().vocab_size]
+    }
+
+    /// How the weights are kept, if they are laid out for kernels.
+    pub fn format(&self) -> Option<Format> {
+        let linear = &self.blocks.first()?.mlp.up;
+        linear.packed.as_ref().map(|matrix| matrix.format())
+    }
+}
