@@ -220,7 +220,7 @@ impl Composed {
             }
         }
         anyhow::bail!(
-            "neither `{}` nor a value has a chat template (chat_template.jinja or tokenizer_config.json); add one, or ask without it",
+            "neither `{}` nor a value has a chat template (chat_template.jinja or tokenizer_config.json); add one, or ask without it: `--prompt`, `--text` and tasks need none",
             self.base.display()
         )
     }

@@ -11,7 +11,8 @@ pub(super) fn is_json(text: &str) -> bool {
         let word =
             ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| !in_string && rest.starts_with(word));
         if let Some(word) = word {
-            plain.push('0');
+            // A word in the place of a word: beside a number it is as wrong as before.
+            plain.push_str("null");
             rest = &rest[word.len()..];
             continue;
         }
