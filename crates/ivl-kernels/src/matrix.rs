@@ -21,7 +21,7 @@ pub const GROUP: usize = 32;
 
 /// A weight matrix `[inputs, outputs]`.
 ///
-/// [`LANES`](crate::cpu::LANES) outputs make a panel. A panel lies in memory input by input, so that a product reads the
+/// 32 outputs make a panel. A panel lies in memory input by input, so that a product reads the
 /// matrix from beginning to end, once for all rows that fit the registers.
 #[derive(Debug)]
 pub struct Matrix {
