@@ -121,7 +121,10 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).expect("reads") {
         let path = entry.expect("entry").path();
         if path.is_dir() {
-            sources(&path, found);
+            // Rivals are workspaces of their own, with artifacts of their own.
+            if path.file_name().is_some_and(|name| name != "target") {
+                sources(&path, found);
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
