@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 pub use gated::GatedCache;
 
-use crate::TextCache;
+use crate::{TextCache, index_tensor};
 
 /// Keys and values of one attention layer, shape `[batch, kv_heads, len, head_dim]`, in a buffer that grows by doubling.
 #[derive(Debug, Clone, Default)]
@@ -66,15 +66,10 @@ impl KvCache {
 
     fn select(&mut self, rows: &[usize]) {
         if let Some((keys, values)) = self.buffers.take() {
-            let rows = row_index(rows, &keys.device());
+            let rows = index_tensor(rows, &keys.device());
             self.buffers = Some((keys.select(0, rows.clone()), values.select(0, rows)));
         }
     }
-}
-
-fn row_index(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-    Tensor::from_ints(rows.as_slice(), device)
 }
 
 fn write(buffer: Tensor<4>, new: Tensor<4>, start: usize) -> Tensor<4> {
@@ -225,7 +220,7 @@ impl LayerCache {
         }
         self.layers.iter_mut().for_each(|layer| layer.select(rows));
         self.history = self.history.take().map(|history| {
-            let index = row_index(rows, &history.device());
+            let index = index_tensor(rows, &history.device());
             history.select(0, index)
         });
     }

@@ -211,6 +211,12 @@ pub fn token_tensor(ids: &[u32], batch: usize, device: &Device) -> Tensor<2, Int
     Tensor::<1, Int>::from_ints(ids.as_slice(), device).reshape([batch as i64, -1])
 }
 
+/// Positions or rows to select, as a tensor `[n]`.
+pub fn index_tensor(indices: &[usize], device: &Device) -> Tensor<1, Int> {
+    let indices: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+    Tensor::from_ints(indices.as_slice(), device)
+}
+
 pub(crate) fn check_ids(ids: &[u32], vocab: &Vocab) -> Result<(), Error> {
     if ids.is_empty() {
         return Err(Error::EmptyPrompt);

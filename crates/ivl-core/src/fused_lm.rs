@@ -70,6 +70,18 @@ struct Part {
     projection: Projection,
 }
 
+impl Part {
+    /// Reads new tokens: logits over the base's ids, not yet weighted. Shape `[batch, seq, vocab]`.
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        self.projection.logits(self.lm.forward(self.projection.tokens(tokens), cache))
+    }
+
+    /// Adds, weighted, what the network says over its own ids, `[n, value_vocab]`, to logits `[n, vocab]`.
+    fn add(&self, fused: Tensor<2>, value: Tensor<2>) -> Tensor<2> {
+        self.projection.add(fused, self.projection.rows(value), self.alpha)
+    }
+}
+
 /// A base with any number of values: `l = l_base + sum_i alpha_i * M_i(l_value_i)`, in f32.
 ///
 /// It is itself a [`CausalLm`], so that generation, scoring and evaluation neither know nor care that a value is
@@ -117,10 +129,8 @@ impl FusedLm {
     pub fn forward_parts(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> (Tensor<3>, Vec<Tensor<3>>) {
         let (base_cache, value_caches) = self.split(cache);
         let base = self.base.forward(tokens.clone(), base_cache);
-        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
-            part.projection.logits(part.lm.forward(part.projection.tokens(tokens.clone()), cache))
-        });
-        (base, values.collect())
+        let values = self.parts.iter().zip(value_caches);
+        (base, values.map(|(part, cache)| part.forward(tokens.clone(), cache)).collect())
     }
 
     fn split<'c>(&self, cache: &'c mut Cache) -> (&'c mut Cache, &'c mut [Cache]) {
@@ -162,9 +172,8 @@ impl CausalLm for FusedLm {
         let (base_cache, value_caches) = self.split(cache);
         let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
         for (part, cache) in self.parts.iter().zip(value_caches) {
-            let value = part.lm.forward(part.projection.tokens(tokens.clone()), cache);
-            let before = stages[stages.len() - 1].clone();
-            stages.push(part.projection.add(before, part.projection.logits(value), part.alpha));
+            let value = part.forward(tokens.clone(), cache);
+            stages.push(part.projection.add(stages[stages.len() - 1].clone(), value, part.alpha));
         }
         stages
     }
@@ -194,7 +203,7 @@ impl CausalLm for FusedLm {
         let base = fuse_base(self.base.next_logits(tokens.clone(), base_cache));
         self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
             let value = part.lm.next_logits(part.projection.tokens(tokens.clone()), cache);
-            part.projection.add(fused, part.projection.rows(value), part.alpha)
+            part.add(fused, value)
         })
     }
 
@@ -203,7 +212,7 @@ impl CausalLm for FusedLm {
         let base = fuse_base(self.base.logits_at(tokens.clone(), positions.clone(), base_cache));
         self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
             let value = part.lm.logits_at(part.projection.tokens(tokens.clone()), positions.clone(), cache);
-            part.projection.add(fused, part.projection.rows(value), part.alpha)
+            part.add(fused, value)
         })
     }
 

@@ -79,7 +79,7 @@ pub use byte_fused_lm::{ByteFusedLm, ByteSettings};
 pub use byte_trie::ByteTrie;
 pub use cache::{Cache, GatedCache, KvCache, LayerCache, Segment};
 pub use cascade::{CascadeLm, CascadeValue, predictions};
-pub use causal_lm::{CausalLm, LazyLogits, PaddedBatch, token_tensor};
+pub use causal_lm::{CausalLm, LazyLogits, PaddedBatch, index_tensor, token_tensor};
 pub use change::Change;
 pub use continuation::Continuation;
 pub use error::Error;

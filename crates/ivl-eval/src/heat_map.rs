@@ -108,46 +108,61 @@ fn markup(vocab: &Vocab, id: u32) -> String {
     visible(vocab, id).into_iter().map(piece).collect()
 }
 
-fn card(vocab: &Vocab, id: u32, explained: &Explained, values: &[String]) -> String {
-    let change = &explained.change;
-    let mut card = format!(
-        "<b>{}</b> log p {}, {} with the values. Rank {} → {} (0 is first). The base's first: <b>{}</b>{}. KL {}.",
-        escape(&visible_line(vocab, id)),
-        number(explained.logprob),
-        signed(change.delta),
-        change.base_rank,
-        change.rank,
-        escape(&visible_line(vocab, change.base_top)),
-        if change.flip { ", no longer" } else { "" },
-        number(change.kl),
-    );
-    if values.len() > 1 {
-        for (name, own) in values.iter().zip(&explained.values) {
-            card += &format!(" Due to {}: {}.", escape(name), signed(own.delta));
+/// The figures of a token, as text that may stand in a page.
+struct Figures {
+    token: String,
+    logprob: String,
+    delta: String,
+    base_rank: usize,
+    rank: usize,
+    base_top: String,
+    kl: String,
+    /// Each value's own part, where there are several.
+    own: Vec<String>,
+}
+
+impl Figures {
+    fn new(vocab: &Vocab, id: u32, explained: &Explained) -> Self {
+        let change = &explained.change;
+        let own = if explained.values.len() > 1 { explained.values.as_slice() } else { &[] };
+        Self {
+            token: escape(&visible_line(vocab, id)),
+            logprob: number(explained.logprob),
+            delta: signed(change.delta),
+            base_rank: change.base_rank,
+            rank: change.rank,
+            base_top: escape(&visible_line(vocab, change.base_top)),
+            kl: number(change.kl),
+            own: own.iter().map(|own| signed(own.delta)).collect(),
         }
+    }
+}
+
+fn card(vocab: &Vocab, id: u32, explained: &Explained, values: &[String]) -> String {
+    let Figures { token, logprob, delta, base_rank, rank, base_top, kl, own } =
+        Figures::new(vocab, id, explained);
+    let flip = if explained.change.flip { ", no longer" } else { "" };
+    let mut card = format!(
+        "<b>{token}</b> log p {logprob}, {delta} with the values. Rank {base_rank} → {rank} (0 is first). \
+         The base's first: <b>{base_top}</b>{flip}. KL {kl}."
+    );
+    for (name, own) in values.iter().zip(own) {
+        card += &format!(" Due to {}: {own}.", escape(name));
     }
     card
 }
 
 fn row(vocab: &Vocab, position: usize, id: u32, explained: &Explained) -> String {
-    let change = &explained.change;
+    let Figures { token, logprob, delta, base_rank, rank, base_top, kl, own } =
+        Figures::new(vocab, id, explained);
+    let flip = if explained.change.flip { "yes" } else { "" };
+    let entropy = number(explained.base.entropy as f32);
     let mut row = format!(
-        "<tr><td>{position}</td><td class=\"token\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-         <td class=\"token\">{}</td><td>{}</td><td>{}</td><td>{}</td>",
-        escape(&visible_line(vocab, id)),
-        number(explained.logprob),
-        signed(change.delta),
-        change.base_rank,
-        change.rank,
-        escape(&visible_line(vocab, change.base_top)),
-        if change.flip { "yes" } else { "" },
-        number(change.kl),
-        number(explained.base.entropy as f32),
+        "<tr><td>{position}</td><td class=\"token\">{token}</td><td>{logprob}</td><td>{delta}</td><td>{base_rank}</td>\
+         <td>{rank}</td><td class=\"token\">{base_top}</td><td>{flip}</td><td>{kl}</td><td>{entropy}</td>"
     );
-    if explained.values.len() > 1 {
-        for own in &explained.values {
-            row += &format!("<td>{}</td>", signed(own.delta));
-        }
+    for own in own {
+        row += &format!("<td>{own}</td>");
     }
     row + "</tr>\n"
 }

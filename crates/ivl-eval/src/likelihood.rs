@@ -1,8 +1,8 @@
 //! How likely continuations are, many at a time.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, Error, PaddedBatch, token_tensor};
+use burn::tensor::{DType, Int, Tensor};
+use ivl_core::{Cache, CausalLm, Error, PaddedBatch, index_tensor, token_tensor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Positions that are read in one pass: bounds the attention scores of long contexts.
@@ -150,12 +150,12 @@ fn score(
             targets.extend(scored.map(|at| (row, tokens[at])));
         }
         let tokens = token_tensor(&ids, continuations.len(), &device);
-        let logits = lm.lazy_logits_at(tokens, indices(&positions, &device), cache);
+        let logits = lm.lazy_logits_at(tokens, index_tensor(&positions, &device), cache);
         let piece = (LOGITS_AT_ONCE / lm.vocab().size().max(1)).max(1);
         for first in (0..targets.len()).step_by(piece) {
             let targets = &targets[first..(first + piece).min(targets.len())];
             let ids: Vec<usize> = targets.iter().map(|&(_, id)| id as usize).collect();
-            let scored = logprobs(logits(first..first + targets.len()), indices(&ids, &device));
+            let scored = logprobs(logits(first..first + targets.len()), index_tensor(&ids, &device));
             for (&(row, id), (logprob, greedy)) in targets.iter().zip(scored) {
                 if logprob.is_nan() {
                     return Err(Error::NoFiniteLogit { step: scores[row].logprobs.len() });
@@ -177,9 +177,4 @@ fn logprobs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Vec<(f32, u32)> {
     let greedy: Vec<i64> =
         greedy.cast(burn::tensor::IntDType::I64).into_data().try_into_vec().unwrap_or_default();
     logprobs.into_iter().zip(greedy.into_iter().map(|id| id as u32)).collect()
-}
-
-fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
-    Tensor::from_ints(values.as_slice(), device)
 }

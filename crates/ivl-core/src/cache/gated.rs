@@ -2,7 +2,8 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{Cache, row_index};
+use super::Cache;
+use crate::index_tensor;
 
 /// What base and values have read. The values lag behind: they read on when they are next consulted.
 #[derive(Debug, Clone)]
@@ -84,7 +85,7 @@ impl GatedCache {
         self.caches_mut().for_each(|cache| cache.select(rows));
         self.padding = rows.iter().map(|&row| self.padding[row]).collect();
         self.tokens = self.tokens.take().map(|tokens| {
-            let index = row_index(rows, &tokens.device());
+            let index = index_tensor(rows, &tokens.device());
             tokens.select(0, index)
         });
     }

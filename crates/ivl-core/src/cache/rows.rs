@@ -5,7 +5,8 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{Cache, KvCache, LayerCache, prefix, row_index};
+use super::{Cache, KvCache, LayerCache, prefix};
+use crate::index_tensor;
 
 /// Free positions behind the last one when rows are laid out anew, so that the next steps write in place.
 const ROOM: usize = 64;
@@ -28,7 +29,7 @@ impl KvCache {
             let keep = |buffer: Tensor<4>| {
                 let [batch, heads, _, dim] = buffer.dims();
                 let rest = buffer.slice([0..batch, 0..heads, dropped..len, 0..dim]);
-                let index = row_index(rows, &rest.device());
+                let index = index_tensor(rows, &rest.device());
                 lay_out(vec![rest.select(0, index)])
             };
             (keep(keys), keep(values))
@@ -96,7 +97,7 @@ impl LayerCache {
         }
         self.history = self.history.take().map(|history| {
             let [_, len] = history.dims();
-            let index = row_index(rows, &history.device());
+            let index = index_tensor(rows, &history.device());
             history.select(0, index).slice([0..rows.len(), dropped..len])
         });
         self.len -= dropped;

@@ -1,9 +1,9 @@
 //! A batch whose rows come and go, each with weights of its own: what a server steps through.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use super::{FusedLm, fuse_base};
-use crate::{Cache, CausalLm, Projection};
+use crate::{Cache, CausalLm, Projection, index_tensor};
 
 /// Rows in flight: how much of each value every row takes, and what the base and the values have read of them.
 ///
@@ -210,7 +210,7 @@ impl FusedLm {
         let read = if rows.len() == weights.len() {
             tokens.clone()
         } else {
-            tokens.clone().select(0, index(&rows, &tokens.device()))
+            tokens.clone().select(0, index_tensor(&rows, &tokens.device()))
         };
         Some(part.projection.logits(forward(&*part.lm, part.projection.tokens(read), cache)))
     }
@@ -248,7 +248,7 @@ fn add_weighted(projection: &Projection, fused: Tensor<3>, value: Tensor<3>, wei
         return projection.add(fused, value, *weight);
     }
     let device = fused.device();
-    let pick = |from: &Tensor<3>, rows: &[usize]| from.clone().select(0, index(rows, &device));
+    let pick = |from: &Tensor<3>, rows: &[usize]| from.clone().select(0, index_tensor(rows, &device));
     let mut pieces = Vec::with_capacity(groups.len());
     for (weight, rows) in &groups {
         let own = pick(&fused, rows);
@@ -265,9 +265,4 @@ fn add_weighted(projection: &Projection, fused: Tensor<3>, value: Tensor<3>, wei
     let mut back = vec![0; order.len()];
     order.into_iter().enumerate().for_each(|(place, row)| back[row] = place);
     pick(&Tensor::cat(pieces, 0), &back)
-}
-
-fn index(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-    Tensor::from_ints(rows.as_slice(), device)
 }

@@ -10,7 +10,7 @@ use crate::cache::GatedCache;
 use crate::cross_value::host_ids;
 use crate::gate::{Gate, GateLog};
 use crate::generate::{PREFILL, to_host};
-use crate::{Cache, CausalLm, Error, Vocab};
+use crate::{Cache, CausalLm, Error, Vocab, index_tensor};
 
 /// A base with values that are consulted where a [`Gate`] opens: there the logits are those of the [`FusedLm`], elsewhere
 /// the base's.
@@ -82,13 +82,13 @@ impl GatedLm {
             let Place { row, column } = places[place];
             row * width + start + column - at
         });
-        let positions = index(positions, &device);
-        let consulted = index(open.iter().copied(), &device);
+        let positions = index_tensor(&positions.collect::<Vec<_>>(), &device);
+        let consulted = index_tensor(&open, &device);
         let mut fused = stages[0].clone().select(0, consulted);
         self.log.count(|counts| counts.value_passes += 1);
         for (part, cache) in self.fused.parts.iter().zip(&mut cache.values) {
             let value = part.lm.logits_at(part.projection.tokens(read.clone()), positions.clone(), cache);
-            fused = part.projection.add(fused, part.projection.rows(value), part.alpha);
+            fused = part.add(fused, value);
             stages.push(put_back(&stages[0], fused.clone(), &open));
         }
         stages
@@ -133,12 +133,7 @@ fn put_back(all: &Tensor<2>, replaced: Tensor<2>, places: &[usize]) -> Tensor<2>
     let mut order: Vec<usize> = (0..rows).collect();
     places.iter().enumerate().for_each(|(at, &place)| order[place] = rows + at);
     let device = all.device();
-    Tensor::cat(vec![all.clone(), replaced], 0).select(0, index(order.into_iter(), &device))
-}
-
-fn index(places: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
-    let places: Vec<i32> = places.map(|place| place as i32).collect();
-    Tensor::from_ints(places.as_slice(), device)
+    Tensor::cat(vec![all.clone(), replaced], 0).select(0, index_tensor(&order, &device))
 }
 
 /// Every position of a batch, row-major.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
-use ivl_core::{CausalLm, Error, Fusion, LazyLogits, VocabMap, token_tensor};
+use ivl_core::{CausalLm, Error, Fusion, LazyLogits, VocabMap, index_tensor, token_tensor};
 use serde::Serialize;
 
 use super::passage::{Pass, Passage, groups};
@@ -65,7 +65,7 @@ pub fn observe(
         let parts = lm.lazy_parts_at(tokens, positions, &mut cache);
         for rows in chunks(pass.targets.len(), lm.vocab().size()) {
             let parts = parts(rows.clone());
-            let targets = index_tensor(&pass.targets[rows.clone()], &device);
+            let targets = target_tensor(&pass.targets[rows.clone()], &device);
             let base = Distribution::new(parts.base());
             add(0, rows.clone(), &Logits { base: &base, model: &base, targets: targets.clone() });
             for (which, &scale) in scales.iter().enumerate() {
@@ -103,7 +103,7 @@ pub fn observe_tuned(
             // Padding ids that only one of them has are cut off.
             let of = |logits: Tensor<2>| Distribution::new(logits.narrow(1, 0, size));
             let (base, tuned) = (of(base(rows.clone())), of(tuned(rows.clone())));
-            let targets = index_tensor(&pass.targets[rows.clone()], &device);
+            let targets = target_tensor(&pass.targets[rows.clone()], &device);
             add(0, rows, &Logits { base: &base, model: &tuned, targets });
         }
     };
@@ -209,6 +209,6 @@ fn chunks(rows: usize, vocab: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(size).map(move |start| start..(start + size).min(rows))
 }
 
-fn index_tensor(ids: &[u32], device: &burn::tensor::Device) -> Tensor<1, Int> {
+fn target_tensor(ids: &[u32], device: &burn::tensor::Device) -> Tensor<1, Int> {
     token_tensor(ids, 1, device).reshape([-1])
 }

@@ -26,7 +26,7 @@ impl Passage {
 pub(super) struct Pass {
     pub(super) batch: PaddedBatch,
     /// Indices into the batch of the positions that predict a token of an answer.
-    pub(super) positions: Vec<u32>,
+    pub(super) positions: Vec<usize>,
     /// Those tokens.
     pub(super) targets: Vec<u32>,
     /// Which passage each belongs to.
@@ -65,7 +65,7 @@ impl Pass {
             let Passage { ids, learnt } = &passages[index];
             let first = row * pass.batch.seq + pass.batch.padding[row];
             for next in (1..ids.len()).filter(|&next| learnt[next]) {
-                pass.positions.push((first + next - 1) as u32);
+                pass.positions.push(first + next - 1);
                 pass.targets.push(ids[next]);
                 pass.owners.push(index);
             }
