@@ -11,11 +11,12 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use crate::byte_events::{Ahead, Events, Hypothesis, Next, State};
 use crate::causal_lm::token_tensor;
 use crate::cross_value::host_ids;
-use crate::fused_lm::{check_alpha, set_topmost_alpha};
+use crate::fused_lm::{check_alpha, set_topmost_alpha, topmost};
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};
+use crate::rows::put_back;
 use crate::text_cache::{TextCache, TextRow};
-use crate::{Cache, CausalLm, Error, Retokenizer, Vocab, VocabMap};
+use crate::{Cache, CausalLm, Error, Retokenizer, Rows, Vocab, VocabMap};
 
 /// Value tokens at the end of a text that may turn out to be the beginning of a longer one.
 const LOOK_BACK: usize = 8;
@@ -103,21 +104,8 @@ impl ByteFusedLm {
         self.reference.max_positions().min(self.value.max_positions())
     }
 
-    /// Probabilities under reference and tilted reference, from rows of logits `[n, value_vocab]`.
-    fn next(&self, reference: Tensor<2>, value: Tensor<2>) -> Vec<Arc<Next>> {
-        let vocab = reference.dims()[1];
-        let reference = reference.cast(DType::F32);
-        let tilted = reference.clone() + value.cast(DType::F32).mul_scalar(self.alpha);
-        let [reference, tilted] = [reference, tilted].map(|logits| to_host(softmax(logits, 1)));
-        let row = |(a, b): (&[f32], &[f32])| -> Arc<Next> {
-            Arc::from([a, b].map(|row| row.iter().map(|&p| f64::from(p)).collect::<Vec<f64>>()))
-        };
-        reference.chunks(vocab).zip(tilted.chunks(vocab)).map(row).collect()
-    }
-
     /// Lets reference and value read the text, and keeps the probabilities after its last tokens.
     fn read(&self, row: &mut TextRow, tokens: &[u32]) {
-        row.weigh(self.alpha);
         let first = tokens.len().saturating_sub(LOOK_BACK + 1);
         let shared = row.shared(tokens).min(tokens.len() - 1);
         let missing = (first..shared).find(|position| !row.recent.contains_key(position));
@@ -129,7 +117,7 @@ impl ByteFusedLm {
             if let (Some(value), Some(reference)) = (logits.pop(), logits.pop())
                 && end > first
             {
-                row.recent.extend(self.next(reference, value).pop().map(|next| (end - 1, next)));
+                row.recent.extend(after(reference, value, row.alpha()).pop().map(|next| (end - 1, next)));
             }
         }
         row.recent = row.recent.split_off(&first);
@@ -243,20 +231,34 @@ impl ByteFusedLm {
                 .map(|(lm, cache)| lm.next_logits(token_tensor(&ids, group.len(), &lm.device()), cache));
             if let (Some(reference), Some(value)) = (logits.next(), logits.next()) {
                 drop(logits);
-                known.extend(group.into_iter().zip(self.next(reference, value)));
+                known.extend(group.into_iter().zip(after(reference, value, row.alpha())));
             }
         }
     }
 
-    fn fuse_rows(&self, base: Tensor<3>, tokens: Tensor<2, Int>, text: &mut TextCache) -> Tensor<3> {
+    /// Fuses every row with the value's own weight.
+    fn fuse_alike(&self, base: Tensor<3>, tokens: Tensor<2, Int>, text: &mut TextCache) -> Tensor<3> {
+        let [rows, seq] = tokens.dims();
+        if self.alpha == 0.0 {
+            text.record(&host_ids(tokens), seq);
+            return base;
+        }
+        self.fuse_rows(base, tokens, text, &vec![self.alpha; rows])
+    }
+
+    /// Fuses rows, each with a weight of its own that is not 0.
+    fn fuse_rows(
+        &self,
+        base: Tensor<3>,
+        tokens: Tensor<2, Int>,
+        text: &mut TextCache,
+        alphas: &[f64],
+    ) -> Tensor<3> {
         let (dims, device) = (base.dims(), base.device());
         let [_, wanted, vocab] = dims;
         let seq = tokens.dims()[1];
         let ids = host_ids(tokens);
-        if self.alpha == 0.0 {
-            text.record(&ids, seq);
-            return base;
-        }
+        text.rows.iter_mut().zip(alphas).for_each(|(row, &alpha)| row.weigh(alpha));
         text.advance(seq);
         let logits = to_host(base);
         let mut fused = Vec::with_capacity(logits.len());
@@ -279,6 +281,18 @@ impl ByteFusedLm {
 /// Sequences that are looked at in one pass.
 const BATCH: usize = 32;
 
+/// Probabilities under reference and tilted reference, from rows of logits `[n, value_vocab]`.
+fn after(reference: Tensor<2>, value: Tensor<2>, alpha: f64) -> Vec<Arc<Next>> {
+    let vocab = reference.dims()[1];
+    let reference = reference.cast(DType::F32);
+    let tilted = reference.clone() + value.cast(DType::F32).mul_scalar(alpha);
+    let [reference, tilted] = [reference, tilted].map(|logits| to_host(softmax(logits, 1)));
+    let row = |(a, b): (&[f32], &[f32])| -> Arc<Next> {
+        Arc::from([a, b].map(|row| row.iter().map(|&p| f64::from(p)).collect::<Vec<f64>>()))
+    };
+    reference.chunks(vocab).zip(tilted.chunks(vocab)).map(row).collect()
+}
+
 impl CausalLm for ByteFusedLm {
     fn vocab(&self) -> &Vocab {
         self.base.vocab()
@@ -300,18 +314,40 @@ impl CausalLm for ByteFusedLm {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.forward(tokens.clone(), base_cache).cast(DType::F32);
-        self.fuse_rows(base, tokens, text)
+        self.fuse_alike(base, tokens, text)
     }
 
     fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
         let (base_cache, text) = cache.base_and_text();
         let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
-        stages.push(self.fuse_rows(stages[stages.len() - 1].clone(), tokens, text));
+        stages.push(self.fuse_alike(topmost(&stages), tokens, text));
         stages
     }
 
-    fn values(&self) -> usize {
-        self.base.values() + 1
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, text) = cache.base_and_text();
+        let own = self.base.values();
+        let readers = rows.readers(own);
+        let mut stages = self.base.row_stages(tokens.clone(), rows, base_cache);
+        let below = topmost(&stages);
+        stages.push(if readers.is_empty() {
+            below
+        } else {
+            let alphas = rows.weights_of(own);
+            let fused = self.fuse_rows(readers.of(&below), readers.of(&tokens), text, &alphas);
+            put_back(&below, fused, readers.places())
+        });
+        stages
+    }
+
+    fn alphas(&self) -> Vec<f64> {
+        let mut alphas = self.base.alphas();
+        alphas.push(self.alpha);
+        alphas
+    }
+
+    fn weights_read(&self) -> usize {
+        self.base.weights_read()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
@@ -321,7 +357,7 @@ impl CausalLm for ByteFusedLm {
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
         let (base_cache, text) = cache.base_and_text();
         let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
-        self.fuse_rows(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
+        self.fuse_alike(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
     }
 
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {

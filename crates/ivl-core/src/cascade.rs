@@ -5,8 +5,9 @@ use std::ops::Range;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::fused_lm::{check_alpha, set_topmost_alpha};
-use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Vocab, VocabMap, fuse};
+use crate::fused_lm::{check_alpha, set_topmost_alpha, topmost};
+use crate::score::columns_at_once;
+use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Rows, Vocab, VocabMap, fuse};
 
 /// A network that reads a base's predictions, alone or together with the text.
 ///
@@ -71,6 +72,25 @@ impl CascadeLm {
         (base, self.projection.logits(value))
     }
 
+    /// [`CausalLm::row_stages`] for tokens that are read at once.
+    fn stages_of_rows(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, value_cache) = Self::split(cache);
+        let own = self.base.values();
+        let readers = rows.readers(own);
+        if readers.is_empty() {
+            let mut stages = self.base.row_stages(tokens, rows, base_cache);
+            stages.push(topmost(&stages));
+            return stages;
+        }
+        let below = self.base.row_stages(tokens.clone(), rows.at_all(), base_cache);
+        let predicted = predictions(readers.of(&topmost(&below)), self.value.vocab().size());
+        let tokens = self.projection.tokens(readers.of(&tokens));
+        let said = rows.wanted(self.value.forward(tokens, predicted, value_cache));
+        let mut stages: Vec<_> = below.into_iter().map(|stage| rows.wanted(stage)).collect();
+        stages.push(rows.add(own, &self.projection, topmost(&stages), self.projection.logits(said)));
+        stages
+    }
+
     fn split(cache: &mut Cache) -> (&mut Cache, &mut Cache) {
         match cache {
             Cache::Fused(parts) if parts.len() == 2 => {
@@ -118,8 +138,26 @@ impl CausalLm for CascadeLm {
         stages
     }
 
-    fn values(&self) -> usize {
-        self.base.values() + 1
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let [count, seq] = tokens.dims();
+        // The value wants predictions at every position: of a long prompt they are made piece by piece.
+        let piece = if rows.wants_last() { columns_at_once(count * self.vocab().size()) } else { seq };
+        let mut stages = Vec::new();
+        for start in (0..seq).step_by(piece.max(1)) {
+            let tokens = tokens.clone().slice([0..count, start..(start + piece).min(seq)]);
+            stages = self.stages_of_rows(tokens, rows, cache);
+        }
+        stages
+    }
+
+    fn alphas(&self) -> Vec<f64> {
+        let mut alphas = self.base.alphas();
+        alphas.push(self.alpha);
+        alphas
+    }
+
+    fn weights_read(&self) -> usize {
+        self.base.values()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::{Cache, Error, Vocab};
+use crate::{Cache, Error, Rows, Vocab};
 
 /// A next-token model.
 ///
@@ -85,8 +85,29 @@ pub trait CausalLm: Send {
         vec![self.forward(tokens, cache).cast(DType::F32)]
     }
 
-    /// Number of values attached, those of a base with values included; these come first.
+    /// Like [`forward_stages`](Self::forward_stages), for the rows of a [`Batch`](crate::Batch), each with weights of its own.
+    /// A value reads the rows that take it and no others: its part of the cache holds those alone.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[rows, seq]`
+    /// - output: `[rows, positions, vocab]` each, in f32, at the positions that the rows want
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        vec![rows.logits(self, tokens, cache).cast(DType::F32)]
+    }
+
+    /// The weights of the values attached, those of a base with values included; these come first.
+    fn alphas(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// Number of values attached.
     fn values(&self) -> usize {
+        self.alphas().len()
+    }
+
+    /// So many of the first weights change what later values read: these read predictions. What a value has read under one of
+    /// them is no use under another.
+    fn weights_read(&self) -> usize {
         0
     }
 
@@ -151,8 +172,14 @@ impl CausalLm for Box<dyn CausalLm> {
     fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
         (**self).forward_stages(tokens, cache)
     }
-    fn values(&self) -> usize {
-        (**self).values()
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        (**self).row_stages(tokens, rows, cache)
+    }
+    fn alphas(&self) -> Vec<f64> {
+        (**self).alphas()
+    }
+    fn weights_read(&self) -> usize {
+        (**self).weights_read()
     }
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
         (**self).set_alpha(value, alpha)

@@ -10,6 +10,7 @@ use crate::cache::GatedCache;
 use crate::cross_value::host_ids;
 use crate::gate::{Gate, GateLog};
 use crate::generate::{PREFILL, to_host};
+use crate::rows::put_back;
 use crate::{Cache, CausalLm, Error, Vocab, index_tensor};
 
 /// A base with values that are consulted where a [`Gate`] opens: there the logits are those of the [`FusedLm`], elsewhere
@@ -124,18 +125,6 @@ impl GatedLm {
     }
 }
 
-/// Rows of `all` with those at `places` replaced, in order.
-fn put_back(all: &Tensor<2>, replaced: Tensor<2>, places: &[usize]) -> Tensor<2> {
-    let rows = all.dims()[0];
-    if places.len() == rows {
-        return replaced;
-    }
-    let mut order: Vec<usize> = (0..rows).collect();
-    places.iter().enumerate().for_each(|(at, &place)| order[place] = rows + at);
-    let device = all.device();
-    Tensor::cat(vec![all.clone(), replaced], 0).select(0, index_tensor(&order, &device))
-}
-
 /// Every position of a batch, row-major.
 fn all_places([batch, seq]: [usize; 2]) -> Vec<Place> {
     (0..batch * seq).map(|at| Place { row: at / seq, column: at % seq }).collect()
@@ -177,8 +166,12 @@ impl CausalLm for GatedLm {
         stages
     }
 
-    fn values(&self) -> usize {
-        self.fused.values()
+    fn alphas(&self) -> Vec<f64> {
+        self.fused.alphas()
+    }
+
+    fn weights_read(&self) -> usize {
+        self.fused.weights_read()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
