@@ -93,7 +93,7 @@ pub use parts::{Fusion, LazyParts, Parts};
 pub use positions::match_positions;
 pub use retokenizer::{Retokenizer, Written};
 pub use rows::Rows;
-pub use sampling::{Choice, Sampler, SamplingConfig, log_normalizer};
+pub use sampling::{Sampler, SamplingConfig, log_normalizer};
 pub use score::{Score, score};
 pub use session::{Session, Writing};
 pub use speculative::{Block, Draft, Pace, Round, Speculation, SpeculativeGeneration, Totals, speculate};

@@ -1,5 +1,6 @@
 //! From logits to a token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use rand::{RngExt, SeedableRng};
@@ -84,15 +85,6 @@ impl SamplingConfig {
     }
 }
 
-/// A token that was chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
-    /// Its id.
-    pub token: u32,
-    /// Its log-probability under the model's own distribution, before any setting changed it.
-    pub logprob: f32,
-}
-
 /// Draws tokens for one sequence, reproducibly: the same seed, logits and history give the same tokens on every run,
 /// whatever else shares the batch.
 ///
@@ -139,18 +131,29 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::NoFiniteLogit`] if nothing may be chosen.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, Error> {
-        let mut processed = logits.to_vec();
-        self.penalize(&mut processed);
-        let nothing = Error::NoFiniteLogit { step: self.steps };
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, Error> {
+        let mut processed = Cow::Borrowed(logits);
+        if self.changes_logits() {
+            self.penalize(processed.to_mut());
+        }
         let token = if self.config.temperature == 0.0 {
-            argmax(&processed).ok_or(nothing)?
+            argmax(&processed)
         } else {
-            draw(&candidates(&processed, &self.config), self.rng.random::<u64>()).ok_or(nothing)?
+            draw(&candidates(&processed, &self.config), self.rng.random::<u64>())
         };
+        let token = token.ok_or(Error::NoFiniteLogit { step: self.steps })?;
         *self.counts.entry(token).or_default() += 1;
         self.steps += 1;
-        Ok(Choice { token, logprob: logprob(logits, token) })
+        Ok(token)
+    }
+
+    /// Whether [`penalize`](Self::penalize) has anything to do.
+    fn changes_logits(&self) -> bool {
+        let SamplingConfig { repetition_penalty, frequency_penalty, presence_penalty, logit_bias, .. } =
+            &self.config;
+        !self.forbidden.is_empty()
+            || !logit_bias.is_empty()
+            || (*repetition_penalty, *frequency_penalty, *presence_penalty) != (1.0, 0.0, 0.0)
     }
 
     fn penalize(&self, logits: &mut [f32]) {
@@ -179,14 +182,22 @@ impl Sampler {
     }
 }
 
+/// The largest logit, the lowest id among equals. The maximum is taken in lanes, and then looked for: a fold that carries the
+/// id along is ten times slower over a large vocabulary.
 fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(usize, f32)> = None;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > best.map_or(f32::NEG_INFINITY, |(_, logit)| logit) {
-            best = Some((id, logit));
-        }
+    const LANES: usize = 16;
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = logits.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &logit)| *lane = larger(*lane, logit));
     }
-    best.map(|(id, _)| id as u32)
+    let largest = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| larger(a, b));
+    if largest == f32::NEG_INFINITY {
+        return None;
+    }
+    logits.iter().position(|&logit| logit == largest).map(|id| id as u32)
 }
 
 /// The processed distribution: tokens that may be drawn, with weights in proportion to their probabilities.
@@ -279,7 +290,7 @@ mod tests {
     #[test]
     fn greedy_takes_the_largest_and_the_lowest_id_among_equals() {
         let mut sampler = sampler(SamplingConfig::default(), &[]);
-        assert_eq!(sampler.sample(&[0.0, 2.0, 2.0, 1.0]).expect("finite").token, 1);
+        assert_eq!(sampler.sample(&[0.0, 2.0, 2.0, 1.0]).expect("finite"), 1);
     }
 
     #[test]
@@ -287,7 +298,7 @@ mod tests {
         let config = warm(SamplingConfig { temperature: 1.0, ..Default::default() });
         let mut sampler = Sampler::new(&config, 1, &[], &vocab(6, 3)).expect("valid");
         for _ in 0..200 {
-            assert!(sampler.sample(&[0.0, 0.0, 0.0, 50.0, 50.0, 50.0]).expect("finite").token < 3);
+            assert!(sampler.sample(&[0.0, 0.0, 0.0, 50.0, 50.0, 50.0]).expect("finite") < 3);
         }
     }
 
@@ -318,7 +329,7 @@ mod tests {
         let config = SamplingConfig { frequency_penalty: 0.5, presence_penalty: 0.25, ..Default::default() };
         let mut counted = sampler(config, &[3]);
         for _ in 0..2 {
-            assert_eq!(counted.sample(&[9.0, 0.0, 0.0, 0.0]).expect("finite").token, 0);
+            assert_eq!(counted.sample(&[9.0, 0.0, 0.0, 0.0]).expect("finite"), 0);
         }
         let mut logits = [0.0; 4];
         counted.penalize(&mut logits);
@@ -328,9 +339,9 @@ mod tests {
     #[test]
     fn a_bias_can_force_and_forbid() {
         let force = SamplingConfig { logit_bias: vec![(2, 100.0)], ..Default::default() };
-        assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite").token, 2);
+        assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite"), 2);
         let forbid = SamplingConfig { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Default::default() };
-        assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite").token, 2);
+        assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite"), 2);
     }
 
     #[test]
@@ -339,7 +350,7 @@ mod tests {
         let run = |seed| {
             let config = warm(SamplingConfig::default());
             let mut sampler = Sampler::new(&config, seed, &[], &vocab(4, 4)).expect("valid");
-            (0..20_000).map(|_| sampler.sample(&logits).expect("finite").token).collect::<Vec<_>>()
+            (0..20_000).map(|_| sampler.sample(&logits).expect("finite")).collect::<Vec<_>>()
         };
         let draws = run(3);
         assert_eq!(draws, run(3));
@@ -363,7 +374,7 @@ mod tests {
         let (p, q) = ([0.5_f32, 0.3, 0.15, 0.05].map(f32::ln), [0.3_f32, 0.4, 0.2, 0.1].map(f32::ln));
         let draws = |logits: &[f32; 4]| -> Vec<u32> {
             let mut sampler = sampler(warm(SamplingConfig::default()), &[]);
-            (0..20_000).map(|_| sampler.sample(logits).expect("finite").token).collect()
+            (0..20_000).map(|_| sampler.sample(logits).expect("finite")).collect()
         };
         let (a, b) = (draws(&p), draws(&q));
         let rate = a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;

@@ -30,11 +30,15 @@ impl Logits {
     ///
     /// # Shapes
     /// - `logits`: `[rows, 1, vocab]`
-    pub(super) fn new(mut logits: RowLogits, compared: bool) -> Self {
+    pub(super) fn new(logits: RowLogits, compared: bool) -> Self {
         let fused = logits.fused();
-        logits.stages.pop();
-        let below = compared.then(|| logits.stages.into_iter().map(host).collect());
-        Self { vocab: fused.dims()[2], fused: host(fused), below }
+        let vocab = fused.dims()[2];
+        let mut stages = logits.stages;
+        stages.pop();
+        let below = compared.then(|| stages.iter().cloned().map(host).collect());
+        // A tensor that nobody else holds is handed over, not copied.
+        drop(stages);
+        Self { fused: host(fused), below, vocab }
     }
 
     pub(super) fn row(&self, row: usize) -> Place<'_> {
@@ -168,7 +172,7 @@ impl Row {
         self.measure(change, catalog, metrics);
         let token = Scored {
             id: step.token,
-            logprob: Some(step.logprob),
+            logprob: step.logprob,
             top: details.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits.fused, k)),
             explained,
         };
