@@ -6,8 +6,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use crate::fused_lm::{check_alpha, set_topmost_alpha, topmost};
-use crate::score::columns_at_once;
-use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Rows, Vocab, VocabMap, fuse};
+use crate::{Cache, CausalLm, Error, LazyParts, Projection, Rows, Vocab, VocabMap, fuse, pieces};
 
 /// A network that reads a base's predictions, alone or together with the text.
 ///
@@ -63,13 +62,10 @@ impl CascadeLm {
         Ok(Self { base, value, alpha, projection })
     }
 
-    /// Logits of the base and of the value, brought to the base's ids. Shape `[batch, seq, vocab]`.
-    fn apart(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> (Tensor<3>, Tensor<3>) {
-        let (base_cache, value_cache) = Self::split(cache);
-        let base = self.base.forward(tokens.clone(), base_cache);
-        let predicted = predictions(base.clone(), self.value.vocab().size());
-        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
-        (base, self.projection.logits(value))
+    /// What the value says about what the base predicts, brought to the base's ids. Shapes `[batch, seq, vocab]`.
+    fn read(&self, tokens: Tensor<2, Int>, base: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
+        let predicted = predictions(base, self.value.vocab().size());
+        self.projection.logits(self.value.forward(self.projection.tokens(tokens), predicted, cache))
     }
 
     /// [`CausalLm::row_stages`] for tokens that are read at once.
@@ -83,11 +79,9 @@ impl CascadeLm {
             return stages;
         }
         let below = self.base.row_stages(tokens.clone(), rows.at_all(), base_cache);
-        let predicted = predictions(readers.of(&topmost(&below)), self.value.vocab().size());
-        let tokens = self.projection.tokens(readers.of(&tokens));
-        let said = rows.wanted(self.value.forward(tokens, predicted, value_cache));
+        let said = self.read(readers.of(&tokens), readers.of(&topmost(&below)), value_cache);
         let mut stages: Vec<_> = below.into_iter().map(|stage| rows.wanted(stage)).collect();
-        stages.push(rows.add(own, &self.projection, topmost(&stages), self.projection.logits(said)));
+        stages.push(rows.add(own, &self.projection, topmost(&stages), rows.wanted(said)));
         stages
     }
 
@@ -124,30 +118,37 @@ impl CausalLm for CascadeLm {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base, value) = self.apart(tokens, cache);
+        let (base_cache, value_cache) = Self::split(cache);
+        let base = self.base.forward(tokens.clone(), base_cache);
+        let value = self.read(tokens, base.clone(), value_cache);
         fuse(base, value, self.alpha)
     }
 
-    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+    /// The value reads the base's prediction at every position, so all logits of both are computed at once.
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
         let (base_cache, value_cache) = Self::split(cache);
-        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
-        let base = stages[stages.len() - 1].clone();
-        let predicted = predictions(base.clone(), self.value.vocab().size());
-        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
-        stages.push(fuse(base, self.projection.logits(value), self.alpha));
-        stages
+        let [batch, seq] = tokens.dims();
+        let all = Tensor::arange(0..(batch * seq) as i64, &positions.device());
+        let parts = self.base.lazy_parts_at(tokens.clone(), all, base_cache)(0..batch * seq);
+        let base = parts.fused().reshape([batch as i64, seq as i64, -1]);
+        let value = self.read(tokens, base, value_cache).flatten::<2>(0, 1);
+        let parts = parts.with(self.projection.apart(value), self.alpha).select(&positions);
+        Box::new(move |rows| parts.slice(rows))
     }
 
     fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
         let [count, seq] = tokens.dims();
-        // The value wants predictions at every position: of a long prompt they are made piece by piece.
-        let piece = if rows.wants_last() { columns_at_once(count * self.vocab().size()) } else { seq };
-        let mut stages = Vec::new();
-        for start in (0..seq).step_by(piece.max(1)) {
-            let tokens = tokens.clone().slice([0..count, start..(start + piece).min(seq)]);
-            stages = self.stages_of_rows(tokens, rows, cache);
+        if !rows.wants_last() {
+            return self.stages_of_rows(tokens, rows, cache);
         }
-        stages
+        // The value wants predictions at every position: of a long prompt they are made piece by piece.
+        let read = |columns| self.stages_of_rows(tokens.clone().slice([0..count, columns]), rows, cache);
+        pieces(seq, count * self.vocab().size()).map(read).last().unwrap_or_default()
     }
 
     fn alphas(&self) -> Vec<f64> {
@@ -170,23 +171,6 @@ impl CausalLm for CascadeLm {
 
     fn name(&self) -> &str {
         if self.is_limited_by_value() { self.value.name() } else { self.base.name() }
-    }
-}
-
-impl Fusion for CascadeLm {
-    /// The value reads the base at every position, so all of them are computed at once.
-    fn lazy_parts_at(
-        &self,
-        tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
-        cache: &mut Cache,
-    ) -> LazyParts<'_> {
-        let (base, value) = self.apart(tokens, cache);
-        let at = |logits: Tensor<3>| logits.flatten::<2>(0, 1).select(0, positions.clone());
-        let (base, value) = (at(base), at(value));
-        Box::new(move |rows: std::ops::Range<usize>| {
-            Parts::new(base.clone().slice([rows.clone()])).with(value.clone().slice([rows]), None, self.alpha)
-        })
     }
 }
 

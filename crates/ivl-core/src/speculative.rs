@@ -250,7 +250,7 @@ impl Block {
         &self.fused[self.at * vocab..(self.at + 1) * vocab]
     }
 
-    /// What they are made of, as [`CausalLm::forward_stages`] has it: the base's, then with the first value, and so on.
+    /// What they are made of, as [`Parts::stages`](crate::Parts::stages) has it: the base's, then with the first value, and so on.
     pub fn stages(&mut self, target: &FusedLm, batch: &mut Batch) -> Vec<Vec<f32>> {
         self.reach(target, batch);
         let known = self.above[0][0].dims()[1];

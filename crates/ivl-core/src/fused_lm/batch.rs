@@ -22,7 +22,7 @@ pub struct Batch {
 #[derive(Debug, Clone)]
 pub struct RowLogits {
     /// The base alone, then with the first value, with the first two, and so on, each row with its weights: as
-    /// [`CausalLm::forward_stages`] has them. A value that a row does not take changes nothing there. Shape
+    /// [`Parts::stages`](crate::Parts::stages) has them. A value that a row does not take changes nothing there. Shape
     /// `[rows, positions, vocab]` each.
     pub stages: Vec<Tensor<3>>,
 }
