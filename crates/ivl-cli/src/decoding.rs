@@ -27,8 +27,8 @@ pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
         max_new_tokens: options.max_new_tokens,
         sampling,
         seed: common.seed.unwrap_or(0),
+        end_tokens: Vec::new(),
         stop_strings: options.stop.clone(),
-        ..GenerateConfig::default()
     })
 }
 

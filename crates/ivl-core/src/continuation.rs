@@ -1,6 +1,5 @@
 //! One text being written: from the logits of a position to the next piece of text.
 
-use crate::sampling::logprob;
 use crate::{CausalLm, Error, FinishReason, GenerateConfig, Sampler, Step, TextStream, Vocab};
 
 /// A text being written, apart from the model: sampler, characters in the making, stop strings, limits.
@@ -10,7 +9,6 @@ pub struct Continuation {
     sampler: Sampler,
     text: TextStream,
     end_tokens: Vec<u32>,
-    logprobs: bool,
     remaining: usize,
 }
 
@@ -36,7 +34,6 @@ impl Continuation {
             sampler: Sampler::new(&config.sampling, seed, prompt, lm.vocab())?,
             text: TextStream::new(&config.stop_strings),
             end_tokens: config.end_tokens.clone(),
-            logprobs: config.logprobs,
             remaining: config.max_new_tokens.min(limit - prompt.len()),
         })
     }
@@ -61,11 +58,10 @@ impl Continuation {
     /// # Errors
     /// [`Error::NoFiniteLogit`].
     pub fn step(&mut self, logits: &[f32], vocab: &Vocab) -> Result<Step, Error> {
-        let token = self.sampler.sample(logits)?;
-        let logprob = self.logprobs.then(|| logprob(logits, token));
+        let choice = self.sampler.sample(logits)?;
         self.remaining = self.remaining.saturating_sub(1);
-        let ended = self.ends(token);
-        let mut text = if ended { String::new() } else { self.text.push(vocab.text_bytes(token)) };
+        let ended = self.ends(choice.token);
+        let mut text = if ended { String::new() } else { self.text.push(vocab.text_bytes(choice.token)) };
         let finish = if ended || self.text.stopped() {
             Some(FinishReason::Stop)
         } else {
@@ -76,6 +72,6 @@ impl Continuation {
             text += &self.text.finish();
         }
         let finish = if self.text.stopped() { Some(FinishReason::Stop) } else { finish };
-        Ok(Step { row: self.index, token, logprob, text, finish })
+        Ok(Step { row: self.index, token: choice.token, logprob: choice.logprob, text, finish })
     }
 }

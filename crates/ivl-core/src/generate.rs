@@ -23,8 +23,6 @@ pub struct GenerateConfig {
     pub end_tokens: Vec<u32>,
     /// Strings that end the text; the text is cut before them.
     pub stop_strings: Vec<String>,
-    /// Whether to tell the log-probability of every token: a sum over the vocabulary.
-    pub logprobs: bool,
 }
 
 impl Default for GenerateConfig {
@@ -35,7 +33,6 @@ impl Default for GenerateConfig {
             seed: 0,
             end_tokens: Vec::new(),
             stop_strings: Vec::new(),
-            logprobs: false,
         }
     }
 }
@@ -66,9 +63,8 @@ pub struct Step {
     pub row: usize,
     /// The token.
     pub token: u32,
-    /// Its log-probability under the model's own distribution, before any setting of the sampler changed it, if it was asked
-    /// for.
-    pub logprob: Option<f32>,
+    /// Its log-probability under the model.
+    pub logprob: f32,
     /// Text that became certain with this token; on the last step, all the rest.
     pub text: String,
     /// Set on the last step of the row.

@@ -1,11 +1,14 @@
 //! From logits to a token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
 
-use std::borrow::Cow;
+mod candidates;
+
 use std::collections::HashMap;
 
+use ivl_kernels::{Mass, argmax};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use self::candidates::Candidates;
 use crate::{Error, Vocab};
 
 /// How the next token is chosen. The default is greedy.
@@ -85,6 +88,15 @@ impl SamplingConfig {
     }
 }
 
+/// A token that was chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// Its id.
+    pub token: u32,
+    /// Its log-probability under the model's own distribution, before any setting changed it.
+    pub logprob: f32,
+}
+
 /// Draws tokens for one sequence, reproducibly: the same seed, logits and history give the same tokens on every run,
 /// whatever else shares the batch.
 ///
@@ -131,29 +143,18 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::NoFiniteLogit`] if nothing may be chosen.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, Error> {
-        let mut processed = Cow::Borrowed(logits);
-        if self.changes_logits() {
-            self.penalize(processed.to_mut());
-        }
+    pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, Error> {
+        let mut processed = logits.to_vec();
+        self.penalize(&mut processed);
+        let nothing = Error::NoFiniteLogit { step: self.steps };
         let token = if self.config.temperature == 0.0 {
-            argmax(&processed)
+            argmax(&processed).ok_or(nothing)? as u32
         } else {
-            draw(&candidates(&processed, &self.config), self.rng.random::<u64>())
+            Candidates::new(&processed, &self.config).draw(self.rng.random::<u64>()).ok_or(nothing)?
         };
-        let token = token.ok_or(Error::NoFiniteLogit { step: self.steps })?;
         *self.counts.entry(token).or_default() += 1;
         self.steps += 1;
-        Ok(token)
-    }
-
-    /// Whether [`penalize`](Self::penalize) has anything to do.
-    fn changes_logits(&self) -> bool {
-        let SamplingConfig { repetition_penalty, frequency_penalty, presence_penalty, logit_bias, .. } =
-            &self.config;
-        !self.forbidden.is_empty()
-            || !logit_bias.is_empty()
-            || (*repetition_penalty, *frequency_penalty, *presence_penalty) != (1.0, 0.0, 0.0)
+        Ok(Choice { token, logprob: logprob(logits, token) })
     }
 
     fn penalize(&self, logits: &mut [f32]) {
@@ -182,88 +183,14 @@ impl Sampler {
     }
 }
 
-/// The largest logit, the lowest id among equals. The maximum is taken in lanes, and then looked for: a fold that carries the
-/// id along is ten times slower over a large vocabulary.
-fn argmax(logits: &[f32]) -> Option<u32> {
-    const LANES: usize = 16;
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = logits.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &logit)| *lane = larger(*lane, logit));
-    }
-    let largest = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| larger(a, b));
-    if largest == f32::NEG_INFINITY {
-        return None;
-    }
-    logits.iter().position(|&logit| logit == largest).map(|id| id as u32)
-}
-
-/// The processed distribution: tokens that may be drawn, with weights in proportion to their probabilities.
-fn candidates(logits: &[f32], config: &SamplingConfig) -> Vec<(u32, f64)> {
-    let allowed = |&(_, &logit): &(usize, &f32)| logit > f32::NEG_INFINITY;
-    let mut kept: Vec<(u32, f64)> =
-        logits.iter().enumerate().filter(allowed).map(|(id, &logit)| (id as u32, f64::from(logit))).collect();
-    let by_logit = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if config.top_k > 0 && config.top_k < kept.len() {
-        kept.select_nth_unstable_by(config.top_k - 1, by_logit);
-        kept.truncate(config.top_k);
-    }
-    let largest = kept.iter().map(|(_, logit)| *logit).fold(f64::NEG_INFINITY, f64::max);
-    if config.top_p < 1.0 {
-        kept.sort_unstable_by(by_logit);
-    }
-    for (_, weight) in &mut kept {
-        *weight = ((*weight - largest) / config.temperature).exp();
-    }
-    if config.top_p < 1.0 {
-        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-        let mut mass = 0.0;
-        let enough = kept.iter().position(|(_, weight)| {
-            mass += weight / total;
-            mass >= config.top_p
-        });
-        kept.truncate(enough.map_or(kept.len(), |last| last + 1));
-    }
-    // The largest weight is exp(0) = 1: the ratio to the most probable token is the weight itself.
-    kept.retain(|(_, weight)| *weight >= config.min_p);
-    kept
-}
-
-/// The winner of the race: `argmin_i e_i / w_i`, where the `e_i` are exponential numbers, fixed by `key` and `i`.
-fn draw(candidates: &[(u32, f64)], key: u64) -> Option<u32> {
-    let mut first: Option<(u32, f64)> = None;
-    for &(id, weight) in candidates {
-        let arrival = exponential(key, id) / weight;
-        if first.is_none_or(|(_, time)| arrival < time) {
-            first = Some((id, arrival));
-        }
-    }
-    first.map(|(id, _)| id)
-}
-
-/// An exponential number of mean 1: the output number `id` of the generator `SplitMix64`
-/// ([Steele et al. 2014](https://doi.org/10.1145/2714064.2660195)) with the seed `key`.
-fn exponential(key: u64, id: u32) -> f64 {
-    let mut bits = key.wrapping_add((u64::from(id) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^= bits >> 31;
-    // The middle of one of 2^53 intervals of (0, 1).
-    -(((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64).ln()
-}
-
 /// `log softmax(logits)[token]`.
 pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
     (f64::from(logits[token as usize]) - log_normalizer(logits)) as f32
 }
 
-/// `log sum_i exp(logits[i])`, summed in f64: what is subtracted from a logit to get a log-probability.
+/// `log sum_i exp(logits[i])`: what is subtracted from a logit to get a log-probability.
 pub fn log_normalizer(logits: &[f32]) -> f64 {
-    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-    largest + total.ln()
+    Mass::of(logits).log_normalizer()
 }
 
 #[cfg(test)]
@@ -283,14 +210,10 @@ mod tests {
         SamplingConfig { temperature: 1.0, ..config }
     }
 
-    fn ids(candidates: &[(u32, f64)]) -> Vec<u32> {
-        candidates.iter().map(|c| c.0).collect()
-    }
-
     #[test]
     fn greedy_takes_the_largest_and_the_lowest_id_among_equals() {
         let mut sampler = sampler(SamplingConfig::default(), &[]);
-        assert_eq!(sampler.sample(&[0.0, 2.0, 2.0, 1.0]).expect("finite"), 1);
+        assert_eq!(sampler.sample(&[0.0, 2.0, 2.0, 1.0]).expect("finite").token, 1);
     }
 
     #[test]
@@ -298,25 +221,8 @@ mod tests {
         let config = warm(SamplingConfig { temperature: 1.0, ..Default::default() });
         let mut sampler = Sampler::new(&config, 1, &[], &vocab(6, 3)).expect("valid");
         for _ in 0..200 {
-            assert!(sampler.sample(&[0.0, 0.0, 0.0, 50.0, 50.0, 50.0]).expect("finite") < 3);
+            assert!(sampler.sample(&[0.0, 0.0, 0.0, 50.0, 50.0, 50.0]).expect("finite").token < 3);
         }
-    }
-
-    #[test]
-    fn truncations_keep_the_hand_computed_sets() {
-        // Probabilities 0.5, 0.3, 0.15, 0.05.
-        let logits = [0.5_f32, 0.3, 0.15, 0.05].map(f32::ln);
-        let keep = |config: SamplingConfig| {
-            let mut kept = ids(&candidates(&logits, &warm(config)));
-            kept.sort_unstable();
-            kept
-        };
-        assert_eq!(keep(SamplingConfig { top_k: 2, ..Default::default() }), [0, 1]);
-        assert_eq!(keep(SamplingConfig { top_p: 0.79, ..Default::default() }), [0, 1]);
-        assert_eq!(keep(SamplingConfig { top_p: 0.81, ..Default::default() }), [0, 1, 2]);
-        assert_eq!(keep(SamplingConfig { min_p: 0.29, ..Default::default() }), [0, 1, 2]);
-        assert_eq!(keep(SamplingConfig { min_p: 0.61, ..Default::default() }), [0]);
-        assert_eq!(keep(SamplingConfig::default()), [0, 1, 2, 3]);
     }
 
     #[test]
@@ -329,7 +235,7 @@ mod tests {
         let config = SamplingConfig { frequency_penalty: 0.5, presence_penalty: 0.25, ..Default::default() };
         let mut counted = sampler(config, &[3]);
         for _ in 0..2 {
-            assert_eq!(counted.sample(&[9.0, 0.0, 0.0, 0.0]).expect("finite"), 0);
+            assert_eq!(counted.sample(&[9.0, 0.0, 0.0, 0.0]).expect("finite").token, 0);
         }
         let mut logits = [0.0; 4];
         counted.penalize(&mut logits);
@@ -339,9 +245,9 @@ mod tests {
     #[test]
     fn a_bias_can_force_and_forbid() {
         let force = SamplingConfig { logit_bias: vec![(2, 100.0)], ..Default::default() };
-        assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite"), 2);
+        assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite").token, 2);
         let forbid = SamplingConfig { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Default::default() };
-        assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite"), 2);
+        assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite").token, 2);
     }
 
     #[test]
@@ -350,7 +256,7 @@ mod tests {
         let run = |seed| {
             let config = warm(SamplingConfig::default());
             let mut sampler = Sampler::new(&config, seed, &[], &vocab(4, 4)).expect("valid");
-            (0..20_000).map(|_| sampler.sample(&logits).expect("finite")).collect::<Vec<_>>()
+            (0..20_000).map(|_| sampler.sample(&logits).expect("finite").token).collect::<Vec<_>>()
         };
         let draws = run(3);
         assert_eq!(draws, run(3));
@@ -374,7 +280,7 @@ mod tests {
         let (p, q) = ([0.5_f32, 0.3, 0.15, 0.05].map(f32::ln), [0.3_f32, 0.4, 0.2, 0.1].map(f32::ln));
         let draws = |logits: &[f32; 4]| -> Vec<u32> {
             let mut sampler = sampler(warm(SamplingConfig::default()), &[]);
-            (0..20_000).map(|_| sampler.sample(logits).expect("finite")).collect()
+            (0..20_000).map(|_| sampler.sample(logits).expect("finite").token).collect()
         };
         let (a, b) = (draws(&p), draws(&q));
         let rate = a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;

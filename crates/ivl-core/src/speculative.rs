@@ -117,12 +117,12 @@ impl DraftModel {
             let mut logits: Vec<f32> = to_host(logits);
             self.unknown.iter().for_each(|&id| logits[id as usize] = f32::NEG_INFINITY);
             // A draft that cannot choose is no error of the text's.
-            let Ok(token) = sampler.sample(&logits) else { break };
-            guesses.tokens.push(token);
-            if continuation.ends(token) {
+            let Ok(choice) = sampler.sample(&logits) else { break };
+            guesses.tokens.push(choice.token);
+            if continuation.ends(choice.token) {
                 break;
             }
-            unread = vec![token];
+            unread = vec![choice.token];
         }
         guesses.took = began.elapsed();
         let known = text.iter().chain(&guesses.tokens).take(cache.len()).copied().collect();

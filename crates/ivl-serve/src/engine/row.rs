@@ -172,7 +172,7 @@ impl Row {
         self.measure(change, catalog, metrics);
         let token = Scored {
             id: step.token,
-            logprob: step.logprob,
+            logprob: Some(step.logprob),
             top: details.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits.fused, k)),
             explained,
         };

@@ -98,7 +98,6 @@ impl Request {
         }
         self.prompts.iter().try_for_each(|prompt| catalog.check_read(&prompt.text, &self.common.weights))?;
         self.common.config.max_new_tokens = tokens;
-        self.common.config.logprobs = self.details.logprobs.is_some();
         Ok(self)
     }
 }

@@ -27,7 +27,7 @@ pub struct Common {
     pub weights: Vec<f64>,
     /// Whether to tell what the values changed.
     pub explain: bool,
-    /// How to continue. The limit of new tokens is set when the prompt is known, `logprobs` when the endpoint is.
+    /// How to continue. The limit of new tokens is set when the prompt is known.
     pub config: GenerateConfig,
     /// New tokens asked for.
     pub max_tokens: Option<usize>,
@@ -76,7 +76,6 @@ impl Common {
                 seed: seed(fields)?,
                 end_tokens: if ignore_end { Vec::new() } else { catalog.end_tokens().to_vec() },
                 stop_strings: stops(fields)?,
-                logprobs: false,
             },
             max_tokens,
             n: fields.count("n", 1, settings.max_choices.min(settings.max_rows))?.unwrap_or(1),
