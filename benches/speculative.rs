@@ -1,5 +1,5 @@
-//! Speculative decoding of a base of 134 million parameters with a value of 24 million, drafted by a base of 24 million with
-//! the same value, beside plain decoding of base and value, and of the base alone. Random weights (Llama shapes, 32k
+//! Speculative decoding of a base of 134 million parameters with a value of 24 million, drafted by a base of 24 million in
+//! int8 with the same value, beside plain decoding of base and value, and of the base alone. Random weights (Llama shapes, 32k
 //! vocabulary), so that the share of right guesses is set: the draft computes as a real one does, and then prefers the
 //! token that the target will write with the given probability, and another one else.
 //!
@@ -16,6 +16,7 @@ use ivl_core::{
     Cache, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Totals, Value, Vocab, generate,
     speculate,
 };
+use ivl_models::Format;
 use shapes::llama;
 
 const TOKENS: usize = 192;
@@ -91,13 +92,16 @@ fn main() {
         return;
     }
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7);
-    let small = |seed| llama(384, 6, 6, true, seed);
-    let drafter = small(3);
+    let small = |seed| llama([384, 6, 6], true, Format::F32, seed);
+    // As `ivl generate --draft` keeps it on a CPU.
+    let drafter = llama([384, 6, 6], true, Format::Int8, 3);
     let prompt: Vec<u32> = (0..64).collect();
     let config = GenerateConfig { max_new_tokens: TOKENS, ..Default::default() };
-    let target =
-        FusedLm::new(Box::new(llama(768, 12, 12, false, 1)), vec![Value::new(Box::new(small(2)), 1.0)])
-            .expect("one vocabulary");
+    let target = FusedLm::new(
+        Box::new(llama([768, 12, 12], false, Format::F32, 1)),
+        vec![Value::new(Box::new(small(2)), 1.0)],
+    )
+    .expect("one vocabulary");
     let written = generate(&target, &[&prompt], &config).expect("valid");
     let text: Vec<u32> =
         prompt.iter().copied().chain(written.map(|step| step.expect("finite").token)).collect();
