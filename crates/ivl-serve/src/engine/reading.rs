@@ -79,7 +79,8 @@ impl Reading {
         let scores = self.jobs[0].details.of_prompt();
         let mut columns = (if busy { PIECE_BUSY } else { PIECE } / rows).max(1);
         if scores {
-            let stages = if self.explains() { lm.values() + 1 } else { 1 };
+            let used = |value: &usize| self.jobs.iter().any(|job| job.weights[*value] != 0.0);
+            let stages = 1 + (0..lm.values()).filter(used).count();
             columns = columns.min((LOGITS_AT_ONCE / (rows * stages * lm.vocab().size()).max(1)).max(1));
         }
         let end = (self.next + columns).min(self.tokens.seq);
