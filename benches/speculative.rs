@@ -1,7 +1,8 @@
 //! Speculative decoding of a base of 134 million parameters with a value of 24 million, drafted by a base of 24 million in
 //! int8 with the same value, beside plain decoding of base and value, and of the base alone. Random weights (Llama shapes, 32k
 //! vocabulary), so that the share of right guesses is set: the draft computes as a real one does, and then prefers the
-//! token that the target will write with the given probability, and another one else.
+//! token that the target will write with the given probability, and another one else. Prompt lookup guesses what it finds: a
+//! network of random weights repeats itself, so that it finds much.
 //!
 //!     [ROUNDS=7] cargo bench --workspace --bench speculative
 
@@ -109,10 +110,7 @@ fn main() {
     let plain = |lm: &dyn CausalLm| {
         seconds(|| assert_eq!(generate(lm, &[&prompt], &config).expect("valid").count(), TOKENS))
     };
-    let drafted = |right: f64| {
-        // Its weights are shared by the copies.
-        let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
-        let draft = Draft::model(Box::new(lm), &target, true).expect("one vocabulary");
+    let drafted = |draft: Draft| {
         let speculation = Speculation::new(draft, Pace::up_to(16));
         let mut texts = speculate(&target, speculation, &[&prompt], &config).expect("valid");
         let taken = seconds(|| {
@@ -121,13 +119,19 @@ fn main() {
         });
         (taken, texts.totals())
     };
-    let mut times: Vec<Vec<[f64; 2]>> = vec![Vec::new(); 2 + RIGHT.len()];
-    let mut totals = [Totals::default(); RIGHT.len()];
+    let scripted = |right: f64| {
+        // Its weights are shared by the copies.
+        let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
+        Draft::model(Box::new(lm), &target, true).expect("one vocabulary")
+    };
+    let mut times: Vec<Vec<[f64; 2]>> = vec![Vec::new(); 3 + RIGHT.len()];
+    let mut totals = [Totals::default(); RIGHT.len() + 1];
     for _ in 0..rounds {
         times[0].push(plain(target.base()));
         times[1].push(plain(&target));
-        for (side, right) in RIGHT.into_iter().enumerate() {
-            let (taken, counted) = drafted(right);
+        let lookup = Draft::prompt_lookup(3).expect("at least 1");
+        for (side, draft) in RIGHT.into_iter().map(scripted).chain([lookup]).enumerate() {
+            let (taken, counted) = drafted(draft);
             times[2 + side].push(taken);
             totals[side] = counted;
         }
@@ -141,7 +145,10 @@ fn main() {
         let name = match side {
             0 => "134M".to_owned(),
             1 => "134M + 24M".to_owned(),
-            _ => format!("134M + 24M, drafts right at {}", RIGHT[side - 2]),
+            _ => match RIGHT.get(side - 2) {
+                Some(right) => format!("134M + 24M, drafts right at {right}"),
+                None => "134M + 24M, prompt lookup".to_owned(),
+            },
         };
         let speed = median(taken.iter().map(|[clock, _]| TOKENS as f64 / clock).collect());
         let over = |which: usize| {
