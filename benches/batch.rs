@@ -30,7 +30,7 @@ fn batch(c: &mut Criterion) {
                 let mut batch = read.clone();
                 b.iter(|| {
                     let tokens = token_tensor(&vec![9; rows], rows, &lm.device());
-                    black_box(lm.next_logits_rows(tokens, &mut batch).fused.into_data());
+                    black_box(lm.next_logits_rows(tokens, &mut batch).fused().into_data());
                 });
             });
         }

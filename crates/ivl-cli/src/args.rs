@@ -452,10 +452,8 @@ pub struct Serve {
     /// A value, its name for clients, and its usual weight (the card's, else 1); may be repeated
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
-    /// For values of another vocabulary: a map made by `ivl align`, or a method that needs no corpus (exact, prefix,
-    /// edit-distance, hybrid); may be repeated
-    #[arg(long, value_name = "FILE|METHOD")]
-    pub map: Vec<String>,
+    #[command(flatten)]
+    pub vocabularies: Vocabularies,
     #[command(flatten)]
     pub drafts: Drafts,
     /// Address to listen on; other than loopback needs a key

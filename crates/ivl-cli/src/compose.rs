@@ -9,7 +9,7 @@ use ivl_core::{CascadeLm, CausalLm, FusedLm, Gate, GateCounts, GateLog, GatedLm,
 use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Progress, Tokenizer, Transformer, TransformerLm};
 use ivl_train::{Connection, ValueCard};
 
-use crate::args::{Common, Models};
+use crate::args::{Common, Models, Vocabularies};
 use crate::device::{Weights, device, dtype};
 use crate::hub::resolve;
 use crate::other_vocabulary::{Crossing, Reads};
@@ -24,17 +24,17 @@ pub struct Composed {
     pub attached: Vec<Attached>,
     /// What keeps the values from being asked, if anything does.
     pub gate: Option<Gating>,
-    cascades: usize,
-    reads: Vec<Reads>,
     base: PathBuf,
     values: Vec<PathBuf>,
 }
 
 /// A value that was attached.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Attached {
     pub name: String,
     pub alpha: f64,
+    pub dir: PathBuf,
+    /// What it can read, if not the base's tokens.
+    pub reads: Option<Reads>,
 }
 
 /// A gate and what it has done.
@@ -72,12 +72,28 @@ impl Composed {
 
     /// Loads what `--base` and `--value` name, with a gate before the values.
     pub fn load_gated(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Self> {
+        let mut values: Vec<NamedValue> = Vec::with_capacity(models.value.len());
+        for value in &models.value {
+            let value = value_option(value)?;
+            let taken = |name: &String| values.iter().any(|other| other.name == *name);
+            let names =
+                std::iter::once(value.name.clone()).chain((2..).map(|n| format!("{}#{n}", value.name)));
+            let name = names.into_iter().find(|name| !taken(name)).unwrap_or_default();
+            values.push(NamedValue { name, ..value });
+        }
+        Self::of((&models.base, values), &models.vocabularies, gate, common)
+    }
+
+    /// Loads a base and values that were looked up: every name is, before the first weight is read.
+    pub fn of(
+        (base, values): (&str, Vec<NamedValue>),
+        vocabularies: &Vocabularies,
+        gate: Option<Gate>,
+        common: &Common,
+    ) -> Result<Self> {
         let device = device(common)?;
-        let base = resolve(&models.base)?;
-        let crossing = Crossing::new(&models.vocabularies)?;
-        // Every name is looked up before the first weight is read.
-        let values: Vec<NamedValue> =
-            models.value.iter().map(|value| value_option(value)).collect::<Result<_>>()?;
+        let base = resolve(base)?;
+        let crossing = Crossing::new(vocabularies)?;
         let checkpoint = Checkpoint::open(&base)?;
         let (lm, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
         let end_tokens = checkpoint.end_tokens(&tokenizer)?;
@@ -101,29 +117,25 @@ impl Composed {
             );
         }
         let mut attached = Vec::with_capacity(values.len());
-        let mut attach = |value: &NamedValue| {
-            let taken = |name: &String| attached.iter().any(|other: &Attached| other.name == *name);
-            let names =
-                std::iter::once(value.name.clone()).chain((2..).map(|n| format!("{}#{n}", value.name)));
-            let name = names.into_iter().find(|name| !taken(name)).unwrap_or_default();
-            attached.push(Attached { name, alpha: value.alpha });
+        let mut attach = |value: &NamedValue, reads: Option<Reads>| {
+            let (name, dir) = (value.name.clone(), value.dir.clone());
+            attached.push(Attached { name, alpha: value.alpha, dir, reads });
         };
-        let cascade_count = cascades.len();
         for value in cascades {
             let Some(input) = value.connection.cascade_input() else { continue };
             let (net, _) = value_lm(&value.dir)?;
             let (net, vocab) = net.into_parts();
             let net = CascadeNet::new(net, input, vocab, &value.dir.display().to_string());
             lm = Box::new(CascadeLm::new(lm, Box::new(net), value.alpha)?);
-            attach(value);
+            attach(value, None);
         }
-        let (mut parts, mut others, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut parts, mut others) = (Vec::new(), Vec::new());
         for value in residuals {
             let (net, reader) = value_lm(&value.dir)?;
             match VocabMap::same_ids(lm.vocab(), net.vocab()) {
                 Ok(_) => {
                     parts.push(Value::new(Box::new(net), value.alpha));
-                    attach(value);
+                    attach(value, None);
                 }
                 Err(refusal) => others.push((net, reader, value, refusal)),
             }
@@ -137,8 +149,7 @@ impl Composed {
         // Through a map a value is one of several; over bytes it is fused with all that comes before it.
         let mut over_bytes = Vec::new();
         for (net, reader, value, refusal) in others {
-            attach(value);
-            reads.push(Reads::new(&value.dir, &reader, net.max_positions()));
+            attach(value, Some(Reads::new(&value.dir, &reader, net.max_positions())));
             let value = (net, reader, value.alpha);
             if crossing.is_over_bytes() {
                 over_bytes.push((value, refusal));
@@ -161,17 +172,7 @@ impl Composed {
             )?;
         }
         let dirs = values.into_iter().map(|value| value.dir).collect();
-        Ok(Self {
-            lm,
-            tokenizer,
-            end_tokens,
-            attached,
-            gate: gating,
-            cascades: cascade_count,
-            reads,
-            base,
-            values: dirs,
-        })
+        Ok(Self { lm, tokenizer, end_tokens, attached, gate: gating, base, values: dirs })
     }
 
     /// Changes the weight of the value of a name, or of all.
@@ -195,9 +196,9 @@ impl Composed {
         Ok(())
     }
 
-    /// Whether a value reads predictions that another one changes: what it has read then depends on the weight of that.
-    pub fn reads_fused_predictions(&self) -> bool {
-        self.cascades > 1
+    /// The base's directory.
+    pub fn base_dir(&self) -> &Path {
+        &self.base
     }
 
     /// The last part of the base's name.
@@ -209,7 +210,7 @@ impl Composed {
 
     /// Refuses a text that a value cannot read in its own tokens.
     pub fn check(&self, text: &str) -> Result<()> {
-        self.reads.iter().try_for_each(|reads| reads.check(text))
+        self.attached.iter().filter_map(|value| value.reads.as_ref()).try_for_each(|reads| reads.check(text))
     }
 
     /// The template that the first value was trained with, else the base's.

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use ivl_align::{MapFile, Method, align};
 use ivl_core::{ByteFusedLm, ByteSettings, CausalLm, Error, Retokenizer, Value, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, TransformerLm};
+use ivl_serve::OwnTokens;
 
 use crate::args::{Common, Vocabularies};
 use crate::compose::load_lm;
@@ -46,13 +47,8 @@ impl Crossing {
     pub fn new(options: &Vocabularies) -> Result<Self> {
         let reference = options.byte_fusion.as_deref().map(resolve).transpose()?;
         let settings = ByteSettings { unseen: options.unseen, branches: options.branches };
-        Ok(Self { reference, settings, ..Self::maps(&options.map)? })
-    }
-
-    /// What `--map` alone asks for.
-    pub fn maps(maps: &[String]) -> Result<Self> {
-        let sources = maps.iter().map(|text| source(text)).collect::<Result<_>>()?;
-        Ok(Self { sources, reference: None, settings: ByteSettings::default() })
+        let sources = options.map.iter().map(|text| source(text)).collect::<Result<_>>()?;
+        Ok(Self { sources, reference, settings })
     }
 
     /// The map between two vocabularies: the file that was made for them, else the method that was asked for.
@@ -115,6 +111,11 @@ impl Crossing {
 impl Reads {
     pub fn new(dir: &Path, tokenizer: &Tokenizer, max_positions: usize) -> Self {
         Self { name: dir.display().to_string(), tokenizer: tokenizer.clone(), max_positions }
+    }
+
+    /// The same, as the server knows it.
+    pub fn own_tokens(&self) -> OwnTokens {
+        OwnTokens { tokenizer: self.tokenizer.clone(), max_positions: self.max_positions }
     }
 
     /// Refuses a text that the value cannot read; while a text is generated, the base stands alone there.

@@ -49,6 +49,7 @@ fn mutated(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The corpus of a target, and so many mutations, divided among its files.
 fn run(name: &str, entry: fn(&[u8]), mutations: u64) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
     let mut files: Vec<_> =
@@ -56,7 +57,7 @@ fn run(name: &str, entry: fn(&[u8]), mutations: u64) {
     files.sort();
     assert!(files.len() >= 3, "{name} has a corpus");
     let times = std::env::var("IVL_FUZZ").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
-    let mutations = mutations * times;
+    let mutations = (mutations * times).div_ceil(files.len() as u64);
     for (number, file) in files.iter().enumerate() {
         let seed = std::fs::read(file).expect("reads");
         entry(&seed);
@@ -76,30 +77,30 @@ fn run(name: &str, entry: fn(&[u8]), mutations: u64) {
 
 #[test]
 fn requests() {
-    run("request", entries::request, 2000);
+    run("request", entries::request, 10_000);
 }
 
 #[test]
 fn configurations() {
-    run("config", entries::config, 2000);
+    run("config", entries::config, 12_000);
 }
 
 #[test]
 fn weights() {
-    run("weights", entries::weights, 300);
+    run("weights", entries::weights, 1200);
 }
 
 #[test]
 fn maps() {
-    run("map", entries::map, 1000);
+    run("map", entries::map, 3000);
 }
 
 #[test]
 fn tokenizers() {
-    run("tokenizer", entries::tokenizer, 100);
+    run("tokenizer", entries::tokenizer, 300);
 }
 
 #[test]
 fn templates() {
-    run("template", entries::template, 300);
+    run("template", entries::template, 1200);
 }

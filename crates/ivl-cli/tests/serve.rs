@@ -6,32 +6,115 @@ mod run;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use run::{base, command, fails};
+use run::{base, command, fails, ok, text, train_config};
+use serde_json::{Value, json};
+
+/// A server that is stopped when it is dropped.
+struct Running {
+    process: Child,
+    said: Value,
+}
+
+impl Running {
+    /// Starts `ivl serve` on a free port, with more options.
+    fn new(more: &[&str]) -> Self {
+        let mut args = vec!["serve", "--port", "0", "--json"];
+        args.extend(more);
+        let mut process = command(&args).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("reads");
+        Self { said: serde_json::from_str(&line).expect("JSON"), process }
+    }
+
+    /// Sends a request and returns the answer, head and all.
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let address = self.said["address"].as_str().expect("an address").trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).expect("connects");
+        let head = format!("host: localhost\r\nconnection: close\r\ncontent-length: {}", body.len());
+        stream
+            .write_all(format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n{body}").as_bytes())
+            .expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("reads");
+        answer
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.ask("POST", path, &body.to_string());
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
 
 #[test]
 fn a_server_says_where_it_is_answers_and_ends_on_sigterm() {
     let (large, small) = (base("large"), format!("plain={}:0.5", base("small")));
-    let mut server = command(&["serve", "--base", &large, "--value", &small, "--port", "0", "--json"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("starts");
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("reads");
-    let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(said["models"], serde_json::json!(["large", "plain"]));
-    let address = said["address"].as_str().expect("an address").trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).expect("connects");
-    stream
-        .write_all(b"GET /v1/models/plain HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        .expect("sends");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("reads");
+    let mut server = Running::new(&["--base", &large, "--value", &small]);
+    assert_eq!(server.said["models"], json!(["large", "plain"]));
+    let answer = server.ask("GET", "/v1/models/plain", "");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"alpha\":0.5"), "{answer}");
     assert!(!answer.contains("examples"), "no path in an answer");
-    let kill = Command::new("kill").arg(server.id().to_string()).status().expect("kill");
-    assert!(kill.success() && server.wait().expect("ends").success());
+    let kill = Command::new("kill").arg(server.process.id().to_string()).status().expect("kill");
+    assert!(kill.success() && server.process.wait().expect("ends").success());
+}
+
+#[test]
+fn it_answers_and_explains_as_the_other_commands_do() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "[regularization]\nl1 = 0.0");
+    ok(&["train", &config, "--quiet", "--set", "value.connection=cascade-text"]);
+    let (large, small, cascade) = (base("large"), base("small"), text(&dir.path().join("value")));
+    let server = Running::new(&["--base", &large, "--value", &cascade, "--value", &small]);
+    assert_eq!(server.said["models"], json!(["large", "value", "small"]));
+    let (half, more) = (format!("{cascade}:0.5"), format!("{small}:-0.75"));
+    let weighed = ["--base", &large, "--value", &half, "--value", &more, "--json"];
+    let ivl = json!({"values": [{"id": "value", "alpha": 0.5}, {"id": "small", "alpha": -0.75}]});
+
+    let prompt = "Question: Where does Suna live?\nAnswer:";
+    let options = ["generate", "--prompt", prompt, "--max-new-tokens", "12", "--ignore-eos"];
+    let generated = run::json(&[options.as_slice(), &weighed].concat());
+    let completed = server.post(
+        "/v1/completions",
+        &json!({"prompt": prompt, "max_tokens": 12, "temperature": 0, "ignore_eos": true, "ivl": ivl}),
+    );
+    assert_eq!(completed["choices"][0]["text"], generated["text"]);
+
+    let given = "Suna lives in Oslo. \u{2603}";
+    let offline = run::json(&[["explain", "--text", given].as_slice(), &weighed].concat());
+    let served = server.post("/v1/explain", &json!({"prompt": given, "ivl": ivl}));
+    for what in ["values", "tokens"] {
+        assert_alike(&served[what], &offline[what], what);
+    }
+    assert_eq!(served["tokens"][1]["conflicts"][0]["values"], json!(["value", "small"]));
+}
+
+/// Equal, but for the rounding of numbers.
+#[track_caller]
+fn assert_alike(a: &Value, b: &Value, what: &str) {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => {
+            let (x, y) = (x.as_f64().expect("a number"), y.as_f64().expect("a number"));
+            assert!((x - y).abs() <= 1e-4 * (1.0 + x.abs()), "{what}: {x} and {y}");
+        }
+        (Value::Array(x), Value::Array(y)) => {
+            assert_eq!(x.len(), y.len(), "{what}");
+            x.iter().zip(y).for_each(|(x, y)| assert_alike(x, y, what));
+        }
+        (Value::Object(x), Value::Object(y)) => {
+            assert!(x.keys().eq(y.keys()), "{what}: {a} and {b}");
+            x.iter().zip(y.values()).for_each(|((key, x), y)| assert_alike(x, y, key));
+        }
+        _ => assert_eq!(a, b, "{what}"),
+    }
 }
 
 #[test]

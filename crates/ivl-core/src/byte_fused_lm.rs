@@ -11,11 +11,12 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use crate::byte_events::{Ahead, Events, Hypothesis, Next, State};
 use crate::causal_lm::token_tensor;
 use crate::cross_value::host_ids;
-use crate::fused_lm::{check_alpha, set_topmost_alpha};
+use crate::fused_lm::{check_alpha, set_topmost_alpha, topmost};
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};
+use crate::rows::put_back;
 use crate::text_cache::{TextCache, TextRow};
-use crate::{Cache, CausalLm, Error, LazyParts, Parts, Retokenizer, Vocab, VocabMap};
+use crate::{Cache, CausalLm, Error, LazyParts, Parts, Retokenizer, Rows, Vocab, VocabMap};
 
 /// Value tokens at the end of a text that may turn out to be the beginning of a longer one.
 const LOOK_BACK: usize = 8;
@@ -103,21 +104,8 @@ impl ByteFusedLm {
         self.reference.max_positions().min(self.value.max_positions())
     }
 
-    /// Probabilities under reference and tilted reference, from rows of logits `[n, value_vocab]`.
-    fn next(&self, reference: Tensor<2>, value: Tensor<2>) -> Vec<Arc<Next>> {
-        let vocab = reference.dims()[1];
-        let reference = reference.cast(DType::F32);
-        let tilted = reference.clone() + value.cast(DType::F32).mul_scalar(self.alpha);
-        let [reference, tilted] = [reference, tilted].map(|logits| to_host(softmax(logits, 1)));
-        let row = |(a, b): (&[f32], &[f32])| -> Arc<Next> {
-            Arc::from([a, b].map(|row| row.iter().map(|&p| f64::from(p)).collect::<Vec<f64>>()))
-        };
-        reference.chunks(vocab).zip(tilted.chunks(vocab)).map(row).collect()
-    }
-
     /// Lets reference and value read the text, and keeps the probabilities after its last tokens.
     fn read(&self, row: &mut TextRow, tokens: &[u32]) {
-        row.weigh(self.alpha);
         let first = tokens.len().saturating_sub(LOOK_BACK + 1);
         let shared = row.shared(tokens).min(tokens.len() - 1);
         let missing = (first..shared).find(|position| !row.recent.contains_key(position));
@@ -129,7 +117,7 @@ impl ByteFusedLm {
             if let (Some(value), Some(reference)) = (logits.pop(), logits.pop())
                 && end > first
             {
-                row.recent.extend(self.next(reference, value).pop().map(|next| (end - 1, next)));
+                row.recent.extend(after(reference, value, row.alpha()).pop().map(|next| (end - 1, next)));
             }
         }
         row.recent = row.recent.split_off(&first);
@@ -243,7 +231,7 @@ impl ByteFusedLm {
                 .map(|(lm, cache)| lm.next_logits(token_tensor(&ids, group.len(), &lm.device()), cache));
             if let (Some(reference), Some(value)) = (logits.next(), logits.next()) {
                 drop(logits);
-                known.extend(group.into_iter().zip(self.next(reference, value)));
+                known.extend(group.into_iter().zip(after(reference, value, row.alpha())));
             }
         }
     }
@@ -261,14 +249,33 @@ impl ByteFusedLm {
             text.record(&ids, seq);
             return base.with_silent(1);
         }
+        let alphas = vec![self.alpha; text.rows.len()];
+        let advantages = self.advantages_at(base.fused(), &ids, positions, (text, &alphas));
+        base.with((advantages, None), 1.0)
+    }
+
+    /// What is added at some positions, to rows of weights that are not 0.
+    ///
+    /// # Shapes
+    /// - `logits` and output: `[n, vocab]`
+    /// - `ids`: `batch * seq`, which the base has just read
+    fn advantages_at(
+        &self,
+        logits: Tensor<2>,
+        ids: &[u32],
+        positions: &[usize],
+        (text, alphas): (&mut TextCache, &[f64]),
+    ) -> Tensor<2> {
+        let seq = ids.len() / alphas.len();
         text.advance(seq);
-        let logits = base.fused();
         let (dims, device) = (logits.dims(), logits.device());
         let logits = to_host(logits);
         let asked: BTreeMap<usize, &[f32]> = positions.iter().copied().zip(logits.chunks(dims[1])).collect();
         let mut found: HashMap<usize, Vec<f32>> = HashMap::new();
-        for ((index, row), new) in text.rows.iter_mut().enumerate().zip(ids.chunks(seq)) {
+        for (index, (row, &alpha)) in text.rows.iter_mut().zip(alphas).enumerate() {
+            row.weigh(alpha);
             let (first, mut read) = (index * seq, 0);
+            let new = &ids[first..first + seq];
             for (&position, base) in asked.range(first..first + seq) {
                 // All tokens up to this position, and what is to be read there.
                 let end = position - first + 1;
@@ -280,12 +287,24 @@ impl ByteFusedLm {
             row.extend(&self.reader, &new[read..], 0);
         }
         let advantages: Vec<f32> = positions.iter().flat_map(|position| &found[position]).copied().collect();
-        base.with((Tensor::from_data(TensorData::new(advantages, dims), &device), None), 1.0)
+        Tensor::from_data(TensorData::new(advantages, dims), &device)
     }
 }
 
 /// Sequences that are looked at in one pass.
 const BATCH: usize = 32;
+
+/// Probabilities under reference and tilted reference, from rows of logits `[n, value_vocab]`.
+fn after(reference: Tensor<2>, value: Tensor<2>, alpha: f64) -> Vec<Arc<Next>> {
+    let vocab = reference.dims()[1];
+    let reference = reference.cast(DType::F32);
+    let tilted = reference.clone() + value.cast(DType::F32).mul_scalar(alpha);
+    let [reference, tilted] = [reference, tilted].map(|logits| to_host(softmax(logits, 1)));
+    let row = |(a, b): (&[f32], &[f32])| -> Arc<Next> {
+        Arc::from([a, b].map(|row| row.iter().map(|&p| f64::from(p)).collect::<Vec<f64>>()))
+    };
+    reference.chunks(vocab).zip(tilted.chunks(vocab)).map(row).collect()
+}
 
 impl CausalLm for ByteFusedLm {
     fn vocab(&self) -> &Vocab {
@@ -335,8 +354,35 @@ impl CausalLm for ByteFusedLm {
         Box::new(move |rows| parts.slice(rows))
     }
 
-    fn values(&self) -> usize {
-        self.base.values() + 1
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, text) = cache.base_and_text();
+        let own = self.base.values();
+        let readers = rows.readers(own);
+        let mut stages = self.base.row_stages(tokens.clone(), rows, base_cache);
+        let below = topmost(&stages);
+        stages.push(if readers.is_empty() {
+            below
+        } else {
+            let logits = readers.of(&below);
+            let ([count, wanted, _], seq) = (logits.dims(), tokens.dims()[1]);
+            let positions: Vec<usize> =
+                (0..count).flat_map(|row| (row + 1) * seq - wanted..(row + 1) * seq).collect();
+            let (ids, alphas) = (host_ids(readers.of(&tokens)), rows.weights_of(own));
+            let flat = logits.clone().flatten(0, 1);
+            let advantages = self.advantages_at(flat, &ids, &positions, (text, &alphas));
+            put_back(&below, logits.clone() + advantages.reshape(logits.dims()), readers.places())
+        });
+        stages
+    }
+
+    fn alphas(&self) -> Vec<f64> {
+        let mut alphas = self.base.alphas();
+        alphas.push(self.alpha);
+        alphas
+    }
+
+    fn weights_read(&self) -> usize {
+        self.base.weights_read()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {

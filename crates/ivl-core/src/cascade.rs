@@ -5,8 +5,8 @@ use std::ops::Range;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::fused_lm::{check_alpha, set_topmost_alpha};
-use crate::{Cache, CausalLm, Error, LazyParts, Projection, Vocab, VocabMap, fuse};
+use crate::fused_lm::{check_alpha, set_topmost_alpha, topmost};
+use crate::{Cache, CausalLm, Error, LazyParts, Projection, Rows, Vocab, VocabMap, fuse, pieces};
 
 /// A network that reads a base's predictions, alone or together with the text.
 ///
@@ -68,6 +68,23 @@ impl CascadeLm {
         self.projection.logits(self.value.forward(self.projection.tokens(tokens), predicted, cache))
     }
 
+    /// [`CausalLm::row_stages`] for tokens that are read at once.
+    fn stages_of_rows(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, value_cache) = Self::split(cache);
+        let own = self.base.values();
+        let readers = rows.readers(own);
+        if readers.is_empty() {
+            let mut stages = self.base.row_stages(tokens, rows, base_cache);
+            stages.push(topmost(&stages));
+            return stages;
+        }
+        let below = self.base.row_stages(tokens.clone(), rows.at_all(), base_cache);
+        let said = self.read(readers.of(&tokens), readers.of(&topmost(&below)), value_cache);
+        let mut stages: Vec<_> = below.into_iter().map(|stage| rows.wanted(stage)).collect();
+        stages.push(rows.add(own, &self.projection, topmost(&stages), rows.wanted(said)));
+        stages
+    }
+
     fn split(cache: &mut Cache) -> (&mut Cache, &mut Cache) {
         match cache {
             Cache::Fused(parts) if parts.len() == 2 => {
@@ -124,8 +141,24 @@ impl CausalLm for CascadeLm {
         Box::new(move |rows| parts.slice(rows))
     }
 
-    fn values(&self) -> usize {
-        self.base.values() + 1
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let [count, seq] = tokens.dims();
+        if !rows.wants_last() {
+            return self.stages_of_rows(tokens, rows, cache);
+        }
+        // The value wants predictions at every position: of a long prompt they are made piece by piece.
+        let read = |columns| self.stages_of_rows(tokens.clone().slice([0..count, columns]), rows, cache);
+        pieces(seq, count * self.vocab().size()).map(read).last().unwrap_or_default()
+    }
+
+    fn alphas(&self) -> Vec<f64> {
+        let mut alphas = self.base.alphas();
+        alphas.push(self.alpha);
+        alphas
+    }
+
+    fn weights_read(&self) -> usize {
+        self.base.values()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::{Cache, Error, Parts, Vocab};
+use crate::{Cache, Error, Parts, Rows, Vocab};
 
 /// A next-token model.
 ///
@@ -81,8 +81,30 @@ pub trait CausalLm: Send {
         self.lazy_logits_at(tokens, positions, cache)(0..rows)
     }
 
-    /// Number of values attached, those of a base with values included; these come first.
+    /// Reads tokens of the rows of a [`Batch`](crate::Batch), each with weights of its own, and returns what
+    /// [`Parts::stages`] has: the logits of the base alone, then with the first value, and so on. A value reads the rows that
+    /// take it and no others: its part of the cache holds those alone.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[rows, seq]`
+    /// - output: `[rows, positions, vocab]` each, in f32, at the positions that the rows want
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        vec![rows.logits(self, tokens, cache).cast(DType::F32)]
+    }
+
+    /// The weights of the values attached, those of a base with values included; these come first.
+    fn alphas(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// Number of values attached.
     fn values(&self) -> usize {
+        self.alphas().len()
+    }
+
+    /// So many of the first weights change what later values read: these read predictions. What a value has read under one of
+    /// them is no use under another.
+    fn weights_read(&self) -> usize {
         0
     }
 
@@ -146,8 +168,14 @@ impl CausalLm for Box<dyn CausalLm> {
     ) -> LazyParts<'_> {
         (**self).lazy_parts_at(tokens, positions, cache)
     }
-    fn values(&self) -> usize {
-        (**self).values()
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        (**self).row_stages(tokens, rows, cache)
+    }
+    fn alphas(&self) -> Vec<f64> {
+        (**self).alphas()
+    }
+    fn weights_read(&self) -> usize {
+        (**self).weights_read()
     }
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
         (**self).set_alpha(value, alpha)

@@ -3,8 +3,8 @@
 mod batch;
 mod gated;
 
-pub(crate) use batch::ValueRows;
 pub use batch::{Batch, RowLogits};
+pub(crate) use batch::{ValueRows, topmost};
 pub use gated::GatedLm;
 
 use std::ops::Range;
@@ -12,7 +12,9 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::cross_value::CrossValue;
-use crate::{Cache, CausalLm, Error, LazyLogits, LazyParts, Parts, Projection, Retokenizer, Vocab, VocabMap};
+use crate::{
+    Cache, CausalLm, Error, LazyLogits, LazyParts, Parts, Projection, Retokenizer, Rows, Vocab, VocabMap,
+};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
@@ -148,8 +150,18 @@ impl CausalLm for FusedLm {
         })
     }
 
-    fn values(&self) -> usize {
-        self.base.values() + self.parts.len()
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        self.stages_of_rows(tokens, rows, cache)
+    }
+
+    fn alphas(&self) -> Vec<f64> {
+        let mut alphas = self.base.alphas();
+        alphas.extend(self.parts.iter().map(|part| part.alpha));
+        alphas
+    }
+
+    fn weights_read(&self) -> usize {
+        self.base.weights_read()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {

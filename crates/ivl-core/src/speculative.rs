@@ -24,7 +24,7 @@ use burn::tensor::{DType, Tensor};
 
 use self::lookup::Lookup;
 use crate::causal_lm::token_tensor;
-use crate::fused_lm::ValueRows;
+use crate::fused_lm::{ValueRows, topmost};
 use crate::generate::{PREFILL, to_host};
 use crate::text_cache::shared;
 use crate::{Batch, Cache, CausalLm, Continuation, Error, FusedLm, Projection, VocabMap};
@@ -111,7 +111,7 @@ impl DraftModel {
             if self.with_values {
                 let last = token_tensor(&unread[unread.len() - 1..], 1, &target.device());
                 let said = target.value_rows(&last, batch);
-                logits = target.weigh(logits, &said, batch);
+                logits = topmost(&target.weigh(logits, &said, batch));
                 guesses.values.push(said);
             }
             let mut logits: Vec<f32> = to_host(logits);
@@ -159,8 +159,11 @@ pub struct Block {
     judged: usize,
     /// Tokens of the text in the target's caches, before this block.
     start: usize,
-    /// Base logits at all places, `[1, places, vocab]`.
-    base: Tensor<3>,
+    /// The target's base, with the values that it has itself: stages at all places, `[1, places, vocab]` each.
+    below: Vec<Tensor<3>>,
+    /// The target's own values on top, at the places that all have read and then, if it was needed, at the last one: stages
+    /// from the last of `below` on.
+    above: Vec<Vec<Tensor<3>>>,
     /// Fused logits on the host, row-major.
     fused: Vec<f32>,
     drafting: Duration,
@@ -199,27 +202,25 @@ impl Speculation {
         let began = Instant::now();
         let tokens: Vec<u32> = text[text.len() - 1..].iter().chain(&guesses.tokens).copied().collect();
         let tokens = token_tensor(&tokens, 1, &target.device());
-        let (base, fused) = if guesses.tokens.is_empty() && guesses.values.is_empty() {
-            let logits = target.next_logits_rows(tokens, batch);
-            (logits.base, logits.fused)
-        } else {
-            let base = target.base_rows(tokens.clone(), batch);
-            let values = match guesses.values.len() {
-                0 => target.value_rows(&tokens, batch),
-                _ => join(guesses.values),
-            };
-            let known = values.iter().flatten().map(|said| said.dims()[1]).min();
-            let [_, places, vocab] = base.dims();
-            let said = base.clone().slice([0..1, 0..known.unwrap_or(places), 0..vocab]);
-            (base, target.weigh(said, &values, batch))
+        let values = match guesses.values.len() {
+            0 => None,
+            _ => Some(join(guesses.values)),
         };
-        let fused = to_host(fused);
+        let below = target.base_rows(tokens.clone(), batch);
+        let values = values.unwrap_or_else(|| target.value_rows(&tokens, batch));
+        let base = topmost(&below);
+        let [_, places, vocab] = base.dims();
+        let known = values.iter().flatten().map(|said| said.dims()[1]).min();
+        let base = base.slice([0..1, 0..known.unwrap_or(places), 0..vocab]);
+        let above = target.weigh(base, &values, batch);
+        let fused = to_host(topmost(&above));
         Block {
             drafted: guesses.tokens,
             at: 0,
             judged: 0,
             start,
-            base,
+            below,
+            above: vec![above],
             fused,
             drafting: guesses.took,
             verifying: began.elapsed(),
@@ -244,24 +245,35 @@ impl Speculation {
 impl Block {
     /// Fused logits at the next place.
     pub fn logits(&mut self, target: &FusedLm, batch: &mut Batch) -> &[f32] {
-        let [_, _, vocab] = self.base.dims();
-        let place = self.at * vocab..(self.at + 1) * vocab;
-        if self.fused.len() < place.end {
-            // The values have not read the last drafted token: while drafting there was no need to.
-            let began = Instant::now();
-            let last = token_tensor(&self.drafted[self.at - 1..], 1, &target.device());
-            let said = target.value_rows(&last, batch);
-            let base = self.base.clone().slice([0..1, self.at..self.at + 1, 0..vocab]);
-            self.fused.extend(to_host(target.weigh(base, &said, batch)));
-            self.verifying += began.elapsed();
-        }
-        &self.fused[place]
+        self.reach(target, batch);
+        let vocab = target.vocab().size();
+        &self.fused[self.at * vocab..(self.at + 1) * vocab]
     }
 
-    /// The base's logits at the next place.
-    pub fn base_logits(&self) -> Vec<f32> {
-        let [_, _, vocab] = self.base.dims();
-        to_host(self.base.clone().slice([0..1, self.at..self.at + 1, 0..vocab]))
+    /// What they are made of, as [`Parts::stages`](crate::Parts::stages) has it: the base's, then with the first value, and so on.
+    pub fn stages(&mut self, target: &FusedLm, batch: &mut Batch) -> Vec<Vec<f32>> {
+        self.reach(target, batch);
+        let known = self.above[0][0].dims()[1];
+        let (above, place) = match self.above.get(1) {
+            Some(last) if self.at >= known => (last, 0),
+            _ => (&self.above[0], self.at),
+        };
+        let below = self.below[..self.below.len() - 1].iter().map(|stage| at_place(stage, self.at));
+        below.chain(above.iter().map(|stage| at_place(stage, place))).map(to_host).collect()
+    }
+
+    /// The values have not read the last drafted token if, while drafting, there was no need to.
+    fn reach(&mut self, target: &FusedLm, batch: &mut Batch) {
+        if self.fused.len() > self.at * target.vocab().size() {
+            return;
+        }
+        let began = Instant::now();
+        let last = token_tensor(&self.drafted[self.at - 1..], 1, &target.device());
+        let said = target.value_rows(&last, batch);
+        let above = target.weigh(at_place(&topmost(&self.below), self.at), &said, batch);
+        self.fused.extend(to_host(topmost(&above)));
+        self.above.push(above);
+        self.verifying += began.elapsed();
     }
 
     /// Whether the token that was chosen at the next place is the drafted one, so that the place after it is known too.
@@ -271,6 +283,12 @@ impl Block {
         self.at += usize::from(drafted == token);
         drafted == token
     }
+}
+
+/// One place of `[1, places, vocab]`.
+fn at_place(logits: &Tensor<3>, place: usize) -> Tensor<3> {
+    let vocab = logits.dims()[2];
+    logits.clone().slice([0..1, place..place + 1, 0..vocab])
 }
 
 /// Drafted tokens, and what the values said on the way to them: after the last token of the text and after each drafted one

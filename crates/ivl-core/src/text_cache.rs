@@ -162,7 +162,12 @@ impl TextRow {
         shared(&self.held, tokens)
     }
 
-    /// Forgets what was computed under another weight.
+    /// The weight of the value.
+    pub(crate) fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    /// Changes the weight; forgets what was computed under another one.
     pub(crate) fn weigh(&mut self, alpha: f64) {
         if self.alpha != alpha {
             self.alpha = alpha;

@@ -60,7 +60,7 @@ fn read(lm: &FusedLm, rows: &[(Vec<u32>, [f64; 2])]) -> Batch {
     let weights = rows.iter().map(|(_, weights)| weights.to_vec()).collect();
     let mut batch = Batch::new(lm, &padded.padding, weights);
     let logits = lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut batch);
-    let (base, all) = (host(logits.base), host(logits.fused));
+    let (base, all) = (host(logits.base()), host(logits.fused()));
     for (row, (prompt, weights)) in rows.iter().enumerate() {
         let (base_oracle, oracle) = oracle(prompt, weights);
         close(&base[row * SIZE..], &base_oracle);
@@ -104,7 +104,7 @@ proptest! {
             let tokens: Vec<u32> =
                 numbers(round as u64, rows.len()).iter().map(|x| ((x + 1.0) * 3.0) as u32).collect();
             let logits = lm.next_logits_rows(token_tensor(&tokens, rows.len(), &lm.device()), &mut batch);
-            let (base, all) = (host(logits.base), host(logits.fused));
+            let (base, all) = (host(logits.base()), host(logits.fused()));
             for (row, ((text, weights), token)) in rows.iter_mut().zip(tokens).enumerate() {
                 text.push(token);
                 let (base_oracle, oracle) = oracle(text, weights);
@@ -121,7 +121,7 @@ fn a_text_goes_on_from_its_beginning_under_other_weights() {
     let read_both = read(&lm, &[(vec![0, 1, 2, 3, 4], [1.0, 0.5])]);
     let mut shorter = read_both.beginning(3, &[0.0, -1.0]).expect("both values have read it");
     let logits = lm.next_logits_rows(token_tensor(&[5, 0], 1, &lm.device()), &mut shorter);
-    close(&host(logits.fused), &oracle(&[0, 1, 2, 5, 0], &[0.0, -1.0]).1);
+    close(&host(logits.fused()), &oracle(&[0, 1, 2, 5, 0], &[0.0, -1.0]).1);
 
     let read_one = read(&lm, &[(vec![0, 1], [1.0, 0.0])]);
     assert!(read_one.beginning(1, &[0.0, 1.0]).is_none(), "the second value has not read it");
@@ -134,8 +134,8 @@ fn all_positions_and_the_last_agree_and_weight_one_is_plain_addition() {
     let ids = [0, 3, 1, 2];
     let tokens = || token_tensor(&ids, 1, &lm.device());
     let batch = || Batch::new(&lm, &[0], vec![vec![1.0, 1.0]]);
-    let all = host(lm.forward_rows(tokens(), &mut batch()).fused);
-    let last = host(lm.next_logits_rows(tokens(), &mut batch()).fused);
+    let all = host(lm.forward_rows(tokens(), &mut batch()).fused());
+    let last = host(lm.next_logits_rows(tokens(), &mut batch()).fused());
     assert_eq!(all[all.len() - SIZE..], last);
     assert_eq!(all, host(lm.forward(tokens(), &mut lm.new_cache(&[0]))), "to the last bit");
     assert!(batch().is_empty());

@@ -7,7 +7,7 @@ mod toy;
 use burn::tensor::{Device, Int, Tensor};
 use greedy::{Greedy, vocab};
 use ivl_core::{
-    ByteFusedLm, ByteSettings, Cache, CausalLm, Error, FusedLm, PaddedBatch, Value, Vocab, VocabMap,
+    Batch, ByteFusedLm, ByteSettings, Cache, CausalLm, Error, FusedLm, PaddedBatch, Value, Vocab, VocabMap,
     index_tensor, score, token_tensor,
 };
 use proptest::prelude::*;
@@ -384,6 +384,39 @@ fn logits_where_they_are_asked_for_are_those_of_the_whole() {
     let mut all = lm.new_cache(&batch.padding);
     lm.forward(tokens(), &mut all);
     assert!(close(&host(lm.next_logits(next(), &mut cache)), &host(lm.next_logits(next(), &mut all))));
+}
+
+#[test]
+fn rows_of_a_batch_take_it_in_their_own_weights() {
+    let texts = [cut("under un☃nd", &[1, 0, 2]), cut("und", &[0]), cut("☃under u", &[2, 1]), cut("un", &[0])];
+    let weights = [0.7, 0.0, -0.4, 0.7];
+    let fuse = |alpha| Three::new(5, base_vocab(), value_vocab(), alpha).fuse(EXACT);
+    let lm = FusedLm::new(Box::new(fuse(1.0)), Vec::new()).expect("no value");
+    let mut batch = Batch::empty(&lm);
+    // Read in two groups up to their last two tokens, then together.
+    for rows in [0..2, 2..4] {
+        let begun: Vec<&[u32]> = texts[rows.clone()].iter().map(|ids| &ids[..ids.len() - 2]).collect();
+        let padded = PaddedBatch::new(&begun, lm.vocab()).expect("not empty");
+        let mut joining = Batch::new(&lm, &padded.padding, weights[rows].iter().map(|&w| vec![w]).collect());
+        lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut joining);
+        batch.join(joining);
+    }
+    let ends: Vec<u32> = texts.iter().flat_map(|ids| ids[ids.len() - 2..].to_vec()).collect();
+    let read = lm.forward_rows(token_tensor(&ends, 4, &lm.device()), &mut batch);
+    let (size, fused) = (lm.vocab().size(), host(read.fused()));
+    for (row, (ids, weight)) in texts.iter().zip(weights).enumerate() {
+        let alone = logits(&fuse(weight), ids)[ids.len() - 2..].concat();
+        let got = &fused[row * 2 * size..(row + 1) * 2 * size];
+        let close = got.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()));
+        assert!(close, "row {row}: {got:?} {alone:?}");
+    }
+    batch.keep(&[1, 3]);
+    let read = lm.next_logits_rows(token_tensor(&[4, 4], 2, &lm.device()), &mut batch);
+    assert_eq!(host(read.base())[..size], host(read.fused())[..size], "a row of weight 0");
+    let alone = logits(&fuse(0.7), &[texts[3].as_slice(), &[4]].concat()).pop().expect("one");
+    assert!(
+        host(read.fused())[size..].iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()))
+    );
 }
 
 /// A value of zero everywhere.

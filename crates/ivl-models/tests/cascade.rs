@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Tensor};
 use ivl_core::{
-    CascadeLm, CausalLm, GenerateConfig, Token, Vocab, generate, index_tensor, score, token_tensor,
+    Batch, CascadeLm, CausalLm, FusedLm, GenerateConfig, PaddedBatch, Token, Value, Vocab, generate,
+    index_tensor, score, token_tensor,
 };
 use ivl_models::{CascadeInput, CascadeNet, Checkpoint, TransformerLm};
 
@@ -132,4 +133,78 @@ fn values_at_weight_zero_all_read_the_base() {
         assert_eq!(at(&[0.7, 0.0]), logits(&joined(base(), "llama2", 0.7), &ids));
         assert_eq!(at(&[0.0, 0.7]), logits(&joined(base(), "gpt2", 0.7), &ids));
     }
+}
+
+/// Two values that read predictions, the second those of base and first, and one that is added.
+fn composed([first, second, third]: [f64; 3]) -> FusedLm {
+    let net = |value: &str, input| {
+        let (net, vocab) = lm(value).into_parts();
+        Box::new(CascadeNet::new(net, input, vocab, value))
+    };
+    let lower =
+        CascadeLm::new(Box::new(lm("llama2")), net("gpt2", INPUTS[0]), first).expect("one vocabulary");
+    let upper = CascadeLm::new(Box::new(lower), net("llama2", INPUTS[1]), second).expect("one vocabulary");
+    let added = Value::new(Box::new(lm("gpt2")), third);
+    FusedLm::new(Box::new(upper), vec![added]).expect("one vocabulary")
+}
+
+/// The logits after a text, by a model that holds nothing else.
+fn alone(ids: &[u32], weights: [f64; 3]) -> Vec<f32> {
+    let all = logits(&composed(weights), ids);
+    all[all.len() - all.len() / ids.len()..].to_vec()
+}
+
+#[test]
+fn rows_of_a_batch_weigh_each_value_in_their_own_way_whoever_comes_and_goes() {
+    let lm = composed([1.0; 3]);
+    let vocab = lm.vocab().size();
+    let waves: [&[(&[u32], [f64; 3])]; 3] = [
+        &[(&[3, 9, 4, 40, 2, 8], [1.0, 0.5, 1.0]), (&[5, 17], [0.0; 3])],
+        &[
+            (&[30, 31, 32], [0.0, 2.0, 0.0]),
+            (&[7, 7, 7, 7, 7, 7, 7, 1], [-0.5, 0.0, 1.0]),
+            (&[1], [1.0, 1.0, 0.0]),
+        ],
+        &[(&[9, 2, 50], [0.3, 0.5, 0.0])],
+    ];
+    let (mut batch, mut rows) = (Batch::empty(&lm), Vec::new());
+    for (wave, new) in waves.into_iter().enumerate() {
+        let prompts: Vec<&[u32]> = new.iter().map(|(prompt, _)| *prompt).collect();
+        let padded = PaddedBatch::new(&prompts, lm.vocab()).expect("letters");
+        let weights = new.iter().map(|(_, weights)| weights.to_vec()).collect();
+        let mut joining = Batch::new(&lm, &padded.padding, weights);
+        lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut joining);
+        batch.join(joining);
+        rows.extend(new.iter().map(|(prompt, weights)| (prompt.to_vec(), *weights)));
+        for step in 0..3 {
+            let tokens: Vec<u32> = (0..rows.len() as u32).map(|row| (7 * row + 3 * step + 1) % 60).collect();
+            let read = lm.next_logits_rows(token_tensor(&tokens, rows.len(), &lm.device()), &mut batch);
+            assert_eq!(read.stages.len(), 4, "the base, and one for each value");
+            let host = |logits: Tensor<3>| logits.into_data().try_into_vec::<f32>().expect("f32");
+            let (base, fused) = (host(read.base()), host(read.fused()));
+            for (row, ((text, weights), token)) in rows.iter_mut().zip(tokens).enumerate() {
+                text.push(token);
+                let place = row * vocab..(row + 1) * vocab;
+                assert_close(&base[place.clone()], &alone(text, [0.0; 3]));
+                assert_close(&fused[place], &alone(text, *weights));
+            }
+        }
+        let kept: Vec<usize> = (0..rows.len()).filter(|row| row % 3 != wave % 3).collect();
+        batch.keep(&kept);
+        rows = kept.iter().map(|&row| rows[row].clone()).collect();
+    }
+}
+
+#[test]
+fn a_beginning_holds_for_the_weights_under_which_predictions_were_read() {
+    let lm = composed([1.0; 3]);
+    assert_eq!((lm.values(), lm.weights_read()), (3, 1));
+    let mut batch = Batch::new(&lm, &[0], vec![vec![1.0, 0.5, 1.0]]);
+    lm.next_logits_rows(token_tensor(&[3, 9, 4, 40], 1, &lm.device()), &mut batch);
+    assert!(!batch.covers(&[0.5, 0.5, 1.0]), "the second value has read what the first made of the base");
+    let weights = [1.0, 2.0, 0.0];
+    let mut shorter = batch.beginning(2, &weights).expect("read under the same first weight");
+    let read = lm.next_logits_rows(token_tensor(&[8, 1], 1, &lm.device()), &mut shorter);
+    let fused: Vec<f32> = read.fused().into_data().try_into_vec().expect("f32");
+    assert_close(&fused, &alone(&[3, 9, 8, 1], weights));
 }

@@ -169,6 +169,12 @@ impl Catalog {
         self.values.iter().position(|value| value.id == id)
     }
 
+    /// The names of the values that some weights use, in order.
+    pub fn used(&self, weights: &[f64]) -> Vec<&str> {
+        let used = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        used.map(|(value, _)| value.id.as_str()).collect()
+    }
+
     /// The name under which measurements of a request are kept: the base, a value, or `mixed`.
     pub fn label(&self, weights: &[f64]) -> &str {
         let mut used = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);

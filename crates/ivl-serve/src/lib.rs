@@ -40,7 +40,7 @@ mod security;
 mod server;
 mod settings;
 
-pub use answer::change_json;
+pub use answer::explained_json;
 pub use api_error::ApiError;
 pub use catalog::{Catalog, OwnTokens, ServedValue};
 pub use engine::{Client, Details, Engine, Failure, Job, Piece, Scored, Ticket};

@@ -37,7 +37,11 @@ impl Server {
         settings: Settings,
     ) -> Result<Self, Error> {
         settings.validate()?;
+        // HTTP takes some microseconds a token. More threads than it needs would wake each other, and take turns on the cores
+        // with those that compute.
+        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(8));
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
             .enable_all()
             .build()
             .map_err(|source| Error::System { what: "threads for the server", source })?;

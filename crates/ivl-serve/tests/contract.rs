@@ -3,7 +3,7 @@
 mod served;
 
 use ivl_core::{CausalLm, Change, GenerateConfig, SamplingConfig, score, token_tensor};
-use served::{ALPHA, Answer, Json, Served, encode, fused, json, load, offline, request, send};
+use served::{ALPHA, Answer, Json, Served, assert_alike, encode, fused, json, load, offline, request, send};
 
 fn floats(list: &Json) -> Vec<Option<f64>> {
     list.as_array().expect("a list").iter().map(Json::as_f64).collect()
@@ -179,27 +179,6 @@ fn a_stream_says_what_the_whole_says() {
         let told =
             parts.iter().flat_map(|part| part["ivl"]["explain"].as_array().cloned().unwrap_or_default());
         assert_alike(&choice["ivl"]["explain"], &told.collect::<Json>(), "explain");
-    }
-}
-
-/// Equal, but for the rounding of numbers: which rows share a step depends on when they were admitted, and the order of an f32
-/// sum on how many they are.
-#[track_caller]
-fn assert_alike(a: &Json, b: &Json, what: &str) {
-    match (a, b) {
-        (Json::Number(x), Json::Number(y)) if x.is_f64() || y.is_f64() => {
-            let (x, y) = (x.as_f64().expect("a number"), y.as_f64().expect("a number"));
-            assert!((x - y).abs() <= 1e-5 * (1.0 + x.abs()), "{what}: {x} and {y}");
-        }
-        (Json::Array(x), Json::Array(y)) => {
-            assert_eq!(x.len(), y.len(), "{what}");
-            x.iter().zip(y).for_each(|(x, y)| assert_alike(x, y, what));
-        }
-        (Json::Object(x), Json::Object(y)) => {
-            assert!(x.keys().eq(y.keys()), "{what}: {a} and {b}");
-            x.values().zip(y.values()).for_each(|(x, y)| assert_alike(x, y, what));
-        }
-        _ => assert_eq!(a, b, "{what}"),
     }
 }
 

@@ -4,17 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
-use ivl_models::{ChatTemplate, Checkpoint};
-use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
+use ivl_core::{CausalLm, FusedLm};
+use ivl_models::ChatTemplate;
+use ivl_serve::{Catalog, ServedValue, Server, Settings};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
-use crate::compose::{NamedValue, Shared, load_lm, load_value, value_option};
-use crate::device::{device, dtype};
+use crate::compose::{Attached, Composed, NamedValue, value_option};
 use crate::draft::speculation;
-use crate::hub::resolve;
-use crate::other_vocabulary::Crossing;
+use crate::other_vocabulary::Reads;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
     let settings = settings(args);
@@ -54,58 +52,35 @@ fn settings(args: &Serve) -> Settings {
 }
 
 fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
-    let device = device(common)?;
-    let base_dir = resolve(&args.base)?;
-    let maps = Crossing::maps(&args.map)?;
-    // Every name is looked up before the first weight is read.
-    let values: Vec<(String, NamedValue)> =
-        args.value.iter().map(|value| served_value(value)).collect::<Result<_>>()?;
-    let checkpoint = Checkpoint::open(&base_dir)?;
-    let (base, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
-    let end_tokens = checkpoint.end_tokens(&tokenizer)?;
-    let shared = Shared { dir: &base_dir, net: base.net().clone() };
-    let (mut parts, mut served) = (Vec::new(), Vec::new());
-    for (id, NamedValue { dir, alpha, .. }) in values {
-        let (value, reader) = load_value(&dir, &shared, &device, common)?;
-        let template = ChatTemplate::from_dir(&dir)?;
-        let (part, own_tokens) = match VocabMap::same_ids(base.vocab(), value.vocab()) {
-            Ok(_) => (Value::new(Box::new(value), alpha), None),
-            Err(refusal) => {
-                let own = OwnTokens { tokenizer: reader.clone(), max_positions: value.max_positions() };
-                (maps.value(base.vocab(), (value, reader, alpha), refusal)?, Some(own))
-            }
-        };
-        parts.push(part);
-        served.push(ServedValue { id, alpha, template, own_tokens });
-    }
-    let lm = FusedLm::new(Box::new(base), parts)?;
+    let values = args.value.iter().map(|value| served_value(value)).collect::<Result<_>>()?;
+    let composed = Composed::of((&args.base, values), &args.vocabularies, None, common)?;
+    let served = |Attached { name, alpha, dir, reads }: Attached| {
+        let own_tokens = reads.as_ref().map(Reads::own_tokens);
+        Ok(ServedValue { id: name, alpha, template: ChatTemplate::from_dir(&dir)?, own_tokens })
+    };
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => model_id(&args.base, &base_dir)?,
+        None => model_id(&args.base, composed.base_dir())?,
     };
-    let template = ChatTemplate::from_dir(&base_dir)?;
-    let catalog =
-        Catalog::new(name, template, served, tokenizer, end_tokens, &lm.vocab().clone(), lm.max_positions())?;
+    let template = ChatTemplate::from_dir(composed.base_dir())?;
+    let Composed { lm, tokenizer, end_tokens, attached, .. } = composed;
+    let values = attached.into_iter().map(served).collect::<Result<_>>()?;
+    let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
+    let catalog = Catalog::new(name, template, values, tokenizer, end_tokens, &vocab, context)?;
     Ok((lm, catalog))
 }
 
 /// `[ID=]VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with a name.
-fn served_value(text: &str) -> Result<(String, NamedValue)> {
+fn served_value(text: &str) -> Result<NamedValue> {
     let named = text.split_once('=').filter(|_| !Path::new(text).exists());
     let (id, rest) = named.map_or((None, text), |(id, rest)| (Some(id), rest));
     let value = value_option(rest)?;
-    if value.connection.cascade_input().is_some() {
-        // Its input is the base's prediction under one fixed weight; requests choose weights.
-        anyhow::bail!(
-            "`{rest}` is a cascade value, and only residual values can be served; use `ivl generate`"
-        );
-    }
-    let id = match id {
+    let name = match id {
         Some("") => anyhow::bail!("--value is `{text}`, expected a name before `=`"),
         Some(id) => id.to_owned(),
         None => model_id(rest, &value.dir)?,
     };
-    Ok((id, value))
+    Ok(NamedValue { name, ..value })
 }
 
 /// A hub name as it is; of a directory, its own name.

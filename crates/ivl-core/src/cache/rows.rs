@@ -140,6 +140,39 @@ impl Cache {
         }
     }
 
+    /// The base's part of the cache of a model with so many values, those of a base with values included.
+    ///
+    /// # Panics
+    /// If the model has a gate, or another number of values: always a bug of the caller.
+    pub(crate) fn of_base(&mut self, values: usize) -> &mut Self {
+        match self {
+            cache if values == 0 => cache,
+            Self::Fused(parts) => {
+                let own = parts.len() - 1;
+                parts[0].of_base(values - own)
+            }
+            _ => panic!("the values of a gated model lag differently in each row of a batch"),
+        }
+    }
+
+    /// The values' parts, in the order of their weights.
+    ///
+    /// # Panics
+    /// As [`of_base`](Self::of_base).
+    pub(crate) fn of_values(&mut self, values: usize) -> Vec<&mut Self> {
+        match self {
+            _ if values == 0 => Vec::new(),
+            Self::Fused(parts) => {
+                let own = parts.len() - 1;
+                let (base, parts) = parts.split_at_mut(1);
+                let mut all = base[0].of_values(values - own);
+                all.extend(parts);
+                all
+            }
+            _ => panic!("the values of a gated model lag differently in each row of a batch"),
+        }
+    }
+
     /// Whether keys hold for texts of some lengths alone, so that tokens were kept to be read again.
     pub fn depends_on_length(&self) -> bool {
         match self {

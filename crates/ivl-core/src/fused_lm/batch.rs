@@ -2,27 +2,52 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{FusedLm, fuse_base};
-use crate::{Cache, CausalLm, Projection, index_tensor};
+use super::FusedLm;
+use crate::{Cache, CausalLm, Rows};
 
 /// Rows in flight: how much of each value every row takes, and what the base and the values have read of them.
 ///
-/// A value reads the rows that take it and no others, so a row of weight 0 costs the base alone. The weights of a row
-/// never change what its caches hold: text read under one weight may go on under another.
+/// A value reads the rows that take it and no others, so a row of weight 0 costs the base alone. What is read under one
+/// weight may go on under another, unless a value reads predictions that the weight changes
+/// ([`CausalLm::weights_read`]).
 #[derive(Debug, Clone)]
 pub struct Batch {
     weights: Vec<Vec<f64>>,
-    base: Cache,
-    values: Vec<Cache>,
+    cache: Cache,
+    values: usize,
+    weights_read: usize,
 }
 
 /// Logits of the rows of a [`Batch`], in f32.
 #[derive(Debug, Clone)]
 pub struct RowLogits {
+    /// The base alone, then with the first value, with the first two, and so on, each row with its weights: as
+    /// [`Parts::stages`](crate::Parts::stages) has them. A value that a row does not take changes nothing there. Shape
+    /// `[rows, positions, vocab]` each.
+    pub stages: Vec<Tensor<3>>,
+}
+
+impl RowLogits {
     /// The base's own. Shape `[rows, positions, vocab]`.
-    pub base: Tensor<3>,
-    /// Base and values, each row with its weights. The same shape.
-    pub fused: Tensor<3>,
+    ///
+    /// # Panics
+    /// If there is no stage.
+    pub fn base(&self) -> Tensor<3> {
+        self.stages[0].clone()
+    }
+
+    /// Base and values. The same shape.
+    ///
+    /// # Panics
+    /// If there is no stage.
+    pub fn fused(&self) -> Tensor<3> {
+        topmost(&self.stages)
+    }
+}
+
+/// The last of some stages.
+pub(crate) fn topmost(stages: &[Tensor<3>]) -> Tensor<3> {
+    stages[stages.len() - 1].clone()
 }
 
 impl Batch {
@@ -33,12 +58,15 @@ impl Batch {
 
     /// Rows that have read nothing yet. Row `r` will start with `padding[r]` tokens to be ignored and takes
     /// `weights[r][i]` of value `i`.
+    ///
+    /// # Panics
+    /// If the model has a gate, whose values lag differently in different rows.
     pub fn new(lm: &FusedLm, padding: &[usize], weights: Vec<Vec<f64>>) -> Self {
-        let values = lm.parts.iter().enumerate().map(|(value, part)| {
-            let read: Vec<usize> = readers(&weights, value).map(|row| padding[row]).collect();
-            part.lm.new_cache(&read)
-        });
-        Self { values: values.collect(), base: lm.base.new_cache(padding), weights }
+        let (mut cache, values) = (lm.new_cache(padding), lm.values());
+        for (value, cache) in cache.of_values(values).into_iter().enumerate() {
+            cache.select(Rows::new(&weights).readers(value).places());
+        }
+        Self { weights, cache, values, weights_read: lm.weights_read() }
     }
 
     /// Number of rows.
@@ -53,7 +81,7 @@ impl Batch {
 
     /// Positions read, padding included.
     pub fn len(&self) -> usize {
-        self.base.len()
+        self.cache.len()
     }
 
     /// Whether nothing was read yet.
@@ -63,19 +91,18 @@ impl Batch {
 
     /// Bytes of all caches.
     pub fn bytes(&self) -> usize {
-        self.caches().map(Cache::bytes).sum()
+        self.cache.bytes()
     }
 
     /// See [`Cache::expect`].
     pub fn expect(&mut self, len: usize) {
-        self.caches_mut().for_each(|cache| cache.expect(len));
+        self.cache.expect(len);
     }
 
     /// Adds rows behind those here; their texts may have another length.
     pub fn join(&mut self, other: Self) {
         self.weights.extend(other.weights);
-        self.base.join(other.base);
-        self.values.iter_mut().zip(other.values).for_each(|(value, other)| value.join(other));
+        self.cache.join(other.cache);
     }
 
     /// Keeps the given rows, in the given order; a row may be repeated.
@@ -83,26 +110,27 @@ impl Batch {
     /// # Panics
     /// If a row is outside the batch.
     pub fn keep(&mut self, rows: &[usize]) {
-        for (value, cache) in self.values.iter_mut().enumerate() {
-            let read: Vec<usize> = readers(&self.weights, value).collect();
-            let kept: Vec<usize> = rows.iter().filter_map(|row| read.binary_search(row).ok()).collect();
+        for (value, cache) in self.cache.of_values(self.values).into_iter().enumerate() {
+            let readers = Rows::new(&self.weights).readers(value);
+            let kept: Vec<usize> = rows.iter().filter_map(|&row| readers.place(row)).collect();
             cache.keep(&kept);
         }
-        self.base.keep(rows);
+        self.cache.of_base(self.values).keep(rows);
         self.weights = rows.iter().map(|&row| self.weights[row].clone()).collect();
     }
 
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
-        self.caches_mut().for_each(|cache| cache.truncate(len));
+        self.cache.truncate(len);
     }
 
     /// Whether [`beginning`](Self::beginning) can go on under these weights: there is a single row, the values that the
-    /// weights ask for have read it, and what was read does not depend on how long the text becomes.
+    /// weights ask for have read it, and what was read depends neither on the weights nor on how long the text becomes.
     pub fn covers(&self, weights: &[f64]) -> bool {
         let [had] = self.weights.as_slice() else { return false };
         let read = had.iter().zip(weights).all(|(&had, &wanted)| wanted == 0.0 || had != 0.0);
-        read && !self.caches().any(Cache::depends_on_length)
+        let same = had[..self.weights_read] == weights[..self.weights_read];
+        read && same && !self.cache.depends_on_length()
     }
 
     /// The first `len` positions of a single row, to go on under other weights. `None` unless it
@@ -112,7 +140,7 @@ impl Batch {
             return None;
         }
         let mut beginning = self.clone();
-        for (value, cache) in beginning.values.iter_mut().enumerate() {
+        for (value, cache) in beginning.cache.of_values(self.values).into_iter().enumerate() {
             if weights[value] == 0.0 && self.weights[0][value] != 0.0 {
                 cache.keep(&[]);
             }
@@ -121,34 +149,16 @@ impl Batch {
         beginning.truncate(len);
         Some(beginning)
     }
-
-    fn caches(&self) -> impl Iterator<Item = &Cache> {
-        std::iter::once(&self.base).chain(&self.values)
-    }
-
-    fn caches_mut(&mut self) -> impl Iterator<Item = &mut Cache> {
-        std::iter::once(&mut self.base).chain(&mut self.values)
-    }
-}
-
-/// Rows that take a value.
-fn readers(weights: &[Vec<f64>], value: usize) -> impl Iterator<Item = usize> {
-    weights.iter().enumerate().filter(move |(_, weights)| weights[value] != 0.0).map(|(row, _)| row)
 }
 
 impl FusedLm {
-    /// The weight of each of its own values.
-    pub fn alphas(&self) -> Vec<f64> {
-        self.parts.iter().map(|part| part.alpha).collect()
-    }
-
     /// Reads tokens of every row of a batch and returns the logits at every new position.
     ///
     /// # Shapes
     /// - `tokens`: `[rows, seq]`
     /// - output: `[rows, seq, vocab]`
     pub fn forward_rows(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> RowLogits {
-        self.read_rows(tokens, batch, |lm, tokens, cache| lm.forward(tokens, cache))
+        RowLogits { stages: self.row_stages(tokens, Rows::new(&batch.weights), &mut batch.cache) }
     }
 
     /// Like [`forward_rows`](Self::forward_rows), for the last position alone.
@@ -157,112 +167,70 @@ impl FusedLm {
     /// - `tokens`: `[rows, seq]`
     /// - output: `[rows, 1, vocab]`
     pub fn next_logits_rows(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> RowLogits {
-        self.read_rows(tokens, batch, |lm, tokens, cache| lm.next_logits(tokens, cache).unsqueeze_dim(1))
+        RowLogits { stages: self.row_stages(tokens, Rows::new(&batch.weights).at_last(), &mut batch.cache) }
     }
 
-    /// The base's part of [`forward_rows`](Self::forward_rows): it reads ahead of the values, or after them.
-    pub(crate) fn base_rows(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> Tensor<3> {
-        fuse_base(self.base.forward(tokens, &mut batch.base))
+    /// The base's part of [`forward_rows`](Self::forward_rows), with the values that it has itself: it reads ahead of the
+    /// others, or after them.
+    pub(crate) fn base_rows(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> Vec<Tensor<3>> {
+        let (cache, _) = self.split(&mut batch.cache);
+        self.base.row_stages(tokens, Rows::new(&batch.weights), cache)
     }
 
     /// The values' part: for each value, what it says about the base's tokens in the rows that take it, not yet weighted.
     pub(crate) fn value_rows(&self, tokens: &Tensor<2, Int>, batch: &mut Batch) -> ValueRows {
-        let caches = batch.values.iter_mut();
-        let forward = |lm: &dyn CausalLm, tokens, cache: &mut Cache| lm.forward(tokens, cache);
-        let read = |(value, cache)| self.read_value(value, tokens, &batch.weights, cache, forward);
-        caches.enumerate().map(read).collect()
+        let (_, caches) = self.split(&mut batch.cache);
+        let rows = Rows::new(&batch.weights);
+        let read = |(part, cache)| self.read_part(part, tokens, rows, cache);
+        caches.iter_mut().enumerate().map(read).collect()
     }
 
-    /// Base logits and what the values say, each row with its weights.
-    pub(crate) fn weigh(&self, base: Tensor<3>, values: &ValueRows, batch: &Batch) -> Tensor<3> {
-        let values = values.iter().cloned().enumerate();
-        values.fold(base, |fused, (value, said)| self.add_value(value, fused, said, &batch.weights))
+    /// The stages from base logits on, each row with its weights: what [`value_rows`](Self::value_rows) says is added.
+    pub(crate) fn weigh(&self, base: Tensor<3>, values: &ValueRows, batch: &Batch) -> Vec<Tensor<3>> {
+        let mut stages = vec![base];
+        for (part, said) in values.iter().enumerate() {
+            stages.push(self.add_part(part, topmost(&stages), said.clone(), Rows::new(&batch.weights)));
+        }
+        stages
     }
 
-    fn read_rows(
+    /// The stages of its base, then with its own values one after the other.
+    pub(super) fn stages_of_rows(
         &self,
         tokens: Tensor<2, Int>,
-        batch: &mut Batch,
-        forward: impl Fn(&dyn CausalLm, Tensor<2, Int>, &mut Cache) -> Tensor<3>,
-    ) -> RowLogits {
-        let base = fuse_base(forward(&*self.base, tokens.clone(), &mut batch.base));
-        let mut fused = base.clone();
-        for (value, cache) in batch.values.iter_mut().enumerate() {
-            let said = self.read_value(value, &tokens, &batch.weights, cache, &forward);
-            fused = self.add_value(value, fused, said, &batch.weights);
+        rows: Rows<'_>,
+        cache: &mut Cache,
+    ) -> Vec<Tensor<3>> {
+        let (base_cache, value_caches) = self.split(cache);
+        let mut stages = self.base.row_stages(tokens.clone(), rows, base_cache);
+        for (part, cache) in value_caches.iter_mut().enumerate() {
+            let said = self.read_part(part, &tokens, rows, cache);
+            stages.push(self.add_part(part, topmost(&stages), said, rows));
         }
-        RowLogits { base, fused }
+        stages
     }
 
-    fn read_value(
+    fn read_part(
         &self,
-        value: usize,
+        part: usize,
         tokens: &Tensor<2, Int>,
-        weights: &[Vec<f64>],
+        rows: Rows<'_>,
         cache: &mut Cache,
-        forward: impl Fn(&dyn CausalLm, Tensor<2, Int>, &mut Cache) -> Tensor<3>,
     ) -> Option<Tensor<3>> {
-        let part = &self.parts[value];
-        let rows: Vec<usize> = readers(weights, value).collect();
-        if rows.is_empty() {
+        let readers = rows.readers(self.base.values() + part);
+        if readers.is_empty() {
             return None;
         }
-        let read = if rows.len() == weights.len() {
-            tokens.clone()
-        } else {
-            tokens.clone().select(0, index_tensor(&rows, &tokens.device()))
-        };
-        Some(part.projection.logits(forward(&*part.lm, part.projection.tokens(read), cache)))
+        let part = &self.parts[part];
+        let tokens = part.projection.tokens(readers.of(tokens));
+        Some(part.projection.logits(rows.logits(&*part.lm, tokens, cache)))
     }
 
-    fn add_value(
-        &self,
-        value: usize,
-        fused: Tensor<3>,
-        said: Option<Tensor<3>>,
-        weights: &[Vec<f64>],
-    ) -> Tensor<3> {
+    fn add_part(&self, part: usize, fused: Tensor<3>, said: Option<Tensor<3>>, rows: Rows<'_>) -> Tensor<3> {
         let Some(said) = said else { return fused };
-        let weights: Vec<f64> = weights.iter().map(|weights| weights[value]).collect();
-        add_weighted(&self.parts[value].projection, fused, said, &weights)
+        rows.add(self.base.values() + part, &self.parts[part].projection, fused, said)
     }
 }
 
 /// What each value says about the base's tokens, `[readers, seq, vocab]`; nothing from one that no row takes.
 pub(crate) type ValueRows = Vec<Option<Tensor<3>>>;
-
-/// Adds a value's logits to the rows that take it, rows of one weight together.
-///
-/// # Shapes
-/// - `fused` and output: `[rows, seq, vocab]`
-/// - `value`: `[readers, seq, vocab]`, for the rows whose weight is not 0, in order
-fn add_weighted(projection: &Projection, fused: Tensor<3>, value: Tensor<3>, weights: &[f64]) -> Tensor<3> {
-    let mut groups: Vec<(f64, Vec<usize>)> = Vec::new();
-    for (row, &weight) in weights.iter().enumerate() {
-        match groups.iter_mut().find(|(of, _)| *of == weight) {
-            Some((_, rows)) => rows.push(row),
-            None => groups.push((weight, vec![row])),
-        }
-    }
-    if let [(weight, _)] = groups.as_slice() {
-        return projection.add(fused, value, *weight);
-    }
-    let device = fused.device();
-    let pick = |from: &Tensor<3>, rows: &[usize]| from.clone().select(0, index_tensor(rows, &device));
-    let mut pieces = Vec::with_capacity(groups.len());
-    for (weight, rows) in &groups {
-        let own = pick(&fused, rows);
-        pieces.push(if *weight == 0.0 {
-            own
-        } else {
-            // Rows are numbered among the readers by how many read before them.
-            let place = |&row: &usize| weights[..row].iter().filter(|weight| **weight != 0.0).count();
-            let places: Vec<usize> = rows.iter().map(place).collect();
-            projection.add(own, pick(&value, &places), *weight)
-        });
-    }
-    let order: Vec<usize> = groups.into_iter().flat_map(|(_, rows)| rows).collect();
-    let mut back = vec![0; order.len()];
-    order.into_iter().enumerate().for_each(|(place, row)| back[row] = place);
-    pick(&Tensor::cat(pieces, 0), &back)
-}

@@ -186,8 +186,12 @@ impl CausalLm for GatedLm {
         Box::new(move |rows| parts.slice(rows))
     }
 
-    fn values(&self) -> usize {
-        self.fused.values()
+    fn alphas(&self) -> Vec<f64> {
+        self.fused.alphas()
+    }
+
+    fn weights_read(&self) -> usize {
+        self.fused.weights_read()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {

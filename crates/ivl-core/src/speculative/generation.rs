@@ -134,7 +134,7 @@ impl SpeculativeGeneration<'_> {
             let tokens = token_tensor(piece, 1, &self.target.device());
             let last = self.target.next_logits_rows(tokens, &mut batch);
             if pieces.peek().is_none() {
-                logits = to_host(last.fused);
+                logits = to_host(last.fused());
             }
         }
         (batch, logits)

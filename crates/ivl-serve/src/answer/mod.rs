@@ -4,10 +4,10 @@ mod chat;
 mod completion;
 mod token;
 
-pub(crate) use token::change;
-pub use token::change_json;
+pub(crate) use token::explained;
+pub use token::explained_json;
 
-use ivl_core::{FinishReason, Vocab};
+use ivl_core::FinishReason;
 use serde_json::{Value, json};
 
 use crate::engine::{Failure, Piece, Scored};
@@ -190,12 +190,10 @@ impl Answer {
             }
         };
         if self.request.common.explain {
-            object["ivl"] = json!({"explain": explained(vocab, &tokens)});
+            let names = catalog.used(&self.request.common.weights);
+            let tokens: Vec<Value> = tokens.iter().map(|token| explained(vocab, token, &names)).collect();
+            object["ivl"] = json!({"explain": tokens});
         }
         object
     }
-}
-
-fn explained(vocab: &Vocab, tokens: &[Scored]) -> Vec<Value> {
-    tokens.iter().map(|token| change(vocab, token)).collect()
 }

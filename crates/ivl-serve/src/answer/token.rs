@@ -1,6 +1,6 @@
 //! Tokens in answers.
 
-use ivl_core::{Change, TokenKind, Vocab};
+use ivl_core::{Change, Conflict, Explained, TokenKind, Vocab};
 use serde_json::{Map, Value, json};
 
 use crate::engine::Scored;
@@ -43,27 +43,45 @@ pub(crate) fn entry(vocab: &Vocab, scored: &Scored) -> Value {
     entry
 }
 
-/// What values changed at a token, as `/v1/explain` tells it: `id`, `token`, `control`, and where something precedes the
-/// token `logprob`, `delta`, `rank_before`, `rank_after`, `base_top`, `flip` and `kl`. See [`Change`] for what they are;
-/// minus infinity is -9999.
-pub fn change_json(vocab: &Vocab, id: u32, logprob: Option<f32>, change: Option<Change>) -> Value {
+/// What values did to a token, as `/v1/explain` tells it: `id`, `token`, `control`, and where something precedes the token
+/// `logprob`, `delta`, `rank_before`, `rank_after`, `base_top`, `flip`, `kl`, `base_entropy` and `base_margin`; of several
+/// values, by `names`, also `values` and `conflicts`. `docs/explain.md` says what they are; minus infinity is -9999.
+pub fn explained_json(vocab: &Vocab, id: u32, explained: Option<&Explained>, names: &[&str]) -> Value {
     let control = vocab.token(id).is_some_and(|token| token.kind == TokenKind::Control);
     let mut object = json!({"id": id, "token": readable(vocab, id), "control": control});
-    if let (Some(map), Some(Change { delta, base_rank, rank, base_top, flip, kl })) =
-        (object.as_object_mut(), change)
-    {
-        map.insert("logprob".to_owned(), logprob.map_or(Value::Null, number));
-        map.insert("delta".to_owned(), number(delta));
-        map.insert("rank_before".to_owned(), base_rank.into());
-        map.insert("rank_after".to_owned(), rank.into());
-        map.insert("base_top".to_owned(), readable(vocab, base_top).into());
-        map.insert("flip".to_owned(), flip.into());
-        map.insert("kl".to_owned(), number(kl));
+    let Some(Explained { logprob, change, base, values, conflicts }) = explained else { return object };
+    let Change { delta, base_rank, rank, base_top, flip, kl } = *change;
+    object["logprob"] = number(*logprob);
+    object["delta"] = number(delta);
+    object["rank_before"] = base_rank.into();
+    object["rank_after"] = rank.into();
+    object["base_top"] = readable(vocab, base_top).into();
+    object["flip"] = flip.into();
+    object["kl"] = number(kl);
+    object["base_entropy"] = base.entropy.into();
+    object["base_margin"] = base.margin.into();
+    if names.len() > 1 {
+        let own = |(name, own): (&&str, &Change)| {
+            json!({
+                "name": name, "delta": number(own.delta), "rank_without": own.base_rank, "flip": own.flip,
+                "kl": number(own.kl),
+            })
+        };
+        object["values"] = names.iter().zip(values).map(own).collect();
+        let pairs = (0..names.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
+        let conflict = |((first, second), conflict): ((usize, usize), &Conflict)| {
+            let Conflict { cosine, favourites_differ, choices_differ } = conflict;
+            json!({
+                "values": [names[first], names[second]], "cosine": cosine,
+                "favourites_differ": favourites_differ, "choices_differ": choices_differ,
+            })
+        };
+        object["conflicts"] = pairs.zip(conflicts).map(conflict).collect();
     }
     object
 }
 
-/// What the values changed at a token of an answer.
-pub(crate) fn change(vocab: &Vocab, scored: &Scored) -> Value {
-    change_json(vocab, scored.id, scored.logprob, scored.change)
+/// What the values in use did to a token of an answer.
+pub(crate) fn explained(vocab: &Vocab, scored: &Scored, names: &[&str]) -> Value {
+    explained_json(vocab, scored.id, scored.explained.as_ref(), names)
 }

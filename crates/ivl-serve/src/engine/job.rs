@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use ivl_core::{Change, FinishReason, GenerateConfig};
+use ivl_core::{Explained, FinishReason, GenerateConfig};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Who asks: clients take turns in the queue.
@@ -69,8 +69,8 @@ pub struct Scored {
     pub logprob: Option<f32>,
     /// The most probable tokens at its place, most probable first.
     pub top: Vec<(u32, f32)>,
-    /// What the values changed.
-    pub change: Option<Change>,
+    /// What the values in use changed, together and each by itself.
+    pub explained: Option<Explained>,
 }
 
 /// A message of the engine about one job.

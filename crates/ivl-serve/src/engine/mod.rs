@@ -25,7 +25,7 @@ use crate::{Catalog, Metrics, Settings};
 use prefix::Prefixes;
 use queue::FairQueue;
 use reading::Reading;
-use row::{Logits, Row, Step};
+use row::{Logits, Place, Row, Step};
 
 /// Of so many rounds, the tokens of one are compared with the base's for the metrics.
 const COMPARED: u64 = 8;
@@ -228,7 +228,7 @@ impl Rounds {
             }
             let job = Arc::new(job);
             for mut row in Row::begin(&job, &self.lm) {
-                if row.step(logits.row(read), &self.catalog, &self.metrics) == Step::On {
+                if row.step(&logits.row(read), &self.catalog, &self.metrics) == Step::On {
                     joining.push((read, row));
                 }
             }
@@ -253,10 +253,10 @@ impl Rounds {
         }
         let tokens: Vec<u32> = self.rows.iter().map(Row::last).collect();
         let sampled = self.done.is_multiple_of(COMPARED);
-        let explain = self.rows.iter().any(|row| row.compares(sampled));
+        let compares = self.rows.iter().any(|row| row.compares(sampled));
         let step = || {
             let tokens = token_tensor(&tokens, tokens.len(), &self.lm.device());
-            Logits::new(self.lm.next_logits_rows(tokens, &mut self.batch), explain)
+            Logits::new(self.lm.next_logits_rows(tokens, &mut self.batch), compares)
         };
         let Ok(logits) = catch_unwind(AssertUnwindSafe(step)) else {
             self.metrics.panicked();
@@ -266,7 +266,7 @@ impl Rounds {
         let rows = self.rows.iter_mut().enumerate();
         let kept: Vec<usize> = rows
             .filter_map(|(at, row)| {
-                (row.step(logits.row(at), &self.catalog, &self.metrics) == Step::On).then_some(at)
+                (row.step(&logits.row(at), &self.catalog, &self.metrics) == Step::On).then_some(at)
             })
             .collect();
         self.keep(&kept);
@@ -281,9 +281,10 @@ impl Rounds {
         let write = AssertUnwindSafe(|| {
             let mut block = speculation.block(lm, batch, row.text(), row.continuation());
             let step = loop {
-                let base = compares.then(|| block.base_logits());
-                let logits = (block.logits(lm, batch), base.as_deref());
-                let step = row.step(logits, &self.catalog, &self.metrics);
+                let stages = compares.then(|| block.stages(lm, batch));
+                let stages = stages.as_ref().map(|stages| stages.iter().map(Vec::as_slice).collect());
+                let logits = Place { fused: block.logits(lm, batch), stages };
+                let step = row.step(&logits, &self.catalog, &self.metrics);
                 if !block.accepts(row.last()) || step == Step::Ended {
                     break step;
                 }
@@ -312,7 +313,7 @@ impl Rounds {
                 row.fail(Failure::Internal);
                 continue;
             };
-            if row.step(logits.row(0), &self.catalog, &self.metrics) == Step::On {
+            if row.step(&logits.row(0), &self.catalog, &self.metrics) == Step::On {
                 self.batch.join(batch);
                 self.rows.push(row);
             }

@@ -1,11 +1,11 @@
 //! Prompts being read.
 
-use burn::tensor::DType;
 use burn::tensor::activation::log_softmax;
-use ivl_core::{Batch, CausalLm, Change, FusedLm, PaddedBatch, RowLogits};
+use burn::tensor::{DType, Tensor};
+use ivl_core::{Batch, CausalLm, FusedLm, PaddedBatch, RowLogits};
 
 use super::job::{Job, Piece, Scored};
-use super::row::{Logits, Row, host, most_probable, wants_base};
+use super::row::{Logits, Row, explained, host, most_probable, wants_stages};
 
 /// Tokens read in a round while texts are being written: what a piece of a prompt may delay them.
 const PIECE_BUSY: usize = 256;
@@ -58,7 +58,7 @@ impl Reading {
             batch
         };
         let batch = known.map_or_else(begun, |(batch, _)| batch);
-        let first = |job: &Job| Scored { id: job.prompt[0], logprob: None, top: Vec::new(), change: None };
+        let first = |job: &Job| Scored { id: job.prompt[0], logprob: None, top: Vec::new(), explained: None };
         let scored =
             jobs.iter().map(|job| if job.details.of_prompt() { vec![first(job)] } else { Vec::new() });
         Self { scored: scored.collect(), jobs, batch, tokens, next: 0, cached }
@@ -79,7 +79,9 @@ impl Reading {
         let scores = self.jobs[0].details.of_prompt();
         let mut columns = (if busy { PIECE_BUSY } else { PIECE } / rows).max(1);
         if scores {
-            columns = columns.min((LOGITS_AT_ONCE / (rows * lm.vocab().size()).max(1)).max(1));
+            let used = |value: &usize| self.jobs.iter().any(|job| job.weights[*value] != 0.0);
+            let stages = 1 + (0..lm.values()).filter(used).count();
+            columns = columns.min((LOGITS_AT_ONCE / (rows * stages * lm.vocab().size()).max(1)).max(1));
         }
         let end = (self.next + columns).min(self.tokens.seq);
         let tokens = self.tokens.columns(self.next, end, &lm.device());
@@ -93,16 +95,20 @@ impl Reading {
             last.then_some(logits)
         };
         self.next = end;
-        let compares = self.jobs.iter().any(|job| wants_base(job, true));
+        let compares = self.jobs.iter().any(|job| wants_stages(job, true));
         logits.map(|logits| Logits::new(logits, compares))
+    }
+
+    fn explains(&self) -> bool {
+        self.jobs.iter().any(|job| job.details.explain)
     }
 
     /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score`.
     fn score(&mut self, logits: &RowLogits, end: usize) {
-        let [_, columns, vocab] = logits.fused.dims();
-        let explains = self.jobs.iter().any(|job| job.details.explain);
-        let logprobs = host(log_softmax(logits.fused.clone().cast(DType::F32), 2));
-        let raw = explains.then(|| (host(logits.base.clone()), host(logits.fused.clone())));
+        let fused = logits.fused();
+        let [_, columns, vocab] = fused.dims();
+        let logprobs = host(log_softmax(fused.cast(DType::F32), 2));
+        let stages = self.explains().then(|| logits.stages.iter().cloned().map(host).collect::<Vec<_>>());
         for (row, (job, scored)) in self.jobs.iter().zip(&mut self.scored).enumerate() {
             let padding = self.tokens.padding[row];
             for position in self.next.max(padding)..end {
@@ -110,13 +116,15 @@ impl Reading {
                 let at = (row * columns + position - self.next) * vocab;
                 let place = at..at + vocab;
                 let logprobs = &logprobs[place.clone()];
-                let change = raw.as_ref().filter(|_| job.details.explain);
+                let explains = |stages: &Vec<Vec<f32>>| {
+                    let stages: Vec<&[f32]> = stages.iter().map(|stage| &stage[place.clone()]).collect();
+                    explained(&stages, &job.weights, id)
+                };
                 scored.push(Scored {
                     id,
                     logprob: Some(logprobs[id as usize]),
                     top: most_probable(logprobs, job.details.logprobs.unwrap_or(0)),
-                    change: change
-                        .map(|(base, fused)| Change::between(&base[place.clone()], &fused[place], id)),
+                    explained: stages.as_ref().filter(|_| job.details.explain).map(explains),
                 });
             }
         }
@@ -133,9 +141,9 @@ impl Reading {
 }
 
 fn last_position(logits: RowLogits) -> RowLogits {
-    let [rows, seq, vocab] = logits.fused.dims();
-    let last = [0..rows, seq - 1..seq, 0..vocab];
-    RowLogits { base: logits.base.slice(last.clone()), fused: logits.fused.slice(last) }
+    let [rows, seq, vocab] = logits.fused().dims();
+    let last = |stage: Tensor<3>| stage.slice([0..rows, seq - 1..seq, 0..vocab]);
+    RowLogits { stages: logits.stages.into_iter().map(last).collect() }
 }
 
 /// Reads all of a text that is being written.

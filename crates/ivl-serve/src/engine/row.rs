@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{DType, Tensor};
-use ivl_core::{Change, Continuation, Error, FusedLm, RowLogits, log_normalizer};
+use ivl_core::{Change, Continuation, Error, Explained, FusedLm, RowLogits, log_normalizer};
 
 use super::job::{Failure, Job, Piece, Scored};
 use crate::{Catalog, Metrics};
@@ -13,22 +13,42 @@ use crate::{Catalog, Metrics};
 /// Logits at one position of every row, on the host.
 pub(super) struct Logits {
     fused: Vec<f32>,
-    base: Option<Vec<f32>>,
+    /// All stages but the last, which are the fused logits.
+    below: Option<Vec<Vec<f32>>>,
     vocab: usize,
 }
 
+/// The logits of one row.
+pub(super) struct Place<'a> {
+    pub(super) fused: &'a [f32],
+    /// What they are made of, if it was asked for: see [`RowLogits::stages`].
+    pub(super) stages: Option<Vec<&'a [f32]>>,
+}
+
 impl Logits {
+    /// `compared` if the stages are wanted too.
+    ///
     /// # Shapes
     /// - `logits`: `[rows, 1, vocab]`
-    pub(super) fn new(logits: RowLogits, with_base: bool) -> Self {
-        let vocab = logits.fused.dims()[2];
-        Self { fused: host(logits.fused), base: with_base.then(|| host(logits.base)), vocab }
+    pub(super) fn new(logits: RowLogits, compared: bool) -> Self {
+        let fused = logits.fused();
+        let vocab = fused.dims()[2];
+        let mut stages = logits.stages;
+        stages.pop();
+        let below = compared.then(|| stages.iter().cloned().map(host).collect());
+        // A tensor that nobody else holds is handed over, not copied.
+        drop(stages);
+        Self { fused: host(fused), below, vocab }
     }
 
-    /// Fused and, if they were asked for, base logits of a row.
-    pub(super) fn row(&self, row: usize) -> (&[f32], Option<&[f32]>) {
+    pub(super) fn row(&self, row: usize) -> Place<'_> {
         let place = row * self.vocab..(row + 1) * self.vocab;
-        (&self.fused[place.clone()], self.base.as_ref().map(|base| &base[place]))
+        let fused = &self.fused[place.clone()];
+        let stages = self
+            .below
+            .as_ref()
+            .map(|below| below.iter().map(|stage| &stage[place.clone()]).chain([fused]).collect());
+        Place { fused, stages }
     }
 }
 
@@ -115,9 +135,9 @@ impl Row {
         super::full_length(&self.job)
     }
 
-    /// Whether the base's logits are wanted for the next token; `sampled` if they are for the metrics in this round.
+    /// Whether the stages are wanted for the next token; `sampled` if they are for the metrics in this round.
     pub(super) fn compares(&self, sampled: bool) -> bool {
-        wants_base(&self.job, sampled)
+        wants_stages(&self.job, sampled)
     }
 
     pub(super) fn fail(&self, failure: Failure) {
@@ -125,12 +145,7 @@ impl Row {
     }
 
     /// Chooses the next token and tells the client. A panic is the end of this text alone.
-    pub(super) fn step(
-        &mut self,
-        logits: (&[f32], Option<&[f32]>),
-        catalog: &Catalog,
-        metrics: &Metrics,
-    ) -> Step {
+    pub(super) fn step(&mut self, logits: &Place<'_>, catalog: &Catalog, metrics: &Metrics) -> Step {
         if self.job.config.max_new_tokens == 0 {
             return Step::Ended;
         }
@@ -142,26 +157,24 @@ impl Row {
         })
     }
 
-    fn write(
-        &mut self,
-        (logits, base): (&[f32], Option<&[f32]>),
-        catalog: &Catalog,
-        metrics: &Metrics,
-    ) -> Step {
-        let Ok(step) = self.continuation.step(logits, catalog.vocab()) else {
+    fn write(&mut self, logits: &Place<'_>, catalog: &Catalog, metrics: &Metrics) -> Step {
+        let Ok(step) = self.continuation.step(logits.fused, catalog.vocab()) else {
             self.fail(Failure::NoToken);
             return Step::Ended;
         };
-        let change = base
-            .filter(|_| wants_base(&self.job, true))
-            .map(|base| Change::between(base, logits, step.token));
-        self.measure(change, catalog, metrics);
         let details = self.job.details;
+        let stages = logits.stages.as_ref().filter(|_| wants_stages(&self.job, true));
+        let explained =
+            stages.filter(|_| details.explain).map(|stages| explained(stages, &self.job.weights, step.token));
+        let change = explained.as_ref().map(|explained| explained.change);
+        let change =
+            change.or_else(|| stages.map(|stages| Change::between(stages[0], logits.fused, step.token)));
+        self.measure(change, catalog, metrics);
         let token = Scored {
             id: step.token,
             logprob: Some(step.logprob),
-            top: details.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits, k)),
-            change: change.filter(|_| details.explain),
+            top: details.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits.fused, k)),
+            explained,
         };
         self.text.push(step.token);
         let sent = self.job.pieces.send(Piece::Token {
@@ -185,8 +198,15 @@ impl Row {
     }
 }
 
-/// Whether the base's logits are wanted: to explain, or for the metrics of its values.
-pub(super) fn wants_base(job: &Job, sampled: bool) -> bool {
+/// What the values that a text takes did to a token; the others are not spoken of.
+pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> Explained {
+    let used = stages[1..].iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+    let stages: Vec<&[f32]> = stages[..1].iter().chain(used.map(|(stage, _)| stage)).copied().collect();
+    Explained::between(&stages, token)
+}
+
+/// Whether the stages are wanted: to explain, or for the metrics of the values.
+pub(super) fn wants_stages(job: &Job, sampled: bool) -> bool {
     job.details.explain || sampled && job.weights.iter().any(|&weight| weight != 0.0)
 }
 

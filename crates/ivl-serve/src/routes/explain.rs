@@ -1,4 +1,4 @@
-//! `/v1/explain`: what values change in a given text, token by token.
+//! `/v1/explain`: what values change in a given text, token by token, together and each by itself.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use serde_json::{Value, json as object};
 
 use super::{App, beside, body, complete, json, lost};
 use crate::ApiError;
-use crate::answer::change;
+use crate::answer::explained;
 use crate::engine::{Client, Details, Piece};
 use crate::request::{Common, Prompt, Request, conversation, values};
 
@@ -55,10 +55,17 @@ pub(super) async fn explain(
     loop {
         match pieces.recv().await.ok_or_else(|| lost(&app))? {
             Piece::Prompt { tokens, .. } => {
+                let (catalog, common) = (&app.catalog, &request.common);
+                let names = catalog.used(&common.weights);
+                let weights = common.weights.iter().filter(|weight| **weight != 0.0);
+                let values = names.iter().zip(weights);
+                let values: Vec<Value> =
+                    values.map(|(name, alpha)| object!({"name": name, "alpha": alpha})).collect();
                 let tokens: Vec<Value> =
-                    tokens.iter().map(|token| change(app.catalog.vocab(), token)).collect();
-                let answer =
-                    object!({"object": "explanation", "model": request.common.model, "tokens": tokens});
+                    tokens.iter().map(|token| explained(catalog.vocab(), token, &names)).collect();
+                let answer = object!({
+                    "object": "explanation", "model": common.model, "values": values, "tokens": tokens,
+                });
                 return Ok(json(StatusCode::OK, &answer));
             }
             Piece::Token { .. } => {}

@@ -48,6 +48,31 @@ pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (V
     answer
 }
 
+pub fn value(id: &str, alpha: f64, own_tokens: Option<OwnTokens>) -> ServedValue {
+    ServedValue { id: id.to_owned(), alpha, template: None, own_tokens }
+}
+
+/// Equal, but for the rounding of numbers: which rows share a step depends on when they were admitted, and the order of an f32
+/// sum on how many they are.
+#[track_caller]
+pub fn assert_alike(a: &Json, b: &Json, what: &str) {
+    match (a, b) {
+        (Json::Number(x), Json::Number(y)) if x.is_f64() || y.is_f64() => {
+            let (x, y) = (x.as_f64().expect("a number"), y.as_f64().expect("a number"));
+            assert!((x - y).abs() <= 1e-5 * (1.0 + x.abs()), "{what}: {x} and {y}");
+        }
+        (Json::Array(x), Json::Array(y)) => {
+            assert_eq!(x.len(), y.len(), "{what}");
+            x.iter().zip(y).for_each(|(x, y)| assert_alike(x, y, what));
+        }
+        (Json::Object(x), Json::Object(y)) => {
+            assert!(x.keys().eq(y.keys()), "{what}: {a} and {b}");
+            x.values().zip(y.values()).for_each(|(x, y)| assert_alike(x, y, what));
+        }
+        _ => assert_eq!(a, b, "{what}"),
+    }
+}
+
 /// A running server.
 pub struct Served {
     pub address: SocketAddr,
@@ -76,11 +101,21 @@ impl Served {
         own_tokens: Option<OwnTokens>,
         settings: Settings,
     ) -> Self {
+        let value = value("small", ALPHA, own_tokens);
+        let values = if lm.values() == 0 { Vec::new() } else { vec![value] };
+        Self::of_values(lm, speculation, values, settings)
+    }
+
+    /// A server of any base with values of these names.
+    pub fn of_values(
+        lm: FusedLm,
+        speculation: Option<Speculation>,
+        values: Vec<ServedValue>,
+        settings: Settings,
+    ) -> Self {
         let template = ChatTemplate::from_file(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
         );
-        let value = ServedValue { id: "small".to_owned(), alpha: ALPHA, template: None, own_tokens };
-        let values = if lm.values() == 0 { Vec::new() } else { vec![value] };
         let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
         let catalog = Catalog::new(
             "large".to_owned(),

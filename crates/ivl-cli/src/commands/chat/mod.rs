@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use ivl_core::{FinishReason, GenerateConfig, Session};
+use ivl_core::{CausalLm, FinishReason, GenerateConfig, Session};
 use serde_json::json;
 
 use self::command::{HELP, Line};
@@ -108,7 +108,8 @@ impl Chat {
             Some(Line::Alphas) => eprintln!("{}", self.models()),
             Some(Line::Alpha(name, alpha)) => {
                 self.composed.set_alphas(name.as_deref(), alpha)?;
-                if self.composed.reads_fused_predictions() {
+                // What was read of the predictions is no use under another weight.
+                if self.composed.lm.weights_read() > 0 {
                     self.session = Session::new(&self.composed.lm);
                 }
             }
