@@ -20,7 +20,7 @@ pub struct Composed {
     pub lm: FusedLm,
     pub tokenizer: Tokenizer,
     pub end_tokens: Vec<u32>,
-    /// In the order in which they are added: that of [`CausalLm::forward_stages`].
+    /// In the order in which they are added: that of [`CausalLm::values`].
     pub attached: Vec<Attached>,
     /// What keeps the values from being asked, if anything does.
     pub gate: Option<Gating>,

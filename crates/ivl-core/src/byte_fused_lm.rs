@@ -15,7 +15,7 @@ use crate::fused_lm::{check_alpha, set_topmost_alpha};
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};
 use crate::text_cache::{TextCache, TextRow};
-use crate::{Cache, CausalLm, Error, Retokenizer, Vocab, VocabMap};
+use crate::{Cache, CausalLm, Error, LazyParts, Parts, Retokenizer, Vocab, VocabMap};
 
 /// Value tokens at the end of a text that may turn out to be the beginning of a longer one.
 const LOOK_BACK: usize = 8;
@@ -135,12 +135,12 @@ impl ByteFusedLm {
         row.recent = row.recent.split_off(&first);
     }
 
-    /// The logits of one row of base logits, `b + log p_v(E) - log p_ref(E)`.
-    fn fuse(&self, row: &mut TextRow, base: Vec<f32>, context: Context) -> Vec<f32> {
+    /// What is added to one row of base logits, `log p_v(E) - log p_ref(E)`.
+    fn advantages(&self, row: &mut TextRow, base: &[f32], context: Context) -> Vec<f32> {
         let Some(tokens) =
             context.tokens.filter(|tokens| !tokens.is_empty() && tokens.len() <= self.value_positions())
         else {
-            return base;
+            return vec![0.0; base.len()];
         };
         self.read(row, &tokens);
         let (text, starts) = self.reader.last_tokens(row.ids(), LOOK_BACK * 4);
@@ -156,7 +156,7 @@ impl ByteFusedLm {
             let (wanted, mass) = self.most_probable(&fused, unseen, known.len());
             if wanted.is_empty() || mass <= self.settings.unseen {
                 self.unseen.set(self.unseen.get().max(mass));
-                return fused;
+                return advantages;
             }
             self.look_ahead(row, &tokens, wanted, &mut known);
         }
@@ -248,31 +248,39 @@ impl ByteFusedLm {
         }
     }
 
-    fn fuse_rows(&self, base: Tensor<3>, tokens: Tensor<2, Int>, text: &mut TextCache) -> Tensor<3> {
-        let (dims, device) = (base.dims(), base.device());
-        let [_, wanted, vocab] = dims;
+    /// Puts what is added beside base logits at some positions among the new tokens, in any order.
+    ///
+    /// # Shapes
+    /// - `base` and output: `[n, vocab]`
+    /// - `tokens`: `[batch, seq]`, which the base has just read
+    /// - `positions`: `n` indices into `batch * seq`, row-major
+    fn join(&self, base: Parts, tokens: Tensor<2, Int>, positions: &[usize], text: &mut TextCache) -> Parts {
         let seq = tokens.dims()[1];
         let ids = host_ids(tokens);
         if self.alpha == 0.0 {
             text.record(&ids, seq);
-            return base;
+            return base.with_silent(1);
         }
         text.advance(seq);
-        let logits = to_host(base);
-        let mut fused = Vec::with_capacity(logits.len());
-        let rows = text.rows.iter_mut().zip(ids.chunks(seq)).zip(logits.chunks(wanted * vocab));
-        for ((row, new), logits) in rows {
-            for (index, logits) in logits.chunks(vocab).enumerate() {
+        let logits = base.fused();
+        let (dims, device) = (logits.dims(), logits.device());
+        let logits = to_host(logits);
+        let asked: BTreeMap<usize, &[f32]> = positions.iter().copied().zip(logits.chunks(dims[1])).collect();
+        let mut found: HashMap<usize, Vec<f32>> = HashMap::new();
+        for ((index, row), new) in text.rows.iter_mut().enumerate().zip(ids.chunks(seq)) {
+            let (first, mut read) = (index * seq, 0);
+            for (&position, base) in asked.range(first..first + seq) {
                 // All tokens up to this position, and what is to be read there.
-                let from = if index == 0 { 0 } else { seq - wanted + index };
-                let context = row.extend(&self.reader, &new[from..=seq - wanted + index], 1).pop();
-                match context {
-                    Some(context) => fused.extend(self.fuse(row, logits.to_vec(), context)),
-                    None => fused.extend_from_slice(logits),
+                let end = position - first + 1;
+                for context in row.extend(&self.reader, &new[read..end], 1) {
+                    found.insert(position, self.advantages(row, base, context));
                 }
+                read = end;
             }
+            row.extend(&self.reader, &new[read..], 0);
         }
-        Tensor::from_data(TensorData::new(fused, dims), &device)
+        let advantages: Vec<f32> = positions.iter().flat_map(|position| &found[position]).copied().collect();
+        base.with((Tensor::from_data(TensorData::new(advantages, dims), &device), None), 1.0)
     }
 }
 
@@ -299,15 +307,32 @@ impl CausalLm for ByteFusedLm {
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let (base_cache, text) = cache.base_and_text();
-        let base = self.base.forward(tokens.clone(), base_cache).cast(DType::F32);
-        self.fuse_rows(base, tokens, text)
+        let base = self.base.forward(tokens.clone(), base_cache);
+        let dims = base.dims();
+        let all: Vec<usize> = (0..dims[0] * dims[1]).collect();
+        self.join(Parts::new(base.flatten(0, 1)), tokens, &all, text).fused().reshape(dims)
     }
 
-    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
         let (base_cache, text) = cache.base_and_text();
-        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
-        stages.push(self.fuse_rows(stages[stages.len() - 1].clone(), tokens, text));
-        stages
+        let base = self.base.next_logits(tokens.clone(), base_cache);
+        let [batch, seq] = tokens.dims();
+        let last: Vec<usize> = (1..=batch).map(|row| row * seq - 1).collect();
+        self.join(Parts::new(base), tokens, &last, text).fused()
+    }
+
+    /// What is looked at ahead depends on the base's logits, so all that are asked for are computed at once.
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
+        let (base_cache, text) = cache.base_and_text();
+        let asked: Vec<usize> = host_ids(positions.clone()).into_iter().map(|at| at as usize).collect();
+        let base = self.base.lazy_parts_at(tokens.clone(), positions, base_cache)(0..asked.len());
+        let parts = self.join(base, tokens, &asked, text);
+        Box::new(move |rows| parts.slice(rows))
     }
 
     fn values(&self) -> usize {
@@ -316,12 +341,6 @@ impl CausalLm for ByteFusedLm {
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
         set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
-    }
-
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        let (base_cache, text) = cache.base_and_text();
-        let base = self.base.next_logits(tokens.clone(), base_cache).cast(DType::F32);
-        self.fuse_rows(base.unsqueeze_dim(1), tokens, text).squeeze_dim(1)
     }
 
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {

@@ -6,7 +6,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use crate::fused_lm::{check_alpha, set_topmost_alpha};
-use crate::{Cache, CausalLm, Error, Fusion, LazyParts, Parts, Projection, Vocab, VocabMap, fuse};
+use crate::{Cache, CausalLm, Error, LazyParts, Projection, Vocab, VocabMap, fuse};
 
 /// A network that reads a base's predictions, alone or together with the text.
 ///
@@ -62,13 +62,10 @@ impl CascadeLm {
         Ok(Self { base, value, alpha, projection })
     }
 
-    /// Logits of the base and of the value, brought to the base's ids. Shape `[batch, seq, vocab]`.
-    fn apart(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> (Tensor<3>, Tensor<3>) {
-        let (base_cache, value_cache) = Self::split(cache);
-        let base = self.base.forward(tokens.clone(), base_cache);
-        let predicted = predictions(base.clone(), self.value.vocab().size());
-        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
-        (base, self.projection.logits(value))
+    /// What the value says about what the base predicts, brought to the base's ids. Shapes `[batch, seq, vocab]`.
+    fn read(&self, tokens: Tensor<2, Int>, base: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
+        let predicted = predictions(base, self.value.vocab().size());
+        self.projection.logits(self.value.forward(self.projection.tokens(tokens), predicted, cache))
     }
 
     fn split(cache: &mut Cache) -> (&mut Cache, &mut Cache) {
@@ -104,18 +101,27 @@ impl CausalLm for CascadeLm {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base, value) = self.apart(tokens, cache);
+        let (base_cache, value_cache) = Self::split(cache);
+        let base = self.base.forward(tokens.clone(), base_cache);
+        let value = self.read(tokens, base.clone(), value_cache);
         fuse(base, value, self.alpha)
     }
 
-    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+    /// The value reads the base's prediction at every position, so all logits of both are computed at once.
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
         let (base_cache, value_cache) = Self::split(cache);
-        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
-        let base = stages[stages.len() - 1].clone();
-        let predicted = predictions(base.clone(), self.value.vocab().size());
-        let value = self.value.forward(self.projection.tokens(tokens), predicted, value_cache);
-        stages.push(fuse(base, self.projection.logits(value), self.alpha));
-        stages
+        let [batch, seq] = tokens.dims();
+        let all = Tensor::arange(0..(batch * seq) as i64, &positions.device());
+        let parts = self.base.lazy_parts_at(tokens.clone(), all, base_cache)(0..batch * seq);
+        let base = parts.fused().reshape([batch as i64, seq as i64, -1]);
+        let value = self.read(tokens, base, value_cache).flatten::<2>(0, 1);
+        let parts = parts.with(self.projection.apart(value), self.alpha).select(&positions);
+        Box::new(move |rows| parts.slice(rows))
     }
 
     fn values(&self) -> usize {
@@ -132,23 +138,6 @@ impl CausalLm for CascadeLm {
 
     fn name(&self) -> &str {
         if self.is_limited_by_value() { self.value.name() } else { self.base.name() }
-    }
-}
-
-impl Fusion for CascadeLm {
-    /// The value reads the base at every position, so all of them are computed at once.
-    fn lazy_parts_at(
-        &self,
-        tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
-        cache: &mut Cache,
-    ) -> LazyParts<'_> {
-        let (base, value) = self.apart(tokens, cache);
-        let at = |logits: Tensor<3>| logits.flatten::<2>(0, 1).select(0, positions.clone());
-        let (base, value) = (at(base), at(value));
-        Box::new(move |rows: std::ops::Range<usize>| {
-            Parts::new(base.clone().slice([rows.clone()])).with(value.clone().slice([rows]), None, self.alpha)
-        })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Cache, Error, Vocab};
+use crate::{Cache, Error, Parts, Vocab};
 
 /// A next-token model.
 ///
@@ -45,44 +45,40 @@ pub trait CausalLm: Send {
         logits.slice([0..batch, seq - 1..seq]).reshape([batch, vocab])
     }
 
-    /// Like [`forward`](Self::forward), for some of the new positions: training needs few of them, and models with a large
-    /// vocabulary override it so that the head is computed there alone.
+    /// Reads tokens like [`forward`](Self::forward), for the logits at some of the new positions and what they are made of,
+    /// computed piece by piece: all logits of a batch at a vocabulary of a hundred thousand are gigabytes. Models with a
+    /// large vocabulary override it, so that the head is computed where it is asked for alone; a model with values must,
+    /// so that they are seen apart.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - `positions`: `[n]`, indices into `batch * seq`, row-major
-    /// - output: `[n, vocab]`
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
-        let [batch, seq] = tokens.dims();
-        let logits = self.forward(tokens, cache);
-        let vocab = logits.dims()[2];
-        logits.reshape([batch * seq, vocab]).select(0, positions)
+    /// - output: of any range of the `n` rows, [`Parts`] of `[rows, vocab]`
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
+        let logits = self.forward(tokens, cache).flatten::<2>(0, 1).select(0, positions);
+        Box::new(move |rows| Parts::new(logits.clone().slice([rows])))
     }
 
-    /// Like [`logits_at`](Self::logits_at), for the head to be computed piece by piece: all logits of a batch at a vocabulary
-    /// of a hundred thousand are gigabytes.
-    ///
-    /// # Shapes
-    /// As `logits_at`; see [`LazyLogits`].
+    /// The sums of [`lazy_parts_at`](Self::lazy_parts_at), in f32.
     fn lazy_logits_at(
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
     ) -> LazyLogits<'_> {
-        let logits = self.logits_at(tokens, positions, cache);
-        Box::new(move |rows| logits.clone().slice([rows]))
+        let parts = self.lazy_parts_at(tokens, positions, cache);
+        Box::new(move |rows| parts(rows).fused())
     }
 
-    /// Like [`forward`](Self::forward), with what it is made of: the logits of the base alone, then with the first value,
-    /// with the first two, and so on. There is one for each of [`values`](Self::values) more, and the last is what
-    /// `forward` gives.
-    ///
-    /// # Shapes
-    /// - `tokens`: `[batch, seq]`
-    /// - output: `[batch, seq, vocab]` each, in f32
-    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
-        vec![self.forward(tokens, cache).cast(DType::F32)]
+    /// All rows of [`lazy_logits_at`](Self::lazy_logits_at) at once. Shape `[n, vocab]`.
+    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
+        let rows = positions.dims()[0];
+        self.lazy_logits_at(tokens, positions, cache)(0..rows)
     }
 
     /// Number of values attached, those of a base with values included; these come first.
@@ -137,19 +133,13 @@ impl CausalLm for Box<dyn CausalLm> {
     fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
         (**self).next_logits(tokens, cache)
     }
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
-        (**self).logits_at(tokens, positions, cache)
-    }
-    fn lazy_logits_at(
+    fn lazy_parts_at(
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyLogits<'_> {
-        (**self).lazy_logits_at(tokens, positions, cache)
-    }
-    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
-        (**self).forward_stages(tokens, cache)
+    ) -> LazyParts<'_> {
+        (**self).lazy_parts_at(tokens, positions, cache)
     }
     fn values(&self) -> usize {
         (**self).values()
@@ -167,6 +157,9 @@ impl CausalLm for Box<dyn CausalLm> {
 
 /// Logits at positions that were read, computed for the rows that are asked for: a range of `n` rows gives `[n, vocab]`.
 pub type LazyLogits<'a> = Box<dyn Fn(Range<usize>) -> Tensor<2> + 'a>;
+
+/// [`Parts`] at positions that were read, computed for the rows that are asked for.
+pub type LazyParts<'a> = Box<dyn Fn(Range<usize>) -> Parts + 'a>;
 
 /// Several sequences as one left-padded batch.
 #[derive(Debug, Clone)]

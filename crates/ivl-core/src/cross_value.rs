@@ -10,7 +10,7 @@ use crate::byte_trie::ByteTrie;
 use crate::generate::to_host;
 use crate::retokenizer::{Context, Reader};
 use crate::text_cache::{TextCache, TextRow, shared};
-use crate::{Cache, CausalLm, LazyLogits, Projection, Retokenizer, Vocab, VocabMap};
+use crate::{Cache, CausalLm, LazyParts, Parts, Projection, Retokenizer, Vocab, VocabMap};
 
 /// A value that cuts texts into other tokens than the base: it reads the base's tokens and answers with logits `M(v)` of the
 /// base's ids, minus infinity where it says nothing. [`Projection::add`] gives those ids the neutral value.
@@ -214,17 +214,17 @@ impl CausalLm for CrossValue {
         self.logits(&self.all_opinions(tokens, cache, 1))
     }
 
-    fn lazy_logits_at(
+    fn lazy_parts_at(
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyLogits<'_> {
+    ) -> LazyParts<'_> {
         let seq = tokens.dims()[1];
         let all = self.all_opinions(tokens, cache, seq);
-        let at = host_ids(positions.unsqueeze());
-        let opinions: Vec<Opinion> = at.iter().map(|&at| all[at as usize].clone()).collect();
-        Box::new(move |rows: Range<usize>| self.logits(&opinions[rows]))
+        let opinions: Vec<Opinion> =
+            host_ids(positions).into_iter().map(|at| all[at as usize].clone()).collect();
+        Box::new(move |rows: Range<usize>| Parts::new(self.logits(&opinions[rows])))
     }
 
     fn name(&self) -> &str {
@@ -232,8 +232,8 @@ impl CausalLm for CrossValue {
     }
 }
 
-/// Token ids on the host: what a text is made of.
-pub(crate) fn host_ids(tokens: Tensor<2, Int>) -> Vec<u32> {
+/// Token ids or positions on the host, row-major.
+pub(crate) fn host_ids<const D: usize>(tokens: Tensor<D, Int>) -> Vec<u32> {
     let ids: Vec<i32> =
         tokens.cast(burn::tensor::IntDType::I32).into_data().try_into_vec().unwrap_or_default();
     ids.into_iter().map(|id| id as u32).collect()

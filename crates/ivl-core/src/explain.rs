@@ -1,10 +1,11 @@
 //! What values do to a text, token by token, and to each other.
 
+use std::ops::Range;
+
 use crate::change::top;
 use crate::generate::to_host;
 use crate::sampling::logprob;
-use crate::score::columns_at_once;
-use crate::{CausalLm, Change, Error, PaddedBatch, Uncertainty};
+use crate::{CausalLm, Change, Error, PaddedBatch, Uncertainty, index_tensor, pieces};
 
 /// A token of a text, and what values did to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +35,8 @@ pub struct Conflict {
 }
 
 impl Explained {
-    /// Explains a token from the logits of the stages at its place; see [`CausalLm::forward_stages`].
+    /// Explains a token from the logits at its place: of the base alone, with the first value, with the first two, and so on
+    /// ([`Parts::stages`](crate::Parts::stages)).
     ///
     /// # Panics
     /// If there is no stage, lengths differ or the token is outside.
@@ -136,16 +138,24 @@ pub fn explain_from(lm: &dyn CausalLm, ids: &[u32], given: usize) -> Result<Vec<
     let mut cache = lm.new_cache(&[0]);
     cache.expect(ids.len());
     cache.prompt(given);
-    let mut explained = vec![None];
-    let chunk = columns_at_once((lm.values() + 1) * vocab);
-    for start in (0..ids.len() - 1).step_by(chunk) {
-        let end = (start + chunk).min(ids.len() - 1);
-        let stages = lm.forward_stages(batch.columns(start, end, &device), &mut cache);
-        let stages: Vec<Vec<f32>> = stages.into_iter().map(to_host).collect();
-        for (row, &token) in ids[start + 1..=end].iter().enumerate() {
-            let at =
-                || stages.iter().map(|logits| &logits[row * vocab..(row + 1) * vocab]).collect::<Vec<_>>();
-            explained.push((start + row + 1 >= given).then(|| Explained::between(&at(), token)));
+    // The first token that is explained, and what is said before it.
+    let first = given.clamp(1, ids.len());
+    let mut explained = vec![None; first];
+    for Range { start, end } in pieces(ids.len() - 1, 0) {
+        let tokens = batch.columns(start, end, &device);
+        let asked: Vec<usize> = ((first - 1).max(start)..end).map(|position| position - start).collect();
+        if asked.is_empty() {
+            lm.next_logits(tokens, &mut cache);
+            continue;
+        }
+        let parts = lm.lazy_parts_at(tokens, index_tensor(&asked, &device), &mut cache);
+        for rows in pieces(asked.len(), (lm.values() + 1) * vocab) {
+            let stages: Vec<Vec<f32>> = parts(rows.clone()).stages().into_iter().map(to_host).collect();
+            for row in 0..rows.len() {
+                let at: Vec<&[f32]> =
+                    stages.iter().map(|logits| &logits[row * vocab..(row + 1) * vocab]).collect();
+                explained.push(Some(Explained::between(&at, ids[explained.len()])));
+            }
         }
     }
     Ok(explained)

@@ -12,9 +12,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::cross_value::CrossValue;
-use crate::{
-    Cache, CausalLm, Error, Fusion, LazyLogits, LazyParts, Parts, Projection, Retokenizer, Vocab, VocabMap,
-};
+use crate::{Cache, CausalLm, Error, LazyLogits, LazyParts, Parts, Projection, Retokenizer, Vocab, VocabMap};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
@@ -71,14 +69,9 @@ struct Part {
 }
 
 impl Part {
-    /// Reads new tokens: logits over the base's ids, not yet weighted. Shape `[batch, seq, vocab]`.
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        self.projection.logits(self.lm.forward(self.projection.tokens(tokens), cache))
-    }
-
-    /// Adds, weighted, what the network says over its own ids, `[n, value_vocab]`, to logits `[n, vocab]`.
-    fn add(&self, fused: Tensor<2>, value: Tensor<2>) -> Tensor<2> {
-        self.projection.add(fused, self.projection.rows(value), self.alpha)
+    /// Puts what the network says over its own ids, `[n, value_vocab]`, beside the base.
+    fn join(&self, parts: Parts, value: Tensor<2>) -> Parts {
+        parts.with(self.projection.apart(self.projection.rows(value)), self.alpha)
     }
 }
 
@@ -117,22 +110,6 @@ impl FusedLm {
         &*self.base
     }
 
-    /// Base logits and the values' logits, mapped to the base's vocabulary but not yet weighted; minus infinity where a value
-    /// with tokens of its own says nothing.
-    ///
-    /// # Shapes
-    /// - `tokens`: `[batch, seq]`
-    /// - output: `[batch, seq, vocab]`, once for the base and once for each value
-    ///
-    /// # Panics
-    /// If the cache was made by another model.
-    pub fn forward_parts(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> (Tensor<3>, Vec<Tensor<3>>) {
-        let (base_cache, value_caches) = self.split(cache);
-        let base = self.base.forward(tokens.clone(), base_cache);
-        let values = self.parts.iter().zip(value_caches);
-        (base, values.map(|(part, cache)| part.forward(tokens.clone(), cache)).collect())
-    }
-
     fn split<'c>(&self, cache: &'c mut Cache) -> (&'c mut Cache, &'c mut [Cache]) {
         match cache {
             Cache::Fused(parts) if parts.len() == self.parts.len() + 1 => {
@@ -163,19 +140,12 @@ impl CausalLm for FusedLm {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base, values) = self.forward_parts(tokens, cache);
-        let weighted = values.into_iter().zip(&self.parts);
-        weighted.fold(fuse_base(base), |fused, (value, part)| part.projection.add(fused, value, part.alpha))
-    }
-
-    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
         let (base_cache, value_caches) = self.split(cache);
-        let mut stages = self.base.forward_stages(tokens.clone(), base_cache);
-        for (part, cache) in self.parts.iter().zip(value_caches) {
-            let value = part.forward(tokens.clone(), cache);
-            stages.push(part.projection.add(stages[stages.len() - 1].clone(), value, part.alpha));
-        }
-        stages
+        let base = fuse_base(self.base.forward(tokens.clone(), base_cache));
+        self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
+            let value = part.lm.forward(part.projection.tokens(tokens.clone()), cache);
+            part.projection.add(fused, part.projection.logits(value), part.alpha)
+        })
     }
 
     fn values(&self) -> usize {
@@ -203,27 +173,28 @@ impl CausalLm for FusedLm {
         let base = fuse_base(self.base.next_logits(tokens.clone(), base_cache));
         self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
             let value = part.lm.next_logits(part.projection.tokens(tokens.clone()), cache);
-            part.add(fused, value)
+            part.projection.add(fused, part.projection.rows(value), part.alpha)
         })
     }
 
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
-        let (base_cache, value_caches) = self.split(cache);
-        let base = fuse_base(self.base.logits_at(tokens.clone(), positions.clone(), base_cache));
-        self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
-            let value = part.lm.logits_at(part.projection.tokens(tokens.clone()), positions.clone(), cache);
-            part.add(fused, value)
-        })
-    }
-
-    fn lazy_logits_at(
+    fn lazy_parts_at(
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyLogits<'_> {
-        let parts = self.lazy_parts_at(tokens, positions, cache);
-        Box::new(move |rows| parts(rows).fused(1.0))
+    ) -> LazyParts<'_> {
+        let (base_cache, value_caches) = self.split(cache);
+        let base = self.base.lazy_parts_at(tokens.clone(), positions.clone(), base_cache);
+        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
+            let tokens = part.projection.tokens(tokens.clone());
+            (part, part.lm.lazy_logits_at(tokens, positions.clone(), cache))
+        });
+        let values: Vec<_> = values.collect();
+        Box::new(move |rows| {
+            let with =
+                |parts: Parts, (part, value): &(&Part, LazyLogits<'_>)| part.join(parts, value(rows.clone()));
+            values.iter().fold(base(rows.clone()), with)
+        })
     }
 
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
@@ -232,29 +203,6 @@ impl CausalLm for FusedLm {
 
     fn name(&self) -> &str {
         &self.name
-    }
-}
-
-impl Fusion for FusedLm {
-    fn lazy_parts_at(
-        &self,
-        tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
-        cache: &mut Cache,
-    ) -> LazyParts<'_> {
-        let (base_cache, value_caches) = self.split(cache);
-        let base = self.base.lazy_logits_at(tokens.clone(), positions.clone(), base_cache);
-        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
-            let tokens = part.projection.tokens(tokens.clone());
-            (part, part.lm.lazy_logits_at(tokens, positions.clone(), cache))
-        });
-        let values: Vec<_> = values.collect();
-        Box::new(move |rows| {
-            values.iter().fold(Parts::new(base(rows.clone())), |parts, (part, value)| {
-                let (value, without) = part.projection.apart(part.projection.rows(value(rows.clone())));
-                parts.with(value, without, part.alpha)
-            })
-        })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use burn::tensor::{DType, Tensor};
 
+use crate::fuse;
+
 /// Below every logit, and finite: sums and gradients stay free of NaN.
 const NOTHING: f32 = -1e30;
 
@@ -18,18 +20,17 @@ const NOTHING: f32 = -1e30;
 ///
 /// # Shapes
 /// - `base`, `value`: `[.., vocab]`; `value` is 0 where `without` is 1
-/// - `without`: the same, or 1 in place of any axis but the last; elsewhere it is 0
+/// - `without`: the same, or 1 in place of any axis but the last; elsewhere it is 0. None if there is a value everywhere:
+///   then the result is that of [`fuse`]
 /// - output: as `base`, in f32
 pub(crate) fn fuse_some<const D: usize>(
     base: Tensor<D>,
     value: Tensor<D>,
-    without: Tensor<D>,
+    without: Option<Tensor<D>>,
     alpha: f64,
 ) -> Tensor<D> {
     let base = base.cast(DType::F32);
-    if alpha == 0.0 {
-        return base;
-    }
+    let Some(without) = without.filter(|_| alpha != 0.0) else { return fuse(base, value, alpha) };
     let value = value.cast(DType::F32);
     let value = if alpha == 1.0 { value } else { value.mul_scalar(alpha) };
     let known = base.clone().add(without.clone().mul_scalar(NOTHING));

@@ -1,18 +1,12 @@
 //! Scoring: the log-probability of every token of a text, under teacher forcing.
 
+use std::ops::Range;
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
 
 use crate::generate::to_host;
-use crate::{CausalLm, Error, PaddedBatch};
-
-/// Upper bound on the logits held at once: 64 Mi numbers are 256 MiB in f32.
-const LOGITS_AT_ONCE: usize = 1 << 26;
-
-/// Positions to read at once where each gives so many logits.
-pub(crate) fn columns_at_once(logits: usize) -> usize {
-    (LOGITS_AT_ONCE / logits.max(1)).clamp(1, 512)
-}
+use crate::{CausalLm, Error, PaddedBatch, pieces};
 
 /// Log-probabilities of a text.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,13 +44,11 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
     }
     let rows = batch.padding.len();
     let device = lm.device();
-    let chunk = columns_at_once(rows * lm.vocab().size());
     let mut cache = lm.new_cache(&batch.padding);
     cache.expect(batch.seq);
     let mut scores: Vec<Score> = batch.padding.iter().map(|_| Score { logprobs: vec![None] }).collect();
     // Position i predicts token i + 1, so the last token is read by nobody.
-    for start in (0..batch.seq.saturating_sub(1)).step_by(chunk) {
-        let end = (start + chunk).min(batch.seq - 1);
+    for Range { start, end } in pieces(batch.seq.saturating_sub(1), rows * lm.vocab().size()) {
         let logits = lm.forward(batch.columns(start, end, &device), &mut cache);
         let targets = batch.columns(start + 1, end + 1, &device);
         let logprobs: Tensor<3> = log_softmax(logits.cast(DType::F32), 2).gather(2, targets.unsqueeze_dim(2));

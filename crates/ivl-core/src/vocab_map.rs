@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::neutral::fuse_some;
-use crate::{Error, TokenKind, Vocab, fuse};
+use crate::{Error, TokenKind, Vocab};
 
 /// For every id of a base vocabulary, the id of the value vocabulary whose logit is added to it, or none.
 ///
@@ -298,10 +298,8 @@ impl Projection {
     /// - `mapped`: the same, from [`logits`](Self::logits) or [`rows`](Self::rows)
     /// - output: the same, in f32
     pub fn add<const D: usize>(&self, base: Tensor<D>, mapped: Tensor<D>, alpha: f64) -> Tensor<D> {
-        match self.apart(mapped) {
-            (value, Some(without)) => fuse_some(base, value, without, alpha),
-            (value, None) => fuse(base, value, alpha),
-        }
+        let (value, without) = self.apart(mapped);
+        fuse_some(base, value, without, alpha)
     }
 
     /// Mapped logits as [`fuse_some`] takes them: what is said, and 1 where nothing is; none where all ids have their say or

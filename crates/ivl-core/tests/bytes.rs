@@ -7,7 +7,8 @@ mod toy;
 use burn::tensor::{Device, Int, Tensor};
 use greedy::{Greedy, vocab};
 use ivl_core::{
-    ByteFusedLm, ByteSettings, Cache, CausalLm, Error, FusedLm, Value, Vocab, VocabMap, score, token_tensor,
+    ByteFusedLm, ByteSettings, Cache, CausalLm, Error, FusedLm, PaddedBatch, Value, Vocab, VocabMap,
+    index_tensor, score, token_tensor,
 };
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax};
@@ -356,11 +357,33 @@ fn a_weight_may_change_within_a_text() {
         let mut cache = lm.new_cache(&[0]);
         lm.forward(token_tensor(&ids[..4], 1, &lm.device()), &mut cache);
         lm.set_alpha(0, after).expect("one value");
-        let rest = lm.forward_stages(token_tensor(&ids[4..], 1, &lm.device()), &mut cache).pop().map(host);
-        let rest = rest.expect("a stage");
+        let rest = host(lm.forward(token_tensor(&ids[4..], 1, &lm.device()), &mut cache));
         let same = rest.iter().zip(whole[4..].concat()).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()));
         assert!(same, "{before} to {after}");
     }
+}
+
+#[test]
+fn logits_where_they_are_asked_for_are_those_of_the_whole() {
+    let lm = Three::new(3, base_vocab(), value_vocab(), 0.8).fuse(EXACT);
+    let rows = [cut("under un☃nd", &[1, 0, 2]), cut("un☃ under", &[0, 2])];
+    let batch = PaddedBatch::new(&rows, lm.vocab()).expect("fits");
+    let tokens = || batch.columns(0, batch.seq, &lm.device());
+    let whole = host(lm.forward(tokens(), &mut lm.new_cache(&batch.padding)));
+    let positions = [batch.seq + 4, 3, 2 * batch.seq - 1, 5, 3];
+    let mut cache = lm.new_cache(&batch.padding);
+    let parts = lm.lazy_parts_at(tokens(), index_tensor(&positions, &lm.device()), &mut cache);
+    let size = lm.vocab().size();
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + b.abs()));
+    for (row, &position) in positions.iter().enumerate() {
+        let expected = &whole[position * size..(position + 1) * size];
+        assert!(close(&host(parts(row..row + 1).fused()), expected), "position {position}");
+    }
+    // What was not asked for was read all the same.
+    let next = || token_tensor(&[rows[0][0], rows[1][0]], 2, &lm.device());
+    let mut all = lm.new_cache(&batch.padding);
+    lm.forward(tokens(), &mut all);
+    assert!(close(&host(lm.next_logits(next(), &mut cache)), &host(lm.next_logits(next(), &mut all))));
 }
 
 /// A value of zero everywhere.

@@ -6,11 +6,11 @@ mod toy;
 
 use greedy::{Greedy, vocab};
 use ivl_core::{
-    Cache, CausalLm, Error, FusedLm, Fusion, Gate, GatedLm, GenerateConfig, Retokenizer, SamplingConfig,
-    Value, Vocab, VocabMap, generate, score, token_tensor,
+    Cache, CausalLm, Error, FusedLm, Gate, GatedLm, GenerateConfig, Retokenizer, SamplingConfig, Value,
+    Vocab, VocabMap, generate, score, token_tensor,
 };
 use proptest::prelude::*;
-use toy::{Toy, host, log_softmax};
+use toy::{Toy, host, log_softmax, stages};
 
 /// Tokens that end inside characters, inside the other's tokens, and both.
 fn base_vocab() -> Vocab {
@@ -297,8 +297,7 @@ fn a_weight_may_change_within_a_text() {
     let ids = cut("ab☃ baab", &[1, 0, 2]);
     let whole = |alpha| {
         let (_, _, lm) = cross(alpha);
-        let stages = lm.forward_stages(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0]));
-        stages.into_iter().map(host).collect::<Vec<_>>()
+        stages(&lm, &ids)
     };
     for (before, after) in [(0.0, 0.7), (0.7, 0.0), (1.0, -0.5)] {
         let (_, _, mut lm) = cross(before);
@@ -371,8 +370,11 @@ fn one_pass_gives_the_logits_of_every_weight() {
         let (_, _, other) = cross(alpha);
         let expected = host(other.logits_at(tokens(), positions(), &mut other.new_cache(&[0, 0])));
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
-        assert!(close(&host(parts(0..6).fused(alpha)), &expected), "alpha {alpha}");
+        assert!(close(&host(parts(0..6).weighted(&[alpha])), &expected), "alpha {alpha}");
         let vocab = expected.len() / 6;
-        assert!(close(&host(parts(2..4).fused(alpha)), &expected[2 * vocab..4 * vocab]), "alpha {alpha}");
+        assert!(
+            close(&host(parts(2..4).weighted(&[alpha])), &expected[2 * vocab..4 * vocab]),
+            "alpha {alpha}"
+        );
     }
 }

@@ -8,7 +8,7 @@ use ivl_core::{
     token_tensor,
 };
 use proptest::prelude::*;
-use toy::{Toy, host, letters, log_softmax};
+use toy::{Toy, host, letters, log_softmax, stages};
 
 const ALPHA: f64 = 0.8;
 
@@ -118,8 +118,7 @@ proptest! {
     fn stages_lead_to_the_gated_logits(seed in 0u64..1000, gate in gates(), ids in texts()) {
         let [base, _] = toys(seed);
         let lm = gated(seed, gate);
-        let stages = lm.forward_stages(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0]));
-        let stages: Vec<Vec<f32>> = stages.into_iter().map(host).collect();
+        let stages = stages(&lm, &ids);
         prop_assert_eq!(stages.len(), lm.values() + 1);
         prop_assert_eq!(&stages[0], &read(&base, &ids, &mut base.new_cache(&[0])));
         prop_assert_eq!(&stages[1], &read(&lm, &ids, &mut lm.new_cache(&[0])));

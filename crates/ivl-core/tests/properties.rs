@@ -7,7 +7,7 @@ use ivl_core::{
     Value, Vocab, VocabMap, explain, generate, score, token_tensor,
 };
 use proptest::prelude::*;
-use toy::{Toy, host, letters, log_softmax};
+use toy::{Toy, host, letters, log_softmax, stages};
 
 fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<f32> {
     host(lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])))
@@ -79,9 +79,7 @@ proptest! {
         let [base, first, second] = [0, 1, 2].map(|i| Toy::new(seed + i, letters(8, 8)));
         let inner = Box::new(fused(&base, vec![(&first, alphas[0])]));
         let lm = FusedLm::new(inner, vec![Value::new(Box::new(second.clone()), alphas[1])]).expect("same vocabulary");
-        let tokens = token_tensor(&ids, 1, &lm.device());
-        let stages: Vec<Vec<f32>> =
-            lm.forward_stages(tokens, &mut lm.new_cache(&[0])).into_iter().map(host).collect();
+        let stages = stages(&lm, &ids);
         prop_assert_eq!(lm.values(), 2);
         prop_assert_eq!(&stages[0], &logits(&base, &ids));
         prop_assert_eq!(&stages[1], &logits(&fused(&base, vec![(&first, alphas[0])]), &ids));

@@ -1,15 +1,11 @@
 //! How likely continuations are, many at a time.
 
+use std::ops::Range;
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
-use ivl_core::{Cache, CausalLm, Error, PaddedBatch, index_tensor, token_tensor};
+use ivl_core::{Cache, CausalLm, Error, PaddedBatch, index_tensor, pieces, token_tensor};
 use serde::{Deserialize, Deserializer, Serialize};
-
-/// Positions that are read in one pass: bounds the attention scores of long contexts.
-const READ_AT_ONCE: usize = 512;
-
-/// Upper bound on the logits held at once: 64 Mi numbers are 256 MiB in f32.
-const LOGITS_AT_ONCE: usize = 1 << 26;
 
 /// A context and what may follow it, in tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,10 +111,9 @@ fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Cach
         .zip(&padding)
         .flat_map(|(context, &padding)| std::iter::repeat_n(0, padding).chain(context.iter().copied()));
     let batch = PaddedBatch { ids: ids.collect(), padding, seq };
-    for start in (0..seq).step_by(READ_AT_ONCE) {
+    for columns in pieces(seq, 0) {
         // The logits of the last position are the fewest that a model can be asked for.
-        let _ =
-            lm.next_logits(batch.columns(start, (start + READ_AT_ONCE).min(seq), &lm.device()), &mut cache);
+        let _ = lm.next_logits(batch.columns(columns.start, columns.end, &lm.device()), &mut cache);
     }
     cache
 }
@@ -133,8 +128,7 @@ fn score(
     let device = lm.device();
     let empty = Likelihood { logprobs: Vec::new(), is_greedy: true };
     let mut scores = vec![empty; continuations.len()];
-    for start in (0..longest).step_by(READ_AT_ONCE) {
-        let end = (start + READ_AT_ONCE).min(longest);
+    for Range { start, end } in pieces(longest, 0) {
         let width = end - start;
         let (mut ids, mut positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for (row, continuation) in continuations.iter().enumerate() {
@@ -151,11 +145,10 @@ fn score(
         }
         let tokens = token_tensor(&ids, continuations.len(), &device);
         let logits = lm.lazy_logits_at(tokens, index_tensor(&positions, &device), cache);
-        let piece = (LOGITS_AT_ONCE / lm.vocab().size().max(1)).max(1);
-        for first in (0..targets.len()).step_by(piece) {
-            let targets = &targets[first..(first + piece).min(targets.len())];
+        for rows in pieces(targets.len(), lm.vocab().size()) {
+            let targets = &targets[rows.clone()];
             let ids: Vec<usize> = targets.iter().map(|&(_, id)| id as usize).collect();
-            let scored = logprobs(logits(first..first + targets.len()), index_tensor(&ids, &device));
+            let scored = logprobs(logits(rows), index_tensor(&ids, &device));
             for (&(row, id), (logprob, greedy)) in targets.iter().zip(scored) {
                 if logprob.is_nan() {
                     return Err(Error::NoFiniteLogit { step: scores[row].logprobs.len() });

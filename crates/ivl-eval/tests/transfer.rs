@@ -70,7 +70,7 @@ fn close(a: f64, b: f64) {
 #[test]
 fn numbers_by_hand() {
     let lm = fused(1.0);
-    let seen = observe(&lm, &[1.0], &passages()[..1], &mut |_| ()).expect("reads");
+    let seen = observe(&lm, &[vec![1.0]], &passages()[..1], &mut |_| ()).expect("reads");
     let (alone, with) = (seen.alone[0], seen.with[0][0]);
     // Base 1/2, 1/4, 1/4; with the value 2/5, 2/5, 1/5.
     let log = f64::ln;
@@ -84,26 +84,28 @@ fn numbers_by_hand() {
     // What is added, less its mean, is -1/3, 2/3, -1/3 of log 2.
     close(with.change, log(2.0) * (6.0_f64 / 9.0 / 3.0).sqrt());
     close(with.flips, 0.0);
-    let strong = observe(&lm, &[2.0], &passages()[..1], &mut |_| ()).expect("reads");
+    let strong = observe(&lm, &[vec![2.0]], &passages()[..1], &mut |_| ()).expect("reads");
     close(strong.with[0][0].flips, 1.0);
 }
 
 #[test]
 fn many_weights_are_as_many_runs() {
-    let (scales, passages) = ([0.0, 0.5, 1.0, 1.75], passages());
+    let (alphas, passages) = ([0.0, 0.5, 1.0, 1.75], passages());
+    let weights = alphas.map(|alpha| vec![alpha]);
     let mut read = Vec::new();
-    let together = observe(&fused(1.0), &scales, &passages, &mut |done| read.push(done)).expect("reads");
+    let together = observe(&fused(1.0), &weights, &passages, &mut |done| read.push(done)).expect("reads");
     assert_eq!(read.last(), Some(&3));
-    for (scale, with) in scales.into_iter().zip(&together.with) {
-        let apart = observe(&fused(scale), &[1.0], &passages, &mut |_| ()).expect("reads");
+    for ((alpha, weights), with) in alphas.into_iter().zip(&weights).zip(&together.with) {
+        let apart = observe_tuned(&*base(), &fused(alpha), &passages, &mut |_| ()).expect("reads");
         let singly: Vec<Observed> = passages
             .iter()
             .map(|passage| {
                 let one = std::slice::from_ref(passage);
-                observe(&fused(scale), &[1.0], one, &mut |_| ()).expect("reads").with[0][0]
+                observe(&fused(0.0), std::slice::from_ref(weights), one, &mut |_| ()).expect("reads").with[0]
+                    [0]
             })
             .collect();
-        for other in [&apart.with[0], &singly] {
+        for other in [&apart, &singly] {
             for (a, b) in with.iter().zip(other) {
                 assert_eq!(a.tokens, b.tokens);
                 let pairs = [
@@ -125,6 +127,24 @@ fn many_weights_are_as_many_runs() {
     for (a, b) in seen.iter().zip(&together.with[2]) {
         close(a.nll, b.nll);
         close(a.kl, b.kl);
+    }
+}
+
+#[test]
+fn one_pass_serves_several_values() {
+    let other = || bigram([[1.0, 0.0, -1.0], [0.5; 3], [0.0, 2.0, 1.0]]);
+    let with = |value: Box<Bigram>, alpha| {
+        FusedLm::new(base(), vec![Value::new(value, alpha)]).expect("one vocabulary")
+    };
+    let both = FusedLm::new(Box::new(fused(0.0)), vec![Value::new(other(), 0.0)]).expect("one vocabulary");
+    let weights = [vec![0.5, 0.0], vec![0.0, 2.0]];
+    let together = observe(&both, &weights, &passages(), &mut |_| ()).expect("reads");
+    for (seen, lm) in together.with.iter().zip([with(value(), 0.5), with(other(), 2.0)]) {
+        let alone = observe_tuned(&*base(), &lm, &passages(), &mut |_| ()).expect("reads");
+        for (a, b) in seen.iter().zip(&alone) {
+            close(a.nll, b.nll);
+            close(a.kl, b.kl);
+        }
     }
 }
 

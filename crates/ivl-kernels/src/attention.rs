@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::cpu::{Kernel, LANES, Level, run, sum};
+use crate::cpu::{Kernel, LANES, Level, each, run, sum};
 use crate::disjoint::Disjoint;
 use crate::exp::exp;
 use crate::parallel;
@@ -140,125 +140,241 @@ impl Kernel for Tile<'_> {
 
 #[derive(Default)]
 struct Scratch {
+    queries: Vec<[f32; LANES]>,
     scores: Vec<[f32; LANES]>,
     mixed: Vec<[f32; LANES]>,
 }
 
 impl Tile<'_> {
+    /// At most [`TOGETHER`] queries.
     #[inline(always)]
     fn some<L: Level>(&self, queries: &[(usize, usize)], scratch: &mut Scratch) {
-        match queries {
-            [] => {}
-            [a] => self.together::<L, 1>([*a], scratch),
-            [a, b] => self.together::<L, 2>([*a, *b], scratch),
-            [a, b, c] => self.together::<L, 3>([*a, *b, *c], scratch),
-            [a, b, c, d, ..] => self.together::<L, TOGETHER>([*a, *b, *c, *d], scratch),
+        // Queries times keys, as many as there are sums that the registers hold.
+        match (queries, L::ROWS < 8) {
+            ([], _) => {}
+            ([a], true) => self.together::<L, 1, 2>([*a], scratch),
+            ([a], false) => self.together::<L, 1, 8>([*a], scratch),
+            (queries, true) => {
+                for queries in queries.chunks(2) {
+                    let queries = [queries[0], *queries.last().unwrap_or(&queries[0])];
+                    self.together::<L, 2, 1>(queries, scratch);
+                }
+            }
+            ([a, b], false) => self.together::<L, 2, 4>([*a, *b], scratch),
+            // The last one twice, if there are three.
+            ([a, b, c, d @ ..], false) => {
+                self.together::<L, 4, 2>([*a, *b, *c, *d.first().unwrap_or(c)], scratch);
+            }
         }
     }
 
+    /// `Q` queries, in steps of `K` keys.
     #[inline(always)]
-    fn together<L: Level, const Q: usize>(&self, queries: [(usize, usize); Q], scratch: &mut Scratch) {
-        let Attention { heads, kv_heads, dim, scale, softcap } = *self.of;
+    fn together<L: Level, const Q: usize, const K: usize>(
+        &self,
+        queries: [(usize, usize); Q],
+        scratch: &mut Scratch,
+    ) {
+        let Attention { heads, kv_heads, dim, .. } = *self.of;
         let start = self.seen[queries[0].0].start;
-        let lens = queries.map(|(position, _)| self.seen[position].len());
+        let mut lens = [0; Q];
+        let mut first = [0; Q];
+        for (q, (position, group)) in queries.into_iter().enumerate() {
+            lens[q] = self.seen[position].len();
+            first[q] = (position * heads + self.head * (heads / kv_heads) + group) * dim;
+        }
         let most = lens.into_iter().max().unwrap_or(0);
-        let first = |(position, group): (usize, usize)| {
-            (position * heads + self.head * (heads / kv_heads) + group) * dim
-        };
         if most == 0 {
             return;
         }
-        let chunks = most.div_ceil(LANES);
-        let Scratch { scores, mixed } = scratch;
-        scores.clear();
-        scores.resize(Q * chunks, [f32::NEG_INFINITY; LANES]);
-        let rows = queries.map(|query| self.query[first(query)..][..dim].as_chunks::<LANES>());
-        for key in 0..most {
-            let (parts, rest) = self.keys[(start + key) * dim..][..dim].as_chunks::<LANES>();
-            let mut sums = [L::splat(0.0); Q];
-            for (part, numbers) in parts.iter().enumerate() {
-                let numbers = L::load(numbers);
-                for q in 0..Q {
-                    sums[q] = L::fma(L::load(&rows[q].0[part]), numbers, sums[q]);
-                }
-            }
-            for q in 0..Q {
-                let tail: f32 = rows[q].1.iter().zip(rest).map(|(a, b)| a * b).sum();
-                let score = (sum(L::store(sums[q])) + tail) * scale;
-                if key < lens[q] {
-                    scores[q * chunks + key / LANES][key % LANES] = match softcap {
-                        Some(cap) => (score / cap).tanh() * cap,
-                        None => score,
-                    };
-                }
-            }
-        }
-        let mut totals = [0.0; Q];
-        for q in 0..Q {
-            totals[q] = weights::<L>(&mut scores[q * chunks..(q + 1) * chunks]);
-        }
+        let keys = &self.keys[start * dim..][..most * dim];
+        let values = &self.values[start * dim..][..most * dim];
         let parts = dim.div_ceil(LANES);
-        mixed.clear();
-        mixed.resize(Q * parts, [0.0; LANES]);
+        scratch.queries.clear();
+        for part in 0..parts {
+            for first in first {
+                let rest = &self.query[first + part * LANES..first + dim];
+                scratch.queries.push(padded(&rest[..LANES.min(rest.len())]));
+            }
+        }
+        let chunks = most.div_ceil(LANES);
+        scratch.scores.clear();
+        scratch.scores.resize(Q * chunks, [0.0; LANES]);
+        dots::<L, Q, K>(&scratch.queries, keys, dim, scratch.scores.as_flattened_mut());
+        let mut shares = [0.0; Q];
+        for q in 0..Q {
+            let scores = &mut scratch.scores[q * chunks..(q + 1) * chunks];
+            let total = self.of.weights::<L>(scores, lens[q]);
+            shares[q] = if total > 0.0 { total.recip() } else { 0.0 };
+        }
+        scratch.mixed.clear();
+        scratch.mixed.resize(Q * parts, [0.0; LANES]);
         for block in (0..most).step_by(BLOCK) {
-            for part in 0..parts {
-                let mut sums: [L::Lanes; Q] = std::array::from_fn(|q| L::load(&mixed[q * parts + part]));
-                for key in block..(block + BLOCK).min(most) {
-                    let value = &self.values[(start + key) * dim..][..dim];
-                    let value = match value[part * LANES..].first_chunk::<LANES>() {
-                        Some(whole) => L::load(whole),
-                        None => L::load(&padded(&value[part * LANES..])),
-                    };
-                    for q in 0..Q {
-                        let weight = scores[q * chunks + key / LANES][key % LANES];
-                        sums[q] = L::fma(L::splat(weight), value, sums[q]);
-                    }
-                }
-                for q in 0..Q {
-                    mixed[q * parts + part] = L::store(sums[q]);
-                }
+            let block = block..(block + BLOCK).min(most);
+            let weights = scratch.scores.as_flattened();
+            let mixed = &mut scratch.mixed[..];
+            let whole = dim / LANES;
+            for part in (0..whole - whole % 2).step_by(2) {
+                add::<L, Q, 2>(weights, values, dim, block.clone(), part, mixed);
+            }
+            for part in whole - whole % 2..parts {
+                add::<L, Q, 1>(weights, values, dim, block.clone(), part, mixed);
             }
         }
         for q in 0..Q {
-            let numbers = mixed[q * parts..(q + 1) * parts].as_flattened_mut();
-            let share = if totals[q] > 0.0 { totals[q].recip() } else { 0.0 };
+            let numbers = scratch.mixed[q * parts..(q + 1) * parts].as_flattened_mut();
             for number in numbers.iter_mut() {
-                *number *= share;
+                *number *= shares[q];
             }
-            let at = first(queries[q]);
             #[expect(unsafe_code, reason = "heads of a position lie between those of other threads")]
             // SAFETY: each position and head is in one tile, and each tile in one unit.
             unsafe {
-                self.target.write(at..at + dim, &numbers[..dim]);
+                self.target.write(first[q]..first[q] + dim, &numbers[..dim]);
             }
         }
     }
 }
 
-/// `exp(score - max)` in place; their sum.
+/// `q . k` of `Q` queries with all keys, `K` keys at a time.
+///
+/// # Shapes
+/// - `queries`: `[parts, Q]`, the last part padded with zeros
+/// - `keys`: `[keys, dim]`
+/// - `scores`: `[Q, keys]`, each row in whole [`LANES`]; what stands behind the keys means nothing
 #[inline(always)]
-fn weights<L: Level>(scores: &mut [[f32; LANES]]) -> f32 {
-    let mut most = [f32::NEG_INFINITY; LANES];
-    for chunk in scores.iter() {
-        for lane in 0..LANES {
-            most[lane] = most[lane].max(chunk[lane]);
+fn dots<L: Level, const Q: usize, const K: usize>(
+    queries: &[[f32; LANES]],
+    keys: &[f32],
+    dim: usize,
+    scores: &mut [f32],
+) {
+    let (count, width) = (keys.len() / dim, scores.len() / Q);
+    for first in (0..count).step_by(16 / Q) {
+        let mut halves = [L::halved(L::splat(0.0)); 16];
+        for step in 0..16 / (Q * K) {
+            let mut own = [&keys[..dim]; K];
+            for k in 0..K {
+                let key = (first + step * K + k).min(count - 1);
+                own[k] = &keys[key * dim..][..dim];
+            }
+            let mut sums = [[L::splat(0.0); Q]; K];
+            for part in 0..dim / LANES {
+                let mut parts = [L::splat(0.0); K];
+                for k in 0..K {
+                    parts[k] = L::load(&own[k].as_chunks::<LANES>().0[part]);
+                }
+                sums = multiply::<L, Q, K>(&queries[part * Q..], parts, sums);
+            }
+            if dim % LANES > 0 {
+                let mut parts = [L::splat(0.0); K];
+                for k in 0..K {
+                    parts[k] = L::load(&padded(&own[k][dim / LANES * LANES..]));
+                }
+                sums = multiply::<L, Q, K>(&queries[dim / LANES * Q..], parts, sums);
+            }
+            for k in 0..K {
+                for q in 0..Q {
+                    halves[(step * K + k) * Q + q] = L::halved(sums[k][q]);
+                }
+            }
+        }
+        let sums = L::sums(halves);
+        for q in 0..Q {
+            for k in 0..16 / Q {
+                scores[q * width + first + k] = sums[k * Q + q];
+            }
         }
     }
-    let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    if most == f32::NEG_INFINITY {
-        scores.fill([0.0; LANES]);
-        return 0.0;
-    }
-    let mut total = [0.0; LANES];
-    for chunk in scores.iter_mut() {
-        *chunk = exp::<L>(std::array::from_fn(|lane| chunk[lane] - most));
-        for lane in 0..LANES {
-            total[lane] += chunk[lane];
-        }
-    }
-    sum(total)
 }
 
+/// Adds the weighted values of a block of keys, `P` parts of each.
+#[inline(always)]
+fn add<L: Level, const Q: usize, const P: usize>(
+    weights: &[f32],
+    values: &[f32],
+    dim: usize,
+    block: Range<usize>,
+    part: usize,
+    mixed: &mut [[f32; LANES]],
+) {
+    let (width, parts) = (weights.len() / Q, mixed.len() / Q);
+    let mut sums = [[L::splat(0.0); P]; Q];
+    for q in 0..Q {
+        for p in 0..P {
+            sums[q][p] = L::load(&mixed[q * parts + part + p]);
+        }
+    }
+    for key in block {
+        let value = &values[key * dim..][..dim];
+        let mut lanes = [L::splat(0.0); P];
+        for p in 0..P {
+            lanes[p] = match value.as_chunks::<LANES>() {
+                (whole, _) if part + p < whole.len() => L::load(&whole[part + p]),
+                (_, rest) => L::load(&padded(rest)),
+            };
+        }
+        for q in 0..Q {
+            let weight = L::splat(weights[q * width + key]);
+            for p in 0..P {
+                sums[q][p] = L::fma(weight, lanes[p], sums[q][p]);
+            }
+        }
+    }
+    for q in 0..Q {
+        for p in 0..P {
+            mixed[q * parts + part + p] = L::store(sums[q][p]);
+        }
+    }
+}
+
+impl Attention {
+    /// `exp(score - max)` of the first `len` scores in place, zero for the others; their sum.
+    #[inline(always)]
+    fn weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize) -> f32 {
+        for chunk in scores.iter_mut() {
+            *chunk = each(|lane| chunk[lane] * self.scale);
+            if let Some(cap) = self.softcap {
+                // cap * tanh(x / cap)
+                let powers = exp::<L>(each(|lane| chunk[lane] * (2.0 / cap)));
+                *chunk = each(|lane| cap * (1.0 - 2.0 / (powers[lane] + 1.0)));
+            }
+        }
+        scores.as_flattened_mut()[len..].fill(f32::NEG_INFINITY);
+        let mut most = [f32::NEG_INFINITY; LANES];
+        for chunk in scores.iter() {
+            most = each(|lane| most[lane].max(chunk[lane]));
+        }
+        let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        if most == f32::NEG_INFINITY {
+            scores.fill([0.0; LANES]);
+            return 0.0;
+        }
+        let mut total = [0.0; LANES];
+        for chunk in scores.iter_mut() {
+            *chunk = exp::<L>(each(|lane| chunk[lane] - most));
+            total = each(|lane| total[lane] + chunk[lane]);
+        }
+        sum(total)
+    }
+}
+
+/// One more part of the products of queries with keys.
+#[inline(always)]
+fn multiply<L: Level, const Q: usize, const K: usize>(
+    queries: &[[f32; LANES]],
+    keys: [L::Lanes; K],
+    mut sums: [[L::Lanes; Q]; K],
+) -> [[L::Lanes; Q]; K] {
+    for q in 0..Q {
+        let query = L::load(&queries[q]);
+        for k in 0..K {
+            sums[k][q] = L::fma(query, keys[k], sums[k][q]);
+        }
+    }
+    sums
+}
+
+/// With zeros behind the end.
 #[inline(always)]
 fn padded(rest: &[f32]) -> [f32; LANES] {
     let mut padded = [0.0; LANES];

@@ -11,6 +11,9 @@ pub(crate) trait Level {
     /// [`LANES`] numbers, in registers where that helps.
     type Lanes: Copy;
 
+    /// Half as many.
+    type Half: Copy;
+
     /// Rows of sums that the registers hold beside what is multiplied.
     const ROWS: usize;
 
@@ -37,11 +40,18 @@ pub(crate) trait Level {
 
     /// Whole numbers times scales.
     fn bytes(bytes: &[i8; LANES], scales: Self::Lanes) -> Self::Lanes;
+
+    /// The lower lanes plus the upper: the first step of [`sum`].
+    fn halved(lanes: Self::Lanes) -> Self::Half;
+
+    /// The other steps of [`sum`], of sixteen at once.
+    fn sums(halves: [Self::Half; 16]) -> [f32; 16];
 }
 
 /// What runs at a level.
 pub(crate) trait Kernel {
-    /// Has to be `#[inline(always)]`, and everything in it that should be compiled for the level too.
+    /// Has to be `#[inline(always)]`, and everything in it that should be compiled for the level too: plain loops, and no
+    /// closure that a function of the standard library calls.
     fn run<L: Level>(self);
 }
 
@@ -53,10 +63,21 @@ pub(crate) fn run(kernel: impl Kernel) {
     kernel.run::<Base>();
 }
 
+/// Computes every lane. A loop in the kernel itself: `std::array::from_fn` and `map` may stay functions of their own, which are
+/// compiled for the target and not for the level, with a call of the C library for each fused multiply-add.
+#[inline(always)]
+pub(crate) fn each(number: impl Fn(usize) -> f32) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    for lane in 0..LANES {
+        lanes[lane] = number(lane);
+    }
+    lanes
+}
+
 /// The sum of all lanes, by halves.
 #[inline(always)]
-pub(crate) fn sum(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
+pub(crate) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut half = N / 2;
     while half > 0 {
         for lane in 0..half {
             lanes[lane] += lanes[lane + half];
@@ -66,11 +87,32 @@ pub(crate) fn sum(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
+/// [`Level::halved`] of plain numbers.
+#[inline(always)]
+fn halved(lanes: [f32; LANES]) -> [f32; LANES / 2] {
+    let mut half = [0.0; LANES / 2];
+    for lane in 0..LANES / 2 {
+        half[lane] = lanes[lane] + lanes[lane + LANES / 2];
+    }
+    half
+}
+
+/// [`Level::sums`] of plain numbers.
+#[inline(always)]
+fn sums(halves: [[f32; LANES / 2]; 16]) -> [f32; 16] {
+    let mut sums = [0.0; 16];
+    for index in 0..16 {
+        sums[index] = sum(halves[index]);
+    }
+    sums
+}
+
 /// Whatever the compiler makes of plain loops for its target.
 pub(crate) struct Base;
 
 impl Level for Base {
     type Lanes = [f32; LANES];
+    type Half = [f32; LANES / 2];
     const ROWS: usize = 3;
 
     #[inline(always)]
@@ -85,7 +127,7 @@ impl Level for Base {
 
     #[inline(always)]
     fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
-        std::array::from_fn(|lane| Self::fma_one(a[lane], b[lane], c[lane]))
+        each(|lane| Self::fma_one(a[lane], b[lane], c[lane]))
     }
 
     #[inline(always)]
@@ -96,12 +138,22 @@ impl Level for Base {
 
     #[inline(always)]
     fn halves(halves: &[u16; LANES]) -> [f32; LANES] {
-        halves.map(|bits| half::f16::from_bits(bits).to_f32())
+        each(|lane| half::f16::from_bits(halves[lane]).to_f32())
     }
 
     #[inline(always)]
     fn bytes(bytes: &[i8; LANES], scales: [f32; LANES]) -> [f32; LANES] {
-        std::array::from_fn(|lane| f32::from(bytes[lane]) * scales[lane])
+        each(|lane| f32::from(bytes[lane]) * scales[lane])
+    }
+
+    #[inline(always)]
+    fn halved(lanes: [f32; LANES]) -> Self::Half {
+        halved(lanes)
+    }
+
+    #[inline(always)]
+    fn sums(halves: [Self::Half; 16]) -> [f32; 16] {
+        sums(halves)
     }
 }
 
@@ -113,19 +165,22 @@ mod x86 {
     )]
 
     use std::arch::x86_64::{
-        __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
-        _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_mul_ps,
+        __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+        _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_mul_ps,
+        _mm512_permutexvar_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
+        _mm512_unpackhi_pd, _mm512_unpacklo_pd,
     };
     use std::mem::transmute;
     use std::sync::OnceLock;
 
-    use super::{Base, Kernel, LANES, Level};
+    use super::{Base, Kernel, LANES, Level, halved, sums};
 
     /// 256-bit vectors.
     struct Avx2;
 
     impl Level for Avx2 {
         type Lanes = [f32; LANES];
+        type Half = [f32; LANES / 2];
         const ROWS: usize = 3;
 
         #[inline(always)]
@@ -140,7 +195,11 @@ mod x86 {
 
         #[inline(always)]
         fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
-            std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
+            let mut sums = c;
+            for lane in 0..LANES {
+                sums[lane] = a[lane].mul_add(b[lane], c[lane]);
+            }
+            sums
         }
 
         #[inline(always)]
@@ -152,14 +211,29 @@ mod x86 {
         fn halves(halves: &[u16; LANES]) -> [f32; LANES] {
             // SAFETY: arrays and vectors are the same bits, and only `run` leads here, which asked for F16C.
             unsafe {
-                let vectors: [__m128i; 4] = transmute(*halves);
-                transmute::<[__m256; 4], _>(vectors.map(|vector| _mm256_cvtph_ps(vector)))
+                let [a, b, c, d]: [__m128i; 4] = transmute(*halves);
+                transmute::<[__m256; 4], _>([
+                    _mm256_cvtph_ps(a),
+                    _mm256_cvtph_ps(b),
+                    _mm256_cvtph_ps(c),
+                    _mm256_cvtph_ps(d),
+                ])
             }
         }
 
         #[inline(always)]
         fn bytes(bytes: &[i8; LANES], scales: [f32; LANES]) -> [f32; LANES] {
             Base::bytes(bytes, scales)
+        }
+
+        #[inline(always)]
+        fn halved(lanes: [f32; LANES]) -> Self::Half {
+            halved(lanes)
+        }
+
+        #[inline(always)]
+        fn sums(halves: [Self::Half; 16]) -> [f32; 16] {
+            sums(halves)
         }
     }
 
@@ -168,6 +242,7 @@ mod x86 {
 
     impl Level for Avx512 {
         type Lanes = [__m512; 2];
+        type Half = __m512;
         const ROWS: usize = 14;
 
         #[inline(always)]
@@ -213,6 +288,60 @@ mod x86 {
                 ]
             }
         }
+
+        #[inline(always)]
+        fn halved([low, high]: [__m512; 2]) -> __m512 {
+            // SAFETY: only `run` leads here, which asked for AVX-512.
+            unsafe { _mm512_add_ps(low, high) }
+        }
+
+        #[inline(always)]
+        fn sums(h: [__m512; 16]) -> [f32; 16] {
+            // SAFETY: only `run` leads here, which asked for AVX-512; arrays and vectors are the same bits.
+            unsafe {
+                // Four rows of four, by columns: the steps put neighbours four apart.
+                let sums = ones(twos(fours(h, 0), fours(h, 4)), twos(fours(h, 8), fours(h, 12)));
+                let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                transmute::<__m512, [f32; 16]>(_mm512_permutexvar_ps(order, sums))
+            }
+        }
+    }
+
+    // The steps of `sums`. Each adds the halves of what is left of two vectors and puts the results side by side in one.
+
+    /// Sixteen numbers of each of four become four.
+    #[inline(always)]
+    unsafe fn fours(h: [__m512; 16], at: usize) -> __m512 {
+        // SAFETY: the caller asked for AVX-512.
+        unsafe {
+            let [a, b] = [eights(h[at], h[at + 1]), eights(h[at + 2], h[at + 3])];
+            _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b))
+        }
+    }
+
+    /// Sixteen numbers of each of two become eight.
+    #[inline(always)]
+    unsafe fn eights(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the caller asked for AVX-512.
+        unsafe { _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b)) }
+    }
+
+    /// Four numbers of each of eight become two.
+    #[inline(always)]
+    unsafe fn twos(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the caller asked for AVX-512.
+        unsafe {
+            let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+            let [low, high] = [_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b)];
+            _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+        }
+    }
+
+    /// Two numbers of each of sixteen become one.
+    #[inline(always)]
+    unsafe fn ones(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the caller asked for AVX-512.
+        unsafe { _mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xDD>(a, b)) }
     }
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

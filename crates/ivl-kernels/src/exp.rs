@@ -1,6 +1,6 @@
 //! The exponential function, in a form that the compiler turns into vector instructions.
 
-use crate::cpu::{LANES, Level};
+use crate::cpu::{LANES, Level, each};
 
 /// `exp(x)` with an error of two units in the last place; zero below -87.3, where single precision loses digits.
 #[inline(always)]
@@ -11,7 +11,7 @@ pub(crate) fn exp<L: Level>(x: [f32; LANES]) -> [f32; LANES] {
     // Cephes, expf.
     const POLYNOMIAL: [f32; 6] =
         [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
-    std::array::from_fn(|lane| {
+    each(|lane| {
         let clamped = x[lane].clamp(-87.3, 88.7);
         let shifted = L::fma_one(clamped, std::f32::consts::LOG2_E, ROUND);
         let whole = shifted - ROUND;

@@ -1,6 +1,6 @@
 //! Non-linearities of the feed-forward layers.
 
-use crate::cpu::{Kernel, LANES, Level, run};
+use crate::cpu::{Kernel, LANES, Level, each, run};
 use crate::exp::exp;
 use crate::rows::by_rows;
 
@@ -63,7 +63,7 @@ impl Kernel for Numbers<'_> {
 
 #[inline(always)]
 fn act<L: Level>(gate: Gate, x: [f32; LANES]) -> [f32; LANES] {
-    let negative: [f32; LANES] = std::array::from_fn(|lane| -gate.inner::<L>(x[lane]));
+    let negative = each(|lane| -gate.inner::<L>(x[lane]));
     let powers = exp::<L>(negative);
-    std::array::from_fn(|lane| x[lane] / (1.0 + powers[lane]))
+    each(|lane| x[lane] / (1.0 + powers[lane]))
 }

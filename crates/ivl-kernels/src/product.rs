@@ -78,6 +78,8 @@ struct Blocks {
 impl Blocks {
     fn new(x: &[f32], inputs: usize, most: usize) -> Self {
         let rows = x.len() / inputs;
+        // As few blocks as possible, and alike: sums of a few rows alone would wait for each other.
+        let most = rows.div_ceil(rows.div_ceil(most));
         let mut numbers = x.to_vec();
         let mut blocks: Vec<_> =
             numbers.chunks_mut(most * inputs).zip(x.chunks(most * inputs)).map(Mutex::new).collect();
@@ -112,25 +114,33 @@ impl Kernel for Unit<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let Blocks { inputs, rows, most, ref numbers } = *self.blocks;
-        for panel in self.panels.clone() {
+        let mut panels = self.panels.clone();
+        if rows == 1 {
+            // One row has too few sums to keep the arithmetic busy.
+            while panels.len() >= 4 {
+                self.block::<L, 1, 4>(panels.start, 0, numbers);
+                panels.start += 4;
+            }
+        }
+        for panel in panels {
             for first in (0..rows).step_by(most) {
                 let count = most.min(rows - first);
                 let x = &numbers[first * inputs..][..count * inputs];
                 match count {
-                    1 => self.block::<L, 1>(panel, first, x),
-                    2 => self.block::<L, 2>(panel, first, x),
-                    3 => self.block::<L, 3>(panel, first, x),
-                    4 => self.block::<L, 4>(panel, first, x),
-                    5 => self.block::<L, 5>(panel, first, x),
-                    6 => self.block::<L, 6>(panel, first, x),
-                    7 => self.block::<L, 7>(panel, first, x),
-                    8 => self.block::<L, 8>(panel, first, x),
-                    9 => self.block::<L, 9>(panel, first, x),
-                    10 => self.block::<L, 10>(panel, first, x),
-                    11 => self.block::<L, 11>(panel, first, x),
-                    12 => self.block::<L, 12>(panel, first, x),
-                    13 => self.block::<L, 13>(panel, first, x),
-                    _ => self.block::<L, 14>(panel, first, x),
+                    1 => self.block::<L, 1, 1>(panel, first, x),
+                    2 => self.block::<L, 2, 1>(panel, first, x),
+                    3 => self.block::<L, 3, 1>(panel, first, x),
+                    4 => self.block::<L, 4, 1>(panel, first, x),
+                    5 => self.block::<L, 5, 1>(panel, first, x),
+                    6 => self.block::<L, 6, 1>(panel, first, x),
+                    7 => self.block::<L, 7, 1>(panel, first, x),
+                    8 => self.block::<L, 8, 1>(panel, first, x),
+                    9 => self.block::<L, 9, 1>(panel, first, x),
+                    10 => self.block::<L, 10, 1>(panel, first, x),
+                    11 => self.block::<L, 11, 1>(panel, first, x),
+                    12 => self.block::<L, 12, 1>(panel, first, x),
+                    13 => self.block::<L, 13, 1>(panel, first, x),
+                    _ => self.block::<L, 14, 1>(panel, first, x),
                 }
             }
         }
@@ -138,66 +148,90 @@ impl Kernel for Unit<'_> {
 }
 
 impl Unit<'_> {
-    /// `R` rows with one panel.
+    /// `R` rows with `P` panels.
     #[inline(always)]
-    fn block<L: Level, const R: usize>(&self, panel: usize, first: usize, x: &[f32]) {
+    fn block<L: Level, const R: usize, const P: usize>(&self, panel: usize, first: usize, x: &[f32]) {
         // Known when this is compiled: code for more rows than a level has does not exist.
         assert!(R <= L::ROWS, "rows that fit the registers");
         let [inputs, outputs] = self.matrix.shape();
         let (x, _) = x.as_chunks::<R>();
-        let span = panel * inputs..(panel + 1) * inputs;
         let sums = match &self.matrix.panels {
-            Panels::F32(weights) => plain::<L, R, _>(x, &weights[span], |weights| L::load(weights)),
-            Panels::F16(weights) => plain::<L, R, _>(x, &weights[span], |weights| L::halves(weights)),
-            Panels::Int8 { numbers, scales } => {
-                let groups = inputs.div_ceil(GROUP);
-                grouped::<L, R>(x, &numbers[span], &scales[panel * groups..][..groups])
+            Panels::F32(weights) => {
+                plain::<L, R, P, _>(x, parts(weights, panel, inputs), |weights| L::load(weights))
             }
+            Panels::F16(weights) => {
+                plain::<L, R, P, _>(x, parts(weights, panel, inputs), |weights| L::halves(weights))
+            }
+            Panels::Int8 { numbers, scales } => grouped::<L, R, P>(
+                x,
+                parts(numbers, panel, inputs),
+                parts(scales, panel, inputs.div_ceil(GROUP)),
+            ),
         };
-        let column = panel * LANES;
-        let lanes = LANES.min(outputs - column);
-        for (row, sums) in sums.iter().enumerate() {
-            let at = (self.first_row + first + row) * outputs + column;
-            #[expect(unsafe_code, reason = "columns of a matrix lie between those of other threads")]
-            // SAFETY: each panel is in one unit, and has columns of its own.
-            unsafe {
-                self.target.write(at..at + lanes, &sums[..lanes]);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn plain<L: Level, const R: usize, W>(
-    x: &[[f32; R]],
-    weights: &[W],
-    widen: impl Fn(&W) -> L::Lanes,
-) -> [[f32; LANES]; R] {
-    let mut sums = [L::splat(0.0); R];
-    for (x, weights) in x.iter().zip(weights) {
-        let weights = widen(weights);
-        for row in 0..R {
-            sums[row] = L::fma(L::splat(x[row]), weights, sums[row]);
-        }
-    }
-    sums.map(L::store)
-}
-
-#[inline(always)]
-fn grouped<L: Level, const R: usize>(
-    x: &[[f32; R]],
-    weights: &[[i8; LANES]],
-    scales: &[[f32; LANES]],
-) -> [[f32; LANES]; R] {
-    let mut sums = [L::splat(0.0); R];
-    for ((x, weights), scales) in x.chunks(GROUP).zip(weights.chunks(GROUP)).zip(scales) {
-        let scales = L::load(scales);
-        for (x, weights) in x.iter().zip(weights) {
-            let weights = L::bytes(weights, scales);
+        for p in 0..P {
+            let column = (panel + p) * LANES;
+            let lanes = LANES.min(outputs - column);
             for row in 0..R {
-                sums[row] = L::fma(L::splat(x[row]), weights, sums[row]);
+                let at = (self.first_row + first + row) * outputs + column;
+                let sums = L::store(sums[p][row]);
+                #[expect(unsafe_code, reason = "columns of a matrix lie between those of other threads")]
+                // SAFETY: each panel is in one unit, and has columns of its own.
+                unsafe {
+                    self.target.write(at..at + lanes, &sums[..lanes]);
+                }
             }
         }
     }
-    sums.map(L::store)
+}
+
+/// What `P` panels from `panel` on have in a list with `len` entries a panel.
+#[inline(always)]
+fn parts<const P: usize, W>(all: &[W], panel: usize, len: usize) -> [&[W]; P] {
+    let mut parts = [&all[..0]; P];
+    for p in 0..P {
+        parts[p] = &all[(panel + p) * len..][..len];
+    }
+    parts
+}
+
+#[inline(always)]
+fn plain<L: Level, const R: usize, const P: usize, W>(
+    x: &[[f32; R]],
+    panels: [&[W]; P],
+    widen: impl Fn(&W) -> L::Lanes,
+) -> [[L::Lanes; R]; P] {
+    let mut sums = [[L::splat(0.0); R]; P];
+    for (input, x) in x.iter().enumerate() {
+        for p in 0..P {
+            let weights = widen(&panels[p][input]);
+            for row in 0..R {
+                sums[p][row] = L::fma(L::splat(x[row]), weights, sums[p][row]);
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn grouped<L: Level, const R: usize, const P: usize>(
+    x: &[[f32; R]],
+    panels: [&[[i8; LANES]]; P],
+    scales: [&[[f32; LANES]]; P],
+) -> [[L::Lanes; R]; P] {
+    let mut sums = [[L::splat(0.0); R]; P];
+    for group in 0..x.len().div_ceil(GROUP) {
+        let mut own = [L::splat(0.0); P];
+        for p in 0..P {
+            own[p] = L::load(&scales[p][group]);
+        }
+        for input in group * GROUP..x.len().min((group + 1) * GROUP) {
+            for p in 0..P {
+                let weights = L::bytes(&panels[p][input], own[p]);
+                for row in 0..R {
+                    sums[p][row] = L::fma(L::splat(x[input][row]), weights, sums[p][row]);
+                }
+            }
+        }
+    }
+    sums
 }

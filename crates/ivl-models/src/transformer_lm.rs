@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, LazyLogits, Vocab};
+use ivl_core::{Cache, CausalLm, LazyParts, Parts, Vocab};
 
 use crate::transformer::{Transformer, rows_at};
 
@@ -59,18 +59,14 @@ impl CausalLm for TransformerLm {
         self.net.head(hidden.slice([0..batch, seq - 1..seq, 0..width])).squeeze_dim(1)
     }
 
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
-        self.net.logits_at(tokens, positions, cache)
-    }
-
-    fn lazy_logits_at(
+    fn lazy_parts_at(
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyLogits<'_> {
+    ) -> LazyParts<'_> {
         let hidden = rows_at(self.net.hidden(tokens, cache), positions);
-        Box::new(move |rows| self.net.head_rows(hidden.clone().slice([rows])))
+        Box::new(move |rows| Parts::new(self.net.head_rows(hidden.clone().slice([rows]))))
     }
 
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use ivl_core::{CascadeLm, CausalLm, Fusion, GenerateConfig, Token, Vocab, generate, score, token_tensor};
+use ivl_core::{
+    CascadeLm, CausalLm, GenerateConfig, Token, Vocab, generate, index_tensor, score, token_tensor,
+};
 use ivl_models::{CascadeInput, CascadeNet, Checkpoint, TransformerLm};
 
 fn lm(name: &str) -> TransformerLm {
@@ -103,8 +105,31 @@ fn one_pass_gives_the_logits_of_every_weight() {
         for alpha in [0.0, 0.5, 2.0] {
             let expected = logits(&cascade("llama2", input, alpha), &ids);
             let vocab = expected.len() / ids.len();
-            let got: Vec<f32> = parts(1..2).fused(alpha).into_data().try_into_vec().expect("f32");
+            let got: Vec<f32> = parts(1..2).weighted(&[alpha]).into_data().try_into_vec().expect("f32");
             assert_eq!(got, expected[3 * vocab..]);
         }
+    }
+}
+
+#[test]
+fn values_at_weight_zero_all_read_the_base() {
+    let ids = [3, 9, 4, 40];
+    for input in INPUTS {
+        let joined = |base: Box<dyn CausalLm>, value: &str, alpha| {
+            let (net, vocab) = lm(value).into_parts();
+            CascadeLm::new(base, Box::new(CascadeNet::new(net, input, vocab, value)), alpha).expect("fits")
+        };
+        let base = || Box::new(lm("llama2"));
+        let both = joined(Box::new(joined(base(), "llama2", 0.0)), "gpt2", 0.0);
+        let tokens = token_tensor(&ids, 1, &both.device());
+        let parts = both.lazy_parts_at(
+            tokens,
+            index_tensor(&[0, 1, 2, 3], &both.device()),
+            &mut both.new_cache(&[0]),
+        );
+        let at =
+            |weights: &[f64]| parts(0..4).weighted(weights).into_data().try_into_vec::<f32>().expect("f32");
+        assert_eq!(at(&[0.7, 0.0]), logits(&joined(base(), "llama2", 0.7), &ids));
+        assert_eq!(at(&[0.0, 0.7]), logits(&joined(base(), "gpt2", 0.7), &ids));
     }
 }

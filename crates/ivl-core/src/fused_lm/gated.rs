@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
-use super::{FusedLm, fuse_base};
+use super::FusedLm;
 use crate::cache::GatedCache;
 use crate::cross_value::host_ids;
 use crate::gate::{Gate, GateLog};
 use crate::generate::{PREFILL, to_host};
-use crate::{Cache, CausalLm, Error, Vocab, index_tensor};
+use crate::{Cache, CausalLm, Error, LazyParts, Parts, Vocab, index_tensor};
 
 /// A base with values that are consulted where a [`Gate`] opens: there the logits are those of the [`FusedLm`], elsewhere
 /// the base's.
@@ -47,25 +47,23 @@ impl GatedLm {
         self.log.clone()
     }
 
-    /// Adds the values to base logits where the gate opens: the stages of [`CausalLm::forward_stages`].
+    /// Puts the values beside a base where the gate opens; elsewhere they add nothing.
     ///
     /// # Shapes
-    /// - `base` and output: `[n, vocab]`, in f32, for `n` places among the new tokens
+    /// - `base` and output: `[n, vocab]`, for `n` places among the new tokens
     /// - `tokens`: `[batch, seq]`, which the base has just read
-    fn stages(
+    fn consult(
         &self,
-        base: Tensor<2>,
+        base: Parts,
         tokens: Tensor<2, Int>,
         places: &[Place],
         cache: &mut GatedCache,
-    ) -> Vec<Tensor<2>> {
+    ) -> Parts {
         let start = cache.len() - tokens.dims()[1];
         cache.remember(tokens);
-        let open = self.open(&base, places, start, cache);
-        let mut stages = vec![base];
+        let open = self.open(&base.fused(), places, start, cache);
         if open.is_empty() || self.fused.parts.is_empty() {
-            stages.resize(self.fused.parts.len() + 1, stages[0].clone());
-            return stages;
+            return base.with_silent(self.fused.parts.len());
         }
         let columns = || open.iter().map(|&at| places[at].column);
         let (first, last) = (columns().min().unwrap_or(0), columns().max().unwrap_or(0));
@@ -83,15 +81,13 @@ impl GatedLm {
             row * width + start + column - at
         });
         let positions = index_tensor(&positions.collect::<Vec<_>>(), &device);
-        let consulted = index_tensor(&open, &device);
-        let mut fused = stages[0].clone().select(0, consulted);
         self.log.count(|counts| counts.value_passes += 1);
-        for (part, cache) in self.fused.parts.iter().zip(&mut cache.values) {
-            let value = part.lm.logits_at(part.projection.tokens(read.clone()), positions.clone(), cache);
-            fused = part.add(fused, value);
-            stages.push(put_back(&stages[0], fused.clone(), &open));
-        }
-        stages
+        self.fused.parts.iter().zip(&mut cache.values).fold(base, |parts, (part, cache)| {
+            let projection = &part.projection;
+            let value = part.lm.logits_at(projection.tokens(read.clone()), positions.clone(), cache);
+            let value = spread(projection.rows(value), &open, places.len());
+            parts.with(projection.apart(value), part.alpha)
+        })
     }
 
     /// Which of the places consult the values.
@@ -124,16 +120,17 @@ impl GatedLm {
     }
 }
 
-/// Rows of `all` with those at `places` replaced, in order.
-fn put_back(all: &Tensor<2>, replaced: Tensor<2>, places: &[usize]) -> Tensor<2> {
-    let rows = all.dims()[0];
-    if places.len() == rows {
-        return replaced;
+/// Puts logits `[places, vocab]` at their places among `count` rows; the others get 0.
+fn spread(logits: Tensor<2>, places: &[usize], count: usize) -> Tensor<2> {
+    if places.len() == count {
+        return logits;
     }
-    let mut order: Vec<usize> = (0..rows).collect();
-    places.iter().enumerate().for_each(|(at, &place)| order[place] = rows + at);
-    let device = all.device();
-    Tensor::cat(vec![all.clone(), replaced], 0).select(0, index_tensor(&order, &device))
+    let ([rows, vocab], device) = (logits.dims(), logits.device());
+    // All that is left out has the row of zeros behind the others.
+    let mut order = vec![rows; count];
+    places.iter().enumerate().for_each(|(row, &place)| order[place] = row);
+    let zeros = Tensor::zeros([1, vocab], (&device, logits.dtype()));
+    Tensor::cat(vec![logits, zeros], 0).select(0, index_tensor(&order, &device))
 }
 
 /// Every position of a batch, row-major.
@@ -161,20 +158,32 @@ impl CausalLm for GatedLm {
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let cache = cache.gated();
-        let base = fuse_base(self.fused.base.forward(tokens.clone(), &mut cache.base));
-        let ([batch, seq, vocab], places) = (base.dims(), all_places(tokens.dims()));
-        let mut stages = self.stages(base.reshape([batch * seq, vocab]), tokens, &places, cache);
-        stages.swap_remove(self.fused.parts.len()).reshape([batch, seq, vocab])
+        let base = self.fused.base.forward(tokens.clone(), &mut cache.base);
+        let (dims, places) = (base.dims(), all_places(tokens.dims()));
+        self.consult(Parts::new(base.flatten(0, 1)), tokens, &places, cache).fused().reshape(dims)
     }
 
-    fn forward_stages(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Vec<Tensor<3>> {
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
         let cache = cache.gated();
-        let mut stages = self.fused.base.forward_stages(tokens.clone(), &mut cache.base);
-        let base = stages[stages.len() - 1].clone();
-        let ([batch, seq, vocab], places) = (base.dims(), all_places(tokens.dims()));
-        let own = self.stages(base.reshape([batch * seq, vocab]), tokens, &places, cache);
-        stages.extend(own.into_iter().skip(1).map(|stage| stage.reshape([batch, seq, vocab])));
-        stages
+        let base = self.fused.base.next_logits(tokens.clone(), &mut cache.base);
+        let [batch, seq] = tokens.dims();
+        let places: Vec<Place> = (0..batch).map(|row| Place { row, column: seq - 1 }).collect();
+        self.consult(Parts::new(base), tokens, &places, cache).fused()
+    }
+
+    /// A gate reads the base's logits, so all that are asked for are computed at once.
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> LazyParts<'_> {
+        let cache = cache.gated();
+        let all = all_places(tokens.dims());
+        let places: Vec<Place> = host_ids(positions.clone()).into_iter().map(|at| all[at as usize]).collect();
+        let base = self.fused.base.lazy_parts_at(tokens.clone(), positions, &mut cache.base)(0..places.len());
+        let parts = self.consult(base, tokens, &places, cache);
+        Box::new(move |rows| parts.slice(rows))
     }
 
     fn values(&self) -> usize {
@@ -183,23 +192,6 @@ impl CausalLm for GatedLm {
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
         self.fused.set_alpha(value, alpha)
-    }
-
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        let cache = cache.gated();
-        let base = fuse_base(self.fused.base.next_logits(tokens.clone(), &mut cache.base));
-        let [batch, seq] = tokens.dims();
-        let places: Vec<Place> = (0..batch).map(|row| Place { row, column: seq - 1 }).collect();
-        self.stages(base, tokens, &places, cache).swap_remove(self.fused.parts.len())
-    }
-
-    fn logits_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
-        let cache = cache.gated();
-        let base = self.fused.base.logits_at(tokens.clone(), positions.clone(), &mut cache.base);
-        let all = all_places(tokens.dims());
-        let places: Vec<Place> =
-            host_ids(positions.unsqueeze()).into_iter().map(|at| all[at as usize]).collect();
-        self.stages(base.cast(DType::F32), tokens, &places, cache).swap_remove(self.fused.parts.len())
     }
 
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "`pub` marks what the tests use; each uses a part")]
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use ivl_core::{Cache, CausalLm, LayerCache, Token, Vocab};
+use ivl_core::{Cache, CausalLm, LayerCache, Token, Vocab, index_tensor, token_tensor};
 
 pub const DIM: usize = 4;
 
@@ -120,4 +120,12 @@ pub fn log_softmax(logits: &[f64]) -> Vec<f64> {
 
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.cast(DType::F32).into_data().try_into_vec().expect("f32")
+}
+
+/// The logits of every token of a text, flat, of the base alone, with the first value, with the first two, and so on.
+pub fn stages(lm: &dyn CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
+    let tokens = token_tensor(ids, 1, &lm.device());
+    let all: Vec<usize> = (0..ids.len()).collect();
+    let parts = lm.lazy_parts_at(tokens, index_tensor(&all, &lm.device()), &mut lm.new_cache(&[0]));
+    parts(0..ids.len()).stages().into_iter().map(host).collect()
 }

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
-use ivl_core::{CausalLm, Error, Fusion, LazyLogits, VocabMap, index_tensor, token_tensor};
+use ivl_core::{CausalLm, Error, LazyLogits, VocabMap, index_tensor, pieces, token_tensor};
 use serde::Serialize;
 
 use super::passage::{Pass, Passage, groups};
 
-/// Logits of one model that are held at once: 4 Mi numbers are 16 MiB in f32.
-const LOGITS_AT_ONCE: usize = 1 << 22;
+/// What is held of a base and a model at a time, in numbers for each logit: logits, log-probabilities, what is made of them.
+const HELD: usize = 16;
 
 /// Stands for minus infinity, which times a probability of 0 would not be 0.
 const IMPOSSIBLE: f32 = -1e30;
@@ -39,37 +39,41 @@ pub struct Observed {
 pub struct Observations {
     /// Of the base alone.
     pub alone: Vec<Observed>,
-    /// With the value, for each scale.
+    /// With values, for each choice of weights.
     pub with: Vec<Vec<Observed>>,
 }
 
-/// Reads passages once with a base and its values, and scores the answers for every scale of the values' weights.
+/// Reads passages once with a base and its values, and scores the answers for every choice of weights, one for each value
+/// ([`ivl_core::Parts::weighted`]).
 ///
 /// `progress` is told the passages read so far.
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`], [`Error::TextTooLong`] or [`Error::TokenOutOfRange`].
+///
+/// # Panics
+/// If there is another number of weights than of values.
 pub fn observe(
-    lm: &dyn Fusion,
-    scales: &[f64],
+    lm: &dyn CausalLm,
+    weights: &[Vec<f64>],
     passages: &[Passage],
     progress: &mut dyn FnMut(usize),
 ) -> Result<Observations, Error> {
     let device = lm.device();
-    let mut seen = vec![vec![Observed::default(); passages.len()]; scales.len() + 1];
+    let mut seen = vec![vec![Observed::default(); passages.len()]; weights.len() + 1];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
         let tokens = pass.batch.columns(0, pass.batch.seq, &device);
         let positions = index_tensor(&pass.positions, &device);
         let mut cache = lm.new_cache(&pass.batch.padding);
         cache.expect(pass.batch.seq);
         let parts = lm.lazy_parts_at(tokens, positions, &mut cache);
-        for rows in chunks(pass.targets.len(), lm.vocab().size()) {
+        for rows in pieces(pass.targets.len(), (HELD + lm.values()) * lm.vocab().size()) {
             let parts = parts(rows.clone());
             let targets = target_tensor(&pass.targets[rows.clone()], &device);
             let base = Distribution::new(parts.base());
             add(0, rows.clone(), &Logits { base: &base, model: &base, targets: targets.clone() });
-            for (which, &scale) in scales.iter().enumerate() {
-                let model = Distribution::new(parts.fused(scale));
+            for (which, weights) in weights.iter().enumerate() {
+                let model = Distribution::new(parts.weighted(weights));
                 add(
                     which + 1,
                     rows.clone(),
@@ -99,7 +103,7 @@ pub fn observe_tuned(
     let mut seen = vec![vec![Observed::default(); passages.len()]];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
         let (base, tuned) = (lazy(base, pass), lazy(tuned, pass));
-        for rows in chunks(pass.targets.len(), size) {
+        for rows in pieces(pass.targets.len(), HELD * size) {
             // Padding ids that only one of them has are cut off.
             let of = |logits: Tensor<2>| Distribution::new(logits.narrow(1, 0, size));
             let (base, tuned) = (of(base(rows.clone())), of(tuned(rows.clone())));
@@ -201,12 +205,6 @@ impl Logits<'_> {
         };
         numbers.chunks(5).map(token).collect()
     }
-}
-
-/// Ranges of rows whose logits fit in memory.
-fn chunks(rows: usize, vocab: usize) -> impl Iterator<Item = Range<usize>> {
-    let size = (LOGITS_AT_ONCE / vocab.max(1)).max(1);
-    (0..rows).step_by(size).map(move |start| start..(start + size).min(rows))
 }
 
 fn target_tensor(ids: &[u32], device: &burn::tensor::Device) -> Tensor<1, Int> {

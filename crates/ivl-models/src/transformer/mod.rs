@@ -242,21 +242,6 @@ impl Transformer {
         logits.reshape([batch, seq, self.config.vocab_size])
     }
 
-    /// Logits at some of the new positions: the head is computed there alone.
-    ///
-    /// # Shapes
-    /// - `tokens`: `[batch, seq]`
-    /// - `positions`: `[n]`, indices into `batch * seq`, row-major
-    /// - output: `[n, vocab]`
-    pub fn logits_at(
-        &self,
-        tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
-        cache: &mut Cache,
-    ) -> Tensor<2> {
-        self.head_rows(rows_at(self.hidden(tokens, cache), positions))
-    }
-
     /// [`head`](Self::head) for rows without a sequence axis.
     ///
     /// # Shapes

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use ivl_core::{CascadeLm, FusedLm, Fusion, Value, Vocab, VocabMap};
+use ivl_core::{CascadeLm, CausalLm, FusedLm, Value, Vocab, VocabMap};
 use ivl_models::{CascadeInput, CascadeNet, Tokenizer, Transformer, TransformerLm};
 
 use super::base::OpenBase;
@@ -72,8 +72,15 @@ impl<'a> Plug<'a> {
     }
 
     /// The base with the value at a weight. Weights in memory are shared, so this costs next to nothing.
-    pub fn at(&self, alpha: f64) -> Result<Box<dyn Fusion>> {
-        let base = Box::new(self.base.0.lm(&self.base.1));
+    pub fn at(&self, alpha: f64) -> Result<Box<dyn CausalLm>> {
+        self.on(self.alone(), alpha)
+    }
+
+    fn alone(&self) -> Box<dyn CausalLm> {
+        Box::new(self.base.0.lm(&self.base.1))
+    }
+
+    fn on(&self, base: Box<dyn CausalLm>, alpha: f64) -> Result<Box<dyn CausalLm>> {
         if let Some(input) = self.input {
             let value = CascadeNet::new(self.net.clone(), input, self.vocab.clone(), &self.name);
             return Ok(Box::new(CascadeLm::new(base, Box::new(value), alpha)?));
@@ -86,4 +93,10 @@ impl<'a> Plug<'a> {
         };
         Ok(Box::new(FusedLm::new(base, vec![value])?))
     }
+}
+
+/// All values on their base, each at weight 0: what a cascade value reads is then the base's own prediction.
+pub fn together(plugs: &[Plug<'_>]) -> Result<Box<dyn CausalLm>> {
+    let first = plugs.first().context("no value")?;
+    plugs.iter().try_fold(first.alone(), |base, plug| plug.on(base, 0.0))
 }

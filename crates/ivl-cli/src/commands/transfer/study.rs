@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use indicatif::ProgressBar;
-use ivl_core::{CausalLm, Fusion, explain};
+use ivl_core::{CausalLm, explain};
 use ivl_eval::heat_map;
 use ivl_eval::transfer::report::{AnswerOf, Example, HeatMap};
 use ivl_eval::transfer::{
@@ -17,7 +17,7 @@ use ivl_train::ValueCard;
 
 use super::base::{OpenBase, load_tuned, short_names};
 use super::finetunes::Finetunes;
-use super::plug::{Plug, map};
+use super::plug::{Plug, map, together};
 use super::questions::{Question, Rows};
 use crate::args::Common;
 use crate::compose::value_option;
@@ -205,10 +205,10 @@ impl<'a> Bench<'a> {
         end_tokens.sort_unstable();
         end_tokens.dedup();
         let net = base.load(device, common)?;
-        // Alone, every seed at every weight, and every fine-tuning: reading once, answering once.
-        let with = plan.values.len() * (1 + plan.alphas.len() * usize::from(prompts.is_some()));
-        let tuned = tuned * (1 + usize::from(prompts.is_some()));
-        let parts = usize::from(prompts.is_some()) + with + tuned;
+        // Read once alone and with every value, and once for each fine-tuning; answered alone, by every seed at every weight,
+        // and by every fine-tuning.
+        let answered = 1 + plan.values.len() * plan.alphas.len() + tuned;
+        let parts = 1 + tuned + if prompts.is_some() { answered } else { 0 };
         let bar = bar(common, (parts * questions.len()) as u64, "{prefix:14} {bar:30} {percent:>3}%  {msg}");
         bar.set_prefix(name.to_owned());
         Ok(Self {
@@ -226,26 +226,34 @@ impl<'a> Bench<'a> {
 
     fn measure(&self, home: bool, plan: &StudyPlan, index: usize) -> Result<MeasuredBase> {
         let lm = self.base.lm(&self.net);
-        let mut alone = None;
+        let placed = (self.device, &self.common);
+        let plugs =
+            plan.values.iter().map(|value| Plug::load(value, self.base, &self.net, &plan.map, placed));
+        let plugs: Vec<Plug<'_>> = plugs.collect::<Result<_>>()?;
+        let first = plugs.first().context("no value")?;
+        let coverage = Coverage::new(&first.map, &self.base.vocab, first.vocab(), &self.passages);
+        // One value at a time, at every weight.
+        let weights = (0..plugs.len()).flat_map(|seed| {
+            plan.alphas.iter().map(move |&alpha| {
+                let mut weights = vec![0.0; plan.values.len()];
+                weights[seed] = alpha;
+                weights
+            })
+        });
+        let weights: Vec<Vec<f64>> = weights.collect();
+        let all = together(&plugs)?;
+        let seen = self.step("reading", |progress| observe(&*all, &weights, &self.passages, progress))?;
+        let answers = self.answers(&lm, &self.end_tokens, "answering alone")?;
+        let alone = Measured { observed: seen.alone, answers };
         let mut with: Vec<Vec<Measured>> = vec![Vec::new(); plan.alphas.len()];
-        let mut coverage = None;
-        for value in &plan.values {
-            let plug = Plug::load(value, self.base, &self.net, &plan.map, (self.device, &self.common))?;
-            coverage.get_or_insert_with(|| {
-                Coverage::new(&plug.map, &self.base.vocab, plug.vocab(), &self.passages)
-            });
-            let whole = plug.at(1.0)?;
-            let seen =
-                self.step("reading", |progress| observe(&*whole, &plan.alphas, &self.passages, progress))?;
-            if alone.is_none() {
-                let answers = self.answers(&lm, &self.end_tokens, "answering alone")?;
-                alone = Some(Measured { observed: seen.alone, answers });
-            }
-            for ((&alpha, observed), with) in plan.alphas.iter().zip(seen.with).zip(&mut with) {
-                let fused: Box<dyn Fusion> = plug.at(alpha)?;
-                let fused: &dyn CausalLm = &*fused;
-                let answers = self.answers(fused, &self.end_tokens, &format!("answering, alpha {alpha}"))?;
-                with.push(Measured { observed, answers });
+        let mut observed = seen.with.into_iter();
+        for plug in &plugs {
+            for ((&alpha, with), observed) in plan.alphas.iter().zip(&mut with).zip(&mut observed) {
+                let what = format!("answering, alpha {alpha}");
+                with.push(Measured {
+                    observed,
+                    answers: self.answers(&*plug.at(alpha)?, &self.end_tokens, &what)?,
+                });
             }
         }
         let mut tuned = Vec::new();
@@ -261,14 +269,7 @@ impl<'a> Bench<'a> {
                 answers: self.answers(&full, &end_tokens, "answering, fine-tuned")?,
             });
         }
-        Ok(MeasuredBase {
-            name: self.name.to_owned(),
-            home,
-            coverage: coverage.context("no value")?,
-            alone: alone.context("no value")?,
-            with,
-            tuned,
-        })
+        Ok(MeasuredBase { name: self.name.to_owned(), home, coverage, alone, with, tuned })
     }
 
     /// What the value changes in an answer that is right with it and wrong without, or else in the first.

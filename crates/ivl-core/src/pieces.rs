@@ -1,0 +1,31 @@
+//! Work cut into pieces that fit in memory.
+
+use std::ops::Range;
+
+use crate::generate::PREFILL;
+
+/// Upper bound on the numbers held at once: 64 Mi are 256 MiB in f32.
+const NUMBERS_AT_ONCE: usize = 1 << 26;
+
+/// Ranges of rows or positions to compute at once, where each holds so many numbers, such as logits: as many as fit in
+/// 256 MiB of f32, but at least 1 and at most 512.
+pub fn pieces(rows: usize, numbers: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = (NUMBERS_AT_ONCE / numbers.max(1)).clamp(1, PREFILL);
+    (0..rows).step_by(size).map(move |start| start..(start + size).min(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_fit_and_leave_nothing_out() {
+        for (rows, numbers, largest) in
+            [(0, 10, 0), (7, 0, 7), (1200, 1, 512), (5, 1 << 25, 2), (3, 1 << 30, 1)]
+        {
+            let all: Vec<Range<usize>> = pieces(rows, numbers).collect();
+            assert!(all.iter().cloned().flatten().eq(0..rows));
+            assert_eq!(all.iter().map(Range::len).max().unwrap_or(0), largest, "{rows} rows of {numbers}");
+        }
+    }
+}
