@@ -56,7 +56,7 @@ stage() {
     case $status in
         0) ;;
         124 | 137) echo "not over after $left s" > "$work/$name.why" ;;
-        *) tail -n 1 "$work/$name.err" | tr '|\n' '/ ' > "$work/$name.why" ;;
+        *) tail -n 1 "$work/$name.err" | sed 's/^error: //' | tr '|' '/' | tr -d '\n' > "$work/$name.why" ;;
     esac
     return $status
 }

@@ -45,6 +45,8 @@ fn a_bench_measures_what_it_is_asked_for() {
 fn a_bench_says_what_it_cannot_measure() {
     let model = base("small");
     fails(&["bench", &model, "--measure", "train"], &["--measure train", "add --value"]);
+    fails(&["bench", &model, "--measure", "fused"], &["--measure fused", "add --value"]);
+    fails(&["parity", &model, "--device", "cpu", "--dtype", "int8"], &["--dtype int8", "f32, f16 or bf16"]);
     fails(&["bench", &model, "--rows", "1,0"], &["--rows holds 0"]);
     fails(&["bench", &model, "--tokens", "0"], &["--tokens is 0", "at least 1"]);
     fails(&["bench", "no-such-shape"], &["no-such-shape", "24m, 134m, 1b, 7b"]);
@@ -93,7 +95,7 @@ fn a_training_run_tells_its_memory() {
     let summary = json(&["train", &config, "--json", "--quiet"]);
     let metrics = std::fs::read_to_string(dir.path().join("value/metrics.jsonl")).expect("metrics");
     let step = metrics.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let step = step.filter(|line| line["kind"] == "step").last().expect("a step");
+    let step = step.rev().find(|line| line["kind"] == "step").expect("a step");
     for memory in [&summary["memory"], &step["memory"]] {
         assert!(memory["device_mib"].is_null(), "tensors of a CPU are resident: {memory}");
         if cfg!(target_os = "linux") {

@@ -8,7 +8,7 @@ use ivl_core::token_tensor;
 use ivl_models::{Checkpoint, Format, Transformer};
 use serde_json::{Value, json};
 
-use crate::args::{self, Common};
+use crate::args::{self, Common, Dtype};
 use crate::device::{Weights, cpu, device, shared_dtype};
 use crate::hub::resolve;
 
@@ -49,8 +49,8 @@ struct Compared {
 
 pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
     let (device, weights) = (device(common)?, shared_dtype(common));
-    let Weights::Tensors(dtype) = weights else {
-        bail!("--dtype int8 is no type of tensors: expected f32, f16 or bf16")
+    let (Weights::Tensors(dtype), true) = (weights, common.dtype != Dtype::Int8) else {
+        bail!("--dtype int8 is no type of a device's tensors: expected f32, f16 or bf16")
     };
     let mut out = std::io::stdout().lock();
     if !common.json {

@@ -23,7 +23,7 @@ pub enum Floor {
     /// By the kernels of the CPU, on all threads.
     Cpu { memory: Vec<f32>, matrix: Box<Matrix>, rows: Vec<f32> },
     /// By the device's own operations, in the type of the weights.
-    Device { memory: Tensor<1>, matrix: Tensor<2> },
+    Device { memory: Box<Tensor<1>>, matrix: Box<Tensor<2>> },
 }
 
 impl Floor {
@@ -43,8 +43,10 @@ impl Floor {
         let (numbers, edge) = if on_cpu { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
         let distribution = Distribution::Normal(0.0, 1.0);
         let floor = Self::Device {
-            memory: Tensor::random([numbers], distribution, (device, DType::F32)),
-            matrix: Tensor::<2>::random([edge, edge], distribution, (device, DType::F32)).cast(dtype),
+            memory: Box::new(Tensor::random([numbers], distribution, (device, DType::F32))),
+            matrix: Box::new(
+                Tensor::<2>::random([edge, edge], distribution, (device, DType::F32)).cast(dtype),
+            ),
         };
         // A device compiles and chooses its kernels when they are first asked for.
         floor.read()?;
@@ -62,7 +64,7 @@ impl Floor {
                 Ok((4 * memory.len()) as f64 / began.elapsed().as_secs_f64())
             }
             Self::Device { memory, .. } => {
-                let bytes = (4 * memory.dims()[0]) as f64;
+                let (bytes, memory) = ((4 * memory.dims()[0]) as f64, &**memory);
                 let sum = seconds(&memory.device(), || memory.clone().sum())?;
                 let copy = seconds(&memory.device(), || memory.clone() + 1.0)?;
                 Ok((bytes / sum).max(2.0 * bytes / copy))
@@ -79,7 +81,7 @@ impl Floor {
                 (EDGE, began.elapsed().as_secs_f64())
             }
             Self::Device { matrix, .. } => {
-                let product = || matrix.clone().matmul(matrix.clone());
+                let product = || Tensor::clone(matrix).matmul(Tensor::clone(matrix));
                 (matrix.dims()[0], seconds(&matrix.device(), product)?)
             }
         };

@@ -39,7 +39,8 @@ struct Bench<'a> {
     args: &'a args::Bench,
     floor: Floor,
     device: Device,
-    table: Vec<Row>,
+    setting: Setting,
+    json: bool,
 }
 
 pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
@@ -56,7 +57,8 @@ pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
         device: common.device.clone(),
         dtype: weights.name().to_owned(),
     };
-    let mut bench = Bench { args, floor, device: device.clone(), table: Vec::new() };
+    let bench = Bench { args, floor, device: device.clone(), setting, json: common.json };
+    bench.begin()?;
     let base = TransformerLm::new(model.net, model.vocab, &model.name);
     match value {
         None => bench.measure(&base, costs[0])?,
@@ -79,7 +81,7 @@ pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
         };
         bench.train(Training::new(&base, value, args.context, precision)?, &costs)?;
     }
-    print(&bench.table, &setting, common)
+    Ok(())
 }
 
 fn check(args: &args::Bench) -> Result<()> {
@@ -99,75 +101,78 @@ fn check(args: &args::Bench) -> Result<()> {
     if args.measure.contains(&Measure::Train) && args.value.is_none() {
         bail!("--measure train is a step of a value against the model; add --value");
     }
+    if args.measure.iter().all(|&measure| measure == Measure::Fused) && args.value.is_none() {
+        bail!("--measure fused is decoding with a value beside the model alone; add --value");
+    }
     Ok(())
 }
 
 impl Bench<'_> {
+    /// What is measured on what, above the table.
+    fn begin(&self) -> Result<()> {
+        if !self.json {
+            let Setting { name, device, dtype } = &self.setting;
+            writeln!(std::io::stdout(), "{name}, {dtype} on {device}\n{}", Row::header())?;
+        }
+        Ok(())
+    }
+
+    /// Prints a row as soon as it is there: who stops waiting for the next has this one.
+    fn show(&self, row: &Row) -> Result<()> {
+        let line = if self.json { row.json(&self.setting).to_string() } else { row.line() };
+        Ok(writeln!(std::io::stdout(), "{line}")?)
+    }
+
     /// Whatever was asked for of one model.
-    fn measure(&mut self, lm: &dyn CausalLm, costs: Costs) -> Result<()> {
+    fn measure(&self, lm: &dyn CausalLm, costs: Costs) -> Result<()> {
         let (args, floor) = (self.args, &self.floor);
         let asked = |measure: Measure| args.measure.contains(&measure);
         let rounds = (args.rounds, &self.device);
         if asked(Measure::Decode) {
             for &rows in &args.rows {
                 let mut decoding = Decoding::new(lm, rows, args.context);
-                self.table.push(Row::measure(("decode", Bound::Read), [rows, args.tokens], rounds, || {
+                self.show(&Row::measure(("decode", Bound::Read), [rows, args.tokens], rounds, || {
                     let (step, floor) = (decoding.step(args.tokens), costs.read(floor)?);
                     Ok((rows as f64 / step, rows as f64 / floor))
-                })?);
+                })?)?;
             }
         }
         let len = args.prompt;
         if asked(Measure::Prefill) {
-            self.table.push(Row::measure(("prefill", Bound::Multiply), [1, len], rounds, || {
+            self.show(&Row::measure(("prefill", Bound::Multiply), [1, len], rounds, || {
                 Ok((len as f64 / prefill(lm, len), len as f64 / costs.multiply(len, 1, floor)?))
-            })?);
+            })?)?;
         }
         let tokens = TEXTS * len;
         if asked(Measure::Score) {
-            self.table.push(Row::measure(("score", Bound::Multiply), [TEXTS, tokens], rounds, || {
+            self.show(&Row::measure(("score", Bound::Multiply), [TEXTS, tokens], rounds, || {
                 let floor = costs.multiply(tokens, tokens, floor)?;
                 Ok((tokens as f64 / scoring(lm, TEXTS, len)?, tokens as f64 / floor))
-            })?);
+            })?)?;
         }
         Ok(())
     }
 
     /// Base and value, where the floor is the base's own speed and the share of the weights that are its own.
-    fn against_base(&mut self, base: &dyn CausalLm, fused: &dyn CausalLm, costs: &[Costs]) -> Result<()> {
+    fn against_base(&self, base: &dyn CausalLm, fused: &dyn CausalLm, costs: &[Costs]) -> Result<()> {
         let (args, share) = (self.args, costs[0].bytes / (costs[0].bytes + costs[1].bytes));
         let [mut base, mut fused] = [base, fused].map(|lm| Decoding::new(lm, 1, args.context));
         let rounds = (args.rounds, &self.device);
-        self.table.push(Row::measure(("fused decode", Bound::Read), [1, args.tokens], rounds, || {
+        self.show(&Row::measure(("fused decode", Bound::Read), [1, args.tokens], rounds, || {
             Ok((1.0 / fused.step(args.tokens), share / base.step(args.tokens)))
-        })?);
+        })?)?;
         Ok(())
     }
 
     /// A training step. Its floor is a forward pass of the base, and three times that of the value.
-    fn train(&mut self, mut training: Training, costs: &[Costs]) -> Result<()> {
+    fn train(&self, mut training: Training, costs: &[Costs]) -> Result<()> {
         let (tokens, floor) = (ROWS * self.args.context, &self.floor);
         let rounds = (self.args.rounds, &self.device);
-        self.table.push(Row::measure(("training step", Bound::Multiply), [ROWS, tokens], rounds, || {
+        self.show(&Row::measure(("training step", Bound::Multiply), [ROWS, tokens], rounds, || {
             let passes = costs[0].plus(costs[1].plus(costs[1]).plus(costs[1]));
             let floor = passes.multiply(tokens, tokens, floor)?;
             Ok((tokens as f64 / training.step()?, tokens as f64 / floor))
-        })?);
+        })?)?;
         Ok(())
     }
-}
-
-fn print(table: &[Row], setting: &Setting, common: &Common) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    if common.json {
-        for row in table {
-            writeln!(out, "{}", row.json(setting))?;
-        }
-        return Ok(());
-    }
-    writeln!(out, "{}, {} on {}\n{}", setting.name, setting.dtype, setting.device, Row::header())?;
-    for row in table {
-        writeln!(out, "{}", row.line())?;
-    }
-    Ok(())
 }
