@@ -9,7 +9,7 @@ use run::repository;
 
 /// Our crates, and which of them each may use.
 const EDGES: [(&str, &[&str]); 10] = [
-    ("ivl-core", &[]),
+    ("ivl-core", &["ivl-kernels"]),
     ("ivl-family", &[]),
     ("ivl-kernels", &[]),
     ("ivl-models", &["ivl-core", "ivl-kernels"]),

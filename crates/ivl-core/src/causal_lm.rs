@@ -107,6 +107,11 @@ pub trait CausalLm: Send {
         true
     }
 
+    /// Whether its logits lie in the memory of the host, where reading them back costs nothing.
+    fn on_host(&self) -> bool {
+        false
+    }
+
     /// A name for error messages.
     #[expect(clippy::unnecessary_literal_bound, reason = "implementations return a name of their own")]
     fn name(&self) -> &str {
@@ -146,6 +151,9 @@ impl CausalLm for Box<dyn CausalLm> {
     }
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
         (**self).set_alpha(value, alpha)
+    }
+    fn on_host(&self) -> bool {
+        (**self).on_host()
     }
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
         (**self).reads_at_once(positions)

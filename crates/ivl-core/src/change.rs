@@ -1,6 +1,6 @@
 //! What the values changed at one position.
 
-use crate::sampling::log_normalizer;
+use ivl_kernels::{Mass, argmax, divergence};
 
 /// The effect of the values on one token: base and fused distribution side by side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,31 +26,25 @@ impl Change {
     /// If the slices differ in length or the token is outside.
     pub fn between(base: &[f32], fused: &[f32], token: u32) -> Self {
         assert_eq!(base.len(), fused.len(), "base and fused logits are of one vocabulary");
-        let (base_total, fused_total) = (log_normalizer(base), log_normalizer(fused));
-        let kl = base.iter().zip(fused).map(|(&base, &fused)| {
-            let (log_p, log_q) = (f64::from(fused) - fused_total, f64::from(base) - base_total);
-            // What is impossible adds nothing: 0 log 0 is 0.
-            if log_p == f64::NEG_INFINITY { 0.0 } else { log_p.exp() * (log_p - log_q) }
-        });
+        let [of_base, of_fused] = [base, fused].map(Mass::of);
         let at = token as usize;
-        let log_p = |logits: &[f32], total: f64| f64::from(logits[at]) - total;
+        let log_p = |logits: &[f32], mass: &Mass| f64::from(logits[at]) - mass.log_normalizer();
         let rank = |logits: &[f32]| logits.iter().filter(|&&logit| logit > logits[at]).count();
         let base_top = top(base);
         Self {
-            delta: (log_p(fused, fused_total) - log_p(base, base_total)) as f32,
+            delta: (log_p(fused, &of_fused) - log_p(base, &of_base)) as f32,
             base_rank: rank(base),
             rank: rank(fused),
             base_top,
             flip: base_top != top(fused),
-            kl: kl.sum::<f64>().max(0.0) as f32,
+            kl: divergence([fused, base], [&of_fused, &of_base]) as f32,
         }
     }
 }
 
 /// The largest logit, the lowest id among equals.
 pub(crate) fn top(logits: &[f32]) -> u32 {
-    let larger = |best: usize, id: usize| if logits[id] > logits[best] { id } else { best };
-    (1..logits.len()).fold(0, larger) as u32
+    argmax(logits).unwrap_or(0) as u32
 }
 
 #[cfg(test)]

@@ -197,6 +197,10 @@ impl CausalLm for FusedLm {
         })
     }
 
+    fn on_host(&self) -> bool {
+        self.base.on_host()
+    }
+
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
         self.base.reads_at_once(positions) && self.parts.iter().all(|part| part.lm.reads_at_once(positions))
     }

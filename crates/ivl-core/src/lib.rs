@@ -94,7 +94,7 @@ pub use pieces::pieces;
 pub use positions::match_positions;
 pub use retokenizer::{Retokenizer, Written};
 pub use sampling::{Choice, Sampler, SamplingConfig, log_normalizer};
-pub use score::{Score, score};
+pub use score::{Score, score, target_logprobs};
 pub use session::{Session, Writing};
 pub use speculative::{Block, Draft, Pace, Round, Speculation, SpeculativeGeneration, Totals, speculate};
 pub use text::TextStream;

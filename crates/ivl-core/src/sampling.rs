@@ -1,10 +1,14 @@
 //! From logits to a token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
 
+mod candidates;
+
 use std::collections::HashMap;
 
+use ivl_kernels::{Mass, argmax};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use self::candidates::Candidates;
 use crate::{Error, Vocab};
 
 /// How the next token is chosen. The default is greedy.
@@ -144,9 +148,9 @@ impl Sampler {
         self.penalize(&mut processed);
         let nothing = Error::NoFiniteLogit { step: self.steps };
         let token = if self.config.temperature == 0.0 {
-            argmax(&processed).ok_or(nothing)?
+            argmax(&processed).ok_or(nothing)? as u32
         } else {
-            draw(&candidates(&processed, &self.config), self.rng.random::<u64>()).ok_or(nothing)?
+            Candidates::new(&processed, &self.config).draw(self.rng.random::<u64>()).ok_or(nothing)?
         };
         *self.counts.entry(token).or_default() += 1;
         self.steps += 1;
@@ -179,80 +183,14 @@ impl Sampler {
     }
 }
 
-fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(usize, f32)> = None;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > best.map_or(f32::NEG_INFINITY, |(_, logit)| logit) {
-            best = Some((id, logit));
-        }
-    }
-    best.map(|(id, _)| id as u32)
-}
-
-/// The processed distribution: tokens that may be drawn, with weights in proportion to their probabilities.
-fn candidates(logits: &[f32], config: &SamplingConfig) -> Vec<(u32, f64)> {
-    let allowed = |&(_, &logit): &(usize, &f32)| logit > f32::NEG_INFINITY;
-    let mut kept: Vec<(u32, f64)> =
-        logits.iter().enumerate().filter(allowed).map(|(id, &logit)| (id as u32, f64::from(logit))).collect();
-    let by_logit = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if config.top_k > 0 && config.top_k < kept.len() {
-        kept.select_nth_unstable_by(config.top_k - 1, by_logit);
-        kept.truncate(config.top_k);
-    }
-    let largest = kept.iter().map(|(_, logit)| *logit).fold(f64::NEG_INFINITY, f64::max);
-    if config.top_p < 1.0 {
-        kept.sort_unstable_by(by_logit);
-    }
-    for (_, weight) in &mut kept {
-        *weight = ((*weight - largest) / config.temperature).exp();
-    }
-    if config.top_p < 1.0 {
-        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-        let mut mass = 0.0;
-        let enough = kept.iter().position(|(_, weight)| {
-            mass += weight / total;
-            mass >= config.top_p
-        });
-        kept.truncate(enough.map_or(kept.len(), |last| last + 1));
-    }
-    // The largest weight is exp(0) = 1: the ratio to the most probable token is the weight itself.
-    kept.retain(|(_, weight)| *weight >= config.min_p);
-    kept
-}
-
-/// The winner of the race: `argmin_i e_i / w_i`, where the `e_i` are exponential numbers, fixed by `key` and `i`.
-fn draw(candidates: &[(u32, f64)], key: u64) -> Option<u32> {
-    let mut first: Option<(u32, f64)> = None;
-    for &(id, weight) in candidates {
-        let arrival = exponential(key, id) / weight;
-        if first.is_none_or(|(_, time)| arrival < time) {
-            first = Some((id, arrival));
-        }
-    }
-    first.map(|(id, _)| id)
-}
-
-/// An exponential number of mean 1: the output number `id` of the generator `SplitMix64`
-/// ([Steele et al. 2014](https://doi.org/10.1145/2714064.2660195)) with the seed `key`.
-fn exponential(key: u64, id: u32) -> f64 {
-    let mut bits = key.wrapping_add((u64::from(id) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^= bits >> 31;
-    // The middle of one of 2^53 intervals of (0, 1).
-    -(((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64).ln()
-}
-
 /// `log softmax(logits)[token]`.
 pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
     (f64::from(logits[token as usize]) - log_normalizer(logits)) as f32
 }
 
-/// `log sum_i exp(logits[i])`, summed in f64: what is subtracted from a logit to get a log-probability.
+/// `log sum_i exp(logits[i])`: what is subtracted from a logit to get a log-probability.
 pub fn log_normalizer(logits: &[f32]) -> f64 {
-    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-    largest + total.ln()
+    Mass::of(logits).log_normalizer()
 }
 
 #[cfg(test)]
@@ -272,10 +210,6 @@ mod tests {
         SamplingConfig { temperature: 1.0, ..config }
     }
 
-    fn ids(candidates: &[(u32, f64)]) -> Vec<u32> {
-        candidates.iter().map(|c| c.0).collect()
-    }
-
     #[test]
     fn greedy_takes_the_largest_and_the_lowest_id_among_equals() {
         let mut sampler = sampler(SamplingConfig::default(), &[]);
@@ -289,23 +223,6 @@ mod tests {
         for _ in 0..200 {
             assert!(sampler.sample(&[0.0, 0.0, 0.0, 50.0, 50.0, 50.0]).expect("finite").token < 3);
         }
-    }
-
-    #[test]
-    fn truncations_keep_the_hand_computed_sets() {
-        // Probabilities 0.5, 0.3, 0.15, 0.05.
-        let logits = [0.5_f32, 0.3, 0.15, 0.05].map(f32::ln);
-        let keep = |config: SamplingConfig| {
-            let mut kept = ids(&candidates(&logits, &warm(config)));
-            kept.sort_unstable();
-            kept
-        };
-        assert_eq!(keep(SamplingConfig { top_k: 2, ..Default::default() }), [0, 1]);
-        assert_eq!(keep(SamplingConfig { top_p: 0.79, ..Default::default() }), [0, 1]);
-        assert_eq!(keep(SamplingConfig { top_p: 0.81, ..Default::default() }), [0, 1, 2]);
-        assert_eq!(keep(SamplingConfig { min_p: 0.29, ..Default::default() }), [0, 1, 2]);
-        assert_eq!(keep(SamplingConfig { min_p: 0.61, ..Default::default() }), [0]);
-        assert_eq!(keep(SamplingConfig::default()), [0, 1, 2, 3]);
     }
 
     #[test]

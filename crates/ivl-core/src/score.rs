@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, IntDType, Tensor};
+use ivl_kernels::logprobs;
 
+use crate::causal_lm::index_tensor;
 use crate::generate::to_host;
 use crate::{CausalLm, Error, PaddedBatch, pieces};
 
@@ -42,22 +44,53 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
     if batch.seq > limit {
         return Err(Error::TextTooLong { got: batch.seq, limit, what: lm.name().to_owned() });
     }
-    let rows = batch.padding.len();
     let device = lm.device();
     let mut cache = lm.new_cache(&batch.padding);
     cache.expect(batch.seq);
     let mut scores: Vec<Score> = batch.padding.iter().map(|_| Score { logprobs: vec![None] }).collect();
     // Position i predicts token i + 1, so the last token is read by nobody.
-    for Range { start, end } in pieces(batch.seq.saturating_sub(1), rows * lm.vocab().size()) {
-        let logits = lm.forward(batch.columns(start, end, &device), &mut cache);
-        let targets = batch.columns(start + 1, end + 1, &device);
-        let logprobs: Tensor<3> = log_softmax(logits.cast(DType::F32), 2).gather(2, targets.unsqueeze_dim(2));
-        for ((row, score), logprobs) in
-            scores.iter_mut().enumerate().zip(to_host(logprobs).chunks(end - start))
-        {
-            let first = batch.padding[row].saturating_sub(start);
-            score.logprobs.extend(logprobs.iter().skip(first).map(|&logprob| Some(logprob)));
+    for Range { start, end } in pieces(batch.seq - 1, batch.padding.len() * lm.vocab().size()) {
+        let width = end - start;
+        let (mut positions, mut targets) = (Vec::new(), Vec::new());
+        for (row, sequence) in sequences.iter().enumerate() {
+            let padding = batch.padding[row];
+            for at in start.max(padding)..end {
+                positions.push(row * width + at - start);
+                targets.push((row, sequence.as_ref()[at + 1 - padding]));
+            }
+        }
+        if targets.is_empty() {
+            continue;
+        }
+        let tokens = batch.columns(start, end, &device);
+        let logits = lm.lazy_logits_at(tokens, index_tensor(&positions, &device), &mut cache);
+        for rows in pieces(targets.len(), lm.vocab().size()) {
+            let (of, ids): (Vec<usize>, Vec<u32>) = targets[rows.clone()].iter().copied().unzip();
+            for (row, (logprob, _)) in of.into_iter().zip(target_logprobs(lm, logits(rows), &ids)) {
+                scores[row].logprobs.push(Some(logprob));
+            }
         }
     }
     Ok(scores)
+}
+
+/// For each row of logits that a model computed, the log-probability of its target in nats, and the id of the largest logit.
+///
+/// # Shapes
+/// - `logits`: `[n, vocab]`
+/// - `targets`: `[n]`
+///
+/// # Panics
+/// If a target is outside the vocabulary, or there is not one for each row.
+pub fn target_logprobs(lm: &dyn CausalLm, logits: Tensor<2>, targets: &[u32]) -> Vec<(f32, u32)> {
+    let logits = logits.cast(DType::F32);
+    if lm.on_host() {
+        return logprobs(&to_host(logits), targets);
+    }
+    let ids: Vec<usize> = targets.iter().map(|&id| id as usize).collect();
+    let ids = index_tensor(&ids, &logits.device()).unsqueeze_dim(1);
+    let largest: Tensor<1, Int> = logits.clone().argmax(1).squeeze_dim(1);
+    let logprobs: Tensor<1> = log_softmax(logits, 1).gather(1, ids).squeeze_dim(1);
+    let largest: Vec<i64> = largest.cast(IntDType::I64).into_data().try_into_vec().unwrap_or_default();
+    to_host(logprobs).into_iter().zip(largest.into_iter().map(|id| id as u32)).collect()
 }

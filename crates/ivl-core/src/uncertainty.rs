@@ -1,5 +1,7 @@
 //! How sure a model is of the next token.
 
+use ivl_kernels::Mass;
+
 /// Two measures of a distribution over the next token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Uncertainty {
@@ -10,25 +12,19 @@ pub struct Uncertainty {
 }
 
 impl Uncertainty {
-    /// Measures `softmax(logits)`, in f64. Tokens that are impossible (minus infinity) add nothing.
+    /// Measures `softmax(logits)`. Tokens that are impossible (minus infinity) add nothing.
     pub fn of(logits: &[f32]) -> Self {
-        let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let (mut total, mut weighted, mut first, mut second) = (0.0, 0.0, 0.0, 0.0);
+        let mass = Mass::of(logits);
+        let [mut first, mut second] = [f32::NEG_INFINITY; 2];
         for &logit in logits {
-            let log_weight = f64::from(logit) - largest;
-            let weight = log_weight.exp();
-            if weight > 0.0 {
-                total += weight;
-                weighted += weight * log_weight;
-            }
-            if weight > first {
-                (first, second) = (weight, first);
-            } else if weight > second {
-                second = weight;
+            if logit > first {
+                (first, second) = (logit, first);
+            } else if logit > second {
+                second = logit;
             }
         }
-        // -sum p (log w - log W), with p = w / W.
-        Self { entropy: f64::max(total.ln() - weighted / total, 0.0), margin: (first - second) / total }
+        let weight = |logit: f32| f64::from(logit - mass.largest).exp();
+        Self { entropy: mass.entropy(), margin: (weight(first) - weight(second)) / mass.total }
     }
 }
 

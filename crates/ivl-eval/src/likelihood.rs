@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Int, Tensor};
-use ivl_core::{Cache, CausalLm, Error, PaddedBatch, index_tensor, pieces, token_tensor};
+use ivl_core::{Cache, CausalLm, Error, PaddedBatch, index_tensor, pieces, target_logprobs, token_tensor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A context and what may follow it, in tokens.
@@ -147,8 +145,8 @@ fn score(
         let logits = lm.lazy_logits_at(tokens, index_tensor(&positions, &device), cache);
         for rows in pieces(targets.len(), lm.vocab().size()) {
             let targets = &targets[rows.clone()];
-            let ids: Vec<usize> = targets.iter().map(|&(_, id)| id as usize).collect();
-            let scored = logprobs(logits(rows), index_tensor(&ids, &device));
+            let ids: Vec<u32> = targets.iter().map(|&(_, id)| id).collect();
+            let scored = target_logprobs(lm, logits(rows), &ids);
             for (&(row, id), (logprob, greedy)) in targets.iter().zip(scored) {
                 if logprob.is_nan() {
                     return Err(Error::NoFiniteLogit { step: scores[row].logprobs.len() });
@@ -159,15 +157,4 @@ fn score(
         }
     }
     Ok(scores)
-}
-
-/// For each row of logits `[n, vocab]`, the log-probability of its target and the id of the largest.
-fn logprobs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Vec<(f32, u32)> {
-    let logits = logits.cast(DType::F32);
-    let greedy: Tensor<1, Int> = logits.clone().argmax(1).squeeze_dim(1);
-    let logprobs: Tensor<1> = log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1);
-    let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().unwrap_or_default();
-    let greedy: Vec<i64> =
-        greedy.cast(burn::tensor::IntDType::I64).into_data().try_into_vec().unwrap_or_default();
-    logprobs.into_iter().zip(greedy.into_iter().map(|id| id as u32)).collect()
 }

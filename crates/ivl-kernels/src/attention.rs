@@ -265,7 +265,7 @@ fn dots<L: Level, const Q: usize, const K: usize>(
                 }
                 sums = multiply::<L, Q, K>(&queries[part * Q..], parts, sums);
             }
-            if dim % LANES > 0 {
+            if !dim.is_multiple_of(LANES) {
                 let mut parts = [L::splat(0.0); K];
                 for k in 0..K {
                     parts[k] = L::load(&padded(&own[k][dim / LANES * LANES..]));

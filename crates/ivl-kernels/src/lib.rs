@@ -3,7 +3,8 @@
 //! Burn's operations serve every device; for decoding on a CPU they leave half of the memory's speed unused. These kernels take
 //! their place there. Weights are laid out once ([`Matrix`]) and then read from beginning to end ([`products`]), once for all
 //! rows that fit the registers; [`Attention`] reads keys and values where the cache keeps them. What a row gives never depends
-//! on the other rows: sums are formed in the same order, to the bit.
+//! on the other rows: sums are formed in the same order, to the bit. What logits say about the next token ([`Mass`], [`logprobs`],
+//! [`argmax`]) is summed up where they lie.
 //!
 //! # Example: a product
 //!
@@ -16,10 +17,15 @@
 //! assert_eq!(y, [-4.0, -4.0]);
 //! ```
 #![expect(clippy::inline_always, reason = "a kernel is compiled for a level only where it is inlined")]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "plain loops over lanes are what becomes vector instructions"
+)]
 
 mod attention;
 mod cpu;
 mod disjoint;
+mod distribution;
 mod exp;
 mod gate;
 mod matrix;
@@ -32,6 +38,7 @@ mod rows;
 mod total;
 
 pub use attention::Attention;
+pub use distribution::{Mass, argmax, divergence, logprobs, weights};
 pub use gate::Gate;
 pub use matrix::{Format, GROUP, Matrix};
 pub use norm::Norm;

@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::process::Command;
 
-use ivl_kernels::{Attention, Format, GROUP, Gate, Matrix, Norm, parallel, products, rotate, total};
+use ivl_kernels::{
+    Attention, Format, GROUP, Gate, Mass, Matrix, Norm, argmax, divergence, parallel, products, rotate,
+    total, weights,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -272,4 +275,46 @@ fn lower_levels_pass_the_same_tests() {
         let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
         assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn sums_over_distributions_are_their_formulas(
+        logits in vec((prop_oneof![9 => -30.0f32..30.0, 1 => Just(f32::NEG_INFINITY)], -30.0f32..30.0), 1..2500),
+        temperature in 0.1f32..10.0,
+    ) {
+        let (p, q): (Vec<f32>, Vec<f32>) = logits.into_iter().unzip();
+        let largest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        prop_assume!(largest > f32::NEG_INFINITY);
+        let [of_p, of_q] = [&p, &q].map(|logits| Mass::of(logits));
+        let log_sum = |of: &[f32]| of.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+        let (log_p, log_q) = (log_sum(&p), log_sum(&q));
+        prop_assert!((of_p.log_normalizer() - log_p).abs() < 1e-6, "{} for {log_p}", of_p.log_normalizer());
+        prop_assert_eq!(argmax(&p), p.iter().position(|&x| x == largest));
+        let (mut entropy, mut divergence_) = (0.0, 0.0);
+        for (&p, &q) in p.iter().zip(&q).filter(|(p, _)| **p > f32::NEG_INFINITY) {
+            let (p, q) = (f64::from(p) - log_p, f64::from(q) - log_q);
+            entropy -= p.exp() * p;
+            divergence_ += p.exp() * (p - q);
+        }
+        prop_assert!((of_p.entropy() - entropy).abs() < 1e-5, "{} for {entropy}", of_p.entropy());
+        let got = divergence([&p, &q], [&of_p, &of_q]);
+        prop_assert!((got - divergence_).abs() < 2e-5, "{got} for {divergence_}");
+        let expected: Vec<f64> =
+            p.iter().map(|&x| (f64::from(x - largest) / f64::from(temperature)).exp()).collect();
+        assert_close(&weights(&p, largest, temperature), &expected, 1.0)?;
+    }
+}
+
+#[test]
+fn distributions_without_tokens_or_numbers_say_so() {
+    let nothing = Mass::of(&[f32::NEG_INFINITY; 40]);
+    assert_eq!((nothing.total, nothing.log_normalizer()), (0.0, f64::NEG_INFINITY));
+    assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), None);
+    assert_eq!(argmax(&[f32::NAN, 1.0, f32::NAN, 1.0]), Some(1));
+    assert!(Mass::of(&[0.0, f32::NAN]).total.is_nan() && Mass::of(&[f32::NAN; 3]).total.is_nan());
+    let (p, q) = ([0.0, 0.0], [0.0, f32::NEG_INFINITY]);
+    assert_eq!(divergence([&p, &q], [&Mass::of(&p), &Mass::of(&q)]), f64::INFINITY);
 }

@@ -69,6 +69,10 @@ impl CausalLm for TransformerLm {
         Box::new(move |rows| Parts::new(self.net.head_rows(hidden.clone().slice([rows]))))
     }
 
+    fn on_host(&self) -> bool {
+        self.net.is_packed()
+    }
+
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
         self.net.config().reads_at_once(positions)
     }

@@ -98,6 +98,14 @@ impl Transformer {
         self.embedding.weight.lazy_device()
     }
 
+    /// Whether the head is laid out for the kernels of the CPU, so that logits lie in the memory of the host.
+    pub fn is_packed(&self) -> bool {
+        match &self.head {
+            Some(head) => head.packed.is_some(),
+            None => self.embedding.packed.is_some(),
+        }
+    }
+
     /// The type that the model computes in.
     pub fn dtype(&self) -> DType {
         self.norm.weight.val().dtype()
