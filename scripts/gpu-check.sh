@@ -6,7 +6,7 @@
 #
 # IVL is the command, built with `--features cuda` (docs/cuda.md); target/release/ivl unless given. Needs no network. Prints one
 # table, and writes it to $OUT/table.md (runs/gpu-check unless set), with all figures in results.jsonl and what was said in log.txt.
-# --small takes a tiny shape and few steps, and judges no speed: with --device cpu it shows in a minute that the script works.
+# --small takes a tiny shape and few steps, and judges parity alone: with --device cpu it shows in a minute that the script works.
 # Ends with status 1 if a goal is missed or a measurement failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -96,7 +96,7 @@ compared() {
 # parity TYPE: every model of the repository, on the device beside the CPU.
 parity() {
     local name=parity-$1 what="parity, $1" passed all worst verdict
-    stage 50 "$name" "$ivl" parity --device "$device" --dtype "$1" --json "${checkpoints[@]}"
+    stage 65 "$name" "$ivl" parity --device "$device" --dtype "$1" --json "${checkpoints[@]}"
     all=${#checkpoints[@]}
     passed=$(grep -c '"passed":true' "$work/$name")
     if [ "$(wc -l < "$work/$name")" -lt "$all" ]; then
@@ -149,17 +149,17 @@ parity f32
 parity bf16
 for model in "${models[@]}"; do
     shapes="$model + $value, bf16, batch 1"
-    stage 65 "speed-$model" "$ivl" bench "$model" --value "$value" --device "$device" --dtype bf16 --json \
+    stage 60 "speed-$model" "$ivl" bench "$model" --value "$value" --device "$device" --dtype bf16 --json \
         --measure decode,prefill --rows 1 "${speed[@]}"
-    [ -z "$pytorch" ] || stage 30 "pytorch-$model" "$python" benches/rivals/decode.py "$model" "$value" --device "$device" \
+    [ -z "$pytorch" ] || stage 25 "pytorch-$model" "$python" benches/rivals/decode.py "$model" "$value" --device "$device" \
         --dtype bfloat16 --measure decode,prefill --rows 1 "${speed[@]}"
     beside_floor "speed-$model" decode "decode, $shapes" 0.70
     beside_pytorch "speed-$model" "pytorch-$model" decode "decode, $shapes" 1.00
     beside_floor "speed-$model" prefill "prefill, $shapes" ""
     beside_pytorch "speed-$model" "pytorch-$model" prefill "prefill, $shapes" 1.00
 done
-stage 60 train "$ivl" bench "${models[0]}" --value "$value" --device "$device" --dtype bf16 --json --measure train "${context[@]}"
-[ -z "$pytorch" ] || stage 30 pytorch-train "$python" benches/rivals/train_step.py "${models[0]}" "$value" --device "$device" \
+stage 50 train "$ivl" bench "${models[0]}" --value "$value" --device "$device" --dtype bf16 --json --measure train "${context[@]}"
+[ -z "$pytorch" ] || stage 25 pytorch-train "$python" benches/rivals/train_step.py "${models[0]}" "$value" --device "$device" \
     --dtype bfloat16 "${context[@]}"
 what="training step, ${models[0]} + $value, bf16, 8 rows"
 beside_floor train "training step" "$what" ""
@@ -178,7 +178,7 @@ export -f run
 export ivl work steps
 watch_card &
 watcher=$!
-stage 60 run bash -c "run $device"
+stage 50 run bash -c "run $device"
 kill "$watcher"
 early=$((steps / 5))
 for kind in device_mib resident_mib; do
@@ -186,7 +186,9 @@ for kind in device_mib resident_mib; do
     first=$(metric "$device" "$early" $kind) last=$(metric "$device" "$steps" $kind)
     if [ -n "$first" ] && [ -n "$last" ]; then
         growth=$(ratio "$last" "$first")
-        judged "$last <= 1.02 * $first"
+        verdict=""
+        # So few steps are too early for the heap to have found its places.
+        $small || judged "$last <= 1.02 * $first"
         row "$what" "$(rounded "$last") MiB" "$(rounded "$first") MiB after step $early" "$growth" "at most 1.02" "$verdict"
     elif [ "$kind" = resident_mib ] || [ "$device" != cpu ]; then
         unmeasured "$what" "$(reason run)" "at most 1.02"
@@ -197,7 +199,7 @@ if [ -s "$work/card" ]; then
 fi
 step=20 what="loss of a training step, f32"
 if [ "$device" != cpu ]; then
-    stage 30 run-cpu bash -c "run cpu"
+    stage 25 run-cpu bash -c "run cpu"
     ours=$(metric "$device" $step loss) theirs=$(metric cpu $step loss)
     if [ -n "$ours" ] && [ -n "$theirs" ]; then
         judged "($ours - $theirs) ^ 2 <= (0.01 * $theirs) ^ 2"
