@@ -12,21 +12,15 @@ import random
 import shutil
 import sys
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from shapes import load
 
-SHAPES = {
-    "24m": dict(hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6, tie_word_embeddings=True),
-    "134m": dict(hidden_size=768, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=12),
-}
 WORDS = "the a river house stone bird and or walks sleeps under over green old small quiet every never morning night".split()
 
 
 def main():
     root, tokenizer = pathlib.Path(sys.argv[1]), sys.argv[2]
-    for name, shape in SHAPES.items():
-        torch.manual_seed(0)
-        LlamaForCausalLM(LlamaConfig(vocab_size=32000, max_position_embeddings=2048, **shape)).save_pretrained(root / name)
+    for name in "24m", "134m":
+        load(name).save_pretrained(root / name)
         shutil.copy(tokenizer, root / name / "tokenizer.json")
     random.seed(0)
     rows = [" ".join(random.choices(WORDS, k=200)) for _ in range(64)]

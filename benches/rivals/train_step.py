@@ -1,34 +1,44 @@
-"""One training step of a value against a frozen base in PyTorch: the rival of `ivl train` in benches/RESULTS.md.
+"""One training step of a value against a frozen base in PyTorch: the rival of `ivl train` and `ivl bench --measure train`.
 
-    python benches/rivals/train_step.py BASE VALUE [STEPS]
+    python benches/rivals/train_step.py BASE VALUE [--device cuda --dtype bfloat16]
 
-Needs torch and transformers. BASE and VALUE are Llama checkpoints (benches/rivals/make_models.py); 8 rows of 128 random tokens,
-all learnt, AdamW, f32, two threads. Prints the median time of a step and the peak resident memory.
+Needs torch and transformers. BASE and VALUE are shapes (24m, 134m, 1b, 7b) or Llama checkpoints; 8 rows of --context random
+tokens, all learnt, clipping, AdamW. In bfloat16 the base is kept in it and the value's passes are autocast to it, with weights in
+f32. Prints a line of JSON: the median of the rounds, and the peak memory, which is resident on a CPU.
 """
 
+import argparse
+import json
 import resource
 import statistics
-import sys
 import time
 
 import torch
-from transformers import AutoModelForCausalLM
+
+from shapes import arguments, load, wait
+
+ROWS = 8
 
 
 def main():
-    base_dir, value_dir, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 6
-    torch.set_num_threads(2)
-    base = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32).eval()
-    value = AutoModelForCausalLM.from_pretrained(value_dir, dtype=torch.float32).train()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("base")
+    parser.add_argument("value")
+    parser.add_argument("--context", type=int, default=128)
+    args = arguments(parser)
+    base = load(args.base, args.device, args.dtype).eval()
+    value = load(args.value, args.device).train()
     optimizer = torch.optim.AdamW(value.parameters(), lr=1e-4, weight_decay=0.01)
     generator = torch.Generator().manual_seed(0)
-    times = []
-    for _ in range(steps):
-        ids = torch.randint(3, base.config.vocab_size, (8, 129), generator=generator)
+
+    def step():
+        ids = torch.randint(3, base.config.vocab_size, (ROWS, args.context + 1), generator=generator).to(args.device)
+        wait(args.device)
         began = time.perf_counter()
         with torch.no_grad():
-            frozen = base(ids[:, :-1]).logits
-        logits = value(ids[:, :-1]).logits
+            frozen = base(ids[:, :-1]).logits.float()
+        with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=args.dtype == torch.bfloat16):
+            logits = value(ids[:, :-1]).logits.float()
         vocab = logits.shape[-1]
         loss = torch.nn.functional.cross_entropy((frozen + logits).reshape(-1, vocab), ids[:, 1:].reshape(-1))
         loss = loss + logits.abs().sum(-1).mean() / vocab
@@ -36,9 +46,25 @@ def main():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(value.parameters(), 1.0)
         optimizer.step()
-        times.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"PyTorch {torch.__version__}: {statistics.median(times[1:]):.2f} s a step (median of {len(times) - 1}), peak {peak:.0f} MiB")
+        wait(args.device)
+        return time.perf_counter() - began
+
+    step()
+    seconds = statistics.median(step() for _ in range(args.rounds))
+    if args.device.startswith("cuda"):
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    line = dict(
+        model=f"{args.base} + {args.value}",
+        measure="training step",
+        rows=ROWS,
+        tokens_per_second=round(ROWS * args.context / seconds, 1),
+        seconds=round(seconds, 4),
+        peak_mib=round(peak),
+        torch=torch.__version__,
+    )
+    print(json.dumps(line))
 
 
 if __name__ == "__main__":

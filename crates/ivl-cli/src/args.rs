@@ -59,6 +59,7 @@ pub enum Command {
     Eval(Eval),
     Inspect(Inspect),
     Bench(Bench),
+    Parity(Parity),
     Serve(Serve),
     Transfer(Transfer),
     Demo(Demo),
@@ -409,7 +410,8 @@ pub struct Inspect {
     after_help = "Example:\n  ivl bench 134m --value 24m\n  ivl bench models/large --dtype int8 --json\n\n\
         24m, 134m, 1b and 7b are Llama shapes with random weights and 32,000 tokens. The floor of decoding is the time to \
         read every weight once, that of prompts and scores the time to multiply with every weight; of a fused step also the \
-        base alone and the share of the weights that are its own. Each round measures its floor; the table has medians."
+        base alone and the share of the weights that are its own. Each round measures its floor; the table has medians, and \
+        the memory after the last round."
 )]
 pub struct Bench {
     /// A model, or one of the shapes 24m, 134m, 1b, 7b
@@ -417,8 +419,13 @@ pub struct Bench {
     /// A value of the same vocabulary, or a shape
     #[arg(long, value_name = "VALUE")]
     pub value: Option<String>,
-    /// Rows that are decoded together, after one alone
-    #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [8, 16, 32])]
+    /// What is measured: `fused` is decoding beside the base alone, `train` a step of the value against the model, 8 rows of
+    /// --context tokens; both need --value
+    #[arg(long, value_enum, value_name = "WHAT,..", value_delimiter = ',',
+        default_values_t = [Measure::Fused, Measure::Decode, Measure::Prefill, Measure::Score])]
+    pub measure: Vec<Measure>,
+    /// Rows that are decoded together
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [1, 8, 16, 32])]
     pub rows: Vec<usize>,
     /// Tokens read before decoding
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -429,12 +436,31 @@ pub struct Bench {
     /// Tokens of a prompt, and of each of the eight texts that are scored
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub prompt: usize,
-    /// Also a training step of the value against the model, 8 rows of --context tokens
-    #[arg(long)]
-    pub train: bool,
-    /// Rounds of each measurement
+    /// Rounds of each measurement, after one that does not count
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub rounds: usize,
+}
+
+/// A measurement of `ivl bench`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Measure {
+    Fused,
+    Decode,
+    Prefill,
+    Score,
+    Train,
+}
+
+/// Whether a device computes what the CPU computes: logits, and the tokens that follow
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl parity models/large --device cuda --dtype f32\n\n\
+        Each model reads a batch of two rows and sixteen tokens more, one by one through the cache; the reference are ivl's own \
+        kernels on the CPU in f32. In f32 a logit may differ by a thousandth of the largest, and no token; in bf16 and f16 by \
+        twice what the CPU differs in that type. Ends with status 1 if a model differs by more.")]
+pub struct Parity {
+    /// Directories in Hugging Face layout, or hub names
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<String>,
 }
 
 /// Answer requests of the OpenAI API with a base and any number of values, and show a chat page

@@ -44,6 +44,18 @@ pub enum Weights {
     Packed(Format),
 }
 
+impl Weights {
+    /// As `--dtype` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tensors(DType::BF16) => "bf16",
+            Self::Tensors(DType::F16) | Self::Packed(Format::F16) => "f16",
+            Self::Packed(Format::Int8) => "int8",
+            Self::Tensors(_) | Self::Packed(_) => "f32",
+        }
+    }
+}
+
 /// How the weights are kept on the device that the options name.
 pub fn dtype(common: &Common) -> Weights {
     match common.dtype {
@@ -65,38 +77,62 @@ pub fn shared_dtype(common: &Common) -> Weights {
     }
 }
 
-fn on_cpu(common: &Common) -> bool {
+/// Whether the device that the options name, or the first of them, is a CPU.
+pub fn on_cpu(common: &Common) -> bool {
     match common.device.split(',').next().unwrap_or_default() {
         "cpu" => true,
-        "auto" => !cfg!(any(feature = "cuda", feature = "wgpu")),
+        "auto" => cuda_devices() == 0 && !cfg!(feature = "wgpu"),
         _ => false,
     }
 }
 
 fn auto() -> Result<Device> {
-    if cfg!(feature = "cuda") {
-        cuda(0)
-    } else if cfg!(feature = "wgpu") {
-        wgpu()
-    } else {
-        cpu()
+    match cuda_devices() {
+        0 if cfg!(feature = "wgpu") => wgpu(),
+        0 => cpu(),
+        _ => cuda(0),
     }
 }
 
+/// CUDA devices that the driver lists; none without a driver.
+#[cfg(feature = "cuda")]
+fn cuda_devices() -> usize {
+    Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_devices() -> usize {
+    0
+}
+
+/// The CPU.
 #[cfg(feature = "flex")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it is an error")]
-fn cpu() -> Result<Device> {
+pub fn cpu() -> Result<Device> {
     Ok(Device::flex())
 }
 
 #[cfg(not(feature = "flex"))]
-fn cpu() -> Result<Device> {
+pub fn cpu() -> Result<Device> {
     bail!("this ivl was built without the CPU backend; build it with `--features flex`")
 }
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Device> {
-    Ok(Device::cuda(index))
+    // Asked first: the device itself panics where there is no driver.
+    match cuda_devices() {
+        0 => bail!(
+            "no CUDA device was found: no GPU, or no NVIDIA driver (libcuda); see whether `nvidia-smi` lists one, or \
+             use --device cpu"
+        ),
+        found if index >= found => {
+            bail!(
+                "--device is `cuda:{index}`, but {found} CUDA devices were found: expected cuda:0 to cuda:{}",
+                found - 1
+            )
+        }
+        _ => Ok(Device::cuda(index)),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]

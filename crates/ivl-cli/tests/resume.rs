@@ -76,12 +76,14 @@ impl Job {
     }
 }
 
-/// Lines of `metrics.jsonl` without what depends on the clock. Every line must be whole.
+/// Lines of `metrics.jsonl` without what depends on the clock and the memory. Every line must be whole.
 fn metrics(output: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(output.join("metrics.jsonl")).expect("metrics");
     let line = |line: &str| {
         let mut line: Value = serde_json::from_str(line).expect("a whole line");
-        line.as_object_mut().expect("an object").remove("tokens_per_second");
+        line.as_object_mut()
+            .expect("an object")
+            .retain(|key, _| !["tokens_per_second", "memory"].contains(&key.as_str()));
         line
     };
     text.lines().map(line).collect()

@@ -7,9 +7,9 @@ use burn::tensor::{DType, Tensor};
 /// Scales all gradients by `min(1, max_norm / (norm + 1e-6))` and returns the norm before; a `max_norm` of 0 only
 /// measures.
 pub fn clip_gradient_norm<M: Module>(module: &M, gradients: &mut GradientsParams, max_norm: f64) -> f64 {
-    let mut norm = Norm { gradients, squares: 0.0 };
-    module.visit(&mut norm);
-    let norm = norm.squares.sqrt();
+    let mut squares = Squares { gradients, sums: Vec::new() };
+    module.visit(&mut squares);
+    let norm = squares.total().sqrt();
     let factor = max_norm / (norm + 1e-6);
     if max_norm > 0.0 && factor < 1.0 {
         module.visit(&mut Scale { gradients, factor });
@@ -17,15 +17,25 @@ pub fn clip_gradient_norm<M: Module>(module: &M, gradients: &mut GradientsParams
     norm
 }
 
-struct Norm<'a> {
+/// The sum of the squares of each gradient. They are read together: a device that works ahead would be waited for at each.
+struct Squares<'a> {
     gradients: &'a mut GradientsParams,
-    squares: f64,
+    sums: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for Norm<'_> {
+impl Squares<'_> {
+    fn total(self) -> f64 {
+        if self.sums.is_empty() {
+            return 0.0;
+        }
+        Tensor::cat(self.sums, 0).into_data().iter::<f64>().sum()
+    }
+}
+
+impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.squares += f64::from(gradient.cast(DType::F32).square().sum().into_scalar::<f32>());
+            self.sums.push(gradient.cast(DType::F32).square().sum());
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod eval;
 pub mod explain;
 pub mod generate;
 pub mod inspect;
+pub mod parity;
 pub mod score;
 pub mod serve;
 pub mod train;

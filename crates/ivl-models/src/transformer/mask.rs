@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
-use burn::tensor::{Bool, Device, Tensor, TensorData};
-use ivl_core::LayerCache;
+use burn::tensor::{Bool, Device, Int, Tensor};
+use ivl_core::{LayerCache, index_tensor};
 
 use crate::config::LayerKind;
 
@@ -62,16 +62,19 @@ impl Mask {
         if self.causal && (self.seq == 1 || groups == 1) {
             return None;
         }
-        let hidden = self.hidden.get_or_init(|| {
-            let rows = self.seen.chunks(self.seq);
-            let mut hidden = Vec::with_capacity(groups * self.seen.len() * self.keys);
-            for row in rows.clone() {
-                for seen in std::iter::repeat_n(row, groups).flatten() {
-                    hidden.extend((0..self.keys).map(|key| !seen.contains(&key)));
-                }
-            }
-            Tensor::from_data(TensorData::new(hidden, [rows.len(), 1, groups * self.seq, self.keys]), device)
-        });
-        Some(hidden.clone())
+        Some(self.hidden.get_or_init(|| self.compare(device).repeat_dim(2, groups)).clone())
+    }
+
+    /// Of each query whether its keys lie outside of those it sees, shape `[batch or 1, 1, seq, keys]`: compared on the device, which
+    /// is told two numbers a query.
+    fn compare(&self, device: &Device) -> Tensor<4, Bool> {
+        let shape = [self.seen.len() / self.seq, 1, self.seq, 1];
+        let column = |of: fn(&Range<usize>) -> usize| -> Tensor<4, Int> {
+            let numbers: Vec<usize> = self.seen.iter().map(of).collect();
+            index_tensor(&numbers, device).reshape(shape).repeat_dim(3, self.keys)
+        };
+        let keys = Tensor::<1, Int>::arange(0..self.keys as i64, device).reshape([1, 1, 1, self.keys]);
+        let keys = keys.expand([shape[0], 1, self.seq, self.keys]);
+        keys.clone().lower(column(|seen| seen.start)).bool_or(keys.greater_equal(column(|seen| seen.end)))
     }
 }

@@ -3,71 +3,100 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use anyhow::Result;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use ivl_kernels::{Format, Matrix, products, total};
 
 use crate::device::Weights;
 
-/// Edge of the matrices whose product is timed.
+/// Edge of the matrices whose product is timed on a CPU.
 const EDGE: usize = 1024;
+
+/// The same on an accelerator, where a smaller product is over before it has begun.
+const LARGE_EDGE: usize = 8192;
+
+/// Numbers that are read on an accelerator: 2 GiB, far more than a cache holds, and a long time beside that of a launch.
+const NUMBERS: usize = 1 << 29;
 
 /// Reading memory and multiplying, on one device.
 pub enum Floor {
     /// By the kernels of the CPU, on all threads.
     Cpu { memory: Vec<f32>, matrix: Box<Matrix>, rows: Vec<f32> },
-    /// By the device's own operations.
-    Device(Box<(Tensor<1>, Tensor<2>)>),
+    /// By the device's own operations, in the type of the weights.
+    Device { memory: Box<Tensor<1>>, matrix: Box<Tensor<2>> },
 }
 
 impl Floor {
-    /// A floor for models of `bytes` of weights: as much memory is read, so that no cache holds it.
-    pub fn new(bytes: usize, weights: Weights, device: &Device) -> Self {
-        match weights {
-            Weights::Packed(_) => Self::Cpu {
-                memory: vec![1.0; bytes / 4],
-                matrix: Box::new(Matrix::new(Format::F32, [EDGE, EDGE], |row, column| {
-                    ((row * 31 + column) % 17) as f32
-                })),
-                rows: vec![1.0; EDGE * EDGE],
-            },
-            Weights::Tensors(dtype) => {
-                let memory = Tensor::ones([bytes / 4], (device, DType::F32));
-                let matrix = Tensor::<2>::random([EDGE, EDGE], Distribution::Normal(0.0, 1.0), device);
-                Self::Device(Box::new((memory, matrix.cast(dtype))))
-            }
-        }
-    }
-
-    /// Bytes read in a second.
-    pub fn read(&self) -> f64 {
-        let began = Instant::now();
-        let bytes = match self {
-            Self::Cpu { memory, .. } => {
-                black_box(total(memory));
-                4 * memory.len()
-            }
-            Self::Device(tensors) => {
-                let (memory, _) = &**tensors;
-                black_box(memory.clone().sum().into_data());
-                4 * memory.dims()[0]
+    /// A floor for models of `bytes` of weights: on a CPU as much memory is read, so that no cache holds it.
+    pub fn new(bytes: usize, weights: Weights, on_cpu: bool, device: &Device) -> Result<Self> {
+        let dtype = match weights {
+            Weights::Tensors(dtype) => dtype,
+            Weights::Packed(_) => {
+                let number = |row, column| ((row * 31 + column) % 17) as f32;
+                return Ok(Self::Cpu {
+                    memory: vec![1.0; bytes / 4],
+                    matrix: Box::new(Matrix::new(Format::F32, [EDGE, EDGE], number)),
+                    rows: vec![1.0; EDGE * EDGE],
+                });
             }
         };
-        bytes as f64 / began.elapsed().as_secs_f64()
+        let (numbers, edge) = if on_cpu { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
+        let distribution = Distribution::Normal(0.0, 1.0);
+        let floor = Self::Device {
+            memory: Box::new(Tensor::random([numbers], distribution, (device, DType::F32))),
+            matrix: Box::new(
+                Tensor::<2>::random([edge, edge], distribution, (device, DType::F32)).cast(dtype),
+            ),
+        };
+        // A device compiles and chooses its kernels when they are first asked for.
+        floor.read()?;
+        floor.multiply()?;
+        Ok(floor)
+    }
+
+    /// Bytes read in a second. On an accelerator the better of a sum, which reads, and of a copy, which reads and writes:
+    /// neither kernel is sure to reach all that the memory gives.
+    pub fn read(&self) -> Result<f64> {
+        match self {
+            Self::Cpu { memory, .. } => {
+                let began = Instant::now();
+                black_box(total(memory));
+                Ok((4 * memory.len()) as f64 / began.elapsed().as_secs_f64())
+            }
+            Self::Device { memory, .. } => {
+                let (bytes, memory) = ((4 * memory.dims()[0]) as f64, &**memory);
+                let sum = seconds(&memory.device(), || memory.clone().sum())?;
+                let copy = seconds(&memory.device(), || memory.clone() + 1.0)?;
+                Ok((bytes / sum).max(2.0 * bytes / copy))
+            }
+        }
     }
 
     /// Multiplications and additions in a second.
-    pub fn multiply(&self) -> f64 {
-        let began = Instant::now();
-        match self {
+    pub fn multiply(&self) -> Result<f64> {
+        let (edge, seconds) = match self {
             Self::Cpu { matrix, rows, .. } => {
+                let began = Instant::now();
                 black_box(products(rows, [matrix]));
+                (EDGE, began.elapsed().as_secs_f64())
             }
-            Self::Device(tensors) => {
-                let (_, matrix) = &**tensors;
-                let product = matrix.clone().matmul(matrix.clone());
-                black_box(product.slice([0..1, 0..1]).into_data());
+            Self::Device { matrix, .. } => {
+                let product = || Tensor::clone(matrix).matmul(Tensor::clone(matrix));
+                (matrix.dims()[0], seconds(&matrix.device(), product)?)
             }
-        }
-        2.0 * (EDGE * EDGE * EDGE) as f64 / began.elapsed().as_secs_f64()
+        };
+        Ok(2.0 * (edge as f64).powi(3) / seconds)
     }
+}
+
+/// Seconds of an operation, from a device at rest to a device at rest. Its result is held until then: an operation whose result
+/// nobody wants may never be done.
+fn seconds<const D: usize>(device: &Device, operation: impl Fn() -> Tensor<D>) -> Result<f64> {
+    device.sync()?;
+    let began = Instant::now();
+    let result = operation();
+    device.sync()?;
+    let seconds = began.elapsed().as_secs_f64();
+    drop(result);
+    Ok(seconds)
 }

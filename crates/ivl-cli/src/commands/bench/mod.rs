@@ -1,76 +1,90 @@
 //! `ivl bench`: how fast a model runs here, beside what the memory and the arithmetic of the machine allow.
 
+mod costs;
 mod floor;
 mod measure;
+mod row;
 mod shape;
 mod training;
 
 use std::io::Write;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::TransformerLm;
-use serde_json::{Value as Json, json};
+use ivl_train::Precision;
 
+use self::costs::Costs;
 use self::floor::Floor;
 use self::measure::{Decoding, prefill, scoring};
+use self::row::{Bound, Row};
 use self::shape::Model;
 use self::training::{ROWS, Training};
-use crate::args;
-use crate::args::Common;
-use crate::device::{device, dtype};
+use crate::args::{self, Common, Measure};
+use crate::device::{Weights, device, dtype, on_cpu};
 
-/// What bounds a measurement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bound {
-    /// Weights are read once for all rows of a step.
-    Read,
-    /// Every token is multiplied with every weight.
-    Multiply,
+/// Texts that are scored together.
+const TEXTS: usize = 8;
+
+/// What is measured on what, for reports.
+pub struct Setting {
+    pub name: String,
+    pub device: String,
+    pub dtype: String,
 }
 
-/// One row of the table.
-struct Row {
-    measure: &'static str,
-    rows: usize,
-    tokens: usize,
-    /// Tokens in a second, and what the floor of the same round allows.
-    rounds: Vec<(f64, f64)>,
-    bound: Bound,
-}
-
-/// Weights of a model, as its floors count them.
-#[derive(Clone, Copy)]
-struct Costs {
-    /// Bytes read for a step.
-    bytes: f64,
-    /// Weights that the hidden states of a token are multiplied with, and those of the head.
-    weights: [f64; 2],
-}
-
-impl Costs {
-    fn of(model: &Model) -> Self {
-        let (bytes, [body, head]) = (model.net.bytes_of_step(), model.net.multiplied_weights());
-        Self { bytes: bytes as f64, weights: [body as f64, head as f64] }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        let weights = [self.weights[0] + other.weights[0], self.weights[1] + other.weights[1]];
-        Self { bytes: self.bytes + other.bytes, weights }
-    }
-
-    /// Seconds for a step that reads every weight once.
-    fn read(self, floor: &Floor) -> f64 {
-        self.bytes / floor.read()
-    }
-
-    /// Seconds to multiply `tokens` with the body and `heads` of them with the head.
-    fn multiply(self, tokens: usize, heads: usize, floor: &Floor) -> f64 {
-        2.0 * (tokens as f64 * self.weights[0] + heads as f64 * self.weights[1]) / floor.multiply()
-    }
+/// One run of the command.
+struct Bench<'a> {
+    args: &'a args::Bench,
+    floor: Floor,
+    device: Device,
+    setting: Setting,
+    json: bool,
 }
 
 pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
+    check(args)?;
+    let (device, weights) = (device(common)?, dtype(common));
+    let model = Model::open(&args.model, &device, common)?;
+    let value = args.value.as_ref().map(|name| Model::open(name, &device, common)).transpose()?;
+    let mut costs = vec![Costs::of(&model)];
+    costs.extend(value.as_ref().map(Costs::of));
+    let bytes = costs.iter().map(|costs| costs.bytes as usize).sum();
+    let floor = Floor::new(bytes, weights, on_cpu(common), &device)?;
+    let setting = Setting {
+        name: std::iter::once(&model).chain(&value).map(|model| &*model.name).collect::<Vec<_>>().join(" + "),
+        device: common.device.clone(),
+        dtype: weights.name().to_owned(),
+    };
+    let bench = Bench { args, floor, device: device.clone(), setting, json: common.json };
+    bench.begin()?;
+    let base = TransformerLm::new(model.net, model.vocab, &model.name);
+    match value {
+        None => bench.measure(&base, costs[0])?,
+        Some(value) => {
+            let value_lm = TransformerLm::new(value.net, value.vocab, &value.name);
+            let values = vec![Value::new(Box::new(value_lm), 1.0)];
+            let fused = FusedLm::new(Box::new(base.clone()), values)?;
+            if args.measure.contains(&Measure::Fused) {
+                bench.against_base(&base, &fused, &costs)?;
+            }
+            bench.measure(&fused, costs[0].plus(costs[1]))?;
+        }
+    }
+    if args.measure.contains(&Measure::Train) {
+        let name = args.value.as_ref().context("--measure train needs --value, which is trained")?;
+        let value = Model::to_train(name, &device.autodiff(), common)?;
+        let precision = match weights {
+            Weights::Tensors(DType::BF16) => Precision::Bf16,
+            _ => Precision::F32,
+        };
+        bench.train(Training::new(&base, value, args.context, precision)?, &costs)?;
+    }
+    Ok(())
+}
+
+fn check(args: &args::Bench) -> Result<()> {
     for (name, number) in [
         ("--context", args.context),
         ("--tokens", args.tokens),
@@ -84,166 +98,81 @@ pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
     if args.rows.contains(&0) {
         bail!("--rows holds 0, expected numbers of rows");
     }
-    let device = device(common)?;
-    let model = Model::open(&args.model, &device, common)?;
-    let value = args.value.as_ref().map(|name| Model::open(name, &device, common)).transpose()?;
-    let mut costs = vec![Costs::of(&model)];
-    costs.extend(value.as_ref().map(Costs::of));
-    let floor = Floor::new(costs.iter().map(|costs| costs.bytes as usize).sum(), dtype(common), &device);
-    let name = match &value {
-        Some(value) => format!("{} + {}", model.name, value.name),
-        None => model.name.clone(),
-    };
-    let lm = TransformerLm::new(model.net, model.vocab, &model.name);
-    let mut table = Vec::new();
-    let learner = match (&args.value, args.train) {
-        (Some(name), true) => Some(Model::to_train(name, &device.clone().autodiff(), common)?),
-        (None, true) => bail!("--train measures a step of a value against the model; add --value"),
-        (_, false) => None,
-    };
-    match value {
-        None => measure(&lm, costs[0], args, &floor, &mut table)?,
-        Some(value) => {
-            let base = lm.clone();
-            let value_lm = TransformerLm::new(value.net, value.vocab, &value.name);
-            let fused = FusedLm::new(Box::new(lm), vec![Value::new(Box::new(value_lm), 1.0)])?;
-            table.push(against_base(&base, &fused, &costs, args));
-            measure(&fused, costs[0].plus(costs[1]), args, &floor, &mut table)?;
-            if let Some(learner) = learner {
-                table.push(train(&base, learner, &costs, args, &floor)?);
+    if args.measure.contains(&Measure::Train) && args.value.is_none() {
+        bail!("--measure train is a step of a value against the model; add --value");
+    }
+    if args.measure.iter().all(|&measure| measure == Measure::Fused) && args.value.is_none() {
+        bail!("--measure fused is decoding with a value beside the model alone; add --value");
+    }
+    Ok(())
+}
+
+impl Bench<'_> {
+    /// What is measured on what, above the table.
+    fn begin(&self) -> Result<()> {
+        if !self.json {
+            let Setting { name, device, dtype } = &self.setting;
+            writeln!(std::io::stdout(), "{name}, {dtype} on {device}\n{}", Row::header())?;
+        }
+        Ok(())
+    }
+
+    /// Prints a row as soon as it is there: who stops waiting for the next has this one.
+    fn show(&self, row: &Row) -> Result<()> {
+        let line = if self.json { row.json(&self.setting).to_string() } else { row.line() };
+        Ok(writeln!(std::io::stdout(), "{line}")?)
+    }
+
+    /// Whatever was asked for of one model.
+    fn measure(&self, lm: &dyn CausalLm, costs: Costs) -> Result<()> {
+        let (args, floor) = (self.args, &self.floor);
+        let asked = |measure: Measure| args.measure.contains(&measure);
+        let rounds = (args.rounds, &self.device);
+        if asked(Measure::Decode) {
+            for &rows in &args.rows {
+                let mut decoding = Decoding::new(lm, rows, args.context);
+                self.show(&Row::measure(("decode", Bound::Read), [rows, args.tokens], rounds, || {
+                    let (step, floor) = (decoding.step(args.tokens), costs.read(floor)?);
+                    Ok((rows as f64 / step, rows as f64 / floor))
+                })?)?;
             }
         }
-    }
-    print(&name, &table, common)
-}
-
-/// Every measurement of one model.
-fn measure(
-    lm: &dyn CausalLm,
-    costs: Costs,
-    args: &args::Bench,
-    floor: &Floor,
-    table: &mut Vec<Row>,
-) -> Result<()> {
-    for rows in std::iter::once(1).chain(args.rows.iter().copied()) {
-        let mut decoding = Decoding::new(lm, rows, args.context);
-        // The first steps find room in the cache.
-        decoding.step(1);
-        let round = |_| {
-            let floor = costs.read(floor);
-            (rows as f64 / decoding.step(args.tokens), rows as f64 / floor)
-        };
-        let rounds = (0..args.rounds).map(round).collect();
-        table.push(Row { measure: "decode", rows, tokens: args.tokens, rounds, bound: Bound::Read });
-    }
-    let len = args.prompt;
-    prefill(lm, len);
-    let round = |_| (len as f64 / prefill(lm, len), len as f64 / costs.multiply(len, 1, floor));
-    let rounds = (0..args.rounds).map(round).collect();
-    table.push(Row { measure: "prefill", rows: 1, tokens: len, rounds, bound: Bound::Multiply });
-    let rows = 8;
-    let round = |_| -> Result<_> {
-        let tokens = rows * len;
-        let floor = costs.multiply(tokens, tokens, floor);
-        Ok((tokens as f64 / scoring(lm, rows, len)?, tokens as f64 / floor))
-    };
-    let rounds = (0..args.rounds).map(round).collect::<Result<_>>()?;
-    table.push(Row { measure: "score", rows, tokens: rows * len, rounds, bound: Bound::Multiply });
-    Ok(())
-}
-
-/// Base and value, where the floor is the base's own speed and the share of the weights that are its own.
-fn against_base(base: &dyn CausalLm, fused: &dyn CausalLm, costs: &[Costs], args: &args::Bench) -> Row {
-    let share = costs[0].bytes / (costs[0].bytes + costs[1].bytes);
-    let (mut base, mut fused) = (Decoding::new(base, 1, args.context), Decoding::new(fused, 1, args.context));
-    base.step(1);
-    fused.step(1);
-    let round = |_| (1.0 / fused.step(args.tokens), share / base.step(args.tokens));
-    let rounds = (0..args.rounds).map(round).collect();
-    Row { measure: "fused decode", rows: 1, tokens: args.tokens, rounds, bound: Bound::Read }
-}
-
-/// A training step. Its floor is a forward pass of the base, and three times that of the value.
-fn train(
-    base: &TransformerLm,
-    value: Model,
-    costs: &[Costs],
-    args: &args::Bench,
-    floor: &Floor,
-) -> Result<Row> {
-    let tokens = ROWS * args.context;
-    let mut training = Training::new(base, value, args.context)?;
-    training.step()?;
-    let round = |_| -> Result<_> {
-        let floor = costs[0].multiply(tokens, tokens, floor) + 3.0 * costs[1].multiply(tokens, tokens, floor);
-        Ok((tokens as f64 / training.step()?, tokens as f64 / floor))
-    };
-    let rounds = (0..args.rounds).map(round).collect::<Result<_>>()?;
-    Ok(Row { measure: "training step", rows: ROWS, tokens, rounds, bound: Bound::Multiply })
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
-}
-
-impl Row {
-    fn speed(&self) -> f64 {
-        median(self.rounds.iter().map(|round| round.0).collect())
-    }
-
-    fn floor(&self) -> f64 {
-        median(self.rounds.iter().map(|round| round.1).collect())
-    }
-
-    /// The median of each round's share of its floor.
-    fn share(&self) -> f64 {
-        median(self.rounds.iter().map(|round| round.0 / round.1).collect())
-    }
-
-    fn json(&self, model: &str, common: &Common) -> Json {
-        json!({
-            "model": model,
-            "measure": self.measure,
-            "rows": self.rows,
-            "tokens": self.tokens,
-            "tokens_per_second": self.speed(),
-            "floor": {
-                "of": match self.bound { Bound::Read => "memory", Bound::Multiply => "arithmetic" },
-                "tokens_per_second": self.floor(),
-            },
-            "share_of_floor": self.share(),
-            "rounds": self.rounds.len(),
-            "device": common.device,
-            "dtype": format!("{:?}", common.dtype).to_lowercase(),
-            "threads": ivl_kernels::threads(),
-        })
-    }
-}
-
-fn print(model: &str, table: &[Row], common: &Common) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    if common.json {
-        for row in table {
-            writeln!(out, "{}", row.json(model, common))?;
+        let len = args.prompt;
+        if asked(Measure::Prefill) {
+            self.show(&Row::measure(("prefill", Bound::Multiply), [1, len], rounds, || {
+                Ok((len as f64 / prefill(lm, len), len as f64 / costs.multiply(len, 1, floor)?))
+            })?)?;
         }
-        return Ok(());
+        let tokens = TEXTS * len;
+        if asked(Measure::Score) {
+            self.show(&Row::measure(("score", Bound::Multiply), [TEXTS, tokens], rounds, || {
+                let floor = costs.multiply(tokens, tokens, floor)?;
+                Ok((tokens as f64 / scoring(lm, TEXTS, len)?, tokens as f64 / floor))
+            })?)?;
+        }
+        Ok(())
     }
-    writeln!(out, "{model}\n{:14} {:>5} {:>12} {:>12}  share", "", "rows", "tokens/s", "floor")?;
-    for row in table {
-        let bound = match row.bound {
-            Bound::Read => "memory",
-            Bound::Multiply => "arithmetic",
-        };
-        writeln!(
-            out,
-            "{:14} {:>5} {:>12.1} {:>12.1}  {:.2} of {bound}",
-            row.measure,
-            row.rows,
-            row.speed(),
-            row.floor(),
-            row.share()
-        )?;
+
+    /// Base and value, where the floor is the base's own speed and the share of the weights that are its own.
+    fn against_base(&self, base: &dyn CausalLm, fused: &dyn CausalLm, costs: &[Costs]) -> Result<()> {
+        let (args, share) = (self.args, costs[0].bytes / (costs[0].bytes + costs[1].bytes));
+        let [mut base, mut fused] = [base, fused].map(|lm| Decoding::new(lm, 1, args.context));
+        let rounds = (args.rounds, &self.device);
+        self.show(&Row::measure(("fused decode", Bound::Read), [1, args.tokens], rounds, || {
+            Ok((1.0 / fused.step(args.tokens), share / base.step(args.tokens)))
+        })?)?;
+        Ok(())
     }
-    Ok(())
+
+    /// A training step. Its floor is a forward pass of the base, and three times that of the value.
+    fn train(&self, mut training: Training, costs: &[Costs]) -> Result<()> {
+        let (tokens, floor) = (ROWS * self.args.context, &self.floor);
+        let rounds = (self.args.rounds, &self.device);
+        self.show(&Row::measure(("training step", Bound::Multiply), [ROWS, tokens], rounds, || {
+            let passes = costs[0].plus(costs[1].plus(costs[1]).plus(costs[1]));
+            let floor = passes.multiply(tokens, tokens, floor)?;
+            Ok((tokens as f64 / training.step()?, tokens as f64 / floor))
+        })?)?;
+        Ok(())
+    }
 }

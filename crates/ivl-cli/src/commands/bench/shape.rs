@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use burn::tensor::{DType, Device};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use ivl_core::{Token, Vocab};
 use ivl_models::families::read_config;
-use ivl_models::{Checkpoint, ModelConfig, Transformer, initialize, initialize_as, initialize_packed};
+use ivl_models::{Checkpoint, ModelConfig, Transformer, initialize_packed};
 use serde_json::json;
 
 use crate::args::Common;
@@ -41,7 +42,7 @@ impl Model {
             let seed = common.seed.unwrap_or_default();
             let net = match dtype(common) {
                 Weights::Packed(format) => initialize_packed(net, seed, STD, device, format),
-                Weights::Tensors(dtype) => initialize_as(net, seed, STD, device, dtype),
+                Weights::Tensors(dtype) => draw(net, seed, device, dtype),
             };
             return Ok(Self { name: name.to_owned(), net, vocab: tokens(config.vocab_size) });
         }
@@ -55,12 +56,35 @@ impl Model {
     pub fn to_train(name: &str, device: &Device, common: &Common) -> Result<Self> {
         if let Some((_, sizes, tied)) = SHAPES.iter().find(|(shape, ..)| *shape == name) {
             let config = llama(*sizes, *tied)?;
-            let net = initialize(config.init(device), common.seed.unwrap_or_default(), STD, device);
+            let net = draw(config.init(device), common.seed.unwrap_or_default(), device, DType::F32);
             return Ok(Self { name: name.to_owned(), net, vocab: tokens(config.vocab_size) });
         }
         let checkpoint = Checkpoint::open(&found(name)?)?;
         let vocab = checkpoint.vocab(&checkpoint.tokenizer()?)?;
         Ok(Self { name: name.to_owned(), net: checkpoint.load(device, DType::F32, &mut |_| ())?, vocab })
+    }
+}
+
+/// Draws weights where they are used: billions of numbers from a generator on the host would take minutes.
+fn draw(net: Transformer, seed: u64, device: &Device, dtype: DType) -> Transformer {
+    device.seed(seed);
+    net.map(&mut Drawer { device, dtype })
+}
+
+struct Drawer<'a> {
+    device: &'a Device,
+    dtype: DType,
+}
+
+impl ModuleMapper for Drawer<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.lazy_shape();
+        // The shapes have norms and no biases.
+        let numbers: Tensor<D> = match D {
+            1 => Tensor::ones(shape, (self.device, DType::F32)),
+            _ => Tensor::random(shape, Distribution::Normal(0.0, STD), (self.device, DType::F32)),
+        };
+        Param::from_tensor(numbers.cast(self.dtype))
     }
 }
 

@@ -27,11 +27,12 @@ use self::stopping::Stoppable;
 use self::workers::workers;
 use crate::args::{Common, Train};
 use crate::device::devices;
+use crate::memory::Memory;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(args, common)?;
     let trained = fit(&config, args.resume, "go on with --resume", common)?;
-    summarize(&config, &trained, common);
+    summarize(&config, &trained, Memory::now(&devices(common)?[0]), common);
     Ok(())
 }
 
@@ -42,7 +43,7 @@ pub fn fit(config: &TrainConfig, resume: bool, go_on: &str, common: &Common) -> 
     let (first, others) = devices.split_first().context("no device")?;
     let parts = Parts::load(config, first, common)?;
     let (interrupter, fingerprint) = (Interrupter::new(), parts.fingerprint(config)?);
-    let reporter = Reporter::new(config, common);
+    let reporter = Reporter::new(config, first, common);
     let _stoppable = Stoppable::on_ctrl_c(&interrupter, reporter.voice())?;
     let rows = parts.rows;
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
@@ -100,7 +101,7 @@ fn train_and_report(run: Run, config: &TrainConfig, mut reporter: Reporter) -> R
     }
 }
 
-fn summarize(config: &TrainConfig, trained: &Trained, common: &Common) {
+fn summarize(config: &TrainConfig, trained: &Trained, memory: Memory, common: &Common) {
     if common.json {
         let report = json!({
             "output": config.output,
@@ -109,6 +110,7 @@ fn summarize(config: &TrainConfig, trained: &Trained, common: &Common) {
             "tokens": trained.tokens,
             "train": trained.last,
             "evals": trained.evals,
+            "memory": memory.json(),
         });
         println!("{report}");
         return;

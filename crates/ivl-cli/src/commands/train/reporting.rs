@@ -1,6 +1,7 @@
 //! What a run says: a display on the terminal or plain lines, `metrics.jsonl`, and TensorBoard event files.
 
 use anyhow::{Context, Result};
+use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ivl_train::{EvalReport, Event, EventFile, StepReport, TrainConfig};
 use serde_json::json;
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::configuration::save_resolved;
 use super::metrics_file::MetricsFile;
 use crate::args::Common;
+use crate::memory::Memory;
 use crate::progress::bar;
 
 /// Plain lines of a run, if nobody watches.
@@ -25,6 +27,8 @@ pub struct Reporter {
     /// Steps between two plain lines.
     every: usize,
     files: Option<Files>,
+    /// Where the value is trained.
+    device: Device,
 }
 
 /// Says lines above the bar, or plain ones; none if the run is to be quiet.
@@ -60,10 +64,10 @@ impl Files {
 
 impl Reporter {
     /// A reporter that has not begun.
-    pub fn new(config: &TrainConfig, common: &Common) -> Self {
+    pub fn new(config: &TrainConfig, device: &Device, common: &Common) -> Self {
         let bar = bar(common, 0, DISPLAY);
         let lines = bar.is_hidden() && !common.quiet;
-        Self { config: config.clone(), bar, lines, every: 1, files: None }
+        Self { config: config.clone(), bar, lines, every: 1, files: None, device: device.clone() }
     }
 
     /// Shows and records an event.
@@ -118,8 +122,11 @@ impl Reporter {
         match event {
             Event::Start { .. } | Event::Torn { .. } => {}
             Event::Step(step) => {
-                metrics.write("step", json!(step));
-                tensorboard.scalars(step.step, &step_scalars(step));
+                let memory = Memory::now(&self.device);
+                let mut line = json!(step);
+                line["memory"] = memory.json();
+                metrics.write("step", line);
+                tensorboard.scalars(step.step, &step_scalars(step, memory));
             }
             Event::Eval(eval) => {
                 metrics.write("eval", json!(eval));
@@ -134,7 +141,7 @@ impl Reporter {
     }
 }
 
-fn step_scalars(step: &StepReport) -> Vec<(String, f64)> {
+fn step_scalars(step: &StepReport, memory: Memory) -> Vec<(String, f64)> {
     let scalars = [
         ("loss", step.loss),
         ("value_norm", step.value_norm),
@@ -143,7 +150,9 @@ fn step_scalars(step: &StepReport) -> Vec<(String, f64)> {
         ("learning_rate", step.learning_rate),
         ("tokens_per_second", step.tokens_per_second),
     ];
-    scalars.map(|(name, x)| (format!("train/{name}"), x)).to_vec()
+    let memory = [("resident_mib", memory.resident), ("device_mib", memory.device)];
+    let memory = memory.into_iter().filter_map(|(name, mib)| Some((format!("memory/{name}"), mib?)));
+    scalars.into_iter().map(|(name, x)| (format!("train/{name}"), x)).chain(memory).collect()
 }
 
 fn eval_scalars(eval: &EvalReport) -> Vec<(String, f64)> {

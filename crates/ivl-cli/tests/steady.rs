@@ -1,0 +1,103 @@
+//! Long runs hold no more memory than short ones: bytes that are allocated are counted, after some tokens or steps and after
+//! several times as many. One test, since whatever else ran in this process would be counted too.
+
+mod run;
+
+use std::alloc::System;
+use std::path::Path;
+use std::rc::Rc;
+
+use burn::tensor::{DType, Device};
+use cap::Cap;
+use ivl_core::{CausalLm, FusedLm, Value, VocabMap, token_tensor};
+use ivl_models::{Checkpoint, Format, TransformerLm};
+use ivl_train::{
+    BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig,
+    train,
+};
+use run::base;
+
+#[global_allocator]
+static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What may differ: buffers of threads that are found when they are first needed, and the records of a run.
+const SLACK: usize = 64 << 10;
+
+#[track_caller]
+fn assert_steady(what: &str, early: usize, late: usize) {
+    assert!(late <= early + SLACK, "{what}: {early} bytes early, {late} late");
+}
+
+#[test]
+fn memory_does_not_grow_with_tokens_and_steps() {
+    decoding(1);
+    decoding(8);
+    training();
+}
+
+/// A base with a value reads tokens one by one, and forgets them again: what its cache holds stays the same.
+fn decoding(rows: usize) {
+    let lm = |name: &str| -> Box<dyn CausalLm> {
+        let checkpoint = Checkpoint::open(base(name).as_ref()).expect("opens");
+        let net = checkpoint.load_packed(&Device::flex(), Format::F32, &mut |_| ()).expect("loads");
+        let vocab = checkpoint.vocab(&checkpoint.tokenizer().expect("a tokenizer")).expect("a vocabulary");
+        Box::new(TransformerLm::new(net, vocab, name))
+    };
+    let fused = FusedLm::new(lm("large"), vec![Value::new(lm("small"), 1.0)]).expect("one vocabulary");
+    let mut cache = fused.new_cache(&vec![0; rows]);
+    let mut read = |tokens: usize| {
+        for token in 0..tokens {
+            let ids = vec![(token % 300) as u32; rows];
+            fused.next_logits(token_tensor(&ids, rows, &fused.device()), &mut cache).into_data();
+            if cache.len() == 100 {
+                cache.truncate(10);
+            }
+        }
+        ALLOCATED.allocated()
+    };
+    let early = read(200);
+    assert_steady(&format!("decoding of {rows} rows"), early, read(1000));
+}
+
+/// A value learns, with held-out losses and checkpoints on the way.
+fn training() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut config: TrainConfig = toml::from_str(
+        "output = ''\nbase = 'small'\n[value]\n[data]\ntrain = ['train.jsonl']\n\
+         [steps]\nmax_steps = 240\nepochs = 1000\n[eval]\nevery = 20\n[checkpoint]\nevery = 20",
+    )
+    .expect("a configuration");
+    dir.path().clone_into(&mut config.output);
+    let checkpoint = Checkpoint::open(base("small").as_ref()).expect("opens");
+    let (lm, tokenizer) = checkpoint.load_lm(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+    let encoder = Encoder::new(&tokenizer, None, 64);
+    let examples = |file: &str| {
+        let data = Dataset::open(&[SourceConfig::new(base(file))]).expect("opens");
+        Examples::encode(&data, &encoder, "rows", Path::new(dir.path()), &mut |_| ()).expect("encodes")
+    };
+    let map = VocabMap::same_ids(lm.vocab(), lm.vocab()).expect("one vocabulary");
+    let source = BaseLogits::Lm(Rc::new(lm));
+    let run = Run {
+        bases: vec![FrozenBase { name: "small".to_owned(), source, map, other_tokens: None, weight: 1.0 }],
+        value: checkpoint.load(&Device::flex().autodiff(), DType::F32, &mut |_| ()).expect("loads"),
+        train: examples("train.jsonl"),
+        eval: examples("held-out.jsonl"),
+        held_out: Vec::new(),
+        workers: Vec::new(),
+        fingerprint: String::new(),
+        resume: false,
+        interrupter: Interrupter::new(),
+    };
+    let held = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let seen = held.clone();
+    train(run, &config, move |event| {
+        if let Event::Step(step) = event {
+            seen.borrow_mut().push((step.step, ALLOCATED.allocated()));
+        }
+    })
+    .expect("trains");
+    let held = held.borrow();
+    // Between two evaluations, far from the checkpoints that are written in the background.
+    let at = |step: usize| held.iter().find(|(at, _)| *at == step).expect("a step").1;
+    assert_steady("training", at(50), at(230));
+}
