@@ -7,13 +7,15 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ivl_core::{Batch, CausalLm, FusedLm, Value, token_tensor};
+use ivl_models::Format;
 use shapes::llama;
 
 const PROMPT: usize = 64;
 
 fn batch(c: &mut Criterion) {
-    let value = Value::new(Box::new(llama(128, 4, 4, true, 1)), 1.0);
-    let lm = FusedLm::new(Box::new(llama(384, 6, 6, true, 2)), vec![value]).expect("one vocabulary");
+    let value = Value::new(Box::new(llama([128, 4, 4], true, Format::F32, 1)), 1.0);
+    let lm = FusedLm::new(Box::new(llama([384, 6, 6], true, Format::F32, 2)), vec![value])
+        .expect("one vocabulary");
     let mut group = c.benchmark_group("step");
     group.sample_size(10);
     for (name, weight) in [("base alone", 0.0), ("half with a value", 0.5)] {

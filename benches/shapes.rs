@@ -8,7 +8,12 @@ use ivl_models::{Format, TransformerLm, initialize};
 const VOCAB: usize = 32_000;
 
 /// A transformer of `layers` layers of width `hidden`, with `heads` heads.
-pub(crate) fn llama(hidden: usize, layers: usize, heads: usize, tied: bool, seed: u64) -> TransformerLm {
+pub(crate) fn llama(
+    [hidden, layers, heads]: [usize; 3],
+    tied: bool,
+    format: Format,
+    seed: u64,
+) -> TransformerLm {
     let json = serde_json::json!({
         "model_type": "llama", "vocab_size": VOCAB, "hidden_size": hidden, "intermediate_size": hidden * 8 / 3,
         "num_hidden_layers": layers, "num_attention_heads": heads, "max_position_embeddings": 2048,
@@ -18,6 +23,6 @@ pub(crate) fn llama(hidden: usize, layers: usize, heads: usize, tied: bool, seed
     let (_, config) = read_config(map, "bench".as_ref()).expect("a configuration");
     let device = Device::flex();
     let vocab = Vocab::new((0..VOCAB as u32).map(|id| Some(Token::text(id.to_le_bytes()))).collect());
-    let net = initialize(config.init(&device), seed, 0.02, &device).packed(Format::F32);
+    let net = initialize(config.init(&device), seed, 0.02, &device).packed(format);
     TransformerLm::new(net, vocab, "bench")
 }

@@ -1,7 +1,8 @@
-//! Speculative decoding of a base of 134 million parameters with a value of 24 million, drafted by a base of 24 million with
-//! the same value, beside plain decoding of base and value, and of the base alone. Random weights (Llama shapes, 32k
+//! Speculative decoding of a base of 134 million parameters with a value of 24 million, drafted by a base of 24 million in
+//! int8 with the same value, beside plain decoding of base and value, and of the base alone. Random weights (Llama shapes, 32k
 //! vocabulary), so that the share of right guesses is set: the draft computes as a real one does, and then prefers the
-//! token that the target will write with the given probability, and another one else.
+//! token that the target will write with the given probability, and another one else. Prompt lookup guesses what it finds: a
+//! network of random weights repeats itself, so that it finds much.
 //!
 //!     [ROUNDS=7] cargo bench --workspace --bench speculative
 
@@ -16,6 +17,7 @@ use ivl_core::{
     Cache, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Totals, Value, Vocab, generate,
     speculate,
 };
+use ivl_models::Format;
 use shapes::llama;
 
 const TOKENS: usize = 192;
@@ -91,13 +93,16 @@ fn main() {
         return;
     }
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7);
-    let small = |seed| llama(384, 6, 6, true, seed);
-    let drafter = small(3);
+    let small = |seed| llama([384, 6, 6], true, Format::F32, seed);
+    // As `ivl generate --draft` keeps it on a CPU.
+    let drafter = llama([384, 6, 6], true, Format::Int8, 3);
     let prompt: Vec<u32> = (0..64).collect();
     let config = GenerateConfig { max_new_tokens: TOKENS, ..Default::default() };
-    let target =
-        FusedLm::new(Box::new(llama(768, 12, 12, false, 1)), vec![Value::new(Box::new(small(2)), 1.0)])
-            .expect("one vocabulary");
+    let target = FusedLm::new(
+        Box::new(llama([768, 12, 12], false, Format::F32, 1)),
+        vec![Value::new(Box::new(small(2)), 1.0)],
+    )
+    .expect("one vocabulary");
     let written = generate(&target, &[&prompt], &config).expect("valid");
     let text: Vec<u32> =
         prompt.iter().copied().chain(written.map(|step| step.expect("finite").token)).collect();
@@ -105,10 +110,7 @@ fn main() {
     let plain = |lm: &dyn CausalLm| {
         seconds(|| assert_eq!(generate(lm, &[&prompt], &config).expect("valid").count(), TOKENS))
     };
-    let drafted = |right: f64| {
-        // Its weights are shared by the copies.
-        let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
-        let draft = Draft::model(Box::new(lm), &target, true).expect("one vocabulary");
+    let drafted = |draft: Draft| {
         let speculation = Speculation::new(draft, Pace::up_to(16));
         let mut texts = speculate(&target, speculation, &[&prompt], &config).expect("valid");
         let taken = seconds(|| {
@@ -117,13 +119,19 @@ fn main() {
         });
         (taken, texts.totals())
     };
-    let mut times: Vec<Vec<[f64; 2]>> = vec![Vec::new(); 2 + RIGHT.len()];
-    let mut totals = [Totals::default(); RIGHT.len()];
+    let scripted = |right: f64| {
+        // Its weights are shared by the copies.
+        let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
+        Draft::model(Box::new(lm), &target, true).expect("one vocabulary")
+    };
+    let mut times: Vec<Vec<[f64; 2]>> = vec![Vec::new(); 3 + RIGHT.len()];
+    let mut totals = [Totals::default(); RIGHT.len() + 1];
     for _ in 0..rounds {
         times[0].push(plain(target.base()));
         times[1].push(plain(&target));
-        for (side, right) in RIGHT.into_iter().enumerate() {
-            let (taken, counted) = drafted(right);
+        let lookup = Draft::prompt_lookup(3).expect("at least 1");
+        for (side, draft) in RIGHT.into_iter().map(scripted).chain([lookup]).enumerate() {
+            let (taken, counted) = drafted(draft);
             times[2 + side].push(taken);
             totals[side] = counted;
         }
@@ -137,7 +145,10 @@ fn main() {
         let name = match side {
             0 => "134M".to_owned(),
             1 => "134M + 24M".to_owned(),
-            _ => format!("134M + 24M, drafts right at {}", RIGHT[side - 2]),
+            _ => match RIGHT.get(side - 2) {
+                Some(right) => format!("134M + 24M, drafts right at {right}"),
+                None => "134M + 24M, prompt lookup".to_owned(),
+            },
         };
         let speed = median(taken.iter().map(|[clock, _]| TOKENS as f64 / clock).collect());
         let over = |which: usize| {

@@ -149,6 +149,16 @@ pub struct Drafts {
     /// last tokens
     #[arg(long, value_name = "MODEL|prompt-lookup[:N]", help_heading = "Speculative decoding")]
     pub draft: Option<String>,
+    /// Type of the draft model's weights, which changes no token; auto is int8 on a CPU and that of the others elsewhere
+    #[arg(
+        long,
+        value_name = "DTYPE",
+        value_enum,
+        default_value_t = Dtype::Auto,
+        hide_possible_values = true,
+        help_heading = "Speculative decoding"
+    )]
+    pub draft_dtype: Dtype,
     /// The draft model guesses without the values
     #[arg(long, requires = "draft", help_heading = "Speculative decoding")]
     pub draft_alone: bool,

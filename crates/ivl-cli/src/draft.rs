@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use ivl_core::{Draft, FusedLm, Pace, Speculation};
-use ivl_models::Checkpoint;
+use ivl_models::{Checkpoint, Format};
 
-use crate::args::{Common, Drafts};
+use crate::args::{Common, Drafts, Dtype};
 use crate::compose::load_lm;
-use crate::device::{device, dtype};
+use crate::device::{Weights, device, dtype};
 use crate::hub::resolve;
 
 /// The word that stands for drafts without a model. A directory of this name is `./prompt-lookup`.
@@ -33,10 +33,20 @@ pub fn speculation(options: &Drafts, target: &FusedLm, common: &Common) -> Resul
         }
         _ => {
             let dir = resolve(name)?;
-            let (lm, _) = load_lm(&Checkpoint::open(&dir)?, &device(common)?, dtype(common), common)?;
+            let (lm, _) =
+                load_lm(&Checkpoint::open(&dir)?, &device(common)?, weights(options, common), common)?;
             Draft::model(Box::new(lm), target, !options.draft_alone)
                 .with_context(|| format!("cannot draft with `{name}`"))?
         }
     };
     Ok(Some(Speculation::new(draft, Pace::up_to(options.draft_tokens))))
+}
+
+/// How the draft's weights are kept: as short as can be, since guesses may be wrong.
+fn weights(options: &Drafts, common: &Common) -> Weights {
+    match (options.draft_dtype, dtype(common)) {
+        (Dtype::Auto, Weights::Packed(_)) => Weights::Packed(Format::Int8),
+        (Dtype::Auto, tensors) => tensors,
+        (asked, _) => dtype(&Common { dtype: asked, ..common.clone() }),
+    }
 }

@@ -132,6 +132,10 @@ impl CausalLm for CascadeLm {
         set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
     }
 
+    fn on_host(&self) -> bool {
+        self.base.on_host()
+    }
+
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
         self.base.reads_at_once(positions) && self.value.reads_at_once(positions)
     }

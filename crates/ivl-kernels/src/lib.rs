@@ -17,7 +17,10 @@
 //! assert_eq!(y, [-4.0, -4.0]);
 //! ```
 #![expect(clippy::inline_always, reason = "a kernel is compiled for a level only where it is inlined")]
-#![expect(clippy::needless_range_loop, reason = "plain loops over lanes are what becomes vector instructions")]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "plain loops over lanes are what becomes vector instructions"
+)]
 
 mod attention;
 mod cpu;

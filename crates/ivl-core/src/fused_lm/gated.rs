@@ -194,6 +194,10 @@ impl CausalLm for GatedLm {
         self.fused.set_alpha(value, alpha)
     }
 
+    fn on_host(&self) -> bool {
+        self.fused.on_host()
+    }
+
     fn reads_at_once(&self, positions: &Range<usize>) -> bool {
         self.fused.reads_at_once(positions)
     }
