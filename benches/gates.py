@@ -7,46 +7,53 @@
 
 Schedules are timed, since random weights have no entropy to speak of; what a threshold skips on trained models is told by
 `ivl explain --gate-curve`, and a position skipped costs the same whatever skipped it. Every round runs all variants once, one after the
-other; the tables have medians over the rounds, and ratios of medians. Loading is not counted: generation times itself, and reading texts
-is the difference of a run on seven rows and one on the first.
+other; the tables have medians over the rounds, of seconds and of ratios within a round. Seconds are processor time, which other
+processes change least: put the script on one core (`taskset -c 0`), so that no thread waits for another. Loading is not counted: writing
+is the difference of a long answer and a short one, reading that of a run on seven rows and one on the first.
 """
 
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 IVL = os.environ.get("IVL", "target/release/ivl")
 PROMPT = "the old river sleeps under the stone house"
 
 
 def run(*args):
-    began = time.perf_counter()
+    """Processor time of a command, and what it prints."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([IVL, *args, "--quiet"], check=True, capture_output=True, text=True)
-    return time.perf_counter() - began, done.stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def table(title, costs, whole, notes=None):
+    """Medians over rounds, beside one of the variants."""
+    print(f"| {title} | seconds | beside {whole} |{' passes of the value saved |' if notes else ''}\n|---|---|---|{'---|' if notes else ''}")
+    for name, seconds in costs.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds, costs[whole], strict=True))
+        print(f"| {name} | {statistics.median(seconds):.2f} | {ratio:.2f} |{f' {notes.get(name, str())} |' if notes else ''}")
 
 
 def write(base, value, rounds):
-    prompt = ["--prompt", PROMPT, "--max-new-tokens", "48", "--ignore-eos", "--json"]
     gates = [["--gate", gate] for gate in ("every=1", "every=2", "every=4", "first=0")]
     variants = {"without values": [], "not gated": ["--value", value]}
     variants |= {gate[1]: ["--value", value, *gate] for gate in gates}
-    speeds, saved = {name: [] for name in variants}, {}
+    costs, saved = {name: [] for name in variants}, {}
     for _ in range(rounds):
         for name, args in variants.items():
-            answer = json.loads(run("generate", "--base", base, *prompt, *args)[1])
-            speeds[name].append(answer["tokens_per_second"])
-            if gate := answer.get("gate"):
+            prompt = ["generate", "--base", base, "--prompt", PROMPT, "--ignore-eos", "--json", *args]
+            (many, answer), (few, _) = (run(*prompt, "--max-new-tokens", str(tokens)) for tokens in (112, 16))
+            costs[name].append(many - few)
+            if gate := json.loads(answer).get("gate"):
                 saved[name] = f"{100 - 100 * gate['value_passes'] / gate['base_passes']:.0f}%"
-    whole = statistics.median(speeds["not gated"])
-    print("| decoding | tokens a second | beside not gated | passes of the value saved |\n|---|---|---|---|")
-    for name, all_speeds in speeds.items():
-        speed = statistics.median(all_speeds)
-        print(f"| {name} | {speed:.1f} | {speed / whole:.2f} | {saved.get(name, '')} |")
+    table("writing 96 tokens", costs, "not gated", saved)
 
 
 def read(base, value, rows, rounds):
@@ -67,10 +74,7 @@ def read(base, value, rows, rounds):
             for name, (verb, *args) in variants.items():
                 seconds = [run(verb, "--base", base, *args, "--file", str(file), "--json")[0] for file in (many, few)]
                 costs[name].append(seconds[0] - seconds[1])
-    scored = statistics.median(costs["score"])
-    print("| reading 6 texts | seconds | beside score |\n|---|---|---|")
-    for name, seconds in costs.items():
-        print(f"| {name} | {statistics.median(seconds):.2f} | {statistics.median(seconds) / scored:.2f} |")
+    table("reading 6 texts", costs, "score")
 
 
 if __name__ == "__main__":

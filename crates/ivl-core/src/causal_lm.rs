@@ -141,56 +141,6 @@ pub trait CausalLm: Send {
     }
 }
 
-impl CausalLm for Box<dyn CausalLm> {
-    fn vocab(&self) -> &Vocab {
-        (**self).vocab()
-    }
-    fn max_positions(&self) -> usize {
-        (**self).max_positions()
-    }
-    fn device(&self) -> Device {
-        (**self).device()
-    }
-    fn new_cache(&self, padding: &[usize]) -> Cache {
-        (**self).new_cache(padding)
-    }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        (**self).forward(tokens, cache)
-    }
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        (**self).next_logits(tokens, cache)
-    }
-    fn lazy_parts_at(
-        &self,
-        tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
-        cache: &mut Cache,
-    ) -> LazyParts<'_> {
-        (**self).lazy_parts_at(tokens, positions, cache)
-    }
-    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
-        (**self).row_stages(tokens, rows, cache)
-    }
-    fn alphas(&self) -> Vec<f64> {
-        (**self).alphas()
-    }
-    fn weights_read(&self) -> usize {
-        (**self).weights_read()
-    }
-    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
-        (**self).set_alpha(value, alpha)
-    }
-    fn on_host(&self) -> bool {
-        (**self).on_host()
-    }
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        (**self).reads_at_once(positions)
-    }
-    fn name(&self) -> &str {
-        (**self).name()
-    }
-}
-
 /// Logits at positions that were read, computed for the rows that are asked for: a range of `n` rows gives `[n, vocab]`.
 pub type LazyLogits<'a> = Box<dyn Fn(Range<usize>) -> Tensor<2> + 'a>;
 

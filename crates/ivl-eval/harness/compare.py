@@ -23,7 +23,8 @@ def ours(model, task, max_length):
         subprocess.run([IVL, "eval", "--base", model, "--tasks", str(TASKS / f"{task}.toml"), "--max-length", str(max_length),
                         "--output", out, "--quiet"], check=True, stdout=subprocess.DEVNULL)
         [log] = pathlib.Path(out).glob("samples_*.jsonl")
-        rows = sorted(map(json.loads, log.read_text().splitlines()[1:]), key=lambda row: row["doc_id"])
+        # A text may hold separators that `splitlines` knows and JSON does not escape.
+        rows = sorted(map(json.loads, log.read_text().rstrip("\n").split("\n")[1:]), key=lambda row: row["doc_id"])
         return rows, log.stem.removeprefix("samples_"), json.loads((pathlib.Path(out) / "results.json").read_text())
 
 
