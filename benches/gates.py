@@ -49,11 +49,11 @@ def write(base, value, rounds):
     for _ in range(rounds):
         for name, args in variants.items():
             prompt = ["generate", "--base", base, "--prompt", PROMPT, "--ignore-eos", "--json", *args]
-            (many, answer), (few, _) = (run(*prompt, "--max-new-tokens", str(tokens)) for tokens in (112, 16))
+            (many, answer), (few, _) = (run(*prompt, "--max-new-tokens", str(tokens)) for tokens in (400, 16))
             costs[name].append(many - few)
             if gate := json.loads(answer).get("gate"):
                 saved[name] = f"{100 - 100 * gate['value_passes'] / gate['base_passes']:.0f}%"
-    table("writing 96 tokens", costs, "not gated", saved)
+    table("writing 384 tokens", costs, "not gated", saved)
 
 
 def read(base, value, rows, rounds):
