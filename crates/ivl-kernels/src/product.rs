@@ -6,10 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use crate::cpu::{Kernel, LANES, Level, run};
 use crate::disjoint::Disjoint;
 use crate::matrix::{GROUP, Matrix, Panels};
-use crate::parallel;
+use crate::{parallel, threads};
 
 /// Panels that one unit of work reads are about this large: worth a turn, and few enough to share evenly.
 const UNIT_BYTES: usize = 64 << 10;
+
+/// Panels that a single row reads side by side: the sums of one alone would wait for each other, and for the memory.
+const TOGETHER: usize = 4;
 
 /// Rows are multiplied in groups of about this size, which stay in the cache while the matrix passes by.
 const GROUP_BYTES: usize = 1 << 20;
@@ -36,7 +39,9 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
         .enumerate()
         .flat_map(|(index, matrix)| {
             let panels = matrix.shape()[1].div_ceil(LANES);
-            let step = (UNIT_BYTES * panels / matrix.bytes().max(1)).max(1);
+            // Of a narrow matrix every thread gets something.
+            let least = if panels < 2 * TOGETHER * threads() { TOGETHER / 2 } else { TOGETHER };
+            let step = (UNIT_BYTES * panels / matrix.bytes().max(1)).max(least);
             (0..panels).step_by(step).map(move |first| (index, first..(first + step).min(panels)))
         })
         .collect();
@@ -116,10 +121,13 @@ impl Kernel for Unit<'_> {
         let Blocks { inputs, rows, most, ref numbers } = *self.blocks;
         let mut panels = self.panels.clone();
         if rows == 1 {
-            // One row has too few sums to keep the arithmetic busy.
-            while panels.len() >= 4 {
-                self.block::<L, 1, 4>(panels.start, 0, numbers);
-                panels.start += 4;
+            while panels.len() >= TOGETHER {
+                self.block::<L, 1, TOGETHER>(panels.start, 0, numbers);
+                panels.start += TOGETHER;
+            }
+            if panels.len() >= TOGETHER / 2 {
+                self.block::<L, 1, { TOGETHER / 2 }>(panels.start, 0, numbers);
+                panels.start += TOGETHER / 2;
             }
         }
         for panel in panels {
