@@ -19,6 +19,7 @@ import pathlib
 import random
 import resource
 import signal
+import socket
 import statistics
 import subprocess
 import time
@@ -67,6 +68,20 @@ def ask(tokens, value, stream, prompt=PROMPT):
     return {"model": "value" if value else "base", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": stream}
 
 
+def read_alone(port, pid, tokens, value):
+    """Seconds in which one client reads one stream, by the clock and of the server's processor time. The client does as little as
+    it can: what it takes of the cores is not the server's."""
+    body = json.dumps(ask(tokens, value, True, f"{random.random():.8f} {PROMPT}")).encode()
+    began, used = time.perf_counter(), processor(pid)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(head(body))
+        answer = bytearray()
+        while piece := connection.recv(1 << 16):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200") and b"[DONE]" in answer
+    return time.perf_counter() - began, max(0.01, processor(pid) - used)
+
+
 def processor(pid):
     """Seconds of processor time of a process so far."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -113,7 +128,7 @@ def throughput(args):
         for _ in range(args.rounds):
             one = asyncio.run(rate(port, pid, 1, args.tokens, args.value))
             sixteen = asyncio.run(rate(port, pid, 16, args.tokens, args.value))
-            served = writing(lambda tokens: asyncio.run(spent(port, pid, 1, tokens, args.value)), args.tokens)
+            served = writing(lambda tokens: read_alone(port, pid, tokens, args.value), args.tokens)
             alone = writing(lambda tokens: generate(args.base, args.value, tokens), args.tokens)
             rounds.append((one, sixteen, served, alone))
     result = {}

@@ -38,8 +38,8 @@ pub(crate) trait Level {
     /// From half precision.
     fn halves(halves: &[u16; LANES]) -> Self::Lanes;
 
-    /// Whole numbers times scales.
-    fn bytes(bytes: &[i8; LANES], scales: Self::Lanes) -> Self::Lanes;
+    /// From whole numbers.
+    fn bytes(bytes: &[i8; LANES]) -> Self::Lanes;
 
     /// The lower lanes plus the upper: the first step of [`sum`].
     fn halved(lanes: Self::Lanes) -> Self::Half;
@@ -142,8 +142,8 @@ impl Level for Base {
     }
 
     #[inline(always)]
-    fn bytes(bytes: &[i8; LANES], scales: [f32; LANES]) -> [f32; LANES] {
-        each(|lane| f32::from(bytes[lane]) * scales[lane])
+    fn bytes(bytes: &[i8; LANES]) -> [f32; LANES] {
+        each(|lane| f32::from(bytes[lane]))
     }
 
     #[inline(always)]
@@ -166,9 +166,8 @@ mod x86 {
 
     use std::arch::x86_64::{
         __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
-        _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_mul_ps,
-        _mm512_permutexvar_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
-        _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+        _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_permutexvar_ps,
+        _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
     };
     use std::mem::transmute;
     use std::sync::OnceLock;
@@ -222,8 +221,8 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn bytes(bytes: &[i8; LANES], scales: [f32; LANES]) -> [f32; LANES] {
-            Base::bytes(bytes, scales)
+        fn bytes(bytes: &[i8; LANES]) -> [f32; LANES] {
+            Base::bytes(bytes)
         }
 
         #[inline(always)]
@@ -278,13 +277,13 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn bytes(bytes: &[i8; LANES], scales: [__m512; 2]) -> [__m512; 2] {
+        fn bytes(bytes: &[i8; LANES]) -> [__m512; 2] {
             // SAFETY: arrays and vectors are the same bits, and only `run` leads here, which asked for AVX-512.
             unsafe {
                 let [first, second]: [__m128i; 2] = transmute(*bytes);
                 [
-                    _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(first)), scales[0]),
-                    _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(second)), scales[1]),
+                    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(first)),
+                    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(second)),
                 ]
             }
         }

@@ -39,9 +39,7 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
         .enumerate()
         .flat_map(|(index, matrix)| {
             let panels = matrix.shape()[1].div_ceil(LANES);
-            // Of a narrow matrix every thread gets something.
-            let least = if panels < 2 * TOGETHER * threads() { TOGETHER / 2 } else { TOGETHER };
-            let step = (UNIT_BYTES * panels / matrix.bytes().max(1)).max(least);
+            let step = unit(panels, matrix.bytes());
             (0..panels).step_by(step).map(move |first| (index, first..(first + step).min(panels)))
         })
         .collect();
@@ -56,6 +54,16 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
         });
     }
     outputs
+}
+
+/// Panels of a unit: those that are read side by side, and several of these if they are small. Of a narrow matrix every
+/// thread gets three units, since one that has two where another has one makes it wait.
+fn unit(panels: usize, bytes: usize) -> usize {
+    let most = (UNIT_BYTES * panels / bytes.max(1)).max(TOGETHER).min(panels / (3 * threads()));
+    match most / TOGETHER {
+        0 => TOGETHER / 2,
+        several => several * TOGETHER,
+    }
 }
 
 /// Rows whose sums fit the registers.
@@ -228,16 +236,20 @@ fn grouped<L: Level, const R: usize, const P: usize>(
 ) -> [[L::Lanes; R]; P] {
     let mut sums = [[L::splat(0.0); R]; P];
     for group in 0..x.len().div_ceil(GROUP) {
-        let mut own = [L::splat(0.0); P];
-        for p in 0..P {
-            own[p] = L::load(&scales[p][group]);
-        }
+        // The scale is one number for the whole group: it is multiplied with the group's sum and not with each weight.
+        let mut own = [[L::splat(0.0); R]; P];
         for input in group * GROUP..x.len().min((group + 1) * GROUP) {
             for p in 0..P {
-                let weights = L::bytes(&panels[p][input], own[p]);
+                let weights = L::bytes(&panels[p][input]);
                 for row in 0..R {
-                    sums[p][row] = L::fma(L::splat(x[input][row]), weights, sums[p][row]);
+                    own[p][row] = L::fma(L::splat(x[input][row]), weights, own[p][row]);
                 }
+            }
+        }
+        for p in 0..P {
+            let scale = L::load(&scales[p][group]);
+            for row in 0..R {
+                sums[p][row] = L::fma(own[p][row], scale, sums[p][row]);
             }
         }
     }
