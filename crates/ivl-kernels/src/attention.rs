@@ -229,7 +229,7 @@ impl Tile<'_> {
             #[expect(unsafe_code, reason = "heads of a position lie between those of other threads")]
             // SAFETY: each position and head is in one tile, and each tile in one unit.
             unsafe {
-                self.target.write(first[q]..first[q] + dim, &numbers[..dim]);
+                self.target.write(first[q], &numbers[..dim]);
             }
         }
     }

@@ -138,6 +138,9 @@ impl Level for Base {
 
     #[inline(always)]
     fn halves(halves: &[u16; LANES]) -> [f32; LANES] {
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        return neon::halves(halves);
+        #[cfg(not(all(target_arch = "aarch64", target_feature = "neon")))]
         each(|lane| half::f16::from_bits(halves[lane]).to_f32())
     }
 
@@ -154,6 +157,35 @@ impl Level for Base {
     #[inline(always)]
     fn sums(halves: [Self::Half; 16]) -> [f32; 16] {
         sums(halves)
+    }
+}
+
+/// What the compiler does not make of plain loops.
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon {
+    use std::arch::aarch64::{float16x4_t, float32x4_t, vcvt_f32_f16};
+    use std::mem::transmute;
+
+    use super::LANES;
+
+    /// [`super::Level::halves`]: a call for each number otherwise.
+    #[expect(unsafe_code, reason = "arrays have to become vectors")]
+    #[inline(always)]
+    pub(super) fn halves(halves: &[u16; LANES]) -> [f32; LANES] {
+        // SAFETY: arrays and vectors are the same bits, and the target has NEON.
+        unsafe {
+            let [a, b, c, d, e, f, g, h]: [float16x4_t; 8] = transmute(*halves);
+            transmute::<[float32x4_t; 8], _>([
+                vcvt_f32_f16(a),
+                vcvt_f32_f16(b),
+                vcvt_f32_f16(c),
+                vcvt_f32_f16(d),
+                vcvt_f32_f16(e),
+                vcvt_f32_f16(f),
+                vcvt_f32_f16(g),
+                vcvt_f32_f16(h),
+            ])
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Parts of one slice, written by several threads.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 /// A slice of which threads write parts that are not contiguous, as columns of a matrix are.
 pub(crate) struct Disjoint<'a> {
@@ -11,7 +10,7 @@ pub(crate) struct Disjoint<'a> {
 }
 
 #[expect(unsafe_code, reason = "a raw pointer is not shared by default")]
-// SAFETY: all that can be done with it is `part`, whose callers promise that no two threads have the same numbers.
+// SAFETY: all that can be done with it is `write`, whose callers promise that no two threads write the same numbers.
 unsafe impl Sync for Disjoint<'_> {}
 
 impl<'a> Disjoint<'a> {
@@ -19,19 +18,45 @@ impl<'a> Disjoint<'a> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// Replaces a part.
+    /// Puts `numbers` at `at`.
     ///
     /// # Safety
-    /// No other thread may do so with an overlapping range at the same time.
+    /// No other thread may write to the same place at the same time.
     ///
     /// # Panics
-    /// If the range is outside the slice or of another length than `numbers`.
+    /// If there is no room for them.
     #[expect(unsafe_code, reason = "the borrow checker knows contiguous parts only")]
     #[inline(always)]
-    pub(crate) unsafe fn write(&self, range: Range<usize>, numbers: &[f32]) {
-        assert!(range.end <= self.len && range.len() == numbers.len(), "a part of the slice");
+    pub(crate) unsafe fn write(&self, at: usize, numbers: &[f32]) {
+        assert!(at <= self.len && numbers.len() <= self.len - at, "a part of the slice");
         // SAFETY: inside the slice, which is borrowed for as long as `self` lives; nobody else has this part.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), numbers.len()) }
-            .copy_from_slice(numbers);
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), numbers.len()) }.copy_from_slice(numbers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_outside() {
+        let write = |at: usize, len: usize| {
+            catch_unwind(|| {
+                let mut all = [0.0; 4];
+                #[expect(unsafe_code, reason = "the test has one thread")]
+                // SAFETY: nobody else writes.
+                unsafe {
+                    Disjoint::new(&mut all[1..3]).write(at, &[1.0; 3][..len]);
+                }
+                all
+            })
+        };
+        assert_eq!(write(0, 2).ok(), Some([0.0, 1.0, 1.0, 0.0]));
+        assert_eq!(write(2, 0).ok(), Some([0.0; 4]));
+        for (at, len) in [(0, 3), (1, 2), (2, 1), (3, 0), (usize::MAX, 0), (usize::MAX, 1), (usize::MAX, 2)] {
+            assert!(write(at, len).is_err(), "{len} at {at}");
+        }
     }
 }

@@ -4,8 +4,9 @@
 //! the shortest of them, so that workers stay awake for a moment after each job before they sleep. A worker that comes too
 //! late for a job misses it: nobody waits for threads that have not begun.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -56,7 +57,8 @@ struct Pool {
     state: AtomicU64,
     job: Mutex<Option<Job>>,
     next: AtomicUsize,
-    panicked: AtomicBool,
+    /// What a worker panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
     asleep: AtomicUsize,
     workers: OnceLock<Vec<Thread>>,
 }
@@ -73,7 +75,7 @@ fn pool() -> Option<&'static Pool> {
     pool.workers.get_or_init(|| {
         let spawn = |n| thread::Builder::new().name(format!("kernel {n}")).spawn(|| pool.serve());
         // Without a thread the caller does the work alone.
-        (1..threads()).filter_map(|n| spawn(n).ok()).map(|handle| handle.thread().clone()).collect()
+        (1..threads()).map_while(|n| spawn(n).ok()).map(|handle| handle.thread().clone()).collect()
     });
     Some(pool)
 }
@@ -85,13 +87,15 @@ impl Pool {
             state: AtomicU64::new(0),
             job: Mutex::new(None),
             next: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
+            panic: Mutex::new(None),
             asleep: AtomicUsize::new(0),
             workers: OnceLock::new(),
         }
     }
 
     fn run(&self, units: usize, work: &Work<'_>) {
+        // Left behind where the caller of the last job had a panic of its own.
+        *self.panic() = None;
         #[expect(
             unsafe_code,
             reason = "the borrow checker cannot see that workers are done when this returns"
@@ -109,13 +113,18 @@ impl Pool {
         }
         self.take_units(job);
         drop(closing);
-        if self.panicked.swap(false, Ordering::Relaxed) {
-            resume_unwind(Box::new("a kernel panicked on another thread"));
+        let panic = self.panic().take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 
     fn job(&self) -> MutexGuard<'_, Option<Job>> {
         self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn panic(&self) -> MutexGuard<'_, Option<Box<dyn Any + Send>>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_units(&self, job: Job) {
@@ -131,19 +140,19 @@ impl Pool {
     fn serve(&self) {
         let mut done = 0;
         loop {
-            self.enter(done);
+            done = self.enter(done);
+            let _leaving = Leaving(self);
             let job = *self.job();
             if let Some(job) = job
-                && catch_unwind(AssertUnwindSafe(|| self.take_units(job))).is_err()
+                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_units(job)))
             {
-                self.panicked.store(true, Ordering::Relaxed);
+                self.panic().get_or_insert(panic);
             }
-            done = self.state.fetch_sub(WORKER, Ordering::Release) / JOB;
         }
     }
 
-    /// Waits for an open job other than number `done`, and takes part in it.
-    fn enter(&self, done: u64) {
+    /// Waits for an open job other than number `done`, takes part in it, and returns its number.
+    fn enter(&self, done: u64) -> u64 {
         let mut since = Instant::now();
         loop {
             for _ in 0..64 {
@@ -155,7 +164,7 @@ impl Pool {
                         .compare_exchange(state, entered, Ordering::Acquire, Ordering::Relaxed)
                         .is_ok()
                     {
-                        return;
+                        return state / JOB;
                     }
                 }
                 std::hint::spin_loop();
@@ -170,6 +179,15 @@ impl Pool {
                 since = Instant::now();
             }
         }
+    }
+}
+
+/// Ends a worker's part in a job, whatever happened in it.
+struct Leaving<'a>(&'a Pool);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.state.fetch_sub(WORKER, Ordering::Release);
     }
 }
 
@@ -192,5 +210,51 @@ impl Drop for Closing<'_> {
             inside = self.0.state.load(Ordering::Acquire) % JOB;
         }
         *self.0.job() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// A pool with one worker.
+    fn one_worker() -> &'static Pool {
+        let pool: &'static Pool = Box::leak(Box::new(Pool::new()));
+        pool.workers.get_or_init(|| vec![thread::spawn(|| pool.serve()).thread().clone()]);
+        pool
+    }
+
+    #[test]
+    fn what_a_worker_panics_with_reaches_the_caller() {
+        let caller = thread::current().id();
+        let both = Barrier::new(2);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            one_worker().run(2, &|_| {
+                both.wait();
+                if thread::current().id() != caller {
+                    resume_unwind(Box::new(37));
+                }
+            });
+        }));
+        assert_eq!(outcome.expect_err("a panic").downcast_ref(), Some(&37));
+    }
+
+    #[test]
+    fn panics_on_both_threads_end_with_their_job() {
+        let (pool, both) = (one_worker(), Barrier::new(2));
+        for _ in 0..50 {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(2, &|_| {
+                    both.wait();
+                    resume_unwind(Box::new("as intended"));
+                });
+            }));
+            assert!(outcome.is_err());
+            pool.run(2, &|_| {
+                both.wait();
+            });
+        }
     }
 }

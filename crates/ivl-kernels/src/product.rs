@@ -193,7 +193,7 @@ impl Unit<'_> {
                 #[expect(unsafe_code, reason = "columns of a matrix lie between those of other threads")]
                 // SAFETY: each panel is in one unit, and has columns of its own.
                 unsafe {
-                    self.target.write(at..at + lanes, &sums[..lanes]);
+                    self.target.write(at, &sums[..lanes]);
                 }
             }
         }

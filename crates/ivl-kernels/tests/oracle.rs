@@ -1,8 +1,10 @@
 //! Every kernel against the same sum in plain double precision, at every level of instructions that the processor has.
 
 use std::ops::Range;
+#[cfg(target_arch = "x86_64")]
 use std::process::Command;
 
+use half::f16;
 use ivl_kernels::{
     Attention, Format, GROUP, Gate, Mass, Matrix, Norm, argmax, divergence, parallel, products, rotate,
     total, weights,
@@ -265,6 +267,79 @@ fn a_panic_in_a_unit_reaches_the_caller_and_the_next_job_runs() {
     }
 }
 
+#[test]
+fn every_half_is_itself() {
+    let halves: Vec<f32> =
+        (0..=u16::MAX).map(|bits| f16::from_bits(bits).to_f32()).filter(|x| !x.is_nan()).collect();
+    let matrix = Matrix::new(Format::F16, [1, halves.len()], |_, output| halves[output]);
+    let [y] = products(&[1.0], [&matrix]);
+    assert!(y == halves, "of {} halves", halves.len());
+}
+
+/// What `docs/cpu.md` says of AVX2, AVX-512 and 64-bit ARM: one sum of bits for all of them.
+#[test]
+fn processors_with_fused_multiply_add_give_the_same_bits() {
+    #[cfg(target_arch = "x86_64")]
+    let fused = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && std::env::var("IVL_CPU").as_deref() != Ok("base");
+    #[cfg(not(target_arch = "x86_64"))]
+    let fused = cfg!(target_arch = "aarch64");
+    if !fused {
+        return;
+    }
+    // Numbers between -1 and 1 of a linear congruential generator.
+    let mut state = 1u32;
+    let mut some = |len: usize| -> Vec<f32> {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    };
+    // FNV-1a.
+    let hash = |numbers: &[f32]| {
+        let bytes = numbers.iter().flat_map(|number| number.to_bits().to_le_bytes());
+        bytes.fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+        })
+    };
+    let (rows, inputs, outputs) = (17, 205, 333);
+    let (x, w) = (some(rows * inputs), some(inputs * outputs));
+    let product = |format| {
+        let matrix = Matrix::new(format, [inputs, outputs], |input, output| w[input * outputs + output]);
+        let [all] = products(&x, [&matrix]);
+        let [one] = products(&x[..inputs], [&matrix]);
+        hash(&[all, one].concat())
+    };
+    let mixed = [None, Some(2.0)].map(|softcap| {
+        let attention = Attention { heads: 6, kv_heads: 2, dim: 72, scale: 0.3, softcap };
+        let (query, keys, values) = (some(2 * 20 * 6 * 72), some(2 * 2 * 90 * 72), some(2 * 2 * 90 * 72));
+        let seen: Vec<_> = (0..40).map(|query| query / 7..70 + query % 20).collect();
+        hash(&attention.mix(&query, &keys, &values, 2, &seen))
+    });
+    let (weight, bias) = (some(inputs), some(inputs));
+    let normed = [Norm::Rms { weight: &weight, offset: 1.0 }, Norm::Layer { weight: &weight, bias: &bias }]
+        .map(|norm| hash(&norm.apply(&x, 1e-5)));
+    let gates = [Gate::Silu, Gate::GeluTanh, Gate::QuickGelu].map(|gate| {
+        let mut x: Vec<f32> = x.iter().map(|x| x * 8.0).collect();
+        gate.apply(&mut x);
+        hash(&x)
+    });
+    assert_eq!(
+        FORMATS.map(product),
+        [0x90BB_6E2D_DD12_3E48, 0xD7C0_7D15_1B17_CCF6, 0x2F30_A99B_2457_40A8],
+        "products"
+    );
+    assert_eq!(mixed, [0x2AFD_29CB_B7DB_4EE8, 0xA793_93E5_753A_642C], "attention");
+    assert_eq!(normed, [0x19DC_3F87_6FBB_51A4, 0x49D6_3736_C47A_336A], "norms");
+    assert_eq!(gates, [0x3CE0_012F_E009_2681, 0xEF67_3624_06D9_3048, 0x0C3C_994D_1E72_5B2B], "gates");
+    assert_eq!(hash(&weights(&x, 1.0, 0.7)), 0xE7AA_898A_E9C0_A52E, "weights of a distribution");
+}
+
+/// Elsewhere there are none.
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn lower_levels_pass_the_same_tests() {
     if std::env::var_os("IVL_CPU").is_some() {
