@@ -1,5 +1,6 @@
 //! Products of rows with packed weights.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -34,15 +35,7 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
     assert!(matrices.iter().all(|matrix| matrix.shape()[0] == inputs), "matrices of the same inputs");
     assert_eq!(x.len() % inputs, 0, "whole rows of {inputs} numbers");
     let targets = outputs.each_mut().map(|output| Disjoint::new(output));
-    let units: Vec<(usize, Range<usize>)> = matrices
-        .iter()
-        .enumerate()
-        .flat_map(|(index, matrix)| {
-            let panels = matrix.shape()[1].div_ceil(LANES);
-            let step = unit(panels, matrix.bytes());
-            (0..panels).step_by(step).map(move |first| (index, first..(first + step).min(panels)))
-        })
-        .collect();
+    let units = units(&matrices);
     let most = registers();
     let group = (GROUP_BYTES / (4 * inputs)).next_multiple_of(most).max(most);
     for (index, x) in x.chunks(group * inputs).enumerate() {
@@ -56,9 +49,20 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
     outputs
 }
 
+/// Units of work: some panels of a matrix.
+fn units(matrices: &[&Matrix]) -> Vec<(usize, Range<usize>)> {
+    let mut units = Vec::new();
+    for (index, matrix) in matrices.iter().enumerate() {
+        let panels = matrix.shape()[1].div_ceil(LANES);
+        let step = panels_of_unit(panels, matrix.bytes());
+        units.extend((0..panels).step_by(step).map(|first| (index, first..(first + step).min(panels))));
+    }
+    units
+}
+
 /// Panels of a unit: those that are read side by side, and several of these if they are small. Of a narrow matrix every
 /// thread gets three units, since one that has two where another has one makes it wait.
-fn unit(panels: usize, bytes: usize) -> usize {
+fn panels_of_unit(panels: usize, bytes: usize) -> usize {
     let most = (UNIT_BYTES * panels / bytes.max(1)).max(TOGETHER).min(panels / (3 * threads()));
     match most / TOGETHER {
         0 => TOGETHER / 2,
@@ -81,42 +85,40 @@ fn registers() -> usize {
 }
 
 /// Rows in blocks that fit the registers, each block input by input: the inner loop reads it from beginning to end.
-struct Blocks {
+struct Blocks<'a> {
     inputs: usize,
     rows: usize,
     most: usize,
-    numbers: Vec<f32>,
+    numbers: Cow<'a, [f32]>,
 }
 
-impl Blocks {
-    fn new(x: &[f32], inputs: usize, most: usize) -> Self {
+impl<'a> Blocks<'a> {
+    fn new(x: &'a [f32], inputs: usize, most: usize) -> Self {
         let rows = x.len() / inputs;
+        if rows == 1 {
+            return Self { inputs, rows, most, numbers: Cow::Borrowed(x) };
+        }
         // As few blocks as possible, and alike: sums of a few rows alone would wait for each other.
         let most = rows.div_ceil(rows.div_ceil(most));
         let mut numbers = x.to_vec();
         let mut blocks: Vec<_> =
             numbers.chunks_mut(most * inputs).zip(x.chunks(most * inputs)).map(Mutex::new).collect();
-        let transpose = |to: &mut [f32], from: &[f32]| {
+        parallel(blocks.len(), |block| {
+            let (to, from) = &mut *blocks[block].lock().unwrap_or_else(PoisonError::into_inner);
             let count = to.len() / inputs;
             for (input, to) in to.chunks_exact_mut(count).enumerate() {
                 for (row, to) in to.iter_mut().enumerate() {
                     *to = from[row * inputs + input];
                 }
             }
-        };
-        if rows > 1 {
-            parallel(blocks.len(), |block| {
-                let block = &mut *blocks[block].lock().unwrap_or_else(PoisonError::into_inner);
-                transpose(block.0, block.1);
-            });
-        }
+        });
         blocks.clear();
-        Self { inputs, rows, most, numbers }
+        Self { inputs, rows, most, numbers: Cow::Owned(numbers) }
     }
 }
 
 struct Unit<'a> {
-    blocks: &'a Blocks,
+    blocks: &'a Blocks<'a>,
     first_row: usize,
     matrix: &'a Matrix,
     panels: Range<usize>,

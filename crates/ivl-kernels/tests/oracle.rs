@@ -6,8 +6,8 @@ use std::process::Command;
 
 use half::f16;
 use ivl_kernels::{
-    Attention, Format, GROUP, Gate, Mass, Matrix, Norm, argmax, divergence, parallel, products, rotate,
-    total, weights,
+    Attention, Format, GROUP, Gate, Mass, Matrix, Norm, Probe, argmax, divergence, parallel, products,
+    rotate, weights,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -213,11 +213,11 @@ fn many_rows_are_as_each_alone() {
 }
 
 #[test]
-fn the_total_counts_every_number() {
-    for len in [0, 1, 31, 32, 127, 129, 300_000] {
-        let numbers: Vec<f32> = (0..len).map(|number| (number % 5) as f32).collect();
-        let expected: f64 = numbers.iter().map(|&number| f64::from(number)).sum();
-        assert!((total(&numbers) - expected).abs() <= 1e-6 * expected, "{len}");
+fn a_probe_reads_all_of_its_memory_once() {
+    for bytes in [0, 1, 512, 100_000, 3_000_001] {
+        let probe = Probe::new(bytes);
+        assert!(probe.bytes() >= bytes && probe.bytes() < bytes + 1024, "{bytes}");
+        assert_eq!(probe.read(), probe.bytes() as f64 / 4.0, "{bytes}");
     }
 }
 
