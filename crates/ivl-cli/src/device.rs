@@ -1,5 +1,8 @@
 //! `--device` and `--dtype`.
 
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use std::sync::LazyLock;
+
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
 use ivl_models::Format;
@@ -131,7 +134,9 @@ fn auto() -> Result<Device> {
 /// CUDA devices that the driver lists; none without a driver.
 #[cfg(feature = "cuda")]
 fn cuda_devices() -> usize {
-    Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len()
+    static FOUND: LazyLock<usize> =
+        LazyLock::new(|| Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len());
+    *FOUND
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -142,13 +147,12 @@ fn cuda_devices() -> usize {
 /// GPUs that wgpu finds. A driver that computes on the CPU (lavapipe, WARP) is none: ivl's own kernels are many times as fast.
 #[cfg(feature = "wgpu")]
 fn gpus_of_wgpu() -> usize {
-    use std::sync::OnceLock;
-    static FOUND: OnceLock<usize> = OnceLock::new();
-    let software = Device::wgpu(burn::tensor::DeviceKind::Cpu);
-    let count = || {
-        Device::enumerate(burn::tensor::DeviceType::Wgpu).iter().filter(|&found| *found != software).count()
-    };
-    *FOUND.get_or_init(count)
+    use burn::tensor::{DeviceKind, DeviceType};
+    static FOUND: LazyLock<usize> = LazyLock::new(|| {
+        let software = Device::wgpu(DeviceKind::Cpu);
+        Device::enumerate(DeviceType::Wgpu).iter().filter(|&found| *found != software).count()
+    });
+    *FOUND
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -196,10 +200,9 @@ fn cuda(_: usize) -> Result<Device> {
 /// The device is opened here: at its first tensor Burn would panic where there is none. A second opening is refused.
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Result<Device> {
-    use std::sync::OnceLock;
-    static OPENED: OnceLock<Result<Device, String>> = OnceLock::new();
-    let open = || Device::wgpu_options().init().map_err(|error| error.to_string());
-    OPENED.get_or_init(open).clone().map_err(|reason| {
+    static OPENED: LazyLock<Result<Device, String>> =
+        LazyLock::new(|| Device::wgpu_options().init().map_err(|error| error.to_string()));
+    OPENED.clone().map_err(|reason| {
         anyhow::anyhow!(
             "no wgpu device could be opened ({reason}); see whether the system's driver for Vulkan, Metal or DirectX 12 \
              lists one (on Linux `vulkaninfo --summary`), or use --device cpu"
