@@ -4,8 +4,9 @@
 #
 #   scripts/gpu-check.sh [--device cuda] [--small] [IVL]
 #
-# IVL is the command, built with `--features cuda` (docs/cuda.md); target/release/ivl unless given. Needs no network. Prints one
-# table, and writes it to $OUT/table.md (runs/gpu-check unless set), with all figures in results.jsonl and what was said in log.txt.
+# IVL is the command, built with `--features cuda` or `wgpu` (docs/cuda.md); target/release/ivl unless given. Needs no network.
+# Prints one table, and writes it to $OUT/table.md (runs/gpu-check unless set), with all figures in results.jsonl and what was said in
+# log.txt.
 # --small takes a tiny shape and few steps, and judges parity alone: with --device cpu it shows in a minute that the script works.
 # Ends with status 1 if a goal is missed or a measurement failed.
 set -uo pipefail
@@ -27,6 +28,9 @@ out=${OUT:-runs/gpu-check} python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
+# The shorter type: wgpu has no bf16.
+half=bf16
+[ "$device" != wgpu ] || half=f16
 results=$out/results.jsonl log=$out/log.txt
 : > "$results"
 : > "$log"
@@ -126,7 +130,7 @@ beside_pytorch() {
     ours=$(line "$1" "$3" | number tokens_per_second)
     theirs=$(line "$2" "$3" | number tokens_per_second)
     if [ -z "$pytorch" ]; then
-        row "$4" "${ours:+$(rounded "$ours" 1) tokens/s}" "PyTorch" "" "at least $5" "no rival: \`$python\` imports no torch and transformers"
+        row "$4" "${ours:+$(rounded "$ours" 1) tokens/s}" "PyTorch" "" "at least $5" "no rival: $no_rival"
     elif [ -z "$ours" ] || [ -z "$theirs" ]; then
         unmeasured "$4, beside PyTorch" "$(reason "$([ -z "$ours" ] && echo "$1" || echo "$2")")" "at least $5"
     else
@@ -141,15 +145,17 @@ checkpoints=()
 for golden in crates/ivl-models/tests/fixtures/*/golden.safetensors; do checkpoints+=("${golden%/*}"); done
 for config in crates/ivl-family/models/*/config.json; do checkpoints+=("${config%/*}"); done
 
+no_rival="\`$python\` imports no torch and transformers"
 pytorch=$("$python" -c 'import torch, transformers; print("PyTorch", torch.__version__, "transformers", transformers.__version__)' 2> /dev/null)
+[ "$device" != wgpu ] || pytorch="" no_rival="PyTorch has no wgpu"
 card=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2> /dev/null | head -n 1)
 
 printf '| what | ivl | beside | ratio | goal | verdict |\n|---|---|---|---|---|---|\n' > "$table"
 parity f32
-parity bf16
+parity $half
 for model in "${models[@]}"; do
-    shapes="$model + $value, bf16, batch 1"
-    stage 60 "speed-$model" "$ivl" bench "$model" --value "$value" --device "$device" --dtype bf16 --json \
+    shapes="$model + $value, $half, batch 1"
+    stage 60 "speed-$model" "$ivl" bench "$model" --value "$value" --device "$device" --dtype "$half" --json \
         --measure decode,prefill --rows 1 "${speed[@]}"
     [ -z "$pytorch" ] || stage 25 "pytorch-$model" "$python" benches/rivals/decode.py "$model" "$value" --device "$device" \
         --dtype bfloat16 --measure decode,prefill --rows 1 "${speed[@]}"
@@ -158,10 +164,12 @@ for model in "${models[@]}"; do
     beside_floor "speed-$model" prefill "prefill, $shapes" ""
     beside_pytorch "speed-$model" "pytorch-$model" prefill "prefill, $shapes" 1.00
 done
-stage 50 train "$ivl" bench "${models[0]}" --value "$value" --device "$device" --dtype bf16 --json --measure train "${context[@]}"
+stage 50 train "$ivl" bench "${models[0]}" --value "$value" --device "$device" --dtype "$half" --json --measure train "${context[@]}"
 [ -z "$pytorch" ] || stage 25 pytorch-train "$python" benches/rivals/train_step.py "${models[0]}" "$value" --device "$device" \
     --dtype bfloat16 "${context[@]}"
-what="training step, ${models[0]} + $value, bf16, 8 rows"
+# There are no passes in f16: its range is too small for gradients.
+what="training step, ${models[0]} + $value, $half, 8 rows"
+[ $half = bf16 ] || what="training step in f32, base in $half, ${models[0]} + $value, 8 rows"
 beside_floor train "training step" "$what" ""
 beside_pytorch train pytorch-train "training step" "$what" 1.00
 

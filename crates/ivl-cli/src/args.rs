@@ -21,7 +21,7 @@ pub struct Common {
     /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
-    /// Type of the weights; auto is f32 on a CPU and bf16 elsewhere; int8 (groups of 32 with a scale) is for the CPU
+    /// Type of the weights; auto is bf16 on a GPU that computes in it, else f32; int8 (groups of 32 with a scale) is for the CPU
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
     /// Seed of everything that is drawn

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use ivl_core::{Draft, FusedLm, Pace, Speculation};
-use ivl_models::{Checkpoint, Format};
+use ivl_models::Checkpoint;
 
 use crate::args::{Common, Drafts, Dtype};
 use crate::compose::load_lm;
@@ -33,8 +33,8 @@ pub fn speculation(options: &Drafts, target: &FusedLm, common: &Common) -> Resul
         }
         _ => {
             let dir = resolve(name)?;
-            let (lm, _) =
-                load_lm(&Checkpoint::open(&dir)?, &device(common)?, weights(options, common), common)?;
+            let asked = Common { dtype: draft_dtype(options, common), ..common.clone() };
+            let (lm, _) = load_lm(&Checkpoint::open(&dir)?, &device(&asked)?, dtype(&asked), &asked)?;
             Draft::model(Box::new(lm), target, !options.draft_alone)
                 .with_context(|| format!("cannot draft with `{name}`"))?
         }
@@ -43,10 +43,10 @@ pub fn speculation(options: &Drafts, target: &FusedLm, common: &Common) -> Resul
 }
 
 /// How the draft's weights are kept: as short as can be, since guesses may be wrong.
-fn weights(options: &Drafts, common: &Common) -> Weights {
+fn draft_dtype(options: &Drafts, common: &Common) -> Dtype {
     match (options.draft_dtype, dtype(common)) {
-        (Dtype::Auto, Weights::Packed(_)) => Weights::Packed(Format::Int8),
-        (Dtype::Auto, tensors) => tensors,
-        (asked, _) => dtype(&Common { dtype: asked, ..common.clone() }),
+        (Dtype::Auto, Weights::Packed(_)) => Dtype::Int8,
+        (Dtype::Auto, Weights::Tensors(_)) => common.dtype,
+        (asked, _) => asked,
     }
 }

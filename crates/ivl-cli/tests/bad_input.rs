@@ -183,6 +183,7 @@ fn options_that_mean_nothing() {
     with(&["--value", "nowhere:abc"], &["--value is `nowhere:abc`"]);
     with(&["--device", "tpu"], &["--device is `tpu`"]);
     with(&["--device", "cuda"], &["without CUDA"]);
+    with(&["--device", "wgpu"], &["without wgpu"]);
     // Usage that clap refuses is exit status 2.
     for args in [
         &["generate", "--base", "x"][..],

@@ -234,7 +234,5 @@ impl CausalLm for CrossValue {
 
 /// Token ids or positions on the host, row-major.
 pub(crate) fn host_ids<const D: usize>(tokens: Tensor<D, Int>) -> Vec<u32> {
-    let ids: Vec<i32> =
-        tokens.cast(burn::tensor::IntDType::I32).into_data().try_into_vec().unwrap_or_default();
-    ids.into_iter().map(|id| id as u32).collect()
+    tokens.into_data().iter().collect()
 }

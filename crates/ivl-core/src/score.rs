@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Int, IntDType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use ivl_kernels::logprobs;
 
 use crate::causal_lm::index_tensor;
@@ -91,6 +91,5 @@ pub fn target_logprobs(lm: &dyn CausalLm, logits: Tensor<2>, targets: &[u32]) ->
     let ids = index_tensor(&ids, &logits.device()).unsqueeze_dim(1);
     let largest: Tensor<1, Int> = logits.clone().argmax(1).squeeze_dim(1);
     let logprobs: Tensor<1> = log_softmax(logits, 1).gather(1, ids).squeeze_dim(1);
-    let largest: Vec<i64> = largest.cast(IntDType::I64).into_data().try_into_vec().unwrap_or_default();
-    to_host(logprobs).into_iter().zip(largest.into_iter().map(|id| id as u32)).collect()
+    to_host(logprobs).into_iter().zip(largest.into_data().iter()).collect()
 }

@@ -170,7 +170,7 @@ impl Checkpoint {
         dtype: DType,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Transformer, Error> {
-        self.fill(progress, |source| fill(self.config.init(device), source, device, dtype))
+        self.fill(device, progress, |net, source| fill(net, source, device, dtype))
     }
 
     /// Loads the weights for inference on the CPU, laid out for kernels and kept in `format`; see [`Transformer::packed`]. Memory
@@ -184,21 +184,23 @@ impl Checkpoint {
         format: Format,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Transformer, Error> {
-        self.fill(progress, |source| fill_packed(self.config.init(device), source, device, format))
+        self.fill(device, progress, |net, source| fill_packed(net, source, device, format))
     }
 
     fn fill(
         &self,
+        device: &Device,
         progress: &mut dyn FnMut(Progress),
-        fill: impl FnOnce(&mut FromFiles<'_>) -> Transformer,
+        fill: impl FnOnce(Transformer, &mut FromFiles<'_>) -> Transformer,
     ) -> Result<Transformer, Error> {
         let files = self.tensors()?;
         let map = (self.family.weights)(&self.config);
-        let plan = plan(&self.config, &map, &files, &self.dir)?;
+        let net = self.config.init(device);
+        let plan = plan(&net, &map, &files, &self.dir)?;
         // Every shape is now known to fit what the files hold, so that nothing larger than them is allocated.
         let total = plan.values().map(|entry| entry.len).sum();
         let mut source = FromFiles { plan, files: &files, done: 0, total, progress, failed: None };
-        let net = fill(&mut source);
+        let net = fill(net, &mut source);
         match source.failed {
             Some(error) => Err(error),
             None => Ok(net),
@@ -251,7 +253,7 @@ struct Planned {
 
 /// Finds the tensor of every parameter, and reports all that do not fit at once.
 fn plan(
-    config: &ModelConfig,
+    net: &Transformer,
     map: &WeightMap,
     files: &TensorFiles,
     dir: &Path,
@@ -259,7 +261,7 @@ fn plan(
     let mut report = WeightReport::default();
     let mut plan = HashMap::new();
     let mut used = BTreeSet::new();
-    for (path, shape) in parameter_shapes(&config.init(&Device::default())) {
+    for (path, shape) in parameter_shapes(net) {
         let (rule, name) = map.resolve(&path);
         // Files saved from the model without its head leave the prefix out.
         let short = name.strip_prefix(map.prefix()).unwrap_or(&name);
@@ -277,7 +279,7 @@ fn plan(
     }
     // A tied head is often stored all the same.
     let spare_head =
-        |name: &str| config.embedding.tied && matches!(name, "lm_head.weight" | "embed_out.weight");
+        |name: &str| net.config().embedding.tied && matches!(name, "lm_head.weight" | "embed_out.weight");
     let unused =
         files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
     report.unused = unused.map(str::to_owned).collect();

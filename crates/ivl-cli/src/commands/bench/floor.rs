@@ -18,8 +18,9 @@ const LARGE_EDGE: usize = 8192;
 /// How often memory is read on a CPU.
 const READS: usize = 3;
 
-/// Numbers that are read on an accelerator: 2 GiB, far more than a cache holds, and a long time beside that of a launch.
-const NUMBERS: usize = 1 << 29;
+/// Numbers that are read on an accelerator: 1 GiB, far more than a cache holds, and a long time beside that of a launch. Vulkan and
+/// DirectX 12 have no buffer of 2 GiB.
+const NUMBERS: usize = 1 << 28;
 
 /// Reading memory and multiplying, on one device.
 pub enum Floor {
@@ -31,7 +32,7 @@ pub enum Floor {
 
 impl Floor {
     /// A floor for models of `bytes` of weights: on a CPU as much memory is read, so that no cache holds it.
-    pub fn new(bytes: usize, weights: Weights, on_cpu: bool, device: &Device) -> Result<Self> {
+    pub fn new(bytes: usize, weights: Weights, in_software: bool, device: &Device) -> Result<Self> {
         let dtype = match weights {
             Weights::Tensors(dtype) => dtype,
             Weights::Packed(_) => {
@@ -43,7 +44,7 @@ impl Floor {
                 });
             }
         };
-        let (numbers, edge) = if on_cpu { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
+        let (numbers, edge) = if in_software { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
         let distribution = Distribution::Normal(0.0, 1.0);
         let floor = Self::Device {
             memory: Box::new(Tensor::random([numbers], distribution, (device, DType::F32))),

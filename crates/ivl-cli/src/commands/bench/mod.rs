@@ -22,7 +22,7 @@ use self::row::{Bound, Row};
 use self::shape::Model;
 use self::training::{ROWS, Training};
 use crate::args::{self, Common, Measure};
-use crate::device::{Weights, device, dtype, on_cpu};
+use crate::device::{Weights, device, dtype, in_software};
 
 /// Texts that are scored together.
 const TEXTS: usize = 8;
@@ -51,7 +51,7 @@ pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
     let mut costs = vec![Costs::of(&model)];
     costs.extend(value.as_ref().map(Costs::of));
     let bytes = costs.iter().map(|costs| costs.bytes as usize).sum();
-    let floor = Floor::new(bytes, weights, on_cpu(common), &device)?;
+    let floor = Floor::new(bytes, weights, in_software(common), &device)?;
     let setting = Setting {
         name: std::iter::once(&model).chain(&value).map(|model| &*model.name).collect::<Vec<_>>().join(" + "),
         device: common.device.clone(),

@@ -15,7 +15,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
-use ivl_train::{Interrupter, Run, TrainConfig, Trained, train};
+use burn::tensor::DType;
+use ivl_train::{Interrupter, Precision, Run, TrainConfig, Trained, train};
 use serde_json::json;
 
 pub use self::configuration::{is_result_of, read_config};
@@ -40,6 +41,10 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
 pub fn fit(config: &TrainConfig, resume: bool, go_on: &str, common: &Common) -> Result<Trained> {
     prepare_output(&config.output, resume)?;
     let devices = devices(common)?;
+    let lacks = devices.iter().any(|device| !device.supports_dtype(DType::BF16));
+    if config.steps.precision == Precision::Bf16 && lacks {
+        bail!("`steps.precision` is bf16, in which `{}` does not compute; expected f32", common.device);
+    }
     let (first, others) = devices.split_first().context("no device")?;
     let parts = Parts::load(config, first, common)?;
     let (interrupter, fingerprint) = (Interrupter::new(), parts.fingerprint(config)?);
