@@ -123,14 +123,15 @@ def writing(measure, tokens):
 
 def throughput(args):
     rounds = []
-    with serving(args.base, args.value) as (port, pid):
-        asyncio.run(rate(port, pid, 1, 8, args.value))
-        for _ in range(args.rounds):
+    for _ in range(args.rounds):
+        # A server of its own for each round, as `ivl generate` is: how fast a process is depends on where its memory lies.
+        with serving(args.base, args.value) as (port, pid):
+            asyncio.run(rate(port, pid, 1, 8, args.value))
             one = asyncio.run(rate(port, pid, 1, args.tokens, args.value))
             sixteen = asyncio.run(rate(port, pid, 16, args.tokens, args.value))
             served = writing(lambda tokens: read_alone(port, pid, tokens, args.value), args.tokens)
-            alone = writing(lambda tokens: generate(args.base, args.value, tokens), args.tokens)
-            rounds.append((one, sixteen, served, alone))
+        alone = writing(lambda tokens: generate(args.base, args.value, tokens), args.tokens)
+        rounds.append((one, sixteen, served, alone))
     result = {}
     for index, name in enumerate(["tokens per second", "tokens per processor second"]):
         median = lambda figure: round(statistics.median(figure(*(rate[index] for rate in rates)) for rates in rounds), 3)
