@@ -18,6 +18,16 @@ impl<'a> Disjoint<'a> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
+    /// The room for the first `len` numbers of an empty vector: nobody writes zeros there only to have them written over.
+    ///
+    /// # Panics
+    /// If the vector has no such room, or is not empty.
+    pub(crate) fn room(numbers: &'a mut Vec<f32>, len: usize) -> Self {
+        assert!(numbers.is_empty(), "an empty vector");
+        let room = &mut numbers.spare_capacity_mut()[..len];
+        Self { start: room.as_mut_ptr().cast(), len, slice: PhantomData }
+    }
+
     /// Puts `numbers` at `at`.
     ///
     /// # Safety
@@ -29,8 +39,9 @@ impl<'a> Disjoint<'a> {
     #[inline(always)]
     pub(crate) unsafe fn write(&self, at: usize, numbers: &[f32]) {
         assert!(at <= self.len && numbers.len() <= self.len - at, "a part of the slice");
-        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; nobody else has this part.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), numbers.len()) }.copy_from_slice(numbers);
+        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; nobody else has this part. Nothing is read
+        // there, so that it may be uninitialised.
+        unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), self.start.add(at), numbers.len()) };
     }
 }
 
@@ -39,6 +50,22 @@ mod tests {
     use std::panic::catch_unwind;
 
     use super::*;
+
+    #[test]
+    fn a_vector_has_its_room_and_no_more() {
+        let mut numbers = Vec::with_capacity(4);
+        let room = Disjoint::room(&mut numbers, 3);
+        #[expect(unsafe_code, reason = "the test has one thread, and writes all three")]
+        // SAFETY: nobody else writes, and three numbers are written.
+        unsafe {
+            room.write(1, &[2.0, 3.0]);
+            room.write(0, &[1.0]);
+            numbers.set_len(3);
+        }
+        assert_eq!(numbers, [1.0, 2.0, 3.0]);
+        assert!(catch_unwind(|| drop(Disjoint::room(&mut Vec::new(), 1))).is_err());
+        assert!(catch_unwind(|| drop(Disjoint::room(&mut vec![0.0], 0))).is_err());
+    }
 
     #[test]
     fn nothing_is_written_outside() {

@@ -30,11 +30,13 @@ const GROUP_BYTES: usize = 1 << 20;
 /// # Panics
 /// If the matrices have not the same number of inputs, or `x` is no whole number of rows.
 pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>; N] {
-    let mut outputs = matrices.map(|matrix| vec![0.0; x.len() / matrix.shape()[0] * matrix.shape()[1]]);
+    let lens = matrices.map(|matrix| x.len() / matrix.shape()[0] * matrix.shape()[1]);
+    let mut outputs = lens.map(Vec::with_capacity);
     let Some(inputs) = matrices.first().map(|matrix| matrix.shape()[0]) else { return outputs };
     assert!(matrices.iter().all(|matrix| matrix.shape()[0] == inputs), "matrices of the same inputs");
     assert_eq!(x.len() % inputs, 0, "whole rows of {inputs} numbers");
-    let targets = outputs.each_mut().map(|output| Disjoint::new(output));
+    let mut rooms = outputs.iter_mut().zip(lens).map(|(output, len)| Disjoint::room(output, len));
+    let targets: [Disjoint<'_>; N] = std::array::from_fn(|_| rooms.next().expect("a room for each matrix"));
     let units = units(&matrices);
     let most = registers();
     let group = (GROUP_BYTES / (4 * inputs)).next_multiple_of(most).max(most);
@@ -45,6 +47,15 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
             let (matrix, target) = (matrices[matrix], &targets[matrix]);
             run(Unit { blocks: &blocks, first_row: index * group, matrix, panels, target });
         });
+    }
+    drop(rooms);
+    for (output, len) in outputs.iter_mut().zip(lens) {
+        #[expect(unsafe_code, reason = "the compiler cannot see that the units are all of a matrix")]
+        // SAFETY: there is room for `len` numbers, and all are written: every panel is in a unit, every row in a group, and a
+        // unit writes what its panels have in each row of the group.
+        unsafe {
+            output.set_len(len);
+        }
     }
     outputs
 }
