@@ -63,6 +63,16 @@ pub(crate) fn run(kernel: impl Kernel) {
     kernel.run::<Base>();
 }
 
+/// Asks the memory for what lies some way behind `weights`, so that it is there when its turn comes. The processor does so by
+/// itself, but not far enough to keep a product of several rows busy.
+#[inline(always)]
+pub(crate) fn ask_ahead<W>(weights: &W) {
+    #[cfg(target_arch = "x86_64")]
+    x86::ask_ahead(weights);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = weights;
+}
+
 /// Computes every lane. A loop in the kernel itself: `std::array::from_fn` and `map` may stay functions of their own, which are
 /// compiled for the target and not for the level, with a call of the C library for each fused multiply-add.
 #[inline(always)]
@@ -197,14 +207,28 @@ mod x86 {
     )]
 
     use std::arch::x86_64::{
-        __m128i, __m256, __m256i, __m512, _mm256_cvtph_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
-        _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_permutexvar_ps,
-        _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+        __m128i, __m256, __m256i, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_cvtph_ps, _mm512_add_ps,
+        _mm512_castpd_ps, _mm512_castps_pd, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+        _mm512_fmadd_ps, _mm512_permutexvar_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
+        _mm512_unpackhi_pd, _mm512_unpacklo_pd,
     };
     use std::mem::transmute;
     use std::sync::OnceLock;
 
     use super::{Base, Kernel, LANES, Level, halved, sums};
+
+    /// How far ahead, in bytes.
+    const AHEAD: usize = 4096;
+
+    /// [`ask_ahead`](super::ask_ahead), of each line of the cache.
+    #[inline(always)]
+    pub(super) fn ask_ahead<W>(weights: &W) {
+        for line in (0..size_of::<W>()).step_by(64) {
+            let place = std::ptr::from_ref(weights).cast::<i8>().wrapping_add(AHEAD + line);
+            // SAFETY: nothing is read; a place that is not there is no error.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
+        }
+    }
 
     /// 256-bit vectors.
     struct Avx2;

@@ -63,8 +63,9 @@ mod tests {
             numbers.set_len(3);
         }
         assert_eq!(numbers, [1.0, 2.0, 3.0]);
-        assert!(catch_unwind(|| drop(Disjoint::room(&mut Vec::new(), 1))).is_err());
-        assert!(catch_unwind(|| drop(Disjoint::room(&mut vec![0.0], 0))).is_err());
+        let refused =
+            |mut numbers: Vec<f32>, len| catch_unwind(move || Disjoint::room(&mut numbers, len).len).is_err();
+        assert!(refused(Vec::new(), 1) && refused(vec![0.0], 0) && !refused(Vec::new(), 0));
     }
 
     #[test]

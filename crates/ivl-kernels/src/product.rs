@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::cpu::{Kernel, LANES, Level, run};
+use crate::cpu::{Kernel, LANES, Level, ask_ahead, run};
 use crate::disjoint::Disjoint;
 use crate::matrix::{GROUP, Matrix, Panels};
 use crate::{parallel, threads};
@@ -232,6 +232,7 @@ fn plain<L: Level, const R: usize, const P: usize, W>(
     let mut sums = [[L::splat(0.0); R]; P];
     for (input, x) in x.iter().enumerate() {
         for p in 0..P {
+            ask_ahead(&panels[p][input]);
             let weights = widen(&panels[p][input]);
             for row in 0..R {
                 sums[p][row] = L::fma(L::splat(x[row]), weights, sums[p][row]);
@@ -253,6 +254,7 @@ fn grouped<L: Level, const R: usize, const P: usize>(
         let mut own = [[L::splat(0.0); R]; P];
         for input in group * GROUP..x.len().min((group + 1) * GROUP) {
             for p in 0..P {
+                ask_ahead(&panels[p][input]);
                 let weights = L::bytes(&panels[p][input]);
                 for row in 0..R {
                     own[p][row] = L::fma(L::splat(x[input][row]), weights, own[p][row]);
