@@ -12,6 +12,7 @@ run less a short one on both sides, so that loading and prompts do not count.
 
 import argparse
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -68,18 +69,16 @@ def ask(tokens, value, stream, prompt=PROMPT):
     return {"model": "value" if value else "base", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": stream}
 
 
-def read_alone(port, pid, tokens, value):
-    """Seconds in which one client reads one stream, by the clock and of the server's processor time. The client does as little as
-    it can: what it takes of the cores is not the server's."""
+def read_stream(port, tokens, value):
+    """Reads one stream to its end, and does as little as it can: what the client takes of the cores is not the server's. The prompt
+    begins like no other, so that none goes on from another's cache."""
     body = json.dumps(ask(tokens, value, True, f"{random.random():.8f} {PROMPT}")).encode()
-    began, used = time.perf_counter(), processor(pid)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head(body))
         answer = bytearray()
         while piece := connection.recv(1 << 16):
             answer += piece
     assert answer.startswith(b"HTTP/1.1 200") and b"[DONE]" in answer
-    return time.perf_counter() - began, max(0.01, processor(pid) - used)
 
 
 def processor(pid):
@@ -88,19 +87,17 @@ def processor(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def spent(port, pid, streams, tokens, value):
-    """Seconds for so many streams at once, by the clock and of processor time."""
-    began, used = time.perf_counter(), processor(pid)
-    # Prompts that begin differently: none goes on from another's cache.
-    prompts = (f"{random.random():.8f} {PROMPT}" for _ in range(streams))
-    answers = await asyncio.gather(*(post(port, ask(tokens, value, True, prompt)) for prompt in prompts))
-    assert all(status == 200 for status, *_ in answers)
-    return time.perf_counter() - began, max(0.01, processor(pid) - used)
+def spent(port, pid, streams, tokens, value):
+    """Seconds for so many streams at once, by the clock and of the server's processor time."""
+    with concurrent.futures.ThreadPoolExecutor(streams) as clients:
+        began, used = time.perf_counter(), processor(pid)
+        list(clients.map(lambda _: read_stream(port, tokens, value), range(streams)))
+        return time.perf_counter() - began, max(0.01, processor(pid) - used)
 
 
-async def rate(port, pid, streams, tokens, value):
+def rate(port, pid, streams, tokens, value):
     """Tokens a second of so many streams at once, by the clock and by processor time."""
-    clock, used = await spent(port, pid, streams, tokens, value)
+    clock, used = spent(port, pid, streams, tokens, value)
     return streams * tokens / clock, streams * tokens / used
 
 
@@ -126,10 +123,10 @@ def throughput(args):
     for _ in range(args.rounds):
         # A server of its own for each round, as `ivl generate` is: how fast a process is depends on where its memory lies.
         with serving(args.base, args.value) as (port, pid):
-            asyncio.run(rate(port, pid, 1, 8, args.value))
-            one = asyncio.run(rate(port, pid, 1, args.tokens, args.value))
-            sixteen = asyncio.run(rate(port, pid, 16, args.tokens, args.value))
-            served = writing(lambda tokens: read_alone(port, pid, tokens, args.value), args.tokens)
+            rate(port, pid, 1, 8, args.value)
+            one = rate(port, pid, 1, args.tokens, args.value)
+            sixteen = rate(port, pid, 16, args.tokens, args.value)
+            served = writing(lambda tokens: spent(port, pid, 1, tokens, args.value), args.tokens)
         alone = writing(lambda tokens: generate(args.base, args.value, tokens), args.tokens)
         rounds.append((one, sixteen, served, alone))
     result = {}
@@ -179,7 +176,7 @@ async def open_loop(port, per_second, seconds, tokens, value):
 
 def latency(args):
     with serving(args.base, args.value) as (port, pid):
-        asyncio.run(rate(port, pid, 1, 8, args.value))
+        rate(port, pid, 1, 8, args.value)
         capacity = asyncio.run(closed_loop(port, 32, args.seconds / 2, args.tokens, args.value))
         first = asyncio.run(open_loop(port, 0.9 * capacity, args.seconds, args.tokens, args.value))
     at = lambda share: round(first[min(len(first) - 1, int(share * len(first)))], 3)
