@@ -124,10 +124,12 @@ fn is_cpu(name: &str) -> bool {
 }
 
 fn auto() -> Result<Device> {
-    match (cuda_devices(), gpus_of_wgpu()) {
-        (0, 0) => cpu(),
-        (0, _) => wgpu(),
-        _ => cuda(0),
+    if is_cpu("auto") {
+        cpu()
+    } else if cuda_devices() > 0 {
+        cuda(0)
+    } else {
+        wgpu()
     }
 }
 

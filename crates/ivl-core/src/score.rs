@@ -7,6 +7,7 @@ use burn::tensor::{DType, Int, Tensor};
 use ivl_kernels::logprobs;
 
 use crate::causal_lm::index_tensor;
+use crate::cross_value::host_ids;
 use crate::generate::to_host;
 use crate::{CausalLm, Error, PaddedBatch, pieces};
 
@@ -91,5 +92,5 @@ pub fn target_logprobs(lm: &dyn CausalLm, logits: Tensor<2>, targets: &[u32]) ->
     let ids = index_tensor(&ids, &logits.device()).unsqueeze_dim(1);
     let largest: Tensor<1, Int> = logits.clone().argmax(1).squeeze_dim(1);
     let logprobs: Tensor<1> = log_softmax(logits, 1).gather(1, ids).squeeze_dim(1);
-    to_host(logprobs).into_iter().zip(largest.into_data().iter()).collect()
+    to_host(logprobs).into_iter().zip(host_ids(largest)).collect()
 }

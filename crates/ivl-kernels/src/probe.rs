@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use crate::cpu::{Kernel, LANES, Level, run, sum};
 use crate::memory::Memory;
 use crate::parallel;
+use crate::product::TOGETHER;
 
-/// Places that are read side by side: one alone leaves the memory waiting. A product with one row reads as many.
-const STREAMS: usize = 4;
+/// Places that are read side by side: one alone leaves the memory waiting. As many as a product with one row reads.
+const STREAMS: usize = TOGETHER;
 
 /// Bytes of a unit of work.
 const UNIT_BYTES: usize = 512 << 10;

@@ -13,7 +13,7 @@ use crate::{parallel, threads};
 const UNIT_BYTES: usize = 64 << 10;
 
 /// Panels that a single row reads side by side: the sums of one alone would wait for each other, and for the memory.
-const TOGETHER: usize = 4;
+pub(crate) const TOGETHER: usize = 4;
 
 /// Rows are multiplied in groups of about this size, which stay in the cache while the matrix passes by.
 const GROUP_BYTES: usize = 1 << 20;
@@ -30,13 +30,14 @@ const GROUP_BYTES: usize = 1 << 20;
 /// # Panics
 /// If the matrices have not the same number of inputs, or `x` is no whole number of rows.
 pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>; N] {
-    let lens = matrices.map(|matrix| x.len() / matrix.shape()[0] * matrix.shape()[1]);
-    let mut outputs = lens.map(Vec::with_capacity);
-    let Some(inputs) = matrices.first().map(|matrix| matrix.shape()[0]) else { return outputs };
+    let Some(inputs) = matrices.first().map(|matrix| matrix.shape()[0]) else {
+        return matrices.map(|_| Vec::new());
+    };
     assert!(matrices.iter().all(|matrix| matrix.shape()[0] == inputs), "matrices of the same inputs");
     assert_eq!(x.len() % inputs, 0, "whole rows of {inputs} numbers");
-    let mut rooms = outputs.iter_mut().zip(lens).map(|(output, len)| Disjoint::room(output, len));
-    let targets: [Disjoint<'_>; N] = std::array::from_fn(|_| rooms.next().expect("a room for each matrix"));
+    let lens = matrices.map(|matrix| x.len() / inputs * matrix.shape()[1]);
+    let mut outputs = lens.map(|len| (Vec::with_capacity(len), len));
+    let targets = outputs.each_mut().map(|(output, len)| Disjoint::room(output, *len));
     let units = units(&matrices);
     let most = registers();
     let group = (GROUP_BYTES / (4 * inputs)).next_multiple_of(most).max(most);
@@ -48,16 +49,15 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
             run(Unit { blocks: &blocks, first_row: index * group, matrix, panels, target });
         });
     }
-    drop(rooms);
-    for (output, len) in outputs.iter_mut().zip(lens) {
+    outputs.map(|(mut output, len)| {
         #[expect(unsafe_code, reason = "the compiler cannot see that the units are all of a matrix")]
         // SAFETY: there is room for `len` numbers, and all are written: every panel is in a unit, every row in a group, and a
         // unit writes what its panels have in each row of the group.
         unsafe {
             output.set_len(len);
         }
-    }
-    outputs
+        output
+    })
 }
 
 /// Units of work: some panels of a matrix.

@@ -31,7 +31,7 @@ pub enum Floor {
 }
 
 impl Floor {
-    /// A floor for models of `bytes` of weights: on a CPU as much memory is read, so that no cache holds it.
+    /// A floor for models of `bytes` of weights: on a CPU as much memory is read.
     pub fn new(bytes: usize, weights: Weights, in_software: bool, device: &Device) -> Result<Self> {
         let dtype = match weights {
             Weights::Tensors(dtype) => dtype,
