@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::{Kernel, LANES, Level, ask_ahead, run};
 use crate::disjoint::Disjoint;
@@ -17,6 +16,9 @@ pub(crate) const TOGETHER: usize = 4;
 
 /// Rows are multiplied in groups of about this size, which stay in the cache while the matrix passes by.
 const GROUP_BYTES: usize = 1 << 20;
+
+/// Numbers that are brought into the order of a block at once.
+const PART: usize = 256;
 
 /// `y = x W` for several matrices that read the same rows.
 ///
@@ -111,19 +113,36 @@ impl<'a> Blocks<'a> {
         }
         // As few blocks as possible, and alike: sums of a few rows alone would wait for each other.
         let most = rows.div_ceil(rows.div_ceil(most));
-        let mut numbers = x.to_vec();
-        let mut blocks: Vec<_> =
-            numbers.chunks_mut(most * inputs).zip(x.chunks(most * inputs)).map(Mutex::new).collect();
-        parallel(blocks.len(), |block| {
-            let (to, from) = &mut *blocks[block].lock().unwrap_or_else(PoisonError::into_inner);
-            let count = to.len() / inputs;
-            for (input, to) in to.chunks_exact_mut(count).enumerate() {
-                for (row, to) in to.iter_mut().enumerate() {
-                    *to = from[row * inputs + input];
+        let mut numbers = Vec::with_capacity(x.len());
+        let room = Disjoint::room(&mut numbers, x.len());
+        parallel(rows.div_ceil(most), |block| {
+            let start = block * most * inputs;
+            let from = &x[start..x.len().min(start + most * inputs)];
+            let count = from.len() / inputs;
+            let mut part = [0.0; PART];
+            for first in (0..inputs).step_by(PART / count) {
+                let last = inputs.min(first + PART / count);
+                let part = &mut part[..(last - first) * count];
+                for (input, to) in (first..last).zip(part.chunks_exact_mut(count)) {
+                    for (row, to) in to.iter_mut().enumerate() {
+                        *to = from[row * inputs + input];
+                    }
+                }
+                #[expect(
+                    unsafe_code,
+                    reason = "the borrow checker knows contiguous parts of a whole slice only"
+                )]
+                // SAFETY: each block is written by one thread.
+                unsafe {
+                    room.write(start + first * count, part);
                 }
             }
         });
-        blocks.clear();
+        #[expect(unsafe_code, reason = "the compiler cannot see that the blocks are all of the rows")]
+        // SAFETY: there is room for as many numbers, and all are written: each row is in a block, and each input in a part.
+        unsafe {
+            numbers.set_len(x.len());
+        }
         Self { inputs, rows, most, numbers: Cow::Owned(numbers) }
     }
 }
@@ -151,8 +170,9 @@ impl Kernel for Unit<'_> {
                 panels.start += TOGETHER / 2;
             }
         }
-        for panel in panels {
-            for first in (0..rows).step_by(most) {
+        // The panels of a unit lie side by side: so do the numbers that are written for a row.
+        for first in (0..rows).step_by(most) {
+            for panel in panels.clone() {
                 let count = most.min(rows - first);
                 let x = &numbers[first * inputs..][..count * inputs];
                 match count {
@@ -197,16 +217,27 @@ impl Unit<'_> {
                 parts(scales, panel, inputs.div_ceil(GROUP)),
             ),
         };
+        // All of them first: a call in between would have the sums leave their registers, and in the loop already.
+        let mut numbers = [[[0.0; LANES]; R]; P];
+        for p in 0..P {
+            for row in 0..R {
+                numbers[p][row] = L::store(sums[p][row]);
+            }
+        }
         for p in 0..P {
             let column = (panel + p) * LANES;
             let lanes = LANES.min(outputs - column);
             for row in 0..R {
                 let at = (self.first_row + first + row) * outputs + column;
-                let sums = L::store(sums[p][row]);
+                let numbers = &numbers[p][row];
                 #[expect(unsafe_code, reason = "columns of a matrix lie between those of other threads")]
                 // SAFETY: each panel is in one unit, and has columns of its own.
                 unsafe {
-                    self.target.write(at, &sums[..lanes]);
+                    // A length that is known when this is compiled needs no call.
+                    match lanes {
+                        LANES => self.target.write(at, numbers),
+                        _ => self.target.write(at, &numbers[..lanes]),
+                    }
                 }
             }
         }
