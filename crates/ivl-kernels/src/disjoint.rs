@@ -45,6 +45,23 @@ impl<'a> Disjoint<'a> {
     }
 }
 
+impl Disjoint<'_> {
+    /// The `len` numbers at `at`.
+    ///
+    /// # Safety
+    /// They were written, and no other thread may write to them while the reference lives.
+    ///
+    /// # Panics
+    /// If they are not inside.
+    #[expect(unsafe_code, reason = "the borrow checker knows contiguous parts only")]
+    #[inline(always)]
+    pub(crate) unsafe fn read(&self, at: usize, len: usize) -> &[f32] {
+        assert!(at <= self.len && len <= self.len - at, "a part of the slice");
+        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; it was written, and nobody writes.
+        unsafe { std::slice::from_raw_parts(self.start.add(at), len) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::panic::catch_unwind;

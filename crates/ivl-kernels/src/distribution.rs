@@ -9,7 +9,7 @@ use crate::exp::exp;
 use crate::parallel;
 
 /// Chunks that are added up in single precision.
-const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
 /// Below this, weights are zero in single precision.
 const LEAST: f32 = -87.3;

@@ -1,8 +1,11 @@
 //! Non-linearities of the feed-forward layers.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::cpu::{Kernel, LANES, Level, each, run};
 use crate::exp::exp;
-use crate::rows::by_rows;
+use crate::parallel;
+use crate::rows::{SHARE, by_rows};
 
 /// A non-linearity of the form `x * sigmoid(g(x))`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,38 @@ impl Gate {
         });
     }
 
+    /// The derivatives of `d . (act(x) * up)` by `x` and `up`, in their places; without `up`, that of `d . act(x)`.
+    ///
+    /// # Panics
+    /// If the slices are not of one length.
+    pub fn gradient(self, x: &mut [f32], up: Option<&mut [f32]>, d: &[f32]) {
+        assert!(
+            x.len() == d.len() && up.as_ref().is_none_or(|up| up.len() == d.len()),
+            "a derivative for each number"
+        );
+        let ups: Vec<_> = match up {
+            Some(up) => up.chunks_mut(SHARE).map(Some).collect(),
+            None => d.chunks(SHARE).map(|_| None).collect(),
+        };
+        // Each lock is taken once: it hands over the exclusive references.
+        let parts = x.chunks_mut(SHARE).zip(ups).zip(d.chunks(SHARE));
+        let parts: Vec<_> = parts.map(|((x, up), d)| Mutex::new(Slope { gate: self, x, up, d })).collect();
+        parallel(parts.len(), |part| {
+            run(&mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner));
+        });
+    }
+
+    /// `g'(x)`.
+    #[inline(always)]
+    fn slope<L: Level>(self, x: f32) -> f32 {
+        match self {
+            Self::Silu => 1.0,
+            Self::GeluTanh => L::fma_one(x * x, 3.0 * 0.071_354_814, 1.595_769),
+            Self::QuickGelu => 1.702,
+        }
+    }
+
+    /// `g(x)`.
     #[inline(always)]
     fn inner<L: Level>(self, x: f32) -> f32 {
         match self {
@@ -55,9 +90,8 @@ impl Kernel for Numbers<'_> {
         for chunk in chunks {
             *chunk = act::<L>(self.gate, *chunk);
         }
-        let mut padded = [0.0; LANES];
-        padded[..rest.len()].copy_from_slice(rest);
-        rest.copy_from_slice(&act::<L>(self.gate, padded)[..rest.len()]);
+        let last = act::<L>(self.gate, padded(rest));
+        rest.copy_from_slice(&last[..rest.len()]);
     }
 }
 
@@ -66,4 +100,45 @@ fn act<L: Level>(gate: Gate, x: [f32; LANES]) -> [f32; LANES] {
     let negative = each(|lane| -gate.inner::<L>(x[lane]));
     let powers = exp::<L>(negative);
     each(|lane| x[lane] / (1.0 + powers[lane]))
+}
+
+struct Slope<'a> {
+    gate: Gate,
+    x: &'a mut [f32],
+    up: Option<&'a mut [f32]>,
+    d: &'a [f32],
+}
+
+impl Kernel for &mut Slope<'_> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        for start in (0..self.x.len()).step_by(LANES) {
+            let end = self.x.len().min(start + LANES);
+            let part = |numbers: &[f32]| match numbers[start..].first_chunk::<LANES>() {
+                Some(whole) => *whole,
+                None => padded(&numbers[start..]),
+            };
+            let (x, d) = (part(self.x), part(self.d));
+            let up = self.up.as_deref().map(part);
+            let powers = exp::<L>(each(|lane| -self.gate.inner::<L>(x[lane])));
+            let sigmoid = each(|lane| 1.0 / (1.0 + powers[lane]));
+            let by_x = each(|lane| {
+                let (x, s) = (x[lane], sigmoid[lane]);
+                let slope = s * L::fma_one(x * (1.0 - s), self.gate.slope::<L>(x), 1.0);
+                d[lane] * slope * up.map_or(1.0, |up| up[lane])
+            });
+            if let Some(up) = &mut self.up {
+                let by_up = each(|lane| d[lane] * x[lane] * sigmoid[lane]);
+                up[start..end].copy_from_slice(&by_up[..end - start]);
+            }
+            self.x[start..end].copy_from_slice(&by_x[..end - start]);
+        }
+    }
+}
+
+#[inline(always)]
+fn padded(rest: &[f32]) -> [f32; LANES] {
+    let mut padded = [0.0; LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    padded
 }

@@ -22,8 +22,10 @@
     reason = "plain loops over lanes are what becomes vector instructions"
 )]
 
+mod adamw;
 mod attention;
 mod cpu;
+mod dense;
 mod disjoint;
 mod distribution;
 mod exp;
@@ -31,17 +33,21 @@ mod gate;
 mod matrix;
 mod memory;
 mod norm;
+mod objective;
 mod pool;
 mod probe;
 mod product;
 mod rope;
 mod rows;
 
+pub use adamw::AdamW;
 pub use attention::Attention;
+pub use dense::{Dense, multiply};
 pub use distribution::{Mass, argmax, divergence, logprobs, weights};
 pub use gate::Gate;
 pub use matrix::{Format, GROUP, Matrix};
 pub use norm::Norm;
+pub use objective::{Objective, Penalties};
 pub use pool::{parallel, threads};
 pub use probe::Probe;
 pub use product::products;

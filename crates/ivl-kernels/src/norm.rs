@@ -1,7 +1,10 @@
 //! Normalisation of rows.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::cpu::{Kernel, LANES, Level, run, sum};
-use crate::rows::by_rows;
+use crate::parallel;
+use crate::rows::{SHARE, by_rows};
 
 /// A normalisation with its weights, shape `[width]`.
 #[derive(Debug, Clone, Copy)]
@@ -28,12 +31,97 @@ impl Norm<'_> {
     /// # Shapes
     /// - `x` and output: `[rows, width]`
     pub fn apply(self, x: &[f32], eps: f32) -> Vec<f32> {
-        let width = match self {
-            Self::Rms { weight, .. } | Self::Layer { weight, .. } => weight.len(),
-        };
+        let width = self.width();
         let mut y = x.to_vec();
         by_rows(&mut y, width, |_, rows| run(Rows { numbers: rows, width, norm: self, eps }));
         y
+    }
+}
+
+impl Norm<'_> {
+    /// The derivatives of `d . norm(x)`: by `x` in the place of `d`, by the weights and, for a layer norm, by the biases.
+    ///
+    /// # Shapes
+    /// - `x` and `d`: `[rows, width]`
+    /// - output: `[width]`, each
+    ///
+    /// # Panics
+    /// If the slices are not of one length.
+    pub fn gradient(self, x: &[f32], d: &mut [f32], eps: f32) -> [Vec<f32>; 2] {
+        assert_eq!(x.len(), d.len(), "a derivative for each number");
+        let width = self.width();
+        let rows = SHARE.div_ceil(width) * width;
+        let parts = x.chunks(rows).zip(d.chunks_mut(rows));
+        let parts: Vec<_> = parts
+            .map(|(x, d)| {
+                Mutex::new(Slope {
+                    norm: self,
+                    x,
+                    d,
+                    eps,
+                    by_weight: vec![0.0; width],
+                    by_bias: vec![0.0; width],
+                })
+            })
+            .collect();
+        parallel(parts.len(), |part| {
+            run(&mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner));
+        });
+        let mut sums = [vec![0.0; width], vec![0.0; width]];
+        for part in parts {
+            let part = part.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for (sum, part) in sums.iter_mut().zip([part.by_weight, part.by_bias]) {
+                sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+            }
+        }
+        sums
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Self::Rms { weight, .. } | Self::Layer { weight, .. } => weight.len(),
+        }
+    }
+}
+
+struct Slope<'a> {
+    norm: Norm<'a>,
+    x: &'a [f32],
+    d: &'a mut [f32],
+    eps: f32,
+    by_weight: Vec<f32>,
+    by_bias: Vec<f32>,
+}
+
+impl Kernel for &mut Slope<'_> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let (weight, offset, layer) = match self.norm {
+            Norm::Rms { weight, offset } => (weight, offset, false),
+            Norm::Layer { weight, .. } => (weight, 0.0, true),
+        };
+        let width = weight.len();
+        let mean = |total: f32| total / width as f32;
+        let mut normed = vec![0.0; width];
+        for (x, d) in self.x.chunks_exact(width).zip(self.d.chunks_exact_mut(width)) {
+            let center = if layer { mean(total(x)) } else { 0.0 };
+            for i in 0..width {
+                normed[i] = x[i] - center;
+            }
+            let scale = (mean(squares::<L>(&normed)) + self.eps).sqrt().recip();
+            for i in 0..width {
+                normed[i] *= scale;
+                self.by_weight[i] += d[i] * normed[i];
+                self.by_bias[i] += d[i];
+                d[i] *= weight[i] + offset;
+            }
+            // What the row as a whole has of its mean and of its length does not pass.
+            let along = mean(dot::<L>(d, &normed));
+            let level = if layer { mean(total(d)) } else { 0.0 };
+            for i in 0..width {
+                d[i] = scale * (d[i] - level - along * normed[i]);
+            }
+        }
     }
 }
 
@@ -73,13 +161,17 @@ impl Kernel for Rows<'_> {
 
 #[inline(always)]
 fn squares<L: Level>(row: &[f32]) -> f32 {
-    let (chunks, rest) = row.as_chunks::<LANES>();
+    dot::<L>(row, row)
+}
+
+#[inline(always)]
+fn dot<L: Level>(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = L::splat(0.0);
-    for chunk in chunks {
-        let chunk = L::load(chunk);
-        sums = L::fma(chunk, chunk, sums);
+    for (a, b) in a.iter().zip(b) {
+        sums = L::fma(L::load(a), L::load(b), sums);
     }
-    let rest: f32 = rest.iter().map(|x| x * x).sum();
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     sum(L::store(sums)) + rest
 }
 

@@ -75,7 +75,7 @@ fn units(matrices: &[&Matrix]) -> Vec<(usize, Range<usize>)> {
 
 /// Panels of a unit: those that are read side by side, and several of these if they are small. Of a narrow matrix every
 /// thread gets three units, since one that has two where another has one makes it wait.
-fn panels_of_unit(panels: usize, bytes: usize) -> usize {
+pub(crate) fn panels_of_unit(panels: usize, bytes: usize) -> usize {
     let most = (UNIT_BYTES * panels / bytes.max(1)).max(TOGETHER).min(panels / (3 * threads()));
     match most / TOGETHER {
         0 => TOGETHER / 2,
@@ -84,7 +84,7 @@ fn panels_of_unit(panels: usize, bytes: usize) -> usize {
 }
 
 /// Rows whose sums fit the registers.
-fn registers() -> usize {
+pub(crate) fn registers() -> usize {
     struct Rows<'a>(&'a mut usize);
     impl Kernel for Rows<'_> {
         #[inline(always)]
@@ -255,7 +255,7 @@ fn parts<const P: usize, W>(all: &[W], panel: usize, len: usize) -> [&[W]; P] {
 }
 
 #[inline(always)]
-fn plain<L: Level, const R: usize, const P: usize, W>(
+pub(crate) fn plain<L: Level, const R: usize, const P: usize, W>(
     x: &[[f32; R]],
     panels: [&[W]; P],
     widen: impl Fn(&W) -> L::Lanes,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::parallel;
 
 /// Numbers that are worth the attention of another thread.
-const SHARE: usize = 16 << 10;
+pub(crate) const SHARE: usize = 16 << 10;
 
 /// Calls `work` with groups of rows of `numbers` and the index of the first row of each, on several threads if there are many.
 pub(crate) fn by_rows(numbers: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {

@@ -1,0 +1,256 @@
+//! The objective of value learning at some positions, with its gradient.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::cpu::{Kernel, LANES, Level, each, run, sum};
+use crate::distribution::{BLOCK, Mass};
+use crate::exp::exp;
+use crate::parallel;
+
+/// Weights of the terms of an objective.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Penalties {
+    /// Of `|v|_1 / size`.
+    pub l1: f32,
+    /// Of `|v|_2^2 / size`.
+    pub l2: f32,
+    /// Of `KL(p || q)`.
+    pub kl: f32,
+}
+
+/// The terms of an objective, unweighted, as sums over positions.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Objective {
+    /// `-log p[y]`, in nats.
+    pub cross_entropy: f64,
+    /// `|v|_1 / size`.
+    pub l1: f64,
+    /// `|v|_2^2 / size`.
+    pub l2: f64,
+    /// `KL(p || q)`, in nats.
+    pub kl: f64,
+}
+
+impl Objective {
+    /// The terms for logits `b` of a base and `v` of a value, with `p = softmax(b + v)` and `q = softmax(b)`, at each position;
+    /// without a base `b` is zero and there are no penalties. The logits of the value become the derivative by them of the
+    /// weighted sum of the terms, times `scale`:
+    ///
+    /// ```text
+    /// p_j - [j = y] + l1 * sign(v_j) / size + l2 * 2 v_j / size + kl * p_j (v_j - sum_i p_i v_i)
+    /// ```
+    ///
+    /// The last term is `kl * p_j (log p_j - log q_j - KL(p || q))`, of which all but `v_j` and its mean cancels.
+    ///
+    /// # Shapes
+    /// - `base` and `value`: `[positions, size]`
+    /// - `targets`: `[positions]`
+    ///
+    /// # Panics
+    /// If there is not one target for each position, one is outside of `size`, or base and value differ in length.
+    pub fn of(
+        base: Option<&[f32]>,
+        value: &mut [f32],
+        targets: &[u32],
+        penalties: Penalties,
+        scale: f32,
+    ) -> Self {
+        let size = value.len() / targets.len().max(1);
+        assert_eq!(value.len(), size * targets.len(), "a target for each position");
+        assert!(base.is_none_or(|base| base.len() == value.len()), "a base logit for each of the value's");
+        if size == 0 {
+            return Self::default();
+        }
+        // Each lock is taken once: it hands over the exclusive reference.
+        let rows: Vec<_> = value.chunks_mut(size).map(|row| Mutex::new((row, Self::default()))).collect();
+        parallel(targets.len(), |row| {
+            let (value, terms) = &mut *rows[row].lock().unwrap_or_else(PoisonError::into_inner);
+            let base = base.map(|base| &base[row * size..(row + 1) * size]);
+            *terms = position(base, value, targets[row] as usize, penalties, scale);
+        });
+        let terms = rows.into_iter().map(|row| row.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+        terms.fold(Self::default(), |sum, terms| Self {
+            cross_entropy: sum.cross_entropy + terms.cross_entropy,
+            l1: sum.l1 + terms.l1,
+            l2: sum.l2 + terms.l2,
+            kl: sum.kl + terms.kl,
+        })
+    }
+}
+
+fn position(
+    base: Option<&[f32]>,
+    value: &mut [f32],
+    target: usize,
+    penalties: Penalties,
+    scale: f32,
+) -> Objective {
+    let size = value.len() as f64;
+    let mut sums = Sums { largest: f32::NEG_INFINITY, total: 0.0, tilt: 0.0, absolute: 0.0, square: 0.0 };
+    run(Largest { logits: Logits { base, value }, most: &mut sums.largest });
+    run(Adding { logits: Logits { base, value }, sums: &mut sums });
+    let log_normalizer = f64::from(sums.largest) + sums.total.ln();
+    let wanted = f64::from(value[target]) + base.map_or(0.0, |base| f64::from(base[target]));
+    let mut terms = Objective { cross_entropy: log_normalizer - wanted, ..Objective::default() };
+    let mut gradient = Gradient {
+        base,
+        value,
+        largest: sums.largest,
+        factor: (f64::from(scale) / sums.total) as f32,
+        l1: 0.0,
+        l2: 0.0,
+        kl: 0.0,
+        mean: 0.0,
+    };
+    if let Some(base) = base {
+        let of_norm = |weight: f32| (f64::from(weight * scale) / size) as f32;
+        terms.l1 = sums.absolute / size;
+        gradient.l1 = of_norm(penalties.l1);
+        if penalties.l2 > 0.0 {
+            terms.l2 = sums.square / size;
+            gradient.l2 = 2.0 * of_norm(penalties.l2);
+        }
+        if penalties.kl > 0.0 {
+            let mean = sums.tilt / sums.total;
+            terms.kl = mean - log_normalizer + Mass::of(base).log_normalizer();
+            (gradient.kl, gradient.mean) = (penalties.kl, mean as f32);
+        }
+    }
+    run(&mut gradient);
+    value[target] -= scale;
+    terms
+}
+
+/// Logits of a position: of the value alone, or with a base.
+struct Logits<'a> {
+    base: Option<&'a [f32]>,
+    value: &'a [f32],
+}
+
+impl Logits<'_> {
+    /// Some of both, from `start` on; what is behind the end is impossible.
+    #[inline(always)]
+    fn at(&self, start: usize) -> [[f32; LANES]; 2] {
+        let whole = |numbers: &[f32]| numbers[start..].first_chunk::<LANES>().copied();
+        match (whole(self.value), self.base) {
+            (Some(value), Some(base)) => [whole(base).unwrap_or([0.0; LANES]), value],
+            (Some(value), None) => [[0.0; LANES], value],
+            (None, base) => {
+                let (mut numbers, rest) =
+                    ([[f32::NEG_INFINITY; LANES], [0.0; LANES]], start..self.value.len());
+                match base {
+                    Some(base) => numbers[0][..rest.len()].copy_from_slice(&base[rest.clone()]),
+                    None => numbers[0][..rest.len()].fill(0.0),
+                }
+                numbers[1][..rest.len()].copy_from_slice(&self.value[rest]);
+                numbers
+            }
+        }
+    }
+}
+
+struct Largest<'a> {
+    logits: Logits<'a>,
+    most: &'a mut f32,
+}
+
+impl Kernel for Largest<'_> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let mut most = [f32::NEG_INFINITY; LANES];
+        for start in (0..self.logits.value.len()).step_by(LANES) {
+            let [base, value] = self.logits.at(start);
+            most = each(|lane| {
+                let logit = base[lane] + value[lane];
+                if logit > most[lane] { logit } else { most[lane] }
+            });
+        }
+        for lane in 0..LANES {
+            if most[lane] > *self.most {
+                *self.most = most[lane];
+            }
+        }
+    }
+}
+
+/// Over the tokens of a position, with the weights `w = exp(b + v - largest)`.
+struct Sums {
+    largest: f32,
+    /// `sum w`.
+    total: f64,
+    /// `sum w v`.
+    tilt: f64,
+    /// `sum |v|`.
+    absolute: f64,
+    /// `sum v^2`.
+    square: f64,
+}
+
+struct Adding<'a> {
+    logits: Logits<'a>,
+    sums: &'a mut Sums,
+}
+
+impl Kernel for Adding<'_> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let Self { logits, sums } = self;
+        let (len, block) = (logits.value.len(), BLOCK * LANES);
+        for first in (0..len).step_by(block) {
+            let [mut total, mut tilt, mut absolute, mut square] = [[0.0; LANES]; 4];
+            for start in (first..len.min(first + block)).step_by(LANES) {
+                let [base, value] = logits.at(start);
+                let weights = exp::<L>(each(|lane| base[lane] + value[lane] - sums.largest));
+                total = each(|lane| total[lane] + weights[lane]);
+                tilt = each(|lane| L::fma_one(weights[lane], value[lane], tilt[lane]));
+                absolute = each(|lane| absolute[lane] + value[lane].abs());
+                square = each(|lane| L::fma_one(value[lane], value[lane], square[lane]));
+            }
+            sums.total += f64::from(sum(total));
+            sums.tilt += f64::from(sum(tilt));
+            sums.absolute += f64::from(sum(absolute));
+            sums.square += f64::from(sum(square));
+        }
+    }
+}
+
+/// Puts the derivative in the place of the value, but for the target.
+struct Gradient<'a> {
+    base: Option<&'a [f32]>,
+    value: &'a mut [f32],
+    largest: f32,
+    /// What makes a weight a scaled probability.
+    factor: f32,
+    l1: f32,
+    l2: f32,
+    kl: f32,
+    /// `sum p v`.
+    mean: f32,
+}
+
+impl Kernel for &mut Gradient<'_> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        for start in (0..self.value.len()).step_by(LANES) {
+            let [base, value] = Logits { base: self.base, value: self.value }.at(start);
+            let weights = exp::<L>(each(|lane| base[lane] + value[lane] - self.largest));
+            let gradient = each(|lane| {
+                let v = value[lane];
+                let sign = if v > 0.0 {
+                    self.l1
+                } else if v < 0.0 {
+                    -self.l1
+                } else {
+                    0.0
+                };
+                let probable = weights[lane] * self.factor;
+                L::fma_one(probable, L::fma_one(self.kl, v - self.mean, 1.0), L::fma_one(self.l2, v, sign))
+            });
+            let len = LANES.min(self.value.len() - start);
+            match len {
+                LANES => self.value[start..start + LANES].copy_from_slice(&gradient),
+                _ => self.value[start..].copy_from_slice(&gradient[..len]),
+            }
+        }
+    }
+}

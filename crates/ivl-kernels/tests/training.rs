@@ -1,0 +1,249 @@
+//! The kernels of a training step against the same formulas in plain double precision, at every level of instructions.
+
+#[cfg(target_arch = "x86_64")]
+use std::process::Command;
+
+use ivl_kernels::{AdamW, Dense, Gate, Norm, Objective, Penalties, multiply};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn numbers(len: usize) -> impl Strategy<Value = Vec<f32>> {
+    vec(-2.0f32..2.0, len)
+}
+
+fn assert_close(got: &[f32], expected: &[f64], scale: f64) -> Result<(), TestCaseError> {
+    prop_assert_eq!(got.len(), expected.len());
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (f64::from(*got) - expected).abs();
+        prop_assert!(error <= 4e-6 * scale.max(expected.abs()), "{index}: {got}, not {expected}");
+    }
+    Ok(())
+}
+
+/// The derivative of a function by each of its numbers, by differences.
+fn slopes(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let step = 1e-5;
+    let moved = |index: usize, by: f64| {
+        let mut x = x.to_vec();
+        x[index] += by;
+        f(&x)
+    };
+    (0..x.len()).map(|index| (moved(index, step) - moved(index, -step)) / (2.0 * step)).collect()
+}
+
+fn double(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().copied().map(f64::from).collect()
+}
+
+fn dot(a: &[f32], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * b).sum()
+}
+
+/// Columns for rows.
+fn turned(numbers: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    (0..columns).flat_map(|column| (0..rows).map(move |row| numbers[row * columns + column])).collect()
+}
+
+fn assert_multiplies(a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) -> Result<(), TestCaseError> {
+    let sum = |row: usize, column: usize| -> f64 {
+        (0..k).map(|term| f64::from(a[row * k + term]) * f64::from(b[term * n + column])).sum()
+    };
+    let expected: Vec<f64> = (0..m).flat_map(|row| (0..n).map(move |column| sum(row, column))).collect();
+    let (a_turned, b_turned) = (turned(a, [m, k]), turned(b, [k, n]));
+    for a in [Dense::new(a, [m, k]), Dense::new(&a_turned, [k, m]).transposed()] {
+        for b in [Dense::new(b, [k, n]), Dense::new(&b_turned, [n, k]).transposed()] {
+            assert_close(&multiply(a, b), &expected, k as f64)?;
+        }
+    }
+    Ok(())
+}
+
+const GATES: [Gate; 3] = [Gate::Silu, Gate::GeluTanh, Gate::QuickGelu];
+
+fn act(gate: Gate, x: f64) -> f64 {
+    let inner = match gate {
+        Gate::Silu => x,
+        Gate::GeluTanh => 2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3)),
+        Gate::QuickGelu => 1.702 * x,
+    };
+    x / (1.0 + (-inner).exp())
+}
+
+fn normed(x: &[f64], weight: &[f64], bias: &[f64], layer: bool, eps: f64) -> Vec<f64> {
+    let width = weight.len();
+    let mean = |row: &[f64]| row.iter().sum::<f64>() / width as f64;
+    let one = |row: &[f64]| -> Vec<f64> {
+        let center = if layer { mean(row) } else { 0.0 };
+        let row: Vec<f64> = row.iter().map(|x| x - center).collect();
+        let scale = (mean(&row.iter().map(|x| x * x).collect::<Vec<_>>()) + eps).sqrt().recip();
+        row.iter().zip(weight).zip(bias).map(|((x, w), b)| x * scale * w + b).collect()
+    };
+    x.chunks(width).flat_map(one).collect()
+}
+
+prop_compose! {
+    fn factors()(shape in [1usize..40, 1usize..60, 1usize..80])
+        (a in numbers(shape[0] * shape[1]), b in numbers(shape[1] * shape[2]), shape in Just(shape))
+        -> (Vec<f32>, Vec<f32>, [usize; 3]) {
+        (a, b, shape)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn products_are_sums_however_the_numbers_lie((a, b, shape) in factors()) {
+        assert_multiplies(&a, &b, shape)?;
+    }
+
+    #[test]
+    fn gradients_of_gates_are_slopes(x in vec(-6.0f32..6.0, 1..80), seed in numbers(160)) {
+        let (up, d) = (&seed[..x.len()], &seed[80..80 + x.len()]);
+        for gate in GATES {
+            let gated = |x: &[f64], up: &[f64]| -> Vec<f64> { x.iter().zip(up).map(|(x, up)| act(gate, *x) * up).collect() };
+            let by_x = slopes(&double(&x), |x| dot(d, &gated(x, &double(up))));
+            let by_up = slopes(&double(up), |up| dot(d, &gated(&double(&x), up)));
+            let (mut got_x, mut got_up) = (x.clone(), up.to_vec());
+            gate.gradient(&mut got_x, Some(&mut got_up), d);
+            assert_close(&got_x, &by_x, 10.0)?;
+            assert_close(&got_up, &by_up, 10.0)?;
+            let alone = slopes(&double(&x), |x| dot(d, &gated(x, &vec![1.0; x.len()])));
+            let mut got = x.clone();
+            gate.gradient(&mut got, None, d);
+            assert_close(&got, &alone, 10.0)?;
+        }
+    }
+
+    #[test]
+    fn gradients_of_norms_are_slopes(width in 2usize..70, rows in 1usize..4, seed in numbers(700)) {
+        let (x, d) = (&seed[..width * rows], &seed[210..210 + width * rows]);
+        let (weight, bias) = (&seed[420..420 + width], &seed[490..490 + width]);
+        let eps = 0.1;
+        for layer in [false, true] {
+            let offset = if layer { 0.0 } else { 1.0 };
+            let norm = if layer { Norm::Layer { weight, bias } } else { Norm::Rms { weight, offset } };
+            let bias = if layer { double(bias) } else { vec![0.0; width] };
+            let weight: Vec<f64> = weight.iter().map(|w| f64::from(*w) + f64::from(offset)).collect();
+            let eps = f64::from(eps);
+            let mut by_x = d.to_vec();
+            let [by_weight, by_bias] = norm.gradient(x, &mut by_x, eps as f32);
+            let x = double(x);
+            assert_close(&by_x, &slopes(&x, |x| dot(d, &normed(x, &weight, &bias, layer, eps))), 30.0)?;
+            assert_close(&by_weight, &slopes(&weight, |w| dot(d, &normed(&x, w, &bias, layer, eps))), 30.0)?;
+            assert_close(&by_bias, &slopes(&bias, |b| dot(d, &normed(&x, &weight, b, layer, eps))), 30.0)?;
+        }
+    }
+
+    #[test]
+    fn the_objective_and_its_gradient_are_their_formulas(
+        logits in vec((-20.0f32..20.0, -3.0f32..3.0), 1..2200),
+        rows in 1usize..4,
+        target in any::<prop::sample::Index>(),
+        [l1, l2, kl] in [0.0f32..2.0, 0.0f32..2.0, 0.0f32..2.0],
+    ) {
+        let size = logits.len();
+        let (b, v): (Vec<f32>, Vec<f32>) = logits.into_iter().unzip();
+        let (b, v) = (b.repeat(rows), v.repeat(rows));
+        let targets: Vec<u32> = (0..rows).map(|row| ((target.index(size) + row) % size) as u32).collect();
+        let scale = 0.25;
+        for base in [Some(&b[..]), None] {
+            let [mut cross_entropy, mut of_l1, mut of_l2, mut of_kl] = [0.0; 4];
+            let mut by_v = Vec::new();
+            for (row, &target) in targets.iter().enumerate() {
+                let v = double(&v[row * size..(row + 1) * size]);
+                let b = base.map_or(vec![0.0; size], |base| double(&base[row * size..(row + 1) * size]));
+                let log_softmax = |logits: Vec<f64>| -> Vec<f64> {
+                    let log_sum = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+                    logits.iter().map(|x| x - log_sum).collect()
+                };
+                let p = log_softmax(b.iter().zip(&v).map(|(b, v)| b + v).collect());
+                let q = log_softmax(b);
+                let divergence: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
+                cross_entropy -= p[target as usize];
+                let [l1, l2, kl] = [l1, l2, kl].map(|weight| if base.is_some() { f64::from(weight) } else { 0.0 });
+                of_l1 += v.iter().map(|v| v.abs()).sum::<f64>() / size as f64;
+                of_l2 += v.iter().map(|v| v * v).sum::<f64>() / size as f64;
+                of_kl += divergence;
+                by_v.extend((0..size).map(|j| {
+                    let wanted = if j == target as usize { 1.0 } else { 0.0 };
+                    let norms = (l1 * v[j].signum() + l2 * 2.0 * v[j]) / size as f64;
+                    scale * (p[j].exp() - wanted + norms + kl * p[j].exp() * (p[j] - q[j] - divergence))
+                }));
+            }
+            let mut got = v.clone();
+            let terms = Objective::of(base, &mut got, &targets, Penalties { l1, l2, kl }, scale as f32);
+            prop_assert!((terms.cross_entropy - cross_entropy).abs() < 1e-4, "{} for {cross_entropy}", terms.cross_entropy);
+            if base.is_some() {
+                prop_assert!((terms.l1 - of_l1).abs() < 1e-5 && (terms.l2 - of_l2).abs() < 1e-5);
+                prop_assert!((terms.kl - of_kl).abs() < 1e-4, "{} for {of_kl}", terms.kl);
+            } else {
+                prop_assert_eq!([terms.l1, terms.l2, terms.kl], [0.0; 3]);
+            }
+            assert_close(&got, &by_v, 3.0)?;
+        }
+    }
+
+    #[test]
+    fn a_step_of_adamw_is_its_formula(x in numbers(70), g in numbers(70), m in numbers(70), v in vec(0.0f32..4.0, 70), time in 1usize..2000) {
+        let adamw =
+            AdamW { learning_rate: 0.01, betas: [0.9, 0.999], epsilon: 1e-3, weight_decay: 0.1, time };
+        let [beta_1, beta_2] = adamw.betas.map(f64::from);
+        let (mut got, mut got_m, mut got_v) = (x.clone(), m.clone(), v.clone());
+        adamw.step(&mut got, &g, [&mut got_m, &mut got_v]);
+        let [x, g, m, v] = [x, g, m, v].map(|numbers| double(&numbers));
+        let m: Vec<f64> = m.iter().zip(&g).map(|(m, g)| beta_1 * m + (1.0 - beta_1) * g).collect();
+        let v: Vec<f64> = v.iter().zip(&g).map(|(v, g)| beta_2 * v + (1.0 - beta_2) * g * g).collect();
+        let moved = x.iter().zip(m.iter().zip(&v)).map(|(x, (m, v))| {
+            let (m, v) = (m / (1.0 - beta_1.powi(time as i32)), v / (1.0 - beta_2.powi(time as i32)));
+            (1.0 - 0.01 * 0.1) * x - 0.01 * m / (v.sqrt() + f64::from(adamw.epsilon))
+        });
+        assert_close(&got, &moved.collect::<Vec<_>>(), 2.0)?;
+        assert_close(&got_m, &m, 2.0)?;
+        assert_close(&got_v, &v, 4.0)?;
+    }
+}
+
+/// More terms than are added at once, more rows than threads share, more columns than a unit has.
+#[test]
+fn large_products_are_sums() {
+    for [m, k, n] in [[3, 1100, 300], [300, 1100, 3], [33, 513, 33], [1500, 512, 40], [40, 700, 1500]] {
+        let some = |len: usize, step: usize| -> Vec<f32> {
+            (0..len).map(|index| (index * step % 2003) as f32 / 1000.0 - 1.0).collect()
+        };
+        let (a, b) = (some(m * k, 7919), some(k * n, 104_729));
+        assert_multiplies(&a, &b, [m, k, n]).expect("sums");
+    }
+    let nothing = Dense::new(&[], [2, 0]);
+    assert_eq!(multiply(nothing, Dense::new(&[], [0, 3])), [0.0; 6]);
+    assert_eq!(multiply(Dense::new(&[], [0, 3]), Dense::new(&[0.0; 6], [3, 2])), []);
+}
+
+#[test]
+fn what_is_no_number_stays_visible() {
+    let mut value = [0.0, f32::NAN, 1.0];
+    let none = Penalties { l1: 0.0, l2: 0.0, kl: 0.0 };
+    let terms = Objective::of(Some(&[0.0; 3]), &mut value, &[0], none, 1.0);
+    assert!(terms.cross_entropy.is_nan() && value.iter().all(|number| number.is_nan()));
+    // A token that the base excludes costs nothing.
+    let mut value = [0.0; 3];
+    let base = [0.0, f32::NEG_INFINITY, 0.0];
+    let all = Penalties { l1: 1.0, l2: 1.0, kl: 1.0 };
+    let terms = Objective::of(Some(&base), &mut value, &[0], all, 1.0);
+    assert!((terms.cross_entropy - 2f64.ln()).abs() < 1e-6 && terms.kl.abs() < 1e-6);
+    assert_eq!(value, [-0.5, 0.0, 0.5]);
+}
+
+/// Elsewhere there are none.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn lower_levels_pass_the_same_tests() {
+    if std::env::var_os("IVL_CPU").is_some() {
+        return;
+    }
+    for level in ["base", "avx2"] {
+        let tests = std::env::current_exe().expect("this file's tests");
+        let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
+        assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
+    }
+}
