@@ -14,7 +14,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("ivl-kernels", &[]),
     ("ivl-models", &["ivl-core", "ivl-kernels"]),
     ("ivl-align", &["ivl-core"]),
-    ("ivl-train", &["ivl-core", "ivl-models"]),
+    ("ivl-train", &["ivl-core", "ivl-kernels", "ivl-models"]),
     ("ivl-eval", &["ivl-core", "ivl-models"]),
     ("ivl-serve", &["ivl-core", "ivl-models"]),
     (

@@ -121,7 +121,7 @@ impl Sums {
             }
             let found = match (base, projection) {
                 (Some(base), Some(projection)) => mapped_loss(projection, base, logits, targets, &terms).0,
-                (base, _) => value_loss(base, logits, targets, &terms).terms,
+                (base, _) => value_loss(base, logits, targets, &terms, 1.0).terms,
             };
             let [with, _, _, kl] = found.read();
             self.with += with;

@@ -1,23 +1,23 @@
 //! The value as burn-train sees it: a module with a training step.
 
-use burn::module::{Module, ParamGroup};
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{DType, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use ivl_core::{LazyLogits, Projection, predictions};
-use ivl_models::transformer::rows_at;
+use ivl_models::transformer::{rows_at, with_gradient};
 use ivl_models::{CascadeInput, Transformer};
 
 use crate::batch::{Batch, index_tensor};
-use crate::config::{OptimizerConfig, RegularizationConfig};
+use crate::config::RegularizationConfig;
 use crate::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
 use crate::loss::{Terms, mapped_loss, value_loss};
 use crate::perturbation::Perturbation;
 use crate::rewriting::Rewritten;
 
-/// Logits held at once where the configuration does not say: 64 MiB in f32.
-const LOGITS_AT_ONCE: usize = 1 << 24;
+/// Logits held at once where the configuration does not say: 128 MiB in f32.
+const LOGITS_AT_ONCE: usize = 1 << 25;
 
 /// The network that is trained. The frozen bases are no part of it: their logits come with each pass, as constants.
 #[derive(Module, Debug)]
@@ -129,7 +129,7 @@ impl ValueLearner {
             let targets = Targets { ids: targets, step_tokens: batch.step_tokens };
             let found = self.through_head(&hidden, &targets, group, gradients);
             terms.extend(found.terms);
-            let term = (hidden * self.constant(found.gradient)).sum();
+            let term = with_gradient(hidden, |_| found.gradient);
             surrogate = Some(surrogate.map_or(term.clone(), |sum| sum + term));
         }
         if let Some(surrogate) = surrogate {
@@ -152,7 +152,7 @@ impl ValueLearner {
         let hidden = cascade_hidden(&self.value, input, batch, tokens, features.clone());
         let targets = Targets { ids: &batch.targets, step_tokens: batch.step_tokens };
         let found = self.through_head(&hidden, &targets, base, gradients);
-        let backward = (hidden * self.constant(found.gradient)).sum().backward();
+        let backward = with_gradient(hidden, |_| found.gradient).backward();
         let by_features = features.grad(&backward);
         gradients.accumulate(self, GradientsParams::from_grads(backward, self));
         // The predictions are computed again, for the gradient of the embedding that they were multiplied with.
@@ -162,7 +162,7 @@ impl ValueLearner {
                 let rows = start..(start + chunk).min(order.positions.len());
                 let predicted = predictions((base[0].logits)(rows.clone()), self.value.config().vocab_size);
                 let embedded = self.value.expected_embedding(self.constant(predicted));
-                let surrogate = (embedded * self.constant(by_features.clone().slice([rows]))).sum();
+                let surrogate = with_gradient(embedded, |_| by_features.clone().slice([rows]));
                 self.accumulate(gradients, surrogate);
             }
         }
@@ -192,11 +192,14 @@ impl ValueLearner {
             let targets = index_tensor(&targets.ids[rows.clone()], &device);
             let mut surrogate: Option<Tensor<1>> = None;
             let add = |base: Option<Tensor<2>>, value: Tensor<2>, weight: f64| {
-                let constant = value.clone().inner();
-                let loss = value_loss(base, constant, targets.clone(), &self.settings.regularization);
-                let gradient = loss.gradient * (weight / step_tokens);
-                let term = (value.cast(DType::F32) * self.constant(gradient)).sum();
-                (loss.terms, term)
+                let mut terms = Terms::zero(&device);
+                let term = with_gradient(value, |value| {
+                    let weights = &self.settings.regularization;
+                    let loss = value_loss(base, value, targets.clone(), weights, weight / step_tokens);
+                    terms = loss.terms;
+                    loss.gradient
+                });
+                (terms, term)
             };
             let mut sum_up = |term: Tensor<1>| {
                 surrogate = Some(match surrogate.take() {
@@ -209,13 +212,15 @@ impl ValueLearner {
                 sum_into(&mut terms[0], found);
                 sum_up(term);
             } else {
-                for (base, sum) in bases.iter_mut().zip(&mut terms) {
+                // The last base gets the logits themselves: what nobody else holds need not be copied.
+                let copies = std::iter::repeat_n(logits, bases.len());
+                for ((base, logits), sum) in bases.iter_mut().zip(copies).zip(&mut terms) {
                     let base_logits = (base.logits)(rows.clone());
                     let base_logits = match &mut base.perturbation {
                         Some(perturbation) => perturbation.apply(base_logits),
                         None => base_logits,
                     };
-                    let value = base.projection.rows(logits.clone());
+                    let value = base.projection.rows(logits);
                     let (found, term) = if base.rewritten.is_some() {
                         let base_logits = self.constant(base_logits.cast(DType::F32));
                         let weights = &self.settings.regularization;
@@ -321,21 +326,5 @@ impl Adaptor<LossInput> for PassOutput {
             |terms| terms.cross_entropy,
         );
         LossInput::new(sum / self.tokens.max(1) as f64)
-    }
-}
-
-/// AdamW with decay on matrices only: norms and biases are left alone.
-pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
-    let adamw = |weight_decay: f64| {
-        AdamWConfig::new()
-            .with_beta_1(config.beta1 as f32)
-            .with_beta_2(config.beta2 as f32)
-            .with_epsilon(config.epsilon as f32)
-            .with_weight_decay(weight_decay as f32)
-    };
-    let optimizer = adamw(config.weight_decay).init();
-    match ParamGroup::from_regex(r"(norm\.weight|\.bias)$") {
-        Ok(undecayed) => optimizer.with_group(undecayed, adamw(0.0).build(), None),
-        Err(_) => optimizer,
     }
 }

@@ -3,6 +3,8 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
 use ivl_core::{Projection, fuse};
+use ivl_kernels::{Objective, Penalties};
+use ivl_models::transformer::is_host;
 
 use crate::config::RegularizationConfig;
 
@@ -11,7 +13,7 @@ use crate::config::RegularizationConfig;
 pub struct Loss {
     /// Sum of the terms.
     pub terms: Terms,
-    /// Derivative of the weighted sum of the terms by the value's logits; shape `[n, vocab]`.
+    /// Derivative of the weighted sum of the terms by the value's logits, times the scale; shape `[n, vocab]`.
     pub gradient: Tensor<2>,
 }
 
@@ -43,6 +45,9 @@ pub struct Terms {
 /// one. The base enters as a constant. The paper averages the norm over all positions, prompt and padding included; ours
 /// counts the trained ones.
 ///
+/// The gradient comes times `scale`. On the CPU one kernel computes all of it, in the memory of `value` if nobody else
+/// holds that.
+///
 /// # Shapes
 /// - `base`: `[n, vocab]`, or none to train the network by itself
 /// - `value`: `[n, vocab]`, already mapped to the base's vocabulary, without autodiff
@@ -52,8 +57,12 @@ pub fn value_loss(
     value: Tensor<2>,
     targets: Tensor<1, Int>,
     weights: &RegularizationConfig,
+    scale: f64,
 ) -> Loss {
     let value = value.cast(DType::F32);
+    if is_host(&value.device()) {
+        return by_kernel(base, value, targets, weights, scale);
+    }
     let vocab = value.dims()[1] as f64;
     let targets: Tensor<2, Int> = targets.unsqueeze_dim(1);
     let logits = match &base {
@@ -94,7 +103,34 @@ pub fn value_loss(
         Some(regularizer) => gradient + regularizer,
         None => gradient,
     };
-    Loss { terms: Terms { cross_entropy, l1, l2, kl }, gradient }
+    Loss { terms: Terms { cross_entropy, l1, l2, kl }, gradient: gradient * scale }
+}
+
+fn by_kernel(
+    base: Option<Tensor<2>>,
+    value: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: &RegularizationConfig,
+    scale: f64,
+) -> Loss {
+    let device = value.device();
+    let base = base.map(|base| base.cast(DType::F32).into_data());
+    let base = base.as_ref().map(|base| base.as_slice::<f32>().expect("logits in f32"));
+    let targets: Vec<u32> = targets.into_data().iter::<i64>().map(|target| target as u32).collect();
+    let [l1, l2, kl] = [weights.l1, weights.l2, weights.kl].map(|weight| weight as f32);
+    let mut gradient = value.into_data();
+    let numbers = gradient.as_mut_slice().expect("logits in f32");
+    let terms = Objective::of(base, numbers, &targets, Penalties { l1, l2, kl }, scale as f32);
+    let term = |number: f64| Tensor::from_data([number as f32], (&device, DType::F32));
+    Loss {
+        terms: Terms {
+            cross_entropy: term(terms.cross_entropy),
+            l1: term(terms.l1),
+            l2: term(terms.l2),
+            kl: term(terms.kl),
+        },
+        gradient: Tensor::from_data(gradient, (&device, DType::F32)),
+    }
 }
 
 /// The objective against a base of another vocabulary, with its sum still to be followed back: ids without a value get the

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 use ivl_kernels::{Matrix, products};
 
 use super::Lora;
+use super::differentiable;
 use super::host::{Numbers, tensor};
 
 /// `y = x W + b` with `W` of shape `[input, output]`.
@@ -74,9 +75,19 @@ impl Linear {
             projections.iter().filter_map(|projection| projection.packed.as_deref()).collect();
         match <[&Matrix; N]>::try_from(packed) {
             Ok(matrices) => multiplied(x.clone(), matrices),
-            Err(_) => projections.map(|projection| x.clone().matmul(projection.weight.val())),
+            Err(_) => projections.map(|projection| product(x, projection.weight.val())),
         }
     }
+}
+
+/// `x W`, with a gradient where one is wanted.
+///
+/// # Shapes
+/// - `x`: `[n, input]`
+/// - `weight`: `[input, output]`
+/// - output: `[n, output]`
+pub(super) fn product(x: &Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    differentiable::product(x, &weight, false).unwrap_or_else(|| x.clone().matmul(weight))
 }
 
 /// Products with packed weights.

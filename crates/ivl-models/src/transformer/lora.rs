@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::linear::product;
 use super::{Block, Linear, Transformer};
 use crate::config::ModelConfig;
 use crate::parameters::parameter_shapes;
@@ -97,7 +98,7 @@ impl Lora {
     /// - `x`: `[n, input]`
     /// - output: `[n, output]`
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.down.val()).matmul(self.up.val()) * self.scale
+        product(&product(&x, self.down.val()), self.up.val()) * self.scale
     }
 
     /// `scale * A B`, shape `[input, output]`.

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, activation};
 use ivl_kernels::Gate;
 
 use super::Linear;
+use super::differentiable;
 use super::host::Numbers;
 use crate::config::{Activation, ModelConfig};
 
@@ -32,29 +33,28 @@ impl Mlp {
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = match (&self.gate, self.kernel()) {
-            (Some(gate), kernel) => {
+        let (kernel, packed) = (self.activation.kernel(), self.up.packed.is_some());
+        let inner = match &self.gate {
+            Some(gate) => {
                 let [gate, up] = Linear::forward_all([gate, &self.up], x);
                 match kernel {
-                    Some(kernel) => by_kernel(kernel, gate, Some(up)),
-                    None => self.activation.apply(gate) * up,
+                    Some(kernel) if packed => by_kernel(kernel, gate, Some(up)),
+                    _ => kernel
+                        .and_then(|kernel| differentiable::gated(kernel, &gate, &up))
+                        .unwrap_or_else(|| self.activation.apply(gate) * up),
                 }
             }
-            (None, Some(kernel)) => by_kernel(kernel, self.up.forward(x), None),
-            (None, None) => self.activation.apply(self.up.forward(x)),
+            None => {
+                let up = self.up.forward(x);
+                match kernel {
+                    Some(kernel) if packed => by_kernel(kernel, up, None),
+                    _ => kernel
+                        .and_then(|kernel| differentiable::activated(kernel, &up))
+                        .unwrap_or_else(|| self.activation.apply(up)),
+                }
+            }
         };
         self.down.forward(inner)
-    }
-
-    /// The kernel of the CPU that computes the activation.
-    fn kernel(&self) -> Option<Gate> {
-        self.up.packed.as_ref()?;
-        match self.activation {
-            Activation::Silu => Some(Gate::Silu),
-            Activation::GeluTanh => Some(Gate::GeluTanh),
-            Activation::QuickGelu => Some(Gate::QuickGelu),
-            Activation::Gelu | Activation::Relu => None,
-        }
     }
 }
 
@@ -69,6 +69,16 @@ fn by_kernel(kernel: Gate, x: Tensor<3>, up: Option<Tensor<3>>) -> Tensor<3> {
 }
 
 impl Activation {
+    /// The kernel of the CPU that computes it.
+    fn kernel(self) -> Option<Gate> {
+        match self {
+            Self::Silu => Some(Gate::Silu),
+            Self::GeluTanh => Some(Gate::GeluTanh),
+            Self::QuickGelu => Some(Gate::QuickGelu),
+            Self::Gelu | Self::Relu => None,
+        }
+    }
+
     fn apply(self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Silu => activation::silu(x),

@@ -2,6 +2,7 @@
 
 mod attention;
 mod block;
+mod differentiable;
 mod host;
 mod linear;
 mod lora;
@@ -13,6 +14,8 @@ mod rope;
 
 pub use attention::Attention;
 pub use block::Block;
+pub use differentiable::with_gradient;
+pub use host::is_host;
 pub use linear::Linear;
 pub use lora::{Lora, LoraConfig, Projection};
 pub use mlp::Mlp;
@@ -245,7 +248,10 @@ impl Transformer {
             None if batch * seq <= FEW_ROWS => {
                 self.embedding.weight.val().matmul(rows.transpose()).transpose()
             }
-            None => rows.matmul(self.embedding.weight.val().transpose()),
+            None => {
+                let table = self.embedding.weight.val();
+                differentiable::product(&rows, &table, true).unwrap_or_else(|| rows.matmul(table.transpose()))
+            }
         };
         logits.reshape([batch, seq, self.config.vocab_size])
     }

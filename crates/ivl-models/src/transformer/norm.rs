@@ -3,6 +3,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{DType, Device, Tensor};
 
+use super::differentiable::{self, Scaling};
 use super::host::{Numbers, tensor};
 use crate::config::{NormConfig, NormKind};
 
@@ -36,6 +37,11 @@ impl Norm {
         if self.packed {
             return self.by_kernel(x);
         }
+        let scaling = Scaling { offset: self.offset(), eps: self.config.eps as f32 };
+        let bias = self.bias.as_ref().map(Param::val);
+        if let Some(y) = differentiable::normed(scaling, &x, &self.weight.val(), bias.as_ref()) {
+            return y;
+        }
         let dtype = x.dtype();
         let x = x.cast(DType::F32);
         let x = if self.config.kind == NormKind::Layer { x.clone() - x.mean_dim(D - 1) } else { x };
@@ -44,11 +50,16 @@ impl Norm {
         let weight = self.weight.val().cast(DType::F32);
         let weight = if self.config.kind == NormKind::RmsUnitOffset { weight + 1.0 } else { weight };
         let x = x * weight.unsqueeze();
-        let x = match &self.bias {
-            Some(bias) => x + bias.val().cast(DType::F32).unsqueeze(),
+        let x = match bias {
+            Some(bias) => x + bias.cast(DType::F32).unsqueeze(),
             None => x,
         };
         x.cast(dtype)
+    }
+
+    /// What is added to the weights.
+    fn offset(&self) -> f32 {
+        if self.config.kind == NormKind::RmsUnitOffset { 1.0 } else { 0.0 }
     }
 
     fn by_kernel<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -57,10 +68,7 @@ impl Norm {
         let bias = self.bias.as_ref().map(|bias| Numbers::of(bias.val()));
         let norm = match &bias {
             Some(bias) => ivl_kernels::Norm::Layer { weight: weight.as_slice(), bias: bias.as_slice() },
-            None => ivl_kernels::Norm::Rms {
-                weight: weight.as_slice(),
-                offset: if self.config.kind == NormKind::RmsUnitOffset { 1.0 } else { 0.0 },
-            },
+            None => ivl_kernels::Norm::Rms { weight: weight.as_slice(), offset: self.offset() },
         };
         tensor(norm.apply(Numbers::of(x).as_slice(), self.config.eps as f32), shape, &device)
     }

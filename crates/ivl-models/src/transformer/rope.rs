@@ -7,6 +7,7 @@ use std::f64::consts::PI;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::rotate;
 
+use super::differentiable;
 use super::host::Numbers;
 use crate::config::{RopeConfig, RopeScaling};
 
@@ -103,6 +104,9 @@ impl Rotation {
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, seq, heads, width] = x.dims();
         let pairs = self.pairs;
+        if let Some(turned) = differentiable::rotated(&x, &self.cos, &self.sin, pairs) {
+            return turned;
+        }
         let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..seq, 0..heads, from..to]);
         let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
         let [cos, sin] = self.tensors();

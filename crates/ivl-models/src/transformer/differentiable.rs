@@ -1,0 +1,344 @@
+//! Operations of a training step on the CPU, forwards and backwards by our kernels.
+//!
+//! They are nodes of Burn's graph, beside its own. Each is there for f32 on the CPU where activations are kept; elsewhere it is
+//! none, and the caller composes the same of Burn's operations.
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Flex, TensorMetadata};
+use burn::tensor::{DType, Tensor, TensorData};
+use ivl_kernels::{Dense, Gate, Norm, multiply, rotate};
+
+/// A tensor of the CPU backend.
+type Host = FloatTensor<Flex>;
+/// One in a graph.
+type Node = FloatTensor<Autodiff<Flex>>;
+
+/// A tensor as it stands in the graph, if its operations can be ours.
+fn node<const D: usize>(tensor: &Tensor<D>) -> Option<Node> {
+    let ours = tensor.dtype() == DType::F32 && tensor.device().is_autodiff();
+    ours.then(|| tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok()).flatten()
+}
+
+fn guard(node: Node) -> NodeGuard {
+    node.into_parts().1
+}
+
+/// Puts what an operation gave into the graph.
+fn finish<O: Backward<Flex, N>, const N: usize, const D: usize>(
+    operation: O,
+    inputs: [NodeGuard; N],
+    state: O::State,
+    output: Host,
+) -> Tensor<D> {
+    let prepared = operation.prepare::<NoCheckpointing>(inputs);
+    let output = match prepared.compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(output)
+}
+
+/// Hands gradients to the inputs that want them.
+fn register<const N: usize>(inputs: [Option<NodeId>; N], by: [Host; N], gradients: &mut Gradients) {
+    for (input, gradient) in inputs.into_iter().zip(by) {
+        if let Some(input) = input {
+            gradients.register::<Flex>(input, gradient);
+        }
+    }
+}
+
+fn host(numbers: Vec<f32>, shape: impl Into<Vec<usize>>) -> Host {
+    Host::from_data(TensorData::new(numbers, shape.into()))
+}
+
+/// The numbers of a tensor in the order of its shape.
+fn contiguous(tensor: &Host) -> Host {
+    tensor.to_contiguous()
+}
+
+/// # Panics
+/// If the tensor is not contiguous, or not of f32.
+fn slice(tensor: &Host) -> &[f32] {
+    tensor.as_slice().expect("contiguous numbers in f32")
+}
+
+/// The numbers of a tensor to change: no copy, if nobody else holds it.
+fn change(tensor: Host, change: impl FnOnce(&mut [f32])) -> Host {
+    let mut data = tensor.into_data();
+    change(data.as_mut_slice().expect("numbers in f32"));
+    Host::from_data(data)
+}
+
+fn matrix(tensor: &Host) -> Dense<'_> {
+    let shape = tensor.shape();
+    Dense::new(slice(tensor), [shape[0], shape[1]])
+}
+
+/// `x W`, or `x W^T`.
+///
+/// # Shapes
+/// - `x`: `[n, input]`
+/// - `weight`: `[input, output]`, or `[output, input]` if it is to be transposed
+/// - output: `[n, output]`
+pub(super) fn product(x: &Tensor<2>, weight: &Tensor<2>, transposed: bool) -> Option<Tensor<2>> {
+    let inputs = [node(x)?, node(weight)?];
+    let [x, weight] = inputs.each_ref().map(|input| contiguous(input.primitive()));
+    let output = multiplied(matrix(&x), turned(matrix(&weight), transposed));
+    Some(finish(Product { transposed }, inputs.map(guard), [x, weight], output))
+}
+
+fn multiplied(a: Dense<'_>, b: Dense<'_>) -> Host {
+    host(multiply(a, b), [a.shape()[0], b.shape()[1]])
+}
+
+fn turned(matrix: Dense<'_>, turned: bool) -> Dense<'_> {
+    if turned { matrix.transposed() } else { matrix }
+}
+
+#[derive(Debug)]
+struct Product {
+    transposed: bool,
+}
+
+impl Backward<Flex, 2> for Product {
+    type State = [Host; 2];
+
+    fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let [x, weight] = &ops.state;
+        let [by_x, by_weight] = ops.parents;
+        if let Some(node) = by_x {
+            let gradient = multiplied(matrix(&d), turned(matrix(weight), !self.transposed));
+            gradients.register::<Flex>(node.id, gradient);
+        }
+        if let Some(node) = by_weight {
+            let gradient = match self.transposed {
+                true => multiplied(matrix(&d).transposed(), matrix(x)),
+                false => multiplied(matrix(x).transposed(), matrix(&d)),
+            };
+            gradients.register::<Flex>(node.id, gradient);
+        }
+    }
+}
+
+/// `act(gate) * up`.
+///
+/// # Shapes
+/// - inputs and output: the same
+pub(super) fn gated<const D: usize>(act: Gate, gate: &Tensor<D>, up: &Tensor<D>) -> Option<Tensor<D>> {
+    let inputs = [node(gate)?, node(up)?];
+    let [gate, up] = inputs.each_ref().map(|input| contiguous(input.primitive()));
+    let mut output = slice(&gate).to_vec();
+    act.apply_to(&mut output, slice(&up));
+    let output = host(output, gate.shape());
+    Some(finish(Gated(act), inputs.map(guard), [gate, up], output))
+}
+
+/// `act(x)`.
+///
+/// # Shapes
+/// - `x` and output: the same
+pub(super) fn activated<const D: usize>(act: Gate, x: &Tensor<D>) -> Option<Tensor<D>> {
+    let inputs = [node(x)?];
+    let x = contiguous(inputs[0].primitive());
+    let mut output = slice(&x).to_vec();
+    act.apply(&mut output);
+    let output = host(output, x.shape());
+    Some(finish(Gated(act), inputs.map(guard), x, output))
+}
+
+#[derive(Debug)]
+struct Gated(Gate);
+
+impl Backward<Flex, 2> for Gated {
+    type State = [Host; 2];
+
+    fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let [mut gate, mut up] = ops.state.map(Host::into_data);
+        let numbers = [&mut gate, &mut up].map(|data| data.as_mut_slice().expect("numbers in f32"));
+        let [by_gate, by_up] = numbers;
+        self.0.gradient(by_gate, Some(by_up), slice(&d));
+        register(
+            ops.parents.map(|input| input.map(|input| input.id)),
+            [gate, up].map(Host::from_data),
+            gradients,
+        );
+    }
+}
+
+impl Backward<Flex, 1> for Gated {
+    type State = Host;
+
+    fn backward(self, ops: Ops<Host, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let gradient = change(ops.state, |x| self.0.gradient(x, None, slice(&d)));
+        register(ops.parents.map(|input| input.map(|input| input.id)), [gradient], gradients);
+    }
+}
+
+/// How a norm scales: see [`ivl_kernels::Norm`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scaling {
+    /// Added to the weights.
+    pub(super) offset: f32,
+    /// Added to the mean of the squares.
+    pub(super) eps: f32,
+}
+
+/// A root-mean-square norm or, with a bias, a layer norm.
+///
+/// # Shapes
+/// - `x` and output: `[.., width]`
+/// - `weight` and `bias`: `[width]`
+pub(super) fn normed<const D: usize>(
+    scaling: Scaling,
+    x: &Tensor<D>,
+    weight: &Tensor<1>,
+    bias: Option<&Tensor<1>>,
+) -> Option<Tensor<D>> {
+    let [input, weight] = [node(x)?, node(weight)?];
+    let [x, numbers] = [&input, &weight].map(|input| contiguous(input.primitive()));
+    let apply = |norm: Norm<'_>| host(norm.apply(slice(&x), scaling.eps), x.shape());
+    Some(match bias {
+        None => {
+            let output = apply(Norm::Rms { weight: slice(&numbers), offset: scaling.offset });
+            finish(Normed(scaling), [input, weight].map(guard), [x, numbers], output)
+        }
+        Some(bias) => {
+            let bias = node(bias)?;
+            let biases = contiguous(bias.primitive());
+            let output = apply(Norm::Layer { weight: slice(&numbers), bias: slice(&biases) });
+            finish(Normed(scaling), [input, weight, bias].map(guard), [x, numbers, biases], output)
+        }
+    })
+}
+
+#[derive(Debug)]
+struct Normed(Scaling);
+
+impl Backward<Flex, 2> for Normed {
+    type State = [Host; 2];
+
+    fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let [x, weight] = &ops.state;
+        let norm = Norm::Rms { weight: slice(weight), offset: self.0.offset };
+        let [by_x, by_weight, _] = slopes(norm, x, d, self.0.eps);
+        register(ops.parents.map(|input| input.map(|input| input.id)), [by_x, by_weight], gradients);
+    }
+}
+
+impl Backward<Flex, 3> for Normed {
+    type State = [Host; 3];
+
+    fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let [x, weight, bias] = &ops.state;
+        let norm = Norm::Layer { weight: slice(weight), bias: slice(bias) };
+        register(
+            ops.parents.map(|input| input.map(|input| input.id)),
+            slopes(norm, x, d, self.0.eps),
+            gradients,
+        );
+    }
+}
+
+fn slopes(norm: Norm<'_>, x: &Host, d: Host, eps: f32) -> [Host; 3] {
+    let mut others = [Vec::new(), Vec::new()];
+    let by_x = change(d, |d| others = norm.gradient(slice(x), d, eps));
+    let [by_weight, by_bias] = others.map(|numbers| {
+        let width = numbers.len();
+        host(numbers, [width])
+    });
+    [by_x, by_weight, by_bias]
+}
+
+/// Pairs of dimensions turned by angles: see [`ivl_kernels::rotate`].
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, heads, head_dim]`
+/// - `cos` and `sin`: `[rows, seq, pairs]`
+pub(super) fn rotated(x: &Tensor<4>, cos: &[f32], sin: &[f32], pairs: usize) -> Option<Tensor<4>> {
+    let inputs = [node(x)?];
+    let [_, _, heads, width] = x.dims();
+    let back = Rotated {
+        cos: cos.to_vec(),
+        sin: sin.iter().map(|sin| -sin).collect(),
+        sizes: [heads, width, pairs],
+    };
+    let x = contiguous(inputs[0].primitive());
+    let mut output = slice(&x).to_vec();
+    rotate(&mut output, heads, width, pairs, cos, sin);
+    let output = host(output, x.shape());
+    Some(finish(back, inputs.map(guard), (), output))
+}
+
+/// The way back: by the same angles the other way.
+#[derive(Debug)]
+struct Rotated {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    /// Heads, width of a head, and pairs.
+    sizes: [usize; 3],
+}
+
+impl Backward<Flex, 1> for Rotated {
+    type State = ();
+
+    fn backward(self, ops: Ops<(), 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let [heads, width, pairs] = self.sizes;
+        let gradient = change(d, |d| rotate(d, heads, width, pairs, &self.cos, &self.sin));
+        register(ops.parents.map(|input| input.map(|input| input.id)), [gradient], gradients);
+    }
+}
+
+/// A number whose derivative by `tensor` is what `gradient` makes of its numbers; what the number is says nothing.
+///
+/// Backpropagation from it continues a derivative that is known in closed form. On the CPU, a tensor that nobody else holds
+/// is handed over without a copy, and its memory can become that of the gradient.
+///
+/// # Shapes
+/// - `tensor` and gradient: the same, the gradient in f32 and without autodiff
+/// - output: `[1]`
+pub fn with_gradient<const D: usize>(
+    tensor: Tensor<D>,
+    gradient: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Tensor<1> {
+    let Some(found) = node(&tensor) else {
+        let gradient = Tensor::from_inner(gradient(tensor.clone().inner()));
+        // It must treat activations as the tensor does, kept or recomputed.
+        let gradient = match tensor.device().gradient_checkpointing_strategy() {
+            Some(strategy) => gradient.with_gradient_checkpointing_strategy(strategy),
+            None => gradient,
+        };
+        return (tensor.cast(DType::F32) * gradient).sum();
+    };
+    drop(tensor);
+    let (numbers, guard) = found.into_parts();
+    let gradient = gradient(Tensor::from_primitive::<Flex>(numbers));
+    let gradient = gradient.try_into_primitive::<Flex>().expect("a gradient on the CPU, without autodiff");
+    finish(Known, [guard], contiguous(&gradient), host(vec![0.0], [1]))
+}
+
+#[derive(Debug)]
+struct Known;
+
+impl Backward<Flex, 1> for Known {
+    type State = Host;
+
+    fn backward(self, ops: Ops<Host, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let gradient = match slice(&d)[0] {
+            1.0 => ops.state,
+            factor => change(ops.state, |numbers| numbers.iter_mut().for_each(|number| *number *= factor)),
+        };
+        register(ops.parents.map(|input| input.map(|input| input.id)), [gradient], gradients);
+    }
+}
