@@ -320,7 +320,14 @@ fn recomputing_activations_gives_the_same_value_and_bf16_a_near_one() {
     };
     let (kept, recomputed) =
         (with("steps.gradient_checkpointing=false"), with("steps.gradient_checkpointing=true"));
-    assert_same_result(&recomputed.output(), &kept.output());
+    let losses = |job: &Job| -> Vec<f64> {
+        metrics(&job.output()).iter().filter_map(|line| line["loss"].as_f64()).collect()
+    };
+    let (of_kept, of_recomputed) = (losses(&kept), losses(&recomputed));
+    assert_eq!(of_kept.len(), of_recomputed.len());
+    for (kept, recomputed) in of_kept.iter().zip(&of_recomputed) {
+        assert!((kept - recomputed).abs() < 1e-4 * kept, "{kept} {recomputed}");
+    }
     let last = |job: &Job| card(&job.output())["evals"][0]["loss"].as_f64().expect("a loss");
     let (exact, rounded) = (last(&kept), last(&with("steps.precision=bf16")));
     assert!(exact != rounded && (exact - rounded).abs() < 0.1 * exact, "{exact} {rounded}");

@@ -161,7 +161,11 @@ fn recomputed_activations_change_nothing() {
     for connection in [Connection::Residual, Connection::Cascade, Connection::CascadeText] {
         let kept = losses(&Device::flex().autodiff(), connection);
         let recomputed = losses(&Device::flex().autodiff().gradient_checkpointing(), connection);
-        assert_eq!(recomputed, kept, "{connection:?}");
+        // By other operations: see `ivl_models::transformer`.
+        assert_eq!(recomputed.len(), kept.len());
+        for (recomputed, kept) in recomputed.iter().zip(&kept) {
+            assert!((recomputed - kept).abs() < 1e-5 * kept, "{connection:?}: {recomputed}, not {kept}");
+        }
     }
 }
 

@@ -305,14 +305,14 @@ impl Backward<Flex, 1> for Rotated {
 /// is handed over without a copy, and its memory can become that of the gradient.
 ///
 /// # Shapes
-/// - `tensor` and gradient: the same, the gradient in f32 and without autodiff
+/// - `tensor` and gradient: the same, the gradient without autodiff
 /// - output: `[1]`
 pub fn with_gradient<const D: usize>(
     tensor: Tensor<D>,
     gradient: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Tensor<1> {
     let Some(found) = node(&tensor) else {
-        let gradient = Tensor::from_inner(gradient(tensor.clone().inner()));
+        let gradient = Tensor::from_inner(gradient(tensor.clone().inner()).cast(DType::F32));
         // It must treat activations as the tensor does, kept or recomputed.
         let gradient = match tensor.device().gradient_checkpointing_strategy() {
             Some(strategy) => gradient.with_gradient_checkpointing_strategy(strategy),

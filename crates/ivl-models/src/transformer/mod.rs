@@ -177,7 +177,7 @@ impl Transformer {
     pub fn expected_embedding(&self, probabilities: Tensor<2>) -> Tensor<2> {
         let table = self.embedding.weight.val();
         let probabilities = probabilities.cast(table.dtype());
-        self.scaled(probabilities.matmul(table))
+        self.scaled(linear::product(&probabilities, table))
     }
 
     fn scaled<const D: usize>(&self, embedded: Tensor<D>) -> Tensor<D> {

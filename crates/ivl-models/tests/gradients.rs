@@ -1,0 +1,115 @@
+//! Gradients by the kernels of the CPU against those of Burn's own operations, for every family.
+//!
+//! Where activations are recomputed, every operation is Burn's: the same network there is the oracle.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use ivl_core::token_tensor;
+use ivl_models::transformer::{LoraConfig, is_host, with_gradient};
+use ivl_models::{Checkpoint, Transformer};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// Numbers between -1 and 1.
+fn some(len: usize) -> Vec<f32> {
+    (0..len).map(|index| (index * 7919 % 2003) as f32 / 1001.0 - 1.0).collect()
+}
+
+struct Collected<'a> {
+    gradients: &'a Gradients,
+    path: Vec<String>,
+    found: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor for Collected<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            self.found.insert(self.path.join("."), gradient.into_data().try_into_vec().expect("f32"));
+        }
+    }
+}
+
+/// Gradients of a sum of weighted logits, in two rows of which one is padded; more positions than a tied head reads as few.
+fn gradients(net: &Transformer) -> BTreeMap<String, Vec<f32>> {
+    let (rows, seq, vocab, device) = (2, 40, net.config().vocab_size, net.device());
+    let ids: Vec<u32> = (0..rows * seq).map(|index| (index * 31 % vocab.min(97)) as u32).collect();
+    let tokens = token_tensor(&ids, rows, &device);
+    let logits = net.forward(tokens, &mut net.new_cache(&[0, 3]));
+    let weights = TensorData::new(some(rows * seq * vocab), [rows, seq, vocab]);
+    let gradient = |logits: Tensor<3>| {
+        assert!(is_host(&logits.device()));
+        Tensor::from_data(weights, (&logits.device(), DType::F32))
+    };
+    // Half of it, so that a factor has to arrive.
+    let gradients = (with_gradient(logits, gradient) * 0.5).backward();
+    let mut collected = Collected { gradients: &gradients, path: Vec::new(), found: BTreeMap::new() };
+    net.visit(&mut collected);
+    collected.found
+}
+
+/// Largest difference, relative to the largest number of the parameter; to a thousandth of the largest of all at least, for
+/// those that are zero but for rounding, as a bias of keys.
+#[track_caller]
+fn assert_close(what: &str, kernels: &BTreeMap<String, Vec<f32>>, burn: &BTreeMap<String, Vec<f32>>) {
+    assert_eq!(kernels.keys().collect::<Vec<_>>(), burn.keys().collect::<Vec<_>>(), "{what}");
+    let largest = |numbers: &[f32]| numbers.iter().map(|number| number.abs()).fold(0.0, f32::max);
+    let least = burn.values().map(|numbers| largest(numbers)).fold(0.0, f32::max) / 1000.0;
+    for (path, burn) in burn {
+        let size = largest(burn).max(least);
+        let worst = kernels[path].iter().zip(burn).map(|(a, b)| (a - b).abs() / size).fold(0.0, f32::max);
+        assert!(worst < 2e-4, "{what}, {path}: differs by {worst}");
+    }
+}
+
+fn checkpoints() -> Vec<(String, Checkpoint)> {
+    let dirs = std::fs::read_dir(fixtures()).expect("fixtures").map(|entry| entry.expect("entry").path());
+    let mut found: Vec<_> = dirs
+        .filter(|dir| dir.join("config.json").exists() && dir.join("golden.safetensors").exists())
+        .map(|dir| {
+            let name = dir.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, Checkpoint::open(&dir).expect("opens"))
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(found.len() > 20, "all fixtures");
+    found
+}
+
+#[test]
+fn every_family_has_the_gradients_of_burns_operations() {
+    let cpu = Device::flex().autodiff();
+    for (name, checkpoint) in checkpoints() {
+        let by =
+            |device: &Device| gradients(&checkpoint.load(device, DType::F32, &mut |_| ()).expect("loads"));
+        let (kernels, burn) = (by(&cpu), by(&cpu.clone().gradient_checkpointing()));
+        assert_close(&name, &kernels, &burn);
+        assert!(kernels != burn, "{name}: one way, taken twice");
+    }
+}
+
+#[test]
+fn adapters_have_the_gradients_of_burns_operations() {
+    let cpu = Device::flex().autodiff();
+    let checkpoint = Checkpoint::open(&fixtures().join("llama2")).expect("opens");
+    let by = |device: &Device| {
+        let net = checkpoint.load(device, DType::F32, &mut |_| ()).expect("loads");
+        let net = net.with_lora(&LoraConfig { rank: 3, ..LoraConfig::default() }, 0);
+        let found = gradients(&net);
+        assert!(!found.is_empty() && found.keys().all(|path| path.contains("lora")));
+        found
+    };
+    assert_close("adapters", &by(&cpu), &by(&cpu.clone().gradient_checkpointing()));
+}
