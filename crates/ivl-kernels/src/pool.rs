@@ -94,8 +94,6 @@ impl Pool {
     }
 
     fn run(&self, units: usize, work: &Work<'_>) {
-        // Left behind where the caller of the last job had a panic of its own.
-        *self.panic() = None;
         #[expect(
             unsafe_code,
             reason = "the borrow checker cannot see that workers are done when this returns"
@@ -210,6 +208,10 @@ impl Drop for Closing<'_> {
             inside = self.0.state.load(Ordering::Acquire) % JOB;
         }
         *self.0.job() = None;
+        if thread::panicking() {
+            // The caller has a panic of its own; the next job is not to end with a worker's.
+            *self.0.panic() = None;
+        }
     }
 }
 
