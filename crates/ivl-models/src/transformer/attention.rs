@@ -6,9 +6,10 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Device, Tensor};
 use ivl_core::KvCache;
 
-use super::host::{Numbers, tensor};
+use super::host::{Numbers, Rows};
 use super::mask::Mask;
 use super::rope::Rotation;
+use super::states::States;
 use super::{Linear, Norm};
 use crate::config::{AttentionConfig, ModelConfig};
 
@@ -53,9 +54,22 @@ impl Attention {
         [&mut self.query_norm, &mut self.key_norm].into_iter().flatten()
     }
 
+    pub(super) fn of(
+        &self,
+        x: &States,
+        rotation: Option<&Rotation>,
+        mask: &Mask,
+        cache: &mut KvCache,
+    ) -> States {
+        match x {
+            States::Device(x) => States::Device(self.forward(x.clone(), rotation, mask, cache)),
+            States::Host(rows) => States::Host(rows.with(self.rows(rows, rotation, mask, cache))),
+        }
+    }
+
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
-    pub(crate) fn forward(
+    fn forward(
         &self,
         x: Tensor<3>,
         rotation: Option<&Rotation>,
@@ -66,23 +80,20 @@ impl Attention {
         let [batch, seq, _] = x.dims();
         let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x);
         let heads = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, head_dim]);
-        let normed = |norm: &Option<Norm>, x| match norm {
-            Some(norm) => norm.forward(x),
-            None => x,
+        let placed = |norm: &Option<Norm>, x| {
+            let x = match norm {
+                Some(norm) => norm.forward(x),
+                None => x,
+            };
+            match rotation {
+                Some(rotation) => rotation.apply(x),
+                None => x,
+            }
         };
-        let turned = |x| match (rotation, &self.query.packed) {
-            (Some(rotation), Some(_)) => rotation.apply_in_place(x),
-            (Some(rotation), None) => rotation.apply(x),
-            (None, _) => x,
-        };
-        let query = turned(normed(&self.query_norm, heads(query, num_heads)));
-        let key = turned(normed(&self.key_norm, heads(key, num_kv_heads)));
+        let query = placed(&self.query_norm, heads(query, num_heads));
+        let key = placed(&self.key_norm, heads(key, num_kv_heads));
         let value = heads(value, num_kv_heads);
-        let mixed = match self.query.packed {
-            Some(_) => self.mix_in_place([query, key, value], mask, cache),
-            None => self.mix([query, key, value], mask, cache),
-        };
-        self.output.forward(mixed)
+        self.output.forward(self.mix([query, key, value], mask, cache))
     }
 
     /// # Shapes
@@ -110,29 +121,33 @@ impl Attention {
         mixed.reshape([batch, seq, num_heads * head_dim])
     }
 
-    /// [`mix`](Self::mix) by the kernels of the CPU, which read the cache where it lies.
-    fn mix_in_place(
-        &self,
-        [query, key, value]: [Tensor<4>; 3],
-        mask: &Mask,
-        cache: &mut KvCache,
-    ) -> Tensor<3> {
+    /// [`forward`](Self::forward) on the host, by kernels that read the cache where it lies.
+    fn rows(&self, x: &Rows, rotation: Option<&Rotation>, mask: &Mask, cache: &mut KvCache) -> Vec<f32> {
         let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } =
             self.config;
+        let [query, key, value] = Linear::rows_all([&self.query, &self.key, &self.value], x, &x.numbers);
+        let placed = |norm: &Option<Norm>, mut x: Vec<f32>, heads| {
+            if let Some(norm) = norm {
+                x = norm.rows(&x);
+            }
+            if let Some(rotation) = rotation {
+                rotation.turn(&mut x, heads, dim);
+            }
+            x
+        };
+        let (query, key) = (placed(&self.query_norm, query, heads), placed(&self.key_norm, key, kv_heads));
         let softcap = softcap.map(|cap| cap as f32);
         let kernel = ivl_kernels::Attention { heads, kv_heads, dim, scale: self.scale as f32, softcap };
-        let ([batch, seq, _, _], device) = (query.dims(), query.device());
-        let [query, key, value] = [query, key, value].map(Numbers::of);
+        let (batch, device) = (x.batch, &x.device);
         let mut mixed = Vec::new();
-        let shape = [batch, kv_heads, seq, dim];
-        cache.extend_in_place(shape, (&device, DType::F32), |keys, values, len| {
+        cache.extend_in_place([batch, kv_heads, x.seq, dim], (device, DType::F32), |keys, values, len| {
             let (mut keys, mut values) = (Numbers::of(keys), Numbers::of(values));
-            kernel.append(keys.as_mut_slice(), batch, len, key.as_slice());
-            kernel.append(values.as_mut_slice(), batch, len, value.as_slice());
-            let seen = mask.seen(batch);
-            mixed = kernel.mix(query.as_slice(), keys.as_slice(), values.as_slice(), batch, &seen);
-            (keys.into_tensor(&device), values.into_tensor(&device))
+            kernel.append(keys.as_mut_slice(), batch, len, &key);
+            kernel.append(values.as_mut_slice(), batch, len, &value);
+            mixed = kernel.mix(&query, keys.as_slice(), values.as_slice(), batch, &mask.seen(batch));
+            (keys.into_tensor(device), values.into_tensor(device))
         });
-        tensor(mixed, [batch, seq, heads * dim], &device)
+        let [output] = Linear::rows_all([&self.output], x, &mixed);
+        output
     }
 }

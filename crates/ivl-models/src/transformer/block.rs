@@ -1,11 +1,12 @@
 //! One block of the transformer.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use ivl_core::KvCache;
 
 use super::mask::Mask;
 use super::rope::Rotation;
+use super::states::States;
 use super::{Attention, Mlp, Norm};
 use crate::config::{ModelConfig, Wiring};
 
@@ -54,35 +55,32 @@ impl Block {
         always.chain(others.into_iter().flatten()).chain(self.attention.norms_mut())
     }
 
-    /// # Shapes
-    /// - `x` and output: `[batch, seq, hidden]`
-    pub(crate) fn forward(
+    pub(super) fn forward(
         &self,
-        x: Tensor<3>,
+        x: States,
         rotation: Option<&Rotation>,
         mask: &Mask,
         cache: &mut KvCache,
-    ) -> Tensor<3> {
-        let normed = self.attention_norm.forward(x.clone());
-        let mixed = post(
-            self.attention_post_norm.as_ref(),
-            self.attention.forward(normed.clone(), rotation, mask, cache),
-        );
-        let read = |x| match &self.mlp_norm {
-            Some(norm) => norm.forward(x),
+    ) -> States {
+        let normed = self.attention_norm.of(&x);
+        let mixed =
+            post(self.attention_post_norm.as_ref(), self.attention.of(&normed, rotation, mask, cache));
+        let read = |x: &States| match &self.mlp_norm {
+            Some(norm) => norm.of(x),
             None => normed,
         };
         if let Wiring::Parallel { .. } = self.wiring {
-            return self.mlp.forward(read(x.clone())) + mixed + x;
+            return self.mlp.of(&read(&x)) + mixed + x;
         }
         let x = x + mixed;
-        x.clone() + post(self.mlp_post_norm.as_ref(), self.mlp.forward(read(x)))
+        let more = post(self.mlp_post_norm.as_ref(), self.mlp.of(&read(&x)));
+        x + more
     }
 }
 
-fn post(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
+fn post(norm: Option<&Norm>, x: States) -> States {
     match norm {
-        Some(norm) => norm.forward(x),
+        Some(norm) => norm.of(&x),
         None => x,
     }
 }

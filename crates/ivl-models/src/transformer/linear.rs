@@ -8,7 +8,7 @@ use ivl_kernels::{Matrix, products};
 
 use super::Lora;
 use super::differentiable;
-use super::host::{Numbers, tensor};
+use super::host::{Numbers, Rows, tensor};
 
 /// `y = x W + b` with `W` of shape `[input, output]`.
 #[derive(Module, Debug)]
@@ -71,12 +71,44 @@ impl Linear {
     }
 
     fn products<const N: usize>(projections: [&Self; N], x: &Tensor<2>) -> [Tensor<2>; N] {
-        let packed: Vec<&Matrix> =
-            projections.iter().filter_map(|projection| projection.packed.as_deref()).collect();
-        match <[&Matrix; N]>::try_from(packed) {
-            Ok(matrices) => multiplied(x.clone(), matrices),
-            Err(_) => projections.map(|projection| product(x, projection.weight.val())),
+        match Self::matrices(projections) {
+            Some(matrices) => multiplied(x.clone(), matrices),
+            None => projections.map(|projection| product(x, projection.weight.val())),
         }
+    }
+
+    /// The packed weights, if all are.
+    fn matrices<const N: usize>(projections: [&Self; N]) -> Option<[&Matrix; N]> {
+        let mut matrices = [None; N];
+        for (matrix, projection) in matrices.iter_mut().zip(projections) {
+            *matrix = Some(projection.packed.as_deref()?);
+        }
+        Some(matrices.map(|matrix| matrix.expect("each was found")))
+    }
+
+    /// [`forward_all`](Self::forward_all) on the host: `x` are numbers at the positions of `rows`.
+    pub(super) fn rows_all<const N: usize>(projections: [&Self; N], rows: &Rows, x: &[f32]) -> [Vec<f32>; N] {
+        let Some(matrices) = Self::matrices(projections) else {
+            return projections.map(|projection| rows.by_backend(x, |x| projection.forward(x)));
+        };
+        let mut outputs = products(x, matrices);
+        for (y, projection) in outputs.iter_mut().zip(projections) {
+            if let Some(lora) = &projection.lora {
+                let update = rows.by_backend(x, |x| {
+                    let [batch, seq, input] = x.dims();
+                    lora.forward(x.reshape([batch * seq, input])).unsqueeze_dim(0)
+                });
+                y.iter_mut().zip(update).for_each(|(y, update)| *y += update);
+            }
+            if let Some(bias) = &projection.bias {
+                let bias = Numbers::of(bias.val());
+                let bias = bias.as_slice();
+                y.chunks_exact_mut(bias.len()).for_each(|y| {
+                    y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+                });
+            }
+        }
+        outputs
     }
 }
 

@@ -6,7 +6,8 @@ use ivl_kernels::Gate;
 
 use super::Linear;
 use super::differentiable;
-use super::host::Numbers;
+use super::host::Rows;
+use super::states::States;
 use crate::config::{Activation, ModelConfig};
 
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without a gate.
@@ -30,42 +31,60 @@ impl Mlp {
         }
     }
 
+    pub(super) fn of(&self, x: &States) -> States {
+        match x {
+            States::Device(x) => States::Device(self.forward(x.clone())),
+            States::Host(rows) => States::Host(rows.with(self.rows(rows))),
+        }
+    }
+
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let (kernel, packed) = (self.activation.kernel(), self.up.packed.is_some());
+        let kernel = self.activation.kernel();
         let inner = match &self.gate {
             Some(gate) => {
                 let [gate, up] = Linear::forward_all([gate, &self.up], x);
-                match kernel {
-                    Some(kernel) if packed => by_kernel(kernel, gate, Some(up)),
-                    _ => kernel
-                        .and_then(|kernel| differentiable::gated(kernel, &gate, &up))
-                        .unwrap_or_else(|| self.activation.apply(gate) * up),
-                }
+                kernel
+                    .and_then(|kernel| differentiable::gated(kernel, &gate, &up))
+                    .unwrap_or_else(|| self.activation.apply(gate) * up)
             }
             None => {
                 let up = self.up.forward(x);
-                match kernel {
-                    Some(kernel) if packed => by_kernel(kernel, up, None),
-                    _ => kernel
-                        .and_then(|kernel| differentiable::activated(kernel, &up))
-                        .unwrap_or_else(|| self.activation.apply(up)),
-                }
+                kernel
+                    .and_then(|kernel| differentiable::activated(kernel, &up))
+                    .unwrap_or_else(|| self.activation.apply(up))
             }
         };
         self.down.forward(inner)
     }
-}
 
-fn by_kernel(kernel: Gate, x: Tensor<3>, up: Option<Tensor<3>>) -> Tensor<3> {
-    let device = x.device();
-    let mut x = Numbers::of(x);
-    match up {
-        Some(up) => kernel.apply_to(x.as_mut_slice(), Numbers::of(up).as_slice()),
-        None => kernel.apply(x.as_mut_slice()),
+    /// [`forward`](Self::forward) on the host.
+    fn rows(&self, x: &Rows) -> Vec<f32> {
+        let act = |numbers: &mut Vec<f32>| match self.activation.kernel() {
+            Some(kernel) => kernel.apply(numbers),
+            None => *numbers = x.by_backend(numbers, |x| self.activation.apply(x)),
+        };
+        let inner = match &self.gate {
+            Some(gate) => {
+                let [mut inner, up] = Linear::rows_all([gate, &self.up], x, &x.numbers);
+                if let Some(kernel) = self.activation.kernel() {
+                    kernel.apply_to(&mut inner, &up);
+                } else {
+                    act(&mut inner);
+                    inner.iter_mut().zip(up).for_each(|(x, up)| *x *= up);
+                }
+                inner
+            }
+            None => {
+                let [mut inner] = Linear::rows_all([&self.up], x, &x.numbers);
+                act(&mut inner);
+                inner
+            }
+        };
+        let [down] = Linear::rows_all([&self.down], x, &inner);
+        down
     }
-    x.into_tensor(&device)
 }
 
 impl Activation {

@@ -11,6 +11,7 @@ mod mlp;
 mod norm;
 mod packed;
 mod rope;
+mod states;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -32,6 +33,7 @@ use ivl_kernels::Matrix;
 
 use self::mask::Mask;
 use self::rope::Rotation;
+use self::states::States;
 use crate::config::{LayerKind, ModelConfig, Position};
 
 /// Rows up to which a tied head multiplies from the left, where the embedding is read as it lies in memory.
@@ -209,6 +211,7 @@ impl Transformer {
         }
         let rotation = self.rotation(cache, seq, x.dtype(), &device);
         let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
+        let mut x = States::new(x, self.norm.is_packed());
         for (index, (block, &kind)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
             let known = masks.iter().position(|(k, _)| *k == kind).unwrap_or_else(|| {
                 masks.push((kind, Mask::new(kind, cache, seq)));
@@ -217,7 +220,7 @@ impl Transformer {
             x = block.forward(x, rotation.as_ref(), &masks[known].1, cache.layer(index));
         }
         cache.advance(seq);
-        self.norm.forward(x)
+        self.norm.of(&x).into_tensor()
     }
 
     /// Logits of hidden states.

@@ -1,10 +1,13 @@
 //! Normalisation over the last axis, in f32 whatever the model computes in.
 
+use std::sync::Arc;
+
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{DType, Device, Tensor};
 
 use super::differentiable::{self, Scaling};
-use super::host::{Numbers, tensor};
+use super::host::Numbers;
+use super::states::States;
 use crate::config::{NormConfig, NormKind};
 
 /// The normalisation of a model's layers; see [`NormKind`] for the formulas.
@@ -16,9 +19,9 @@ pub struct Norm {
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     config: NormConfig,
-    /// Whether the kernels of the CPU compute it.
+    /// Weights and biases as numbers for the kernels of the CPU.
     #[module(skip)]
-    pub(super) packed: bool,
+    packed: Option<Arc<[Vec<f32>; 2]>>,
 }
 
 impl Norm {
@@ -27,16 +30,13 @@ impl Norm {
             weight: Initializer::Zeros.init([width], device),
             bias: (config.kind == NormKind::Layer).then(|| Initializer::Zeros.init([width], device)),
             config,
-            packed: false,
+            packed: None,
         }
     }
 
     /// # Shapes
     /// - `x` and output: `[.., width]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if self.packed {
-            return self.by_kernel(x);
-        }
         let scaling = Scaling { offset: self.offset(), eps: self.config.eps as f32 };
         let bias = self.bias.as_ref().map(Param::val);
         if let Some(y) = differentiable::normed(scaling, &x, &self.weight.val(), bias.as_ref()) {
@@ -62,14 +62,36 @@ impl Norm {
         if self.config.kind == NormKind::RmsUnitOffset { 1.0 } else { 0.0 }
     }
 
-    fn by_kernel<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let (shape, device) = (x.dims(), x.device());
-        let weight = Numbers::of(self.weight.val());
-        let bias = self.bias.as_ref().map(|bias| Numbers::of(bias.val()));
-        let norm = match &bias {
-            Some(bias) => ivl_kernels::Norm::Layer { weight: weight.as_slice(), bias: bias.as_slice() },
-            None => ivl_kernels::Norm::Rms { weight: weight.as_slice(), offset: self.offset() },
+    /// Has kernels of the CPU compute it from now on, from the weights that it has.
+    pub(super) fn pack(&mut self) {
+        let numbers =
+            |param: &Param<Tensor<1>>| Numbers::of(param.val().cast(DType::F32)).as_slice().to_vec();
+        let bias = self.bias.as_ref().map(numbers).unwrap_or_default();
+        self.packed = Some(Arc::new([numbers(&self.weight), bias]));
+    }
+
+    pub(super) fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
+    /// [`forward`](Self::forward) on states.
+    pub(super) fn of(&self, x: &States) -> States {
+        match x {
+            States::Device(x) => States::Device(self.forward(x.clone())),
+            States::Host(rows) => States::Host(rows.with(self.rows(&rows.numbers))),
+        }
+    }
+
+    /// [`forward`](Self::forward) of rows of numbers.
+    ///
+    /// # Panics
+    /// If the norm is not packed.
+    pub(super) fn rows(&self, x: &[f32]) -> Vec<f32> {
+        let [weight, bias] = &**self.packed.as_ref().expect("a packed norm");
+        let norm = match self.config.kind {
+            NormKind::Layer => ivl_kernels::Norm::Layer { weight, bias },
+            _ => ivl_kernels::Norm::Rms { weight, offset: self.offset() },
         };
-        tensor(norm.apply(Numbers::of(x).as_slice(), self.config.eps as f32), shape, &device)
+        norm.apply(x, self.config.eps as f32)
     }
 }

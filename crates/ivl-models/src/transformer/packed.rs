@@ -72,8 +72,8 @@ impl Packer {
         for (index, (projection, linear)) in net.projections_mut().enumerate() {
             linear.packed = found(format!("blocks.{}.{}.weight", index / per_block, projection.path()));
         }
-        net.norm.packed = true;
-        net.blocks.iter_mut().flat_map(super::Block::norms_mut).for_each(|norm| norm.packed = true);
+        net.norm.pack();
+        net.blocks.iter_mut().flat_map(super::Block::norms_mut).for_each(super::Norm::pack);
         net
     }
 }

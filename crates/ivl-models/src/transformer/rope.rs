@@ -8,7 +8,6 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::rotate;
 
 use super::differentiable;
-use super::host::Numbers;
 use crate::config::{RopeConfig, RopeScaling};
 
 impl RopeConfig {
@@ -116,12 +115,9 @@ impl Rotation {
         Tensor::cat(turned.into_iter().chain(rest).collect(), 3)
     }
 
-    /// [`apply`](Self::apply) by the kernels of the CPU.
-    pub(crate) fn apply_in_place(&self, x: Tensor<4>) -> Tensor<4> {
-        let ([_, _, heads, width], device) = (x.dims(), x.device());
-        let mut x = Numbers::of(x);
-        rotate(x.as_mut_slice(), heads, width, self.pairs, &self.cos, &self.sin);
-        x.into_tensor(&device)
+    /// [`apply`](Self::apply) on the host.
+    pub(crate) fn turn(&self, x: &mut [f32], heads: usize, width: usize) {
+        rotate(x, heads, width, self.pairs, &self.cos, &self.sin);
     }
 
     /// Shape `[rows, seq, 1, pairs]`.
