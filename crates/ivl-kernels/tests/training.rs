@@ -125,7 +125,6 @@ proptest! {
             let norm = if layer { Norm::Layer { weight, bias } } else { Norm::Rms { weight, offset } };
             let bias = if layer { double(bias) } else { vec![0.0; width] };
             let weight: Vec<f64> = weight.iter().map(|w| f64::from(*w) + f64::from(offset)).collect();
-            let eps = f64::from(eps);
             let mut by_x = d.to_vec();
             let [by_weight, by_bias] = norm.gradient(x, &mut by_x, eps as f32);
             let x = double(x);

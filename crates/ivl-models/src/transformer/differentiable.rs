@@ -307,6 +307,9 @@ impl Backward<Flex, 1> for Rotated {
 /// # Shapes
 /// - `tensor` and gradient: the same, the gradient without autodiff
 /// - output: `[1]`
+///
+/// # Panics
+/// If the gradient is on another device than the numbers were, or under autodiff.
 pub fn with_gradient<const D: usize>(
     tensor: Tensor<D>,
     gradient: impl FnOnce(Tensor<D>) -> Tensor<D>,
@@ -322,7 +325,7 @@ pub fn with_gradient<const D: usize>(
     };
     drop(tensor);
     let (numbers, guard) = found.into_parts();
-    let gradient = gradient(Tensor::from_primitive::<Flex>(numbers));
+    let gradient = gradient(Tensor::from_primitive::<Flex>(numbers)).cast(DType::F32);
     let gradient = gradient.try_into_primitive::<Flex>().expect("a gradient on the CPU, without autodiff");
     finish(Known, [guard], contiguous(&gradient), host(vec![0.0], [1]))
 }

@@ -42,46 +42,39 @@ impl Mlp {
     /// - `x` and output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let kernel = self.activation.kernel();
-        let inner = match &self.gate {
-            Some(gate) => {
-                let [gate, up] = Linear::forward_all([gate, &self.up], x);
-                kernel
-                    .and_then(|kernel| differentiable::gated(kernel, &gate, &up))
-                    .unwrap_or_else(|| self.activation.apply(gate) * up)
-            }
-            None => {
-                let up = self.up.forward(x);
-                kernel
-                    .and_then(|kernel| differentiable::activated(kernel, &up))
-                    .unwrap_or_else(|| self.activation.apply(up))
-            }
+        let inner = if let Some(gate) = &self.gate {
+            let [gate, up] = Linear::forward_all([gate, &self.up], x);
+            kernel
+                .and_then(|kernel| differentiable::gated(kernel, &gate, &up))
+                .unwrap_or_else(|| self.activation.apply(gate) * up)
+        } else {
+            let up = self.up.forward(x);
+            kernel
+                .and_then(|kernel| differentiable::activated(kernel, &up))
+                .unwrap_or_else(|| self.activation.apply(up))
         };
         self.down.forward(inner)
     }
 
     /// [`forward`](Self::forward) on the host.
     fn rows(&self, x: &Rows) -> Vec<f32> {
-        let act = |numbers: &mut Vec<f32>| match self.activation.kernel() {
-            Some(kernel) => kernel.apply(numbers),
-            None => *numbers = x.by_backend(numbers, |x| self.activation.apply(x)),
+        let (mut inner, up) = if let Some(gate) = &self.gate {
+            let [gate, up] = Linear::rows_all([gate, &self.up], x, &x.numbers);
+            (gate, Some(up))
+        } else {
+            let [up] = Linear::rows_all([&self.up], x, &x.numbers);
+            (up, None)
         };
-        let inner = match &self.gate {
-            Some(gate) => {
-                let [mut inner, up] = Linear::rows_all([gate, &self.up], x, &x.numbers);
-                if let Some(kernel) = self.activation.kernel() {
-                    kernel.apply_to(&mut inner, &up);
-                } else {
-                    act(&mut inner);
+        match (self.activation.kernel(), up) {
+            (Some(kernel), Some(up)) => kernel.apply_to(&mut inner, &up),
+            (Some(kernel), None) => kernel.apply(&mut inner),
+            (None, up) => {
+                inner = x.by_backend(&inner, |x| self.activation.apply(x));
+                if let Some(up) = up {
                     inner.iter_mut().zip(up).for_each(|(x, up)| *x *= up);
                 }
-                inner
             }
-            None => {
-                let [mut inner] = Linear::rows_all([&self.up], x, &x.numbers);
-                act(&mut inner);
-                inner
-            }
-        };
+        }
         let [down] = Linear::rows_all([&self.down], x, &inner);
         down
     }
