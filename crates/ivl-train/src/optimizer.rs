@@ -81,3 +81,38 @@ impl Optimizer for AdamW {
 fn is_single<const D: usize>(tensors: [&Tensor<D>; 2]) -> bool {
     tensors.iter().all(|tensor| tensor.dtype() == DType::F32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some steps by the kernel, and as many by Burn's operations.
+    #[test]
+    fn the_kernel_moves_as_burns_optimizer_does() {
+        let device = Device::flex();
+        let adamw = AdamW::new(&OptimizerConfig::default(), 0.1);
+        let numbers = |step: usize, scale: f32| -> Tensor<2> {
+            let number = |index: usize| ((index * 7919 + step * 31) % 2003) as f32 / 1001.0 - 1.0;
+            let numbers: Vec<f32> = (0..35 * 11).map(|index| number(index) * scale).collect();
+            Tensor::<1>::from_floats(numbers.as_slice(), &device).reshape([35, 11])
+        };
+        let (mut x, mut state) = (numbers(0, 1.0), None);
+        let (mut expected, mut expected_state) = (x.clone(), None);
+        for step in 1..6 {
+            let gradient = numbers(step, 0.1);
+            (x, state) = adamw.step(0.01, x, gradient.clone(), state);
+            (expected, expected_state) = adamw.composed.step(0.01, expected, gradient, expected_state);
+        }
+        let moments = |state: Option<AdamWState<2>>| {
+            let momentum = state.expect("a state").momentum;
+            (momentum.time, [momentum.moment_1, momentum.moment_2])
+        };
+        let ((time, of_kernel), (expected_time, of_burn)) = (moments(state), moments(expected_state));
+        assert_eq!(time, expected_time);
+        let pairs = [(x, expected)].into_iter().chain(of_kernel.into_iter().zip(of_burn));
+        for (got, expected) in pairs {
+            let worst = (got - expected).abs().max().into_scalar::<f32>();
+            assert!(worst < 1e-6, "differs by {worst}");
+        }
+    }
+}

@@ -2,9 +2,10 @@
 
 mod fixture;
 
+use burn::tensor::{Device, Int, Tensor};
 use fixture::{assert_close, base, examples, golden, gradients_of, names, value};
 use ivl_train::{
-    Against, Batch, Connection, FrozenBase, LearnerSettings, RegularizationConfig, ValueLearner,
+    Against, Batch, Connection, FrozenBase, LearnerSettings, RegularizationConfig, ValueLearner, value_loss,
 };
 
 fn none() -> RegularizationConfig {
@@ -76,4 +77,35 @@ fn the_cascade_reads_text_and_predictions() {
 #[test]
 fn a_cascade_against_several_bases_reads_each() {
     check("cascade_average", Connection::Cascade, &[("base", 0.5), ("other", 0.5)], &none());
+}
+
+/// On the CPU a kernel computes the loss. Under autodiff it is composed of the backend's operations, as on other devices.
+#[test]
+fn the_kernel_of_the_loss_agrees_with_the_backends_operations() {
+    let (rows, vocab) = (7, 203);
+    let some = |step: usize, scale: f32| -> Vec<f32> {
+        let number = |index: usize| ((index * 7919 + step) % 2003) as f32 / 1001.0 - 1.0;
+        (0..rows * vocab).map(|index| number(index) * scale).collect()
+    };
+    let weights = RegularizationConfig { l1: 0.3, l2: 0.2, kl: 0.7, ..Default::default() };
+    for with_base in [true, false] {
+        let loss = |device: &Device| {
+            let logits = |numbers: Vec<f32>| {
+                Tensor::<1>::from_floats(numbers.as_slice(), device).reshape([rows, vocab])
+            };
+            let base = with_base.then(|| logits(some(1, 8.0)));
+            let targets = Tensor::<1, Int>::from_ints([0, 202, 31, 64, 5, 100, 7], device);
+            let loss = value_loss(base, logits(some(2, 2.0)), targets, &weights, 0.5);
+            let gradient: Vec<f32> = loss.gradient.into_data().try_into_vec().expect("f32");
+            (loss.terms.read(), gradient)
+        };
+        let cpu = Device::flex();
+        let ((terms, gradient), (expected_terms, expected)) = (loss(&cpu), loss(&cpu.clone().autodiff()));
+        for (term, expected) in terms.into_iter().zip(expected_terms) {
+            assert!((term - expected).abs() < 1e-5 * expected.abs().max(1.0), "{term}, not {expected}");
+        }
+        let differences = gradient.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = differences.fold(0.0, f32::max);
+        assert!(worst < 1e-6, "the gradient differs by {worst}");
+    }
 }
