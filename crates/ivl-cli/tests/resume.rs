@@ -291,20 +291,25 @@ fn patience_ends_a_run_and_the_best_value_is_the_result() {
     assert_same_result(&killed.output(), &whole.output());
 }
 
+/// The losses of two runs, equal up to rounding.
+fn assert_near_losses(one: &Job, two: &Job) {
+    let losses = |job: &Job| -> Vec<f64> {
+        metrics(&job.output()).iter().filter_map(|line| line["loss"].as_f64()).collect()
+    };
+    let (one, two) = (losses(one), losses(two));
+    assert_eq!(one.len(), two.len());
+    for (one, two) in one.iter().zip(&two) {
+        assert!((one - two).abs() < 1e-4 * one, "{one} {two}");
+    }
+}
+
 #[test]
 fn two_devices_share_the_passes_of_a_step() {
     let (one, two) = (Job::new(), Job::new());
     let few = ["--quiet", "--set", "steps.max_steps=8"];
     one.run(&few);
     two.run(&[&few[..], &["--device", "cpu,cpu"]].concat());
-    let losses = |job: &Job| -> Vec<f64> {
-        metrics(&job.output()).iter().filter_map(|line| line["loss"].as_f64()).collect()
-    };
-    let (one, two) = (losses(&one), losses(&two));
-    assert_eq!(one.len(), two.len());
-    for (one, two) in one.iter().zip(&two) {
-        assert!((one - two).abs() < 1e-4 * one, "{one} {two}");
-    }
+    assert_near_losses(&one, &two);
     let base = base("small");
     let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
     run::fails(&wrong, &["--device is `cpu,cpu`", "for `train` alone several"]);
@@ -320,14 +325,7 @@ fn recomputing_activations_gives_the_same_value_and_bf16_a_near_one() {
     };
     let (kept, recomputed) =
         (with("steps.gradient_checkpointing=false"), with("steps.gradient_checkpointing=true"));
-    let losses = |job: &Job| -> Vec<f64> {
-        metrics(&job.output()).iter().filter_map(|line| line["loss"].as_f64()).collect()
-    };
-    let (of_kept, of_recomputed) = (losses(&kept), losses(&recomputed));
-    assert_eq!(of_kept.len(), of_recomputed.len());
-    for (kept, recomputed) in of_kept.iter().zip(&of_recomputed) {
-        assert!((kept - recomputed).abs() < 1e-4 * kept, "{kept} {recomputed}");
-    }
+    assert_near_losses(&kept, &recomputed);
     let last = |job: &Job| card(&job.output())["evals"][0]["loss"].as_f64().expect("a loss");
     let (exact, rounded) = (last(&kept), last(&with("steps.precision=bf16")));
     assert!(exact != rounded && (exact - rounded).abs() < 0.1 * exact, "{exact} {rounded}");

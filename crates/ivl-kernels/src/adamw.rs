@@ -1,10 +1,7 @@
 //! A step of AdamW.
 
-use std::sync::{Mutex, PoisonError};
-
 use crate::cpu::{Kernel, LANES, Level, run};
-use crate::parallel;
-use crate::rows::SHARE;
+use crate::rows::{SHARE, share_out};
 
 /// AdamW ([arXiv 1711.05101](https://arxiv.org/abs/1711.05101)) at a step `t` of a parameter, counted from one:
 ///
@@ -33,19 +30,16 @@ impl AdamW {
     /// If the slices are not of one length.
     pub fn step(self, x: &mut [f32], g: &[f32], [m, v]: [&mut [f32]; 2]) {
         assert!([g.len(), m.len(), v.len()] == [x.len(); 3], "a gradient and two moments for each parameter");
-        // Each lock is taken once: it hands over the exclusive references.
+        let step = Step::new(self);
         let parts =
             x.chunks_mut(SHARE).zip(g.chunks(SHARE)).zip(m.chunks_mut(SHARE)).zip(v.chunks_mut(SHARE));
-        let parts: Vec<_> =
-            parts.map(|(((x, g), m), v)| Mutex::new(Part { adamw: self, x, g, m, v })).collect();
-        parallel(parts.len(), |part| {
-            run(&mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner));
-        });
+        let parts = parts.map(|(((x, g), m), v)| Part { step, x, g, m, v });
+        share_out(parts, |_, part| run(part));
     }
 }
 
 struct Part<'a> {
-    adamw: AdamW,
+    step: Step,
     x: &'a mut [f32],
     g: &'a [f32],
     m: &'a mut [f32],
@@ -55,15 +49,7 @@ struct Part<'a> {
 impl Kernel for &mut Part<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let AdamW { learning_rate, betas: [beta_1, beta_2], epsilon, weight_decay, time } = self.adamw;
-        let time = i32::try_from(time).unwrap_or(i32::MAX);
-        let step = Step {
-            betas: [beta_1, beta_2],
-            corrected: [1.0 - beta_1.powi(time), 1.0 - beta_2.powi(time)],
-            kept: (1.0 - learning_rate * f64::from(weight_decay)) as f32,
-            rate: learning_rate as f32,
-            epsilon,
-        };
+        let step = self.step;
         let (x, x_rest) = self.x.as_chunks_mut::<LANES>();
         let (g, g_rest) = self.g.as_chunks::<LANES>();
         let (m, m_rest) = self.m.as_chunks_mut::<LANES>();
@@ -79,6 +65,8 @@ impl Kernel for &mut Part<'_> {
     }
 }
 
+/// What is the same for every number.
+#[derive(Clone, Copy)]
 struct Step {
     betas: [f32; 2],
     corrected: [f32; 2],
@@ -88,6 +76,17 @@ struct Step {
 }
 
 impl Step {
+    fn new(AdamW { learning_rate, betas, epsilon, weight_decay, time }: AdamW) -> Self {
+        let time = i32::try_from(time).unwrap_or(i32::MAX);
+        Self {
+            betas,
+            corrected: betas.map(|beta| 1.0 - beta.powi(time)),
+            kept: (1.0 - learning_rate * f64::from(weight_decay)) as f32,
+            rate: learning_rate as f32,
+            epsilon,
+        }
+    }
+
     #[inline(always)]
     fn of(&self, x: &mut f32, g: f32, [m, v]: [&mut f32; 2]) {
         *m = self.betas[0] * *m + (1.0 - self.betas[0]) * g;

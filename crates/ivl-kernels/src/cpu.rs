@@ -84,6 +84,14 @@ pub(crate) fn each(number: impl Fn(usize) -> f32) -> [f32; LANES] {
     lanes
 }
 
+/// The last numbers of a list, with `fill` behind its end.
+#[inline(always)]
+pub(crate) fn padded(rest: &[f32], fill: f32) -> [f32; LANES] {
+    let mut padded = [fill; LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    padded
+}
+
 /// The sum of all lanes, by halves.
 #[inline(always)]
 pub(crate) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {

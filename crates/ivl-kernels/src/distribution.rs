@@ -2,11 +2,9 @@
 //!
 //! Weights are `exp(x - largest)`, in single precision; they are added up in blocks, and the blocks in double precision.
 
-use std::sync::{Mutex, PoisonError};
-
-use crate::cpu::{Kernel, LANES, Level, each, run, sum};
+use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
 use crate::exp::exp;
-use crate::parallel;
+use crate::rows::share_out;
 
 /// Chunks that are added up in single precision.
 pub(crate) const BLOCK: usize = 32;
@@ -68,15 +66,11 @@ pub fn logprobs(logits: &[f32], targets: &[u32]) -> Vec<(f32, u32)> {
     let size = logits.len() / targets.len().max(1);
     assert_eq!(logits.len(), size * targets.len(), "a target for each row");
     let mut judged = vec![(0.0, 0); targets.len()];
-    // Each lock is taken once: it hands over the exclusive reference.
-    let places: Vec<_> = judged.iter_mut().map(Mutex::new).collect();
-    parallel(targets.len(), |row| {
+    share_out(judged.iter_mut(), |row, place| {
         let logits = &logits[row * size..(row + 1) * size];
         let logprob = f64::from(logits[targets[row] as usize]) - Mass::of(logits).log_normalizer();
-        let place = (logprob as f32, argmax(logits).unwrap_or(0) as u32);
-        **places[row].lock().unwrap_or_else(PoisonError::into_inner) = place;
+        **place = (logprob as f32, argmax(logits).unwrap_or(0) as u32);
     });
-    drop(places);
     judged
 }
 
@@ -140,7 +134,7 @@ impl Kernel for Sums<'_> {
             let (chunks, rest) = block.as_chunks::<LANES>();
             let (mut totals, mut tilts) = ([0.0; LANES], [0.0; LANES]);
             for part in 0..chunks.len() + usize::from(!rest.is_empty()) {
-                let chunk = if part < chunks.len() { chunks[part] } else { padded(rest) };
+                let chunk = if part < chunks.len() { chunks[part] } else { padded(rest, f32::NEG_INFINITY) };
                 let below = each(|lane| chunk[lane] - *largest);
                 let weights = exp::<L>(below);
                 totals = each(|lane| totals[lane] + weights[lane]);
@@ -170,8 +164,11 @@ impl Kernel for Difference<'_> {
             let ((p, rest_p), (q, rest_q)) = (p.as_chunks::<LANES>(), q.as_chunks::<LANES>());
             let mut totals = [0.0; LANES];
             for part in 0..p.len() + usize::from(!rest_p.is_empty()) {
-                let (p, q) =
-                    if part < p.len() { (p[part], q[part]) } else { (padded(rest_p), padded(rest_q)) };
+                let (p, q) = if part < p.len() {
+                    (p[part], q[part])
+                } else {
+                    (padded(rest_p, f32::NEG_INFINITY), padded(rest_q, f32::NEG_INFINITY))
+                };
                 let below = each(|lane| p[lane] - self.largest[0]);
                 let weights = exp::<L>(below);
                 totals = each(|lane| {
@@ -197,16 +194,8 @@ impl Kernel for Weights<'_> {
         for chunk in chunks {
             *chunk = exp::<L>(each(|lane| (chunk[lane] - self.largest) * self.scale));
         }
-        let padded = padded(rest);
+        let padded = padded(rest, f32::NEG_INFINITY);
         let last = exp::<L>(each(|lane| (padded[lane] - self.largest) * self.scale));
         rest.copy_from_slice(&last[..rest.len()]);
     }
-}
-
-/// With nothing behind the end.
-#[inline(always)]
-fn padded(rest: &[f32]) -> [f32; LANES] {
-    let mut padded = [f32::NEG_INFINITY; LANES];
-    padded[..rest.len()].copy_from_slice(rest);
-    padded
 }

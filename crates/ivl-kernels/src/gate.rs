@@ -1,11 +1,8 @@
 //! Non-linearities of the feed-forward layers.
 
-use std::sync::{Mutex, PoisonError};
-
-use crate::cpu::{Kernel, LANES, Level, each, run};
+use crate::cpu::{Kernel, LANES, Level, each, padded, run};
 use crate::exp::exp;
-use crate::parallel;
-use crate::rows::{SHARE, by_rows};
+use crate::rows::{SHARE, by_rows, share_out};
 
 /// A non-linearity of the form `x * sigmoid(g(x))`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +46,8 @@ impl Gate {
             Some(up) => up.chunks_mut(SHARE).map(Some).collect(),
             None => d.chunks(SHARE).map(|_| None).collect(),
         };
-        // Each lock is taken once: it hands over the exclusive references.
         let parts = x.chunks_mut(SHARE).zip(ups).zip(d.chunks(SHARE));
-        let parts: Vec<_> = parts.map(|((x, up), d)| Mutex::new(Slope { gate: self, x, up, d })).collect();
-        parallel(parts.len(), |part| {
-            run(&mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner));
-        });
+        share_out(parts.map(|((x, up), d)| Slope { gate: self, x, up, d }), |_, part| run(part));
     }
 
     /// `g'(x)`.
@@ -90,7 +83,7 @@ impl Kernel for Numbers<'_> {
         for chunk in chunks {
             *chunk = act::<L>(self.gate, *chunk);
         }
-        let last = act::<L>(self.gate, padded(rest));
+        let last = act::<L>(self.gate, padded(rest, 0.0));
         rest.copy_from_slice(&last[..rest.len()]);
     }
 }
@@ -116,7 +109,7 @@ impl Kernel for &mut Slope<'_> {
             let end = self.x.len().min(start + LANES);
             let part = |numbers: &[f32]| match numbers[start..].first_chunk::<LANES>() {
                 Some(whole) => *whole,
-                None => padded(&numbers[start..]),
+                None => padded(&numbers[start..], 0.0),
             };
             let (x, d) = (part(self.x), part(self.d));
             let up = self.up.as_deref().map(part);
@@ -134,11 +127,4 @@ impl Kernel for &mut Slope<'_> {
             self.x[start..end].copy_from_slice(&by_x[..end - start]);
         }
     }
-}
-
-#[inline(always)]
-fn padded(rest: &[f32]) -> [f32; LANES] {
-    let mut padded = [0.0; LANES];
-    padded[..rest.len()].copy_from_slice(rest);
-    padded
 }

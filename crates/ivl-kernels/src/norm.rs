@@ -1,10 +1,7 @@
 //! Normalisation of rows.
 
-use std::sync::{Mutex, PoisonError};
-
 use crate::cpu::{Kernel, LANES, Level, run, sum};
-use crate::parallel;
-use crate::rows::{SHARE, by_rows};
+use crate::rows::{SHARE, by_rows, share_out};
 
 /// A normalisation with its weights, shape `[width]`.
 #[derive(Debug, Clone, Copy)]
@@ -52,24 +49,16 @@ impl Norm<'_> {
         let width = self.width();
         let rows = SHARE.div_ceil(width) * width;
         let parts = x.chunks(rows).zip(d.chunks_mut(rows));
-        let parts: Vec<_> = parts
-            .map(|(x, d)| {
-                Mutex::new(Slope {
-                    norm: self,
-                    x,
-                    d,
-                    eps,
-                    by_weight: vec![0.0; width],
-                    by_bias: vec![0.0; width],
-                })
-            })
-            .collect();
-        parallel(parts.len(), |part| {
-            run(&mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner));
+        let parts = parts.map(|(x, d)| Slope {
+            norm: self,
+            x,
+            d,
+            eps,
+            by_weight: vec![0.0; width],
+            by_bias: vec![0.0; width],
         });
         let mut sums = [vec![0.0; width], vec![0.0; width]];
-        for part in parts {
-            let part = part.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for part in share_out(parts, |_, part| run(part)) {
             for (sum, part) in sums.iter_mut().zip([part.by_weight, part.by_bias]) {
                 sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
             }

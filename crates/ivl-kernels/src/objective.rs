@@ -1,11 +1,9 @@
 //! The objective of value learning at some positions, with its gradient.
 
-use std::sync::{Mutex, PoisonError};
-
-use crate::cpu::{Kernel, LANES, Level, each, run, sum};
+use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
 use crate::distribution::{BLOCK, Mass};
 use crate::exp::exp;
-use crate::parallel;
+use crate::rows::share_out;
 
 /// Weights of the terms of an objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,14 +59,12 @@ impl Objective {
         if size == 0 {
             return Self::default();
         }
-        // Each lock is taken once: it hands over the exclusive reference.
-        let rows: Vec<_> = value.chunks_mut(size).map(|row| Mutex::new((row, Self::default()))).collect();
-        parallel(targets.len(), |row| {
-            let (value, terms) = &mut *rows[row].lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = value.chunks_mut(size).map(|row| (row, Self::default()));
+        let rows = share_out(rows, |row, (value, terms)| {
             let base = base.map(|base| &base[row * size..(row + 1) * size]);
             *terms = position(base, value, targets[row] as usize, penalties, scale);
         });
-        let terms = rows.into_iter().map(|row| row.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+        let terms = rows.into_iter().map(|(_, terms)| terms);
         terms.fold(Self::default(), |sum, terms| Self {
             cross_entropy: sum.cross_entropy + terms.cross_entropy,
             l1: sum.l1 + terms.l1,
@@ -136,14 +132,12 @@ impl Logits<'_> {
             (Some(value), Some(base)) => [whole(base).unwrap_or([0.0; LANES]), value],
             (Some(value), None) => [[0.0; LANES], value],
             (None, base) => {
-                let (mut numbers, rest) =
-                    ([[f32::NEG_INFINITY; LANES], [0.0; LANES]], start..self.value.len());
-                match base {
-                    Some(base) => numbers[0][..rest.len()].copy_from_slice(&base[rest.clone()]),
-                    None => numbers[0][..rest.len()].fill(0.0),
-                }
-                numbers[1][..rest.len()].copy_from_slice(&self.value[rest]);
-                numbers
+                let value = &self.value[start..];
+                let base = match base {
+                    Some(base) => padded(&base[start..], f32::NEG_INFINITY),
+                    None => each(|lane| if lane < value.len() { 0.0 } else { f32::NEG_INFINITY }),
+                };
+                [base, padded(value, 0.0)]
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Sharing out rows.
+//! Sharing out rows, and other parts of which each is one thread's.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,9 +13,18 @@ pub(crate) fn by_rows(numbers: &mut [f32], width: usize, work: impl Fn(usize, &m
         return work(0, numbers);
     }
     let rows = SHARE.div_ceil(width);
+    share_out(numbers.chunks_mut(rows * width), |group, numbers| work(group * rows, numbers));
+}
+
+/// Calls `work` with each part and its index, on several threads, and gives the parts back.
+pub(crate) fn share_out<T: Send>(
+    parts: impl Iterator<Item = T>,
+    work: impl Fn(usize, &mut T) + Sync,
+) -> Vec<T> {
     // Each lock is taken once: it hands over the exclusive reference.
-    let groups: Vec<_> = numbers.chunks_mut(rows * width).map(Mutex::new).collect();
-    parallel(groups.len(), |group| {
-        work(group * rows, &mut groups[group].lock().unwrap_or_else(PoisonError::into_inner));
+    let parts: Vec<_> = parts.map(Mutex::new).collect();
+    parallel(parts.len(), |index| {
+        work(index, &mut parts[index].lock().unwrap_or_else(PoisonError::into_inner));
     });
+    parts.into_iter().map(|part| part.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
 }

@@ -1,30 +1,22 @@
 //! Every kernel against the same sum in plain double precision, at every level of instructions that the processor has.
 
+mod precise;
+
 use std::ops::Range;
-#[cfg(target_arch = "x86_64")]
-use std::process::Command;
 
 use half::f16;
 use ivl_kernels::{
     Attention, Format, GROUP, Gate, Mass, Matrix, Norm, Probe, argmax, divergence, parallel, products,
     rotate, weights,
 };
+use precise::{close, numbers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Int8];
 
-fn numbers(len: usize) -> impl Strategy<Value = Vec<f32>> {
-    vec(-2.0f32..2.0, len)
-}
-
 fn assert_close(got: &[f32], expected: &[f64], scale: f64) -> Result<(), TestCaseError> {
-    prop_assert_eq!(got.len(), expected.len());
-    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
-        let error = (f64::from(*got) - expected).abs();
-        prop_assert!(error <= 2e-6 * scale.max(expected.abs()), "{index}: {got}, not {expected}");
-    }
-    Ok(())
+    close(got, expected, scale, 2e-6)
 }
 
 fn product(x: &[f32], matrix: &Matrix) -> Vec<f64> {
@@ -342,14 +334,7 @@ fn processors_with_fused_multiply_add_give_the_same_bits() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn lower_levels_pass_the_same_tests() {
-    if std::env::var_os("IVL_CPU").is_some() {
-        return;
-    }
-    for level in ["base", "avx2"] {
-        let tests = std::env::current_exe().expect("this file's tests");
-        let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
-        assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
-    }
+    precise::pass_at_lower_levels();
 }
 
 proptest! {

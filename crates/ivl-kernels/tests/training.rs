@@ -1,23 +1,14 @@
 //! The kernels of a training step against the same formulas in plain double precision, at every level of instructions.
 
-#[cfg(target_arch = "x86_64")]
-use std::process::Command;
+mod precise;
 
 use ivl_kernels::{AdamW, Dense, Gate, Norm, Objective, Penalties, multiply};
+use precise::{close, numbers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-fn numbers(len: usize) -> impl Strategy<Value = Vec<f32>> {
-    vec(-2.0f32..2.0, len)
-}
-
 fn assert_close(got: &[f32], expected: &[f64], scale: f64) -> Result<(), TestCaseError> {
-    prop_assert_eq!(got.len(), expected.len());
-    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
-        let error = (f64::from(*got) - expected).abs();
-        prop_assert!(error <= 4e-6 * scale.max(expected.abs()), "{index}: {got}, not {expected}");
-    }
-    Ok(())
+    close(got, expected, scale, 4e-6)
 }
 
 /// The derivative of a function by each of its numbers, by differences.
@@ -237,12 +228,5 @@ fn what_is_no_number_stays_visible() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn lower_levels_pass_the_same_tests() {
-    if std::env::var_os("IVL_CPU").is_some() {
-        return;
-    }
-    for level in ["base", "avx2"] {
-        let tests = std::env::current_exe().expect("this file's tests");
-        let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
-        assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
-    }
+    precise::pass_at_lower_levels();
 }

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use ivl_core::{LazyLogits, Projection, predictions};
-use ivl_models::transformer::{rows_at, with_gradient};
+use ivl_models::transformer::{constant, rows_at, with_gradient};
 use ivl_models::{CascadeInput, Transformer};
 
 use crate::batch::{Batch, index_tensor};
@@ -242,13 +242,9 @@ impl ValueLearner {
         ThroughHead { terms: terms.into_iter().flatten().collect(), gradient: Tensor::cat(by_hidden, 0) }
     }
 
-    /// A constant to compute with: it must treat activations as the value does, kept or recomputed.
+    /// A constant in the graph of the value.
     fn constant<const D: usize>(&self, inner: Tensor<D>) -> Tensor<D> {
-        let constant = Tensor::from_inner(inner);
-        match self.value.device().gradient_checkpointing_strategy() {
-            Some(strategy) => constant.with_gradient_checkpointing_strategy(strategy),
-            None => constant,
-        }
+        constant(inner, &self.value.device())
     }
 
     fn accumulate(&self, gradients: &mut GradientsAccumulator<Self>, surrogate: Tensor<1>) {

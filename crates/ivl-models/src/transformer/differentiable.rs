@@ -3,14 +3,13 @@
 //! They are nodes of Burn's graph, beside its own. Each is there for f32 on the CPU where activations are kept; elsewhere it is
 //! none, and the caller composes the same of Burn's operations.
 
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{Dense, Gate, Norm, multiply, rotate};
 
 /// A tensor of the CPU backend.
@@ -43,11 +42,17 @@ fn finish<O: Backward<Flex, N>, const N: usize, const D: usize>(
     Tensor::from_primitive::<Autodiff<Flex>>(output)
 }
 
-/// Hands gradients to the inputs that want them.
-fn register<const N: usize>(inputs: [Option<NodeId>; N], by: [Host; N], gradients: &mut Gradients) {
-    for (input, gradient) in inputs.into_iter().zip(by) {
+/// Follows the derivative of an operation's output back: `by` makes those by the inputs of it and of what was kept, and each
+/// goes to its input, if that wants one.
+fn follow<S, const N: usize>(
+    ops: Ops<S, N>,
+    gradients: &mut Gradients,
+    by: impl FnOnce(Host, S) -> [Host; N],
+) {
+    let d = contiguous(&gradients.consume::<Flex>(&ops.node));
+    for (input, gradient) in ops.parents.into_iter().zip(by(d, ops.state)) {
         if let Some(input) = input {
-            gradients.register::<Flex>(input, gradient);
+            gradients.register::<Flex>(input.id, gradient);
         }
     }
 }
@@ -159,16 +164,12 @@ impl Backward<Flex, 2> for Gated {
     type State = [Host; 2];
 
     fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let [mut gate, mut up] = ops.state.map(Host::into_data);
-        let numbers = [&mut gate, &mut up].map(|data| data.as_mut_slice().expect("numbers in f32"));
-        let [by_gate, by_up] = numbers;
-        self.0.gradient(by_gate, Some(by_up), slice(&d));
-        register(
-            ops.parents.map(|input| input.map(|input| input.id)),
-            [gate, up].map(Host::from_data),
-            gradients,
-        );
+        follow(ops, gradients, |d, state| {
+            let mut by = state.map(Host::into_data);
+            let [by_gate, by_up] = by.each_mut().map(|data| data.as_mut_slice().expect("numbers in f32"));
+            self.0.gradient(by_gate, Some(by_up), slice(&d));
+            by.map(Host::from_data)
+        });
     }
 }
 
@@ -176,9 +177,7 @@ impl Backward<Flex, 1> for Gated {
     type State = Host;
 
     fn backward(self, ops: Ops<Host, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let gradient = change(ops.state, |x| self.0.gradient(x, None, slice(&d)));
-        register(ops.parents.map(|input| input.map(|input| input.id)), [gradient], gradients);
+        follow(ops, gradients, |d, x| [change(x, |x| self.0.gradient(x, None, slice(&d)))]);
     }
 }
 
@@ -226,11 +225,11 @@ impl Backward<Flex, 2> for Normed {
     type State = [Host; 2];
 
     fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let [x, weight] = &ops.state;
-        let norm = Norm::Rms { weight: slice(weight), offset: self.0.offset };
-        let [by_x, by_weight, _] = slopes(norm, x, d, self.0.eps);
-        register(ops.parents.map(|input| input.map(|input| input.id)), [by_x, by_weight], gradients);
+        follow(ops, gradients, |d, [x, weight]| {
+            let norm = Norm::Rms { weight: slice(&weight), offset: self.0.offset };
+            let [by_x, by_weight, _] = slopes(norm, &x, d, self.0.eps);
+            [by_x, by_weight]
+        });
     }
 }
 
@@ -238,14 +237,10 @@ impl Backward<Flex, 3> for Normed {
     type State = [Host; 3];
 
     fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let [x, weight, bias] = &ops.state;
-        let norm = Norm::Layer { weight: slice(weight), bias: slice(bias) };
-        register(
-            ops.parents.map(|input| input.map(|input| input.id)),
-            slopes(norm, x, d, self.0.eps),
-            gradients,
-        );
+        follow(ops, gradients, |d, [x, weight, bias]| {
+            let norm = Norm::Layer { weight: slice(&weight), bias: slice(&bias) };
+            slopes(norm, &x, d, self.0.eps)
+        });
     }
 }
 
@@ -292,10 +287,20 @@ impl Backward<Flex, 1> for Rotated {
     type State = ();
 
     fn backward(self, ops: Ops<(), 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
         let [heads, width, pairs] = self.sizes;
-        let gradient = change(d, |d| rotate(d, heads, width, pairs, &self.cos, &self.sin));
-        register(ops.parents.map(|input| input.map(|input| input.id)), [gradient], gradients);
+        follow(ops, gradients, |d, ()| [change(d, |d| rotate(d, heads, width, pairs, &self.cos, &self.sin))]);
+    }
+}
+
+/// A constant to compute with on a device under autodiff: it treats activations as the others there do, kept or recomputed.
+///
+/// # Shapes
+/// - `inner` and output: the same
+pub fn constant<const D: usize>(inner: Tensor<D>, device: &Device) -> Tensor<D> {
+    let constant = Tensor::from_inner(inner);
+    match device.gradient_checkpointing_strategy() {
+        Some(strategy) => constant.with_gradient_checkpointing_strategy(strategy),
+        None => constant,
     }
 }
 
@@ -315,12 +320,8 @@ pub fn with_gradient<const D: usize>(
     gradient: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Tensor<1> {
     let Some(found) = node(&tensor) else {
-        let gradient = Tensor::from_inner(gradient(tensor.clone().inner()).cast(DType::F32));
-        // It must treat activations as the tensor does, kept or recomputed.
-        let gradient = match tensor.device().gradient_checkpointing_strategy() {
-            Some(strategy) => gradient.with_gradient_checkpointing_strategy(strategy),
-            None => gradient,
-        };
+        let gradient = gradient(tensor.clone().inner()).cast(DType::F32);
+        let gradient = constant(gradient, &tensor.device());
         return (tensor.cast(DType::F32) * gradient).sum();
     };
     drop(tensor);
@@ -337,11 +338,9 @@ impl Backward<Flex, 1> for Known {
     type State = Host;
 
     fn backward(self, ops: Ops<Host, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let d = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let gradient = match slice(&d)[0] {
-            1.0 => ops.state,
-            factor => change(ops.state, |numbers| numbers.iter_mut().for_each(|number| *number *= factor)),
-        };
-        register(ops.parents.map(|input| input.map(|input| input.id)), [gradient], gradients);
+        follow(ops, gradients, |d, gradient| match slice(&d)[0] {
+            1.0 => [gradient],
+            factor => [change(gradient, |numbers| numbers.iter_mut().for_each(|number| *number *= factor))],
+        });
     }
 }

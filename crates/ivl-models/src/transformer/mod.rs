@@ -15,7 +15,7 @@ mod states;
 
 pub use attention::Attention;
 pub use block::Block;
-pub use differentiable::with_gradient;
+pub use differentiable::{constant, with_gradient};
 pub use host::is_host;
 pub use linear::Linear;
 pub use lora::{Lora, LoraConfig, Projection};

@@ -1,0 +1,34 @@
+//! What tests against double precision share.
+
+#[cfg(target_arch = "x86_64")]
+use std::process::Command;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+pub(crate) fn numbers(len: usize) -> impl Strategy<Value = Vec<f32>> {
+    vec(-2.0f32..2.0, len)
+}
+
+/// Every number within `tolerance`, relative to itself or to `scale`.
+pub(crate) fn close(got: &[f32], expected: &[f64], scale: f64, tolerance: f64) -> Result<(), TestCaseError> {
+    prop_assert_eq!(got.len(), expected.len());
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (f64::from(*got) - expected).abs();
+        prop_assert!(error <= tolerance * scale.max(expected.abs()), "{index}: {got}, not {expected}");
+    }
+    Ok(())
+}
+
+/// Runs this file's tests again at the levels of instructions that are not the processor's highest.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn pass_at_lower_levels() {
+    if std::env::var_os("IVL_CPU").is_some() {
+        return;
+    }
+    for level in ["base", "avx2"] {
+        let tests = std::env::current_exe().expect("this file's tests");
+        let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
+        assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
+    }
+}
