@@ -223,7 +223,8 @@ fn gate(text: &str) -> Result<Gate, String> {
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
-    after_help = "Example:\n  ivl generate --base examples/first-value/large --value runs/first-value --prompt \"Question: Where does Mira live?\""
+    after_help = "Example:\n  ivl generate --base examples/first-value/large --value runs/first-value \\\n      \
+        --prompt \"Question: Where does Mira live?\""
 )]
 pub struct Generate {
     #[command(flatten)]
@@ -254,7 +255,8 @@ pub struct Generate {
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file"]),
-    after_help = "Example:\n  ivl score --base examples/first-value/large --value runs/first-value --text \"Mira is a teacher.\" --json\n\n\
+    after_help = "Example:\n  ivl score --base examples/first-value/large --value runs/first-value \\\n      \
+        --text \"Mira is a teacher.\" --json\n\n\
         A file has one JSON object with `text`, or one JSON string, per line; ivl prints one result for each."
 )]
 pub struct Score {
@@ -274,7 +276,8 @@ pub struct Score {
 /// Evaluate a base with any number of values: multiple choice, perplexity, exact match, instruction following
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ivl eval --base examples/first-value/large --value runs/first-value --tasks examples/first-value/answers.toml\n\n\
+    after_help = "Example:\n  ivl eval --base examples/first-value/large --value runs/first-value \\\n      \
+        --tasks examples/first-value/answers.toml\n\n\
         A task is a TOML file with its rows in JSON Lines; prompts, scores and figures equal those of \
         lm-evaluation-harness. --output logs every sample; the same command then continues an interrupted run. See \
         docs/evaluation.md."
@@ -312,8 +315,8 @@ pub struct Eval {
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
-    after_help = "Example:\n  ivl explain --base examples/first-value/large --value runs/first-value --prompt \"Question: Where does Mira live?\" \\\n      \
-        --html answer.html\n\n\
+    after_help = "Example:\n  ivl explain --base examples/first-value/large --value runs/first-value \\\n      \
+        --prompt \"Question: Where does Mira live?\" --html answer.html\n\n\
         Blue tokens are more probable with the values, orange ones less probable. Underlined tokens mark positions where \
         the values change the most probable token. With several values, ivl also shows the contribution of each and how \
         every two agree. docs/explain.md defines the figures."
@@ -377,9 +380,10 @@ pub struct Chat {
 /// Map the vocabulary of a base to the vocabulary of a value from another family
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ivl align --from crates/ivl-demo-models/models/other --to runs/first-value --out other.safetensors\n  \
-        ivl generate --base crates/ivl-demo-models/models/other --value runs/first-value --map other.safetensors \\\n      \
-        --prompt \"Mara Vost was born in\"\n\n\
+    after_help = "Example:\n  ivl align --from crates/ivl-demo-models/models/other --to runs/first-value \\\n      \
+        --out other.safetensors\n  \
+        ivl generate --base crates/ivl-demo-models/models/other --value runs/first-value \\\n      \
+        --map other.safetensors --prompt \"Mara Vost was born in\"\n\n\
         A corpus is a text file, or JSON Lines with `text` or one JSON string per line. docs/vocabularies.md explains \
         the methods."
 )]
