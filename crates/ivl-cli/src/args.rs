@@ -224,7 +224,7 @@ fn gate(text: &str) -> Result<Gate, String> {
 #[command(
     group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
     after_help = "Example:\n  ivl generate --base examples/first-value/large --value runs/first-value \\\n      \
-        --prompt \"Question: Where does Mira live?\""
+        --prompt $'Question: What is the work of Mira?\\nAnswer:'"
 )]
 pub struct Generate {
     #[command(flatten)]
@@ -256,7 +256,7 @@ pub struct Generate {
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file"]),
     after_help = "Example:\n  ivl score --base examples/first-value/large --value runs/first-value \\\n      \
-        --text \"Mira is a teacher.\" --json\n\n\
+        --text \"Mira is a pilot.\" --json\n\n\
         A file has one JSON object with `text`, or one JSON string, per line; ivl prints one result for each."
 )]
 pub struct Score {
@@ -316,7 +316,7 @@ pub struct Eval {
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
     after_help = "Example:\n  ivl explain --base examples/first-value/large --value runs/first-value \\\n      \
-        --prompt \"Question: Where does Mira live?\" --html answer.html\n\n\
+        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html answer.html\n\n\
         Blue tokens are more probable with the values, orange ones less probable. Underlined tokens mark positions where \
         the values change the most probable token. With several values, ivl also shows the contribution of each and how \
         every two agree. docs/explain.md defines the figures."
@@ -582,7 +582,7 @@ pub struct Demo {
     /// Directory for everything that is written
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     pub out: PathBuf,
-    /// Train and evaluate less: half a minute, with rougher figures
+    /// Train and evaluate less: a few seconds, with rougher figures
     #[arg(long)]
     pub quick: bool,
 }
