@@ -5,7 +5,11 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use ivl_core::{Batch, CausalLm, FusedLm, Speculation, Token, TokenKind, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::decode::Speculation;
+use ivl_core::fusion::DecodeBatch;
+use ivl_core::vocab::{Token, TokenKind};
+use ivl_core::{CausalLm, FusedLm};
 
 use super::{Job, Rounds, Ticket};
 use crate::{ApiError, Catalog, Error, Metrics, Settings};
@@ -97,7 +101,7 @@ impl RowBytes {
         let text = |token: Option<&Token>| token.is_some_and(|token| token.kind == TokenKind::Text);
         let token = lm.vocab().iter().position(text).unwrap_or_default() as u32;
         let bytes = |weights: Vec<f64>| {
-            let mut batch = Batch::new(lm, &[0], vec![weights]);
+            let mut batch = DecodeBatch::new(lm, &[0], vec![weights]);
             lm.next_logits_rows(token_tensor(&[token], 1, &lm.device()), &mut batch);
             batch.bytes()
         };

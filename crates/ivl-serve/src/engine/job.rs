@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use ivl_core::{Explained, FinishReason, GenerateConfig};
+use ivl_core::decode::{FinishReason, GenerateConfig};
+use ivl_core::score::TokenExplanation;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Who asks: clients take turns in the queue.
@@ -70,7 +71,7 @@ pub struct Scored {
     /// The most probable tokens at its place, most probable first.
     pub top: Vec<(u32, f32)>,
     /// What the values in use changed, together and each by itself.
-    pub explained: Option<Explained>,
+    pub explained: Option<TokenExplanation>,
 }
 
 /// A message of the engine about one job.

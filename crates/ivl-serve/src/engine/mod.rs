@@ -19,7 +19,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use ivl_core::{Batch, CausalLm, FusedLm, Speculation, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::decode::Speculation;
+use ivl_core::fusion::DecodeBatch;
+use ivl_core::{CausalLm, FusedLm};
 
 use crate::{Catalog, Metrics, Settings};
 use prefix::Prefixes;
@@ -44,7 +47,7 @@ struct Rounds {
     /// Jobs of a group on which the model panicked: each is tried by itself.
     alone: VecDeque<Job>,
     reading: Option<Reading>,
-    batch: Batch,
+    batch: DecodeBatch,
     rows: Vec<Row>,
     prefixes: Prefixes,
     done: u64,
@@ -60,7 +63,7 @@ impl Rounds {
         inbox: Receiver<Job>,
     ) -> Self {
         Self {
-            batch: Batch::empty(&lm),
+            batch: DecodeBatch::empty(&lm),
             lm,
             speculation,
             catalog,
@@ -102,7 +105,7 @@ impl Rounds {
     fn begin_anew(&mut self) {
         self.rows.drain(..).for_each(|row| row.fail(Failure::Internal));
         self.reading = None;
-        self.batch = Batch::empty(&self.lm);
+        self.batch = DecodeBatch::empty(&self.lm);
         self.prefixes.clear();
     }
 
@@ -305,7 +308,7 @@ impl Rounds {
     /// After a panic in a step of all texts: each is read again by itself and takes the step alone. The one that is at
     /// fault fails; the others go on.
     fn recover(&mut self) {
-        self.batch = Batch::empty(&self.lm);
+        self.batch = DecodeBatch::empty(&self.lm);
         for mut row in std::mem::take(&mut self.rows) {
             let read = catch_unwind(AssertUnwindSafe(|| reading::read_again(&self.lm, &row)));
             let Ok((batch, logits)) = read else {

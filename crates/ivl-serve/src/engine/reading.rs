@@ -2,7 +2,9 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
-use ivl_core::{Batch, CausalLm, FusedLm, PaddedBatch, RowLogits};
+use ivl_core::causal_lm::PaddedBatch;
+use ivl_core::fusion::{CumulativeLogits, DecodeBatch};
+use ivl_core::{CausalLm, FusedLm};
 
 use super::job::{Job, Piece, Scored};
 use super::row::{Logits, Row, explained, host, most_probable, wants_stages};
@@ -22,7 +24,7 @@ const LOGITS_AT_ONCE: usize = 1 << 25;
 /// Some prompts that are read side by side.
 pub(super) struct Reading {
     jobs: Vec<Job>,
-    batch: Batch,
+    batch: DecodeBatch,
     tokens: PaddedBatch,
     next: usize,
     cached: usize,
@@ -41,7 +43,7 @@ pub(super) fn together(group: &[Job], job: &Job) -> bool {
 
 impl Reading {
     /// Begins to read. `known` is what an earlier prompt left of the only one of the group.
-    pub(super) fn new(lm: &FusedLm, jobs: Vec<Job>, known: Option<(Batch, usize)>) -> Self {
+    pub(super) fn new(lm: &FusedLm, jobs: Vec<Job>, known: Option<(DecodeBatch, usize)>) -> Self {
         let cached = known.as_ref().map_or(0, |(_, len)| *len);
         let rest: Vec<&[u32]> = jobs.iter().map(|job| &job.prompt[cached..]).collect();
         let seq = rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
@@ -53,7 +55,7 @@ impl Reading {
         let tokens = PaddedBatch { ids: padded.collect(), padding, seq };
         let begun = || {
             let weights = jobs.iter().map(|job| job.weights.clone()).collect();
-            let mut batch = Batch::new(lm, &tokens.padding, weights);
+            let mut batch = DecodeBatch::new(lm, &tokens.padding, weights);
             batch.expect(seq);
             batch
         };
@@ -103,8 +105,8 @@ impl Reading {
         self.jobs.iter().any(|job| job.details.explain)
     }
 
-    /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score`.
-    fn score(&mut self, logits: &RowLogits, end: usize) {
+    /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score::score`.
+    fn score(&mut self, logits: &CumulativeLogits, end: usize) {
         let fused = logits.fused();
         let [_, columns, vocab] = fused.dims();
         let logprobs = host(log_softmax(fused.cast(DType::F32), 2));
@@ -131,7 +133,7 @@ impl Reading {
     }
 
     /// Tells the clients that their prompts were read, and hands over.
-    pub(super) fn finish(self) -> (Vec<Job>, Batch) {
+    pub(super) fn finish(self) -> (Vec<Job>, DecodeBatch) {
         for (job, tokens) in self.jobs.iter().zip(self.scored) {
             // A client that has gone away is noticed in the next round.
             let _ = job.pieces.send(Piece::Prompt { first: job.first, tokens, cached: self.cached });
@@ -140,19 +142,19 @@ impl Reading {
     }
 }
 
-fn last_position(logits: RowLogits) -> RowLogits {
+fn last_position(logits: CumulativeLogits) -> CumulativeLogits {
     let [rows, seq, vocab] = logits.fused().dims();
     let last = |stage: Tensor<3>| stage.slice([0..rows, seq - 1..seq, 0..vocab]);
-    RowLogits { stages: logits.stages.into_iter().map(last).collect() }
+    CumulativeLogits { stages: logits.stages.into_iter().map(last).collect() }
 }
 
 /// Reads all of a text that is being written.
-pub(super) fn read_again(lm: &FusedLm, row: &Row) -> (Batch, Logits) {
-    let mut batch = Batch::new(lm, &[0], vec![row.weights().to_vec()]);
+pub(super) fn read_again(lm: &FusedLm, row: &Row) -> (DecodeBatch, Logits) {
+    let mut batch = DecodeBatch::new(lm, &[0], vec![row.weights().to_vec()]);
     batch.expect(row.text().len());
     let mut logits = None;
     for piece in row.text().chunks(PIECE) {
-        let tokens = ivl_core::token_tensor(piece, 1, &lm.device());
+        let tokens = ivl_core::causal_lm::token_tensor(piece, 1, &lm.device());
         logits = Some(lm.next_logits_rows(tokens, &mut batch));
     }
     let logits = logits.expect("a text has at least the token of its prompt");
