@@ -6,7 +6,7 @@ use std::hint::black_box;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ivl_align::{Counter, Method, Pairing, TextPair, align};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::cross_tokenizer::TokenEnd;
 use ivl_core::fusion::fuse;
 use ivl_core::vocab::Token;

@@ -2,7 +2,7 @@
 
 mod toy;
 
-use ivl_core::causal_lm::{PaddedBatch, token_tensor};
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::fusion::DecodeBatch;
 use ivl_core::{CausalLm, FusedLm, Value};
 use proptest::prelude::*;

@@ -6,7 +6,7 @@ mod toy;
 
 use burn::tensor::{Device, Int, Tensor};
 use greedy::{Greedy, vocab};
-use ivl_core::causal_lm::{PaddedBatch, index_tensor, token_tensor};
+use ivl_core::tokens::{PaddedBatch, index_tensor, token_tensor};
 use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig};
 use ivl_core::fusion::DecodeBatch;
 use ivl_core::score::score;

@@ -5,7 +5,7 @@ mod greedy;
 mod toy;
 
 use greedy::{Greedy, vocab};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::cross_tokenizer::Retokenizer;
 use ivl_core::decode::{GenerateConfig, SamplingConfig, generate};
 use ivl_core::fusion::{Gate, GatedLm};

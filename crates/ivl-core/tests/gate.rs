@@ -3,7 +3,7 @@
 
 mod toy;
 
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::decode::{GenerateConfig, generate};
 use ivl_core::fusion::{Gate, GateCounts, GatedLm};
 use ivl_core::score::{Uncertainty, score};

@@ -2,7 +2,7 @@
 
 mod toy;
 
-use ivl_core::causal_lm::{PaddedBatch, token_tensor};
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::decode::{FinishReason, GenerateConfig, SamplingConfig, Session, generate};
 use ivl_core::score::{explain, score};
 use ivl_core::vocab::Token;

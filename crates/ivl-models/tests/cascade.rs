@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use ivl_core::causal_lm::{PaddedBatch, index_tensor, token_tensor};
+use ivl_core::tokens::{PaddedBatch, index_tensor, token_tensor};
 use ivl_core::decode::{GenerateConfig, generate};
 use ivl_core::fusion::{CascadeLm, DecodeBatch};
 use ivl_core::score::score;

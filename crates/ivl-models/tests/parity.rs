@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, generate, speculate};
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, FusedLm, Vocab};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Vocab};
 use ivl_models::{Checkpoint, TransformerLm};

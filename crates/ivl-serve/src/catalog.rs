@@ -126,7 +126,7 @@ impl Catalog {
         for (value, _) in self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
             let Some(OwnTokens { tokenizer, max_positions }) = &value.own_tokens else { continue };
             let id = &value.id;
-            let message = match tokenizer.write(text) {
+            let message = match tokenizer.tokenize(text) {
                 Ok(tokens) if tokens.len() <= *max_positions => continue,
                 Ok(tokens) => {
                     let got = tokens.len();

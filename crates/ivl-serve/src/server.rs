@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
-use ivl_core::FusedLm;
 use ivl_core::decode::Speculation;
+use ivl_core::fusion::BaseLm;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -32,7 +32,7 @@ impl Server {
     /// [`Error::InvalidSetting`] and [`Error::Open`] for settings, [`Error::Listen`] for an address that is taken,
     /// [`Error::System`].
     pub fn bind(
-        lm: FusedLm,
+        lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
         catalog: Catalog,
         settings: Settings,
@@ -51,7 +51,7 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let (catalog, metrics) = (Arc::new(catalog), Arc::new(Metrics::default()));
-        let (handle, engine) = Engine::start(lm, speculation, catalog.clone(), metrics.clone(), &settings)?;
+        let (handle, engine) = Engine::start(lm.into(), speculation, catalog.clone(), metrics.clone(), &settings)?;
         let app = App {
             catalog,
             engine: handle,

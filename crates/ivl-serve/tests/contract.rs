@@ -3,7 +3,7 @@
 mod served;
 
 use ivl_core::CausalLm;
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::decode::{GenerateConfig, SamplingConfig};
 use ivl_core::score::{DistributionChange, score};
 use served::{ALPHA, Answer, Json, Served, assert_alike, encode, fused, json, load, offline, request, send};

@@ -139,7 +139,7 @@ impl LayerCache {
     }
 
     /// Announces the length that the text will reach, in tokens.
-    pub(super) fn set_expected_len(&mut self, tokens: usize) {
+    pub fn set_expected_len(&mut self, tokens: usize) {
         self.expected = self.expected.max(tokens * self.stride);
     }
 

@@ -4,7 +4,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::cache::LayerCache;
-use ivl_core::causal_lm::{index_tensor, token_tensor};
+use ivl_core::tokens::{index_tensor, token_tensor};
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Vocab};
 

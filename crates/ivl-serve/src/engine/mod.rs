@@ -19,10 +19,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::{retain_indices, token_tensor};
 use ivl_core::decode::Speculation;
-use ivl_core::fusion::DecodeBatch;
-use ivl_core::{CausalLm, FusedLm};
+use ivl_core::fusion::{BaseLm, DecodeBatch, RowBytes};
+use ivl_core::{CausalLm, Error};
 
 use crate::{Catalog, Metrics, Settings};
 use prefix::Prefixes;
@@ -35,13 +35,13 @@ const COMPARED: u64 = 8;
 
 /// The state of the thread.
 struct Rounds {
-    lm: FusedLm,
+    lm: BaseLm,
     speculation: Option<Speculation>,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     max_rows: usize,
     cache_bytes: usize,
-    row_bytes: handle::RowBytes,
+    row_bytes: RowBytes,
     inbox: Receiver<Job>,
     waiting: FairQueue<Client, Job>,
     /// Jobs of a group on which the model panicked: each is tried by itself.
@@ -55,15 +55,15 @@ struct Rounds {
 
 impl Rounds {
     fn new(
-        (lm, speculation): (FusedLm, Option<Speculation>),
+        (lm, speculation): (BaseLm, Option<Speculation>),
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         settings: &Settings,
-        row_bytes: handle::RowBytes,
+        row_bytes: RowBytes,
         inbox: Receiver<Job>,
     ) -> Self {
         Self {
-            batch: DecodeBatch::empty(&lm),
+            batch: empty(&lm),
             lm,
             speculation,
             catalog,
@@ -105,7 +105,7 @@ impl Rounds {
     fn begin_anew(&mut self) {
         self.rows.drain(..).for_each(|row| row.fail(Failure::Internal));
         self.reading = None;
-        self.batch = DecodeBatch::empty(&self.lm);
+        self.batch = empty(&self.lm);
         self.prefixes.clear();
     }
 
@@ -146,11 +146,7 @@ impl Rounds {
             return;
         }
         self.batch.keep(kept);
-        let mut row = 0;
-        self.rows.retain(|_| {
-            row += 1;
-            kept.binary_search(&(row - 1)).is_ok()
-        });
+        retain_indices(&mut self.rows, kept);
     }
 
     /// Reads one piece of some prompts; when they end, their texts join the batch.
@@ -169,10 +165,10 @@ impl Rounds {
         }
         let Some(mut reading) = self.reading.take() else { return };
         let busy = !self.rows.is_empty();
-        match catch_unwind(AssertUnwindSafe(|| reading.advance(&self.lm, busy))) {
-            Ok(None) => self.reading = Some(reading),
-            Ok(Some(logits)) => self.begin(reading, &logits),
-            Err(_) => {
+        match caught(|| reading.advance(&self.lm, busy)) {
+            Some(None) => self.reading = Some(reading),
+            Some(Some(logits)) => self.begin(reading, &logits),
+            None => {
                 self.metrics.panicked();
                 let jobs = reading.into_jobs();
                 match <[Job; 1]>::try_from(jobs) {
@@ -241,7 +237,7 @@ impl Rounds {
             return;
         }
         batch.keep(&kept);
-        self.batch.join(batch);
+        join(&mut self.batch, batch);
         self.rows.extend(joining.into_iter().map(|(_, row)| row));
     }
 
@@ -259,9 +255,9 @@ impl Rounds {
         let compares = self.rows.iter().any(|row| row.compares(sampled));
         let step = || {
             let tokens = token_tensor(&tokens, tokens.len(), &self.lm.device());
-            Logits::new(self.lm.next_logits_rows(tokens, &mut self.batch), compares)
+            Ok(Logits::new(self.batch.next_logits(&self.lm, tokens)?, compares))
         };
-        let Ok(logits) = catch_unwind(AssertUnwindSafe(step)) else {
+        let Some(logits) = caught(step) else {
             self.metrics.panicked();
             self.recover();
             return;
@@ -281,24 +277,24 @@ impl Rounds {
         let (Some(speculation), [row]) = (&mut self.speculation, self.rows.as_mut_slice()) else { return };
         let (lm, batch) = (&self.lm, &mut self.batch);
         let compares = row.compares(self.done.is_multiple_of(COMPARED));
-        let write = AssertUnwindSafe(|| {
-            let mut block = speculation.block(lm, batch, row.text(), row.continuation());
+        let write = || {
+            let mut block = speculation.block(lm, batch, row.text(), row.continuation())?;
             let step = loop {
-                let stages = compares.then(|| block.stages(lm, batch));
+                let stages = compares.then(|| block.cumulative_logits(lm, batch)).transpose()?;
                 let stages = stages.as_ref().map(|stages| stages.iter().map(Vec::as_slice).collect());
-                let logits = Place { fused: block.logits(lm, batch), stages };
+                let logits = Place { fused: block.logits(lm, batch)?, stages };
                 let step = row.step(&logits, &self.catalog, &self.metrics);
                 if !block.accepts(row.last()) || step == Step::Ended {
                     break step;
                 }
             };
             self.metrics.drafted(&speculation.settle(&block, batch));
-            step
-        });
-        match catch_unwind(write) {
-            Ok(Step::On) => {}
-            Ok(Step::Ended) => self.keep(&[]),
-            Err(_) => {
+            Ok(step)
+        };
+        match caught(write) {
+            Some(Step::On) => {}
+            Some(Step::Ended) => self.keep(&[]),
+            None => {
                 self.metrics.panicked();
                 self.recover();
             }
@@ -308,20 +304,32 @@ impl Rounds {
     /// After a panic in a step of all texts: each is read again by itself and takes the step alone. The one that is at
     /// fault fails; the others go on.
     fn recover(&mut self) {
-        self.batch = DecodeBatch::empty(&self.lm);
+        self.batch = empty(&self.lm);
         for mut row in std::mem::take(&mut self.rows) {
-            let read = catch_unwind(AssertUnwindSafe(|| reading::read_again(&self.lm, &row)));
-            let Ok((batch, logits)) = read else {
+            let Some((batch, logits)) = caught(|| reading::read_again(&self.lm, &row)) else {
                 self.metrics.panicked();
                 row.fail(Failure::Internal);
                 continue;
             };
             if row.step(&logits.row(0), &self.catalog, &self.metrics) == Step::On {
-                self.batch.join(batch);
+                join(&mut self.batch, batch);
                 self.rows.push(row);
             }
         }
     }
+}
+
+/// What some work on the models returns; `None` if it panics or fails.
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()?.ok()
+}
+
+fn empty(lm: &BaseLm) -> DecodeBatch {
+    DecodeBatch::empty(lm).expect("a model makes caches with a part for each of its values")
+}
+
+fn join(batch: &mut DecodeBatch, other: DecodeBatch) {
+    batch.join(other).expect("the engine's batches are all of its one model");
 }
 
 /// Length of a job's texts if every token allowed is written.

@@ -36,7 +36,7 @@ pub(super) async fn explain(
         };
         catalog.check_read(&prompt.text, &weights)?;
         let model = model.unwrap_or(catalog.base()).to_owned();
-        let config = GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() };
+        let config = GenerateConfig::default().max_new_tokens(0);
         let common = Common {
             model,
             weights,
