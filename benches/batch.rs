@@ -6,7 +6,9 @@ mod shapes;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ivl_core::{Batch, CausalLm, FusedLm, Value, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::fusion::DecodeBatch;
+use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::Format;
 use shapes::llama;
 
@@ -23,7 +25,7 @@ fn batch(c: &mut Criterion) {
             let weights = (0..rows).map(|row| vec![if row % 2 == 0 { weight } else { 0.0 }]).collect();
             // Every other prompt is shorter, as texts in a server are.
             let padding: Vec<usize> = (0..rows).map(|row| if row % 2 == 1 { 16 } else { 0 }).collect();
-            let mut read = Batch::new(&lm, &padding, weights);
+            let mut read = DecodeBatch::new(&lm, &padding, weights);
             lm.next_logits_rows(token_tensor(&vec![7; rows * PROMPT], rows, &lm.device()), &mut read);
             group.throughput(Throughput::Elements(rows as u64));
             group.bench_function(BenchmarkId::new(name, rows), |b| {

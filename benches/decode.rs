@@ -6,7 +6,8 @@ mod shapes;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ivl_core::{CausalLm, FusedLm, Value, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::Format;
 use shapes::llama;
 

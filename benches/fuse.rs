@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ivl_core::fuse;
+use ivl_core::fusion::fuse;
 
 fn fuse_logits(c: &mut Criterion) {
     let mut group = c.benchmark_group("fuse");

@@ -1,7 +1,8 @@
 //! Models of the shapes that are measured: Llama, a vocabulary of 32,000, random weights.
 
 use burn::tensor::Device;
-use ivl_core::{Token, Vocab};
+use ivl_core::Vocab;
+use ivl_core::vocab::Token;
 use ivl_models::families::read_config;
 use ivl_models::{Format, TransformerLm, initialize};
 

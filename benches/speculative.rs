@@ -13,10 +13,8 @@ mod shapes;
 use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ivl_core::{
-    Cache, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Totals, Value, Vocab, generate,
-    speculate,
-};
+use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, SpeculationTotals, generate, speculate};
+use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab};
 use ivl_models::Format;
 use shapes::llama;
 
@@ -125,7 +123,7 @@ fn main() {
         Draft::model(Box::new(lm), &target, true).expect("one vocabulary")
     };
     let mut times: Vec<Vec<[f64; 2]>> = vec![Vec::new(); 3 + RIGHT.len()];
-    let mut totals = [Totals::default(); RIGHT.len() + 1];
+    let mut totals = [SpeculationTotals::default(); RIGHT.len() + 1];
     for _ in 0..rounds {
         times[0].push(plain(target.base()));
         times[1].push(plain(&target));
@@ -154,7 +152,8 @@ fn main() {
         let over = |which: usize| {
             median(taken.iter().zip(&times[0]).map(|(taken, base)| base[which] / taken[which]).collect())
         };
-        let Totals { drafted, accepted, .. } = totals.get(side.wrapping_sub(2)).copied().unwrap_or_default();
+        let SpeculationTotals { drafted, accepted, .. } =
+            totals.get(side.wrapping_sub(2)).copied().unwrap_or_default();
         println!("{name:32} {speed:8.1} {:10.2} {:10.2} {drafted:8} {accepted:9}", over(0), over(1));
     }
 }

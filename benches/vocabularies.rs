@@ -6,7 +6,11 @@ use std::hint::black_box;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ivl_align::{Counter, Method, Pairing, TextPair, align};
-use ivl_core::{CausalLm, FusedLm, Token, Value, Vocab, Written, fuse, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::cross_tokenizer::TokenEnd;
+use ivl_core::fusion::fuse;
+use ivl_core::vocab::Token;
+use ivl_core::{CausalLm, FusedLm, Value, Vocab};
 use ivl_models::families::read_config;
 use ivl_models::{Format, TransformerLm, initialize};
 
@@ -98,10 +102,10 @@ fn count(c: &mut Criterion) {
         let (mut pair, mut at) = (TextPair::default(), 0);
         for n in words {
             let (first, second) = (n / 2 + 1, n % 160);
-            pair.value.push(Written { id: first as u32, end: at + 2 });
+            pair.value.push(TokenEnd { id: first as u32, end: at + 2 });
             at += base.text_bytes(n as u32).len();
-            pair.base.push(Written { id: n as u32, end: at });
-            pair.value.push(Written { id: second as u32, end: at });
+            pair.base.push(TokenEnd { id: n as u32, end: at });
+            pair.value.push(TokenEnd { id: second as u32, end: at });
         }
         (pair, at)
     };

@@ -143,7 +143,7 @@ beside_pytorch() {
 # Every tiny model that parity with transformers is tested on, and the family that ships with ivl.
 checkpoints=()
 for golden in crates/ivl-models/tests/fixtures/*/golden.safetensors; do checkpoints+=("${golden%/*}"); done
-for config in crates/ivl-family/models/*/config.json; do checkpoints+=("${config%/*}"); done
+for config in crates/ivl-demo-models/models/*/config.json; do checkpoints+=("${config%/*}"); done
 
 no_rival="\`$python\` imports no torch and transformers"
 pytorch=$("$python" -c 'import torch, transformers; print("PyTorch", torch.__version__, "transformers", transformers.__version__)' 2> /dev/null)

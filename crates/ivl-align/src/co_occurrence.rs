@@ -53,7 +53,7 @@ pub(crate) fn as_published(evidence: &Evidence, base: &Vocab, value: &Vocab) -> 
 mod tests {
     use super::*;
     use crate::evidence::Pairs;
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
 
     fn vocab(tokens: &[&str]) -> Vocab {
         Vocab::new(tokens.iter().map(|token| Some(Token::text(token.as_bytes()))).collect())

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use ivl_core::{Role, Token, Vocab};
+use ivl_core::Vocab;
+use ivl_core::vocab::{Role, Token};
 
 use crate::Match;
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use ivl_core::{Role, Vocab};
+use ivl_core::Vocab;
+use ivl_core::vocab::Role;
 use serde::{Deserialize, Serialize};
 
 use crate::Evidence;

@@ -1,6 +1,7 @@
 //! The fewest edits.
 
-use ivl_core::{ByteTrie, Vocab};
+use ivl_core::Vocab;
+use ivl_core::cross_tokenizer::ByteTrie;
 
 /// Levenshtein's distance of two byte strings, by the bit-parallel recurrence of Myers (1999) in the form of Hyyrö (2003)
 /// for up to 64 bytes, and by the table for more.
@@ -131,7 +132,7 @@ impl<'a> Nearest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
     use proptest::prelude::*;
 
     proptest! {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use ivl_core::{Retokenizer, Vocab, Written};
+use ivl_core::Vocab;
+use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
 use rayon::prelude::*;
 
 use crate::warping::{Letters, Warping};
@@ -36,9 +37,9 @@ impl Hasher for PairHasher {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextPair {
     /// In the base's tokens.
-    pub base: Vec<Written>,
+    pub base: Vec<TokenEnd>,
     /// In the value's tokens.
-    pub value: Vec<Written>,
+    pub value: Vec<TokenEnd>,
 }
 
 impl TextPair {
@@ -159,12 +160,12 @@ fn merge(a: Pairs, b: Pairs) -> Pairs {
 }
 
 /// Ids of text.
-fn words(text: &[Written], vocab: &Vocab) -> Vec<u32> {
+fn words(text: &[TokenEnd], vocab: &Vocab) -> Vec<u32> {
     text.iter().map(|token| token.id).filter(|&id| !vocab.text_bytes(id).is_empty()).collect()
 }
 
 /// Tokens of text with the byte at which each begins; those that add nothing left out.
-fn begins<'a>(text: &'a [Written], vocab: &'a Vocab) -> impl Iterator<Item = (usize, u32)> + 'a {
+fn begins<'a>(text: &'a [TokenEnd], vocab: &'a Vocab) -> impl Iterator<Item = (usize, u32)> + 'a {
     let mut at = 0;
     text.iter().filter_map(move |token| {
         let start = std::mem::replace(&mut at, token.end);
@@ -187,15 +188,15 @@ fn count_started(text: &TextPair, base: &Vocab, value: &Vocab, pairs: &mut Pairs
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
 
     fn vocab(tokens: &[&str]) -> Vocab {
         let text = tokens.iter().map(|token| Some(Token::text(token.as_bytes())));
         Vocab::new(std::iter::once(Some(Token::control("<s>"))).chain(text).collect())
     }
 
-    fn written(tokens: &[(u32, usize)]) -> Vec<Written> {
-        tokens.iter().map(|&(id, end)| Written { id, end }).collect()
+    fn written(tokens: &[(u32, usize)]) -> Vec<TokenEnd> {
+        tokens.iter().map(|&(id, end)| TokenEnd { id, end }).collect()
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Same bytes, same token.
 
-use ivl_core::{ByteTrie, TokenKind, Vocab};
+use ivl_core::Vocab;
+use ivl_core::cross_tokenizer::ByteTrie;
+use ivl_core::vocab::TokenKind;
 use rayon::prelude::*;
 
 /// For every base id of text, the value id with the same bytes. If there are several, a byte by its number meets a byte

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use ivl_align::{Method, align};
-//! use ivl_core::{Token, Vocab};
+//! use ivl_core::{Vocab, vocab::Token};
 //!
 //! let tokens = |tokens: &[&str]| Vocab::new(tokens.iter().map(|t| Some(Token::text(t.as_bytes()))).collect());
 //! let base = tokens(&[" the", "a", " theme", "zebra"]);
@@ -33,7 +33,8 @@ mod warping;
 use std::fmt;
 use std::str::FromStr;
 
-use ivl_core::{ByteTrie, Vocab, VocabMap};
+use ivl_core::cross_tokenizer::ByteTrie;
+use ivl_core::{Vocab, VocabMap};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

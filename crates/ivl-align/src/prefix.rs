@@ -1,6 +1,7 @@
 //! The longest shared first bytes.
 
-use ivl_core::{ByteTrie, Vocab};
+use ivl_core::Vocab;
+use ivl_core::cross_tokenizer::ByteTrie;
 
 /// The value token that shares the most first bytes with a base token: of several the shortest, then the one that its
 /// tokenizer prefers.

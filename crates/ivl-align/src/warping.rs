@@ -120,7 +120,7 @@ fn cost(pattern: &Pattern<'_>, a: &[u8], a_set: u64, b: &[u8], b_set: u64) -> u3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
     use proptest::prelude::*;
 
     fn vocab(tokens: &[&[u8]]) -> Vocab {

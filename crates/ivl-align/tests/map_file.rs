@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use ivl_align::{Alignment, Error, MapFile, Method, align};
-use ivl_core::{Token, Vocab};
+use ivl_core::Vocab;
+use ivl_core::vocab::Token;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
 

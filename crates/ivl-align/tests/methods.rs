@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ivl_align::{Counter, Error, Match, Method, Pairing, TextPair, align};
-use ivl_core::{Role, Token, Vocab, Written};
+use ivl_core::Vocab;
+use ivl_core::cross_tokenizer::TokenEnd;
+use ivl_core::vocab::{Role, Token};
 use proptest::prelude::*;
 
 fn vocab<T: AsRef<[u8]>>(tokens: &[T]) -> Vocab {
@@ -81,7 +83,7 @@ fn control_tokens_meet_by_name_and_then_by_role() {
 fn a_corpus_decides_where_bytes_differ_and_weighs_the_report() {
     let base = vocab(&["under", "standing", "rare"]);
     let value = vocab(&["under", "st", "stand", "ing"]);
-    let written = |tokens: &[(u32, usize)]| tokens.iter().map(|&(id, end)| Written { id, end }).collect();
+    let written = |tokens: &[(u32, usize)]| tokens.iter().map(|&(id, end)| TokenEnd { id, end }).collect();
     let text = TextPair { base: written(&[(0, 5), (1, 13)]), value: written(&[(0, 5), (1, 7), (3, 13)]) };
     let mut counter = Counter::new(&base, &value, Pairing::Bytes);
     counter.count(&vec![text; 3]);
@@ -114,7 +116,7 @@ fn impossible_pairs_are_refused() {
     assert!(matches!(no_corpus, Error::NoCorpus { method: Method::CoOccurrence }), "{no_corpus}");
     // Counts without warping are no counts for the published method.
     let mut counter = Counter::new(&text, &text, Pairing::Bytes);
-    let word = vec![Written { id: 0, end: 1 }];
+    let word = vec![TokenEnd { id: 0, end: 1 }];
     counter.count(&[TextPair { base: word.clone(), value: word }]);
     let evidence = counter.finish();
     let published = align(&text, &text, Method::CoOccurrencePublished, Some(&evidence), &|_| ());

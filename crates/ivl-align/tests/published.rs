@@ -1,7 +1,9 @@
 //! The published method against plain Python (`fixtures/make_counts.py`): the same counts, the same matrix.
 
 use ivl_align::{Counter, Method, Pairing, TextPair, align};
-use ivl_core::{Token, Vocab, Written};
+use ivl_core::Vocab;
+use ivl_core::cross_tokenizer::TokenEnd;
+use ivl_core::vocab::Token;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -23,11 +25,11 @@ fn vocab(tokens: &[Vec<u8>]) -> Vocab {
     Vocab::new(tokens.iter().map(|token| Some(Token::text(token.clone()))).collect())
 }
 
-fn written(ids: &[u32], vocab: &Vocab) -> Vec<Written> {
+fn written(ids: &[u32], vocab: &Vocab) -> Vec<TokenEnd> {
     let mut end = 0;
     let write = |&id: &u32| {
         end += vocab.text_bytes(id).len();
-        Written { id, end }
+        TokenEnd { id, end }
     };
     ids.iter().map(write).collect()
 }

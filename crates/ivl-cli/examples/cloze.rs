@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Device};
-use ivl_core::{GenerateConfig, generate};
-use ivl_family::{held_out, models};
+use ivl_core::decode::{GenerateConfig, generate};
+use ivl_demo_models::{held_out, models};
 use ivl_models::Checkpoint;
 
 /// Texts that are completed at once.

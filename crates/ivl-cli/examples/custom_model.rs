@@ -8,7 +8,10 @@
 #![expect(clippy::print_stdout, reason = "an example speaks on standard output")]
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use ivl_core::{Cache, CausalLm, FusedLm, GenerateConfig, LayerCache, Value, Vocab, generate, score};
+use ivl_core::cache::LayerCache;
+use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::score::score;
+use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab};
 use ivl_models::Checkpoint;
 
 /// A bonus for tokens that begin with a vowel, after a token that ends with a consonant.

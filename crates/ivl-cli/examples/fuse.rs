@@ -7,7 +7,8 @@
 #![expect(clippy::print_stdout, reason = "an example speaks on standard output")]
 
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, FusedLm, GenerateConfig, Value, generate};
+use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::Checkpoint;
 
 fn main() -> anyhow::Result<()> {

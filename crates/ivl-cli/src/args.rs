@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
-use ivl_core::Gate;
+use ivl_core::fusion::Gate;
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]

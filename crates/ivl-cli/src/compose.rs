@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use ivl_core::{CascadeLm, CausalLm, FusedLm, Gate, GateCounts, GateLog, GatedLm, Value, VocabMap};
+use ivl_core::fusion::{CascadeLm, Gate, GateCounts, GateLog, GatedLm};
+use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Progress, Tokenizer, Transformer, TransformerLm};
 use ivl_train::{Connection, ValueCard};
 

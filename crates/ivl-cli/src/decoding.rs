@@ -1,7 +1,7 @@
 //! Options of writing, as the library takes them.
 
 use anyhow::{Context, Result};
-use ivl_core::{GenerateConfig, SamplingConfig};
+use ivl_core::decode::{GenerateConfig, SamplingConfig};
 
 use crate::args::{Common, Decoding};
 use crate::compose::Composed;

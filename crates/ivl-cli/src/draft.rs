@@ -1,7 +1,8 @@
 //! What guesses tokens ahead, from `--draft`.
 
 use anyhow::{Context, Result, bail};
-use ivl_core::{Draft, FusedLm, Pace, Speculation};
+use ivl_core::FusedLm;
+use ivl_core::decode::{Draft, Pace, Speculation};
 use ivl_models::Checkpoint;
 
 use crate::args::{Common, Drafts, Dtype};

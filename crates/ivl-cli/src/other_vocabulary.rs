@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ivl_align::{MapFile, Method, align};
-use ivl_core::{ByteFusedLm, ByteSettings, CausalLm, Error, Retokenizer, Value, Vocab, VocabMap};
+use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig, Retokenizer};
+use ivl_core::{CausalLm, Error, Value, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, TransformerLm};
 use ivl_serve::OwnTokens;
 
@@ -33,7 +34,7 @@ enum Source {
 pub struct Crossing {
     sources: Vec<Source>,
     reference: Option<PathBuf>,
-    settings: ByteSettings,
+    settings: ByteFusionConfig,
 }
 
 /// A value of another vocabulary that was attached: what it can read.
@@ -46,7 +47,7 @@ pub struct Reads {
 impl Crossing {
     pub fn new(options: &Vocabularies) -> Result<Self> {
         let reference = options.byte_fusion.as_deref().map(resolve).transpose()?;
-        let settings = ByteSettings { unseen: options.unseen, branches: options.branches };
+        let settings = ByteFusionConfig { unseen: options.unseen, branches: options.branches };
         let sources = options.map.iter().map(|text| source(text)).collect::<Result<_>>()?;
         Ok(Self { sources, reference, settings })
     }

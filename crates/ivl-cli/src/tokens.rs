@@ -1,6 +1,7 @@
 //! Tokens as people read them.
 
-use ivl_core::{TokenKind, Vocab};
+use ivl_core::Vocab;
+use ivl_core::vocab::TokenKind;
 
 /// The text of a token, or the name of a control token; bytes that are no character become U+FFFD.
 pub fn readable(vocab: &Vocab, id: u32) -> String {

@@ -10,7 +10,7 @@ use run::repository;
 /// Our crates, and which of them each may use.
 const EDGES: [(&str, &[&str]); 10] = [
     ("ivl-core", &["ivl-kernels"]),
-    ("ivl-family", &[]),
+    ("ivl-demo-models", &[]),
     ("ivl-kernels", &[]),
     ("ivl-models", &["ivl-core", "ivl-kernels"]),
     ("ivl-align", &["ivl-core"]),
@@ -23,7 +23,7 @@ const EDGES: [(&str, &[&str]); 10] = [
             "ivl-align",
             "ivl-core",
             "ivl-eval",
-            "ivl-family",
+            "ivl-demo-models",
             "ivl-kernels",
             "ivl-models",
             "ivl-serve",

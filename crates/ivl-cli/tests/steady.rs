@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Device};
 use cap::Cap;
-use ivl_core::{CausalLm, FusedLm, Value, VocabMap, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{Checkpoint, Format, TransformerLm};
 use ivl_train::{
     BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig,

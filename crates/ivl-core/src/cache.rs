@@ -9,7 +9,8 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 pub use gated::GatedCache;
 
-use crate::{TextCache, index_tensor};
+use crate::causal_lm::index_tensor;
+use crate::cross_tokenizer::TextCache;
 
 /// Keys and values of one attention layer, shape `[batch, kv_heads, len, head_dim]`, in a buffer that grows by doubling.
 #[derive(Debug, Clone, Default)]
@@ -279,7 +280,7 @@ impl Cache {
     }
 
     /// Announces that the first `len` tokens, padding included, are given and that those after them are asked for: a
-    /// [`Gate`](crate::Gate) counts tokens from there.
+    /// [`Gate`](crate::fusion::Gate) counts tokens from there.
     pub fn prompt(&mut self, len: usize) {
         match self {
             Self::Layers(_) | Self::Text(_) => {}

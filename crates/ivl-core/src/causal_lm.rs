@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::{Cache, Error, Parts, Rows, Vocab};
+use crate::cache::Cache;
+use crate::error::Error;
+use crate::fusion::{LogitComponents, RowWeights};
+use crate::vocab::Vocab;
 
 /// A next-token model.
 ///
@@ -53,15 +56,15 @@ pub trait CausalLm: Send {
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - `positions`: `[n]`, indices into `batch * seq`, row-major
-    /// - output: of any range of the `n` rows, [`Parts`] of `[rows, vocab]`
+    /// - output: of any range of the `n` rows, [`LogitComponents`] of `[rows, vocab]`
     fn lazy_parts_at(
         &self,
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyParts<'_> {
+    ) -> SelectedComponents<'_> {
         let logits = self.forward(tokens, cache).flatten::<2>(0, 1).select(0, positions);
-        Box::new(move |rows| Parts::new(logits.clone().slice([rows])))
+        Box::new(move |rows| LogitComponents::new(logits.clone().slice([rows])))
     }
 
     /// The sums of [`lazy_parts_at`](Self::lazy_parts_at), in f32.
@@ -70,7 +73,7 @@ pub trait CausalLm: Send {
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyLogits<'_> {
+    ) -> SelectedLogits<'_> {
         let parts = self.lazy_parts_at(tokens, positions, cache);
         Box::new(move |rows| parts(rows).fused())
     }
@@ -81,14 +84,14 @@ pub trait CausalLm: Send {
         self.lazy_logits_at(tokens, positions, cache)(0..rows)
     }
 
-    /// Reads tokens of the rows of a [`Batch`](crate::Batch), each with weights of its own, and returns what
-    /// [`Parts::stages`] has: the logits of the base alone, then with the first value, and so on. A value reads the rows that
+    /// Reads tokens of the rows of a [`DecodeBatch`](crate::fusion::DecodeBatch), each with weights of its own, and returns what
+    /// [`LogitComponents::stages`] has: the logits of the base alone, then with the first value, and so on. A value reads the rows that
     /// take it and no others: its part of the cache holds those alone.
     ///
     /// # Shapes
     /// - `tokens`: `[rows, seq]`
     /// - output: `[rows, positions, vocab]` each, in f32, at the positions that the rows want
-    fn row_stages(&self, tokens: Tensor<2, Int>, rows: Rows<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: RowWeights<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
         vec![rows.logits(self, tokens, cache).cast(DType::F32)]
     }
 
@@ -142,10 +145,10 @@ pub trait CausalLm: Send {
 }
 
 /// Logits at positions that were read, computed for the rows that are asked for: a range of `n` rows gives `[n, vocab]`.
-pub type LazyLogits<'a> = Box<dyn Fn(Range<usize>) -> Tensor<2> + 'a>;
+pub type SelectedLogits<'a> = Box<dyn Fn(Range<usize>) -> Tensor<2> + 'a>;
 
-/// [`Parts`] at positions that were read, computed for the rows that are asked for.
-pub type LazyParts<'a> = Box<dyn Fn(Range<usize>) -> Parts + 'a>;
+/// [`LogitComponents`] at positions that were read, computed for the rows that are asked for.
+pub type SelectedComponents<'a> = Box<dyn Fn(Range<usize>) -> LogitComponents + 'a>;
 
 /// Several sequences as one left-padded batch.
 #[derive(Debug, Clone)]

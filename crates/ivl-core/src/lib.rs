@@ -15,7 +15,7 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Int, Tensor};
-//! use ivl_core::{Cache, CausalLm, FusedLm, GenerateConfig, LayerCache, Token, Value, Vocab, generate};
+//! use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab, cache::LayerCache, decode::{GenerateConfig, generate}, vocab::Token};
 //!
 //! /// After token `t` the next logits are row `t` of a table.
 //! struct Bigram(Vocab, Tensor<2>);
@@ -46,61 +46,18 @@
 //! # Ok::<(), ivl_core::Error>(())
 //! ```
 
-mod byte_events;
-mod byte_fused_lm;
-mod byte_trie;
-mod cache;
-mod cascade;
-mod causal_lm;
-mod change;
-mod continuation;
-mod cross_value;
+pub mod cache;
+pub mod causal_lm;
+pub mod cross_tokenizer;
+pub mod decode;
 mod error;
-mod explain;
-mod fused_lm;
-mod fusion;
-mod gate;
-mod generate;
-mod neutral;
-mod parts;
-mod pieces;
-mod positions;
-mod retokenizer;
-mod rows;
-mod sampling;
-mod score;
-mod session;
-mod speculative;
-mod text;
-mod text_cache;
-mod uncertainty;
-mod vocab;
-mod vocab_map;
+pub mod fusion;
+pub mod row_chunks;
+pub mod score;
+pub mod vocab;
 
-pub use byte_fused_lm::{ByteFusedLm, ByteSettings};
-pub use byte_trie::ByteTrie;
-pub use cache::{Cache, GatedCache, KvCache, LayerCache, Segment};
-pub use cascade::{CascadeLm, CascadeValue, predictions};
-pub use causal_lm::{CausalLm, LazyLogits, LazyParts, PaddedBatch, index_tensor, token_tensor};
-pub use change::Change;
-pub use continuation::Continuation;
+pub use cache::Cache;
+pub use causal_lm::CausalLm;
 pub use error::Error;
-pub use explain::{Conflict, Explained, explain, explain_from};
-pub use fused_lm::{Batch, FusedLm, GatedLm, RowLogits, Value};
-pub use fusion::fuse;
-pub use gate::{Gate, GateCounts, GateLog};
-pub use generate::{FinishReason, GenerateConfig, Generation, Step, generate};
-pub use parts::Parts;
-pub use pieces::pieces;
-pub use positions::match_positions;
-pub use retokenizer::{Retokenizer, Written};
-pub use rows::Rows;
-pub use sampling::{Choice, Sampler, SamplingConfig, log_normalizer};
-pub use score::{Score, score, target_logprobs};
-pub use session::{Session, Writing};
-pub use speculative::{Block, Draft, Pace, Round, Speculation, SpeculativeGeneration, Totals, speculate};
-pub use text::TextStream;
-pub use text_cache::TextCache;
-pub use uncertainty::Uncertainty;
-pub use vocab::{Role, Token, TokenKind, Vocab};
-pub use vocab_map::{Projection, VocabMap};
+pub use fusion::{FusedLm, Value};
+pub use vocab::{Vocab, VocabMap};

@@ -2,7 +2,9 @@
 
 mod toy;
 
-use ivl_core::{Batch, CausalLm, FusedLm, PaddedBatch, Value, token_tensor};
+use ivl_core::causal_lm::{PaddedBatch, token_tensor};
+use ivl_core::fusion::DecodeBatch;
+use ivl_core::{CausalLm, FusedLm, Value};
 use proptest::prelude::*;
 use toy::{Toy, host, letters, numbers};
 
@@ -54,11 +56,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..8)
 }
 
-fn read(lm: &FusedLm, rows: &[(Vec<u32>, [f64; 2])]) -> Batch {
+fn read(lm: &FusedLm, rows: &[(Vec<u32>, [f64; 2])]) -> DecodeBatch {
     let prompts: Vec<&[u32]> = rows.iter().map(|(prompt, _)| prompt.as_slice()).collect();
     let padded = PaddedBatch::new(&prompts, lm.vocab()).expect("letters");
     let weights = rows.iter().map(|(_, weights)| weights.to_vec()).collect();
-    let mut batch = Batch::new(lm, &padded.padding, weights);
+    let mut batch = DecodeBatch::new(lm, &padded.padding, weights);
     let logits = lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut batch);
     let (base, all) = (host(logits.base()), host(logits.fused()));
     for (row, (prompt, weights)) in rows.iter().enumerate() {
@@ -75,7 +77,7 @@ proptest! {
     #[test]
     fn every_row_sees_its_own_text_and_weights_whoever_comes_and_goes(events in events()) {
         let lm = fused();
-        let mut batch = Batch::empty(&lm);
+        let mut batch = DecodeBatch::empty(&lm);
         let mut rows: Vec<(Vec<u32>, [f64; 2])> = Vec::new();
         for (round, event) in events.into_iter().enumerate() {
             match event {
@@ -133,7 +135,7 @@ fn all_positions_and_the_last_agree_and_weight_one_is_plain_addition() {
     let lm = fused();
     let ids = [0, 3, 1, 2];
     let tokens = || token_tensor(&ids, 1, &lm.device());
-    let batch = || Batch::new(&lm, &[0], vec![vec![1.0, 1.0]]);
+    let batch = || DecodeBatch::new(&lm, &[0], vec![vec![1.0, 1.0]]);
     let all = host(lm.forward_rows(tokens(), &mut batch()).fused());
     let last = host(lm.next_logits_rows(tokens(), &mut batch()).fused());
     assert_eq!(all[all.len() - SIZE..], last);

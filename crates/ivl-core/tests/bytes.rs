@@ -6,14 +6,15 @@ mod toy;
 
 use burn::tensor::{Device, Int, Tensor};
 use greedy::{Greedy, vocab};
-use ivl_core::{
-    Batch, ByteFusedLm, ByteSettings, Cache, CausalLm, Error, FusedLm, PaddedBatch, Value, Vocab, VocabMap,
-    index_tensor, score, token_tensor,
-};
+use ivl_core::causal_lm::{PaddedBatch, index_tensor, token_tensor};
+use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig};
+use ivl_core::fusion::DecodeBatch;
+use ivl_core::score::score;
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab, VocabMap};
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax};
 
-const EXACT: ByteSettings = ByteSettings { unseen: 0.0, branches: 100_000 };
+const EXACT: ByteFusionConfig = ByteFusionConfig { unseen: 0.0, branches: 100_000 };
 
 fn exact_map(base: &Vocab, value: &Vocab) -> VocabMap {
     let same = |id: u32| (0..value.size() as u32).find(|&other| value.token(other) == base.token(id));
@@ -34,7 +35,7 @@ impl Three {
         Self { base, reference, value, alpha }
     }
 
-    fn fuse(&self, settings: ByteSettings) -> ByteFusedLm {
+    fn fuse(&self, settings: ByteFusionConfig) -> ByteFusedLm {
         let map = exact_map(self.base.vocab(), self.value.vocab());
         let [base, reference, value] =
             [&self.base, &self.reference, &self.value].map(|toy| Box::new(toy.clone()));
@@ -310,7 +311,7 @@ proptest! {
     ) {
         let three = Three::new(seed, base_vocab(), value_vocab(), 1.0);
         let ids = cut(&text, &choices);
-        let pruned = three.fuse(ByteSettings { unseen: 0.0, branches });
+        let pruned = three.fuse(ByteFusionConfig { unseen: 0.0, branches });
         let one = |lm: &ByteFusedLm| host(lm.next_logits(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])));
         let (q_logits, p_logits) = (one(&pruned), one(&three.fuse(EXACT)));
         let p = log_softmax(&p_logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
@@ -392,12 +393,13 @@ fn rows_of_a_batch_take_it_in_their_own_weights() {
     let weights = [0.7, 0.0, -0.4, 0.7];
     let fuse = |alpha| Three::new(5, base_vocab(), value_vocab(), alpha).fuse(EXACT);
     let lm = FusedLm::new(Box::new(fuse(1.0)), Vec::new()).expect("no value");
-    let mut batch = Batch::empty(&lm);
+    let mut batch = DecodeBatch::empty(&lm);
     // Read in two groups up to their last two tokens, then together.
     for rows in [0..2, 2..4] {
         let begun: Vec<&[u32]> = texts[rows.clone()].iter().map(|ids| &ids[..ids.len() - 2]).collect();
         let padded = PaddedBatch::new(&begun, lm.vocab()).expect("not empty");
-        let mut joining = Batch::new(&lm, &padded.padding, weights[rows].iter().map(|&w| vec![w]).collect());
+        let mut joining =
+            DecodeBatch::new(&lm, &padded.padding, weights[rows].iter().map(|&w| vec![w]).collect());
         lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut joining);
         batch.join(joining);
     }
@@ -433,7 +435,7 @@ impl CausalLm for Zero {
         Device::flex()
     }
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        Cache::Layers(ivl_core::LayerCache::new(0, padding))
+        Cache::Layers(ivl_core::cache::LayerCache::new(0, padding))
     }
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
@@ -450,7 +452,7 @@ fn a_value_of_nothing_changes_nothing() {
     let value = Box::new(Zero(value_vocab()));
     let parts: [Box<dyn CausalLm>; 2] = [Box::new(base.clone()), Box::new(reference)];
     let [b, r] = parts;
-    let lm = ByteFusedLm::new(b, r, value, 1.0, &map, tokenizer, ByteSettings::default()).expect("fits");
+    let lm = ByteFusedLm::new(b, r, value, 1.0, &map, tokenizer, ByteFusionConfig::default()).expect("fits");
     let ids = cut("under ☃und", &[1, 0, 2]);
     for (got, expected) in logits(&lm, &ids).iter().zip(&logits(&base, &ids)) {
         assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4));
@@ -485,7 +487,7 @@ fn alpha_zero_is_the_base_and_foreign_references_are_refused() {
     let build = |reference: Toy, unseen: f64| {
         let tokenizer = Box::new(Greedy::new(three.value.vocab()));
         let [base, value] = [&three.base, &three.value].map(|toy| Box::new(toy.clone()));
-        let settings = ByteSettings { unseen, ..EXACT };
+        let settings = ByteFusionConfig { unseen, ..EXACT };
         ByteFusedLm::new(base, Box::new(reference), value, 1.0, &map, tokenizer, settings).err()
     };
     assert!(matches!(build(three.base.clone(), 0.0), Some(Error::ForeignReference { .. })));

@@ -5,10 +5,12 @@ mod greedy;
 mod toy;
 
 use greedy::{Greedy, vocab};
-use ivl_core::{
-    Cache, CausalLm, Error, FusedLm, Gate, GatedLm, GenerateConfig, Retokenizer, SamplingConfig, Value,
-    Vocab, VocabMap, generate, score, token_tensor,
-};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::cross_tokenizer::Retokenizer;
+use ivl_core::decode::{GenerateConfig, SamplingConfig, generate};
+use ivl_core::fusion::{Gate, GatedLm};
+use ivl_core::score::score;
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab, VocabMap};
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax, stages};
 
@@ -339,14 +341,14 @@ fn a_gate_asks_where_it_opens_and_the_value_catches_up_in_its_own_tokens() {
 fn control_tokens_are_read_by_role() {
     struct Names;
     impl Retokenizer for Names {
-        fn write(&self, text: &str) -> Result<Vec<ivl_core::Written>, Error> {
-            let mut written = vec![ivl_core::Written { id: 0, end: 0 }];
+        fn write(&self, text: &str) -> Result<Vec<ivl_core::cross_tokenizer::TokenEnd>, Error> {
+            let mut written = vec![ivl_core::cross_tokenizer::TokenEnd { id: 0, end: 0 }];
             let mut rest = text;
             while let Some(letter) = rest.chars().next() {
                 let (id, len) =
                     if rest.starts_with("</s>") { (1, 4) } else { (if letter == 'a' { 2 } else { 3 }, 1) };
                 rest = &rest[len..];
-                written.push(ivl_core::Written { id, end: text.len() - rest.len() });
+                written.push(ivl_core::cross_tokenizer::TokenEnd { id, end: text.len() - rest.len() });
             }
             Ok(written)
         }

@@ -3,10 +3,11 @@
 
 mod toy;
 
-use ivl_core::{
-    Cache, CausalLm, FusedLm, Gate, GateCounts, GatedLm, GenerateConfig, Uncertainty, Value, generate, score,
-    token_tensor,
-};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::fusion::{Gate, GateCounts, GatedLm};
+use ivl_core::score::{Uncertainty, score};
+use ivl_core::{Cache, CausalLm, FusedLm, Value};
 use proptest::prelude::*;
 use toy::{Toy, host, letters, log_softmax, stages};
 

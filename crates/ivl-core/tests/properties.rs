@@ -2,10 +2,11 @@
 
 mod toy;
 
-use ivl_core::{
-    CausalLm, Error, FinishReason, FusedLm, GenerateConfig, PaddedBatch, SamplingConfig, Session, Token,
-    Value, Vocab, VocabMap, explain, generate, score, token_tensor,
-};
+use ivl_core::causal_lm::{PaddedBatch, token_tensor};
+use ivl_core::decode::{FinishReason, GenerateConfig, SamplingConfig, Session, generate};
+use ivl_core::score::{explain, score};
+use ivl_core::vocab::Token;
+use ivl_core::{CausalLm, Error, FusedLm, Value, Vocab, VocabMap};
 use proptest::prelude::*;
 use toy::{Toy, host, letters, log_softmax, stages};
 

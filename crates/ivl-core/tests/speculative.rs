@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{
-    Cache, CausalLm, Draft, Error, FinishReason, FusedLm, GenerateConfig, Pace, SamplingConfig, Speculation,
-    Step, Totals, Value, Vocab, generate, speculate,
+use ivl_core::decode::{
+    Draft, FinishReason, GenerateConfig, GeneratedToken, Pace, SamplingConfig, Speculation,
+    SpeculationTotals, generate, speculate,
 };
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use proptest::prelude::*;
 use toy::{Toy, letters, log_softmax};
 
@@ -99,17 +100,17 @@ fn written(
     pace: Pace,
     prompts: &[Vec<u32>],
     config: &GenerateConfig,
-) -> (Vec<Step>, Totals) {
+) -> (Vec<GeneratedToken>, SpeculationTotals) {
     let mut texts = speculate(target, Speculation::new(draft, pace), prompts, config).expect("valid");
     let steps = texts.by_ref().map(|step| step.expect("finite")).collect();
     (steps, texts.totals())
 }
 
-fn by_row(steps: &[Step], row: usize) -> Vec<&Step> {
+fn by_row(steps: &[GeneratedToken], row: usize) -> Vec<&GeneratedToken> {
     steps.iter().filter(|step| step.row == row).collect()
 }
 
-fn same(ours: &[Step], plain: &[Step], rows: usize) -> Result<(), TestCaseError> {
+fn same(ours: &[GeneratedToken], plain: &[GeneratedToken], rows: usize) -> Result<(), TestCaseError> {
     for row in 0..rows {
         let (ours, plain) = (by_row(ours, row), by_row(plain, row));
         prop_assert_eq!(ours.len(), plain.len());
@@ -148,7 +149,7 @@ proptest! {
         for (row, prompt) in prompts.iter().enumerate() {
             let config = GenerateConfig { seed: seed + row as u64, ..config.clone() };
             let steps = generate(&target, std::slice::from_ref(prompt), &config).expect("valid");
-            plain.extend(steps.map(|step| Step { row, ..step.expect("finite") }));
+            plain.extend(steps.map(|step| GeneratedToken { row, ..step.expect("finite") }));
         }
         let draft = draft(kind, &base, &target);
         let (ours, totals) = written(&target, draft, pace, &prompts, &config);
@@ -239,7 +240,7 @@ fn a_shorter_draft_guesses_as_far_as_it_reads() {
     let config = GenerateConfig { max_new_tokens: 30, ..Default::default() };
     let prompts = [vec![1, 2, 3]];
     let (ours, totals) = written(&target, draft, Pace::fixed(5), &prompts, &config);
-    let plain: Vec<Step> =
+    let plain: Vec<GeneratedToken> =
         generate(&target, &prompts, &config).expect("valid").map(|step| step.expect("finite")).collect();
     assert_eq!(
         ours.iter().map(|s| s.token).collect::<Vec<_>>(),
@@ -252,7 +253,8 @@ fn a_shorter_draft_guesses_as_far_as_it_reads() {
 #[test]
 fn a_draft_of_another_vocabulary_is_refused_and_padding_is_no_difference() {
     let target = fused(&toy(1), &[]);
-    let numbers = Vocab::new((0..SIZE as u8).map(|id| Some(ivl_core::Token::text([b'0' + id]))).collect());
+    let numbers =
+        Vocab::new((0..SIZE as u8).map(|id| Some(ivl_core::vocab::Token::text([b'0' + id]))).collect());
     let other = Draft::model(Box::new(Toy::new(2, numbers)), &target, true);
     assert!(matches!(other.err(), Some(Error::ForeignDraft { count: SIZE, .. })));
     let lookup = Draft::prompt_lookup(0);

@@ -1,11 +1,11 @@
 //! What gates would save, from one ungated pass.
 
-use ivl_core::Explained;
+use ivl_core::score::TokenExplanation;
 
 /// Where a gate is put: one threshold and what comes of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GatePoint {
-    /// The threshold, as in [`Gate`](ivl_core::Gate).
+    /// The threshold, as in [`Gate`](ivl_core::fusion::Gate).
     pub threshold: f64,
     /// Share of positions at which the values would not be consulted. In decoding it is the share of their passes that is
     /// saved, since what was missed is read in the next pass.
@@ -24,7 +24,7 @@ pub enum GateSignal {
 }
 
 impl GateSignal {
-    /// The word of [`Gate`](ivl_core::Gate).
+    /// The word of [`Gate`](ivl_core::fusion::Gate).
     pub fn name(self) -> &'static str {
         match self {
             Self::Entropy => "entropy",
@@ -33,7 +33,7 @@ impl GateSignal {
     }
 
     /// Larger where the base is less sure.
-    fn doubt(self, explained: &Explained) -> f64 {
+    fn doubt(self, explained: &TokenExplanation) -> f64 {
         match self {
             Self::Entropy => explained.base.entropy,
             Self::Margin => -explained.base.margin,
@@ -53,7 +53,7 @@ impl GateSignal {
 ///
 /// Where a gate is shut the base chooses, where it is open base and values do; under teacher forcing the text is the same,
 /// so one pass over it tells what every threshold would do.
-pub fn gate_curve(signal: GateSignal, explained: &[&Explained]) -> Vec<GatePoint> {
+pub fn gate_curve(signal: GateSignal, explained: &[&TokenExplanation]) -> Vec<GatePoint> {
     let mut seen: Vec<(f64, bool)> =
         explained.iter().map(|explained| (signal.doubt(explained), !explained.change.flip)).collect();
     seen.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -87,24 +87,24 @@ mod tests {
     use super::*;
 
     /// A base that is the surer the larger `logit`, with a value that flips the choice or not.
-    fn explained(logit: f32, flips: bool) -> Explained {
+    fn explained(logit: f32, flips: bool) -> TokenExplanation {
         let base = [logit, 0.0];
         let fused = if flips { [0.0, logit] } else { base };
-        Explained::between(&[&base, &fused], 0)
+        TokenExplanation::between(&[&base, &fused], 0)
     }
 
     #[test]
     fn every_threshold_is_what_counting_gives() {
         let all = [(3.0, false), (2.0, false), (1.0, true), (0.5, false), (0.25, true)];
-        let all: Vec<Explained> = all.map(|(logit, flips)| explained(logit, flips)).to_vec();
-        let all: Vec<&Explained> = all.iter().collect();
+        let all: Vec<TokenExplanation> = all.map(|(logit, flips)| explained(logit, flips)).to_vec();
+        let all: Vec<&TokenExplanation> = all.iter().collect();
         for signal in [GateSignal::Entropy, GateSignal::Margin] {
             let curve = gate_curve(signal, &all);
             assert_eq!(curve.len(), 5);
             for point in &curve {
                 let gate = match signal {
-                    GateSignal::Entropy => ivl_core::Gate::Entropy { above: point.threshold },
-                    GateSignal::Margin => ivl_core::Gate::Margin { below: point.threshold },
+                    GateSignal::Entropy => ivl_core::fusion::Gate::Entropy { above: point.threshold },
+                    GateSignal::Margin => ivl_core::fusion::Gate::Margin { below: point.threshold },
                 };
                 let open = |logit: f32| gate.opens(&[logit, 0.0], 0);
                 let skipped = [3.0, 2.0, 1.0, 0.5, 0.25].iter().filter(|&&logit| !open(logit)).count();

@@ -1,6 +1,7 @@
 //! Answers, many at a time.
 
-use ivl_core::{CausalLm, GenerateConfig, generate};
+use ivl_core::CausalLm;
+use ivl_core::decode::{GenerateConfig, generate};
 use ivl_models::Tokenizer;
 
 use crate::error::Error;

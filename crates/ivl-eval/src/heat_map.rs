@@ -1,6 +1,7 @@
 //! A text in which every token has the colour of what values did to it.
 
-use ivl_core::{Explained, Vocab};
+use ivl_core::Vocab;
+use ivl_core::score::TokenExplanation;
 
 use crate::html::escape;
 use crate::visible::{Visible, visible, visible_line};
@@ -40,7 +41,12 @@ pub const HEAT_MAP_STYLE: &str = ".heat{margin:1rem 0}
 ///
 /// # Panics
 /// If there are not as many explanations as ids.
-pub fn heat_map(vocab: &Vocab, ids: &[u32], explained: &[Option<Explained>], values: &[String]) -> String {
+pub fn heat_map(
+    vocab: &Vocab,
+    ids: &[u32],
+    explained: &[Option<TokenExplanation>],
+    values: &[String],
+) -> String {
     assert_eq!(ids.len(), explained.len(), "one explanation, or none, for each token");
     let tokens = || ids.iter().zip(explained);
     let mut html = String::from(
@@ -86,7 +92,7 @@ pub fn heat_map(vocab: &Vocab, ids: &[u32], explained: &[Option<Explained>], val
 }
 
 /// The classes of a token and the strength of its colour.
-fn colour(explained: &Explained) -> (String, f32) {
+fn colour(explained: &TokenExplanation) -> (String, f32) {
     let delta = explained.change.delta;
     let way = if delta < 0.0 { "less" } else { "more" };
     let flip = if explained.change.flip { " flip" } else { "" };
@@ -122,7 +128,7 @@ struct Figures {
 }
 
 impl Figures {
-    fn new(vocab: &Vocab, id: u32, explained: &Explained) -> Self {
+    fn new(vocab: &Vocab, id: u32, explained: &TokenExplanation) -> Self {
         let change = &explained.change;
         let own = if explained.values.len() > 1 { explained.values.as_slice() } else { &[] };
         Self {
@@ -138,7 +144,7 @@ impl Figures {
     }
 }
 
-fn card(vocab: &Vocab, id: u32, explained: &Explained, values: &[String]) -> String {
+fn card(vocab: &Vocab, id: u32, explained: &TokenExplanation, values: &[String]) -> String {
     let Figures { token, logprob, delta, base_rank, rank, base_top, kl, own } =
         Figures::new(vocab, id, explained);
     let flip = if explained.change.flip { ", no longer" } else { "" };
@@ -152,7 +158,7 @@ fn card(vocab: &Vocab, id: u32, explained: &Explained, values: &[String]) -> Str
     card
 }
 
-fn row(vocab: &Vocab, position: usize, id: u32, explained: &Explained) -> String {
+fn row(vocab: &Vocab, position: usize, id: u32, explained: &TokenExplanation) -> String {
     let Figures { token, logprob, delta, base_rank, rank, base_top, kl, own } =
         Figures::new(vocab, id, explained);
     let flip = if explained.change.flip { "yes" } else { "" };
@@ -180,7 +186,7 @@ fn signed(x: f32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
 
     use super::*;
 
@@ -189,11 +195,11 @@ mod tests {
         Vocab::new(tokens.into_iter().map(|bytes| Some(Token::text(bytes))).collect())
     }
 
-    fn explained(delta: f32, token: usize) -> Explained {
+    fn explained(delta: f32, token: usize) -> TokenExplanation {
         let base = [0.0; 5];
         let mut fused = base;
         fused[token] = delta;
-        Explained::between(&[&base, &fused], token as u32)
+        TokenExplanation::between(&[&base, &fused], token as u32)
     }
 
     #[test]
@@ -224,7 +230,7 @@ mod tests {
     fn several_values_have_columns_of_their_own() {
         let (base, first, both) = ([0.0, 0.0], [1.0, 0.0], [1.0, 1.0]);
         let vocab = Vocab::new(vec![Some(Token::text(*b"a")), Some(Token::text(*b"b"))]);
-        let all = [Some(Explained::between(&[&base, &first, &both], 0))];
+        let all = [Some(TokenExplanation::between(&[&base, &first, &both], 0))];
         let html = heat_map(&vocab, &[0], &all, &["one".to_owned(), "two".to_owned()]);
         assert!(html.contains("delta of one") && html.contains("Due to two: −0.380"), "{html}");
     }

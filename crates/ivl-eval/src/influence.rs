@@ -1,10 +1,10 @@
 //! What values do to texts in the mean.
 
-use ivl_core::{Change, Explained};
+use ivl_core::score::{DistributionChange, TokenExplanation};
 
 use crate::mean;
 
-/// Means of [`Explained`] over tokens. NaN where there is nothing to take the mean of.
+/// Means of [`TokenExplanation`] over tokens. NaN where there is nothing to take the mean of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Influence {
     /// Tokens.
@@ -15,7 +15,7 @@ pub struct Influence {
     pub base_entropy: f64,
     /// Each value's own part.
     pub values: Vec<Effect>,
-    /// Every two values, in the order of [`Explained::conflicts`].
+    /// Every two values, in the order of [`TokenExplanation::conflicts`].
     pub conflicts: Vec<Disagreement>,
 }
 
@@ -47,7 +47,7 @@ pub struct Disagreement {
 
 impl Influence {
     /// Takes the means; all explanations are of the same values.
-    pub fn of(explained: &[&Explained]) -> Self {
+    pub fn of(explained: &[&TokenExplanation]) -> Self {
         let own = |value: usize| effect(explained, |explained| explained.values[value]);
         let count = explained.first().map_or(0, |first| first.values.len());
         let pairs = (0..count).flat_map(|second| (0..second).map(move |first| (first, second)));
@@ -73,9 +73,9 @@ impl Influence {
     }
 }
 
-fn effect(explained: &[&Explained], of: impl Fn(&Explained) -> Change) -> Effect {
-    let changes: Vec<Change> = explained.iter().map(|explained| of(explained)).collect();
-    let figures = |figure: fn(&Change) -> f32| -> f64 {
+fn effect(explained: &[&TokenExplanation], of: impl Fn(&TokenExplanation) -> DistributionChange) -> Effect {
+    let changes: Vec<DistributionChange> = explained.iter().map(|explained| of(explained)).collect();
+    let figures = |figure: fn(&DistributionChange) -> f32| -> f64 {
         mean(&changes.iter().map(|change| f64::from(figure(change))).collect::<Vec<_>>()).mean
     };
     Effect {
@@ -97,8 +97,8 @@ mod tests {
     fn means_by_hand() {
         let base = [0.0_f32, 0.0];
         // The first value raises token 0, the second token 1 as much; at the other place both raise token 0.
-        let against = Explained::between(&[&base, &[1.0, 0.0], &[1.0, 1.0]], 0);
-        let together = Explained::between(&[&base, &[1.0, 0.0], &[2.0, 0.0]], 0);
+        let against = TokenExplanation::between(&[&base, &[1.0, 0.0], &[1.0, 1.0]], 0);
+        let together = TokenExplanation::between(&[&base, &[1.0, 0.0], &[2.0, 0.0]], 0);
         let influence = Influence::of(&[&against, &together]);
         let log_p = |logit: f64| logit - (logit.exp() + 1.0).ln();
         let half = -std::f64::consts::LN_2;

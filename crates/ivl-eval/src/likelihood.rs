@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use ivl_core::{Cache, CausalLm, Error, PaddedBatch, index_tensor, pieces, target_logprobs, token_tensor};
+use ivl_core::causal_lm::{PaddedBatch, index_tensor, token_tensor};
+use ivl_core::row_chunks::row_chunks;
+use ivl_core::score::target_logprobs;
+use ivl_core::{Cache, CausalLm, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A context and what may follow it, in tokens.
@@ -109,7 +112,7 @@ fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Cach
         .zip(&padding)
         .flat_map(|(context, &padding)| std::iter::repeat_n(0, padding).chain(context.iter().copied()));
     let batch = PaddedBatch { ids: ids.collect(), padding, seq };
-    for columns in pieces(seq, 0) {
+    for columns in row_chunks(seq, 0) {
         // The logits of the last position are the fewest that a model can be asked for.
         let _ = lm.next_logits(batch.columns(columns.start, columns.end, &lm.device()), &mut cache);
     }
@@ -126,7 +129,7 @@ fn score(
     let device = lm.device();
     let empty = Likelihood { logprobs: Vec::new(), is_greedy: true };
     let mut scores = vec![empty; continuations.len()];
-    for Range { start, end } in pieces(longest, 0) {
+    for Range { start, end } in row_chunks(longest, 0) {
         let width = end - start;
         let (mut ids, mut positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for (row, continuation) in continuations.iter().enumerate() {
@@ -143,7 +146,7 @@ fn score(
         }
         let tokens = token_tensor(&ids, continuations.len(), &device);
         let logits = lm.lazy_logits_at(tokens, index_tensor(&positions, &device), cache);
-        for rows in pieces(targets.len(), lm.vocab().size()) {
+        for rows in row_chunks(targets.len(), lm.vocab().size()) {
             let targets = &targets[rows.clone()];
             let ids: Vec<u32> = targets.iter().map(|&(_, id)| id).collect();
             let scored = target_logprobs(lm, logits(rows), &ids);

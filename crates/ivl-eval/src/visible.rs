@@ -66,7 +66,7 @@ fn is_hidden(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
 
     use super::*;
 

@@ -1,7 +1,9 @@
 //! Transfer on models small enough to compute by hand: what is seen under teacher forcing, and what a report makes of it.
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, FusedLm, LayerCache, Token, Value, Vocab};
+use ivl_core::cache::LayerCache;
+use ivl_core::vocab::Token;
+use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab};
 use ivl_eval::transfer::report::{AnswerOf, Example, HeatMap, Report, markdown};
 use ivl_eval::transfer::{
     Coverage, Effect, Measured, MeasuredBase, Observed, Passage, Prompt, Transfer, TransferSource, answer,

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CascadeValue, LayerCache, Vocab};
+use ivl_core::cache::LayerCache;
+use ivl_core::fusion::CascadeValue;
+use ivl_core::{Cache, Vocab};
 
 use crate::transformer::Transformer;
 

@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! use burn::tensor::{DType, Device};
-//! use ivl_core::{GenerateConfig, generate};
+//! use ivl_core::decode::{GenerateConfig, generate};
 //! use ivl_models::Checkpoint;
 //!
 //! let checkpoint = Checkpoint::open("path/to/checkpoint".as_ref())?;
@@ -19,49 +19,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod adapter;
 mod cascade_net;
-mod chat;
-mod chat_error;
-mod chat_spans;
 mod checkpoint;
 pub mod config;
 mod error;
 pub mod families;
 mod fields;
 mod files;
-mod jinja;
-mod parameters;
-mod pattern;
-mod python;
-mod retokenize;
-mod roles;
-mod row_template;
-mod tensor_files;
-
+mod template;
 mod tokenizer;
 pub mod transformer;
 mod transformer_lm;
 mod unknown_field;
-mod weights;
 
-pub use adapter::{Adapters, save_adapters};
 pub use cascade_net::{CascadeInput, CascadeNet};
-pub use chat::*;
-pub use chat_error::ChatError;
-pub use chat_spans::{Spoken, Turn};
-pub use checkpoint::{Checkpoint, Progress, save};
+pub use checkpoint::{
+    Adapters, Checkpoint, NamedParameter, Progress, Rows, Rule, TensorFiles, WeightMap, initialize,
+    initialize_as, initialize_packed, save, save_adapters,
+};
 pub use config::ModelConfig;
 pub use error::{Error, WeightReport};
 pub use fields::Fields;
 pub use files::{write_bytes, write_whole};
 pub use ivl_kernels::Format;
-pub use parameters::{NamedParameter, initialize, initialize_as, initialize_packed};
-pub use pattern::{Pattern, PatternError, PatternFlags};
-pub use row_template::{RowTemplate, RowTemplateError};
-pub use tensor_files::TensorFiles;
-pub use tokenizer::*;
+pub use template::{
+    ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
+    RowTemplateError, Spoken, Turn,
+};
+pub use tokenizer::{Tokenizer, TokenizerError};
 pub use transformer::Transformer;
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};
-pub use weights::{Rows, Rule, WeightMap};

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, LazyParts, Parts, Vocab};
+use ivl_core::causal_lm::SelectedComponents;
+use ivl_core::fusion::LogitComponents;
+use ivl_core::{Cache, CausalLm, Vocab};
 
 use crate::transformer::{Transformer, rows_at};
 
@@ -64,9 +66,9 @@ impl CausalLm for TransformerLm {
         tokens: Tensor<2, Int>,
         positions: Tensor<1, Int>,
         cache: &mut Cache,
-    ) -> LazyParts<'_> {
+    ) -> SelectedComponents<'_> {
         let hidden = rows_at(self.net.hidden(tokens, cache), positions);
-        Box::new(move |rows| Parts::new(self.net.head_rows(hidden.clone().slice([rows]))))
+        Box::new(move |rows| LogitComponents::new(self.net.head_rows(hidden.clone().slice([rows]))))
     }
 
     fn on_host(&self) -> bool {

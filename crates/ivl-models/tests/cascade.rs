@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use ivl_core::{
-    Batch, CascadeLm, CausalLm, FusedLm, GenerateConfig, PaddedBatch, Token, Value, Vocab, generate,
-    index_tensor, score, token_tensor,
-};
+use ivl_core::causal_lm::{PaddedBatch, index_tensor, token_tensor};
+use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::fusion::{CascadeLm, DecodeBatch};
+use ivl_core::score::score;
+use ivl_core::vocab::Token;
+use ivl_core::{CausalLm, FusedLm, Value, Vocab};
 use ivl_models::{CascadeInput, CascadeNet, Checkpoint, TransformerLm};
 
 fn lm(name: &str) -> TransformerLm {
@@ -167,12 +169,12 @@ fn rows_of_a_batch_weigh_each_value_in_their_own_way_whoever_comes_and_goes() {
         ],
         &[(&[9, 2, 50], [0.3, 0.5, 0.0])],
     ];
-    let (mut batch, mut rows) = (Batch::empty(&lm), Vec::new());
+    let (mut batch, mut rows) = (DecodeBatch::empty(&lm), Vec::new());
     for (wave, new) in waves.into_iter().enumerate() {
         let prompts: Vec<&[u32]> = new.iter().map(|(prompt, _)| *prompt).collect();
         let padded = PaddedBatch::new(&prompts, lm.vocab()).expect("letters");
         let weights = new.iter().map(|(_, weights)| weights.to_vec()).collect();
-        let mut joining = Batch::new(&lm, &padded.padding, weights);
+        let mut joining = DecodeBatch::new(&lm, &padded.padding, weights);
         lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut joining);
         batch.join(joining);
         rows.extend(new.iter().map(|(prompt, weights)| (prompt.to_vec(), *weights)));
@@ -199,7 +201,7 @@ fn rows_of_a_batch_weigh_each_value_in_their_own_way_whoever_comes_and_goes() {
 fn a_beginning_holds_for_the_weights_under_which_predictions_were_read() {
     let lm = composed([1.0; 3]);
     assert_eq!((lm.values(), lm.weights_read()), (3, 1));
-    let mut batch = Batch::new(&lm, &[0], vec![vec![1.0, 0.5, 1.0]]);
+    let mut batch = DecodeBatch::new(&lm, &[0], vec![vec![1.0, 0.5, 1.0]]);
     lm.next_logits_rows(token_tensor(&[3, 9, 4, 40], 1, &lm.device()), &mut batch);
     assert!(!batch.covers(&[0.5, 0.5, 1.0]), "the second value has read what the first made of the base");
     let weights = [1.0, 2.0, 0.0];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
-use ivl_core::token_tensor;
+use ivl_core::causal_lm::token_tensor;
 use ivl_models::transformer::{LoraConfig, is_host, with_gradient};
 use ivl_models::{Checkpoint, Transformer};
 

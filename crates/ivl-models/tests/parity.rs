@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::{
-    CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Token, Vocab, generate, speculate,
-    token_tensor,
-};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, generate, speculate};
+use ivl_core::vocab::Token;
+use ivl_core::{CausalLm, FusedLm, Vocab};
 use ivl_models::families::read_config;
 use ivl_models::{Checkpoint, Format, TransformerLm, save};
 use safetensors::SafeTensors;

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ivl_core::{Error, Retokenizer, Role, TokenKind, Written};
+use ivl_core::Error;
+use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
+use ivl_core::vocab::{Role, TokenKind};
 use ivl_models::{Tokenizer, TokenizerError};
 use proptest::prelude::*;
 
@@ -17,7 +19,7 @@ fn read(name: &str) -> Tokenizer {
 }
 
 /// What the tokens up to some point spell, without the space that the tokenizer put in front.
-fn spelled(tokenizer: &Tokenizer, written: &[Written]) -> Vec<u8> {
+fn spelled(tokenizer: &Tokenizer, written: &[TokenEnd]) -> Vec<u8> {
     let vocab = tokenizer.vocab();
     let bytes: Vec<u8> = written.iter().flat_map(|token| vocab.text_bytes(token.id).to_vec()).collect();
     let added = vocab.adds_space() && bytes.first() == Some(&b' ');
@@ -53,7 +55,7 @@ fn what_opens_a_text_is_written_once() {
     assert_eq!(plain.iter().filter(|&&id| id == 1).count(), 1);
     assert_eq!(named.iter().filter(|&&id| id == 1).count(), 1, "the text names it already");
     let written = tokenizer.write("<s>a").expect("writes");
-    assert_eq!((written[0], written.last().expect("a").end), (Written { id: 1, end: 3 }, 4));
+    assert_eq!((written[0], written.last().expect("a").end), (TokenEnd { id: 1, end: 3 }, 4));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use ivl_core::{Cache, CausalLm, Token, Vocab, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::vocab::Token;
+use ivl_core::{Cache, CausalLm, Vocab};
 use ivl_models::{Checkpoint, TransformerLm};
 
 fn lm(name: &str) -> TransformerLm {

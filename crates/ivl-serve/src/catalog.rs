@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ivl_core::{Retokenizer, Vocab};
+use ivl_core::Vocab;
+use ivl_core::cross_tokenizer::Retokenizer;
 use ivl_models::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 

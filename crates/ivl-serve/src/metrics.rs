@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ivl_core::{Change, Round};
+use ivl_core::decode::SpeculativeRound;
+use ivl_core::score::DistributionChange;
 
 /// Upper bounds in seconds.
 const SECONDS: &[f64] =
@@ -98,7 +99,7 @@ impl Metrics {
     }
 
     /// A token was compared with what the base alone would say.
-    pub(crate) fn change(&self, value: &str, change: &Change) {
+    pub(crate) fn change(&self, value: &str, change: &DistributionChange) {
         let labels = labels(&[("value", value)]);
         let mut inner = self.lock();
         inner.observe("ivl_value_kl_nats", labels.clone(), NATS, f64::from(change.kl));
@@ -107,7 +108,7 @@ impl Metrics {
     }
 
     /// Guesses were checked, or there were none.
-    pub(crate) fn drafted(&self, round: &Round) {
+    pub(crate) fn drafted(&self, round: &SpeculativeRound) {
         if round.drafted == 0 {
             return;
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
-use ivl_core::{FusedLm, Speculation};
+use ivl_core::FusedLm;
+use ivl_core::decode::Speculation;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

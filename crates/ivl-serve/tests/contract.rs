@@ -2,7 +2,10 @@
 
 mod served;
 
-use ivl_core::{CausalLm, Change, GenerateConfig, SamplingConfig, score, token_tensor};
+use ivl_core::CausalLm;
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::decode::{GenerateConfig, SamplingConfig};
+use ivl_core::score::{DistributionChange, score};
 use served::{ALPHA, Answer, Json, Served, assert_alike, encode, fused, json, load, offline, request, send};
 
 fn floats(list: &Json) -> Vec<Option<f64>> {
@@ -220,7 +223,7 @@ fn changes_are_those_of_the_two_distributions() {
     assert!(tokens[0]["delta"].is_null(), "nothing predicts the first");
     let (base, all) = (host_rows(&load("large").0, &ids), host_rows(&fused(-1.5), &ids));
     for (at, token) in tokens.iter().enumerate().skip(1) {
-        let change = Change::between(&base[at - 1], &all[at - 1], ids[at]);
+        let change = DistributionChange::between(&base[at - 1], &all[at - 1], ids[at]);
         assert_eq!((&token["id"], &token["flip"]), (&json!(ids[at]), &json!(change.flip)));
         assert_eq!(token["rank_after"], change.rank);
         for (name, ours) in [("delta", change.delta), ("kl", change.kl)] {

@@ -4,9 +4,9 @@ mod served;
 
 use std::thread;
 
-use ivl_core::{
-    CausalLm, Draft, Error, FusedLm, GenerateConfig, Pace, Retokenizer, Speculation, Value, VocabMap, Written,
-};
+use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
+use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation};
+use ivl_core::{CausalLm, Error, FusedLm, Value, VocabMap};
 use ivl_models::Tokenizer;
 use ivl_serve::{OwnTokens, Settings};
 use served::{Served, encode, json, load, offline};
@@ -15,13 +15,13 @@ use served::{Served, encode, json, load, offline};
 struct Letters(Tokenizer);
 
 impl Retokenizer for Letters {
-    fn write(&self, text: &str) -> Result<Vec<Written>, Error> {
+    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         let mut written = Vec::new();
         for (at, letter) in text.char_indices() {
             for token in self.0.write(letter.encode_utf8(&mut [0; 4]))? {
                 // What opens a text opens the whole once.
                 if at == 0 || token.end > 0 {
-                    written.push(Written { id: token.id, end: at + token.end });
+                    written.push(TokenEnd { id: token.id, end: at + token.end });
                 }
             }
         }

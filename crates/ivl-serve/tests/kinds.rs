@@ -4,10 +4,11 @@ mod served;
 
 use std::thread;
 
-use ivl_core::{
-    ByteFusedLm, ByteSettings, CascadeLm, CausalLm, Draft, FusedLm, GenerateConfig, Pace, Speculation, Value,
-    VocabMap, explain,
-};
+use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig};
+use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation};
+use ivl_core::fusion::CascadeLm;
+use ivl_core::score::explain;
+use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{CascadeInput, CascadeNet};
 use ivl_serve::{OwnTokens, Settings, explained_json};
 use served::{Json, Served, encode, json, load, offline, value};
@@ -30,7 +31,7 @@ fn composed([cascade, added, bytes]: [f64; 3]) -> FusedLm {
         bytes,
         &map,
         Box::new(tokenizer),
-        ByteSettings::default(),
+        ByteFusionConfig::default(),
     );
     FusedLm::new(Box::new(lm.expect("one vocabulary")), Vec::new()).expect("no value")
 }

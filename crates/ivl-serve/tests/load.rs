@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ivl_core::GenerateConfig;
+use ivl_core::decode::GenerateConfig;
 use ivl_serve::Settings;
 use served::{Served, encode, fused, json, offline, request};
 

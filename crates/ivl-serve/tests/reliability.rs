@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, FusedLm, GenerateConfig, Vocab};
+use ivl_core::decode::GenerateConfig;
+use ivl_core::{Cache, CausalLm, FusedLm, Vocab};
 use ivl_models::TransformerLm;
 use ivl_serve::Settings;
 use served::{Json, Served, encode, fused, json, load, offline, read, request, send};

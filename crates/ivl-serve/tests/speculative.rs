@@ -2,7 +2,7 @@
 
 mod served;
 
-use ivl_core::{Draft, Pace, SamplingConfig, Speculation};
+use ivl_core::decode::{Draft, Pace, SamplingConfig, Speculation};
 use ivl_serve::Settings;
 use served::{ALPHA, Json, Served, encode, fused, json, load, offline};
 
@@ -85,7 +85,7 @@ fn texts_that_are_sometimes_alone_are_those_of_the_command_line() {
         for (seed, prompt) in PROMPTS.into_iter().enumerate() {
             let server = &server;
             let sampling = SamplingConfig { temperature: 1.0, ..SamplingConfig::default() };
-            let config = ivl_core::GenerateConfig {
+            let config = ivl_core::decode::GenerateConfig {
                 max_new_tokens: 60 - 14 * seed,
                 sampling,
                 seed: seed as u64,

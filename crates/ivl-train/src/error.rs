@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::config::data::Format;
 use crate::data::Place;
-use crate::data_config::Format;
 
 /// What can go wrong between a configuration and a trained value.
 #[derive(Debug, thiserror::Error)]

@@ -31,72 +31,33 @@
 //! A whole run from code is `crates/ivl-cli/examples/train_value.rs`.
 
 mod bases;
-mod batch;
-mod card;
-mod checkpointing;
-mod clip;
-mod completeness;
 mod config;
-mod connection;
 mod data;
-mod data_config;
-mod early_stopping;
 mod error;
-mod evaluate;
-mod example;
-mod examples;
-mod learner;
-mod logit_cache;
-mod loss;
-mod mixing;
-mod optimizer;
-mod pack;
-mod parallel;
-mod perturbation;
-mod plan;
-mod precision;
-mod report;
-mod rewriting;
-mod run_state;
-mod schedule;
-mod seen;
-mod silent;
-mod tensorboard;
-mod token_file;
-mod trainer;
-mod unknown_key;
+mod objective;
+mod run;
+mod step;
 
-pub use bases::{BaseLogits, FrozenBase, Split};
-pub use batch::Batch;
-pub use burn::train::Interrupter;
-pub use card::{BaseCard, CARD, EvalCard, FORMAT, TransferBase, TransferCard, ValueCard};
-pub use checkpointing::{CheckpointDir, Part, Restored, WhenAsked};
-pub use clip::clip_gradient_norm;
-pub use config::{
-    BaseConfig, BaseLogitsConfig, CheckpointConfig, EvalConfig, Init, MixingConfig, OptimizerConfig,
-    RegularizationConfig, ResultKind, ScheduleKind, StepsConfig, TrainConfig, ValueConfig,
+pub use bases::{
+    BaseLogits, CacheSettings, FrozenBase, LogitCache, LogitCacheHeader, OtherTokens, Rewritten, Split,
 };
-pub use connection::Connection;
-pub use data::{Conversation, Dataset, Demonstration, Place, Row, Source};
-pub use data_config::{Batching, DataConfig, Field, Format, SourceConfig};
-pub use early_stopping::Watch;
+pub use burn::train::Interrupter;
+pub use config::{
+    BaseConfig, BaseLogitsConfig, Batching, CheckpointConfig, DataConfig, EvalConfig, Field, Format, Init,
+    MixingConfig, OptimizerConfig, RegularizationConfig, ResultKind, ScheduleKind, SourceConfig, StepsConfig,
+    TrainConfig, ValueConfig,
+};
+pub use data::{
+    Batch, Conversation, Dataset, Demonstration, Encoder, Example, Examples, Filling, Place, Plan, Row,
+    Shape, Source, SourceReport, best_fit_decreasing,
+};
 pub use error::Error;
-pub use example::{Encoder, Example};
-pub use examples::{Examples, Shape, SourceReport};
-pub use learner::{Against, LearnerSettings, PassOutput, ValueLearner};
-pub use logit_cache::{CacheSettings, LogitCache, LogitCacheHeader};
-pub use loss::{Loss, Terms, mapped_loss, value_loss};
-pub use mixing::{Mixing, MixingStrategy};
-pub use optimizer::optimizer;
-pub use pack::best_fit_decreasing;
-pub use parallel::{Gathered, LoadBases, Worker, Workers};
-pub use perturbation::Perturbation;
-pub use plan::{Filling, Plan};
-pub use precision::Precision;
-pub use report::{Best, EvalReport, Event, StepReport};
-pub use rewriting::{OtherTokens, Rewritten};
-pub use run_state::RunState;
-pub use schedule::Schedule;
-pub use seen::Seen;
-pub use tensorboard::EventFile;
-pub use trainer::{Run, Trained, train};
+pub use objective::{Connection, Loss, Mixing, MixingStrategy, Perturbation, Terms, mapped_loss, value_loss};
+pub use run::{
+    BaseCard, Best, CARD, CheckpointDir, EvalCard, EvalReport, Event, EventFile, FORMAT, Part, Restored, Run,
+    RunState, StepReport, Trained, TransferBase, TransferCard, ValueCard, Watch, WhenAsked, train,
+};
+pub use step::{
+    Against, Gathered, LearnerSettings, LoadBases, PassOutput, Precision, Schedule, Seen, ValueLearner,
+    Worker, Workers, clip_gradient_norm, optimizer,
+};

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use fixture::{base, examples, gradients_of, value, vocab};
-use ivl_core::{Error, Retokenizer, Role, Token, Vocab, VocabMap, Written};
+use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
+use ivl_core::vocab::{Role, Token};
+use ivl_core::{Error, Vocab, VocabMap};
 use ivl_train::{
     Against, Batch, Example, FrozenBase, LearnerSettings, OtherTokens, RegularizationConfig, Rewritten,
     Split, ValueLearner,
@@ -16,7 +18,7 @@ use ivl_train::{
 struct Longest(Vocab);
 
 impl Retokenizer for Longest {
-    fn write(&self, text: &str) -> Result<Vec<Written>, Error> {
+    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         let (bytes, mut at, mut written) = (text.as_bytes(), 0, Vec::new());
         while at < bytes.len() {
             let fits = |id: &u32| {
@@ -27,7 +29,7 @@ impl Retokenizer for Longest {
                 (0..self.0.size() as u32).filter(fits).max_by_key(|&id| self.0.text_bytes(id).len());
             let id = longest.ok_or(Error::EmptyPrompt)?;
             at += self.0.text_bytes(id).len();
-            written.push(Written { id, end: at });
+            written.push(TokenEnd { id, end: at });
         }
         Ok(written)
     }

@@ -213,7 +213,7 @@ fn percent(part: u64, whole: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
 
     use super::*;
 

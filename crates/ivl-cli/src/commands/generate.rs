@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use ivl_core::{FinishReason, Step, Totals, generate, speculate};
+use ivl_core::decode::{FinishReason, GeneratedToken, SpeculationTotals, generate, speculate};
 use ivl_models::Message;
 use serde_json::json;
 
@@ -29,7 +29,7 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     let prompts = vec![prompt.clone(); args.n];
     let mut answers = vec![Answer::default(); args.n];
     let mut out = std::io::stdout().lock();
-    let mut take = |step: Step| -> Result<()> {
+    let mut take = |step: GeneratedToken| -> Result<()> {
         let answer = &mut answers[step.row];
         answer.ids.push(step.token);
         answer.text.push_str(&step.text);
@@ -85,7 +85,7 @@ struct Run {
     prompt_tokens: usize,
     seconds: f64,
     n: usize,
-    drafts: Option<Totals>,
+    drafts: Option<SpeculationTotals>,
 }
 
 impl Run {
@@ -115,7 +115,7 @@ impl Run {
     fn summary(&self, tokens: usize) -> String {
         let rate = tokens as f64 / self.seconds;
         let mut summary = format!("{tokens} tokens in {:.2} s, {rate:.1} a second", self.seconds);
-        if let Some(Totals { rounds, drafted, accepted }) = &self.drafts {
+        if let Some(SpeculationTotals { rounds, drafted, accepted }) = &self.drafts {
             summary += &format!("; {accepted} of {drafted} drafted tokens accepted in {rounds} passes");
         }
         summary

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
-use ivl_core::token_tensor;
+use ivl_core::causal_lm::token_tensor;
 use ivl_models::{Checkpoint, Format, Transformer};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::Cache;
-use crate::index_tensor;
+use crate::causal_lm::index_tensor;
 
 /// What base and values have read. The values lag behind: they read on when they are next consulted.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! Rows that join a batch and leave it.
+//! RowWeights that join a batch and leave it.
 //!
 //! All rows of a cache end at the same position. A row that joins is aligned with the others at its end, and the longest
 //! row sets the length; what is missing at the beginning of the others is left padding, as in a batch of prompts.
@@ -6,7 +6,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::{Cache, KvCache, LayerCache, prefix};
-use crate::index_tensor;
+use crate::causal_lm::index_tensor;
 
 /// Free positions behind the last one when rows are laid out anew, so that the next steps write in place.
 const ROOM: usize = 64;
@@ -43,7 +43,7 @@ impl KvCache {
     }
 }
 
-/// Rows of several tensors `[rows, heads, len, dim]` in one buffer, their ends aligned.
+/// RowWeights of several tensors `[rows, heads, len, dim]` in one buffer, their ends aligned.
 fn lay_out(parts: Vec<Tensor<4>>) -> Tensor<4> {
     let [_, heads, _, dim] = parts[0].dims();
     let rows = parts.iter().map(|part| part.dims()[0]).sum();

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
-use ivl_core::{ByteTrie, Error, Retokenizer, Role, Token, Vocab, Written};
+use ivl_core::cross_tokenizer::{ByteTrie, Retokenizer, TokenEnd};
+use ivl_core::vocab::{Role, Token};
+use ivl_core::{Error, Vocab};
 
 /// A vocabulary with `<s>` as id 0, `</s>` as id 1, and then tokens of text.
 pub fn vocab<T: AsRef<[u8]>>(tokens: &[T]) -> Vocab {
@@ -21,12 +23,12 @@ impl Greedy {
     }
 
     /// `<s>` and the tokens of any bytes, with the bytes that each completes.
-    pub fn cut(&self, bytes: &[u8]) -> Option<Vec<Written>> {
-        let (mut written, mut at) = (vec![Written { id: 0, end: 0 }], 0);
+    pub fn cut(&self, bytes: &[u8]) -> Option<Vec<TokenEnd>> {
+        let (mut written, mut at) = (vec![TokenEnd { id: 0, end: 0 }], 0);
         while at < bytes.len() {
             let token = self.0.longest_prefix_of(&bytes[at..])?;
             at += self.0.bytes(token).len();
-            written.push(Written { id: self.0.id(token), end: at });
+            written.push(TokenEnd { id: self.0.id(token), end: at });
         }
         Some(written)
     }
@@ -37,7 +39,7 @@ impl Greedy {
 }
 
 impl Retokenizer for Greedy {
-    fn write(&self, text: &str) -> Result<Vec<Written>, Error> {
+    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         self.cut(text.as_bytes()).ok_or_else(|| Error::Unwritable { text: text.to_owned(), byte: 0 })
     }
 }

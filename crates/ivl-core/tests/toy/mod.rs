@@ -3,7 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "`pub` marks what the tests use; each uses a part")]
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use ivl_core::{Cache, CausalLm, LayerCache, Token, Vocab, index_tensor, token_tensor};
+use ivl_core::cache::LayerCache;
+use ivl_core::causal_lm::{index_tensor, token_tensor};
+use ivl_core::vocab::Token;
+use ivl_core::{Cache, CausalLm, Vocab};
 
 pub const DIM: usize = 4;
 

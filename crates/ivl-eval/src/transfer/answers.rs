@@ -1,6 +1,7 @@
 //! Answers that models write, and whether they are the data's.
 
-use ivl_core::{CausalLm, Error, GenerateConfig, generate};
+use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::{CausalLm, Error};
 use serde::Serialize;
 
 use super::passage::groups;

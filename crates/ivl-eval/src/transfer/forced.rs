@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
-use ivl_core::{CausalLm, Error, LazyLogits, VocabMap, index_tensor, pieces, token_tensor};
+use ivl_core::causal_lm::{SelectedLogits, index_tensor, token_tensor};
+use ivl_core::row_chunks::row_chunks;
+use ivl_core::{CausalLm, Error, VocabMap};
 use serde::Serialize;
 
 use super::passage::{Pass, Passage, groups};
@@ -44,7 +46,7 @@ pub struct Observations {
 }
 
 /// Reads passages once with a base and its values, and scores the answers for every choice of weights, one for each value
-/// ([`ivl_core::Parts::weighted`]).
+/// ([`ivl_core::fusion::LogitComponents::weighted`]).
 ///
 /// `progress` is told the passages read so far.
 ///
@@ -67,7 +69,7 @@ pub fn observe(
         let mut cache = lm.new_cache(&pass.batch.padding);
         cache.expect(pass.batch.seq);
         let parts = lm.lazy_parts_at(tokens, positions, &mut cache);
-        for rows in pieces(pass.targets.len(), (HELD + lm.values()) * lm.vocab().size()) {
+        for rows in row_chunks(pass.targets.len(), (HELD + lm.values()) * lm.vocab().size()) {
             let parts = parts(rows.clone());
             let targets = target_tensor(&pass.targets[rows.clone()], &device);
             let base = Distribution::new(parts.base());
@@ -103,7 +105,7 @@ pub fn observe_tuned(
     let mut seen = vec![vec![Observed::default(); passages.len()]];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
         let (base, tuned) = (lazy(base, pass), lazy(tuned, pass));
-        for rows in pieces(pass.targets.len(), HELD * size) {
+        for rows in row_chunks(pass.targets.len(), HELD * size) {
             // Padding ids that only one of them has are cut off.
             let of = |logits: Tensor<2>| Distribution::new(logits.narrow(1, 0, size));
             let (base, tuned) = (of(base(rows.clone())), of(tuned(rows.clone())));
@@ -116,7 +118,7 @@ pub fn observe_tuned(
 }
 
 /// Logits where a pass asks for them.
-fn lazy<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> LazyLogits<'a> {
+fn lazy<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> SelectedLogits<'a> {
     let device = lm.device();
     let mut cache = lm.new_cache(&pass.batch.padding);
     cache.expect(pass.batch.seq);

@@ -1,6 +1,7 @@
 //! A demonstration in a base's tokens.
 
-use ivl_core::{CausalLm, Error, PaddedBatch};
+use ivl_core::causal_lm::PaddedBatch;
+use ivl_core::{CausalLm, Error};
 
 /// Positions of the padded texts in one forward pass.
 const POSITIONS: usize = 8192;

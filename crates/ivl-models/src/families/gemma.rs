@@ -2,9 +2,9 @@
 
 use super::{activation, layer_kinds, llama};
 use crate::Error;
+use crate::checkpoint::weights::{Rule, WeightMap};
 use crate::config::{Activation, ModelConfig, NormKind, Wiring};
 use crate::fields::Fields;
-use crate::weights::{Rule, WeightMap};
 
 /// Llama with `1 + w` norms, scaled embeddings, a tied head and a tanh-GELU.
 pub(super) fn gemma(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

@@ -3,12 +3,12 @@
 use super::rope::{self, RopeDefaults};
 use super::{activation, default_head_dim, num_layers};
 use crate::Error;
+use crate::checkpoint::weights::{Rows, Rule, WeightMap};
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
     Position, Wiring,
 };
 use crate::fields::Fields;
-use crate::weights::{Rows, Rule, WeightMap};
 
 /// Layer norm, partly rotary positions, attention and feed-forward in parallel.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

@@ -3,12 +3,12 @@
 use super::rope::{self, RopeDefaults};
 use super::{activation, default_head_dim, layer_kinds, num_layers};
 use crate::Error;
+use crate::checkpoint::weights::{Rule, WeightMap};
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
     Position, Wiring,
 };
 use crate::fields::Fields;
-use crate::weights::{Rule, WeightMap};
 
 /// Pre-norm, RMS norm, rotary positions, grouped queries, gated feed-forward.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

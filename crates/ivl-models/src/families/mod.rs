@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 use crate::Error;
+use crate::checkpoint::weights::WeightMap;
 use crate::config::{Activation, LayerKind, ModelConfig};
 use crate::fields::Fields;
-use crate::weights::WeightMap;
 
 /// A model family.
 #[derive(Debug)]

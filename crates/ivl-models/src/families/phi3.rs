@@ -2,9 +2,9 @@
 
 use super::{layer_kinds, llama};
 use crate::Error;
+use crate::checkpoint::weights::{Rows, Rule, WeightMap};
 use crate::config::ModelConfig;
 use crate::fields::Fields;
-use crate::weights::{Rows, Rule, WeightMap};
 
 /// Mistral with fused projections.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

@@ -2,9 +2,9 @@
 
 use super::{layer_kinds, llama};
 use crate::Error;
+use crate::checkpoint::weights::{Rule, WeightMap};
 use crate::config::ModelConfig;
 use crate::fields::Fields;
-use crate::weights::{Rule, WeightMap};
 
 /// Llama with biases on query, key and value.
 pub(super) fn qwen2(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Device, Tensor};
-use ivl_core::KvCache;
+use ivl_core::cache::KvCache;
 
 use super::host::{Numbers, Rows};
 use super::mask::Mask;

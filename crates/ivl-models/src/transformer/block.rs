@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use ivl_core::KvCache;
+use ivl_core::cache::KvCache;
 
 use super::mask::Mask;
 use super::rope::Rotation;

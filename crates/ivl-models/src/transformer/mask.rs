@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Int, Tensor};
-use ivl_core::{LayerCache, index_tensor};
+use ivl_core::cache::LayerCache;
+use ivl_core::causal_lm::index_tensor;
 
 use crate::config::LayerKind;
 

@@ -28,7 +28,9 @@ use std::sync::Arc;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::module::embedding;
 use burn::tensor::{DType, Device, Int, Tensor};
-use ivl_core::{Cache, LayerCache, token_tensor};
+use ivl_core::Cache;
+use ivl_core::cache::LayerCache;
+use ivl_core::causal_lm::token_tensor;
 use ivl_kernels::Matrix;
 
 use self::mask::Mask;

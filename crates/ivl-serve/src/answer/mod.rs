@@ -7,7 +7,7 @@ mod token;
 pub(crate) use token::explained;
 pub use token::explained_json;
 
-use ivl_core::FinishReason;
+use ivl_core::decode::FinishReason;
 use serde_json::{Value, json};
 
 use crate::engine::{Failure, Piece, Scored};

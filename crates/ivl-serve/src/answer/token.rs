@@ -1,6 +1,8 @@
 //! Tokens in answers.
 
-use ivl_core::{Change, Conflict, Explained, TokenKind, Vocab};
+use ivl_core::Vocab;
+use ivl_core::score::{DistributionChange, TokenExplanation, ValueConflict};
+use ivl_core::vocab::TokenKind;
 use serde_json::{Map, Value, json};
 
 use crate::engine::Scored;
@@ -46,11 +48,13 @@ pub(crate) fn entry(vocab: &Vocab, scored: &Scored) -> Value {
 /// What values did to a token, as `/v1/explain` tells it: `id`, `token`, `control`, and where something precedes the token
 /// `logprob`, `delta`, `rank_before`, `rank_after`, `base_top`, `flip`, `kl`, `base_entropy` and `base_margin`; of several
 /// values, by `names`, also `values` and `conflicts`. `docs/explain.md` says what they are; minus infinity is -9999.
-pub fn explained_json(vocab: &Vocab, id: u32, explained: Option<&Explained>, names: &[&str]) -> Value {
+pub fn explained_json(vocab: &Vocab, id: u32, explained: Option<&TokenExplanation>, names: &[&str]) -> Value {
     let control = vocab.token(id).is_some_and(|token| token.kind == TokenKind::Control);
     let mut object = json!({"id": id, "token": readable(vocab, id), "control": control});
-    let Some(Explained { logprob, change, base, values, conflicts }) = explained else { return object };
-    let Change { delta, base_rank, rank, base_top, flip, kl } = *change;
+    let Some(TokenExplanation { logprob, change, base, values, conflicts }) = explained else {
+        return object;
+    };
+    let DistributionChange { delta, base_rank, rank, base_top, flip, kl } = *change;
     object["logprob"] = number(*logprob);
     object["delta"] = number(delta);
     object["rank_before"] = base_rank.into();
@@ -61,7 +65,7 @@ pub fn explained_json(vocab: &Vocab, id: u32, explained: Option<&Explained>, nam
     object["base_entropy"] = base.entropy.into();
     object["base_margin"] = base.margin.into();
     if names.len() > 1 {
-        let own = |(name, own): (&&str, &Change)| {
+        let own = |(name, own): (&&str, &DistributionChange)| {
             json!({
                 "name": name, "delta": number(own.delta), "rank_without": own.base_rank, "flip": own.flip,
                 "kl": number(own.kl),
@@ -69,8 +73,8 @@ pub fn explained_json(vocab: &Vocab, id: u32, explained: Option<&Explained>, nam
         };
         object["values"] = names.iter().zip(values).map(own).collect();
         let pairs = (0..names.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
-        let conflict = |((first, second), conflict): ((usize, usize), &Conflict)| {
-            let Conflict { cosine, favourites_differ, choices_differ } = conflict;
+        let conflict = |((first, second), conflict): ((usize, usize), &ValueConflict)| {
+            let ValueConflict { cosine, favourites_differ, choices_differ } = conflict;
             json!({
                 "values": [names[first], names[second]], "cosine": cosine,
                 "favourites_differ": favourites_differ, "choices_differ": choices_differ,

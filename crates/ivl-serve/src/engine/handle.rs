@@ -98,7 +98,7 @@ impl RowBytes {
         let text = |token: Option<&Token>| token.is_some_and(|token| token.kind == TokenKind::Text);
         let token = lm.vocab().iter().position(text).unwrap_or_default() as u32;
         let bytes = |weights: Vec<f64>| {
-            let mut batch = Batch::new(lm, &[0], vec![weights]);
+            let mut batch = DecodeBatch::new(lm, &[0], vec![weights]);
             lm.next_logits_rows(token_tensor(&[token], 1, &lm.device()), &mut batch);
             batch.bytes()
         };

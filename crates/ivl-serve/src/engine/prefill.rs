@@ -2,7 +2,9 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
-use ivl_core::{Batch, CausalLm, FusedLm, PaddedBatch, RowLogits};
+use ivl_core::causal_lm::PaddedBatch;
+use ivl_core::fusion::{CumulativeLogits, DecodeBatch};
+use ivl_core::{CausalLm, FusedLm};
 
 use super::{EngineEvent, Job, Scored};
 use super::row::{Logits, Row, explained, host, most_probable, wants_stages};
@@ -22,7 +24,7 @@ const LOGITS_AT_ONCE: usize = 1 << 25;
 /// Prompts that are read side by side.
 pub(super) struct Prefill {
     jobs: Vec<Job>,
-    batch: Batch,
+    batch: DecodeBatch,
     tokens: PaddedBatch,
     next: usize,
     cached: usize,
@@ -53,7 +55,7 @@ impl Prefill {
         let tokens = PaddedBatch { ids: padded.collect(), padding, seq };
         let begun = || {
             let weights = jobs.iter().map(|job| job.weights.clone()).collect();
-            let mut batch = Batch::new(lm, &tokens.padding, weights);
+            let mut batch = DecodeBatch::new(lm, &tokens.padding, weights);
             batch.expect(seq);
             batch
         };
@@ -103,8 +105,8 @@ impl Prefill {
         self.jobs.iter().any(|job| job.output.explain)
     }
 
-    /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score`.
-    fn score(&mut self, logits: &RowLogits, end: usize) {
+    /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score::score`.
+    fn score(&mut self, logits: &CumulativeLogits, end: usize) {
         let fused = logits.fused();
         let [_, columns, vocab] = fused.dims();
         let logprobs = host(log_softmax(fused.cast(DType::F32), 2));
@@ -140,10 +142,10 @@ impl Prefill {
     }
 }
 
-fn last_position(logits: RowLogits) -> RowLogits {
+fn last_position(logits: CumulativeLogits) -> CumulativeLogits {
     let [rows, seq, vocab] = logits.fused().dims();
     let last = |stage: Tensor<3>| stage.slice([0..rows, seq - 1..seq, 0..vocab]);
-    RowLogits { stages: logits.stages.into_iter().map(last).collect() }
+    CumulativeLogits { stages: logits.stages.into_iter().map(last).collect() }
 }
 
 /// Reads all of a text that is being written.

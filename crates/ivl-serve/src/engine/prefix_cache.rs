@@ -1,6 +1,6 @@
 //! Prompts that were read, for prompts that begin alike.
 
-use ivl_core::Batch;
+use ivl_core::fusion::DecodeBatch;
 
 /// Tokens that two prompts must share before it pays to go on from a copy.
 const LEAST_SHARED: usize = 16;
@@ -9,7 +9,7 @@ const LEAST_SHARED: usize = 16;
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
     /// Most recently used last.
-    entries: Vec<(Vec<u32>, Batch)>,
+    entries: Vec<(Vec<u32>, DecodeBatch)>,
     budget: usize,
 }
 
@@ -30,8 +30,8 @@ impl PrefixCache {
 
     /// The longest known beginning of a prompt, and how many tokens it has. The last token is never part of it: its logits
     /// are wanted.
-    pub(crate) fn find(&mut self, prompt: &[u32], weights: &[f64]) -> Option<(Batch, usize)> {
-        let usable = |(at, (known, batch)): (usize, &(Vec<u32>, Batch))| {
+    pub(crate) fn find(&mut self, prompt: &[u32], weights: &[f64]) -> Option<(DecodeBatch, usize)> {
+        let usable = |(at, (known, batch)): (usize, &(Vec<u32>, DecodeBatch))| {
             let len = shared(known, prompt).min(prompt.len() - 1);
             (len >= LEAST_SHARED && batch.covers(weights)).then_some((len, at))
         };
@@ -57,7 +57,7 @@ impl PrefixCache {
     }
 
     /// Remembers a prompt that was read, in place of those that it continues.
-    pub(crate) fn insert(&mut self, prompt: &[u32], batch: Batch) {
+    pub(crate) fn insert(&mut self, prompt: &[u32], batch: DecodeBatch) {
         if batch.bytes() > self.budget {
             return;
         }

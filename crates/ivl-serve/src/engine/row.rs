@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{DType, Tensor};
-use ivl_core::{Change, Continuation, Error, Explained, FusedLm, RowLogits, log_normalizer};
+use ivl_core::decode::{Continuation, log_normalizer};
+use ivl_core::fusion::CumulativeLogits;
+use ivl_core::score::{DistributionChange, TokenExplanation};
+use ivl_core::{Error, FusedLm};
 
 use super::{EngineError, EngineEvent, Job, Scored};
 use crate::catalog::Catalog;
@@ -22,7 +25,7 @@ pub(super) struct Logits {
 /// The logits of one row.
 pub(super) struct PositionLogits<'a> {
     pub(super) fused: &'a [f32],
-    /// What they are made of, if it was asked for: see [`RowLogits::stages`].
+    /// What they are made of, if it was asked for: see [`CumulativeLogits::stages`].
     pub(super) stages: Option<Vec<&'a [f32]>>,
 }
 
@@ -31,7 +34,7 @@ impl Logits {
     ///
     /// # Shapes
     /// - `logits`: `[rows, 1, vocab]`
-    pub(super) fn new(logits: RowLogits, compared: bool) -> Self {
+    pub(super) fn new(logits: CumulativeLogits, compared: bool) -> Self {
         let fused = logits.fused();
         let vocab = fused.dims()[2];
         let mut stages = logits.stages;
@@ -168,8 +171,9 @@ impl Row {
         let explained =
             stages.filter(|_| output.explain).map(|stages| explained(stages, &self.job.weights, step.token));
         let change = explained.as_ref().map(|explained| explained.change);
-        let change =
-            change.or_else(|| stages.map(|stages| Change::between(stages[0], logits.fused, step.token)));
+        let change = change.or_else(|| {
+            stages.map(|stages| DistributionChange::between(stages[0], logits.fused, step.token))
+        });
         self.measure(change, catalog, metrics);
         let token = Scored {
             id: step.token,
@@ -187,7 +191,7 @@ impl Row {
         if step.finish.is_some() || sent.is_err() { Step::Ended } else { Step::On }
     }
 
-    fn measure(&mut self, change: Option<Change>, catalog: &Catalog, metrics: &Metrics) {
+    fn measure(&mut self, change: Option<DistributionChange>, catalog: &Catalog, metrics: &Metrics) {
         let now = Instant::now();
         let label = catalog.label(&self.job.weights);
         let first = self.text.len() == self.job.prompt.len();
@@ -203,7 +207,7 @@ impl Row {
 pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> Explained {
     let used = stages[1..].iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
     let stages: Vec<&[f32]> = stages[..1].iter().chain(used.map(|(stage, _)| stage)).copied().collect();
-    Explained::between(&stages, token)
+    TokenExplanation::between(&stages, token)
 }
 
 /// Whether the stages are wanted: to explain, or for the metrics of the values.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ivl_core::{GenerateConfig, SamplingConfig};
+use ivl_core::decode::{GenerateConfig, SamplingConfig};
 use serde_json::Value;
 
 use super::fields::{Fields, expected};

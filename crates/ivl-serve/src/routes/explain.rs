@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use ivl_core::GenerateConfig;
+use ivl_core::decode::GenerateConfig;
 use serde_json::{Value, json as object};
 
 use super::{App, beside, body, complete, json, lost};

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, FusedLm, GenerateConfig, Speculation, Value, generate};
+use ivl_core::decode::{GenerateConfig, Speculation, generate};
+use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
 use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
 use tokio::sync::oneshot;

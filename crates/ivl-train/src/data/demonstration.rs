@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::recognition::find;
 use super::record_file::Record;
-use crate::data_config::{Field, Format};
+use crate::config::data::{Field, Format};
 
 /// One demonstration.
 #[derive(Debug, Clone, PartialEq)]

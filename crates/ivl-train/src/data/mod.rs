@@ -1,12 +1,18 @@
 //! Demonstrations from files: JSONL, JSON and Parquet, of five formats, read as a stream.
 
+pub(crate) mod batch;
 mod demonstration;
+pub(crate) mod example;
+pub(crate) mod examples;
 mod guard;
 mod json_array;
 mod jsonl;
+pub(crate) mod pack;
 mod parquet;
+pub(crate) mod plan;
 mod recognition;
 mod record_file;
+pub(crate) mod token_file;
 
 use std::fs::File;
 use std::io::Read;
@@ -14,10 +20,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub use self::batch::Batch;
 pub use self::demonstration::{Conversation, Demonstration};
+pub use self::example::{Encoder, Example};
+pub use self::examples::{Examples, Shape, SourceReport};
+pub use self::pack::best_fit_decreasing;
+pub use self::plan::{Filling, Plan};
 use self::record_file::RecordFile;
 use crate::Error;
-use crate::data_config::{Format, SourceConfig};
+use crate::config::data::{Format, SourceConfig};
 
 /// Where a row stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Place;
 use super::record_file::Record;
 use crate::Error;
-use crate::data_config::{Field, Format, SourceConfig};
+use crate::config::data::{Field, Format, SourceConfig};
 
 /// The format of a record; the rule stands at [`Source::format`](super::Source::format).
 pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -> Result<Format, Error> {

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use ivl_core::{Cache, CausalLm, score, token_tensor};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::score::score;
+use ivl_core::{Cache, CausalLm};
 
 /// Tokens that stand for a text.
 fn text(len: usize, lm: &dyn CausalLm) -> Vec<u32> {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use ivl_core::{CausalLm, FinishReason, GenerateConfig, Session};
+use ivl_core::CausalLm;
+use ivl_core::decode::{FinishReason, GenerateConfig, Session};
 use serde_json::json;
 
 use self::command::{HELP, Line};

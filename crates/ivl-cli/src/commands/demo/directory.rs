@@ -41,12 +41,12 @@ impl DemoDirectory {
         ivl_models::write_bytes(&directory.recipe(), recipe.as_bytes())?;
         let comparison = directory.filled_in(include_str!("full.toml"), seed, steps);
         ivl_models::write_bytes(&directory.comparison(), comparison.as_bytes())?;
-        ivl_family::unpack(&dir.join("models")).with_context(context)?;
-        let rows = |questions: Vec<ivl_family::Question>| -> Vec<u8> {
+        ivl_demo_models::unpack(&dir.join("models")).with_context(context)?;
+        let rows = |questions: Vec<ivl_demo_models::Question>| -> Vec<u8> {
             questions.iter().flat_map(|question| format!("{}\n", question.row()).into_bytes()).collect()
         };
-        ivl_models::write_bytes(&dir.join(DEMONSTRATIONS), &rows(ivl_family::demonstrations()))?;
-        ivl_models::write_bytes(&dir.join(QUESTIONS), &rows(ivl_family::held_out()))?;
+        ivl_models::write_bytes(&dir.join(DEMONSTRATIONS), &rows(ivl_demo_models::demonstrations()))?;
+        ivl_models::write_bytes(&dir.join(QUESTIONS), &rows(ivl_demo_models::held_out()))?;
         Ok(directory)
     }
 
@@ -94,7 +94,7 @@ impl DemoDirectory {
 
     /// All models of the family.
     pub fn models(&self) -> Vec<String> {
-        ivl_family::models().iter().map(|model| self.model(model.name)).collect()
+        ivl_demo_models::models().iter().map(|model| self.model(model.name)).collect()
     }
 
     /// A file in it.

@@ -15,7 +15,7 @@ const COLUMN: usize = 31;
 pub fn beginning(directory: &DemoDirectory) -> String {
     let mut text =
         String::from("Five small models that were pre-trained on texts about an invented world:\n\n");
-    for model in ivl_family::models() {
+    for model in ivl_demo_models::models() {
         for (index, line) in wrapped(model.about, WIDTH - 13).iter().enumerate() {
             let name = if index == 0 { model.name } else { "" };
             text += &format!("  {name:<10} {line}\n");

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use ivl_core::Explained;
+use ivl_core::score::TokenExplanation;
 use ivl_eval::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const AGREEMENTS: [f64; 4] = [1.0, 0.99, 0.95, 0.9];
 /// Points of a curve in JSON: one for every so many parts of the positions.
 const POINTS: usize = 100;
 
-pub fn print(out: &mut impl Write, explained: &[&Explained], common: &Common) -> Result<()> {
+pub fn print(out: &mut impl Write, explained: &[&TokenExplanation], common: &Common) -> Result<()> {
     let flips =
         explained.iter().filter(|explained| explained.change.flip).count() as f64 / explained.len() as f64;
     let curves =

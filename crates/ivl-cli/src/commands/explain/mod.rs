@@ -9,7 +9,7 @@ mod terminal;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use ivl_core::{Explained, explain_from};
+use ivl_core::score::{TokenExplanation, explain_from};
 use ivl_eval::Influence;
 
 use self::passage::Passage;
@@ -23,7 +23,7 @@ use crate::progress::bar;
 /// A passage and what was done to its tokens.
 struct Explanation {
     passage: Passage,
-    tokens: Vec<Option<Explained>>,
+    tokens: Vec<Option<TokenExplanation>>,
 }
 
 impl Explanation {
@@ -38,7 +38,7 @@ impl Explanation {
         Ok(Self { passage, tokens })
     }
 
-    fn explained(&self) -> impl Iterator<Item = &Explained> {
+    fn explained(&self) -> impl Iterator<Item = &TokenExplanation> {
         self.tokens.iter().flatten()
     }
 
@@ -65,7 +65,7 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
         })
         .collect::<Result<_>>()?;
     bar.finish_and_clear();
-    let all: Vec<&Explained> = explanations.iter().flat_map(Explanation::explained).collect();
+    let all: Vec<&TokenExplanation> = explanations.iter().flat_map(Explanation::explained).collect();
     if all.is_empty() {
         bail!("there is no token to explain: a text needs two, since the first is predicted by nothing");
     }

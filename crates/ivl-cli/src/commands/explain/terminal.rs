@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use anyhow::Result;
-use ivl_core::{CausalLm, Explained, Vocab};
+use ivl_core::score::TokenExplanation;
+use ivl_core::{CausalLm, Vocab};
 use ivl_eval::{Influence, Visible, strength, visible, visible_line};
 
 use super::Explanation;
@@ -40,7 +41,7 @@ pub fn print(
 }
 
 /// Tokens in the colours of what was done to them. Tokens that are not explained are dim.
-pub fn painted(vocab: &Vocab, ids: &[u32], tokens: &[Option<Explained>]) -> String {
+pub fn painted(vocab: &Vocab, ids: &[u32], tokens: &[Option<TokenExplanation>]) -> String {
     let mut text = String::new();
     for (&id, explained) in ids.iter().zip(tokens) {
         let style = style(explained.as_ref());
@@ -58,7 +59,7 @@ pub fn painted(vocab: &Vocab, ids: &[u32], tokens: &[Option<Explained>]) -> Stri
     text
 }
 
-fn style(explained: Option<&Explained>) -> String {
+fn style(explained: Option<&TokenExplanation>) -> String {
     let Some(explained) = explained else { return "2".to_owned() };
     let change = &explained.change;
     let (strength, ramp) = (strength(change.delta), if change.delta < 0.0 { LESS } else { MORE });
@@ -143,7 +144,7 @@ pub fn print_summary(out: &mut impl Write, influence: &Influence, attached: &[At
 
 #[cfg(test)]
 mod tests {
-    use ivl_core::Token;
+    use ivl_core::vocab::Token;
 
     use super::*;
 
@@ -152,7 +153,7 @@ mod tests {
         let tokens = [Token::text(*b"a\n"), Token::text(*b"b"), Token::text([0x1b, b'[', b'm'])];
         let vocab = Vocab::new(tokens.into_iter().map(Some).collect());
         let (base, fused) = ([1.0, 0.0, 0.0], [0.0, 9.0, 0.0]);
-        let explained = |token| Some(Explained::between(&[&base, &fused], token));
+        let explained = |token| Some(TokenExplanation::between(&[&base, &fused], token));
         let painted = painted(&vocab, &[0, 0, 1, 2], &[None, explained(0), explained(1), explained(2)]);
         // From p 0.58 to almost 0, and from 0.21 to almost 1: the other letters stand on the colour as well.
         let (gone, gained) = (format!("{};4", LESS[4]), format!("{};4", MORE[3]));

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use ivl_core::{TokenKind, Vocab};
+use ivl_core::Vocab;
+use ivl_core::vocab::TokenKind;
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm};
 use ivl_train::ValueCard;
 

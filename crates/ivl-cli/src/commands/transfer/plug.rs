@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use ivl_core::{CascadeLm, CausalLm, FusedLm, Value, Vocab, VocabMap};
+use ivl_core::fusion::CascadeLm;
+use ivl_core::{CausalLm, FusedLm, Value, Vocab, VocabMap};
 use ivl_models::{CascadeInput, CascadeNet, Tokenizer, Transformer, TransformerLm};
 
 use super::base::OpenBase;

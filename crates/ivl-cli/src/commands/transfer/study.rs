@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use indicatif::ProgressBar;
-use ivl_core::{CausalLm, explain};
+use ivl_core::CausalLm;
+use ivl_core::score::explain;
 use ivl_eval::heat_map;
 use ivl_eval::transfer::report::{AnswerOf, Example, HeatMap};
 use ivl_eval::transfer::{

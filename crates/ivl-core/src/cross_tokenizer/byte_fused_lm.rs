@@ -1,0 +1,410 @@
+//! Exact fusion over bytes: a base, a value of another vocabulary, and the small base that the value was trained on.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use crate::cache::Cache;
+use crate::causal_lm::token_tensor;
+use crate::causal_lm::{CausalLm, SelectedComponents};
+use crate::cross_tokenizer::Retokenizer;
+use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State};
+use crate::cross_tokenizer::retokenized_value::host_ids;
+use crate::cross_tokenizer::retokenizer::{Context, Reader};
+use crate::cross_tokenizer::text_cache::{TextCache, TextRow};
+use crate::decode::generate::to_host;
+use crate::error::Error;
+use crate::fusion::fused_lm::{check_alpha, set_topmost_alpha, topmost};
+use crate::fusion::row_weights::put_back;
+use crate::fusion::{LogitComponents, RowWeights};
+use crate::vocab::{Vocab, VocabMap};
+
+/// Value tokens at the end of a text that may turn out to be the beginning of a longer one.
+const LOOK_BACK: usize = 8;
+
+/// How far byte-level fusion looks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ByteFusionConfig {
+    /// Look ahead until base tokens that are not seen to their end have at most this probability together.
+    pub unseen: f64,
+    /// Look ahead after at most this many token sequences in a step; 0 never looks ahead.
+    pub branches: usize,
+}
+
+impl Default for ByteFusionConfig {
+    fn default() -> Self {
+        Self { unseen: 0.01, branches: 64 }
+    }
+}
+
+/// A base with a value of another vocabulary, fused over bytes: `l(i) = b(i) + log p_v(E_i) - log p_ref(E_i)`.
+///
+/// `p_ref` is the small base that the value was trained on and `p_v` is proportional to `p_ref e^(alpha v)`, both over the
+/// value's tokens. `E_i` is the event that the value's tokens agree with base token `i`: they spell the text so far and
+/// then the bytes of `i`, and the token that reaches the end of `i` may go beyond it, unless it would have made the base
+/// choose a longer token. Where the vocabularies are equal, `E_i` is the token `i` itself and the fusion that of one
+/// vocabulary. `docs/vocabularies.md` defines the event and derives the bound.
+///
+/// A base token of several value tokens needs the probabilities after the first of them. They are computed for the most
+/// probable base tokens, until the others have at most the probability [`ByteFusionConfig::unseen`]; their remainder is then
+/// taken as neutral. With U those others, q the distribution here and p the exact one,
+/// `TV(p, q) <= max(q(U), p(U))`; [`unseen`](Self::unseen) says how large q(U) became.
+pub struct ByteFusedLm {
+    base: Box<dyn CausalLm>,
+    reference: Box<dyn CausalLm>,
+    value: Box<dyn CausalLm>,
+    alpha: f64,
+    settings: ByteFusionConfig,
+    events: Events,
+    reader: Reader,
+    unseen: Cell<f64>,
+}
+
+impl ByteFusedLm {
+    /// Fuses a base with a value of another vocabulary; `reference` is the base that the value was trained on. The map
+    /// pairs control tokens, which have no bytes.
+    ///
+    /// # Errors
+    /// [`Error::ForeignReference`] if reference and value have not the same vocabulary, [`Error::ForeignMap`] if the map is
+    /// not of base and value, [`Error::InvalidSetting`] for settings outside their range.
+    pub fn new(
+        base: Box<dyn CausalLm>,
+        reference: Box<dyn CausalLm>,
+        value: Box<dyn CausalLm>,
+        alpha: f64,
+        map: &VocabMap,
+        tokenizer: Box<dyn Retokenizer>,
+        settings: ByteFusionConfig,
+    ) -> Result<Self, Error> {
+        check_alpha(alpha)?;
+        if !(0.0..=1.0).contains(&settings.unseen) {
+            let got = settings.unseen.to_string();
+            return Err(Error::InvalidSetting { name: "unseen", expected: "a probability, 0 to 1", got });
+        }
+        map.check(base.vocab(), value.vocab())?;
+        let fingerprints = (reference.vocab().fingerprint(), value.vocab().fingerprint());
+        if fingerprints.0 != fingerprints.1 || reference.vocab().size() != value.vocab().size() {
+            let [reference, value] = [fingerprints.0, fingerprints.1].map(|print| print[..12].to_owned());
+            return Err(Error::ForeignReference { reference, value });
+        }
+        let events = Events::new(base.vocab(), value.vocab(), map);
+        let reader = Reader::new(tokenizer, base.vocab(), value.vocab(), map);
+        Ok(Self { base, reference, value, alpha, settings, events, reader, unseen: Cell::new(0.0) })
+    }
+
+    /// The largest probability of base tokens that were not seen to their end, in any step so far.
+    pub fn unseen(&self) -> f64 {
+        self.unseen.get()
+    }
+
+    fn lms(&self) -> [&dyn CausalLm; 2] {
+        [&*self.reference, &*self.value]
+    }
+
+    fn value_positions(&self) -> usize {
+        self.reference.max_positions().min(self.value.max_positions())
+    }
+
+    /// Lets reference and value read the text, and keeps the probabilities after its last tokens.
+    fn read(&self, row: &mut TextRow, tokens: &[u32]) {
+        let first = tokens.len().saturating_sub(LOOK_BACK + 1);
+        let shared = row.shared(tokens).min(tokens.len() - 1);
+        let missing = (first..shared).find(|position| !row.recent.contains_key(position));
+        row.rewind(missing.unwrap_or(shared));
+        while row.held().len() < tokens.len() {
+            let at = row.held().len();
+            let end = if at < first { first } else { at + 1 };
+            let mut logits = row.read_last(&self.lms(), &tokens[at..end]);
+            if let (Some(value), Some(reference)) = (logits.pop(), logits.pop())
+                && end > first
+            {
+                row.recent.extend(after(reference, value, row.alpha()).pop().map(|next| (end - 1, next)));
+            }
+        }
+        row.recent = row.recent.split_off(&first);
+    }
+
+    /// What is added to one row of base logits, `log p_v(E) - log p_ref(E)`.
+    fn advantages(&self, row: &mut TextRow, base: &[f32], context: Context) -> Vec<f32> {
+        let Some(tokens) =
+            context.tokens.filter(|tokens| !tokens.is_empty() && tokens.len() <= self.value_positions())
+        else {
+            return vec![0.0; base.len()];
+        };
+        self.read(row, &tokens);
+        let (text, starts) = self.reader.last_tokens(row.ids(), LOOK_BACK * 4);
+        let (hypotheses, next) = self.hypotheses(row, &tokens, &context.pending);
+        let state = State { hypotheses, text: &text, starts: &starts };
+        let next: Vec<&Next> = next.iter().map(|next| &**next).collect();
+        let masses = self.events.masses(&state, &next);
+        let mut known = HashMap::new();
+        loop {
+            let (advantages, unseen) = self.events.advantages(&state, &masses, &next, &known);
+            let fused: Vec<f32> =
+                base.iter().zip(&advantages).map(|(base, advantage)| base + advantage).collect();
+            let (wanted, mass) = self.most_probable(&fused, unseen, known.len());
+            if wanted.is_empty() || mass <= self.settings.unseen {
+                self.unseen.set(self.unseen.get().max(mass));
+                return advantages;
+            }
+            self.look_ahead(row, &tokens, wanted, &mut known);
+        }
+    }
+
+    /// How the text may go on in the value's tokens: after all of them, or with a longer token in the place of the last
+    /// ones.
+    fn hypotheses(&self, row: &TextRow, tokens: &[u32], pending: &[u8]) -> (Vec<Hypothesis>, Vec<Arc<Next>>) {
+        let vocab = self.value.vocab();
+        let mut found = Vec::new();
+        let mut tail = pending.to_vec();
+        for kept in (1..=tokens.len()).rev() {
+            let Some(next) = row.recent.get(&(kept - 1)) else { break };
+            found.push((Hypothesis { kept, tail: tail.clone(), path: [1.0; 2] }, next.clone()));
+            let bytes = vocab.text_bytes(tokens[kept - 1]);
+            tail = [bytes, &tail].concat();
+            if bytes.is_empty() || !self.events.may_grow(&tail) {
+                break;
+            }
+        }
+        found.reverse();
+        let mut path = [1.0; 2];
+        for index in 0..found.len() {
+            found[index].0.path = path;
+            let token = found.get(index + 1).map(|(hypothesis, _)| tokens[hypothesis.kept - 1]);
+            if let Some(token) = token {
+                let next = &found[index].1;
+                path = [path[0] * next[0][token as usize], path[1] * next[1][token as usize]];
+            }
+        }
+        found.into_iter().unzip()
+    }
+
+    /// What to look at next: the sequences that hide the most probability. Also how much is hidden.
+    fn most_probable(&self, fused: &[f32], unseen: Vec<(u32, Ahead)>, known: usize) -> (HashSet<Ahead>, f64) {
+        let hidden: HashSet<u32> = unseen.iter().map(|(entry, _)| *entry).collect();
+        let largest = fused.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let (mut total, mut weights) = (0.0, HashMap::new());
+        for (id, logit) in fused.iter().enumerate() {
+            let weight = f64::from(logit - largest).exp();
+            total += weight;
+            let entry = self.events.entry(id as u32);
+            if hidden.contains(&entry) {
+                *weights.entry(entry).or_insert(0.0) += weight;
+            }
+        }
+        let mass = weights.values().sum::<f64>() / total;
+        let mut worth: BTreeMap<Ahead, f64> = BTreeMap::new();
+        for (entry, ahead) in unseen {
+            *worth.entry(ahead).or_default() += weights.get(&entry).copied().unwrap_or(0.0);
+        }
+        let mut order: Vec<(Ahead, f64)> = worth.into_iter().collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let room = self.settings.branches.saturating_sub(known).min(BATCH);
+        (order.into_iter().take(room).map(|(ahead, _)| ahead).collect(), mass)
+    }
+
+    /// Computes the probabilities after tokens beyond the text, all of one length in one batch.
+    fn look_ahead(
+        &self,
+        row: &TextRow,
+        tokens: &[u32],
+        wanted: HashSet<Ahead>,
+        known: &mut HashMap<Ahead, Arc<Next>>,
+    ) {
+        let mut groups: BTreeMap<(usize, usize), Vec<Ahead>> = BTreeMap::new();
+        for ahead in wanted {
+            groups.entry((ahead.0, ahead.1.len())).or_default().push(ahead);
+        }
+        for ((kept, len), group) in groups {
+            if tokens.len() + len > self.value_positions() {
+                // Beyond its context the value says nothing.
+                let flat = || vec![1.0 / self.value.vocab().size() as f64; self.value.vocab().size()];
+                known
+                    .extend(group.into_iter().map(|ahead| (ahead, Arc::from([flat(), flat()]) as Arc<Next>)));
+                continue;
+            }
+            let ids: Vec<u32> = group.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+            let mut caches = row.branches(group.len(), kept);
+            let mut logits = self
+                .lms()
+                .into_iter()
+                .zip(&mut caches)
+                .map(|(lm, cache)| lm.next_logits(token_tensor(&ids, group.len(), &lm.device()), cache));
+            if let (Some(reference), Some(value)) = (logits.next(), logits.next()) {
+                drop(logits);
+                known.extend(group.into_iter().zip(after(reference, value, row.alpha())));
+            }
+        }
+    }
+
+    /// Puts what is added beside base logits at some positions among the new tokens, in any order.
+    ///
+    /// # Shapes
+    /// - `base` and output: `[n, vocab]`
+    /// - `tokens`: `[batch, seq]`, which the base has just read
+    /// - `positions`: `n` indices into `batch * seq`, row-major
+    fn join(
+        &self,
+        base: LogitComponents,
+        tokens: Tensor<2, Int>,
+        positions: &[usize],
+        text: &mut TextCache,
+    ) -> LogitComponents {
+        let seq = tokens.dims()[1];
+        let ids = host_ids(tokens);
+        if self.alpha == 0.0 {
+            text.record(&ids, seq);
+            return base.with_silent(1);
+        }
+        let alphas = vec![self.alpha; text.rows.len()];
+        let advantages = self.advantages_at(base.fused(), &ids, positions, (text, &alphas));
+        base.with((advantages, None), 1.0)
+    }
+
+    /// What is added at some positions, to rows of weights that are not 0.
+    ///
+    /// # Shapes
+    /// - `logits` and output: `[n, vocab]`
+    /// - `ids`: `batch * seq`, which the base has just read
+    fn advantages_at(
+        &self,
+        logits: Tensor<2>,
+        ids: &[u32],
+        positions: &[usize],
+        (text, alphas): (&mut TextCache, &[f64]),
+    ) -> Tensor<2> {
+        let seq = ids.len() / alphas.len();
+        text.advance(seq);
+        let (dims, device) = (logits.dims(), logits.device());
+        let logits = to_host(logits);
+        let asked: BTreeMap<usize, &[f32]> = positions.iter().copied().zip(logits.chunks(dims[1])).collect();
+        let mut found: HashMap<usize, Vec<f32>> = HashMap::new();
+        for (index, (row, &alpha)) in text.rows.iter_mut().zip(alphas).enumerate() {
+            row.weigh(alpha);
+            let (first, mut read) = (index * seq, 0);
+            let new = &ids[first..first + seq];
+            for (&position, base) in asked.range(first..first + seq) {
+                // All tokens up to this position, and what is to be read there.
+                let end = position - first + 1;
+                for context in row.extend(&self.reader, &new[read..end], 1) {
+                    found.insert(position, self.advantages(row, base, context));
+                }
+                read = end;
+            }
+            row.extend(&self.reader, &new[read..], 0);
+        }
+        let advantages: Vec<f32> = positions.iter().flat_map(|position| &found[position]).copied().collect();
+        Tensor::from_data(TensorData::new(advantages, dims), &device)
+    }
+}
+
+/// Sequences that are looked at in one pass.
+const BATCH: usize = 32;
+
+/// Probabilities under reference and tilted reference, from rows of logits `[n, value_vocab]`.
+fn after(reference: Tensor<2>, value: Tensor<2>, alpha: f64) -> Vec<Arc<Next>> {
+    let vocab = reference.dims()[1];
+    let reference = reference.cast(DType::F32);
+    let tilted = reference.clone() + value.cast(DType::F32).mul_scalar(alpha);
+    let [reference, tilted] = [reference, tilted].map(|logits| to_host(softmax(logits, 1)));
+    let row = |(a, b): (&[f32], &[f32])| -> Arc<Next> {
+        Arc::from([a, b].map(|row| row.iter().map(|&p| f64::from(p)).collect::<Vec<f64>>()))
+    };
+    reference.chunks(vocab).zip(tilted.chunks(vocab)).map(row).collect()
+}
+
+impl CausalLm for ByteFusedLm {
+    fn vocab(&self) -> &Vocab {
+        self.base.vocab()
+    }
+
+    fn max_positions(&self) -> usize {
+        self.base.max_positions().min(self.value_positions())
+    }
+
+    fn device(&self) -> Device {
+        self.base.device()
+    }
+
+    fn new_cache(&self, padding: &[usize]) -> Cache {
+        let text = TextCache::new(padding, &self.lms());
+        Cache::Fused(vec![self.base.new_cache(padding), Cache::Text(text)])
+    }
+
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let (base_cache, text) = cache.base_and_text();
+        let base = self.base.forward(tokens.clone(), base_cache);
+        let dims = base.dims();
+        let all: Vec<usize> = (0..dims[0] * dims[1]).collect();
+        self.join(LogitComponents::new(base.flatten(0, 1)), tokens, &all, text).fused().reshape(dims)
+    }
+
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
+        let (base_cache, text) = cache.base_and_text();
+        let base = self.base.next_logits(tokens.clone(), base_cache);
+        let [batch, seq] = tokens.dims();
+        let last: Vec<usize> = (1..=batch).map(|row| row * seq - 1).collect();
+        self.join(LogitComponents::new(base), tokens, &last, text).fused()
+    }
+
+    /// What is looked at ahead depends on the base's logits, so all that are asked for are computed at once.
+    fn lazy_parts_at(
+        &self,
+        tokens: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+        cache: &mut Cache,
+    ) -> SelectedComponents<'_> {
+        let (base_cache, text) = cache.base_and_text();
+        let asked: Vec<usize> = host_ids(positions.clone()).into_iter().map(|at| at as usize).collect();
+        let base = self.base.lazy_parts_at(tokens.clone(), positions, base_cache)(0..asked.len());
+        let parts = self.join(base, tokens, &asked, text);
+        Box::new(move |rows| parts.slice(rows))
+    }
+
+    fn row_stages(&self, tokens: Tensor<2, Int>, rows: RowWeights<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
+        let (base_cache, text) = cache.base_and_text();
+        let own = self.base.values();
+        let readers = rows.readers(own);
+        let mut stages = self.base.row_stages(tokens.clone(), rows, base_cache);
+        let below = topmost(&stages);
+        stages.push(if readers.is_empty() {
+            below
+        } else {
+            let logits = readers.of(&below);
+            let ([count, wanted, _], seq) = (logits.dims(), tokens.dims()[1]);
+            let positions: Vec<usize> =
+                (0..count).flat_map(|row| (row + 1) * seq - wanted..(row + 1) * seq).collect();
+            let (ids, alphas) = (host_ids(readers.of(&tokens)), rows.weights_of(own));
+            let flat = logits.clone().flatten(0, 1);
+            let advantages = self.advantages_at(flat, &ids, &positions, (text, &alphas));
+            put_back(&below, logits.clone() + advantages.reshape(logits.dims()), readers.places())
+        });
+        stages
+    }
+
+    fn alphas(&self) -> Vec<f64> {
+        let mut alphas = self.base.alphas();
+        alphas.push(self.alpha);
+        alphas
+    }
+
+    fn weights_read(&self) -> usize {
+        self.base.weights_read()
+    }
+
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
+        set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
+    }
+
+    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+        self.base.reads_at_once(positions)
+    }
+
+    fn name(&self) -> &str {
+        self.base.name()
+    }
+}

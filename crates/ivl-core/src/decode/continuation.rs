@@ -1,0 +1,80 @@
+//! One text being written: from the logits of a position to the next piece of text.
+
+use crate::causal_lm::CausalLm;
+use crate::decode::{FinishReason, GenerateConfig, GeneratedToken, Sampler, TextStream};
+use crate::error::Error;
+use crate::vocab::Vocab;
+
+/// A text being written, apart from the model: sampler, characters in the making, stop strings, limits.
+#[derive(Debug, Clone)]
+pub struct Continuation {
+    index: usize,
+    sampler: Sampler,
+    text: TextStream,
+    end_tokens: Vec<u32>,
+    remaining: usize,
+}
+
+impl Continuation {
+    /// The beginning of answer number `index` to a prompt. It draws with the seed `config.seed + index`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] or [`Error::TokenOutOfRange`] for a setting of the sampler, [`Error::PromptTooLong`] if
+    /// the context has no room for one more token.
+    pub fn new(
+        index: usize,
+        prompt: &[u32],
+        config: &GenerateConfig,
+        lm: &dyn CausalLm,
+    ) -> Result<Self, Error> {
+        let limit = lm.max_positions();
+        if prompt.len() >= limit {
+            return Err(Error::PromptTooLong { got: prompt.len(), limit, what: lm.name().to_owned() });
+        }
+        let seed = config.seed.wrapping_add(index as u64);
+        Ok(Self {
+            index,
+            sampler: Sampler::new(&config.sampling, seed, prompt, lm.vocab())?,
+            text: TextStream::new(&config.stop_strings),
+            end_tokens: config.end_tokens.clone(),
+            remaining: config.max_new_tokens.min(limit - prompt.len()),
+        })
+    }
+
+    /// Tokens that may still be written.
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    /// Whether a token ends the text.
+    pub fn ends(&self, token: u32) -> bool {
+        self.end_tokens.contains(&token)
+    }
+
+    /// What chooses the tokens: a copy of it chooses as the text will.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Chooses the next token. After a step with a finish reason there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoFiniteLogit`].
+    pub fn step(&mut self, logits: &[f32], vocab: &Vocab) -> Result<GeneratedToken, Error> {
+        let choice = self.sampler.sample(logits)?;
+        self.remaining = self.remaining.saturating_sub(1);
+        let ended = self.ends(choice.token);
+        let mut text = if ended { String::new() } else { self.text.push(vocab.text_bytes(choice.token)) };
+        let finish = if ended || self.text.stopped() {
+            Some(FinishReason::Stop)
+        } else {
+            (self.remaining == 0).then_some(FinishReason::Length)
+        };
+        if finish.is_some() {
+            // A stop string may be completed by the bytes that were still waiting.
+            text += &self.text.finish();
+        }
+        let finish = if self.text.stopped() { Some(FinishReason::Stop) } else { finish };
+        Ok(GeneratedToken { row: self.index, token: choice.token, logprob: choice.logprob, text, finish })
+    }
+}

@@ -1,0 +1,304 @@
+//! From logits to a token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
+
+mod candidates;
+
+use std::collections::HashMap;
+
+use ivl_kernels::{Mass, argmax};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use self::candidates::Candidates;
+use crate::error::Error;
+use crate::vocab::Vocab;
+
+/// How the next token is chosen. The default is greedy.
+///
+/// The steps run in the order that Hugging Face's processors and vLLM use: repetition penalty, frequency and presence
+/// penalties, logit bias, temperature, top-k, top-p, min-p, draw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingConfig {
+    /// Logits are divided by it; 0 means greedy: the largest logit, the lowest id among equals.
+    pub temperature: f64,
+    /// Keep the `k` most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the fewest most probable tokens whose probabilities reach `p`; 1 keeps all.
+    pub top_p: f64,
+    /// Keep tokens at least `p` times as probable as the most probable one; 0 keeps all.
+    pub min_p: f64,
+    /// Divide positive and multiply negative logits of tokens seen in prompt or answer
+    /// ([Keskar et al. 2019](https://arxiv.org/abs/1909.05858)); 1 changes nothing.
+    pub repetition_penalty: f64,
+    /// Subtract this much for every time a token stands in the answer (as in the OpenAI API).
+    pub frequency_penalty: f64,
+    /// Subtract this much once if a token stands in the answer (as in the OpenAI API).
+    pub presence_penalty: f64,
+    /// Added to the logits of single tokens; minus infinity forbids one.
+    pub logit_bias: Vec<(u32, f32)>,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: Vec::new(),
+        }
+    }
+}
+
+impl SamplingConfig {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] for the first that is outside.
+    pub fn validate(&self) -> Result<(), Error> {
+        let check = |ok: bool, name, expected, got: f64| {
+            if ok { Ok(()) } else { Err(Error::InvalidSetting { name, expected, got: got.to_string() }) }
+        };
+        let finite = f64::is_finite;
+        let positive = self.repetition_penalty > 0.0 && finite(self.repetition_penalty);
+        check(
+            self.temperature >= 0.0 && finite(self.temperature),
+            "temperature",
+            "0 or more",
+            self.temperature,
+        )?;
+        check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "above 0 and at most 1", self.top_p)?;
+        check((0.0..=1.0).contains(&self.min_p), "min_p", "0 to 1", self.min_p)?;
+        check(positive, "repetition_penalty", "above 0", self.repetition_penalty)?;
+        check(
+            finite(self.frequency_penalty),
+            "frequency_penalty",
+            "a finite number",
+            self.frequency_penalty,
+        )?;
+        check(finite(self.presence_penalty), "presence_penalty", "a finite number", self.presence_penalty)?;
+        let bad_bias = self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY);
+        check(
+            bad_bias.is_none(),
+            "logit_bias",
+            "finite numbers or minus infinity",
+            f64::from(bad_bias.map_or(0.0, |b| b.1)),
+        )
+    }
+}
+
+/// A token that was chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// Its id.
+    pub token: u32,
+    /// Its log-probability under the model's own distribution, before any setting changed it.
+    pub logprob: f32,
+}
+
+/// Draws tokens for one sequence, reproducibly: the same seed, logits and history give the same tokens on every run,
+/// whatever else shares the batch.
+///
+/// A draw is a race ([Gumbel 1954](https://en.wikipedia.org/wiki/Gumbel_distribution#Gumbel_reparameterization_tricks)):
+/// seed and step give every id an exponential waiting time, divided by its probability, and the shortest wins. Two
+/// samplers with the same seed therefore mostly choose alike where their distributions are alike: what speculative
+/// decoding lives on.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    config: SamplingConfig,
+    rng: ChaCha8Rng,
+    forbidden: Vec<u32>,
+    prompt: Vec<u32>,
+    counts: HashMap<u32, u32>,
+    steps: usize,
+}
+
+impl Sampler {
+    /// A sampler for one sequence that starts with `prompt`. Ids that `vocab` does not know are never drawn.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] for a setting outside its range, [`Error::TokenOutOfRange`] for a bias on an id that
+    /// has no logit.
+    pub fn new(config: &SamplingConfig, seed: u64, prompt: &[u32], vocab: &Vocab) -> Result<Self, Error> {
+        config.validate()?;
+        if let Some(position) = config.logit_bias.iter().position(|&(id, _)| id as usize >= vocab.size()) {
+            return Err(Error::TokenOutOfRange {
+                id: config.logit_bias[position].0,
+                position,
+                size: vocab.size(),
+            });
+        }
+        Ok(Self {
+            config: config.clone(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            forbidden: vocab.unknown_ids(),
+            prompt: prompt.to_vec(),
+            counts: HashMap::new(),
+            steps: 0,
+        })
+    }
+
+    /// Chooses the next token from the logits of one position and remembers it.
+    ///
+    /// # Errors
+    /// [`Error::NoFiniteLogit`] if nothing may be chosen.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, Error> {
+        let mut processed = logits.to_vec();
+        self.penalize(&mut processed);
+        let nothing = Error::NoFiniteLogit { step: self.steps };
+        let token = if self.config.temperature == 0.0 {
+            argmax(&processed).ok_or(nothing)? as u32
+        } else {
+            Candidates::new(&processed, &self.config).draw(self.rng.random::<u64>()).ok_or(nothing)?
+        };
+        *self.counts.entry(token).or_default() += 1;
+        self.steps += 1;
+        Ok(Choice { token, logprob: logprob(logits, token) })
+    }
+
+    fn penalize(&self, logits: &mut [f32]) {
+        for &id in &self.forbidden {
+            logits[id as usize] = f32::NEG_INFINITY;
+        }
+        let penalty = self.config.repetition_penalty as f32;
+        if penalty != 1.0 {
+            let mut seen: Vec<u32> = self.prompt.iter().chain(self.counts.keys()).copied().collect();
+            seen.sort_unstable();
+            seen.dedup();
+            for id in seen {
+                let logit = &mut logits[id as usize];
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+        let (frequency, presence) = (self.config.frequency_penalty, self.config.presence_penalty);
+        if frequency != 0.0 || presence != 0.0 {
+            for (&id, &count) in &self.counts {
+                logits[id as usize] -= (frequency * f64::from(count) + presence) as f32;
+            }
+        }
+        for &(id, bias) in &self.config.logit_bias {
+            logits[id as usize] += bias;
+        }
+    }
+}
+
+/// `log softmax(logits)[token]`.
+pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
+    (f64::from(logits[token as usize]) - log_normalizer(logits)) as f32
+}
+
+/// `log sum_i exp(logits[i])`: what is subtracted from a logit to get a log-probability.
+pub fn log_normalizer(logits: &[f32]) -> f64 {
+    Mass::of(logits).log_normalizer()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocab::Token;
+
+    fn vocab(size: usize, known: usize) -> Vocab {
+        Vocab::new((0..known).map(|id| Some(Token::text([id as u8]))).collect()).padded_to(size)
+    }
+
+    fn sampler(config: SamplingConfig, prompt: &[u32]) -> Sampler {
+        Sampler::new(&config, 7, prompt, &vocab(4, 4)).expect("valid")
+    }
+
+    fn warm(config: SamplingConfig) -> SamplingConfig {
+        SamplingConfig { temperature: 1.0, ..config }
+    }
+
+    #[test]
+    fn greedy_takes_the_largest_and_the_lowest_id_among_equals() {
+        let mut sampler = sampler(SamplingConfig::default(), &[]);
+        assert_eq!(sampler.sample(&[0.0, 2.0, 2.0, 1.0]).expect("finite").token, 1);
+    }
+
+    #[test]
+    fn ids_without_a_token_are_never_sampled() {
+        let config = warm(SamplingConfig { temperature: 1.0, ..Default::default() });
+        let mut sampler = Sampler::new(&config, 1, &[], &vocab(6, 3)).expect("valid");
+        for _ in 0..200 {
+            assert!(sampler.sample(&[0.0, 0.0, 0.0, 50.0, 50.0, 50.0]).expect("finite").token < 3);
+        }
+    }
+
+    #[test]
+    fn penalties_follow_their_definitions() {
+        let repetition = SamplingConfig { repetition_penalty: 2.0, ..Default::default() };
+        let mut logits = [4.0, -1.0, 1.0, 1.0];
+        sampler(repetition, &[0, 1]).penalize(&mut logits);
+        assert_eq!(logits, [2.0, -2.0, 1.0, 1.0]);
+
+        let config = SamplingConfig { frequency_penalty: 0.5, presence_penalty: 0.25, ..Default::default() };
+        let mut counted = sampler(config, &[3]);
+        for _ in 0..2 {
+            assert_eq!(counted.sample(&[9.0, 0.0, 0.0, 0.0]).expect("finite").token, 0);
+        }
+        let mut logits = [0.0; 4];
+        counted.penalize(&mut logits);
+        assert_eq!(logits, [-1.25, 0.0, 0.0, 0.0], "the prompt does not count");
+    }
+
+    #[test]
+    fn a_bias_can_force_and_forbid() {
+        let force = SamplingConfig { logit_bias: vec![(2, 100.0)], ..Default::default() };
+        assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite").token, 2);
+        let forbid = SamplingConfig { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Default::default() };
+        assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite").token, 2);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution_and_the_seed() {
+        let logits = [0.5_f32, 0.3, 0.15, 0.05].map(f32::ln);
+        let run = |seed| {
+            let config = warm(SamplingConfig::default());
+            let mut sampler = Sampler::new(&config, seed, &[], &vocab(4, 4)).expect("valid");
+            (0..20_000).map(|_| sampler.sample(&logits).expect("finite").token).collect::<Vec<_>>()
+        };
+        let draws = run(3);
+        assert_eq!(draws, run(3));
+        assert_ne!(draws, run(4));
+        // Chi-square with 3 degrees of freedom: 16.3 is the 0.1% point.
+        let chi: f64 = [0.5, 0.3, 0.15, 0.05]
+            .iter()
+            .enumerate()
+            .map(|(id, p)| {
+                let expected = p * draws.len() as f64;
+                let seen = draws.iter().filter(|&&d| d == id as u32).count() as f64;
+                (seen - expected).powi(2) / expected
+            })
+            .sum();
+        assert!(chi < 16.3, "chi-square {chi}");
+    }
+
+    #[test]
+    fn samplers_of_one_seed_mostly_agree_where_their_distributions_do() {
+        // Total variation 0.2: they must agree at least at the rate 0.8 / 1.2, and cannot above 0.8.
+        let (p, q) = ([0.5_f32, 0.3, 0.15, 0.05].map(f32::ln), [0.3_f32, 0.4, 0.2, 0.1].map(f32::ln));
+        let draws = |logits: &[f32; 4]| -> Vec<u32> {
+            let mut sampler = sampler(warm(SamplingConfig::default()), &[]);
+            (0..20_000).map(|_| sampler.sample(logits).expect("finite").token).collect()
+        };
+        let (a, b) = (draws(&p), draws(&q));
+        let rate = a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;
+        assert!((0.66..0.81).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn settings_outside_their_range_are_named() {
+        let bad = SamplingConfig { top_p: 0.0, ..Default::default() };
+        assert!(bad.validate().expect_err("bad").to_string().contains("`top_p` is 0"));
+        let bad = SamplingConfig { temperature: f64::NAN, ..Default::default() };
+        assert!(bad.validate().expect_err("bad").to_string().contains("`temperature` is NaN"));
+    }
+
+    #[test]
+    fn nan_logits_are_an_error_not_a_token() {
+        let mut sampler = sampler(SamplingConfig::default(), &[]);
+        assert!(matches!(sampler.sample(&[f32::NAN; 4]), Err(Error::NoFiniteLogit { step: 0 })));
+    }
+}

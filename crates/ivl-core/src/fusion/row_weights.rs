@@ -1,0 +1,155 @@
+//! RowWeights that are read together, each with weights of its own.
+
+use burn::tensor::kind::Basic;
+use burn::tensor::{Int, Tensor};
+
+use crate::cache::Cache;
+use crate::causal_lm::{CausalLm, index_tensor};
+use crate::vocab::VocabProjection;
+
+/// How much of each value the rows of a [`DecodeBatch`](crate::fusion::DecodeBatch) take, and where their logits are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct RowWeights<'a> {
+    weights: &'a [Vec<f64>],
+    last: bool,
+}
+
+impl<'a> RowWeights<'a> {
+    /// `weights[r][i]` is the weight of value `i` in row `r`; logits are wanted at every new position.
+    pub fn new(weights: &'a [Vec<f64>]) -> Self {
+        Self { weights, last: false }
+    }
+
+    /// Logits are wanted at the last position alone.
+    #[must_use]
+    pub fn at_last(self) -> Self {
+        Self { last: true, ..self }
+    }
+
+    /// Logits are wanted at every new position.
+    #[must_use]
+    pub fn at_all(self) -> Self {
+        Self { last: false, ..self }
+    }
+
+    /// Whether logits are wanted at the last position alone.
+    pub(crate) fn wants_last(self) -> bool {
+        self.last
+    }
+
+    /// Reads tokens; logits at the positions wanted.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[rows, seq]`
+    /// - output: `[rows, positions, vocab]`
+    pub(crate) fn logits<L: CausalLm + ?Sized>(
+        self,
+        lm: &L,
+        tokens: Tensor<2, Int>,
+        cache: &mut Cache,
+    ) -> Tensor<3> {
+        match self.last {
+            true => lm.next_logits(tokens, cache).unsqueeze_dim(1),
+            false => lm.forward(tokens, cache),
+        }
+    }
+
+    /// Of logits at every new position, those wanted.
+    pub(crate) fn wanted(self, logits: Tensor<3>) -> Tensor<3> {
+        let [rows, seq, vocab] = logits.dims();
+        if self.last { logits.slice([0..rows, seq - 1..seq, 0..vocab]) } else { logits }
+    }
+
+    /// The rows that take a value.
+    pub(crate) fn readers(self, value: usize) -> Readers {
+        let takes = |&row: &usize| self.weights[row][value] != 0.0;
+        Readers { places: (0..self.weights.len()).filter(takes).collect(), of: self.weights.len() }
+    }
+
+    /// The weights of a value, for the rows that take it.
+    pub(crate) fn weights_of(self, value: usize) -> Vec<f64> {
+        self.weights.iter().map(|weights| weights[value]).filter(|weight| *weight != 0.0).collect()
+    }
+
+    /// Adds a value's logits to the rows that take it, rows of one weight together.
+    ///
+    /// # Shapes
+    /// - `fused` and output: `[rows, positions, vocab]`
+    /// - `said`: `[readers, positions, vocab]`, for the rows that take the value, in order
+    pub(crate) fn add(
+        self,
+        value: usize,
+        projection: &VocabProjection,
+        fused: Tensor<3>,
+        said: Tensor<3>,
+    ) -> Tensor<3> {
+        let mut groups: Vec<(f64, Vec<usize>)> = Vec::new();
+        for (row, weights) in self.weights.iter().enumerate() {
+            let weight = weights[value];
+            match groups.iter_mut().find(|(of, _)| *of == weight) {
+                Some((_, rows)) => rows.push(row),
+                None => groups.push((weight, vec![row])),
+            }
+        }
+        if let [(weight, _)] = groups.as_slice() {
+            return projection.add(fused, said, *weight);
+        }
+        let readers = self.readers(value);
+        let mut pieces = Vec::with_capacity(groups.len());
+        for (weight, rows) in &groups {
+            let own = pick(&fused, rows);
+            pieces.push(if *weight == 0.0 {
+                own
+            } else {
+                let places: Vec<usize> = rows.iter().filter_map(|&row| readers.place(row)).collect();
+                projection.add(own, pick(&said, &places), *weight)
+            });
+        }
+        let order: Vec<usize> = groups.into_iter().flat_map(|(_, rows)| rows).collect();
+        let mut back = vec![0; order.len()];
+        order.into_iter().enumerate().for_each(|(place, row)| back[row] = place);
+        pick(&Tensor::cat(pieces, 0), &back)
+    }
+}
+
+/// The rows that take a value, among all.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    places: Vec<usize>,
+    of: usize,
+}
+
+impl Readers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    pub(crate) fn places(&self) -> &[usize] {
+        &self.places
+    }
+
+    /// Where a row stands among them.
+    pub(crate) fn place(&self, row: usize) -> Option<usize> {
+        self.places.binary_search(&row).ok()
+    }
+
+    /// Their part of a tensor of all rows.
+    pub(crate) fn of<const D: usize, K: Basic>(&self, all: &Tensor<D, K>) -> Tensor<D, K> {
+        if self.places.len() == self.of { all.clone() } else { pick(all, &self.places) }
+    }
+}
+
+fn pick<const D: usize, K: Basic>(from: &Tensor<D, K>, rows: &[usize]) -> Tensor<D, K> {
+    from.clone().select(0, index_tensor(rows, &from.device()))
+}
+
+/// RowWeights of `all` with those at `places` replaced, in order.
+pub(crate) fn put_back<const D: usize>(all: &Tensor<D>, replaced: Tensor<D>, places: &[usize]) -> Tensor<D> {
+    let rows = all.dims()[0];
+    if places.len() == rows {
+        return replaced;
+    }
+    let mut order: Vec<usize> = (0..rows).collect();
+    places.iter().enumerate().for_each(|(at, &place)| order[place] = rows + at);
+    pick(&Tensor::cat(vec![all.clone(), replaced], 0), &order)
+}

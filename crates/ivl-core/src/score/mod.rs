@@ -1,0 +1,11 @@
+//! Texts under teacher forcing: log-likelihoods, and what values change at each token.
+
+pub(crate) mod change;
+mod explain;
+mod log_likelihood;
+mod uncertainty;
+
+pub use change::DistributionChange;
+pub use explain::{TokenExplanation, ValueConflict, explain, explain_from};
+pub use log_likelihood::{Score, score, target_logprobs};
+pub use uncertainty::Uncertainty;

@@ -1,0 +1,215 @@
+//! Low-rank adapters on disk, in the layout of PEFT: `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use burn::tensor::DType;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::tensor_files::TensorFiles;
+use crate::checkpoint::weights::Rows;
+use crate::error::WeightReport;
+use crate::fields::Fields;
+use crate::files::{read_json, write_bytes, write_whole};
+use crate::transformer::{LoraConfig, Projection, Transformer};
+use crate::{Checkpoint, Error};
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What PEFT puts before the name of a module.
+const PREFIX: &str = "base_model.model.";
+
+/// Adapters as their directory describes them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapters {
+    /// The model that they were trained on: a directory or hub name.
+    pub base: String,
+    /// Rank and scale; `targets` are the projections that have one.
+    pub config: LoraConfig,
+}
+
+impl Checkpoint {
+    /// The adapters in this directory, if it holds adapters in place of weights.
+    ///
+    /// # Errors
+    /// [`Error::Json`], [`Error::MissingField`] or [`Error::InvalidField`] for a configuration that means nothing to ivl.
+    pub fn adapters(&self) -> Result<Option<Adapters>, Error> {
+        let path = self.dir().join(CONFIG);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let json = read_json(&path)?;
+        let fields = Fields::new(&json, &path);
+        if fields.opt_text("peft_type")? != Some("LORA") {
+            return Err(fields.invalid("peft_type", "LORA"));
+        }
+        for flag in ["use_dora", "use_rslora", "fan_in_fan_out"] {
+            if fields.flag_or(flag, false)? {
+                return Err(fields.invalid(flag, "false: ivl reads plain low-rank adapters"));
+            }
+        }
+        for list in
+            ["rank_pattern", "alpha_pattern", "layers_to_transform", "modules_to_save", "target_parameters"]
+        {
+            let is_empty = |value: &Value| {
+                value.is_null()
+                    || value.as_array().is_some_and(Vec::is_empty)
+                    || value.as_object().is_some_and(Map::is_empty)
+            };
+            if !json.get(list).is_none_or(is_empty) {
+                return Err(
+                    fields.invalid(list, "nothing: one rank and scale for every layer, and no other weights")
+                );
+            }
+        }
+        if fields.opt_text("bias")?.is_some_and(|bias| bias != "none") {
+            return Err(fields.invalid("bias", "none"));
+        }
+        let Some(base) = fields.opt_text("base_model_name_or_path")? else {
+            return Err(Error::MissingField { path, field: "base_model_name_or_path".to_owned() });
+        };
+        let rank = fields.size("r")?;
+        let names = fields.opt_texts("target_modules")?.unwrap_or_default();
+        let modules = modules(self)?;
+        let target = |name: &&str| {
+            let known = modules.iter().find(|(_, module)| module.rsplit('.').next() == Some(*name));
+            known
+                .map(|(projection, _)| *projection)
+                .ok_or_else(|| fields.invalid("target_modules", "projections of this model"))
+        };
+        let targets = names.iter().map(target).collect::<Result<_, _>>()?;
+        let config = LoraConfig { rank, alpha: fields.positive("lora_alpha")?, targets, merge: false };
+        Ok(Some(Adapters { base: base.to_owned(), config }))
+    }
+
+    /// Adds this directory's adapters to the model that they were trained on; its weights are shared, not copied.
+    ///
+    /// # Errors
+    /// [`Error::InvalidField`] if `base` is a model of another shape, [`Error::Weights`] lists every tensor that is missing, has
+    /// another shape, or is not used.
+    pub fn load_adapters(&self, base: Transformer, adapters: &Adapters) -> Result<Transformer, Error> {
+        if base.config() != self.config() {
+            return Err(Error::InvalidField {
+                path: self.dir().join("config.json"),
+                field: "config.json".to_owned(),
+                expected: format!("the shape of `{}`, which the adapters were trained on", adapters.base),
+                got: "another one".to_owned(),
+            });
+        }
+        let files = TensorFiles::open_file(&self.dir().join(WEIGHTS))?;
+        let mut net = base.with_lora(&adapters.config, 0);
+        let (mut report, mut used) = (WeightReport::default(), BTreeSet::new());
+        for (path, shape) in net.adapter_shapes() {
+            let name = self.adapter_name(&path)?;
+            let stored = [shape[1], shape[0]];
+            match files.shape(&name) {
+                None => report.missing.push(name),
+                Some(got) if got != stored => report.misshapen.push((name, got.to_vec(), stored.to_vec())),
+                Some(_) => {
+                    used.insert(name);
+                }
+            }
+        }
+        report.unused = files.names().filter(|name| !used.contains(*name)).map(str::to_owned).collect();
+        if !report.is_empty() {
+            return Err(Error::Weights { dir: self.dir().to_owned(), report });
+        }
+        for (path, [rows, columns]) in net.adapter_shapes() {
+            let stored = files.tensor(&self.adapter_name(&path)?)?;
+            // PEFT stores [output, input].
+            let numbers =
+                (0..rows * columns).map(|at| stored.get(at % columns * rows + at / columns)).collect();
+            net.set_adapter(&path, numbers);
+        }
+        Ok(net)
+    }
+
+    /// The name in the file of an adapter's matrix: `blocks.3.mlp.up.lora.down` is `..lora_A.weight`.
+    fn adapter_name(&self, path: &str) -> Result<String, Error> {
+        let (module, part) = path.split_once(".lora.").unwrap_or((path, ""));
+        let map = (self.family().weights)(self.config());
+        let (rule, name) = map.resolve(&format!("{module}.weight"));
+        if rule.rows != Rows::All || !rule.transposed {
+            return Err(Error::FusedAdapter { family: self.family().model_type, module: module.to_owned() });
+        }
+        let module = name.strip_suffix(".weight").unwrap_or(&name);
+        let letter = if part == "down" { "A" } else { "B" };
+        Ok(format!("{PREFIX}{module}.lora_{letter}.weight"))
+    }
+}
+
+/// The projections of a model with the names of their modules in its first block.
+fn modules(checkpoint: &Checkpoint) -> Result<Vec<(Projection, String)>, Error> {
+    let all = Projection::ALL.into_iter().filter(|projection| projection.is_in(checkpoint.config()));
+    let named = all.map(|projection| {
+        let name = checkpoint.adapter_name(&format!("blocks.0.{}.lora.down", projection.path()))?;
+        let module = name.trim_start_matches(PREFIX).trim_end_matches(".lora_A.weight").to_owned();
+        Ok((projection, module))
+    });
+    named.collect()
+}
+
+/// Writes the adapters of a model in the layout of PEFT, beside a `config.json` that says what they fit. `base` names the model
+/// that they were trained on.
+///
+/// # Errors
+/// [`Error::Io`] if the directory cannot be written, [`Error::FusedAdapter`] for a family whose checkpoints fuse an adapted
+/// projection with others: merge such adapters.
+pub fn save_adapters(
+    net: &Transformer,
+    config: &LoraConfig,
+    base: &str,
+    json: &Map<String, Value>,
+    dir: &Path,
+) -> Result<(), Error> {
+    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let checkpoint = Checkpoint::from_json(dir, json.clone())?;
+    let mut tensors: HashMap<String, (Vec<usize>, Vec<u8>)> = HashMap::new();
+    for parameter in net.named_parameters().into_iter().filter(|parameter| parameter.path.contains(".lora."))
+    {
+        let [rows, columns] = parameter.shape[..] else { continue };
+        let numbers: Vec<f32> =
+            parameter.tensor.cast(DType::F32).into_data().try_into_vec().unwrap_or_default();
+        let at = |stored: usize| numbers[stored % rows * columns + stored / rows];
+        let bytes = (0..rows * columns).flat_map(|stored| at(stored).to_le_bytes()).collect();
+        tensors.insert(checkpoint.adapter_name(&parameter.path)?, (vec![columns, rows], bytes));
+    }
+    let modules = modules(&checkpoint)?;
+    let targets: Vec<&str> = modules
+        .iter()
+        .filter(|(projection, _)| config.targets.contains(projection))
+        .filter_map(|(_, module)| module.rsplit('.').next())
+        .collect();
+    let described = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "target_modules": targets,
+    });
+    let views = tensors.iter().map(|(name, (shape, bytes))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+        view.map(|view| (name.as_str(), view))
+    });
+    let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|source| Error::Safetensors {
+        path: dir.join(WEIGHTS),
+        size: 0,
+        source,
+    })?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    write_whole(&dir.join(WEIGHTS), |partial| {
+        safetensors::serialize_to_file(views, Some(metadata), partial).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(error) => error,
+            other => std::io::Error::other(other),
+        })
+    })?;
+    write_bytes(&dir.join(CONFIG), &serde_json::to_vec_pretty(&described).unwrap_or_default())?;
+    write_bytes(&dir.join("config.json"), &serde_json::to_vec_pretty(json).unwrap_or_default())
+}

@@ -1,0 +1,127 @@
+//! One forward pass.
+
+use burn::tensor::{Device, Int, Tensor};
+use ivl_core::Cache;
+use ivl_core::causal_lm::token_tensor;
+
+use crate::data::example::Example;
+
+/// One forward pass: examples side by side, or several one after the other in a row.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Ids, row-major, padded on the right: causal attention never looks there.
+    pub ids: Vec<u32>,
+    /// Rows.
+    pub rows: usize,
+    /// Lengths of the examples in each row, one after the other.
+    pub segments: Vec<Vec<usize>>,
+    /// Indices into `ids` of the positions whose next token is learnt.
+    pub positions: Vec<u32>,
+    /// Those next tokens.
+    pub targets: Vec<u32>,
+    /// Indices of the examples among all of the run, row by row; as they were given, where nobody said.
+    pub examples: Vec<usize>,
+    /// Learnt tokens of the whole step.
+    pub step_tokens: usize,
+    /// Whether this is the last pass of its step.
+    pub ends_step: bool,
+}
+
+impl Batch {
+    /// One example a row.
+    pub fn new(examples: &[&Example]) -> Self {
+        Self::packed(&examples.iter().map(|&example| vec![example]).collect::<Vec<_>>())
+    }
+
+    /// Several examples a row. The last token of an example is read by nobody and left out; so nothing is asked across
+    /// the border of two examples.
+    pub fn packed(rows: &[Vec<&Example>]) -> Self {
+        let segments: Vec<Vec<usize>> =
+            rows.iter().map(|row| row.iter().map(|example| example.ids.len() - 1).collect()).collect();
+        let seq = segments.iter().map(|row| row.iter().sum()).max().unwrap_or(0);
+        let mut batch = Self {
+            ids: Vec::with_capacity(seq * rows.len()),
+            rows: rows.len(),
+            segments,
+            positions: Vec::new(),
+            targets: Vec::new(),
+            examples: (0..rows.iter().map(Vec::len).sum()).collect(),
+            step_tokens: 0,
+            ends_step: true,
+        };
+        for (row, examples) in rows.iter().enumerate() {
+            for example in examples {
+                batch.push(example);
+            }
+            batch.ids.resize((row + 1) * seq, 0);
+        }
+        batch.step_tokens = batch.targets.len();
+        batch
+    }
+
+    fn push(&mut self, example: &Example) {
+        let start = self.ids.len();
+        for next in (1..example.ids.len()).filter(|&next| example.learnt[next]) {
+            self.positions.push((start + next - 1) as u32);
+            self.targets.push(example.ids[next]);
+        }
+        self.ids.extend_from_slice(&example.ids[..example.ids.len() - 1]);
+    }
+
+    /// Token ids, shape `[rows, seq]`.
+    pub fn tokens(&self, device: &Device) -> Tensor<2, Int> {
+        token_tensor(&self.ids, self.rows, device)
+    }
+
+    /// Indices of the trained positions, shape `[n]`.
+    pub fn position_tensor(&self, device: &Device) -> Tensor<1, Int> {
+        index_tensor(&self.positions, device)
+    }
+
+    /// The cache to read the batch with: `new` makes an empty one for rows with so much left padding, of which there is
+    /// none. It knows where each example begins, so that none sees another.
+    pub fn cache(&self, new: impl FnOnce(&[usize]) -> Cache) -> Cache {
+        let mut cache = new(&vec![0; self.rows]);
+        cache.segment(&self.segments);
+        cache
+    }
+
+    /// Tokens to predict there, shape `[n]`.
+    pub fn target_tensor(&self, device: &Device) -> Tensor<1, Int> {
+        index_tensor(&self.targets, device)
+    }
+}
+
+/// Ids or positions as a tensor `[n]`.
+pub(crate) fn index_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
+    token_tensor(ids, 1, device).reshape([-1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(first: u32, len: u32) -> Example {
+        Example { ids: (first..first + len).collect(), learnt: (0..len).map(|i| i >= len / 2).collect() }
+    }
+
+    #[test]
+    fn positions_predict_the_learnt_tokens() {
+        let batch = Batch::new(&[&example(0, 4), &example(100, 2)]);
+        assert_eq!(batch.ids, [0, 1, 2, 100, 0, 0]);
+        assert_eq!(batch.positions, [1, 2, 3]);
+        assert_eq!(batch.targets, [2, 3, 101]);
+        assert_eq!(batch.segments, [[3], [1]]);
+    }
+
+    #[test]
+    fn nothing_is_asked_across_the_border_of_two_examples() {
+        let all = [example(0, 4), example(100, 2), example(200, 6)];
+        let batch = Batch::packed(&[vec![&all[0], &all[1]], vec![&all[2]]]);
+        assert_eq!(batch.ids, [0, 1, 2, 100, 0, 200, 201, 202, 203, 204]);
+        assert_eq!(batch.segments, [vec![3, 1], vec![5]]);
+        assert_eq!(batch.positions, [1, 2, 3, 7, 8, 9]);
+        assert_eq!(batch.targets, [2, 3, 101, 203, 204, 205]);
+        assert_eq!(batch.step_tokens, 6);
+    }
+}

@@ -1,0 +1,245 @@
+//! All examples of a run: few in memory, many in a file.
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::config::data::Format;
+use crate::data::example::{Encoder, Example};
+use crate::data::token_file::{TokenFile, TokenFileWriter};
+use crate::data::{Dataset, Row};
+
+/// How long an example is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Its tokens.
+    pub tokens: u32,
+    /// Those that are learnt.
+    pub learnt: u32,
+}
+
+/// What became of the rows of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Where it stands.
+    pub path: std::path::PathBuf,
+    /// What its rows are.
+    pub format: Format,
+    /// Rows read.
+    pub rows: usize,
+    /// Examples made of them: those with a learnt token.
+    pub examples: usize,
+    /// Rows that were cut to the longest length.
+    pub truncated: usize,
+    /// Rows of which nothing learnt was left.
+    pub dropped: usize,
+    /// Tokens of the examples.
+    pub tokens: u64,
+    /// Those that are learnt.
+    pub learnt: u64,
+    /// Tokens that were cut off.
+    pub cut: u64,
+}
+
+/// Examples in the order of their sources. Only their lengths are in memory; the tokens are where they were put.
+#[derive(Debug, Default)]
+pub struct Examples {
+    shapes: Vec<Shape>,
+    sources: Vec<(Range<usize>, f64)>,
+    reports: Vec<SourceReport>,
+    max_length: Option<usize>,
+    tokens: Tokens,
+}
+
+#[derive(Debug)]
+enum Tokens {
+    Memory(Vec<Example>),
+    File(TokenFile),
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self::Memory(Vec::new())
+    }
+}
+
+impl From<Vec<Example>> for Examples {
+    /// One source, in memory.
+    fn from(examples: Vec<Example>) -> Self {
+        Self {
+            shapes: examples.iter().map(shape).collect(),
+            sources: vec![(0..examples.len(), 1.0)],
+            reports: Vec::new(),
+            max_length: None,
+            tokens: Tokens::Memory(examples),
+        }
+    }
+}
+
+fn shape(example: &Example) -> Shape {
+    Shape { tokens: example.ids.len() as u32, learnt: example.learnt_tokens() as u32 }
+}
+
+impl Examples {
+    /// Tokenises a dataset into a file in `cache`, once: a later run with the same data, tokenizer, template and longest
+    /// length opens the file. `progress` is told the rows read so far.
+    ///
+    /// # Errors
+    /// What reading and [encoding](Encoder::encode) refuse; [`Error::NothingToTrain`] if no example is left, where `what`
+    /// names the setting.
+    pub fn encode(
+        dataset: &Dataset,
+        encoder: &Encoder<'_>,
+        what: &'static str,
+        cache: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self, Error> {
+        let fingerprint = crate::data::token_file::fingerprint(&dataset.fingerprint, &encoder.fingerprint()?);
+        let path = cache.join(format!("{}.tokens", &fingerprint[..16]));
+        let file = match TokenFile::open(&path, &fingerprint) {
+            Some(file) => file,
+            None => write(dataset, encoder, &path, &fingerprint, progress)?,
+        };
+        let examples = Self::on_disk(file, dataset, encoder.max_length());
+        if examples.is_empty() {
+            let sum = |of: fn(&SourceReport) -> usize| examples.reports.iter().map(of).sum();
+            let (rows, dropped) = (sum(|report| report.rows), sum(|report| report.dropped));
+            return Err(Error::NothingToTrain { what, rows, dropped, max_length: encoder.max_length() });
+        }
+        Ok(examples)
+    }
+
+    fn on_disk(file: TokenFile, dataset: &Dataset, max_length: usize) -> Self {
+        let mut start = 0;
+        let mut sources = Vec::with_capacity(dataset.sources.len());
+        for (source, report) in dataset.sources.iter().zip(file.reports()) {
+            sources.push((start..start + report.examples, source.config().weight));
+            start += report.examples;
+        }
+        let (shapes, reports) = (file.shapes(), file.reports().to_vec());
+        Self { shapes, sources, reports, max_length: Some(max_length), tokens: Tokens::File(file) }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.shapes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.shapes.is_empty()
+    }
+
+    /// How long each example is.
+    pub fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
+    /// The examples of each source, and its weight.
+    pub fn sources(&self) -> &[(Range<usize>, f64)] {
+        &self.sources
+    }
+
+    /// What became of the rows of each source.
+    pub fn reports(&self) -> &[SourceReport] {
+        &self.reports
+    }
+
+    /// The length to which examples were cut, if they were.
+    pub fn max_length(&self) -> Option<usize> {
+        self.max_length
+    }
+
+    /// One example.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if its file cannot be read.
+    ///
+    /// # Panics
+    /// If there is no such example.
+    pub fn get(&self, index: usize) -> Result<Example, Error> {
+        match &self.tokens {
+            Tokens::Memory(examples) => Ok(examples[index].clone()),
+            Tokens::File(file) => file.get(index),
+        }
+    }
+}
+
+/// Rows that are tokenised at a time, by all processors.
+const CHUNK: usize = 1024;
+
+fn write(
+    dataset: &Dataset,
+    encoder: &Encoder<'_>,
+    path: &Path,
+    fingerprint: &str,
+    progress: &mut dyn FnMut(u64),
+) -> Result<TokenFile, Error> {
+    let mut read = 0;
+    TokenFileWriter::write(path, fingerprint, |writer| {
+        for source in &dataset.sources {
+            let mut report = SourceReport::new(source.config().path.clone(), source.format());
+            let mut rows = source.rows();
+            loop {
+                let chunk = rows.by_ref().take(CHUNK).collect::<Result<Vec<_>, _>>()?;
+                if chunk.is_empty() {
+                    break;
+                }
+                read += chunk.len() as u64;
+                for example in encode_chunk(encoder, &chunk)? {
+                    if let Some(example) = report.admit(example, encoder.max_length()) {
+                        writer.push(&example, shape(&example))?;
+                    }
+                }
+                progress(read);
+            }
+            writer.end_source(report);
+        }
+        Ok(())
+    })?;
+    TokenFile::open(path, fingerprint).ok_or_else(|| Error::TornTokens { path: path.to_owned() })
+}
+
+/// Examples of rows, in their order, on all processors.
+fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Result<Vec<Example>, Error> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let encode = |rows: &[Row]| rows.iter().map(|row| encoder.encode(row)).collect::<Result<Vec<_>, _>>();
+    let encoded = std::thread::scope(|scope| {
+        let part = |rows| scope.spawn(move || encode(rows));
+        let threads: Vec<_> = rows.chunks(rows.len().div_ceil(threads).max(1)).map(part).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+            Ok(encoded) => encoded,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(encoded.concat())
+}
+
+impl SourceReport {
+    /// Of a source that nothing was read of yet.
+    pub fn new(path: std::path::PathBuf, format: Format) -> Self {
+        Self { path, format, rows: 0, examples: 0, truncated: 0, dropped: 0, tokens: 0, learnt: 0, cut: 0 }
+    }
+
+    /// Cuts an example to the longest length and counts it; none if nothing learnt is left of it.
+    pub fn admit(&mut self, mut example: Example, max_length: usize) -> Option<Example> {
+        self.rows += 1;
+        if example.ids.len() > max_length {
+            self.truncated += 1;
+            self.cut += (example.ids.len() - max_length) as u64;
+            example.truncate(max_length);
+        }
+        let learnt = example.learnt_tokens();
+        if learnt == 0 {
+            self.dropped += 1;
+            return None;
+        }
+        self.examples += 1;
+        self.tokens += example.ids.len() as u64;
+        self.learnt += learnt as u64;
+        Some(example)
+    }
+}

@@ -1,0 +1,286 @@
+//! The order of training, fixed before it begins: which examples share a forward pass, and which passes share a step.
+//!
+//! It is a function of the seed, the settings and the lengths of the examples alone, and is worked out one epoch at a
+//! time: a resumed run sees what an uninterrupted one would.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::Error;
+use crate::config::StepsConfig;
+use crate::config::data::{Batching, DataConfig};
+use crate::data::batch::Batch;
+use crate::data::example::Example;
+use crate::data::examples::Examples;
+use crate::data::pack::best_fit_decreasing;
+
+/// Batches among which lengths are sorted, in [`Batching::ByLength`]: enough for batches of one length, and few enough
+/// for an order that is still random.
+const SORTED_TOGETHER: usize = 50;
+
+/// Batches in training order, as burn-train's data loader.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    examples: Arc<Examples>,
+    order: Order,
+    /// Passes of each epoch.
+    epochs: Arc<[usize]>,
+    /// Those of all passes, counted over epochs, that are part of this plan.
+    passes: Range<usize>,
+}
+
+#[derive(Debug, Clone)]
+struct Order {
+    /// None for every example once, the longest first.
+    shuffled: Option<Shuffled>,
+    batch_size: usize,
+    accumulation: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Shuffled {
+    seed: u64,
+    batching: Batching,
+    /// Tokens that a row of packed examples may hold.
+    capacity: usize,
+}
+
+/// Examples of one row, rows of one pass.
+type Pass = Vec<Vec<usize>>;
+
+impl Plan {
+    /// The whole run.
+    ///
+    /// In an epoch a source of `n` rows and weight `w` gives `w * n` examples (rounded so that the sum over epochs is
+    /// never off by one). They are drawn without putting back: a row is not seen again before all others of its source
+    /// were. The draws of all sources are shuffled together, and then share rows and passes by `data.batching`.
+    pub fn training(examples: Arc<Examples>, steps: &StepsConfig, data: &DataConfig, seed: u64) -> Self {
+        let longest = examples.shapes().iter().map(|shape| shape.tokens as usize).max().unwrap_or(0);
+        let limit = examples.max_length().unwrap_or(data.max_length);
+        // The last token of an example is not read.
+        let capacity = limit.max(longest).saturating_sub(1);
+        let shuffled = Some(Shuffled { seed, batching: data.batching, capacity });
+        let order = Order { shuffled, batch_size: steps.batch_size, accumulation: steps.accumulation };
+        let (mut epochs, mut done, mut passes) = (Vec::new(), 0, 0);
+        for epoch in 0..steps.epochs {
+            if steps.max_steps > 0 && done >= steps.max_steps {
+                break;
+            }
+            let in_epoch = order.epoch(&examples, epoch).len();
+            let left = if steps.max_steps > 0 { steps.max_steps - done } else { usize::MAX };
+            passes += in_epoch.min(left.saturating_mul(steps.accumulation));
+            done += in_epoch.div_ceil(steps.accumulation);
+            epochs.push(in_epoch);
+        }
+        Self { examples, order, epochs: epochs.into(), passes: 0..passes }
+    }
+
+    /// Every example once; similar lengths share a pass.
+    pub fn evaluation(examples: Arc<Examples>, batch_size: usize) -> Self {
+        let order = Order { shuffled: None, batch_size, accumulation: 1 };
+        let passes = order.epoch(&examples, 0).len();
+        Self { examples, order, epochs: [passes].into(), passes: 0..passes }
+    }
+
+    /// Optimizer steps.
+    pub fn steps(&self) -> usize {
+        self.steps_before(self.passes.end) - self.steps_before(self.passes.start)
+    }
+
+    /// The same plan from step `first` on.
+    #[must_use]
+    pub fn from_step(&self, first: usize) -> Self {
+        let mut step = self.steps_before(self.passes.start) + first;
+        let mut start = 0;
+        for &passes in &*self.epochs {
+            let steps = passes.div_ceil(self.order.accumulation);
+            if step < steps {
+                start += step * self.order.accumulation;
+                break;
+            }
+            (step, start) = (step - steps, start + passes);
+        }
+        let start = start.clamp(self.passes.start, self.passes.end);
+        Self { passes: start..self.passes.end, ..self.clone() }
+    }
+
+    /// Steps that have ended before a pass.
+    fn steps_before(&self, mut pass: usize) -> usize {
+        let mut steps = 0;
+        for &passes in &*self.epochs {
+            if pass < passes {
+                return steps + pass / self.order.accumulation;
+            }
+            (pass, steps) = (pass - passes, steps + passes.div_ceil(self.order.accumulation));
+        }
+        steps
+    }
+
+    /// The batches in order. Each is an error if its examples cannot be read.
+    pub fn batches(&self) -> impl Iterator<Item = Result<Batch, Error>> {
+        let mut start = 0;
+        let spans = self.epochs.iter().enumerate().map(move |(epoch, &passes)| {
+            let span = (epoch, start);
+            start += passes;
+            (span, passes)
+        });
+        spans.flat_map(move |((epoch, start), passes)| {
+            let inside = |pass: usize| pass.clamp(start, start + passes) - start;
+            let range = inside(self.passes.start)..inside(self.passes.end);
+            let all = if range.is_empty() { Vec::new() } else { self.order.epoch(&self.examples, epoch) };
+            range.map(move |pass| self.batch(&all, pass))
+        })
+    }
+
+    fn batch(&self, epoch: &[Pass], pass: usize) -> Result<Batch, Error> {
+        let row = |row: &Vec<usize>| row.iter().map(|&index| self.examples.get(index)).collect();
+        let rows: Vec<Vec<Example>> = epoch[pass].iter().map(row).collect::<Result<_, Error>>()?;
+        let rows: Vec<Vec<&Example>> = rows.iter().map(|row| row.iter().collect()).collect();
+        let first = pass - pass % self.order.accumulation;
+        let end = (first + self.order.accumulation).min(epoch.len());
+        let shapes = self.examples.shapes();
+        let learnt = epoch[first..end].iter().flatten().flatten().map(|&index| shapes[index].learnt as usize);
+        Ok(Batch {
+            step_tokens: learnt.sum(),
+            ends_step: pass + 1 == end,
+            examples: epoch[pass].concat(),
+            ..Batch::packed(&rows)
+        })
+    }
+
+    /// Tokens that are read in the first epoch, and places for tokens in its batches, padding included.
+    pub fn filling(&self) -> Filling {
+        let epoch = self.order.epoch(&self.examples, 0);
+        let read = |index: &usize| u64::from(self.examples.shapes()[*index].tokens) - 1;
+        let mut filling = Filling { passes: epoch.len(), ..Filling::default() };
+        for pass in &epoch {
+            let rows: Vec<u64> = pass.iter().map(|row| row.iter().map(read).sum()).collect();
+            filling.rows += rows.len();
+            filling.tokens += rows.iter().sum::<u64>();
+            filling.places += rows.len() as u64 * rows.iter().max().copied().unwrap_or(0);
+        }
+        filling
+    }
+}
+
+/// How full the batches of an epoch are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Filling {
+    /// Forward passes.
+    pub passes: usize,
+    /// Rows of all passes.
+    pub rows: usize,
+    /// Tokens that are read.
+    pub tokens: u64,
+    /// Places for tokens: rows times the longest row, for each pass.
+    pub places: u64,
+}
+
+impl Order {
+    /// The passes of an epoch.
+    fn epoch(&self, examples: &Examples, epoch: usize) -> Vec<Pass> {
+        let len = |index: usize| examples.shapes()[index].tokens as usize;
+        let alone = |indices: &[usize]| indices.iter().map(|&index| vec![index]).collect::<Pass>();
+        let Some(Shuffled { seed, batching, capacity }) = &self.shuffled else {
+            let mut all: Vec<usize> = (0..examples.len()).collect();
+            all.sort_by_key(|&index| Reverse(len(index)));
+            return all.chunks(self.batch_size).map(alone).collect();
+        };
+        let mut rng = random(*seed, epoch as u64);
+        let mut drawn = draws(examples, *seed, epoch);
+        drawn.shuffle(&mut rng);
+        match batching {
+            Batching::Random => drawn.chunks(self.batch_size).map(alone).collect(),
+            Batching::ByLength => {
+                drawn
+                    .chunks_mut(SORTED_TOGETHER * self.batch_size)
+                    .for_each(|chunk| chunk.sort_by_key(|&index| Reverse(len(index))));
+                let mut passes: Vec<Pass> = drawn.chunks(self.batch_size).map(alone).collect();
+                passes.shuffle(&mut rng);
+                passes
+            }
+            Batching::Packed => {
+                let lens: Vec<usize> = drawn.iter().map(|&index| len(index) - 1).collect();
+                let mut rows: Pass = best_fit_decreasing(&lens, *capacity);
+                rows.iter_mut().flatten().for_each(|item| *item = drawn[*item]);
+                rows.shuffle(&mut rng);
+                rows.chunks(self.batch_size).map(<[_]>::to_vec).collect()
+            }
+        }
+    }
+}
+
+/// The examples that an epoch takes of every source.
+fn draws(examples: &Examples, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut drawn = Vec::new();
+    for (source, (range, weight)) in examples.sources().iter().enumerate() {
+        let rows = range.len();
+        let until = |epochs: usize| (epochs as f64 * weight * rows as f64).round() as usize;
+        let (mut next, end) = (until(epoch), until(epoch + 1));
+        while next < end {
+            // The source is gone through again and again, each time in another order.
+            let mut order: Vec<usize> = range.clone().collect();
+            let round = next / rows;
+            order.shuffle(&mut random(seed, ((source as u64 + 1) << 32) + round as u64));
+            let taken = &order[next % rows..(end - round * rows).min(rows)];
+            drawn.extend_from_slice(taken);
+            next += taken.len();
+        }
+    }
+    drawn
+}
+
+/// Independent generators of one seed.
+fn random(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+impl DataLoader<Batch> for Plan {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        Box::new(PlanIterator { done: 0, total: self.passes.len(), batches: Box::new(self.batches()) })
+    }
+
+    fn num_items(&self) -> usize {
+        self.passes.len()
+    }
+
+    fn to_device(&self, _: &Device) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(self.clone())
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
+        let passes = self.passes.start + start..self.passes.start + end;
+        Arc::new(Self { passes, ..self.clone() })
+    }
+}
+
+struct PlanIterator<'a> {
+    done: usize,
+    total: usize,
+    batches: Box<dyn Iterator<Item = Result<Batch, Error>> + 'a>,
+}
+
+impl Iterator for PlanIterator<'_> {
+    type Item = Result<Batch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.done += 1;
+        self.batches.next().map(|batch| batch.map_err(DatasetError::new))
+    }
+}
+
+impl DataLoaderIterator<Batch> for PlanIterator<'_> {
+    fn progress(&self) -> Progress {
+        Progress::new(self.done.min(self.total), self.total, Some("passes".to_owned()))
+    }
+}
