@@ -1,6 +1,7 @@
 //! What the engine reports about a job.
 
-use ivl_core::{Explained, FinishReason};
+use ivl_core::decode::FinishReason;
+use ivl_core::score::TokenExplanation;
 
 use super::EngineError;
 
@@ -59,5 +60,5 @@ pub(crate) struct Scored {
     /// The most probable tokens at its position, most probable first.
     pub(crate) top: Vec<(u32, f32)>,
     /// What the values in use changed, together and each by itself.
-    pub(crate) explained: Option<Explained>,
+    pub(crate) explained: Option<TokenExplanation>,
 }

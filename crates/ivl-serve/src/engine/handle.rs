@@ -5,7 +5,10 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use ivl_core::{Batch, CausalLm, FusedLm, Token, TokenKind, token_tensor};
+use ivl_core::{CausalLm, FusedLm};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::fusion::DecodeBatch;
+use ivl_core::vocab::{Token, TokenKind};
 
 use super::scheduler::{Models, Scheduler};
 use super::{EngineError, Job, QueuePermit};

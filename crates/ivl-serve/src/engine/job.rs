@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use ivl_core::GenerateConfig;
+use ivl_core::decode::GenerateConfig;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{EngineEvent, OutputOptions, QueuePermit};

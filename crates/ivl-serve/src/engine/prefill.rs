@@ -154,7 +154,7 @@ pub(super) fn read_text(lm: &FusedLm, row: &Row) -> (Batch, Logits) {
     batch.expect(row.text().len());
     let mut logits = None;
     for piece in row.text().chunks(CHUNK) {
-        let tokens = ivl_core::token_tensor(piece, 1, &lm.device());
+        let tokens = ivl_core::causal_lm::token_tensor(piece, 1, &lm.device());
         logits = Some(lm.next_logits_rows(tokens, &mut batch));
     }
     let logits = logits.expect("a text has at least the token of its prompt");

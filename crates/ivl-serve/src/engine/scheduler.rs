@@ -9,7 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use ivl_core::{Batch, CausalLm, FusedLm, Speculation, token_tensor};
+use ivl_core::{CausalLm, FusedLm};
+use ivl_core::causal_lm::token_tensor;
+use ivl_core::decode::Speculation;
+use ivl_core::fusion::DecodeBatch;
 
 use super::handle::RowBytes;
 use super::prefill::{self, Prefill};
@@ -46,7 +49,7 @@ pub(super) struct Scheduler {
     /// Jobs of a group on which the model panicked: each is tried again by itself.
     retry_alone: VecDeque<Job>,
     prefill: Option<Prefill>,
-    batch: Batch,
+    batch: DecodeBatch,
     rows: Vec<Row>,
     prefixes: PrefixCache,
     rounds: u64,
@@ -63,7 +66,7 @@ impl Scheduler {
     ) -> Self {
         let Models { lm, speculation } = models;
         Self {
-            batch: Batch::empty(&lm),
+            batch: DecodeBatch::empty(&lm),
             lm,
             speculation,
             catalog,
@@ -105,7 +108,7 @@ impl Scheduler {
     fn reset(&mut self) {
         self.rows.drain(..).for_each(|row| row.fail(EngineError::Internal));
         self.prefill = None;
-        self.batch = Batch::empty(&self.lm);
+        self.batch = DecodeBatch::empty(&self.lm);
         self.prefixes.clear();
     }
 
@@ -308,7 +311,7 @@ impl Scheduler {
     /// After a panic in a step of all texts, reads each text again and repeats the step with that text only. The text that
     /// causes the panic fails; the others go on.
     fn recover(&mut self) {
-        self.batch = Batch::empty(&self.lm);
+        self.batch = DecodeBatch::empty(&self.lm);
         for mut row in std::mem::take(&mut self.rows) {
             let read = catch_unwind(AssertUnwindSafe(|| prefill::read_text(&self.lm, &row)));
             let Ok((batch, logits)) = read else {
