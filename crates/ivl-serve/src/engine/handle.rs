@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use ivl_core::{CausalLm, FusedLm};
 use ivl_core::causal_lm::token_tensor;
 use ivl_core::fusion::DecodeBatch;
 use ivl_core::vocab::{Token, TokenKind};
+use ivl_core::{CausalLm, FusedLm};
 
 use super::scheduler::{Models, Scheduler};
 use super::{EngineError, Job, QueuePermit};
@@ -75,7 +75,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let needed = self.row_bytes.of(weights).saturating_mul(texts).saturating_mul(length);
         let available = self.cache_bytes;
-        if needed <= available { Ok(()) } else { Err(EngineError::TooLarge { texts, length, needed, available }) }
+        if needed <= available {
+            Ok(())
+        } else {
+            Err(EngineError::TooLarge { texts, length, needed, available })
+        }
     }
 
     /// Sends a job.

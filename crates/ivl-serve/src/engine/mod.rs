@@ -14,6 +14,6 @@ mod scheduler;
 pub(crate) use error::EngineError;
 pub(crate) use event::{EngineEvent, OutputOptions, Scored};
 pub(crate) use handle::Engine;
-pub(crate) use scheduler::Models;
 pub(crate) use job::{Client, Job};
 pub(crate) use permit::QueuePermit;
+pub(crate) use scheduler::Models;

@@ -6,10 +6,10 @@ use ivl_core::causal_lm::PaddedBatch;
 use ivl_core::fusion::{CumulativeLogits, DecodeBatch};
 use ivl_core::{CausalLm, FusedLm};
 
-use super::{EngineEvent, Job, Scored};
 use super::row::{Logits, Row, explained, host, most_probable, wants_stages};
+use super::{EngineEvent, Job, Scored};
 
-/// Tokens read in a round while texts are being written: bounds by how much a prompt delays them.
+/// Tokens read in a round while texts are being written: bounds how long a prompt delays them.
 const CHUNK_BUSY: usize = 256;
 
 /// Tokens read in a round otherwise.
@@ -43,7 +43,7 @@ pub(super) fn fit_together(group: &[Job], job: &Job) -> bool {
 
 impl Prefill {
     /// Prepares to read. `known` holds the beginning of the only prompt of the group, with its length in tokens.
-    pub(super) fn new(lm: &FusedLm, jobs: Vec<Job>, known: Option<(Batch, usize)>) -> Self {
+    pub(super) fn new(lm: &FusedLm, jobs: Vec<Job>, known: Option<(DecodeBatch, usize)>) -> Self {
         let cached = known.as_ref().map_or(0, |(_, len)| *len);
         let rest: Vec<&[u32]> = jobs.iter().map(|job| &job.prompt[cached..]).collect();
         let seq = rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
@@ -133,7 +133,7 @@ impl Prefill {
     }
 
     /// Reports to the clients that their prompts were read, and hands the jobs over.
-    pub(super) fn finish(self) -> (Vec<Job>, Batch) {
+    pub(super) fn finish(self) -> (Vec<Job>, DecodeBatch) {
         for (job, tokens) in self.jobs.iter().zip(self.scored) {
             // A client that has gone away is noticed in the next round.
             let _ = job.events.send(EngineEvent::Prompt { first: job.first, tokens, cached: self.cached });
@@ -149,8 +149,8 @@ fn last_position(logits: CumulativeLogits) -> CumulativeLogits {
 }
 
 /// Reads all of a text that is being written.
-pub(super) fn read_text(lm: &FusedLm, row: &Row) -> (Batch, Logits) {
-    let mut batch = Batch::new(lm, &[0], vec![row.weights().to_vec()]);
+pub(super) fn read_text(lm: &FusedLm, row: &Row) -> (DecodeBatch, Logits) {
+    let mut batch = DecodeBatch::new(lm, &[0], vec![row.weights().to_vec()]);
     batch.expect(row.text().len());
     let mut logits = None;
     for piece in row.text().chunks(CHUNK) {

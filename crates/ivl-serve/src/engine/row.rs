@@ -204,7 +204,7 @@ impl Row {
 }
 
 /// What the values that a text takes did to a token; values of weight 0 are left out.
-pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> Explained {
+pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> TokenExplanation {
     let used = stages[1..].iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
     let stages: Vec<&[f32]> = stages[..1].iter().chain(used.map(|(stage, _)| stage)).copied().collect();
     TokenExplanation::between(&stages, token)

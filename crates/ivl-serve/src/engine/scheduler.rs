@@ -9,10 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use ivl_core::{CausalLm, FusedLm};
 use ivl_core::causal_lm::token_tensor;
 use ivl_core::decode::Speculation;
 use ivl_core::fusion::DecodeBatch;
+use ivl_core::{CausalLm, FusedLm};
 
 use super::handle::RowBytes;
 use super::prefill::{self, Prefill};
@@ -113,7 +113,10 @@ impl Scheduler {
     }
 
     fn idle(&self) -> bool {
-        self.rows.is_empty() && self.prefill.is_none() && self.retry_alone.is_empty() && self.waiting.len() == 0
+        self.rows.is_empty()
+            && self.prefill.is_none()
+            && self.retry_alone.is_empty()
+            && self.waiting.len() == 0
     }
 
     /// Takes the jobs that were sent; waits if there is nothing else to do. Returns `false` at the end.
@@ -215,7 +218,8 @@ impl Scheduler {
         if self.rows.is_empty() && group.is_empty() {
             return true;
         }
-        let longest = self.rows.iter().map(Row::longest).chain(new().map(Job::full_length)).max().unwrap_or(0);
+        let longest =
+            self.rows.iter().map(Row::longest).chain(new().map(Job::full_length)).max().unwrap_or(0);
         let held = |weights: &[f64]| self.row_bytes.of(weights);
         let bytes = self.rows.iter().map(|row| held(row.weights())).sum::<usize>()
             + new().map(|job| job.n * held(&job.weights)).sum::<usize>();
