@@ -123,7 +123,7 @@ impl CausalLm for Held {
 
 #[test]
 fn a_full_queue_refuses_until_there_is_room() {
-    let hold = Arc::new(AtomicBool::new(true));
+    let hold = Arc::new(AtomicBool::default());
     let lm = Held { lm: load("large").0, hold: hold.clone() };
     let lm = FusedLm::new(Box::new(lm), Vec::new()).expect("no value");
     let server = Served::of(
@@ -133,6 +133,7 @@ fn a_full_queue_refuses_until_there_is_room() {
             settings.max_rows = 1;
         }),
     );
+    hold.store(true, Ordering::Relaxed);
     assert_eq!(server.post("/v1/completions", &json!({"prompt": ["a", "b", "c"]})).status, 429);
     // The first text is held in its prefill and the second waits, so that the third finds no place.
     let body = json!({"prompt": "Suna", "max_tokens": 2, "ignore_eos": true, "temperature": 0}).to_string();
