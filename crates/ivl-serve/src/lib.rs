@@ -12,15 +12,17 @@
 //! ```no_run
 //! use burn::tensor::{DType, Device};
 //! use ivl_core::{CausalLm, FusedLm, Value};
-//! use ivl_models::{ChatTemplate, Checkpoint};
+//! use ivl_models::{ChatTemplate, Checkpoint, ValueCard};
 //! use ivl_serve::{Catalog, ServedBase, ServedValue, Server, Settings};
 //!
 //! let device = Device::default();
 //! let base = Checkpoint::open("models/large".as_ref())?;
 //! let value = Checkpoint::open("runs/value".as_ref())?;
-//! let (base_lm, tokenizer) = base.load_lm(&device, DType::F32, &mut |_| ())?;
-//! let (value_lm, _) = value.load_lm(&device, DType::F32, &mut |_| ())?;
-//! let lm = FusedLm::new(Box::new(base_lm), vec![Value::new(Box::new(value_lm), 0.7)])?;
+//! let (base_lm, tokenizer) = base.load_lm(&device, DType::F32)?;
+//! let (value_lm, _) = value.load_lm(&device, DType::F32)?;
+//! // The card says how much of the value to add.
+//! let alpha = ValueCard::read("runs/value".as_ref())?.map_or(1.0, |card| card.alpha);
+//! let lm = FusedLm::new(Box::new(base_lm), vec![Value::new(Box::new(value_lm), alpha)])?;
 //!
 //! let served_base = ServedBase {
 //!     id: "large".to_owned(),
@@ -31,7 +33,7 @@
 //! };
 //! let served_value = ServedValue {
 //!     id: "value".to_owned(),
-//!     alpha: 0.7,
+//!     alpha,
 //!     template: ChatTemplate::from_dir("runs/value".as_ref())?,
 //!     cross_tokenizer: None,
 //! };
