@@ -8,12 +8,11 @@ use ivl_align::{MapFile, Method, align};
 use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig, Retokenizer, RetokenizedValue};
 use ivl_core::fusion::BaseLm;
 use ivl_core::{CausalLm, Error, Value, Vocab, VocabMap};
-use ivl_models::{Checkpoint, Tokenizer, TransformerLm};
-use ivl_serve::OwnTokens;
+use ivl_models::{Checkpoint, Tokenizer, TransformerLm, Weights};
+use ivl_serve::CrossTokenizer;
 
 use crate::args::{Common, Vocabularies};
 use crate::compose::load_lm;
-use crate::device::Weights;
 use crate::hub::resolve;
 
 /// Largest map file that is read: four million ids with weights.
@@ -124,8 +123,8 @@ impl Reads {
     }
 
     /// The same, as the server knows it.
-    pub fn own_tokens(&self) -> OwnTokens {
-        OwnTokens { tokenizer: self.tokenizer.clone(), max_positions: self.max_positions }
+    pub fn cross_tokenizer(&self) -> CrossTokenizer {
+        CrossTokenizer { tokenizer: self.tokenizer.clone(), max_positions: self.max_positions }
     }
 
     /// Refuses a text that the value cannot read; while a text is generated, the base stands alone there.
