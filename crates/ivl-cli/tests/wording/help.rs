@@ -18,7 +18,10 @@ fn every_verb() {
         let long = printed(&long);
         assert!(long.contains("Example:\n  ivl "), "{verb:?} has no example");
         let same = long == printed(&short);
-        insta::assert_snapshot!(format!("help-{}", verb.join("-")), format!("-h is --help: {same}\n\n{long}"));
+        insta::assert_snapshot!(
+            format!("help-{}", verb.join("-")),
+            format!("-h is --help: {same}\n\n{long}")
+        );
     }
 }
 
