@@ -1,6 +1,6 @@
 //! Logits as log-probabilities.
 
-use ivl_kernels::{Mass, argmax};
+use ivl_kernels::{SoftmaxStats, argmax};
 
 /// `log softmax(logits)[token]`.
 pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
@@ -9,7 +9,7 @@ pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
 
 /// `log sum_i exp(logits[i])`: what is subtracted from a logit to get a log-probability.
 pub fn log_normalizer(logits: &[f32]) -> f64 {
-    Mass::of(logits).log_normalizer()
+    SoftmaxStats::new(logits).log_normalizer()
 }
 
 /// The largest logit, the lowest id among equals.

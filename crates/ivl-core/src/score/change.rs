@@ -1,6 +1,6 @@
 //! What the values changed at one position.
 
-use ivl_kernels::{Mass, divergence};
+use ivl_kernels::{SoftmaxStats, kl_divergence};
 
 use crate::distribution::most_probable;
 
@@ -28,9 +28,9 @@ impl DistributionChange {
     /// If the slices differ in length or the token is outside.
     pub fn between(base: &[f32], fused: &[f32], token: u32) -> Self {
         assert_eq!(base.len(), fused.len(), "base and fused logits are of one vocabulary");
-        let [of_base, of_fused] = [base, fused].map(Mass::of);
+        let [of_base, of_fused] = [base, fused].map(SoftmaxStats::new);
         let at = token as usize;
-        let log_p = |logits: &[f32], mass: &Mass| f64::from(logits[at]) - mass.log_normalizer();
+        let log_p = |logits: &[f32], mass: &SoftmaxStats| f64::from(logits[at]) - mass.log_normalizer();
         let rank = |logits: &[f32]| logits.iter().filter(|&&logit| logit > logits[at]).count();
         let base_top = most_probable(base);
         Self {
@@ -39,7 +39,7 @@ impl DistributionChange {
             rank: rank(fused),
             base_top,
             flip: base_top != most_probable(fused),
-            kl: divergence([fused, base], [&of_fused, &of_base]) as f32,
+            kl: kl_divergence([fused, base], [&of_fused, &of_base]) as f32,
         }
     }
 }
