@@ -65,7 +65,7 @@ impl Kernel for &mut Part<'_> {
     }
 }
 
-/// What is the same for every number.
+/// Constants of a step, the same for every number.
 #[derive(Clone, Copy)]
 struct Step {
     betas: [f32; 2],

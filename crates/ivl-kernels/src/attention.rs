@@ -35,7 +35,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Puts new keys (or values) behind the first `len` of each row of a buffer.
+    /// Writes new keys (or values) after the first `len` of each row of a buffer.
     ///
     /// # Shapes
     /// - `buffer`: `[batch, kv_heads, capacity, dim]`
@@ -125,7 +125,7 @@ impl Kernel for Tile<'_> {
         let all = self.positions.clone().flat_map(|position| (0..groups).map(move |group| (position, group)));
         let mut waiting: Vec<(usize, usize)> = Vec::with_capacity(TOGETHER);
         for next in all {
-            // What is computed together begins at the same key, so that sums are formed in the same order as alone.
+            // Queries computed together begin at the same key, so that sums are formed in the same order as for one query.
             let alike =
                 waiting.first().is_none_or(|first| self.seen[first.0].start == self.seen[next.0].start);
             if !alike || waiting.len() == TOGETHER {
@@ -240,7 +240,7 @@ impl Tile<'_> {
 /// # Shapes
 /// - `queries`: `[parts, Q]`, the last part padded with zeros
 /// - `keys`: `[keys, dim]`
-/// - `scores`: `[Q, keys]`, each row in whole [`LANES`]; what stands behind the keys means nothing
+/// - `scores`: `[Q, keys]`, each row in whole [`LANES`]; numbers after the keys are ignored
 #[inline(always)]
 fn dots<L: Level, const Q: usize, const K: usize>(
     queries: &[[f32; LANES]],
@@ -374,7 +374,7 @@ fn multiply<L: Level, const Q: usize, const K: usize>(
     sums
 }
 
-/// With zeros behind the end.
+/// Zeros beyond the end.
 #[inline(always)]
 fn padded(rest: &[f32]) -> [f32; LANES] {
     let mut padded = [0.0; LANES];

@@ -48,7 +48,7 @@ pub(crate) trait Level {
     fn sums(halves: [Self::Half; 16]) -> [f32; 16];
 }
 
-/// What runs at a level.
+/// A computation that runs at a level of vector instructions.
 pub(crate) trait Kernel {
     /// Has to be `#[inline(always)]`, and everything in it that should be compiled for the level too: plain loops, and no
     /// closure that a function of the standard library calls.
@@ -63,7 +63,7 @@ pub(crate) fn run(kernel: impl Kernel) {
     kernel.run::<Base>();
 }
 
-/// Asks the memory for what lies some way behind `weights`, so that it is there when its turn comes. The processor does so by
+/// Prefetches memory some distance ahead of `weights`, so that it is in the cache when it is needed. The processor does so by
 /// itself, but not far enough to keep a product of several rows busy.
 #[inline(always)]
 pub(crate) fn ask_ahead<W>(weights: &W) {
@@ -84,7 +84,7 @@ pub(crate) fn each(number: impl Fn(usize) -> f32) -> [f32; LANES] {
     lanes
 }
 
-/// The last numbers of a list, with `fill` behind its end.
+/// The last numbers of a list, with `fill` beyond its end.
 #[inline(always)]
 pub(crate) fn padded(rest: &[f32], fill: f32) -> [f32; LANES] {
     let mut padded = [fill; LANES];
@@ -178,7 +178,7 @@ impl Level for Base {
     }
 }
 
-/// What the compiler does not make of plain loops.
+/// Operations that the compiler does not generate from plain loops.
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon {
     use std::arch::aarch64::{float16x4_t, float32x4_t, vcvt_f32_f16};

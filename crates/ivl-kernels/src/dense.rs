@@ -117,7 +117,7 @@ pub fn multiply(a: Dense<'_>, b: Dense<'_>) -> Vec<f32> {
     output
 }
 
-/// What a slab of terms adds to a product.
+/// The contribution of a slab of terms to a product.
 struct Product<'a> {
     a: Dense<'a>,
     b: Dense<'a>,

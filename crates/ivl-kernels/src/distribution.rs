@@ -18,7 +18,7 @@ pub fn argmax(numbers: &[f32]) -> Option<usize> {
     if most == f32::NEG_INFINITY { None } else { numbers.iter().position(|&number| number == most) }
 }
 
-/// What `softmax(x)` is made of.
+/// The statistics that `softmax(x)` is computed from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mass {
     /// `max_i x_i`.

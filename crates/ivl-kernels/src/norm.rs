@@ -104,7 +104,7 @@ impl Kernel for &mut Slope<'_> {
                 self.by_bias[i] += d[i];
                 d[i] *= weight[i] + offset;
             }
-            // What the row as a whole has of its mean and of its length does not pass.
+            // The parts of the gradient along the row's mean and length cancel.
             let along = mean(dot::<L>(d, &normed));
             let level = if layer { mean(total(d)) } else { 0.0 };
             for i in 0..width {

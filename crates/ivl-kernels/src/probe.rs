@@ -7,7 +7,7 @@ use crate::memory::Memory;
 use crate::parallel;
 use crate::product::TOGETHER;
 
-/// Places that are read side by side: one alone leaves the memory waiting. As many as a product with one row reads.
+/// Places that are read side by side: a single one leaves the memory idle. As many as a product with one row reads.
 const STREAMS: usize = TOGETHER;
 
 /// Bytes of a unit of work.

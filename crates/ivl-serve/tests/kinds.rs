@@ -15,7 +15,7 @@ use served::{Json, Served, encode, json, load, offline, value};
 
 const NAMES: [&str; 3] = ["cascade", "added", "bytes"];
 
-/// What the command line composes.
+/// The model that the command line composes.
 fn composed([cascade, added, bytes]: [f64; 3]) -> FusedLm {
     let (net, vocab) = load("small").0.into_parts();
     let net = CascadeNet::new(net, CascadeInput::TextAndPredictions, vocab, "cascade");

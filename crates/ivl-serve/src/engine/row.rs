@@ -25,7 +25,7 @@ pub(super) struct Logits {
 /// The logits of one row.
 pub(super) struct PositionLogits<'a> {
     pub(super) fused: &'a [f32],
-    /// What they are made of, if it was asked for: see [`CumulativeLogits::stages`].
+    /// Their components, if requested: see [`CumulativeLogits::stages`].
     pub(super) stages: Option<Vec<&'a [f32]>>,
 }
 
@@ -203,7 +203,7 @@ impl Row {
     }
 }
 
-/// What the values that a text takes did to a token; values of weight 0 are left out.
+/// Effect of a text's values on a token; values of weight 0 are left out.
 pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> TokenExplanation {
     let used = stages[1..].iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
     let stages: Vec<&[f32]> = stages[..1].iter().chain(used.map(|(stage, _)| stage)).copied().collect();
