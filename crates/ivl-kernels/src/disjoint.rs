@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 /// A slice of which threads write parts that are not contiguous, as columns of a matrix are.
-pub(crate) struct Disjoint<'a> {
+pub(crate) struct DisjointSlice<'a> {
     start: *mut f32,
     len: usize,
     slice: PhantomData<&'a mut [f32]>,
@@ -11,9 +11,9 @@ pub(crate) struct Disjoint<'a> {
 
 #[expect(unsafe_code, reason = "a raw pointer is not shared by default")]
 // SAFETY: all that can be done with it is `write`, whose callers promise that no two threads write the same numbers.
-unsafe impl Sync for Disjoint<'_> {}
+unsafe impl Sync for DisjointSlice<'_> {}
 
-impl<'a> Disjoint<'a> {
+impl<'a> DisjointSlice<'a> {
     pub(crate) fn new(slice: &'a mut [f32]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
@@ -45,7 +45,7 @@ impl<'a> Disjoint<'a> {
     }
 }
 
-impl Disjoint<'_> {
+impl DisjointSlice<'_> {
     /// The `len` numbers at `at`.
     ///
     /// # Safety
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_vector_has_its_room_and_no_more() {
         let mut numbers = Vec::with_capacity(4);
-        let room = Disjoint::room(&mut numbers, 3);
+        let room = DisjointSlice::room(&mut numbers, 3);
         #[expect(unsafe_code, reason = "the test has one thread, and writes all three")]
         // SAFETY: no other thread writes, and three numbers are written.
         unsafe {
@@ -80,8 +80,9 @@ mod tests {
             numbers.set_len(3);
         }
         assert_eq!(numbers, [1.0, 2.0, 3.0]);
-        let refused =
-            |mut numbers: Vec<f32>, len| catch_unwind(move || Disjoint::room(&mut numbers, len).len).is_err();
+        let refused = |mut numbers: Vec<f32>, len| {
+            catch_unwind(move || DisjointSlice::room(&mut numbers, len).len).is_err()
+        };
         assert!(refused(Vec::new(), 1) && refused(vec![0.0], 0) && !refused(Vec::new(), 0));
     }
 
@@ -93,7 +94,7 @@ mod tests {
                 #[expect(unsafe_code, reason = "the test has one thread")]
                 // SAFETY: no other thread writes.
                 unsafe {
-                    Disjoint::new(&mut all[1..3]).write(at, &[1.0; 3][..len]);
+                    DisjointSlice::new(&mut all[1..3]).write(at, &[1.0; 3][..len]);
                 }
                 all
             })

@@ -89,8 +89,8 @@ impl Norm {
     pub(super) fn rows(&self, x: &[f32]) -> Vec<f32> {
         let [weight, bias] = &**self.packed.as_ref().expect("a packed norm");
         let norm = match self.config.kind {
-            NormKind::Layer => ivl_kernels::Norm::Layer { weight, bias },
-            _ => ivl_kernels::Norm::Rms { weight, offset: self.offset() },
+            NormKind::Layer => ivl_kernels::Normalization::Layer { weight, bias },
+            _ => ivl_kernels::Normalization::Rms { weight, offset: self.offset() },
         };
         norm.apply(x, self.config.eps as f32)
     }
