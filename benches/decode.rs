@@ -26,7 +26,10 @@ fn decode(c: &mut Criterion) {
         group.bench_function(*name, |b| {
             b.iter(|| {
                 for token in 0..16 {
-                    black_box(lm.next_logits(token_tensor(&[token], 1, &lm.device()), &mut cache).expect("its own cache"));
+                    black_box(
+                        lm.next_logits(token_tensor(&[token], 1, &lm.device()), &mut cache)
+                            .expect("its own cache"),
+                    );
                 }
                 cache.truncate(prompt.len());
             });

@@ -13,7 +13,9 @@ mod shapes;
 use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ivl_core::decode::{EndTokens, Draft, GenerateConfig, Pace, Speculation, SpeculationTotals, generate, speculate};
+use ivl_core::decode::{
+    Draft, EndTokens, GenerateConfig, Pace, Speculation, SpeculationTotals, generate, speculate,
+};
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_models::PackedFormat;
 use shapes::llama;

@@ -32,9 +32,11 @@ fn main() -> anyhow::Result<()> {
             let prompts: Vec<Vec<u32>> =
                 rows.iter().map(|(_, (text, _))| tokenizer.encode(text, true)).collect::<Result<_, _>>()?;
             let mut texts = vec![String::new(); rows.len()];
-            for step in
-                generate(&lm, &prompts, &GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none()))?
-            {
+            for step in generate(
+                &lm,
+                &prompts,
+                &GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none()),
+            )? {
                 let step = step?;
                 texts[step.row].push_str(&step.text);
             }

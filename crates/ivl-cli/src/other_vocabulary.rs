@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ivl_align::{MapFile, Method, align};
-use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig, Retokenizer, RetokenizedValue};
+use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig, RetokenizedValue, Retokenizer};
 use ivl_core::fusion::BaseLm;
 use ivl_core::{CausalLm, Error, Value, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, TransformerLm, Weights};

@@ -49,7 +49,10 @@ fn decoding(rows: usize) {
     let mut read = |tokens: usize| {
         for token in 0..tokens {
             let ids = vec![(token % 300) as u32; rows];
-            fused.next_logits(token_tensor(&ids, rows, &fused.device()), &mut cache).expect("its own cache").into_data();
+            fused
+                .next_logits(token_tensor(&ids, rows, &fused.device()), &mut cache)
+                .expect("its own cache")
+                .into_data();
             if cache.len() == 100 {
                 cache.truncate(10);
             }

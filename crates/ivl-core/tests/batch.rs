@@ -2,8 +2,8 @@
 
 mod toy;
 
-use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::fusion::DecodeBatch;
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::{CausalLm, FusedLm, Value};
 use proptest::prelude::*;
 use toy::{Toy, host, letters, numbers};
@@ -139,6 +139,10 @@ fn all_positions_and_the_last_agree_and_weight_one_is_plain_addition() {
     let all = host(batch().forward(&lm, tokens()).expect("its own cache").last());
     let last = host(batch().next_logits(&lm, tokens()).expect("its own cache").last());
     assert_eq!(all[all.len() - SIZE..], last);
-    assert_eq!(all, host(lm.forward(tokens(), &mut lm.new_cache(&[0])).expect("its own cache")), "to the last bit");
+    assert_eq!(
+        all,
+        host(lm.forward(tokens(), &mut lm.new_cache(&[0])).expect("its own cache")),
+        "to the last bit"
+    );
     assert!(batch().is_empty());
 }

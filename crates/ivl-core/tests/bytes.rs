@@ -6,11 +6,11 @@ mod toy;
 
 use burn::tensor::{Device, Int, Tensor};
 use greedy::{Greedy, vocab};
-use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::causal_lm::Positions;
 use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig};
 use ivl_core::fusion::{BaseLm, DecodeBatch};
 use ivl_core::score::score;
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, ValueStack, Vocab, VocabMap};
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax};
@@ -44,8 +44,16 @@ impl Three {
             [&self.base, &self.reference, &self.value].map(|toy| Box::new(toy.clone()));
         let tokenizer = Box::new(Greedy::new(self.value.vocab()));
         let base = BaseLm::Plain(base);
-        ByteFusedLm::new(ByteFusion { base, reference, value, alpha: self.alpha, map: &map, tokenizer, config })
-            .expect("fits")
+        ByteFusedLm::new(ByteFusion {
+            base,
+            reference,
+            value,
+            alpha: self.alpha,
+            map: &map,
+            tokenizer,
+            config,
+        })
+        .expect("fits")
     }
 
     /// Next-token probabilities under the reference and the tilted reference.
@@ -256,7 +264,8 @@ fn cut(text: &str, choices: &[usize]) -> Vec<u32> {
 }
 
 fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
-    let logits = host(lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"));
+    let logits =
+        host(lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"));
     logits.chunks(lm.vocab().size()).map(<[f32]>::to_vec).collect()
 }
 
@@ -363,7 +372,8 @@ fn a_weight_may_change_within_a_text() {
         let mut cache = lm.new_cache(&[0]);
         lm.forward(token_tensor(&ids[..4], 1, &lm.device()), &mut cache).expect("its own cache");
         lm.set_alpha(0, after).expect("one value");
-        let rest = host(lm.forward(token_tensor(&ids[4..], 1, &lm.device()), &mut cache).expect("its own cache"));
+        let rest =
+            host(lm.forward(token_tensor(&ids[4..], 1, &lm.device()), &mut cache).expect("its own cache"));
         let same = rest.iter().zip(whole[4..].concat()).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()));
         assert!(same, "{before} to {after}");
     }
@@ -390,7 +400,10 @@ fn logits_where_they_are_asked_for_are_those_of_the_whole() {
     let next = || token_tensor(&[rows[0][0], rows[1][0]], 2, &lm.device());
     let mut all = lm.new_cache(&batch.padding);
     lm.forward(tokens(), &mut all).expect("its own cache");
-    assert!(close(&host(lm.next_logits(next(), &mut cache).expect("its own cache")), &host(lm.next_logits(next(), &mut all).expect("its own cache"))));
+    assert!(close(
+        &host(lm.next_logits(next(), &mut cache).expect("its own cache")),
+        &host(lm.next_logits(next(), &mut all).expect("its own cache"))
+    ));
 }
 
 #[test]
@@ -405,7 +418,8 @@ fn rows_of_a_batch_take_it_in_their_own_weights() {
         let begun: Vec<&[u32]> = texts[rows.clone()].iter().map(|ids| &ids[..ids.len() - 2]).collect();
         let padded = PaddedBatch::new(&begun, lm.vocab()).expect("not empty");
         let mut joining =
-            DecodeBatch::new(&lm, &padded.padding, weights[rows].iter().map(|&w| vec![w]).collect()).expect("its own cache");
+            DecodeBatch::new(&lm, &padded.padding, weights[rows].iter().map(|&w| vec![w]).collect())
+                .expect("its own cache");
         joining.next_logits(&lm, padded.columns(0, padded.seq, &lm.device())).expect("its own cache");
         batch.join(joining).expect("one model");
     }

@@ -5,12 +5,12 @@ mod greedy;
 mod toy;
 
 use greedy::{Greedy, vocab};
-use ivl_core::tokens::token_tensor;
 use ivl_core::causal_lm::Positions;
-use ivl_core::cross_tokenizer::{Retokenizer, RetokenizedValue};
+use ivl_core::cross_tokenizer::{RetokenizedValue, Retokenizer};
 use ivl_core::decode::{GenerateConfig, SamplingConfig, generate};
 use ivl_core::fusion::{Gate, GatedLm};
 use ivl_core::score::score;
+use ivl_core::tokens::token_tensor;
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, ValueStack, Vocab, VocabMap};
 use proptest::prelude::*;
 use toy::{Toy, cumulative_logits, host, log_softmax};
@@ -259,8 +259,15 @@ fn equal_vocabularies_fuse_as_one() {
     let same =
         FusedLm::new(Box::new(base.clone()), vec![Value::new(Box::new(value.clone()), 0.6)]).expect("same");
     let cross = fused(&base, value, 0.6, map, tokenizer).expect("fits");
-    let expected = host(same.forward(token_tensor(&ids, 1, &same.device()), &mut same.new_cache(&[0])).expect("its own cache"));
-    let got = host(cross.forward(token_tensor(&ids, 1, &cross.device()), &mut cross.new_cache(&[0])).expect("its own cache"));
+    let expected = host(
+        same.forward(token_tensor(&ids, 1, &same.device()), &mut same.new_cache(&[0]))
+            .expect("its own cache"),
+    );
+    let got = host(
+        cross
+            .forward(token_tensor(&ids, 1, &cross.device()), &mut cross.new_cache(&[0]))
+            .expect("its own cache"),
+    );
     // Where a prefix of the text is cut as the whole is, which greedy cutting does at the ends of these tokens.
     let size = cross.vocab().size();
     for (i, (got, expected)) in got.chunks(size).zip(expected.chunks(size)).enumerate() {
@@ -276,9 +283,14 @@ fn where_the_value_cannot_read_the_base_stands_alone() {
     assert!(matches!(tokenizer.tokenize("a☃"), Err(Error::Unwritable { .. })));
     let lm = fused(&base, value, 1.0, map, tokenizer).expect("fits");
     let ids = cut("a☃", &[0]);
-    let got = host(lm.forward(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"));
+    let got = host(
+        lm.forward(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"),
+    );
     let size = base.vocab().size();
-    let alone = host(base.forward(token_tensor(&ids, 1, &base.device()), &mut base.new_cache(&[0])).expect("its own cache"));
+    let alone = host(
+        base.forward(token_tensor(&ids, 1, &base.device()), &mut base.new_cache(&[0]))
+            .expect("its own cache"),
+    );
     assert_eq!(got[got.len() - size..], alone[alone.len() - size..]);
     assert_ne!(got[..size], alone[..size]);
 }
@@ -307,12 +319,15 @@ fn a_weight_may_change_within_a_text() {
         let mut cache = lm.new_cache(&[0]);
         lm.forward(token_tensor(&ids[..3], 1, &lm.device()), &mut cache).expect("its own cache");
         lm.set_alpha(0, after).expect("one value");
-        let rest = host(lm.forward(token_tensor(&ids[3..], 1, &lm.device()), &mut cache).expect("its own cache"));
+        let rest =
+            host(lm.forward(token_tensor(&ids[3..], 1, &lm.device()), &mut cache).expect("its own cache"));
         let expected = &whole(after)[1][3 * lm.vocab().size()..];
         assert!(rest.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3), "{before} to {after}");
     }
     let (base, _, lm) = cross(0.7);
-    let alone = host(base.forward(token_tensor(&ids, 1, &lm.device()), &mut base.new_cache(&[0])).expect("its own cache"));
+    let alone = host(
+        base.forward(token_tensor(&ids, 1, &lm.device()), &mut base.new_cache(&[0])).expect("its own cache"),
+    );
     assert_eq!(whole(0.7)[0], alone);
 }
 
@@ -371,7 +386,8 @@ fn one_pass_gives_the_logits_of_every_weight() {
     let components = lm.component_logits(tokens(), at, &mut lm.new_cache(&[0, 0])).expect("its own cache");
     for alpha in [0.0, 0.5, 1.0, 1.75] {
         let (_, _, other) = cross(alpha);
-        let expected = other.select_logits(tokens(), at, &mut other.new_cache(&[0, 0])).expect("its own cache");
+        let expected =
+            other.select_logits(tokens(), at, &mut other.new_cache(&[0, 0])).expect("its own cache");
         let expected = host(expected.all());
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
         assert!(close(&host(components.rows(0..6).weighted(&[alpha])), &expected), "alpha {alpha}");

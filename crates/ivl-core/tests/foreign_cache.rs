@@ -78,7 +78,12 @@ fn models() -> Vec<(&'static str, Box<dyn CausalLm>)> {
         ("two values", Box::new(FusedLm::new(Box::new(toy(1)), two).expect("one vocabulary"))),
         ("nested", Box::new(FusedLm::on(fused(), vec![Value::new(Box::new(toy(3)), 1.0)]).expect("fits"))),
         ("cascade", Box::new(CascadeLm::new(Box::new(toy(1)), Box::new(Silent(ids())), 1.0).expect("fits"))),
-        ("cross", Box::new(FusedLm::new(Box::new(toy(1)), vec![Value::partial(Box::new(cross), 1.0)]).expect("fits"))),
+        (
+            "cross",
+            Box::new(
+                FusedLm::new(Box::new(toy(1)), vec![Value::partial(Box::new(cross), 1.0)]).expect("fits"),
+            ),
+        ),
         ("bytes", Box::new(bytes.expect("fits"))),
         ("gated", Box::new(GatedLm::new(fused(), Gate::Every { tokens: 1 }))),
     ]
@@ -116,7 +121,10 @@ fn rows_of_one_model_do_not_join_those_of_another() {
     };
     let mut rows = batch(&stack, vec![1.0]);
     let refused = rows.join(batch(&plain, Vec::new())).expect_err("another model");
-    assert!(refused.to_string().contains("expected one of a base with 1 values, got one of 1 layers"), "{refused}");
+    assert!(
+        refused.to_string().contains("expected one of a base with 1 values, got one of 1 layers"),
+        "{refused}"
+    );
     assert_eq!(rows.rows(), 1);
     assert!(matches!(
         rows.next_logits(&plain, token_tensor(&[2], 1, &plain.device())),

@@ -3,10 +3,10 @@
 
 mod toy;
 
-use ivl_core::tokens::token_tensor;
 use ivl_core::decode::{GenerateConfig, generate};
 use ivl_core::fusion::{Gate, GateCounts, GatedLm};
 use ivl_core::score::{Uncertainty, score};
+use ivl_core::tokens::token_tensor;
 use ivl_core::{Cache, CausalLm, FusedLm, Value, ValueStack};
 use proptest::prelude::*;
 use toy::{Toy, cumulative_logits, host, letters, log_softmax};

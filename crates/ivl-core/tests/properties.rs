@@ -2,10 +2,10 @@
 
 mod toy;
 
-use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::decode::{FinishReason, GenerateConfig, SamplingConfig, Session, generate};
 use ivl_core::fusion::BaseLm;
 use ivl_core::score::{explain, score};
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, Error, FusedLm, Value, ValueStack, Vocab, VocabMap};
 use proptest::prelude::*;
@@ -307,8 +307,7 @@ fn generation_ends_at_end_tokens_stop_strings_limits_and_the_context() {
 
     let stop: String = greedy[0][2..4].iter().map(|&id| text(id)).collect();
     let whole: String = greedy[0].iter().map(|&id| text(id)).collect();
-    let config =
-        GenerateConfig::default().max_new_tokens(100).stop_strings(vec![stop.clone()]);
+    let config = GenerateConfig::default().max_new_tokens(100).stop_strings(vec![stop.clone()]);
     let steps: Vec<_> = generate(&lm, &[[0, 1]], &config).expect("valid").map(Result::unwrap).collect();
     let got: String = steps.iter().map(|s| s.text.as_str()).collect();
     assert_eq!(got, whole[..whole.find(&stop).expect("it occurs")]);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Int, Tensor};
+use ivl_core::causal_lm::{LengthDependence, ModelInfo};
 use ivl_core::decode::{
     Draft, FinishReason, GenerateConfig, GeneratedToken, Pace, SamplingConfig, Speculation,
     SpeculationTotals, generate, speculate,
 };
-use ivl_core::causal_lm::{LengthDependence, ModelInfo};
 use ivl_core::fusion::BaseLm;
 use ivl_core::{Cache, CausalLm, Error, FusedLm, RowWeighted, Value, Vocab};
 use proptest::prelude::*;
@@ -59,8 +59,9 @@ enum Kind {
 }
 
 fn draft(kind: Kind, base: &Toy, target: &dyn RowWeighted) -> Draft {
-    let model =
-        |lm: Toy, with_values| Draft::model(Box::new(lm), target.vocab(), with_values).expect("one vocabulary");
+    let model = |lm: Toy, with_values| {
+        Draft::model(Box::new(lm), target.vocab(), with_values).expect("one vocabulary")
+    };
     match kind {
         Kind::Same => model(base.clone(), true),
         Kind::Other => model(toy(77), true),
@@ -81,7 +82,15 @@ fn kinds() -> impl Strategy<Value = Kind> {
 fn samplings() -> impl Strategy<Value = SamplingConfig> {
     let greedy = SamplingConfig::default();
     let plain = greedy.clone().temperature(1.0);
-    let all = SamplingConfig::default().temperature(0.8).top_k(6).top_p(0.9).min_p(0.02).repetition_penalty(1.3).frequency_penalty(0.4).presence_penalty(0.2).logit_bias(vec![(2, 1.5), (4, f32::NEG_INFINITY)]);
+    let all = SamplingConfig::default()
+        .temperature(0.8)
+        .top_k(6)
+        .top_p(0.9)
+        .min_p(0.02)
+        .repetition_penalty(1.3)
+        .frequency_penalty(0.4)
+        .presence_penalty(0.2)
+        .logit_bias(vec![(2, 1.5), (4, f32::NEG_INFINITY)]);
     let penalized = all.clone().temperature(0.0);
     prop_oneof![Just(greedy), Just(plain), Just(all), Just(penalized)]
 }
@@ -200,8 +209,7 @@ fn what_is_drafted_and_sampled_follows_the_target() {
     let (mut seen, mut totals) = ([0.0; 64], (0, 0));
     let runs = 4000;
     for seed in 0..runs {
-        let config =
-            GenerateConfig::default().max_new_tokens(3).sampling(sampling.clone()).seed(seed);
+        let config = GenerateConfig::default().max_new_tokens(3).sampling(sampling.clone()).seed(seed);
         let (steps, drafts) =
             written(&target, draft(), Pace::fixed(2), std::slice::from_ref(&prompt), &config);
         let place = steps.iter().fold(0, |place, step| place * 4 + step.token as usize);
@@ -252,7 +260,8 @@ fn a_draft_of_another_vocabulary_is_refused_and_padding_is_no_difference() {
     let lookup = Draft::prompt_lookup(0);
     assert!(matches!(lookup.err(), Some(Error::InvalidSetting { name: "ngram", .. })));
 
-    let padded = Draft::model(Box::new(Toy::new(1, letters(SIZE, SIZE + 5))), target.vocab(), true).expect("padded");
+    let padded =
+        Draft::model(Box::new(Toy::new(1, letters(SIZE, SIZE + 5))), target.vocab(), true).expect("padded");
     let config = GenerateConfig::default().max_new_tokens(12);
     let (steps, _) = written(&target, padded, Pace::fixed(3), &[vec![1]], &config);
     let plain = generate(&target, &[[1]], &config).expect("valid");

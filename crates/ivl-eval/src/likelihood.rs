@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use ivl_core::causal_lm::{Positions, prefill};
-use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::row_chunks::{PREFILL_CHUNK, row_chunks};
 use ivl_core::score::target_logprobs;
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::{Cache, CausalLm, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 

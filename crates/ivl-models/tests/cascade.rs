@@ -1,13 +1,13 @@
-//! Cascade values through caches and in batches: what they give must depend on the text alone.
+//! Cascade values through caches and in batches: their logits depend only on the text.
 
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use ivl_core::tokens::{PaddedBatch, token_tensor};
-use ivl_core::decode::{EndTokens, GenerateConfig, generate};
 use ivl_core::causal_lm::Positions;
+use ivl_core::decode::{EndTokens, GenerateConfig, generate};
 use ivl_core::fusion::{BaseLm, CascadeLm, DecodeBatch};
 use ivl_core::score::score;
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, FusedLm, RowWeighted, Value, ValueStack, Vocab};
 use ivl_models::{CascadeInput, CascadeNet, Checkpoint, TransformerLm};
@@ -28,7 +28,8 @@ fn cascade(value: &str, input: CascadeInput, alpha: f64) -> CascadeLm {
 }
 
 fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<f32> {
-    let logits = lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
+    let logits =
+        lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
     logits.into_data().try_into_vec().expect("f32")
 }
 
@@ -49,7 +50,9 @@ fn cached_equals_uncached_and_forgetting_is_exact() {
         let whole = logits(&lm, &ids);
         let (mut cache, mut pieces) = (lm.new_cache(&[0]), Vec::new());
         for (start, end) in [(0, 1), (1, 6), (6, 13), (13, 14)] {
-            let piece = lm.forward(token_tensor(&ids[start..end], 1, &lm.device()), &mut cache).expect("its own cache");
+            let piece = lm
+                .forward(token_tensor(&ids[start..end], 1, &lm.device()), &mut cache)
+                .expect("its own cache");
             pieces.extend(piece.into_data().try_into_vec::<f32>().expect("f32"));
         }
         assert_close(&pieces, &whole);
@@ -128,8 +131,9 @@ fn values_at_weight_zero_all_read_the_base() {
         let tokens = token_tensor(&ids, 1, &both.device());
         let parts = both.component_logits(tokens, Positions::All, &mut both.new_cache(&[0]));
         let parts = parts.expect("its own cache");
-        let at =
-            |weights: &[f64]| parts.rows(0..4).weighted(weights).into_data().try_into_vec::<f32>().expect("f32");
+        let at = |weights: &[f64]| {
+            parts.rows(0..4).weighted(weights).into_data().try_into_vec::<f32>().expect("f32")
+        };
         assert_eq!(at(&[0.7, 0.0]), logits(&joined(base(), "llama2", 0.7), &ids));
         assert_eq!(at(&[0.0, 0.7]), logits(&joined(base(), "gpt2", 0.7), &ids));
     }
@@ -178,7 +182,9 @@ fn rows_of_a_batch_weigh_each_value_in_their_own_way_whoever_comes_and_goes() {
         rows.extend(new.iter().map(|(prompt, weights)| (prompt.to_vec(), *weights)));
         for step in 0..3 {
             let tokens: Vec<u32> = (0..rows.len() as u32).map(|row| (7 * row + 3 * step + 1) % 60).collect();
-            let read = batch.next_logits(&lm, token_tensor(&tokens, rows.len(), &lm.device())).expect("its own cache");
+            let read = batch
+                .next_logits(&lm, token_tensor(&tokens, rows.len(), &lm.device()))
+                .expect("its own cache");
             assert_eq!(read.iter().count(), 4, "the base, and one for each value");
             let host = |logits: Tensor<3>| logits.into_data().try_into_vec::<f32>().expect("f32");
             let (base, fused) = (host(read.base()), host(read.last()));

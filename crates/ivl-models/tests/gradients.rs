@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
-use ivl_core::tokens::token_tensor;
 use ivl_core::tokens::is_host;
+use ivl_core::tokens::token_tensor;
 use ivl_models::transformer::{LoraConfig, with_gradient};
 use ivl_models::{Checkpoint, Transformer};
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::tokens::token_tensor;
-use ivl_core::decode::{EndTokens, Draft, GenerateConfig, Pace, Speculation, generate, speculate};
-use ivl_core::vocab::Token;
+use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Speculation, generate, speculate};
 use ivl_core::fusion::BaseLm;
+use ivl_core::tokens::token_tensor;
+use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, Vocab};
 use ivl_models::families::read_config;
 use ivl_models::{Checkpoint, PackedFormat, TransformerLm, save};
@@ -70,7 +70,8 @@ fn lm(checkpoint: &Checkpoint, by: By) -> TransformerLm {
 }
 
 fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<f32> {
-    let logits = lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
+    let logits =
+        lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
     logits.into_data().try_into_vec().expect("f32")
 }
 
@@ -111,7 +112,9 @@ fn check_by(name: &str, by: By) {
     let cuts = [0, 1, 4, 11, ids.len() - 3, ids.len() - 2, ids.len() - 1, ids.len()];
     let mut pieces = Vec::new();
     for cut in cuts.windows(2) {
-        let piece = lm.forward(token_tensor(&ids[cut[0]..cut[1]], 1, &lm.device()), &mut cache).expect("its own cache");
+        let piece = lm
+            .forward(token_tensor(&ids[cut[0]..cut[1]], 1, &lm.device()), &mut cache)
+            .expect("its own cache");
         pieces.extend(piece.into_data().try_into_vec::<f32>().expect("f32"));
     }
     assert_same(by, "cached", &pieces, &whole);
@@ -125,8 +128,9 @@ fn check_by(name: &str, by: By) {
     // Prompts of different lengths, padded on the left.
     let (batch, mask) = (golden.ids("batch_ids"), golden.ids("batch_mask"));
     let padding: Vec<usize> = mask.iter().map(|row| row.iter().filter(|&&m| m == 0).count()).collect();
-    let together =
-        lm.forward(token_tensor(&batch.concat(), batch.len(), &lm.device()), &mut lm.new_cache(&padding)).expect("its own cache");
+    let together = lm
+        .forward(token_tensor(&batch.concat(), batch.len(), &lm.device()), &mut lm.new_cache(&padding))
+        .expect("its own cache");
     let together: Vec<f32> = together.into_data().try_into_vec().expect("f32");
     let expected = golden.logits("batch_logits");
     let vocab = checkpoint.config().vocab_size;
@@ -143,7 +147,7 @@ fn check_by(name: &str, by: By) {
         }
     }
 
-    // What is saved is loaded again, bit for bit, and asks for nothing else.
+    // A saved model loads again, bit for bit.
     let dir = tempfile::tempdir().expect("temporary directory");
     save(lm.net(), checkpoint.json(), dir.path()).expect("saves");
     let again = self::lm(&Checkpoint::open(dir.path()).expect("opens"), by);
@@ -231,8 +235,8 @@ fn drafts_change_no_token_where_positions_depend_on_the_length() {
             .map(|step| step.expect("finite").token)
             .collect();
         for (length, draft) in [3, 5, 8].into_iter().flat_map(|length| {
-            let model =
-                Draft::model(Box::new(lm(&checkpoint, by)), target.vocab(), true).expect("the same vocabulary");
+            let model = Draft::model(Box::new(lm(&checkpoint, by)), target.vocab(), true)
+                .expect("the same vocabulary");
             [(length, model), (length, Draft::prompt_lookup(1).expect("one"))]
         }) {
             let speculation = Speculation::new(draft, Pace::fixed(length));

@@ -18,7 +18,7 @@ fn read(name: &str) -> Tokenizer {
     Tokenizer::from_file(&file(name)).expect("reads")
 }
 
-/// What the tokens up to some point spell, without the space that the tokenizer put in front.
+/// The text of the tokens up to some point, without the space that the tokenizer put in front.
 fn spelled(tokenizer: &Tokenizer, written: &[TokenEnd]) -> Vec<u8> {
     let vocab = tokenizer.vocab();
     let bytes: Vec<u8> = written.iter().flat_map(|token| vocab.text_bytes(token.id).to_vec()).collect();
@@ -97,7 +97,10 @@ fn text_that_no_token_can_write_is_named() {
     });
     let dropped = dropped.expect("reads");
     for (text, at) in [("☃", 0), ("a☃b", 1), ("ab ☃", 3)] {
-        assert!(matches!(dropped.tokenize(text), Err(Error::Unwritable { byte, .. }) if byte == at), "{text}");
+        assert!(
+            matches!(dropped.tokenize(text), Err(Error::Unwritable { byte, .. }) if byte == at),
+            "{text}"
+        );
     }
     assert!(dropped.tokenize("a b").is_ok());
 }

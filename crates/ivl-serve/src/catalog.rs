@@ -93,7 +93,7 @@ impl Catalog {
         &self.base.tokenizer
     }
 
-    /// What the logits stand for.
+    /// The tokens of the logits.
     pub(crate) fn vocab(&self) -> &Vocab {
         &self.vocab
     }

@@ -1,11 +1,11 @@
-//! What clients send and read, checked against what the library computes by itself.
+//! Requests and answers of clients, checked against the library.
 
 mod served;
 
 use ivl_core::CausalLm;
-use ivl_core::tokens::token_tensor;
 use ivl_core::decode::{EndTokens, GenerateConfig, SamplingConfig};
 use ivl_core::score::{DistributionChange, score};
+use ivl_core::tokens::token_tensor;
 use served::{ALPHA, Answer, Json, Served, assert_alike, encode, fused, json, load, offline, request, send};
 
 fn floats(list: &Json) -> Vec<Option<f64>> {
@@ -56,7 +56,8 @@ fn scoring_gives_every_log_probability_that_score_gives() {
 }
 
 fn host_rows(lm: &dyn CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
-    let logits = lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
+    let logits =
+        lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
     let size = lm.vocab().size();
     let all: Vec<f32> = logits.into_data().try_into_vec().expect("f32");
     all.chunks(size).map(<[f32]>::to_vec).collect()

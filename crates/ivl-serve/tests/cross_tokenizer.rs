@@ -5,7 +5,7 @@ mod served;
 use std::thread;
 
 use ivl_core::cross_tokenizer::{RetokenizedValue, Retokenizer, TokenEnd};
-use ivl_core::decode::{EndTokens, Draft, GenerateConfig, Pace, Speculation};
+use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Speculation};
 use ivl_core::{CausalLm, Error, FusedLm, Value, VocabMap};
 use ivl_models::Tokenizer;
 use ivl_serve::{CrossTokenizer, Settings};
@@ -19,7 +19,7 @@ impl Retokenizer for Letters {
         let mut written = Vec::new();
         for (at, letter) in text.char_indices() {
             for token in self.0.tokenize(letter.encode_utf8(&mut [0; 4]))? {
-                // What opens a text opens the whole once.
+                // The beginning of a text occurs once in the whole.
                 if at == 0 || token.end > 0 {
                     written.push(TokenEnd { id: token.id, end: at + token.end });
                 }

@@ -5,7 +5,7 @@ mod served;
 use std::thread;
 
 use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig};
-use ivl_core::decode::{EndTokens, Draft, GenerateConfig, Pace, Speculation};
+use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Speculation};
 use ivl_core::fusion::{BaseLm, CascadeLm};
 use ivl_core::score::explain;
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
@@ -15,7 +15,7 @@ use served::{Json, Served, encode, json, load, offline, value};
 
 const NAMES: [&str; 3] = ["cascade", "added", "bytes"];
 
-/// What the command line composes.
+/// The model that the command line composes.
 fn composed([cascade, added, bytes]: [f64; 3]) -> ByteFusedLm {
     let (net, vocab) = load("small").0.into_parts();
     let net = CascadeNet::new(net, CascadeInput::TextAndPredictions, vocab, "cascade");

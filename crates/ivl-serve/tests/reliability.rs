@@ -316,7 +316,7 @@ fn prompts_that_begin_alike_are_read_once() {
         assert_eq!(text, offline(&lm, &encode(&prompt), &config).1);
         assert_eq!(cached >= shared - 2, known, "{cached} of {shared}");
     }
-    // Another weight may go on from the same caches; the base alone, too.
+    // Another weight, and the base without values, may continue from the same caches.
     let prompt = format!("{beginning}Kato");
     let (text, cached) = ask(&prompt, json!({"values": []}));
     assert_eq!(text, offline(&load("large").0, &encode(&prompt), &config).1);

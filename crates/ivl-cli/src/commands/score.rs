@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_core::score::{Score, score};
 use ivl_core::Vocab;
+use ivl_core::score::{Score, score};
 use serde_json::{Value, json};
 
 use crate::args;

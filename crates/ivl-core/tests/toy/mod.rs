@@ -4,9 +4,9 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::cache::LayerCache;
+use ivl_core::causal_lm::{ModelInfo, Positions};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
-use ivl_core::causal_lm::{ModelInfo, Positions};
 use ivl_core::{Cache, CausalLm, Error, ValueStack, Vocab};
 
 pub const DIM: usize = 4;

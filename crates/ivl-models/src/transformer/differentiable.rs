@@ -72,7 +72,7 @@ fn slice(tensor: &Host) -> &[f32] {
     tensor.as_slice().expect("contiguous numbers in f32")
 }
 
-/// The numbers of a tensor to change: no copy, if nobody else holds it.
+/// The numbers of a tensor to change: not copied if it has no other owner.
 fn change(tensor: Host, change: impl FnOnce(&mut [f32])) -> Host {
     let mut data = tensor.into_data();
     change(data.as_mut_slice().expect("numbers in f32"));
@@ -310,7 +310,7 @@ pub fn constant<const D: usize>(inner: Tensor<D>, device: &Device) -> Tensor<D> 
 
 /// A number whose derivative by `tensor` is what `gradient` makes of its numbers; what the number is says nothing.
 ///
-/// Backpropagation from it continues a derivative that is known in closed form. On the CPU, a tensor that nobody else holds
+/// Backpropagation from it continues a derivative that is known in closed form. On the CPU, a tensor without other owners
 /// is handed over without a copy, and its memory can become that of the gradient.
 ///
 /// # Shapes

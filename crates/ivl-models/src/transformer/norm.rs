@@ -57,7 +57,7 @@ impl Norm {
         x.cast(dtype)
     }
 
-    /// What is added to the weights.
+    /// The offset added to the weights.
     fn offset(&self) -> f32 {
         if self.config.kind == NormKind::RmsUnitOffset { 1.0 } else { 0.0 }
     }

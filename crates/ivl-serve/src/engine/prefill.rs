@@ -1,7 +1,7 @@
 //! Reads prompts, several side by side.
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::DType;
+use burn::tensor::activation::log_softmax;
 use ivl_core::causal_lm::prefill;
 use ivl_core::fusion::{BaseLm, CumulativeLogits, DecodeBatch};
 use ivl_core::row_chunks::LogitBudget;

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ivl_core::Error;
 use ivl_core::decode::{Continuation, log_normalizer};
 use ivl_core::fusion::{BaseLm, CumulativeLogits};
 use ivl_core::score::{DistributionChange, TokenExplanation};
 use ivl_core::tokens::to_host;
-use ivl_core::Error;
 
 use super::{EngineError, EngineEvent, Job, Scored};
 use crate::catalog::Catalog;
@@ -25,7 +25,7 @@ pub(super) struct Logits {
 /// The logits of one row.
 pub(super) struct PositionLogits<'a> {
     pub(super) fused: &'a [f32],
-    /// What they are made of, if it was asked for: see [`CumulativeLogits`].
+    /// Their components, if requested: see [`CumulativeLogits`].
     pub(super) stages: Option<Vec<&'a [f32]>>,
 }
 
@@ -194,7 +194,7 @@ impl Row {
     }
 }
 
-/// What the values that a text takes did to a token; values of weight 0 are left out.
+/// Effect of a text's values on a token; values of weight 0 are left out.
 pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> TokenExplanation {
     let used = stages[1..].iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
     let stages: Vec<&[f32]> = stages[..1].iter().chain(used.map(|(stage, _)| stage)).copied().collect();

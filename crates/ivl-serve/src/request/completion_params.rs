@@ -1,4 +1,4 @@
-//! What both kinds of completions have in common: model, values, sampling, limits.
+//! Parameters that both kinds of completions share: model, values, sampling, limits.
 
 use std::collections::HashSet;
 

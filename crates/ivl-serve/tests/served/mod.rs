@@ -39,7 +39,7 @@ pub fn encode(text: &str) -> Vec<u32> {
     load("large").1.encode(text, true).expect("encodes")
 }
 
-/// What `ivl generate` writes.
+/// The answer of `ivl generate`.
 pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (Vec<u32>, String) {
     let mut answer = (Vec::new(), String::new());
     for step in generate(lm, &[prompt], config).expect("valid") {
@@ -98,7 +98,7 @@ impl Served {
         Self::of(fused(1.0), settings)
     }
 
-    /// A server of any base with the value `small`, or of a base alone.
+    /// A server of any base with the value `small`, or of a base without values.
     pub fn of(lm: impl Into<BaseLm>, settings: Settings) -> Self {
         Self::start(lm, None, None, settings)
     }

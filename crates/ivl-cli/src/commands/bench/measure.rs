@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use ivl_core::tokens::token_tensor;
 use ivl_core::score::score;
+use ivl_core::tokens::token_tensor;
 use ivl_core::{Cache, CausalLm};
 
 /// Tokens that stand for a text.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ivl_core::decode::{GenerateConfig, generate};
 use ivl_core::Vocab;
+use ivl_core::decode::{GenerateConfig, generate};
 use ivl_models::Message;
 use ivl_train::{Conversation, Dataset, Demonstration, Encoder, Place, Row, SourceConfig};
 
