@@ -23,7 +23,7 @@ use crate::vocab::{Vocab, VocabMap};
 /// Where the base's text ends inside a character, the value has read the complete characters. A base token that goes on
 /// with the character then gets the logit of the value token that holds the pending bytes and its own, if there is one.
 /// Where the value cannot read the text at all (nothing to read yet, more tokens than its context, a character that its
-/// tokenizer cannot write) it says nothing about any token, and the base stands alone.
+/// tokenizer cannot write) it gives no logit for any token, and the logits are the base's.
 ///
 /// The logits at a position depend on the text before it and on nothing else: reading a text at once, in pieces or token
 /// by token gives the same.
@@ -72,7 +72,7 @@ impl RetokenizedValue {
     }
 
     /// The value's logits at the last `wanted` of new positions of a row.
-    fn row_logits(&self, row: &mut TextRow, new: &[u32], wanted: usize) -> Result<Vec<ValueLogits>, Error> {
+    fn row_logits(&self, row: &mut TextRow<Cache>, new: &[u32], wanted: usize) -> Result<Vec<ValueLogits>, Error> {
         let contexts = self.reader.extend(row, new, wanted);
         let readable = |context: &Context| {
             let tokens = context.tokens.clone()?;
@@ -162,7 +162,7 @@ impl RetokenizedValue {
 /// short detour for every text that is not a prefix of it.
 fn read_texts(
     lm: &dyn CausalLm,
-    row: &mut TextRow,
+    row: &mut TextRow<Cache>,
     texts: &[Option<Arc<[u32]>>],
 ) -> Result<Vec<Option<Tensor<2>>>, Error> {
     let Some(whole) = texts.iter().flatten().next_back().cloned() else {
@@ -198,7 +198,7 @@ struct Path<'a> {
 }
 
 impl Path<'_> {
-    fn advance(&mut self, row: &mut TextRow, to: usize) -> Result<(), Error> {
+    fn advance(&mut self, row: &mut TextRow<Cache>, to: usize) -> Result<(), Error> {
         if self.at >= to {
             return Ok(());
         }
@@ -213,7 +213,7 @@ impl Path<'_> {
     }
 
     /// Logits after a text that leaves the path; the row then holds what the two share.
-    fn detour(&mut self, row: &mut TextRow, text: &[u32]) -> Result<Tensor<2>, Error> {
+    fn detour(&mut self, row: &mut TextRow<Cache>, text: &[u32]) -> Result<Tensor<2>, Error> {
         let fork = shared_prefix_len(text, self.whole).min(text.len() - 1);
         self.advance(row, fork)?;
         self.at = fork;

@@ -128,7 +128,7 @@ impl Added {
     }
 }
 
-/// [`LogitComponents`] at positions that were read, computed for the rows that are asked for.
+/// [`LogitComponents`] at positions that were read, computed for the rows that are read.
 pub struct SelectedComponents<'a> {
     base: Base<'a>,
     values: Vec<SelectedValue<'a>>,

@@ -63,7 +63,7 @@ impl fmt::Display for Gate {
     }
 }
 
-/// As it is displayed; `=` may stand for `>` and `<`, which a shell would have to be told to leave alone.
+/// The displayed form; `=` may stand for `>` and `<`, which a shell would treat as redirections.
 impl FromStr for Gate {
     type Err = Error;
 
