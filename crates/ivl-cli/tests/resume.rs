@@ -151,7 +151,7 @@ fn a_run_killed_at_random_moments_ends_as_if_nothing_had_happened() {
 type Damage = fn(&Path);
 
 #[test]
-fn torn_checkpoints_are_passed_over() {
+fn corrupt_checkpoints_are_skipped() {
     let (whole, torn) = (Job::new(), Job::new());
     whole.run(&["--quiet"]);
     torn.run(&["--quiet"]);
@@ -186,7 +186,7 @@ fn torn_checkpoints_are_passed_over() {
         damage(&torn.checkpoint(STEPS));
         let output = torn.start(&["--resume"]).wait_with_output().expect("ends");
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(stderr(&output).contains("passed over the torn checkpoint"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("skipped the corrupt checkpoint"), "{}", stderr(&output));
         assert!(stderr(&output).contains(message), "{}", stderr(&output));
         assert_same_result(&torn.output(), &whole.output());
     }

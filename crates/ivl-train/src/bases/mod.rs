@@ -1,10 +1,7 @@
-//! The frozen bases that a value is trained against or measured on.
+//! The frozen bases that a value is trained against or evaluated on.
 
+pub(crate) mod cross_tokenizer;
 pub(crate) mod logit_cache;
-pub(crate) mod rewriting;
-
-pub use self::logit_cache::{CacheSettings, LogitCache, LogitCacheHeader};
-pub use self::rewriting::{OtherTokens, Rewritten};
 
 use std::rc::Rc;
 
@@ -12,10 +9,14 @@ use burn::tensor::Device;
 use ivl_core::causal_lm::SelectedLogits;
 use ivl_core::{CausalLm, VocabMap};
 
-use crate::data::batch::{Batch, index_tensor};
+pub use self::cross_tokenizer::{BatchRetokenizer, RetokenizedBatch};
+pub use self::logit_cache::{CacheSettings, LogitCache, LogitCacheHeader};
+use crate::Error;
+use crate::data::batch::{Batch, index_tensor, segmented};
 
 /// A frozen base, on a device without autodiff: no gradient can reach it.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct FrozenBase {
     /// For reports.
     pub name: String,
@@ -23,8 +24,8 @@ pub struct FrozenBase {
     pub source: BaseLogits,
     /// From the value's vocabulary to this base's.
     pub map: VocabMap,
-    /// How it writes texts, if it cuts them into other tokens than the value.
-    pub other_tokens: Option<Rc<OtherTokens>>,
+    /// Brings batches into this base's tokens, if it cuts texts into other tokens than the value.
+    pub retokenizer: Option<Rc<BatchRetokenizer>>,
     /// Its share in training among several; above 0.
     pub weight: f64,
 }
@@ -32,55 +33,74 @@ pub struct FrozenBase {
 /// Where a base's logits come from.
 #[derive(Clone)]
 pub enum BaseLogits {
-    /// The base, in memory.
+    /// The base, in memory: logits at every position of any text.
     Lm(Rc<dyn CausalLm>),
-    /// Its logits for the examples of this run, on disk.
-    Cached {
-        /// For those that are trained on.
-        train: Rc<LogitCache>,
-        /// For those that are held out; none where nothing is.
-        eval: Option<Rc<LogitCache>>,
-        /// Where they are wanted.
-        device: Device,
-    },
+    /// Logits on disk: at the trained positions of the examples of this run.
+    Cached(CachedLogits),
+}
+
+/// The logits of a base on disk.
+#[derive(Clone)]
+pub struct CachedLogits {
+    /// For the examples to train on.
+    pub train: Rc<LogitCache>,
+    /// For the held-out examples, if there are any.
+    pub eval: Option<Rc<LogitCache>>,
+    /// Where the logits go.
+    pub device: Device,
 }
 
 /// Which examples a batch is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// Those that are trained on.
+    /// Those to train on.
     Train,
-    /// Those that are held out.
+    /// The held-out ones.
     Eval,
 }
 
 impl FrozenBase {
-    /// Whether the base itself is there, to give logits at any position.
-    pub fn is_in_memory(&self) -> bool {
-        matches!(self.source, BaseLogits::Lm(_))
+    /// A base of weight 1 that shares its tokens with the value.
+    pub fn new(name: impl Into<String>, source: BaseLogits, map: VocabMap) -> Self {
+        Self { name: name.into(), source, map, retokenizer: None, weight: 1.0 }
     }
 
-    /// Logits at some positions of a batch, computed or read as they are asked for; none if there is no cache of this split.
-    ///
-    /// # Panics
-    /// If a cache is asked for other positions than the learnt ones.
-    pub fn logits(&self, batch: &Batch, positions: &[u32], split: Split) -> Option<SelectedLogits<'_>> {
+    /// The base itself, if it is in memory.
+    pub fn lm(&self) -> Option<&dyn CausalLm> {
         match &self.source {
-            BaseLogits::Lm(lm) => {
-                let device = lm.device();
-                let positions = index_tensor(positions, &device);
-                let mut cache = batch.cache(|padding| lm.new_cache(padding));
-                Some(lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache))
-            }
-            BaseLogits::Cached { train, eval, device } => {
-                assert_eq!(positions, batch.positions, "a cache holds the learnt positions");
+            BaseLogits::Lm(lm) => Some(&**lm),
+            BaseLogits::Cached(_) => None,
+        }
+    }
+
+    pub(crate) fn not_cached(&self, wanted: &'static str) -> Error {
+        Error::NotCached { base: self.name.clone(), wanted }
+    }
+
+    /// Logits at the trained positions of a batch, computed or read when rows of them are selected.
+    ///
+    /// # Errors
+    /// [`Error::NotCached`] if there is no cache for these examples.
+    pub fn trained_logits(&self, batch: &Batch, split: Split) -> Result<SelectedLogits<'_>, Error> {
+        match &self.source {
+            BaseLogits::Lm(lm) => Ok(lm_logits(&**lm, batch, &batch.positions)),
+            BaseLogits::Cached(CachedLogits { train, eval, device }) => {
                 let cache = match split {
-                    Split::Train => train,
-                    Split::Eval => eval.as_ref()?,
+                    Split::Train => Some(train),
+                    Split::Eval => eval.as_ref(),
                 };
+                let cache = cache.ok_or_else(|| self.not_cached("for the held-out examples"))?;
                 let records = cache.records(batch);
-                Some(Box::new(move |rows| cache.logits(&records[rows], device)))
+                Ok(Box::new(move |rows| cache.logits(&records[rows], device)))
             }
         }
     }
+}
+
+/// Logits of a base in memory at some positions of a batch, computed when rows of them are selected.
+pub(crate) fn lm_logits<'a>(lm: &'a dyn CausalLm, batch: &Batch, positions: &[u32]) -> SelectedLogits<'a> {
+    let device = lm.device();
+    let positions = index_tensor(positions, &device);
+    let mut cache = segmented(lm.new_cache(&batch.no_padding()), batch);
+    lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache)
 }

@@ -7,5 +7,3 @@ pub(crate) mod perturbation;
 
 pub use connection::Connection;
 pub use loss::{Loss, Terms, mapped_loss, value_loss};
-pub use mixing::{Mixing, MixingStrategy};
-pub use perturbation::Perturbation;

@@ -54,17 +54,10 @@ pub fn fit(config: &TrainConfig, resume: bool, go_on: &str, common: &Common) -> 
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
     let lora = config.value.lora.clone().zip(value_name(config).map(str::to_owned));
     let saver = Saver { json: parts.json, source: parts.source, template: parts.template, lora };
-    let run = Run {
-        bases: parts.bases,
-        value: parts.value,
-        train: parts.train,
-        eval: parts.eval,
-        held_out: parts.held_out,
-        workers: workers(others, config, common)?,
-        fingerprint,
-        resume,
-        interrupter,
-    };
+    let mut run = Run::new(parts.bases, parts.value, parts.train);
+    (run.eval, run.held_out) = (parts.eval, parts.held_out);
+    run.workers = workers(others, config, common)?;
+    (run.fingerprint, run.resume, run.interrupter) = (fingerprint, resume, interrupter);
     let trained = train_and_report(run, config, reporter)?;
     if trained.interrupted {
         bail!(
