@@ -158,7 +158,8 @@ impl TrainConfig {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Toml`], or what [`read`](Self::read) and [`validate`](Self::validate) refuse.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
         let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(io)?;
         let toml = |source| Error::Toml { path: path.to_owned(), source: Box::new(source) };
