@@ -13,7 +13,7 @@ use ivl_core::CausalLm;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::bases::lm_logits;
+use crate::bases::lm_logits::lm_logits;
 use crate::data::batch::{Batch, row_ranges};
 use crate::data::examples::Examples;
 

@@ -20,7 +20,8 @@ use ivl_models::{CascadeInput, Transformer};
 
 use crate::Error;
 use crate::bases::cross_tokenizer::RetokenizedBatch;
-use crate::bases::{FrozenBase, Split, lm_logits};
+use crate::bases::frozen_base::{FrozenBase, Split};
+use crate::bases::lm_logits::lm_logits;
 use crate::config::RegularizationConfig;
 use crate::data::batch::{Batch, index_tensor, segmented};
 use crate::objective::loss::{Terms, differentiable_loss, mapped_loss};

@@ -1,7 +1,4 @@
-//! The frozen bases that a value is trained against or evaluated on.
-
-pub(crate) mod cross_tokenizer;
-pub(crate) mod logit_cache;
+//! A frozen base that a value is trained against or evaluated on.
 
 use std::rc::Rc;
 
@@ -9,10 +6,11 @@ use burn::tensor::Device;
 use ivl_core::causal_lm::SelectedLogits;
 use ivl_core::{CausalLm, VocabMap};
 
-pub use self::cross_tokenizer::{BatchRetokenizer, RetokenizedBatch};
-pub use self::logit_cache::{CacheSettings, LogitCache, LogitCacheHeader};
+use super::cross_tokenizer::BatchRetokenizer;
+use super::lm_logits::lm_logits;
+use super::logit_cache::LogitCache;
 use crate::Error;
-use crate::data::batch::{Batch, index_tensor, segmented};
+use crate::data::batch::Batch;
 
 /// A frozen base, on a device without autodiff: no gradient can reach it.
 #[derive(Clone)]
@@ -95,12 +93,4 @@ impl FrozenBase {
             }
         }
     }
-}
-
-/// Logits of a base in memory at some positions of a batch, computed when rows of them are selected.
-pub(crate) fn lm_logits<'a>(lm: &'a dyn CausalLm, batch: &Batch, positions: &[u32]) -> SelectedLogits<'a> {
-    let device = lm.device();
-    let positions = index_tensor(positions, &device);
-    let mut cache = segmented(lm.new_cache(&batch.no_padding()), batch);
-    lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache)
 }
