@@ -8,7 +8,7 @@
 //!
 //! ([`value_loss`]). The base lives on a device without autodiff and is no part of the module that burn-train optimizes:
 //! no gradient can reach it. [`train`] runs the steps, [`Plan`] fixes their order, [`Encoder`] makes examples of
-//! demonstrations, and a [`ValueCard`] records what came out.
+//! demonstrations, and a [`ValueCard`](ivl_models::ValueCard) records what came out.
 //!
 //! # Example: what one position costs, and which way the value is pulled
 //!
@@ -53,11 +53,8 @@ pub use data::{
     Shape, Source, SourceReport, best_fit_decreasing,
 };
 pub use error::Error;
-pub use objective::{Connection, Loss, Terms, mapped_loss, value_loss};
-pub use run::{
-    BaseCard, Best, CARD, EvalCard, EvalReport, Event, EventFile, FORMAT, Run, StepReport, Trained,
-    TransferBase, TransferCard, ValueCard, train,
-};
+pub use objective::{Loss, Terms, mapped_loss, value_loss};
+pub use run::{Best, EvalReport, Event, EventFile, Run, StepReport, Trained, train};
 pub use step::{
     BaseTarget, LearnerSettings, LoadBases, MicroBatchGradients, MicroBatchLosses, StepGradients, StepSums,
     ValueLearner, Worker, Workers, clip_gradient_norm, optimizer,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use fixture::{base, config, examples, value};
 use ivl_train::{
-    BaseLogits, CacheSettings, CachedLogits, Event, Examples, FrozenBase, LogitCache, Run, StepReport, train,
+    BaseLogits, CacheSettings, CachedLogits, Event, Examples, LogitCache, Run, StepReport, train,
 };
 
 const VOCAB: usize = 48;

@@ -1,12 +1,13 @@
 //! Connections, penalties and several bases, each against PyTorch.
 
 mod fixture;
+use ivl_models::Connection;
 
 use burn::tensor::{Device, Int, Tensor};
 use fixture::{assert_close, base, examples, golden, gradients_of, names, penalties, value};
 use ivl_train::{
-    BaseTarget, Batch, Connection, FrozenBase, LearnerSettings, MicroBatchGradients, RegularizationConfig,
-    ValueLearner, value_loss,
+    BaseTarget, Batch, FrozenBase, LearnerSettings, MicroBatchGradients, RegularizationConfig, ValueLearner,
+    value_loss,
 };
 
 fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularization: &RegularizationConfig) {

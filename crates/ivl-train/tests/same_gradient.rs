@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Device};
 use fixture::{base, config, examples, gradients_of, net, value};
-use ivl_models::Transformer;
+use ivl_models::{Connection, Transformer};
 use ivl_train::{
-    Batch, Connection, Event, Example, LearnerSettings, Precision, Run, TrainConfig, Trained, ValueLearner,
-    Worker, Workers, train,
+    Batch, Event, Example, LearnerSettings, Precision, Run, TrainConfig, Trained, ValueLearner, Worker,
+    Workers, train,
 };
 
 /// Micro-batches of one step, each of so many examples.

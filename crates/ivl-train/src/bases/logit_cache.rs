@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_core::CausalLm;
+use ivl_models::FileError;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -65,12 +66,12 @@ impl LogitCache {
     /// finished.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read.
+    /// [`Error::File`] for a file that cannot be read.
     pub fn open(path: &Path, fingerprint: &str, examples: &Examples) -> Result<Option<Self>, Error> {
         if !path.is_file() {
             return Ok(None);
         }
-        let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+        let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
         let mut file = File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         let mut start = [0; 16];
@@ -95,7 +96,7 @@ impl LogitCache {
     /// examples done.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`ivl_models::Error::Io`].
+    /// [`Error::File`] or [`Error::File`].
     pub fn write(
         path: &Path,
         base: &dyn CausalLm,
@@ -104,7 +105,7 @@ impl LogitCache {
         progress: &mut dyn FnMut(usize),
     ) -> Result<(), Error> {
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(|source| Error::Io {
+            std::fs::create_dir_all(dir).map_err(|source| FileError::Io {
                 action: "create",
                 path: dir.to_owned(),
                 source,

@@ -11,6 +11,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 use ivl_models::transformer::LoraConfig;
+use ivl_models::{Connection, FileError};
 use serde::{Deserialize, Serialize};
 
 pub use self::data::{Batching, DataConfig, SourceConfig};
@@ -19,7 +20,6 @@ pub use self::objective::{MixingConfig, MixingStrategy, RegularizationConfig};
 pub use self::run::{CheckpointConfig, EvalConfig, ResultKind};
 pub use self::steps::{OptimizerConfig, Precision, ScheduleKind, StepsConfig};
 use crate::Error;
-use crate::objective::connection::Connection;
 
 /// One training run.
 ///
@@ -157,10 +157,10 @@ impl TrainConfig {
     /// Reads and checks a TOML file.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Toml`], or what [`read`](Self::read) and [`validate`](Self::validate) refuse.
+    /// [`Error::File`], [`Error::Toml`], or what [`read`](Self::read) and [`validate`](Self::validate) refuse.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+        let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(io)?;
         let toml = |source| Error::Toml { path: path.to_owned(), source: Box::new(source) };
         let table: toml::Table = text.parse().map_err(toml)?;

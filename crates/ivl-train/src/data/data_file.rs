@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use ivl_models::FileError;
 
 use super::json_array::Elements;
 use super::jsonl::Lines;
@@ -26,7 +27,7 @@ pub(super) enum DataFile {
 impl DataFile {
     /// Opens a file; of a table only the given columns are read, if there is a choice.
     pub(super) fn open(path: &Path, columns: Option<&[String]>) -> Result<Self, Error> {
-        let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+        let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
         let mut file = File::open(path).map_err(io)?;
         let magic = first_bytes(&mut file).map_err(io)?;
         if magic == *b"PAR1" {

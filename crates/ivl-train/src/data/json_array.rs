@@ -3,6 +3,8 @@
 use std::io::{BufRead, ErrorKind};
 use std::path::PathBuf;
 
+use ivl_models::FileError;
+
 use super::place::Place;
 use super::record::{Bytes, LONGEST_RECORD, Record};
 use crate::Error;
@@ -77,7 +79,7 @@ impl Elements {
                     return Ok(byte);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::Io { action: "read", path: self.path.clone(), source }),
+                Err(error) => return Err(FileError::io("read", &self.path)(error).into()),
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
 
+use ivl_models::FileError;
+
 use super::place::Place;
 use super::record::{Bytes, LONGEST_RECORD, Record};
 use crate::Error;
@@ -28,7 +30,7 @@ impl Lines {
             let bound = LONGEST_RECORD as u64 + 1;
             let read = self.bytes.by_ref().take(bound).read_until(b'\n', &mut self.line);
             let read =
-                read.map_err(|source| Error::Io { action: "read", path: self.path.clone(), source })?;
+                read.map_err(|source| FileError::Io { action: "read", path: self.path.clone(), source })?;
             if read == 0 {
                 return Ok(None);
             }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::train::checkpoint::{Checkpoint, Checkpointer, CheckpointerError};
+use ivl_models::FileError;
 
 use crate::Error;
 use crate::run::manifest::{CheckpointManifest, MANIFEST, ManifestFile};
@@ -31,7 +32,7 @@ struct Shared {
     /// Finished checkpoints, the first to be removed first.
     kept: Vec<usize>,
     /// Why a checkpoint could not be written.
-    failed: Option<ivl_models::Error>,
+    failed: Option<FileError>,
 }
 
 /// Where a run continues.
@@ -75,7 +76,7 @@ impl CheckpointDir {
     /// Begins a run that has no checkpoint yet.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] if there is a complete one, [`Error::Io`].
+    /// [`Error::OutputExists`] if there is a complete one, [`Error::File`].
     pub(crate) fn begin(&self) -> Result<(), Error> {
         let steps = self.steps();
         if steps.iter().any(|&step| self.verified(step).is_ok()) {
@@ -83,11 +84,7 @@ impl CheckpointDir {
             return Err(Error::OutputExists { path: output, what: "checkpoints" });
         }
         self.shared().kept = steps;
-        std::fs::create_dir_all(&self.root).map_err(|source| Error::Io {
-            action: "create",
-            path: self.root.clone(),
-            source,
-        })
+        Ok(std::fs::create_dir_all(&self.root).map_err(FileError::io("create", &self.root))?)
     }
 
     /// Finds the last checkpoint that agrees with its manifest; the beginning if the run began and has none.
@@ -138,13 +135,13 @@ impl CheckpointDir {
     }
 
     /// Why the last checkpoint could not be written, if it could not.
-    pub(crate) fn take_failure(&self) -> Option<ivl_models::Error> {
+    pub(crate) fn take_failure(&self) -> Option<FileError> {
         self.shared().failed.take()
     }
 
     /// Counts the records of a step that are written. The last one writes the manifest; only then are older checkpoints
     /// removed.
-    fn record_written(&self, step: usize, file: ManifestFile) -> Result<(), ivl_models::Error> {
+    fn record_written(&self, step: usize, file: ManifestFile) -> Result<(), FileError> {
         let mut shared = self.shared();
         let Some((_, files)) = shared.begun.get_mut(&step) else { return Ok(()) };
         files.push(file);
@@ -205,7 +202,7 @@ impl RecordFile {
         let path = self.path(step);
         let file = ManifestFile::new(file_name(self.name), bytes);
         let written = std::fs::create_dir_all(self.checkpoints.dir(step))
-            .map_err(|source| ivl_models::Error::Io { action: "create", path: path.clone(), source })
+            .map_err(FileError::io("create", &path))
             .and_then(|()| ivl_models::write_bytes(&path, bytes))
             .and_then(|()| self.checkpoints.record_written(step, file));
         written.map_err(|error| {

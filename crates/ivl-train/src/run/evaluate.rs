@@ -5,7 +5,7 @@ use burn::tensor::{DType, Int, Tensor};
 use ivl_core::vocab::VocabProjection;
 use ivl_models::Transformer;
 
-use crate::objective::connection::Connection;
+use ivl_models::Connection;
 
 use crate::Error;
 use crate::bases::{FrozenBase, Split};
@@ -22,7 +22,7 @@ const HEAD_ROWS: usize = 256;
 /// Losses of every base by itself and with the value, on the same tokens; without a base, of the network by itself.
 ///
 /// # Errors
-/// [`Error::Io`] if the examples cannot be read, [`Error::NotCached`] for logits that a base does not give.
+/// [`Error::File`] if the examples cannot be read, [`Error::NotCached`] for logits that a base does not give.
 pub(crate) fn evaluate(
     bases: &[FrozenBase],
     value: &Transformer,

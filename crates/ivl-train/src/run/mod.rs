@@ -1,6 +1,5 @@
 //! The loop, its checkpoints and its reports.
 
-pub(crate) mod card;
 pub(crate) mod checkpoint_dir;
 pub(crate) mod checkpoint_writer;
 pub(crate) mod early_stopping;
@@ -11,7 +10,6 @@ pub(crate) mod run_state;
 pub(crate) mod tensorboard;
 pub(crate) mod train;
 
-pub use card::{BaseCard, CARD, EvalCard, FORMAT, TransferBase, TransferCard, ValueCard};
 pub use report::{Best, EvalReport, Event, StepReport};
 pub use tensorboard::EventFile;
 pub use train::{Run, Trained, train};

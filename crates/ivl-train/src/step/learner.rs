@@ -7,7 +7,7 @@ use ivl_core::fusion::predictions;
 use ivl_models::Transformer;
 use ivl_models::transformer::{constant, with_gradient};
 
-use crate::objective::connection::Connection;
+use ivl_models::Connection;
 
 use crate::Error;
 use crate::bases::Split;
