@@ -8,7 +8,7 @@ use ivl_align::{MapFile, Method, align};
 use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig, Retokenizer};
 use ivl_core::{CausalLm, Error, Value, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, TransformerLm, Weights};
-use ivl_serve::OwnTokens;
+use ivl_serve::CrossTokenizer;
 
 use crate::args::{Common, Vocabularies};
 use crate::compose::load_lm;
@@ -114,8 +114,8 @@ impl Reads {
     }
 
     /// The same, as the server knows it.
-    pub fn own_tokens(&self) -> OwnTokens {
-        OwnTokens { tokenizer: self.tokenizer.clone(), max_positions: self.max_positions }
+    pub fn cross_tokenizer(&self) -> CrossTokenizer {
+        CrossTokenizer { tokenizer: self.tokenizer.clone(), max_positions: self.max_positions }
     }
 
     /// Refuses a text that the value cannot read; while a text is generated, the base stands alone there.

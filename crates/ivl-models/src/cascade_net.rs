@@ -9,7 +9,7 @@ use ivl_core::{Cache, Vocab};
 
 use crate::transformer::Transformer;
 
-/// What a cascade network is fed at each position.
+/// The input of a cascade network at each position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CascadeInput {
     /// The expected embedding of the base's next-token distribution: `softmax(b) E`.

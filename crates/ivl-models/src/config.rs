@@ -243,7 +243,7 @@ impl AttentionConfig {
     }
 }
 
-/// What one block attends to.
+/// The positions that a block attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerKind {
     /// Every earlier position.

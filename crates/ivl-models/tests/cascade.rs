@@ -1,4 +1,4 @@
-//! Cascade values through caches and in batches: what they give must depend on the text alone.
+//! Cascade values through caches and in batches: their logits depend only on the text.
 
 use std::path::Path;
 

@@ -142,7 +142,7 @@ fn check_by(name: &str, by: By) {
         }
     }
 
-    // What is saved is loaded again, bit for bit, and asks for nothing else.
+    // A saved model loads again, bit for bit.
     let dir = tempfile::tempdir().expect("temporary directory");
     save(lm.net(), checkpoint.json(), dir.path()).expect("saves");
     let again = self::lm(&Checkpoint::open(dir.path()).expect("opens"), by);

@@ -18,7 +18,7 @@ fn read(name: &str) -> Tokenizer {
     Tokenizer::from_file(&file(name)).expect("reads")
 }
 
-/// What the tokens up to some point spell, without the space that the tokenizer put in front.
+/// The text of the tokens up to some point, without the space that the tokenizer put in front.
 fn spelled(tokenizer: &Tokenizer, written: &[TokenEnd]) -> Vec<u8> {
     let vocab = tokenizer.vocab();
     let bytes: Vec<u8> = written.iter().flat_map(|token| vocab.text_bytes(token.id).to_vec()).collect();

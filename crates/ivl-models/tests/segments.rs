@@ -1,4 +1,4 @@
-//! Several texts in a row are read as if each stood alone, by every kind of position encoding and mask.
+//! Several texts in a row are computed as if each stood by itself, by every kind of position encoding and mask.
 
 use std::path::Path;
 

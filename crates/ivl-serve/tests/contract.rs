@@ -1,4 +1,4 @@
-//! What clients send and read, checked against what the library computes by itself.
+//! Requests and answers of clients, checked against the library.
 
 mod served;
 

@@ -41,7 +41,7 @@ fn bodies() -> Vec<Json> {
     bodies
 }
 
-/// What does not depend on the rounding of sums: that is another one for several positions than for one.
+/// The parts that do not depend on the rounding of sums, which differs between several positions and one.
 fn without_numbers(answer: &Json) -> Json {
     let choice = &answer["choices"][0];
     json!([

@@ -4,7 +4,7 @@ mod candidates;
 
 use std::collections::HashMap;
 
-use ivl_kernels::{Mass, argmax};
+use ivl_kernels::{SoftmaxStats, argmax};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -191,7 +191,7 @@ pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
 
 /// `log sum_i exp(logits[i])`: what is subtracted from a logit to get a log-probability.
 pub fn log_normalizer(logits: &[f32]) -> f64 {
-    Mass::of(logits).log_normalizer()
+    SoftmaxStats::new(logits).log_normalizer()
 }
 
 #[cfg(test)]

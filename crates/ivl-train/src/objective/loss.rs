@@ -145,7 +145,7 @@ fn by_kernel(
     let [l1, l2, kl] = [weights.l1, weights.l2, weights.kl].map(|weight| weight as f32);
     let mut gradient = value.into_data();
     let numbers = gradient.as_mut_slice().expect("logits in f32");
-    let terms = Objective::of(base, numbers, &targets, Penalties { l1, l2, kl }, scale as f32);
+    let terms = Objective::compute(base, numbers, &targets, Penalties { l1, l2, kl }, scale as f32);
     let term = |number: f64| Tensor::from_data([number as f32], (&device, DType::F32));
     Loss {
         terms: Terms {

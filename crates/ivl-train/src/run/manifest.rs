@@ -138,7 +138,7 @@ mod tests {
         corrupt("is missing");
         assert_eq!(CheckpointManifest::verified(dir.path(), &files).expect("whole"), manifest());
         write("b.bpk", b"b.b");
-        corrupt("`b.bpk` has 3 bytes, its note says 5");
+        corrupt("`b.bpk` has 3 bytes, its manifest says 5");
         write("a.bpk", b"a.bqk");
         corrupt("`a.bpk` does not have the SHA-256");
         std::fs::remove_file(dir.path().join("a.bpk")).expect("removes");

@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::DType;
 use ivl_train::{Interrupter, Precision, Run, TrainConfig, Trained, train};
 use serde_json::json;
@@ -32,9 +32,18 @@ use crate::memory::Memory;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(args, common)?;
-    let trained = fit(&config, args.resume, "go on with --resume", common)?;
+    let trained = fit(&config, args.resume, "go on with --resume", common).map_err(with_hint)?;
     summarize(&config, &trained, Memory::now(&devices(common)?[0]), common);
     Ok(())
+}
+
+/// Adds the option that helps.
+fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<ivl_train::Error>() {
+        Some(ivl_train::Error::OutputExists { .. }) => anyhow!("{error}; --resume continues that run"),
+        Some(ivl_train::Error::NoCheckpoint { .. }) => anyhow!("{error}; start without --resume"),
+        _ => error,
+    }
 }
 
 /// Trains and saves. Ctrl-C stops after a step and leaves a checkpoint; `go_on` says how to go on from there.
