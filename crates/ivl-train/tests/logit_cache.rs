@@ -86,7 +86,7 @@ fn what_is_lost_is_the_divergence_of_the_definition() {
         let mut base = base("base");
         base.source = source;
         let lazy = base.trained_logits(&batch, ivl_train::Split::Train).expect("in memory");
-        lazy(0..batch.targets.len()).into_data().try_into_vec().expect("f32")
+        lazy.rows(0..batch.targets.len()).into_data().try_into_vec().expect("f32")
     };
     let header = cache.header().clone();
     let (exact, cut) = (numbers(base("base").source), numbers(cached(cache)));

@@ -141,7 +141,7 @@ impl Attention {
             ivl_kernels::GroupedQueryAttention { heads, kv_heads, dim, scale: self.scale as f32, softcap };
         let (batch, device) = (x.batch, &x.device);
         let mut mixed = Vec::new();
-        cache.extend_in_place([batch, kv_heads, x.seq, dim], (device, DType::F32), |keys, values, len| {
+        cache.extend_in_place([batch, kv_heads, x.seq, dim], device, DType::F32, |keys, values, len| {
             let (mut keys, mut values) = (Numbers::of(keys), Numbers::of(values));
             kernel.append(keys.as_mut_slice(), batch, len, &key);
             kernel.append(values.as_mut_slice(), batch, len, &value);

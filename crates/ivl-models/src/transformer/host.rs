@@ -1,13 +1,6 @@
 //! Tensors of the CPU backend as numbers in memory, for kernels.
 
-use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-
-/// Whether tensors of a device lie in the memory of the host, where kernels read them: those of the CPU backend, without
-/// autodiff.
-pub fn is_host(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
-}
 
 /// The numbers of a tensor without other owners; not copied if it is contiguous.
 pub(super) struct Numbers(TensorData);

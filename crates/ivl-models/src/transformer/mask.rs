@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
-use ivl_core::causal_lm::index_tensor;
+use ivl_core::tokens::index_tensor;
 
 use crate::config::LayerKind;
 

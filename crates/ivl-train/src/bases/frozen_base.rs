@@ -81,7 +81,7 @@ impl FrozenBase {
     /// [`Error::NotCached`] if there is no cache for these examples.
     pub fn trained_logits(&self, batch: &Batch, split: Split) -> Result<SelectedLogits<'_>, Error> {
         match &self.source {
-            BaseLogits::Lm(lm) => Ok(lm_logits(&**lm, batch, &batch.positions)),
+            BaseLogits::Lm(lm) => Ok(lm_logits(&**lm, batch, &batch.positions)?),
             BaseLogits::Cached(CachedLogits { train, eval, device }) => {
                 let cache = match split {
                     Split::Train => Some(train),
@@ -89,7 +89,8 @@ impl FrozenBase {
                 };
                 let cache = cache.ok_or_else(|| self.not_cached("for the held-out examples"))?;
                 let records = cache.records(batch);
-                Ok(Box::new(move |rows| cache.logits(&records[rows], device)))
+                let logits = move |rows| cache.logits(&records[rows], device);
+                Ok(SelectedLogits::computed(batch.positions.len(), logits))
             }
         }
     }

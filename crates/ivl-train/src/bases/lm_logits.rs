@@ -1,14 +1,21 @@
 //! Logits of a base in memory.
 
 use ivl_core::CausalLm;
-use ivl_core::causal_lm::SelectedLogits;
+use ivl_core::causal_lm::{Positions, SelectedLogits};
 
-use crate::data::batch::{Batch, index_tensor, segmented};
+use crate::data::batch::Batch;
 
-/// Logits of a base in memory at some positions of a batch, computed when rows of them are selected.
-pub(crate) fn lm_logits<'a>(lm: &'a dyn CausalLm, batch: &Batch, positions: &[u32]) -> SelectedLogits<'a> {
-    let device = lm.device();
-    let positions = index_tensor(positions, &device);
-    let mut cache = segmented(lm.new_cache(&batch.no_padding()), batch);
-    lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache)
+/// Logits of a base at some positions of a batch, computed when rows of them are selected.
+///
+/// # Errors
+/// [`ivl_core::Error`] if the base cannot read several texts in a row.
+pub(crate) fn lm_logits<'a>(
+    lm: &'a dyn CausalLm,
+    batch: &Batch,
+    positions: &[u32],
+) -> Result<SelectedLogits<'a>, ivl_core::Error> {
+    let positions: Vec<usize> = positions.iter().map(|&position| position as usize).collect();
+    let mut cache = lm.new_cache(&batch.no_padding());
+    cache.segment(&batch.segments)?;
+    lm.select_logits(batch.tokens(&lm.device()), Positions::Indices(&positions), &mut cache)
 }

@@ -235,11 +235,11 @@ fn write_batch(
     batch: &Batch,
     top_k: usize,
 ) -> std::io::Result<Vec<f64>> {
-    let lazy = lm_logits(base, batch, &batch.positions);
+    let lazy = lm_logits(base, batch, &batch.positions).map_err(std::io::Error::other)?;
     let (n, mut errors) = (batch.targets.len(), Vec::new());
     let chunk = ((1 << 24) / base.vocab().size()).max(1);
     for rows in row_ranges(n, chunk) {
-        let logprobs = log_softmax(lazy(rows.clone()).cast(DType::F32), 1);
+        let logprobs = log_softmax(lazy.rows(rows.clone()).cast(DType::F32), 1);
         let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().unwrap_or_default();
         for (row, &target) in logprobs.chunks(base.vocab().size()).zip(&batch.targets[rows]) {
             errors.push(write_record(file, row, target, top_k)?);

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::Cache;
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::cache::LayerCache;
+use ivl_core::tokens::token_tensor;
 
 use crate::data::example::Example;
 
@@ -92,8 +92,8 @@ impl Batch {
 }
 
 /// An empty cache for reading a batch: it knows where each example begins, so that none sees another.
-pub(crate) fn segmented(mut cache: Cache, batch: &Batch) -> Cache {
-    cache.segment(&batch.segments);
+pub(crate) fn segmented(mut cache: LayerCache, batch: &Batch) -> LayerCache {
+    cache.segment(&batch.segments).expect("a batch has a list of lengths for each row");
     cache
 }
 

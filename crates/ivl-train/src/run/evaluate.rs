@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
-use ivl_core::vocab::VocabProjection;
+use ivl_core::fusion::VocabProjection;
 use ivl_models::Transformer;
 
 use ivl_models::Connection;

@@ -14,7 +14,7 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::tensor::{DType, Int, Tensor};
 use ivl_core::causal_lm::SelectedLogits;
-use ivl_core::vocab::VocabProjection;
+use ivl_core::fusion::VocabProjection;
 use ivl_models::transformer::{constant, rows_at};
 use ivl_models::{CascadeInput, Transformer};
 
@@ -172,7 +172,7 @@ fn cascade_forward<'a>(
     for (index, target) in targets {
         let lm = target.base.lm().ok_or_else(|| target.base.not_cached("at every position"))?;
         let order = TrainedFirst::new(batch);
-        let logits = lm_logits(lm, batch, &order.positions);
+        let logits = lm_logits(lm, batch, &order.positions)?;
         let constants = order.features(&value.valid(), &logits, head_rows);
         let embeddings = match device.is_autodiff() {
             true => constant(constants, &device).require_grad(),
@@ -227,7 +227,7 @@ impl<'a> BaseForward<'a> {
 
     /// Logits of some rows as the base gives them.
     pub(crate) fn raw_logits(&self, rows: Range<usize>) -> Tensor<2> {
-        (self.logits)(rows)
+        self.logits.rows(rows)
     }
 
     /// The loss at some rows, as [`differentiable_loss`] gives it, times the weight of this base over the trained tokens of the

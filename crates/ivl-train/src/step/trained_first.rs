@@ -37,7 +37,7 @@ impl TrainedFirst {
     pub(crate) fn features(&self, net: &Transformer, base: &SelectedLogits<'_>, chunk: usize) -> Tensor<2> {
         let vocab = net.config().vocab_size;
         let parts = row_ranges(self.positions.len(), chunk)
-            .map(|rows| net.expected_embedding(predictions(base(rows), vocab)));
+            .map(|rows| net.expected_embedding(predictions(base.rows(rows), vocab)));
         let features = Tensor::cat(parts.collect(), 0);
         let places = index_tensor(&self.places, &features.device());
         features.select(0, places)

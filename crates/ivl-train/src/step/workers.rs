@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Device;
-use ivl_core::vocab::VocabProjection;
+use ivl_core::fusion::VocabProjection;
 
 use crate::Error;
 use crate::bases::FrozenBase;
