@@ -23,9 +23,11 @@ fn main() -> std::io::Result<()> {
     for (name, texts, corpus) in corpora {
         write(&dir.join(format!("{name}.jsonl")), corpus.take(texts).map(|text| json!({"text": text})))?;
     }
-    for (name, split) in
-        [("train", QuestionSplit::Demonstrations), ("held-out", QuestionSplit::HeldOut), ("final-test", QuestionSplit::FinalTest)]
-    {
+    for (name, split) in [
+        ("train", QuestionSplit::Demonstrations),
+        ("held-out", QuestionSplit::HeldOut),
+        ("final-test", QuestionSplit::FinalTest),
+    ] {
         let rows = questions(&world, split);
         write(&dir.join(format!("{name}.jsonl")), rows.iter().map(ivl_demo_models::Question::row))?;
     }

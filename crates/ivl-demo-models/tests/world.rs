@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use ivl_demo_models::{Corpus, Question, QuestionSplit, World, demonstrations, final_test, held_out, questions};
+use ivl_demo_models::{
+    Corpus, Question, QuestionSplit, World, demonstrations, final_test, held_out, questions,
+};
 use sha2::{Digest, Sha256};
 
 fn fingerprint(lines: impl Iterator<Item = String>) -> String {

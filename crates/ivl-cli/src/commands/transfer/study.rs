@@ -13,8 +13,7 @@ use ivl_eval::transfer::{
     GradedAnswer, MapCoverage, Measured, MeasuredBase, Passage, QuestionPrompt, Transfer, TransferSource,
     answer_greedily, answer_stats, tuned_answer_stats,
 };
-use ivl_models::{Checkpoint, Transformer};
-use ivl_train::ValueCard;
+use ivl_models::{Checkpoint, Transformer, ValueCard};
 
 use super::base::{OpenBase, load_tuned, short_names};
 use super::finetunes::Finetunes;
