@@ -37,7 +37,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
     (
         "ivl-models",
         &[
-            "checkpoint/parameters.rs",
             "transformer/attention.rs",
             "transformer/block.rs",
             "transformer/linear.rs",
@@ -45,6 +44,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "transformer/mlp.rs",
             "transformer/mod.rs",
             "transformer/packed.rs",
+            "transformer/parameters.rs",
         ],
     ),
     (
