@@ -1,6 +1,5 @@
 //! Explanations as JSON.
 
-use ivl_core::CausalLm;
 use ivl_eval::explanation::{Disagreement, Influence, MeanChange};
 use serde_json::{Value, json};
 

@@ -1,6 +1,5 @@
 //! Explanations as a page of their own.
 
-use ivl_core::CausalLm;
 use ivl_eval::explanation::{HEAT_MAP_STYLE, Influence, MeanChange, heat_map};
 use ivl_eval::html::{escape, page as html_page};
 
