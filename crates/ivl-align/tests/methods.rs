@@ -1,4 +1,4 @@
-//! What the methods find, and what they refuse.
+//! Matches and refusals of the methods.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

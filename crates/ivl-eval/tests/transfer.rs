@@ -83,7 +83,7 @@ fn numbers_by_hand() {
     close(with.entropy, 0.8 * log(2.5) + 0.2 * log(5.0));
     close(with.kl, 0.4 * log(0.8) + 0.4 * log(1.6) + 0.2 * log(0.8));
     close(alone.kl, 0.0);
-    // What is added, less its mean, is -1/3, 2/3, -1/3 of log 2.
+    // The added logits, minus their mean, are -1/3, 2/3, -1/3 of log 2.
     close(with.change, log(2.0) * (6.0_f64 / 9.0 / 3.0).sqrt());
     close(with.flips, 0.0);
     let strong = answer_stats(&lm, &[vec![2.0]], &passages()[..1], &mut |_| ()).expect("reads");
