@@ -25,7 +25,7 @@ pub(crate) fn cascade_hidden(
     let ([rows, seq], width) = (tokens.dims(), features.dims()[1]);
     let embedded = input.arrange(|| net.embed(tokens), features.reshape([rows, seq, width]));
     let mut cache = batch.cache(|padding| input.new_cache(net, padding));
-    let hidden = input.outputs(net.hidden_of(embedded, &mut cache));
+    let hidden = input.outputs(net.hidden_from_embeddings(embedded, &mut cache));
     rows_at(hidden, batch.position_tensor(&net.device()))
 }
 
