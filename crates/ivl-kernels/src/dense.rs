@@ -117,7 +117,7 @@ pub fn multiply(a: DenseMatrix<'_>, b: DenseMatrix<'_>) -> Vec<f32> {
     output
 }
 
-/// What a slab of terms adds to a product.
+/// The contribution of a slab of terms to a product.
 struct SlabProduct<'a> {
     a: DenseMatrix<'a>,
     b: DenseMatrix<'a>,

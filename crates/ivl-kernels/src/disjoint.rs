@@ -18,7 +18,7 @@ impl<'a> DisjointSlice<'a> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// The room for the first `len` numbers of an empty vector: nobody writes zeros there only to have them written over.
+    /// The room for the first `len` numbers of an empty vector, without zeros that would be overwritten.
     ///
     /// # Panics
     /// If the vector has no such room, or is not empty.
@@ -39,7 +39,7 @@ impl<'a> DisjointSlice<'a> {
     #[inline(always)]
     pub(crate) unsafe fn write(&self, at: usize, numbers: &[f32]) {
         assert!(at <= self.len && numbers.len() <= self.len - at, "a part of the slice");
-        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; nobody else has this part. Nothing is read
+        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; no other reference to this part exists. Nothing is read
         // there, so that it may be uninitialised.
         unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), self.start.add(at), numbers.len()) };
     }
@@ -57,7 +57,7 @@ impl DisjointSlice<'_> {
     #[inline(always)]
     pub(crate) unsafe fn read(&self, at: usize, len: usize) -> &[f32] {
         assert!(at <= self.len && len <= self.len - at, "a part of the slice");
-        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; it was written, and nobody writes.
+        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; it was written, and no thread writes now.
         unsafe { std::slice::from_raw_parts(self.start.add(at), len) }
     }
 }
@@ -73,7 +73,7 @@ mod tests {
         let mut numbers = Vec::with_capacity(4);
         let room = DisjointSlice::room(&mut numbers, 3);
         #[expect(unsafe_code, reason = "the test has one thread, and writes all three")]
-        // SAFETY: nobody else writes, and three numbers are written.
+        // SAFETY: no other thread writes, and three numbers are written.
         unsafe {
             room.write(1, &[2.0, 3.0]);
             room.write(0, &[1.0]);
@@ -92,7 +92,7 @@ mod tests {
             catch_unwind(|| {
                 let mut all = [0.0; 4];
                 #[expect(unsafe_code, reason = "the test has one thread")]
-                // SAFETY: nobody else writes.
+                // SAFETY: no other thread writes.
                 unsafe {
                     DisjointSlice::new(&mut all[1..3]).write(at, &[1.0; 3][..len]);
                 }

@@ -123,14 +123,14 @@ fn position(
     terms
 }
 
-/// Logits of a position: of the value alone, or with a base.
+/// Logits of a position: only the value's, or the value's and the base's.
 struct FusedLogits<'a> {
     base: Option<&'a [f32]>,
     value: &'a [f32],
 }
 
 impl FusedLogits<'_> {
-    /// Some of both, from `start` on; what is behind the end is impossible.
+    /// Some of both, from `start` on; ids beyond the end have probability 0.
     #[inline(always)]
     fn at(&self, start: usize) -> [[f32; LANES]; 2] {
         let whole = |numbers: &[f32]| numbers[start..].first_chunk::<LANES>().copied();
@@ -219,7 +219,7 @@ struct PositionGradient<'a> {
     base: Option<&'a [f32]>,
     value: &'a mut [f32],
     largest: f32,
-    /// What makes a weight a scaled probability.
+    /// The factor that turns a weight into a scaled probability.
     factor: f32,
     l1: f32,
     l2: f32,

@@ -7,7 +7,7 @@ use crate::paged_buffer::PagedBuffer;
 use crate::parallel;
 use crate::product::PANELS_AT_ONCE;
 
-/// Places that are read side by side: one alone leaves the memory waiting. As many as a product with one row reads.
+/// Places that are read side by side: a single one leaves the memory idle. As many as a product with one row reads.
 const STREAMS: usize = PANELS_AT_ONCE;
 
 /// Bytes of a unit of work.

@@ -11,7 +11,7 @@ use crate::{parallel, threads};
 /// Panels that one unit of work reads are about this large: worth a turn, and few enough to share evenly.
 const UNIT_BYTES: usize = 64 << 10;
 
-/// Panels that a single row reads side by side: the sums of one alone would wait for each other, and for the memory.
+/// Panels that a single row reads side by side: the sums of a single panel would wait for each other, and for the memory.
 pub(crate) const PANELS_AT_ONCE: usize = 4;
 
 /// Rows are multiplied in groups of about this size, which stay in the cache while the matrix passes by.
@@ -22,7 +22,7 @@ const TRANSPOSED_AT_ONCE: usize = 256;
 
 /// `y = x W` for several matrices that read the same rows.
 ///
-/// Each number is the sum over the inputs in their order, whatever the number of rows: a row gives the same bits alone as among
+/// Each number is the sum over the inputs in their order, whatever the number of rows: a row gives the same bits by itself as among
 /// others.
 ///
 /// # Shapes
@@ -111,7 +111,7 @@ impl<'a> RowBlocks<'a> {
         if rows == 1 {
             return Self { inputs, rows, most, numbers: Cow::Borrowed(x) };
         }
-        // As few blocks as possible, and alike: sums of a few rows alone would wait for each other.
+        // As few blocks as possible, and alike: sums of only a few rows would wait for each other.
         let most = rows.div_ceil(rows.div_ceil(most));
         let mut numbers = Vec::with_capacity(x.len());
         let room = DisjointSlice::room(&mut numbers, x.len());
@@ -246,7 +246,7 @@ impl PanelUnit<'_> {
     }
 }
 
-/// What `P` panels from `panel` on have in a list with `len` entries a panel.
+/// The part of `P` panels from `panel` on in a list with `len` entries a panel.
 #[inline(always)]
 fn parts<const P: usize, W>(all: &[W], panel: usize, len: usize) -> [&[W]; P] {
     let mut parts = [&all[..0]; P];

@@ -2,7 +2,7 @@
 
 use crate::parallel_rows::for_row_groups;
 
-/// Turns pair `(x_i, x_{i + pairs})` of each head by its angle, in place; what follows the pairs is left alone.
+/// Turns pair `(x_i, x_{i + pairs})` of each head by its angle, in place; numbers after the pairs stay as they are.
 ///
 /// # Shapes
 /// - `x`: `[positions, heads * dim]`

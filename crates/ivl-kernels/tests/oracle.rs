@@ -85,7 +85,7 @@ proptest! {
             let matrix = Matrix::new(format, [inputs, outputs], |input, output| w[input * outputs + output]);
             let [y] = products(&x, [&matrix]);
             assert_close(&y, &product(&x, &matrix), inputs as f64)?;
-            // A row alone, and beside other matrices, gives the same bits.
+            // A single row, and a row beside other matrices, gives the same bits.
             for (row, y) in x.chunks(inputs).zip(y.chunks(outputs)) {
                 let [one, again] = products(row, [&matrix, &matrix]);
                 prop_assert!(one == y && again == y, "{format:?}: a row alone gives other bits");
@@ -125,7 +125,7 @@ proptest! {
             expected.extend(mixed(one, &some(&keys), &some(&values), f64::from(scale), cap.map(f64::from)));
         }
         assert_close(&got, &expected, 4.0)?;
-        // The last position of each row alone gives the same bits.
+        // The last position of each row by itself gives the same bits.
         let last = |row: usize| (row + 1) * seq - 1..(row + 1) * seq;
         let alone: Vec<f32> = (0..batch).flat_map(|row| query[last(row).start * heads * dim..][..heads * dim].to_vec()).collect();
         let ranges: Vec<Range<usize>> = (0..batch).map(|row| seen[last(row).start].clone()).collect();
@@ -175,7 +175,7 @@ proptest! {
     }
 }
 
-/// Enough rows for several groups, and for several threads: each row as it is alone.
+/// Enough rows for several groups, and for several threads: each row gives the bits of a single row.
 #[test]
 fn many_rows_are_as_each_alone() {
     let (rows, inputs) = (100, 4096);
@@ -269,7 +269,7 @@ fn every_half_is_itself() {
     assert!(y == halves, "of {} halves", halves.len());
 }
 
-/// What `docs/cpu.md` says of AVX2, AVX-512 and 64-bit ARM: one sum of bits for all of them.
+/// AVX2, AVX-512 and 64-bit ARM give one checksum of bits, as `docs/cpu.md` says.
 #[test]
 fn processors_with_fused_multiply_add_give_the_same_bits() {
     #[cfg(target_arch = "x86_64")]

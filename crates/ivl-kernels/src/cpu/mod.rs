@@ -61,7 +61,7 @@ pub(crate) trait Level {
     fn sum_lanes(halves: [Self::HalfLanes; 16]) -> [f32; 16];
 }
 
-/// What runs at a level.
+/// A computation that runs at a level of vector instructions.
 pub(crate) trait Kernel {
     /// Has to be `#[inline(always)]`, and so does everything in it that should be compiled for the level: plain loops, and no
     /// closure that a function of the standard library calls.

@@ -2,7 +2,7 @@
 
 use super::{LANES, Level};
 
-/// What levels of plain arrays have in common: all of [`Level`] but `fma_one` and `widen_f16`.
+/// The shared part of the levels of plain arrays: all of [`Level`] except `fma_one` and `widen_f16`.
 macro_rules! array_lanes {
     () => {
         type Lanes = [f32; LANES];
@@ -56,7 +56,7 @@ macro_rules! array_lanes {
 #[cfg(target_arch = "x86_64")]
 pub(super) use array_lanes;
 
-/// What the compiler makes of plain loops for its target.
+/// The compiler's vectors for its target, from plain loops.
 pub(super) struct Portable;
 
 impl Level for Portable {

@@ -2,10 +2,10 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
+use ivl_core::fusion::VocabProjection;
 use ivl_core::fusion::fuse;
-use ivl_core::vocab::VocabProjection;
+use ivl_core::tokens::is_host;
 use ivl_kernels::{Objective, Penalties};
-use ivl_models::transformer::is_host;
 
 use crate::config::RegularizationConfig;
 

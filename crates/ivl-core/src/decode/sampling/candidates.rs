@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use ivl_kernels::{argmax, softmax_weights};
 
-use super::SamplingConfig;
+use super::config::SamplingConfig;
 
 /// The processed distribution: tokens that may be drawn.
 pub(super) struct Candidates {

@@ -139,7 +139,11 @@ impl Backward<Flex, 2> for Product {
 ///
 /// # Shapes
 /// - inputs and output: the same
-pub(super) fn gate<const D: usize>(activation: ActivationFn, gate: &Tensor<D>, up: &Tensor<D>) -> Option<Tensor<D>> {
+pub(super) fn gate<const D: usize>(
+    activation: ActivationFn,
+    gate: &Tensor<D>,
+    up: &Tensor<D>,
+) -> Option<Tensor<D>> {
     let inputs = [node(gate)?, node(up)?];
     let [gate, up] = inputs.each_ref().map(|input| contiguous(input.primitive()));
     let mut output = slice(&gate).to_vec();

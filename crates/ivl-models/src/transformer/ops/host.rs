@@ -1,6 +1,5 @@
 //! The operations by kernels of the CPU, on numbers in the memory of the host.
 
-use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_core::cache::KvCache;
 use ivl_kernels::{GroupedQueryAttention, Matrix, Normalization, products, rotate as rotate_rows};
@@ -10,12 +9,6 @@ use super::params::{LinearParams, NormParams};
 use super::{Rotation, backend, kernel};
 use crate::config::{Activation, AttentionConfig, NormKind};
 use crate::transformer::mask::Mask;
-
-/// Whether tensors of a device lie in the memory of the host, where kernels read them: those of the CPU backend, without
-/// autodiff.
-pub fn is_host(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
-}
 
 /// The numbers of a tensor: no copy, if it is contiguous and this is its only handle.
 pub(in crate::transformer) struct Numbers(TensorData);
@@ -137,7 +130,7 @@ pub(super) fn attend(
     let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap };
     let (batch, device) = (query.batch, Device::flex());
     let mut mixed = Vec::new();
-    cache.extend_in_place([batch, kv_heads, query.seq, dim], (&device, DType::F32), |keys, values, len| {
+    cache.extend_in_place([batch, kv_heads, query.seq, dim], &device, DType::F32, |keys, values, len| {
         let (mut keys, mut values) = (Numbers::new(keys), Numbers::new(values));
         kernel.append(keys.as_mut_slice(), batch, len, &key.numbers);
         kernel.append(values.as_mut_slice(), batch, len, &value.numbers);

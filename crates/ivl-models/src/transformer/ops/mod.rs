@@ -18,7 +18,6 @@ mod rotation;
 
 pub(super) use activations::{Activations, HostRows};
 pub use differentiable::{constant, with_gradient};
-pub use host::is_host;
 pub(super) use host::{Numbers, host_tensor};
 pub(super) use params::{LinearParams, LowRankParams, NormParams};
 pub(super) use rotation::Rotation;
