@@ -1,4 +1,4 @@
-//! What each built-in model knows: how often it completes a fact that it has read, such as `Mara Vost was born in`.
+//! Measures the knowledge of each demo model: how often it completes a fact that it has read, such as `Mara Vost was born in`.
 //!
 //! ```text
 //! cargo run --release -p ivl-cli --example cloze

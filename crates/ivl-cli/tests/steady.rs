@@ -21,7 +21,7 @@ use run::base;
 #[global_allocator]
 static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What may differ: buffers of threads that are found when they are first needed, and the records of a run.
+/// The allowed difference: buffers that threads allocate on first use, and the records of a run.
 const SLACK: usize = 64 << 10;
 
 #[track_caller]

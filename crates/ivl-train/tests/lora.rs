@@ -1,4 +1,4 @@
-//! Low-rank adapters: trained alone, by the gradient that their definition gives, and merged without a trace.
+//! Low-rank adapters: the only trained parameters, by the gradient of their definition; merging gives the same logits.
 
 mod fixture;
 

@@ -18,7 +18,7 @@ fn learner() -> ValueLearner {
     ValueLearner::new(value(), settings)
 }
 
-/// Lengths from 2 to 30, each with a learnt end.
+/// Lengths from 2 to 30, each with a trained end.
 fn examples() -> Vec<Example> {
     let lens = [7, 30, 2, 14, 9, 21, 3, 17, 11, 5, 26, 4];
     let example = |(row, &len): (usize, &usize)| Example {

@@ -8,24 +8,28 @@ use crate::error::Error;
 
 /// How answers are written.
 #[derive(Debug, Clone, Copy)]
-pub struct Writing<'a> {
+pub(crate) struct GreedyBatch<'a> {
     /// Turns tokens into text.
-    pub tokenizer: &'a Tokenizer,
+    pub(crate) tokenizer: &'a Tokenizer,
     /// Tokens that end an answer.
-    pub end_tokens: &'a [u32],
+    pub(crate) end_tokens: &'a [u32],
     /// Strings that end an answer; it is cut before the first of them.
-    pub until: &'a [String],
+    pub(crate) until: &'a [String],
     /// Most new tokens.
-    pub max_gen_toks: usize,
+    pub(crate) max_gen_toks: usize,
 }
 
-impl Writing<'_> {
+impl GreedyBatch<'_> {
     /// Greedy answers to a batch of prompts: the text of the new tokens, decoded by the tokenizer without control tokens, up
     /// to the first of the strings that end it.
     ///
     /// # Errors
     /// [`Error::Core`], [`Error::Tokenizer`].
-    pub fn answers<S: AsRef<[u32]>>(&self, lm: &dyn CausalLm, prompts: &[S]) -> Result<Vec<String>, Error> {
+    pub(crate) fn answers<S: AsRef<[u32]>>(
+        &self,
+        lm: &dyn CausalLm,
+        prompts: &[S],
+    ) -> Result<Vec<String>, Error> {
         let config = GenerateConfig::default()
             .max_new_tokens(self.max_gen_toks)
             .end_tokens(self.end_tokens.to_vec())

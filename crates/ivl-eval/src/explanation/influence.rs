@@ -2,7 +2,7 @@
 
 use ivl_core::score::{DistributionChange, TokenExplanation};
 
-use crate::mean;
+use crate::statistics::mean;
 
 /// Means of [`TokenExplanation`] over tokens. NaN where there is nothing to take the mean of.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,21 +10,21 @@ pub struct Influence {
     /// Tokens.
     pub tokens: usize,
     /// All values against the base.
-    pub all: Effect,
+    pub all: MeanChange,
     /// Mean entropy of the base, in nats.
     pub base_entropy: f64,
     /// Each value's own part.
-    pub values: Vec<Effect>,
+    pub values: Vec<MeanChange>,
     /// Every two values, in the order of [`TokenExplanation::conflicts`].
     pub conflicts: Vec<Disagreement>,
 }
 
 /// What changes with some values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Effect {
+pub struct MeanChange {
     /// Mean of `log p` with them less `log p` without, in nats.
     pub delta: f64,
-    /// Share of positions at which the most probable token is another one.
+    /// IntervalEstimate of positions at which the most probable token is another one.
     pub flips: f64,
     /// Mean of `KL(with || without)`, in nats.
     pub kl: f64,
@@ -39,9 +39,9 @@ pub struct Disagreement {
     pub second: usize,
     /// Mean cosine of what they add, where both say something.
     pub cosine: f64,
-    /// Share of positions at which they raise different tokens most.
+    /// IntervalEstimate of positions at which they raise different tokens most.
     pub favourites_differ: f64,
-    /// Share of positions at which the base would choose different tokens with the one and with the other.
+    /// IntervalEstimate of positions at which the base would choose different tokens with the one and with the other.
     pub choices_differ: f64,
 }
 
@@ -73,12 +73,15 @@ impl Influence {
     }
 }
 
-fn effect(explained: &[&TokenExplanation], of: impl Fn(&TokenExplanation) -> DistributionChange) -> Effect {
+fn effect(
+    explained: &[&TokenExplanation],
+    of: impl Fn(&TokenExplanation) -> DistributionChange,
+) -> MeanChange {
     let changes: Vec<DistributionChange> = explained.iter().map(|explained| of(explained)).collect();
     let figures = |figure: fn(&DistributionChange) -> f32| -> f64 {
         mean(&changes.iter().map(|change| f64::from(figure(change))).collect::<Vec<_>>()).mean
     };
-    Effect {
+    MeanChange {
         delta: figures(|change| change.delta),
         flips: share(changes.iter().map(|change| change.flip)),
         kl: figures(|change| change.kl),

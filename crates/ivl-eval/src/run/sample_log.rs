@@ -5,12 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use ivl_models::FileError;
 use serde_json::{Map, Value, json};
 
-use ivl_models::FileError;
-
-use crate::error::{Error, Place};
-use crate::score::Answer;
+use crate::error::{Error, FileLine};
+use crate::score::SampleAnswer;
 
 /// Longest line that is read.
 const LONGEST_LINE: u64 = 256 << 20;
@@ -20,7 +19,7 @@ const LONGEST_LINE: u64 = 256 << 20;
 pub struct SampleLog {
     path: PathBuf,
     file: File,
-    answers: BTreeMap<usize, Answer>,
+    answers: BTreeMap<usize, SampleAnswer>,
 }
 
 impl SampleLog {
@@ -45,7 +44,7 @@ impl SampleLog {
     }
 
     /// The answer of a sample that was logged.
-    pub fn answer(&self, id: usize) -> Option<&Answer> {
+    pub fn answer(&self, id: usize) -> Option<&SampleAnswer> {
         self.answers.get(&id)
     }
 
@@ -63,7 +62,7 @@ impl SampleLog {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn add(&mut self, id: usize, answer: &Answer, beside: Map<String, Value>) -> Result<(), Error> {
+    pub fn add(&mut self, id: usize, answer: &SampleAnswer, beside: Map<String, Value>) -> Result<(), Error> {
         let mut sample = Map::from_iter([
             ("doc_id".to_owned(), json!(id)),
             ("answer".to_owned(), serde_json::to_value(answer).unwrap_or_default()),
@@ -86,7 +85,7 @@ impl SampleLog {
         let (mut whole, mut bytes) = (0, Vec::new());
         for line in 1.. {
             bytes.clear();
-            let place = || Place { path: self.path.clone(), line };
+            let place = || FileLine { path: self.path.clone(), line };
             let read = reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
             let read = read.map_err(FileError::io("read", &self.path))? as u64;
             if read > LONGEST_LINE {
@@ -137,8 +136,8 @@ fn compare(path: &Path, what: &str, was: &Value, is: &Value) -> Result<(), Error
 mod tests {
     use super::*;
 
-    fn response(text: &str) -> Answer {
-        Answer::Response(text.to_owned())
+    fn response(text: &str) -> SampleAnswer {
+        SampleAnswer::Response(text.to_owned())
     }
 
     #[test]

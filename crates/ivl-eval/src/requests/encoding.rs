@@ -2,29 +2,29 @@
 
 use ivl_models::Tokenizer;
 
-use crate::error::{Error, Place};
-use crate::likelihood::Continuation;
+use crate::error::{Error, FileLine};
 use crate::python_text::is_space;
+use crate::requests::LikelihoodRequest;
 
 /// Makes tokens of contexts and continuations, never more than a model reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Encoding<'a> {
+pub(crate) struct Encoding<'a> {
     tokenizer: &'a Tokenizer,
     max_length: usize,
 }
 
 /// Tokens, and whether some before them were left out for want of room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fitted<T> {
+pub(crate) struct Fitted<T> {
     /// The tokens.
-    pub tokens: T,
+    pub(crate) tokens: T,
     /// Whether the context was cut at its beginning.
-    pub cut: bool,
+    pub(crate) cut: bool,
 }
 
 impl<'a> Encoding<'a> {
     /// For a model that reads at most `max_length` tokens.
-    pub fn new(tokenizer: &'a Tokenizer, max_length: usize) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer, max_length: usize) -> Self {
         Self { tokenizer, max_length }
     }
 
@@ -34,12 +34,12 @@ impl<'a> Encoding<'a> {
     ///
     /// # Errors
     /// [`Error::NoToken`], [`Error::LongContinuation`], [`Error::NoBeginning`], [`Error::Tokenizer`].
-    pub fn continuation(
+    pub(crate) fn continuation(
         &self,
         context: &str,
         continuation: &str,
-        place: &Place,
-    ) -> Result<Fitted<Continuation>, Error> {
+        place: &FileLine,
+    ) -> Result<Fitted<LikelihoodRequest>, Error> {
         let end = context.trim_end_matches(is_space);
         let (mut before, mut tokens) = if end.is_empty() {
             self.without_context(&format!("{context}{continuation}"), place)?
@@ -65,7 +65,7 @@ impl<'a> Encoding<'a> {
         let room = limit + 1 - tokens.len();
         let cut = before.len() > room;
         before.drain(..before.len().saturating_sub(room));
-        Ok(Fitted { tokens: Continuation { context: before, tokens }, cut })
+        Ok(Fitted { tokens: LikelihoodRequest { context: before, tokens }, cut })
     }
 
     /// A whole text as windows: each token is scored once. The first window follows the beginning-of-text token; each of the
@@ -73,7 +73,7 @@ impl<'a> Encoding<'a> {
     ///
     /// # Errors
     /// [`Error::NoBeginning`], [`Error::Tokenizer`]; [`Error::NoToken`] for a text without tokens.
-    pub fn windows(&self, text: &str, place: &Place) -> Result<Vec<Continuation>, Error> {
+    pub(crate) fn windows(&self, text: &str, place: &FileLine) -> Result<Vec<LikelihoodRequest>, Error> {
         let beginning = self.beginning(place)?;
         let tokens = self.encode(text)?;
         if tokens.is_empty() {
@@ -86,7 +86,12 @@ impl<'a> Encoding<'a> {
     ///
     /// # Errors
     /// [`Error::Length`] if an answer leaves no room for a prompt, [`Error::Tokenizer`], [`Error::NoToken`].
-    pub fn prompt(&self, text: &str, answer: usize, place: &Place) -> Result<Fitted<Vec<u32>>, Error> {
+    pub(crate) fn prompt(
+        &self,
+        text: &str,
+        answer: usize,
+        place: &FileLine,
+    ) -> Result<Fitted<Vec<u32>>, Error> {
         let Some(room) = self.max_length.checked_sub(answer).filter(|&room| room > 0) else {
             let expected = format!("less than the {} tokens that the model reads", self.max_length);
             return Err(Error::Length { name: "max_gen_toks", expected, got: answer });
@@ -111,12 +116,12 @@ impl<'a> Encoding<'a> {
         self.tokenizer.special_token("bos_token").or_else(|| self.tokenizer.special_token("eos_token"))
     }
 
-    fn beginning(&self, place: &Place) -> Result<u32, Error> {
+    fn beginning(&self, place: &FileLine) -> Result<u32, Error> {
         let id = self.beginning_name().and_then(|name| self.tokenizer.token_to_id(name));
         id.ok_or_else(|| Error::NoBeginning { place: place.clone() })
     }
 
-    fn without_context(&self, continuation: &str, place: &Place) -> Result<(Vec<u32>, Vec<u32>), Error> {
+    fn without_context(&self, continuation: &str, place: &FileLine) -> Result<(Vec<u32>, Vec<u32>), Error> {
         let tokens = self.tokenizer.encode(continuation, false)?;
         let beginning = self.beginning(place)?;
         Ok(match tokens.split_first() {
@@ -128,14 +133,14 @@ impl<'a> Encoding<'a> {
 
 /// The windows of `get_rolling_token_windows` with a context of one token, made disjoint: the last one, which has fewer
 /// tokens left to score, reads more of what stands before.
-fn rolling(tokens: &[u32], beginning: u32, max_length: usize) -> Vec<Continuation> {
+fn rolling(tokens: &[u32], beginning: u32, max_length: usize) -> Vec<LikelihoodRequest> {
     let first = max_length.min(tokens.len());
-    let mut windows = vec![Continuation { context: vec![beginning], tokens: tokens[..first].to_vec() }];
+    let mut windows = vec![LikelihoodRequest { context: vec![beginning], tokens: tokens[..first].to_vec() }];
     let mut scored = first;
     while scored < tokens.len() {
         let end = (scored + max_length).min(tokens.len());
         let context = tokens[end - max_length - 1..scored].to_vec();
-        windows.push(Continuation { context, tokens: tokens[scored..end].to_vec() });
+        windows.push(LikelihoodRequest { context, tokens: tokens[scored..end].to_vec() });
         scored = end;
     }
     windows

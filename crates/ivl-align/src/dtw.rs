@@ -1,17 +1,17 @@
-//! Dynamic time warping of two tokenisations of a text, as in the published method.
+//! Dynamic time warping (DTW) of two tokenisations of a text, as in the published method.
 
 use ivl_core::Vocab;
 
-use crate::edit_distance::{Pattern, byte_set};
+use crate::edit_distance::{BytePattern, byte_set};
 
 /// Tokens without spaces, by id: what the published method compares.
-pub(crate) struct Letters {
+pub(crate) struct TokenBytes {
     bytes: Vec<u8>,
     starts: Vec<u32>,
     sets: Vec<u64>,
 }
 
-impl Letters {
+impl TokenBytes {
     pub(crate) fn new(vocab: &Vocab) -> Self {
         let (mut bytes, mut starts, mut sets) = (Vec::new(), vec![0], Vec::with_capacity(vocab.size()));
         for id in 0..vocab.size() as u32 {
@@ -29,11 +29,11 @@ impl Letters {
     }
 }
 
-/// The memory of a warping, kept from text to text.
-pub(crate) struct Warping<'a> {
-    base: &'a Letters,
-    value: &'a Letters,
-    pattern: Pattern<'a>,
+/// Aligns texts by DTW; its memory is kept from text to text.
+pub(crate) struct DtwAligner<'a> {
+    base: &'a TokenBytes,
+    value: &'a TokenBytes,
+    pattern: BytePattern<'a>,
     row: Vec<u32>,
     moves: Vec<u8>,
 }
@@ -42,14 +42,14 @@ const DIAGONAL: u8 = 0;
 const UP: u8 = 1;
 const LEFT: u8 = 2;
 
-impl<'a> Warping<'a> {
-    pub(crate) fn new(base: &'a Letters, value: &'a Letters) -> Self {
-        Self { base, value, pattern: Pattern::new(&[]), row: Vec::new(), moves: Vec::new() }
+impl<'a> DtwAligner<'a> {
+    pub(crate) fn new(base: &'a TokenBytes, value: &'a TokenBytes) -> Self {
+        Self { base, value, pattern: BytePattern::new(&[]), row: Vec::new(), moves: Vec::new() }
     }
 
     /// Calls `pair` for every pair of tokens on the cheapest path from the last two tokens to the first two.
     ///
-    /// The cost of a pair is the edit distance of its letters, a tenth of it if one holds the other: in tenths, so that
+    /// The cost of a pair is the edit distance of its bytes, a tenth of it if one holds the other: in tenths, so that
     /// sums are exact. `cost(i, j) + min(diagonal, up, left)`; of equal ones the first in this order.
     pub(crate) fn path(&mut self, base: &[u32], value: &[u32], mut pair: impl FnMut(u32, u32)) {
         if base.is_empty() || value.is_empty() {
@@ -78,8 +78,8 @@ impl<'a> Warping<'a> {
         self.moves.resize(base.len() * width, 0);
         let tokens: Vec<(&[u8], u64)> = value.iter().map(|&id| self.value.get(id)).collect();
         for (i, &id) in base.iter().enumerate() {
-            let (letters, set) = self.base.get(id);
-            self.pattern.set(letters);
+            let (bytes, set) = self.base.get(id);
+            self.pattern.set(bytes);
             // Sums of the row above, and of this row up to here.
             let (mut above_left, mut left) = (u32::MAX, u32::MAX);
             let moves = &mut self.moves[i * width..(i + 1) * width];
@@ -93,7 +93,7 @@ impl<'a> Warping<'a> {
                     (least, way) = (left, LEFT);
                 }
                 let before = if least == u32::MAX { 0 } else { least };
-                let total = before + cost(&self.pattern, letters, set, other, other_set);
+                let total = before + cost(&self.pattern, bytes, set, other, other_set);
                 (above_left, left) = (above, total);
                 (*sum, *chosen) = (total, way);
             }
@@ -101,7 +101,7 @@ impl<'a> Warping<'a> {
     }
 }
 
-fn cost(pattern: &Pattern<'_>, a: &[u8], a_set: u64, b: &[u8], b_set: u64) -> u32 {
+fn cost(pattern: &BytePattern<'_>, a: &[u8], a_set: u64, b: &[u8], b_set: u64) -> u32 {
     let ((short, short_set), (long, long_set)) =
         if a.len() <= b.len() { ((a, a_set), (b, b_set)) } else { ((b, b_set), (a, a_set)) };
     let held = short_set & !long_set == 0
@@ -128,10 +128,10 @@ mod tests {
     }
 
     fn path(base: &[&[u8]], value: &[&[u8]]) -> Vec<(u32, u32)> {
-        let (b, v) = (Letters::new(&vocab(base)), Letters::new(&vocab(value)));
+        let (b, v) = (TokenBytes::new(&vocab(base)), TokenBytes::new(&vocab(value)));
         let mut found = Vec::new();
         let ids = |count: usize| (0..count as u32).collect::<Vec<_>>();
-        Warping::new(&b, &v).path(&ids(base.len()), &ids(value.len()), |i, j| found.push((i, j)));
+        DtwAligner::new(&b, &v).path(&ids(base.len()), &ids(value.len()), |i, j| found.push((i, j)));
         found
     }
 
@@ -162,7 +162,7 @@ mod tests {
             }
             let costs = |i: usize, j: usize| {
                 let (a, b) = (&base[i], &value[j]);
-                cost(&Pattern::new(a), a, byte_set(a), b, byte_set(b))
+                cost(&BytePattern::new(a), a, byte_set(a), b, byte_set(b))
             };
             let slices = |tokens: &'_ [Vec<u8>]| -> Vec<Vec<u8>> { tokens.to_vec() };
             let (b, v) = (slices(&base), slices(&value));

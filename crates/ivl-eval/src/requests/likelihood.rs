@@ -11,16 +11,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// A context and what may follow it, in tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Continuation {
+pub(crate) struct LikelihoodRequest {
     /// What is read first; at least one token.
-    pub context: Vec<u32>,
+    pub(crate) context: Vec<u32>,
     /// What is scored; at least one token.
-    pub tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
 }
 
-impl Continuation {
+impl LikelihoodRequest {
     /// Tokens that are read to score it: all but the last.
-    pub fn positions(&self) -> usize {
+    pub(crate) fn positions(&self) -> usize {
         self.context.len() + self.tokens.len() - 1
     }
 }
@@ -44,7 +44,7 @@ impl Likelihood {
 
     /// Of two pieces of one text, the first's tokens before the second's.
     #[must_use]
-    pub fn join(mut self, next: Self) -> Self {
+    pub(crate) fn join(mut self, next: Self) -> Self {
         self.logprobs.extend(next.logprobs);
         self.is_greedy &= next.is_greedy;
         self
@@ -62,7 +62,10 @@ fn null_is_minus_infinity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`] for a context or continuation without tokens, [`Error::TextTooLong`], [`Error::TokenOutOfRange`].
-pub fn likelihoods(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result<Vec<Likelihood>, Error> {
+pub(crate) fn likelihoods(
+    lm: &dyn CausalLm,
+    continuations: &[&LikelihoodRequest],
+) -> Result<Vec<Likelihood>, Error> {
     check(lm, continuations)?;
     let mut contexts: Vec<&[u32]> = Vec::new();
     let rows: Vec<usize> = continuations
@@ -83,7 +86,7 @@ pub fn likelihoods(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result
     score(lm, continuations, longest, &mut cache)
 }
 
-fn check(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result<(), Error> {
+fn check(lm: &dyn CausalLm, continuations: &[&LikelihoodRequest]) -> Result<(), Error> {
     let (size, limit) = (lm.vocab().size(), lm.max_positions());
     for continuation in continuations {
         if continuation.context.is_empty() || continuation.tokens.is_empty() {
@@ -117,7 +120,7 @@ fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Resu
 /// Reads the last token of each context and the continuation behind it, and scores the continuation.
 fn score(
     lm: &dyn CausalLm,
-    continuations: &[&Continuation],
+    continuations: &[&LikelihoodRequest],
     longest: usize,
     cache: &mut Cache,
 ) -> Result<Vec<Likelihood>, Error> {
@@ -128,7 +131,7 @@ fn score(
         let width = end - start;
         let (mut ids, mut positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for (row, continuation) in continuations.iter().enumerate() {
-            let Continuation { context, tokens } = continuation;
+            let LikelihoodRequest { context, tokens } = continuation;
             let read = |at: usize| match at {
                 0 => context[context.len() - 1],
                 // What is read behind the end scores nothing.

@@ -1,37 +1,15 @@
 //! What a corpus says about two tokenisations: counts.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use ivl_core::Vocab;
 use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
-use crate::warping::{Letters, Warping};
+use crate::dtw::{DtwAligner, TokenBytes};
 
-/// Pairs of a base id and a value id, counted.
-pub(crate) type Pairs = HashMap<(u32, u32), u64, BuildHasherDefault<PairHasher>>;
-
-/// Mixes two ids by a multiplication: counting is mostly hashing, and nobody gains by colliding in a corpus of their own.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct PairHasher(u64);
-
-impl Hasher for PairHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(byte.into());
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        self.0 = self.0.rotate_left(32) ^ u64::from(id);
-    }
-
-    fn finish(&self) -> u64 {
-        let mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^ mixed >> 32
-    }
-}
+/// Pairs of a base id and a value id, counted. Counting is mostly hashing; the corpus is the user's own, so the hash need not
+/// withstand chosen collisions.
+pub(crate) type Pairs = FxHashMap<(u32, u32), u64>;
 
 /// One text in the base's tokens and in the value's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,22 +39,30 @@ impl TextPair {
 ///
 /// Memory is one number per base id and one entry for each pair that occurred.
 #[derive(Debug, Clone, Default)]
-pub struct Evidence {
+pub struct CooccurrenceCounts {
     pub(crate) frequency: Vec<u64>,
-    pub(crate) started: Pairs,
-    pub(crate) warped: Pairs,
+    pub(crate) same_start: Pairs,
+    pub(crate) dtw: Pairs,
 }
 
-impl Evidence {
+impl CooccurrenceCounts {
     /// How often each base id occurred.
     pub fn frequency(&self) -> &[u64] {
         &self.frequency
     }
 
-    /// All pairs on the warping's paths with their counts, in order.
-    pub fn warped_pairs(&self) -> Vec<(u32, u32, u64)> {
+    pub(crate) fn has_same_start(&self) -> bool {
+        !self.same_start.is_empty()
+    }
+
+    pub(crate) fn has_dtw(&self) -> bool {
+        !self.dtw.is_empty()
+    }
+
+    /// All pairs on the paths of DTW with their counts, in order.
+    pub fn dtw_pairs(&self) -> Vec<(u32, u32, u64)> {
         let mut pairs: Vec<_> =
-            self.warped.iter().map(|(&(base, value), &count)| (base, value, count)).collect();
+            self.dtw.iter().map(|(&(base, value), &count)| (base, value, count)).collect();
         pairs.sort_unstable();
         pairs
     }
@@ -86,65 +72,65 @@ impl Evidence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
     /// Tokens that begin at the same byte of the text.
-    Bytes,
+    SameStart,
     /// Tokens on the path of dynamic time warping, as published.
-    Warped,
+    Dtw,
 }
 
 /// Texts that one core takes at a time.
 const TEXTS_AT_ONCE: usize = 256;
 
 /// Counts a corpus piece by piece, so that none has to fit in memory.
-pub struct Counter<'a> {
+pub struct CooccurrenceCounter<'a> {
     base: &'a Vocab,
     value: &'a Vocab,
-    letters: Option<(Letters, Letters)>,
-    evidence: Evidence,
+    token_bytes: Option<(TokenBytes, TokenBytes)>,
+    counts: CooccurrenceCounts,
 }
 
-impl<'a> Counter<'a> {
+impl<'a> CooccurrenceCounter<'a> {
     /// A counter that has seen nothing.
     pub fn new(base: &'a Vocab, value: &'a Vocab, pairing: Pairing) -> Self {
-        let letters =
-            (pairing == Pairing::Warped).then(|| rayon::join(|| Letters::new(base), || Letters::new(value)));
-        let evidence = Evidence { frequency: vec![0; base.size()], ..Evidence::default() };
-        Self { base, value, letters, evidence }
+        let token_bytes = (pairing == Pairing::Dtw)
+            .then(|| rayon::join(|| TokenBytes::new(base), || TokenBytes::new(value)));
+        let counts = CooccurrenceCounts { frequency: vec![0; base.size()], ..CooccurrenceCounts::default() };
+        Self { base, value, token_bytes, counts }
     }
 
     /// What was counted.
-    pub fn finish(self) -> Evidence {
-        self.evidence
+    pub fn finish(self) -> CooccurrenceCounts {
+        self.counts
     }
 
-    /// Counts texts, on all cores. Control tokens are no text and are passed over.
+    /// Counts texts, on all cores. Control tokens are no text and are skipped.
     ///
-    /// Warping takes time and memory in proportion to the product of a text's two lengths: give it lines, not books.
+    /// DTW takes time and memory in proportion to the product of a text's two lengths: give it lines, not books.
     pub fn count(&mut self, texts: &[TextPair]) {
-        let Self { base, value, letters, evidence } = self;
+        let Self { base, value, token_bytes, counts } = self;
         let start = || {
-            let warping = letters.as_ref().map(|(base, value)| Warping::new(base, value));
-            (warping, Pairs::default())
+            let aligner = token_bytes.as_ref().map(|(base, value)| DtwAligner::new(base, value));
+            (aligner, Pairs::default())
         };
         let counted = texts
             .par_chunks(TEXTS_AT_ONCE)
-            .fold(start, |(mut warping, mut pairs), texts| {
+            .fold(start, |(mut aligner, mut pairs), texts| {
                 for text in texts {
-                    match &mut warping {
-                        Some(warping) => {
-                            let (b, v) = (words(&text.base, base), words(&text.value, value));
-                            warping.path(&b, &v, |b, v| *pairs.entry((b, v)).or_default() += 1);
+                    match &mut aligner {
+                        Some(aligner) => {
+                            let (b, v) = (text_ids(&text.base, base), text_ids(&text.value, value));
+                            aligner.path(&b, &v, |b, v| *pairs.entry((b, v)).or_default() += 1);
                         }
-                        None => count_started(text, base, value, &mut pairs),
+                        None => count_same_start(text, base, value, &mut pairs),
                     }
                 }
-                (warping, pairs)
+                (aligner, pairs)
             })
             .map(|(_, pairs)| pairs)
             .reduce(Pairs::default, merge);
-        let total = if letters.is_some() { &mut evidence.warped } else { &mut evidence.started };
+        let total = if token_bytes.is_some() { &mut counts.dtw } else { &mut counts.same_start };
         *total = merge(std::mem::take(total), counted);
         for token in texts.iter().flat_map(|text| &text.base) {
-            if let Some(count) = evidence.frequency.get_mut(token.id as usize) {
+            if let Some(count) = counts.frequency.get_mut(token.id as usize) {
                 *count += 1;
             }
         }
@@ -159,8 +145,8 @@ fn merge(a: Pairs, b: Pairs) -> Pairs {
     large
 }
 
-/// Ids of text.
-fn words(text: &[TokenEnd], vocab: &Vocab) -> Vec<u32> {
+/// The ids of tokens of text.
+fn text_ids(text: &[TokenEnd], vocab: &Vocab) -> Vec<u32> {
     text.iter().map(|token| token.id).filter(|&id| !vocab.text_bytes(id).is_empty()).collect()
 }
 
@@ -173,7 +159,7 @@ fn begins<'a>(text: &'a [TokenEnd], vocab: &'a Vocab) -> impl Iterator<Item = (u
     })
 }
 
-fn count_started(text: &TextPair, base: &Vocab, value: &Vocab, pairs: &mut Pairs) {
+fn count_same_start(text: &TextPair, base: &Vocab, value: &Vocab, pairs: &mut Pairs) {
     let mut other = begins(&text.value, value).peekable();
     for (start, id) in begins(&text.base, base) {
         while other.next_if(|(at, _)| *at < start).is_some() {}
@@ -207,14 +193,14 @@ mod tests {
             value: written(&[(0, 0), (1, 5), (2, 10), (3, 13)]),
         };
         let counted = |pairing| {
-            let mut counter = Counter::new(&base, &value, pairing);
+            let mut counter = CooccurrenceCounter::new(&base, &value, pairing);
             counter.count(&[text.clone(), text.clone()]);
             counter.count(std::slice::from_ref(&text));
             counter.finish()
         };
-        let (bytes, warped) = (counted(Pairing::Bytes), counted(Pairing::Warped));
+        let (bytes, warped) = (counted(Pairing::SameStart), counted(Pairing::Dtw));
         assert_eq!((bytes.frequency(), warped.frequency()), (&[3, 3, 3, 0][..], &[3, 3, 3, 0][..]));
-        assert_eq!(bytes.started, Pairs::from_iter([((1, 1), 3), ((2, 2), 3)]));
-        assert_eq!(warped.warped_pairs(), [(1, 1, 3), (2, 2, 3), (2, 3, 3)]);
+        assert_eq!(bytes.same_start, Pairs::from_iter([((1, 1), 3), ((2, 2), 3)]));
+        assert_eq!(warped.dtw_pairs(), [(1, 1, 3), (2, 2, 3), (2, 3, 3)]);
     }
 }

@@ -6,17 +6,15 @@ use ivl_core::CausalLm;
 use ivl_models::{ChatTemplate, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use crate::encoding::Encoding;
+use super::sample_log::SampleLog;
 use crate::error::Error;
-use crate::generation::Writing;
-use crate::likelihood::{Continuation, likelihoods};
-use crate::sample_log::SampleLog;
-use crate::score::{Aggregate, Answer, Score, ScoreValue, aggregate};
+use crate::requests::{Encoding, GreedyBatch, Likelihood, LikelihoodRequest, likelihoods};
+use crate::score::{Aggregate, SampleAnswer, SampleScore, ScoreValue, aggregate};
 use crate::task::{Document, Gold, OutputType, Task, digest};
 
 /// What is measured: a model, with all that is needed to speak with it.
 #[derive(Clone, Copy)]
-pub struct Subject<'a> {
+pub struct EvalModel<'a> {
     /// The model.
     pub lm: &'a dyn CausalLm,
     /// Its tokenizer.
@@ -85,7 +83,7 @@ struct Pending {
 }
 
 enum Asked {
-    Continuations(Vec<Continuation>),
+    Continuations(Vec<LikelihoodRequest>),
     Prompt(Vec<u32>),
 }
 
@@ -102,7 +100,7 @@ impl Asked {
     fn length(&self) -> usize {
         match self {
             Self::Continuations(continuations) => {
-                continuations.iter().map(Continuation::positions).max().unwrap_or(0)
+                continuations.iter().map(LikelihoodRequest::positions).max().unwrap_or(0)
             }
             Self::Prompt(prompt) => prompt.len(),
         }
@@ -115,7 +113,7 @@ impl Asked {
 /// [`Error`] names the row and what is wrong with it.
 pub fn evaluate(
     task: &Task,
-    subject: Subject<'_>,
+    subject: EvalModel<'_>,
     settings: &RunSettings,
     mut log: Option<&mut SampleLog>,
     progress: &mut dyn FnMut(usize, usize),
@@ -124,7 +122,7 @@ pub fn evaluate(
     let samples = settings.limit.map_or(task.rows.len(), |limit| limit.min(task.rows.len()));
     let mut notes = Notes::default();
     let mut waiting = Vec::new();
-    let mut done: BTreeMap<usize, (Document, Answer)> = BTreeMap::new();
+    let mut done: BTreeMap<usize, (Document, SampleAnswer)> = BTreeMap::new();
     for id in 0..samples {
         let document = task.document(id, run.num_fewshot, settings.chat_template.as_ref())?;
         let asked = run.ask(&document, &mut notes)?;
@@ -177,13 +175,13 @@ pub fn identity(task: &Task, settings: &RunSettings, max_positions: usize) -> Va
 }
 
 /// Whether a logged answer is one to what is asked now.
-fn fits(answer: &Answer, asked: &Asked, kind: OutputType) -> bool {
+fn fits(answer: &SampleAnswer, asked: &Asked, kind: OutputType) -> bool {
     match (answer, asked) {
-        (Answer::Choices(likelihoods), Asked::Continuations(asked)) => {
+        (SampleAnswer::Choices(likelihoods), Asked::Continuations(asked)) => {
             kind == OutputType::MultipleChoice && likelihoods.len() == asked.len()
         }
-        (Answer::Text(_), Asked::Continuations(_)) => kind == OutputType::LoglikelihoodRolling,
-        (Answer::Response(_), Asked::Prompt(_)) => true,
+        (SampleAnswer::Text(_), Asked::Continuations(_)) => kind == OutputType::LoglikelihoodRolling,
+        (SampleAnswer::Response(_), Asked::Prompt(_)) => true,
         _ => false,
     }
 }
@@ -204,7 +202,7 @@ fn batches(waiting: &[Pending], batch_size: usize) -> Vec<&[Pending]> {
 
 struct Run<'a> {
     task: &'a Task,
-    subject: Subject<'a>,
+    subject: EvalModel<'a>,
     settings: &'a RunSettings,
     encoding: Encoding<'a>,
     until: Vec<String>,
@@ -213,7 +211,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(task: &'a Task, subject: Subject<'a>, settings: &'a RunSettings) -> Result<Self, Error> {
+    fn new(task: &'a Task, subject: EvalModel<'a>, settings: &'a RunSettings) -> Result<Self, Error> {
         let limit = subject.lm.max_positions();
         let max_length = settings.max_length.unwrap_or(limit);
         if max_length == 0 || max_length > limit {
@@ -267,7 +265,7 @@ impl<'a> Run<'a> {
         Ok(asked)
     }
 
-    fn answer(&self, batch: &[Pending]) -> Result<Vec<Answer>, Error> {
+    fn answer(&self, batch: &[Pending]) -> Result<Vec<SampleAnswer>, Error> {
         let mut continuations = Vec::new();
         let mut prompts = Vec::new();
         for pending in batch {
@@ -277,7 +275,7 @@ impl<'a> Run<'a> {
             }
         }
         if !prompts.is_empty() {
-            let writing = Writing {
+            let writing = GreedyBatch {
                 tokenizer: self.subject.tokenizer,
                 end_tokens: self.subject.end_tokens,
                 until: &self.until,
@@ -286,7 +284,7 @@ impl<'a> Run<'a> {
             return Ok(writing
                 .answers(self.subject.lm, &prompts)?
                 .into_iter()
-                .map(Answer::Response)
+                .map(SampleAnswer::Response)
                 .collect());
         }
         let mut scored = Vec::with_capacity(continuations.len());
@@ -298,26 +296,31 @@ impl<'a> Run<'a> {
             let of_row = scored.by_ref().take(pending.asked.rows());
             match self.task.output_type() {
                 OutputType::LoglikelihoodRolling => {
-                    let nothing = crate::Likelihood { logprobs: Vec::new(), is_greedy: true };
-                    Answer::Text(of_row.fold(nothing, crate::Likelihood::join))
+                    let nothing = Likelihood { logprobs: Vec::new(), is_greedy: true };
+                    SampleAnswer::Text(of_row.fold(nothing, Likelihood::join))
                 }
-                _ => Answer::Choices(of_row.collect()),
+                _ => SampleAnswer::Choices(of_row.collect()),
             }
         });
         Ok(answers.collect())
     }
 
-    fn scores(&self, document: &Document, answer: &Answer) -> Result<Vec<Score>, Error> {
+    fn scores(&self, document: &Document, answer: &SampleAnswer) -> Result<Vec<SampleScore>, Error> {
         let row = &self.task.rows[document.id];
         let counted = self.task.counted(document)?;
         let extractions = &self.task.extractions;
         let scores =
-            self.task.measures.iter().map(|m| m.scores((document, row), answer, extractions, &counted));
+            self.task.metrics.iter().map(|m| m.scores((document, row), answer, extractions, &counted));
         Ok(scores.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    fn completion(&self, document: &Document, answer: &Answer) -> Result<Option<(String, String)>, Error> {
-        let (Some(id), Answer::Response(response)) = (self.task.completion_id(document.id)?, answer) else {
+    fn completion(
+        &self,
+        document: &Document,
+        answer: &SampleAnswer,
+    ) -> Result<Option<(String, String)>, Error> {
+        let (Some(id), SampleAnswer::Response(response)) = (self.task.completion_id(document.id)?, answer)
+        else {
             return Ok(None);
         };
         Ok(Some((id, self.extracted(0, document, response)?)))
@@ -329,22 +332,19 @@ impl<'a> Run<'a> {
     }
 
     /// What the log shows beside an answer.
-    fn shown(&self, document: &Document, answer: &Answer) -> Result<Map<String, Value>, Error> {
+    fn shown(&self, document: &Document, answer: &SampleAnswer) -> Result<Map<String, Value>, Error> {
         let mut shown = Map::new();
         let mut show = |key: &str, value: Value| shown.insert(key.to_owned(), value);
         match answer {
-            Answer::Choices(likelihoods) => {
+            SampleAnswer::Choices(likelihoods) => {
                 show("context", json!(document.context));
                 show("choices", json!(document.choices));
-                show(
-                    "loglikelihoods",
-                    json!(likelihoods.iter().map(crate::Likelihood::sum).collect::<Vec<_>>()),
-                );
+                show("loglikelihoods", json!(likelihoods.iter().map(Likelihood::sum).collect::<Vec<_>>()));
             }
-            Answer::Text(likelihood) => {
+            SampleAnswer::Text(likelihood) => {
                 show("loglikelihood", json!(likelihood.sum()));
             }
-            Answer::Response(response) => {
+            SampleAnswer::Response(response) => {
                 show("context", json!(document.context));
                 let mut filtered = Map::new();
                 for (index, extraction) in self.task.extractions.iter().enumerate() {
@@ -361,7 +361,7 @@ impl<'a> Run<'a> {
                 Gold::Texts(texts) => json!(texts),
             },
         );
-        for Score { metric, filter, value } in self.scores(document, answer)? {
+        for SampleScore { metric, filter, value } in self.scores(document, answer)? {
             show(&format!("{metric},{filter}"), json!(value));
         }
         show("doc", Value::Object(self.task.rows[document.id].fields.clone()));
@@ -370,7 +370,7 @@ impl<'a> Run<'a> {
 }
 
 /// One figure for each metric and filter, in the order in which the task names them.
-fn figures(scores: &[Vec<Score>], seed: u64) -> Vec<Aggregate> {
+fn figures(scores: &[Vec<SampleScore>], seed: u64) -> Vec<Aggregate> {
     let mut figures: Vec<(&'static str, &str, Vec<&ScoreValue>)> = Vec::new();
     for score in scores.iter().flatten() {
         match figures

@@ -21,7 +21,7 @@ const IMPOSSIBLE: f32 = -1e30;
 /// One answer, as sums over its tokens. With base logits `b`, the model's `l`, `q = softmax(b)` and `p = softmax(l)` at a
 /// token `y`:
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Observed {
+pub struct AnswerStats {
     /// Tokens of the answer.
     pub tokens: usize,
     /// `-log p[y]`, in nats.
@@ -39,11 +39,11 @@ pub struct Observed {
 
 /// What was seen of every passage.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Observations {
+pub struct WeightedAnswerStats {
     /// Of the base alone.
-    pub alone: Vec<Observed>,
+    pub alone: Vec<AnswerStats>,
     /// With values, for each choice of weights.
-    pub with: Vec<Vec<Observed>>,
+    pub with: Vec<Vec<AnswerStats>>,
 }
 
 /// Reads passages once with a base and its values, and scores the answers for every choice of weights, one for each value
@@ -56,14 +56,14 @@ pub struct Observations {
 ///
 /// # Panics
 /// If there is another number of weights than of values.
-pub fn observe(
+pub fn answer_stats(
     lm: &dyn ValueStack,
     weights: &[Vec<f64>],
     passages: &[Passage],
     progress: &mut dyn FnMut(usize),
-) -> Result<Observations, Error> {
+) -> Result<WeightedAnswerStats, Error> {
     let device = lm.device();
-    let mut seen = vec![vec![Observed::default(); passages.len()]; weights.len() + 1];
+    let mut seen = vec![vec![AnswerStats::default(); passages.len()]; weights.len() + 1];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
         let tokens = pass.batch.columns(0, pass.batch.seq, &device);
         let mut cache = lm.new_cache(&pass.batch.padding);
@@ -87,23 +87,23 @@ pub fn observe(
     };
     over_passes(lm, passages, progress, &mut seen, read)?;
     let alone = seen.remove(0);
-    Ok(Observations { alone, with: seen })
+    Ok(WeightedAnswerStats { alone, with: seen })
 }
 
 /// Reads passages with a base and with what a fine-tuning made of it.
 ///
 /// # Errors
-/// As [`observe`], and [`Error::VocabMismatch`] if the two do not give the same tokens the same ids.
-pub fn observe_tuned(
+/// As [`answer_stats`], and [`Error::VocabMismatch`] if the two do not give the same tokens the same ids.
+pub fn tuned_answer_stats(
     base: &dyn CausalLm,
     tuned: &dyn CausalLm,
     passages: &[Passage],
     progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Observed>, Error> {
+) -> Result<Vec<AnswerStats>, Error> {
     VocabMap::same_ids(base.vocab(), tuned.vocab())?;
     let device = base.device();
     let size = base.vocab().size().min(tuned.vocab().size());
-    let mut seen = vec![vec![Observed::default(); passages.len()]];
+    let mut seen = vec![vec![AnswerStats::default(); passages.len()]];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
         let (base, tuned) = (select(base, pass)?, select(tuned, pass)?);
         for rows in row_chunks(pass.targets.len(), HELD * size) {
@@ -133,7 +133,7 @@ fn over_passes(
     lm: &dyn CausalLm,
     passages: &[Passage],
     progress: &mut dyn FnMut(usize),
-    seen: &mut [Vec<Observed>],
+    seen: &mut [Vec<AnswerStats>],
     read: impl Fn(&Pass, &mut dyn FnMut(usize, Range<usize>, &Logits)) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let lengths: Vec<usize> = passages.iter().map(|passage| passage.ids.len()).collect();
@@ -153,7 +153,7 @@ fn over_passes(
     Ok(())
 }
 
-impl Observed {
+impl AnswerStats {
     fn add(&mut self, token: Self) {
         self.tokens += token.tokens;
         self.nll += token.nll;
@@ -188,7 +188,7 @@ struct Logits<'a> {
 
 impl Logits<'_> {
     /// What there is to see at each token.
-    fn tokens(&self) -> Vec<Observed> {
+    fn tokens(&self) -> Vec<AnswerStats> {
         let (base, model) = (self.base, self.model);
         let p = model.logprobs.clone().exp();
         let nll = model.logprobs.clone().gather(1, self.targets.clone().unsqueeze_dim(1)).neg();
@@ -199,7 +199,7 @@ impl Logits<'_> {
         let flips = model.top.clone().not_equal(base.top.clone()).float();
         let columns = Tensor::cat(vec![nll, entropy, kl, flips.cast(DType::F32), change], 1);
         let numbers: Vec<f32> = columns.into_data().try_into_vec().unwrap_or_default();
-        let token = |row: &[f32]| Observed {
+        let token = |row: &[f32]| AnswerStats {
             tokens: 1,
             nll: f64::from(row[0]),
             entropy: f64::from(row[1]),

@@ -6,26 +6,26 @@ use ivl_models::{Pattern, PatternError};
 use serde::{Deserialize, Serialize};
 
 use super::{ChoiceMetric, Extraction, TextMatch, TextRule};
-use crate::error::{Error, Place};
-use crate::instructions;
+use crate::error::{Error, FileLine};
+use crate::instructions::{self, InstructionVerdicts};
 use crate::python_text::is_space;
-use crate::task::{Document, Gold, MetricName, MetricSettings, OutputType, Row};
+use crate::task::{Document, Gold, MetricName, MetricSettings, OutputType, TaskRow};
 
 /// What a model answered: all that scores are computed from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Answer {
+pub enum SampleAnswer {
     /// How likely each choice is.
-    Choices(Vec<crate::Likelihood>),
+    Choices(Vec<crate::requests::Likelihood>),
     /// How likely a text is.
-    Text(crate::Likelihood),
+    Text(crate::requests::Likelihood),
     /// What was written.
     Response(String),
 }
 
 /// A metric with its settings.
 #[derive(Debug, Clone)]
-pub enum Measure {
+pub enum Metric {
     /// Which choice is the most likely.
     Choice(ChoiceMetric, MetricName),
     /// How likely a text is.
@@ -38,19 +38,19 @@ pub enum Measure {
 
 /// What a metric says of one sample.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Score {
+pub(crate) struct SampleScore {
     /// Which metric.
-    pub metric: &'static str,
+    pub(crate) metric: &'static str,
     /// What was taken from the answer; `none` if it was taken as it is.
-    pub filter: String,
+    pub(crate) filter: String,
     /// What it says.
-    pub value: ScoreValue,
+    pub(crate) value: ScoreValue,
 }
 
 /// What a metric says of one sample.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum ScoreValue {
+pub(crate) enum ScoreValue {
     /// 1 if it is right, 0 if not.
     Right(f64),
     /// A log-likelihood, and over how many words, bytes or tokens.
@@ -59,7 +59,7 @@ pub enum ScoreValue {
     Several(Vec<bool>),
 }
 
-impl Measure {
+impl Metric {
     /// A metric of a task.
     ///
     /// # Errors
@@ -116,22 +116,22 @@ impl Measure {
     ///
     /// # Errors
     /// [`Error::Pattern`] for a pattern that does not end, [`Error::Instruction`] for one that cannot be checked.
-    pub fn scores(
+    pub(crate) fn scores(
         &self,
-        (document, row): (&Document, &Row),
-        answer: &Answer,
+        (document, row): (&Document, &TaskRow),
+        answer: &SampleAnswer,
         extractions: &[Extraction],
         counted: &str,
-    ) -> Result<Vec<Score>, Error> {
-        let one = |metric, value| vec![Score { metric, filter: "none".to_owned(), value }];
+    ) -> Result<Vec<SampleScore>, Error> {
+        let one = |metric, value| vec![SampleScore { metric, filter: "none".to_owned(), value }];
         match (self, answer) {
-            (Self::Choice(metric, name), Answer::Choices(likelihoods)) => {
-                let sums: Vec<f64> = likelihoods.iter().map(crate::Likelihood::sum).collect();
+            (Self::Choice(metric, name), SampleAnswer::Choices(likelihoods)) => {
+                let sums: Vec<f64> = likelihoods.iter().map(crate::requests::Likelihood::sum).collect();
                 let chosen = metric.choose(&sums, &document.choices);
                 let right = matches!(&document.gold, Gold::Choices(right) if right.contains(&chosen));
                 Ok(one(name.name(), ScoreValue::Right(f64::from(u8::from(right)))))
             }
-            (Self::Perplexity(name), Answer::Text(likelihood)) => {
+            (Self::Perplexity(name), SampleAnswer::Text(likelihood)) => {
                 let units = match name {
                     MetricName::WordPerplexity => words(counted),
                     MetricName::TokenPerplexity => likelihood.logprobs.len(),
@@ -139,7 +139,7 @@ impl Measure {
                 };
                 Ok(one(name.name(), ScoreValue::PerUnit(likelihood.sum(), units)))
             }
-            (Self::Text(rule, name), Answer::Response(response)) => {
+            (Self::Text(rule, name), SampleAnswer::Response(response)) => {
                 let failed = |source| endless(&row.place, source);
                 let right = match &document.gold {
                     Gold::Texts(texts) => texts.as_slice(),
@@ -149,16 +149,16 @@ impl Measure {
                     let answer = extraction.apply(response).map_err(failed)?;
                     let value = rule.is_right(&answer, right).map_err(failed)?;
                     let value = ScoreValue::Right(f64::from(u8::from(value)));
-                    Ok(Score { metric: name.name(), filter: extraction.name.clone(), value })
+                    Ok(SampleScore { metric: name.name(), filter: extraction.name.clone(), value })
                 };
                 extractions.iter().map(score).collect()
             }
-            (Self::Instructions, Answer::Response(response)) => {
+            (Self::Instructions, SampleAnswer::Response(response)) => {
                 let mut scores = Vec::new();
                 for extraction in extractions {
                     let answer = extraction.apply(response).map_err(|source| endless(&row.place, source))?;
                     let followed = instructions::check(row, &answer)?;
-                    scores.extend(followed.scores(&extraction.name));
+                    scores.extend(instruction_scores(&followed, &extraction.name));
                 }
                 Ok(scores)
             }
@@ -167,7 +167,20 @@ impl Measure {
     }
 }
 
-fn endless(place: &Place, source: PatternError) -> Error {
+/// The four figures of IFEval for one prompt.
+fn instruction_scores(verdicts: &InstructionVerdicts, filter: &str) -> [SampleScore; 4] {
+    let all = |followed: &[bool]| ScoreValue::Right(f64::from(u8::from(followed.iter().all(|&f| f))));
+    let each = |followed: &[bool]| ScoreValue::Several(followed.to_vec());
+    [
+        ("prompt_level_strict_acc", all(&verdicts.strict)),
+        ("inst_level_strict_acc", each(&verdicts.strict)),
+        ("prompt_level_loose_acc", all(&verdicts.loose)),
+        ("inst_level_loose_acc", each(&verdicts.loose)),
+    ]
+    .map(|(metric, value)| SampleScore { metric, filter: filter.to_owned(), value })
+}
+
+fn endless(place: &FileLine, source: PatternError) -> Error {
     Error::Pattern { what: format!("the answer to {place}"), source }
 }
 

@@ -3,8 +3,8 @@
 use ivl_core::Vocab;
 use ivl_core::score::TokenExplanation;
 
+use super::visible::{Visible, visible, visible_line};
 use crate::html::escape;
-use crate::visible::{Visible, visible, visible_line};
 
 /// The style of [`heat_map`], once for a page. It follows the page's light or dark scheme.
 pub const HEAT_MAP_STYLE: &str = ".heat{margin:1rem 0}
