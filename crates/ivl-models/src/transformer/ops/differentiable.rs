@@ -1,7 +1,7 @@
-//! Operations of a training step on the CPU, forwards and backwards by our kernels.
+//! The operations by kernels of the CPU as nodes of Burn's graph, forwards and backwards.
 //!
-//! They are nodes of Burn's graph, beside its own. Each is there for f32 on the CPU where activations are kept; elsewhere it is
-//! none, and the caller composes the same of Burn's operations.
+//! Each is there for f32 on the CPU where activations are kept; elsewhere it returns `None`, and the caller composes the
+//! same operation of Burn's.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -10,7 +10,11 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::{ActivationFn, DenseMatrix, Normalization, multiply, rotate};
+use ivl_kernels::{ActivationFn, DenseMatrix, Normalization, multiply, rotate as rotate_rows};
+
+use super::params::NormParams;
+use super::rotation::Rotation;
+use crate::config::NormKind;
 
 /// A tensor of the CPU backend.
 type Host = FloatTensor<Flex>;
@@ -27,7 +31,7 @@ fn guard(node: Node) -> NodeGuard {
     node.into_parts().1
 }
 
-/// Puts what an operation gave into the graph.
+/// Puts the output of an operation into the graph.
 fn finish<O: Backward<Flex, N>, const N: usize, const D: usize>(
     operation: O,
     inputs: [NodeGuard; N],
@@ -42,9 +46,9 @@ fn finish<O: Backward<Flex, N>, const N: usize, const D: usize>(
     Tensor::from_primitive::<Autodiff<Flex>>(output)
 }
 
-/// Follows the derivative of an operation's output back: `by` makes those by the inputs of it and of what was kept, and each
-/// goes to its input, if that wants one.
-fn follow<S, const N: usize>(
+/// Passes the derivative of an operation's output back: `by` computes the derivatives by the inputs from it and the kept
+/// state, and each goes to its input if that is tracked.
+fn pass_back<S, const N: usize>(
     ops: Ops<S, N>,
     gradients: &mut Gradients,
     by: impl FnOnce(Host, S) -> [Host; N],
@@ -72,7 +76,7 @@ fn slice(tensor: &Host) -> &[f32] {
     tensor.as_slice().expect("contiguous numbers in f32")
 }
 
-/// The numbers of a tensor to change: not copied if it has no other owner.
+/// Changes the numbers of a tensor: no copy, if this is its only handle.
 fn change(tensor: Host, change: impl FnOnce(&mut [f32])) -> Host {
     let mut data = tensor.into_data();
     change(data.as_mut_slice().expect("numbers in f32"));
@@ -88,7 +92,7 @@ fn matrix(tensor: &Host) -> DenseMatrix<'_> {
 ///
 /// # Shapes
 /// - `x`: `[n, input]`
-/// - `weight`: `[input, output]`, or `[output, input]` if it is to be transposed
+/// - `weight`: `[input, output]`, or `[output, input]` if it is transposed
 /// - output: `[n, output]`
 pub(super) fn product(x: &Tensor<2>, weight: &Tensor<2>, transposed: bool) -> Option<Tensor<2>> {
     let inputs = [node(x)?, node(weight)?];
@@ -131,34 +135,34 @@ impl Backward<Flex, 2> for Product {
     }
 }
 
-/// `act(gate) * up`.
+/// `act(gate) * up`: see [`gate`](super::gate).
 ///
 /// # Shapes
 /// - inputs and output: the same
-pub(super) fn gated<const D: usize>(
-    act: ActivationFn,
+pub(super) fn gate<const D: usize>(
+    activation: ActivationFn,
     gate: &Tensor<D>,
     up: &Tensor<D>,
 ) -> Option<Tensor<D>> {
     let inputs = [node(gate)?, node(up)?];
     let [gate, up] = inputs.each_ref().map(|input| contiguous(input.primitive()));
     let mut output = slice(&gate).to_vec();
-    act.apply_to(&mut output, slice(&up));
+    activation.apply_to(&mut output, slice(&up));
     let output = host(output, gate.shape());
-    Some(finish(Gated(act), inputs.map(guard), [gate, up], output))
+    Some(finish(Gated(activation), inputs.map(guard), [gate, up], output))
 }
 
 /// `act(x)`.
 ///
 /// # Shapes
 /// - `x` and output: the same
-pub(super) fn activated<const D: usize>(act: ActivationFn, x: &Tensor<D>) -> Option<Tensor<D>> {
+pub(super) fn activate<const D: usize>(activation: ActivationFn, x: &Tensor<D>) -> Option<Tensor<D>> {
     let inputs = [node(x)?];
     let x = contiguous(inputs[0].primitive());
     let mut output = slice(&x).to_vec();
-    act.apply(&mut output);
+    activation.apply(&mut output);
     let output = host(output, x.shape());
-    Some(finish(Gated(act), inputs.map(guard), x, output))
+    Some(finish(Gated(activation), inputs.map(guard), x, output))
 }
 
 #[derive(Debug)]
@@ -168,7 +172,7 @@ impl Backward<Flex, 2> for Gated {
     type State = [Host; 2];
 
     fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        follow(ops, gradients, |d, state| {
+        pass_back(ops, gradients, |d, state| {
             let mut by = state.map(Host::into_data);
             let [by_gate, by_up] = by.each_mut().map(|data| data.as_mut_slice().expect("numbers in f32"));
             self.0.gradient(by_gate, Some(by_up), slice(&d));
@@ -181,55 +185,51 @@ impl Backward<Flex, 1> for Gated {
     type State = Host;
 
     fn backward(self, ops: Ops<Host, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        follow(ops, gradients, |d, x| [change(x, |x| self.0.gradient(x, None, slice(&d)))]);
+        pass_back(ops, gradients, |d, x| [change(x, |x| self.0.gradient(x, None, slice(&d)))]);
     }
 }
 
-/// How a norm scales: see [`ivl_kernels::Norm`].
+/// The constants of a root-mean-square norm or a layer norm: see [`Normalization`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scaling {
+struct NormConstants {
     /// Added to the weights.
-    pub(super) offset: f32,
+    offset: f32,
     /// Added to the mean of the squares.
-    pub(super) eps: f32,
+    eps: f32,
 }
 
-/// A root-mean-square norm or, with a bias, a layer norm.
+/// See [`norm`](super::norm).
 ///
 /// # Shapes
 /// - `x` and output: `[.., width]`
-/// - `weight` and `bias`: `[width]`
-pub(super) fn normed<const D: usize>(
-    scaling: Scaling,
-    x: &Tensor<D>,
-    weight: &Tensor<1>,
-    bias: Option<&Tensor<1>>,
-) -> Option<Tensor<D>> {
-    let [input, weight] = [node(x)?, node(weight)?];
+pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: &Tensor<D>) -> Option<Tensor<D>> {
+    let offset = if params.config.kind == NormKind::RmsUnitOffset { 1.0 } else { 0.0 };
+    let constants = NormConstants { offset, eps: params.config.eps as f32 };
+    let [input, weight] = [node(x)?, node(&params.weight.val())?];
     let [x, numbers] = [&input, &weight].map(|input| contiguous(input.primitive()));
-    let apply = |norm: Normalization<'_>| host(norm.apply(slice(&x), scaling.eps), x.shape());
-    Some(match bias {
+    let apply = |norm: Normalization<'_>| host(norm.apply(slice(&x), constants.eps), x.shape());
+    Some(match params.bias {
         None => {
-            let output = apply(Normalization::Rms { weight: slice(&numbers), offset: scaling.offset });
-            finish(Normed(scaling), [input, weight].map(guard), [x, numbers], output)
+            let output = apply(Normalization::Rms { weight: slice(&numbers), offset });
+            finish(Normed(constants), [input, weight].map(guard), [x, numbers], output)
         }
         Some(bias) => {
-            let bias = node(bias)?;
+            let bias = node(&bias.val())?;
             let biases = contiguous(bias.primitive());
             let output = apply(Normalization::Layer { weight: slice(&numbers), bias: slice(&biases) });
-            finish(Normed(scaling), [input, weight, bias].map(guard), [x, numbers, biases], output)
+            finish(Normed(constants), [input, weight, bias].map(guard), [x, numbers, biases], output)
         }
     })
 }
 
 #[derive(Debug)]
-struct Normed(Scaling);
+struct Normed(NormConstants);
 
 impl Backward<Flex, 2> for Normed {
     type State = [Host; 2];
 
     fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        follow(ops, gradients, |d, [x, weight]| {
+        pass_back(ops, gradients, |d, [x, weight]| {
             let norm = Normalization::Rms { weight: slice(&weight), offset: self.0.offset };
             let [by_x, by_weight, _] = slopes(norm, &x, d, self.0.eps);
             [by_x, by_weight]
@@ -241,7 +241,7 @@ impl Backward<Flex, 3> for Normed {
     type State = [Host; 3];
 
     fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        follow(ops, gradients, |d, [x, weight, bias]| {
+        pass_back(ops, gradients, |d, [x, weight, bias]| {
             let norm = Normalization::Layer { weight: slice(&weight), bias: slice(&bias) };
             slopes(norm, &x, d, self.0.eps)
         });
@@ -258,45 +258,42 @@ fn slopes(norm: Normalization<'_>, x: &Host, d: Host, eps: f32) -> [Host; 3] {
     [by_x, by_weight, by_bias]
 }
 
-/// Pairs of dimensions turned by angles: see [`ivl_kernels::rotate`].
+/// See [`rotate`](super::rotate).
 ///
 /// # Shapes
 /// - `x` and output: `[batch, seq, heads, head_dim]`
-/// - `cos` and `sin`: `[rows, seq, pairs]`
-pub(super) fn rotated(x: &Tensor<4>, cos: &[f32], sin: &[f32], pairs: usize) -> Option<Tensor<4>> {
+pub(super) fn rotate(rotation: &Rotation, x: &Tensor<4>) -> Option<Tensor<4>> {
     let inputs = [node(x)?];
-    let [_, _, heads, width] = x.dims();
-    let back = Rotated {
-        cos: cos.to_vec(),
-        sin: sin.iter().map(|sin| -sin).collect(),
-        sizes: [heads, width, pairs],
-    };
+    let ([_, _, heads, width], Rotation { cos, sin, pairs, .. }) = (x.dims(), rotation);
+    let back =
+        Rotated { cos: cos.clone(), sin: sin.iter().map(|sin| -sin).collect(), heads, width, pairs: *pairs };
     let x = contiguous(inputs[0].primitive());
     let mut output = slice(&x).to_vec();
-    rotate(&mut output, heads, width, pairs, cos, sin);
+    rotate_rows(&mut output, heads, width, *pairs, cos, sin);
     let output = host(output, x.shape());
     Some(finish(back, inputs.map(guard), (), output))
 }
 
-/// The way back: by the same angles the other way.
+/// The derivative: a rotation by the negative angles.
 #[derive(Debug)]
 struct Rotated {
     cos: Vec<f32>,
     sin: Vec<f32>,
-    /// Heads, width of a head, and pairs.
-    sizes: [usize; 3],
+    heads: usize,
+    width: usize,
+    pairs: usize,
 }
 
 impl Backward<Flex, 1> for Rotated {
     type State = ();
 
     fn backward(self, ops: Ops<(), 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let [heads, width, pairs] = self.sizes;
-        follow(ops, gradients, |d, ()| [change(d, |d| rotate(d, heads, width, pairs, &self.cos, &self.sin))]);
+        let Self { cos, sin, heads, width, pairs } = self;
+        pass_back(ops, gradients, |d, ()| [change(d, |d| rotate_rows(d, heads, width, pairs, &cos, &sin))]);
     }
 }
 
-/// A constant to compute with on a device under autodiff: it treats activations as the others there do, kept or recomputed.
+/// A constant to compute with on a device under autodiff. Activations are kept or recomputed as on the device.
 ///
 /// # Shapes
 /// - `inner` and output: the same
@@ -308,17 +305,17 @@ pub fn constant<const D: usize>(inner: Tensor<D>, device: &Device) -> Tensor<D> 
     }
 }
 
-/// A number whose derivative by `tensor` is what `gradient` makes of its numbers; what the number is says nothing.
+/// A number whose derivative by `tensor` is what `gradient` computes from its numbers. The number itself is arbitrary.
 ///
-/// Backpropagation from it continues a derivative that is known in closed form. On the CPU, a tensor without other owners
-/// is handed over without a copy, and its memory can become that of the gradient.
+/// Backpropagation from it continues a derivative that is known in closed form. On the CPU, a tensor with one handle is passed
+/// on without a copy, and its memory can become that of the gradient.
 ///
 /// # Shapes
 /// - `tensor` and gradient: the same, the gradient without autodiff
 /// - output: `[1]`
 ///
 /// # Panics
-/// If the gradient is on another device than the numbers were, or under autodiff.
+/// If the gradient is on another device than the numbers, or under autodiff.
 pub fn with_gradient<const D: usize>(
     tensor: Tensor<D>,
     gradient: impl FnOnce(Tensor<D>) -> Tensor<D>,
@@ -342,7 +339,7 @@ impl Backward<Flex, 1> for Known {
     type State = Host;
 
     fn backward(self, ops: Ops<Host, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        follow(ops, gradients, |d, gradient| match slice(&d)[0] {
+        pass_back(ops, gradients, |d, gradient| match slice(&d)[0] {
             1.0 => [gradient],
             factor => [change(gradient, |numbers| numbers.iter_mut().for_each(|number| *number *= factor))],
         });
