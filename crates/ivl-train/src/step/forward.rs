@@ -202,7 +202,7 @@ fn cascade_hidden(
     let ([rows, seq], width) = (tokens.dims(), embeddings.dims()[1]);
     let embedded = input.arrange(|| value.embed(tokens), embeddings.reshape([rows, seq, width]));
     let mut cache = segmented(input.new_cache(value, &batch.no_padding()), batch);
-    let hidden = input.outputs(value.hidden_of(embedded, &mut cache));
+    let hidden = input.outputs(value.hidden_from_embeddings(embedded, &mut cache));
     rows_at(hidden, batch.position_tensor(&value.device()))
 }
 
