@@ -10,7 +10,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 use ivl_core::score::{TokenExplanation, explain_from};
-use ivl_eval::Influence;
+use ivl_eval::explanation::Influence;
 
 use self::passage::Passage;
 use crate::args;

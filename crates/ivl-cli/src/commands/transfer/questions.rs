@@ -1,7 +1,7 @@
 //! The questions of the study in the tokens of a base.
 
 use anyhow::{Result, bail};
-use ivl_eval::transfer::{Passage, Prompt};
+use ivl_eval::transfer::{Passage, QuestionPrompt};
 use ivl_train::{Dataset, Demonstration, Encoder, Row, SourceConfig};
 
 use super::base::OpenBase;
@@ -32,7 +32,7 @@ impl Rows {
 pub struct Question {
     pub passage: Passage,
     /// What comes before the last answer, and the answer; none where nothing comes before.
-    pub prompt: Option<Prompt>,
+    pub prompt: Option<QuestionPrompt>,
     /// What is asked, for people.
     pub asked: String,
     /// The token that ends the answer, if a control token does.
@@ -44,7 +44,7 @@ impl Question {
     pub fn new(row: &Row, base: &OpenBase) -> Result<Self> {
         let encoder = Encoder::new(&base.tokenizer, base.template.as_ref(), usize::MAX);
         let example = encoder.encode(row)?;
-        let answer = last_answer(&example.learnt);
+        let answer = last_answer(&example.loss_mask);
         let prompt = &example.ids[..answer.start];
         let end = example.ids[answer.clone()].last().copied();
         let end = end.filter(|&end| base.is_control(end) || base.end_tokens.contains(&end));
@@ -52,12 +52,12 @@ impl Question {
         let limit = answer.len() + if end.is_some() { LEEWAY } else { 0 };
         let rendered = base.tokenizer.decode(prompt, true)?;
         Ok(Self {
-            prompt: (!prompt.is_empty() && !reference.trim().is_empty()).then(|| Prompt {
+            prompt: (!prompt.is_empty() && !reference.trim().is_empty()).then(|| QuestionPrompt {
                 ids: prompt.to_vec(),
                 reference,
                 limit,
             }),
-            passage: Passage { ids: example.ids, learnt: example.learnt },
+            passage: Passage { ids: example.ids, learnt: example.loss_mask },
             asked: asked(&row.demonstration).map_or(rendered, str::to_owned),
             end,
         })
@@ -73,7 +73,7 @@ impl Question {
 fn asked(demonstration: &Demonstration) -> Option<&str> {
     match demonstration {
         Demonstration::Conversation(conversation) => {
-            let answer = conversation.learnt().last()?;
+            let answer = conversation.trained_turns().last()?;
             conversation.messages[..answer].iter().rfind(|message| message.role == "user")?.content.as_str()
         }
         Demonstration::Instruction { instruction, input, .. } if input.is_empty() => Some(instruction),
