@@ -46,7 +46,7 @@ pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, Spoken, Turn,
 };
-pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};
 pub use transformer::Transformer;
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};
