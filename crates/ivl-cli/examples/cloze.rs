@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     for model in models() {
         let checkpoint = Checkpoint::open(&model.unpack(dir.path())?)?;
-        let (lm, tokenizer) = checkpoint.load_lm(&device, DType::F32, &mut |_| ())?;
+        let (lm, tokenizer) = checkpoint.load_lm(&device, DType::F32)?;
         let mut known: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for rows in asked.chunks(ROWS) {
             let prompts: Vec<Vec<u32>> =

@@ -19,8 +19,8 @@ fn main() -> anyhow::Result<()> {
 
     let device = Device::flex();
     let checkpoint = Checkpoint::open(base_dir.as_ref())?;
-    let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32, &mut |_| ())?;
-    let (value, _) = Checkpoint::open(value_dir.as_ref())?.load_lm(&device, DType::F32, &mut |_| ())?;
+    let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32)?;
+    let (value, _) = Checkpoint::open(value_dir.as_ref())?.load_lm(&device, DType::F32)?;
 
     // Vocabularies are compared here: a value of another one is refused, with the first token that differs.
     let mut fused = FusedLm::new(Box::new(base), vec![Value::new(Box::new(value), 1.0)])?;

@@ -28,8 +28,8 @@ fn main() -> anyhow::Result<()> {
     // The base lives on a plain device, where no gradient can reach it; the value on one with autodiff.
     let device = Device::flex();
     let checkpoint = Checkpoint::open("examples/first-value/small".as_ref())?;
-    let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32, &mut |_| ())?;
-    let value = checkpoint.load(&device.clone().autodiff(), DType::F32, &mut |_| ())?;
+    let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32)?;
+    let value = checkpoint.load(&device.clone().autodiff(), DType::F32)?;
     let map = VocabMap::same_ids(base.vocab(), &checkpoint.vocab(&tokenizer)?)?;
     let frozen = |name: &str, lm| FrozenBase {
         name: name.to_owned(),
@@ -38,8 +38,7 @@ fn main() -> anyhow::Result<()> {
         other_tokens: None,
         weight: 1.0,
     };
-    let (large, _) =
-        Checkpoint::open("examples/first-value/large".as_ref())?.load_lm(&device, DType::F32, &mut |_| ())?;
+    let (large, _) = Checkpoint::open("examples/first-value/large".as_ref())?.load_lm(&device, DType::F32)?;
 
     let encoder = Encoder::new(&tokenizer, None, 256);
     let examples = |file: &str, what| -> anyhow::Result<Examples> {

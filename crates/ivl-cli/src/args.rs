@@ -18,22 +18,23 @@ pub struct Args {
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu; for `train` several, as in cuda:0,cuda:1
+    /// Device to compute on: auto, cpu, cuda, cuda:N or wgpu; `train` also takes a list, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
-    /// Type of the weights; auto is bf16 on a GPU that computes in it, else f32; int8 (groups of 32 with a scale) is for the CPU
+    /// Type of the weights. auto is bf16 on GPUs that compute in bf16 and f32 elsewhere; int8 (groups of 32 weights share a
+    /// scale) works on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
-    /// Seed of everything that is drawn
+    /// Seed of all random numbers (default: the configuration's for `train` and `demo`, else 0)
     #[arg(long, global = true, help_heading = "Common options")]
     pub seed: Option<u64>,
-    /// One JSON object, or JSON lines, on standard output
+    /// Print one JSON object, or JSON lines, on standard output
     #[arg(long, global = true, help_heading = "Common options")]
     pub json: bool,
-    /// Say more on standard error
+    /// Print more details on standard error
     #[arg(short, long, global = true, help_heading = "Common options")]
     pub verbose: bool,
-    /// No progress bars and no notes
+    /// Print no progress bars and no notes
     #[arg(long, global = true, help_heading = "Common options")]
     pub quiet: bool,
 }
@@ -65,24 +66,24 @@ pub enum Command {
     Demo(Demo),
 }
 
-/// Train a value against a frozen base, or a model by itself, from one TOML
+/// Train a value against a frozen base, or a model without a base, from one TOML file
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ivl train examples/first-value/train.toml --set optimizer.learning_rate=1e-3\n\n\
     The trained value is written to `output` as an ordinary Hugging Face directory with a card, ivl.json."
 )]
 pub struct Train {
-    /// The run; see docs/training.md for every key
+    /// Configuration of the run; docs/training.md lists every key
     pub config: PathBuf,
-    /// Replace a key of the TOML; the value is read as TOML, else as a string
+    /// Replace a key of the configuration; VALUE is parsed as TOML, else taken as a string; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Go on from the last complete checkpoint
+    /// Continue from the last complete checkpoint
     #[arg(long)]
     pub resume: bool,
 }
 
-/// Look at the data of a run
+/// Inspect the data of a run
 #[derive(Debug, clap::Args)]
 pub struct Data {
     #[command(subcommand)]
@@ -94,20 +95,20 @@ pub enum DataCommand {
     Preview(Preview),
 }
 
-/// Show what a run would learn from: rendered examples, learnt tokens apart, and statistics of lengths and batches
+/// Show what a run trains on: rendered examples with the trained tokens marked, and statistics of lengths and batches
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ivl data preview examples/first-value/train.toml -n 2\n\n\
-    With --json one object a row with token ids and mask, and one with the statistics.")]
+    --json prints one object per row, with token ids and loss mask, and one with the statistics.")]
 pub struct Preview {
-    /// The run; see docs/training.md for every key
+    /// Configuration of the run; docs/training.md lists every key
     pub config: PathBuf,
-    /// Rows of each source
+    /// Number of rows to show of each source
     #[arg(short, value_name = "N", default_value_t = 3)]
     pub number: usize,
-    /// Replace a key of the TOML; the value is read as TOML, else as a string
+    /// Replace a key of the configuration; VALUE is parsed as TOML, else taken as a string; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The held-out data instead
+    /// Show the held-out data instead of the training data
     #[arg(long)]
     pub eval: bool,
 }
@@ -118,39 +119,39 @@ pub struct Models {
     /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
-    /// A value and its weight (the card's, else 1); may be repeated
+    /// Value to add, and its weight alpha (default: the one in the value's card, else 1); may be repeated
     #[arg(long, value_name = "VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
     pub vocabularies: Vocabularies,
 }
 
-/// How values of another vocabulary are attached.
+/// How values with another vocabulary are attached.
 #[derive(Debug, clap::Args)]
 pub struct Vocabularies {
-    /// For a value of another vocabulary: a map made by `ivl align`, or a method that needs no corpus (exact, prefix,
-    /// edit-distance, hybrid); may be repeated
+    /// Map for a value with another vocabulary: a file written by `ivl align`, or a method that needs no corpus (exact,
+    /// prefix, edit-distance, hybrid); may be repeated
     #[arg(long, value_name = "FILE|METHOD", help_heading = "Other vocabularies")]
     pub map: Vec<String>,
-    /// Fuse such values over bytes, exactly: MODEL is the base that the value was trained on
+    /// Fuse values with another vocabulary exactly, over bytes; MODEL is the base that the value was trained against
     #[arg(long, value_name = "MODEL", help_heading = "Other vocabularies")]
     pub byte_fusion: Option<String>,
-    /// Byte fusion looks ahead until tokens not seen to their end have at most this probability
+    /// Byte fusion: look ahead until the tokens that are not fully evaluated have at most this total probability
     #[arg(long, value_name = "P", default_value_t = 0.01, help_heading = "Other vocabularies")]
     pub unseen: f64,
-    /// Byte fusion looks ahead after at most this many token sequences in a step
+    /// Byte fusion: maximum number of token sequences to look ahead after, per step
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Other vocabularies")]
     pub branches: usize,
 }
 
-/// How tokens are guessed ahead. What is written stays the same; it is written faster.
+/// Speculative decoding: changes the speed, never the tokens.
 #[derive(Debug, clap::Args)]
 pub struct Drafts {
-    /// Guess with a smaller base of the same vocabulary and the same values, or from what the text repeats: the N (3)
-    /// last tokens
+    /// Draft tokens with a smaller base of the same vocabulary (plus the same values), or from what followed the last N
+    /// tokens (default 3) earlier in the text
     #[arg(long, value_name = "MODEL|prompt-lookup[:N]", help_heading = "Speculative decoding")]
     pub draft: Option<String>,
-    /// Type of the draft model's weights, which changes no token; auto is int8 on a CPU and that of the others elsewhere
+    /// Type of the draft model's weights; it changes no token. auto is int8 on a CPU and --dtype on a GPU
     #[arg(
         long,
         value_name = "DTYPE",
@@ -160,48 +161,48 @@ pub struct Drafts {
         help_heading = "Speculative decoding"
     )]
     pub draft_dtype: Dtype,
-    /// The draft model guesses without the values
+    /// Draft without the values
     #[arg(long, requires = "draft", help_heading = "Speculative decoding")]
     pub draft_alone: bool,
-    /// Most tokens guessed at once; as many as pay, by acceptance and time
+    /// Maximum number of tokens drafted per round; the actual number adapts to acceptance rate and timing
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Speculative decoding")]
     pub draft_tokens: usize,
 }
 
-/// How an answer is written.
+/// How an answer is decoded.
 #[derive(Debug, clap::Args)]
 pub struct Decoding {
-    /// Most new tokens
+    /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
-    /// 0 is greedy
+    /// Sampling temperature; 0 decodes greedily
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     pub temperature: f64,
-    /// Keep the K most probable tokens; 0 keeps all
+    /// Sample from the K most probable tokens; 0 keeps all
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub top_k: usize,
-    /// Keep the most probable tokens that reach P together
+    /// Sample from the smallest set of most probable tokens whose probabilities sum to P
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     pub top_p: f64,
-    /// Keep tokens at least P times as probable as the first
+    /// Sample from tokens at least P times as probable as the most probable one
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     pub min_p: f64,
-    /// Make tokens of prompt and answer less probable; 1 is off
+    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     pub repetition_penalty: f64,
-    /// Subtracted for every time a token stands in the answer
+    /// Subtract X from a token's logit for every time it occurs in the answer
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub frequency_penalty: f64,
-    /// Subtracted once if a token stands in the answer
+    /// Subtract X once from the logit of every token that occurs in the answer
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub presence_penalty: f64,
-    /// Added to the logit of a token; may be repeated
+    /// Add X to the logit of token ID; may be repeated
     #[arg(long, value_name = "ID=X", allow_hyphen_values = true)]
     pub logit_bias: Vec<String>,
-    /// End before this string; may be repeated
+    /// Stop before this string; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// Go on after the end-of-text token
+    /// Continue after an end-of-text token
     #[arg(long)]
     pub ignore_eos: bool,
 }
@@ -222,7 +223,8 @@ fn gate(text: &str) -> Result<Gate, String> {
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "messages"]),
-    after_help = "Example:\n  ivl generate --base models/large --value runs/value:0.8 --prompt \"Once upon a time\""
+    after_help = "Example:\n  ivl generate --base examples/first-value/large --value runs/first-value \\\n      \
+        --prompt $'Question: What is the work of Mira?\\nAnswer:'"
 )]
 pub struct Generate {
     #[command(flatten)]
@@ -230,91 +232,94 @@ pub struct Generate {
     /// Text to continue
     #[arg(long)]
     pub prompt: Option<String>,
-    /// File with the text to continue
+    /// File whose text is continued
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
-    /// JSON file with a list of messages, rendered by the chat template
+    /// JSON file with a list of messages, which the chat template renders
     #[arg(long, value_name = "FILE")]
     pub messages: Option<PathBuf>,
     #[command(flatten)]
     pub decoding: Decoding,
-    /// Ask the values only where the base is unsure, or by a schedule: entropy>NATS, margin<PROBABILITY, every=TOKENS or
-    /// first=TOKENS (quoted, or with `=` for > and <)
+    /// Query the values only where the base is uncertain, or on a schedule: entropy>NATS, margin<PROBABILITY, every=TOKENS or
+    /// first=TOKENS (quote > and <, or write `=`)
     #[arg(long, value_name = "GATE", value_parser = gate, conflicts_with = "draft")]
     pub gate: Option<Gate>,
-    /// Number of answers
+    /// Number of answers to generate
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub n: usize,
     #[command(flatten)]
     pub drafts: Drafts,
 }
 
-/// Log-likelihood of texts, token by token
+/// Compute the log-likelihood of texts, token by token
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file"]),
-    after_help = "Example:\n  ivl score --base models/large --value runs/value --text \"The sky is blue.\" --json\n\n\
-        A file holds one JSON object with `text` (or one JSON string) a line; one result is printed for each."
+    after_help = "Example:\n  ivl score --base examples/first-value/large --value runs/first-value \\\n      \
+        --text \"Mira is a pilot.\" --json\n\n\
+        A file has one JSON object with `text`, or one JSON string, per line; ivl prints one result for each."
 )]
 pub struct Score {
     #[command(flatten)]
     pub models: Models,
-    /// The text
+    /// Text to score
     #[arg(long)]
     pub text: Option<String>,
-    /// JSONL file of texts
+    /// JSON Lines file with texts
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Texts in a forward pass
+    /// Number of texts per forward pass
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch_size: usize,
 }
 
-/// Measure a base with any number of values: multiple choice, perplexity, exact match, instruction following
+/// Evaluate a base with any number of values: multiple choice, perplexity, exact match, instruction following
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ivl eval --base models/large --value runs/value --tasks tasks/first-value.toml\n\n\
-        Tasks are TOML files with rows of JSON; prompts, scores and figures are those of lm-evaluation-harness. With \
-        --output every sample is logged, and a run that was cut off goes on when it is called again. See \
+    after_help = "Example:\n  ivl eval --base examples/first-value/large --value runs/first-value \\\n      \
+        --tasks examples/first-value/answers.toml\n\n\
+        A task is a TOML file with its rows in JSON Lines; prompts, scores and figures equal those of \
+        lm-evaluation-harness. --output logs every sample; the same command then continues an interrupted run. See \
         docs/evaluation.md."
 )]
 pub struct Eval {
     #[command(flatten)]
     pub models: Models,
-    /// Task files
+    /// Task files to evaluate
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub tasks: Vec<PathBuf>,
-    /// The first N rows of each task alone
+    /// Evaluate only the first N rows of each task
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Examples before each prompt (the task's own number, unless given)
+    /// Number of few-shot examples before each prompt (default: the task's)
     #[arg(long, value_name = "N")]
     pub num_fewshot: Option<usize>,
-    /// Sequences in a forward pass
+    /// Number of sequences per forward pass
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch_size: usize,
-    /// Most tokens that are read (what the model can, unless given)
+    /// Maximum number of tokens that the model reads (default: the model's limit)
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
-    /// Most new tokens of an answer (the task's own number, unless given)
+    /// Maximum number of new tokens per answer (default: the task's)
     #[arg(long, value_name = "N")]
     pub max_gen_toks: Option<usize>,
-    /// Ask in turns of the model's chat template
+    /// Render prompts with the model's chat template
     #[arg(long)]
     pub apply_chat_template: bool,
-    /// Directory for the samples, answers for other harnesses, and the results
+    /// Directory for samples, completions for other harnesses, and results
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
 
-/// Show what values change in a text, token by token
+/// Show how values change the probabilities of a text, token by token
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
-    after_help = "Example:\n  ivl explain --base models/large --value runs/value --prompt \"Question: ...\" --html answer.html\n\n\
-        Blue tokens are more probable with the values, orange ones less; where the most probable token is another one, \
-        there is a line. With several values each one's own part is told, and how two agree. docs/explain.md says what \
-        the figures are."
+    after_help = "Example:\n  ivl explain --base examples/first-value/large --value runs/first-value \\\n      \
+        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html answer.html\n\n\
+        Blue tokens are more probable with the values, orange ones less probable. Underlined tokens mark positions where \
+        the values change the most probable token. With several values, ivl also shows the contribution of each and how \
+        every two agree. docs/explain.md defines the figures."
 )]
 pub struct Explain {
     #[command(flatten)]
@@ -322,121 +327,126 @@ pub struct Explain {
     /// Text to explain
     #[arg(long)]
     pub text: Option<String>,
-    /// Texts or demonstrations, as `ivl train` reads them; what training would learn is explained
+    /// File with texts or demonstrations, as `ivl train` reads them; ivl explains the tokens that training would train on
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Text to continue; the answer is explained
+    /// Text to continue; ivl explains the answer
     #[arg(long)]
     pub prompt: Option<String>,
-    /// JSON file with a list of messages, rendered by the chat template; the assistant's turns are explained, or the answer
-    /// if the last turn is not the assistant's
+    /// JSON file with a list of messages, which the chat template renders; ivl explains the assistant's turns, or its own
+    /// answer if the last turn is not the assistant's
     #[arg(long, value_name = "FILE")]
     pub messages: Option<PathBuf>,
     #[command(flatten)]
     pub decoding: Decoding,
-    /// Write the explanation as a page of its own
+    /// Write the explanation as a self-contained HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Instead of tokens: for every threshold of a gate, the passes of the values that it would save, and how often base and
-    /// values would choose another token than without it
+    /// Print, for every threshold of a gate, the share of value passes that it saves and how often it keeps the most probable
+    /// token, instead of explaining tokens
     #[arg(long, conflicts_with = "html")]
     pub gate_curve: bool,
-    /// When to use colours; auto does on a terminal, unless NO_COLOR is set
+    /// Use of colours; auto means on a terminal unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
 }
 
-/// Talk with a base and any number of values
+/// Chat with a base and any number of values
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ivl chat --base models/large --value runs/value\n\n\
-        Type /help for the commands of a conversation. Ctrl-C stops an answer, Ctrl-D leaves. Input that is not a \
-        terminal is read line by line, one message each.")]
+#[command(
+    after_help = "Example:\n  ivl chat --base examples/first-value/large --value runs/first-value --plain\n\n\
+        /help lists the commands of a conversation. Ctrl-C stops an answer, Ctrl-D quits. If the input is not a \
+        terminal, every line is one message."
+)]
 pub struct Chat {
     #[command(flatten)]
     pub models: Models,
-    /// The system's message
+    /// System message
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
-    /// Without a chat template: messages are written into one text, line by line
+    /// Use no chat template: join the messages into one text, one per line
     #[arg(long)]
     pub plain: bool,
     #[command(flatten)]
     pub decoding: Decoding,
-    /// Ask the values only where the base is unsure, or by a schedule; see `ivl generate --help`
+    /// Query the values only where the base is uncertain, or on a schedule; see `ivl generate --help`
     #[arg(long, value_name = "GATE", value_parser = gate)]
     pub gate: Option<Gate>,
-    /// When to use colours; auto does on a terminal, unless NO_COLOR is set
+    /// Use of colours; auto means on a terminal unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
 }
 
-/// Map the vocabulary of a base to that of a value of another family
+/// Map the vocabulary of a base to the vocabulary of a value from another family
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ivl align --from models/large --to runs/value --out large-to-value.safetensors\n  \
-        ivl generate --base models/large --value runs/value --map large-to-value.safetensors --prompt \"Once\"\n\n\
-        A corpus is a text file, or JSONL with `text` (or one JSON string) a line. docs/vocabularies.md says what the \
-        methods do."
+    after_help = "Example:\n  ivl align --from crates/ivl-demo-models/models/other --to runs/first-value \\\n      \
+        --out other.safetensors\n  \
+        ivl generate --base crates/ivl-demo-models/models/other --value runs/first-value \\\n      \
+        --map other.safetensors --prompt \"Mara Vost was born in\"\n\n\
+        A corpus is a text file, or JSON Lines with `text` or one JSON string per line. docs/vocabularies.md explains \
+        the methods."
 )]
 pub struct Align {
-    /// The base, or a directory with its tokenizer.json
+    /// Base, or a directory with its tokenizer.json
     #[arg(long, value_name = "MODEL")]
     pub from: String,
-    /// The value, or a directory with its tokenizer.json
+    /// Value, or a directory with its tokenizer.json
     #[arg(long, value_name = "MODEL")]
     pub to: String,
-    /// exact, prefix, edit-distance, co-occurrence, co-occurrence-published or hybrid
+    /// Method of matching tokens: exact, prefix, edit-distance, co-occurrence, co-occurrence-published or hybrid
     #[arg(long, value_name = "METHOD", default_value = "hybrid")]
     pub method: String,
-    /// Texts in which tokens are counted: two methods need them, hybrid uses them, the coverage is weighted by them
+    /// Corpus for token co-occurrence counts. Required by both co-occurrence methods, optional for hybrid; also weights the
+    /// coverage report
     #[arg(long, value_name = "FILE")]
     pub corpus: Option<PathBuf>,
-    /// Where the map is written
+    /// File to write the map to
     #[arg(long, value_name = "MAP")]
     pub out: PathBuf,
 }
 
-/// What a model or value is: architecture, parameters, tokenizer, template, card
+/// Print what a model or value consists of: architecture, parameters, tokenizer, chat template, card
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ivl inspect runs/value --json")]
+#[command(after_help = "Example:\n  ivl inspect runs/first-value --json")]
 pub struct Inspect {
     /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     pub model: String,
 }
 
-/// How fast a model runs here, beside what memory and arithmetic of the machine allow in the same minutes
+/// Benchmark a model against this machine's measured memory and compute limits
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ivl bench 134m --value 24m\n  ivl bench models/large --dtype int8 --json\n\n\
-        24m, 134m, 1b and 7b are Llama shapes with random weights and 32,000 tokens. The floor of decoding is the time to \
-        read every weight once, that of prompts and scores the time to multiply with every weight; of a fused step also the \
-        base alone and the share of the weights that are its own. Each round measures its floor; the table has medians, and \
-        the memory after the last round."
+    after_help = "Example:\n  ivl bench 134m --value 24m\n  ivl bench examples/first-value/large --dtype int8 --json\n\n\
+        24m, 134m, 1b and 7b are Llama shapes with random weights and a vocabulary of 32,000 tokens. The floor of decoding \
+        is the time to read every weight once; the floor of prefill and scoring is the time to multiply with every weight. \
+        A fused step is also compared with the base without the value, corrected for the weights that the value adds. Every \
+        round measures its own floor. The table has medians over the rounds, and the memory after the last one."
 )]
 pub struct Bench {
-    /// A model, or one of the shapes 24m, 134m, 1b, 7b
+    /// Model directory, hub name, or one of the built-in shapes 24m, 134m, 1b, 7b
     pub model: String,
-    /// A value of the same vocabulary, or a shape
+    /// Value of the same vocabulary, or a built-in shape
     #[arg(long, value_name = "VALUE")]
     pub value: Option<String>,
-    /// What is measured: `fused` is decoding beside the base alone, `train` a step of the value against the model, 8 rows of
-    /// --context tokens; both need --value
+    /// Measurements to run. `fused` compares decoding with and without the value, `train` takes a training step of the value
+    /// against the model, on 8 rows of --context tokens; both need --value
     #[arg(long, value_enum, value_name = "WHAT,..", value_delimiter = ',',
         default_values_t = [Measure::Fused, Measure::Decode, Measure::Prefill, Measure::Score])]
     pub measure: Vec<Measure>,
-    /// Rows that are decoded together
+    /// Numbers of rows to decode together
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [1, 8, 16, 32])]
     pub rows: Vec<usize>,
-    /// Tokens read before decoding
+    /// Number of tokens in the cache before decoding starts
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub context: usize,
-    /// Tokens decoded in a round
+    /// Number of tokens decoded per round
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub tokens: usize,
-    /// Tokens of a prompt, and of each of the eight texts that are scored
+    /// Number of tokens of the prompt, and of each of the eight texts that are scored
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub prompt: usize,
-    /// Rounds of each measurement, after one that does not count
+    /// Number of rounds per measurement, after one warm-up round
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub rounds: usize,
 }
@@ -451,126 +461,128 @@ pub enum Measure {
     Train,
 }
 
-/// Whether a device computes what the CPU computes: logits, and the tokens that follow
+/// Check that a device computes the same logits and greedy tokens as the CPU
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ivl parity models/large --device cuda --dtype f32\n\n\
-        Each model reads a batch of two rows and sixteen tokens more, one by one through the cache; the reference are ivl's own \
-        kernels on the CPU in f32. In f32 a logit may differ by a thousandth of the largest, and no token; in bf16 and f16 by \
-        twice what the CPU differs in that type. Ends with status 1 if a model differs by more.")]
+#[command(after_help = "Example:\n  ivl parity examples/first-value/large --device cpu --dtype f16\n\n\
+        Each model reads a batch of two rows, then sixteen more tokens one by one through the cache. The reference is ivl's \
+        own f32 kernels on the CPU. In f32 a logit may differ by a thousandth of the largest logit, and no token may differ; \
+        in bf16 and f16 the limit is twice the error of the CPU in that type. The exit status is 1 if a model differs by more.")]
 pub struct Parity {
     /// Directories in Hugging Face layout, or hub names
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
 }
 
-/// Answer requests of the OpenAI API with a base and any number of values, and show a chat page
+/// Serve a base and any number of values over the OpenAI API, with a chat page
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ivl serve --base models/large --value helpful=runs/value:0.8\n\n\
-        Then open http://127.0.0.1:8080, or point any OpenAI client at http://127.0.0.1:8080/v1. The base and each \
-        value are models by their names; see docs/serving.md.")]
+#[command(
+    after_help = "Example:\n  ivl serve --base examples/first-value/large --value helpful=runs/first-value:0.8\n\n\
+        Then open http://127.0.0.1:8080, or point any OpenAI client at http://127.0.0.1:8080/v1. Clients choose the base \
+        or a value by its name as `model`; see docs/serving.md."
+)]
 pub struct Serve {
     /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
-    /// The name that clients call the base by (its directory's, unless given)
+    /// Name of the base for clients (default: the name of its directory)
     #[arg(long, value_name = "ID")]
     pub name: Option<String>,
-    /// A value, its name for clients, and its usual weight (the card's, else 1); may be repeated
+    /// Value to serve, with its name for clients and its default weight (the card's, else 1); may be repeated
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
     pub vocabularies: Vocabularies,
     #[command(flatten)]
     pub drafts: Drafts,
-    /// Address to listen on; other than loopback needs a key
+    /// Address to listen on; any other than loopback requires --api-key or --open
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: std::net::IpAddr,
-    /// Port to listen on; 0 takes a free one
+    /// Port to listen on; 0 picks a free one
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
-    /// A key that clients must show; may be repeated
+    /// Key that clients must send as a bearer token; may be repeated
     #[arg(long, value_name = "KEY", env = "IVL_API_KEY", hide_env_values = true)]
     pub api_key: Vec<String>,
-    /// Serve other machines without a key
+    /// Allow other machines without a key
     #[arg(long)]
     pub open: bool,
-    /// Texts written at once
+    /// Maximum number of texts generated at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub max_rows: usize,
-    /// Texts written and waiting; more are refused with status 429
+    /// Maximum number of texts generated or waiting; further requests get status 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_queue: usize,
-    /// Most new tokens of a text
+    /// Maximum number of new tokens per text
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub max_tokens: usize,
-    /// Memory for the caches of texts being written
+    /// Memory for the KV caches of texts being generated, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub cache_mib: usize,
-    /// Memory for the caches of earlier prompts, reused where prompts begin alike; 0 keeps none
+    /// Memory for the KV caches of earlier prompts, reused for prompts with the same beginning, in MiB; 0 keeps none
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub prefix_cache_mib: usize,
-    /// Seconds that requests may go on after the first signal to stop
+    /// Seconds that running requests get to finish after the first stop signal
     #[arg(long, value_name = "S", default_value_t = 60)]
     pub drain_seconds: u64,
 }
 
-/// How far a value travels: every base alone, with the value at several weights, and fine-tuned by itself
+/// Measure how well a value transfers: every base without it, with it at several weights, and fully fine-tuned
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ivl transfer --value runs/value --bases models/small models/large --data held-out.jsonl \\\n      \
-        --train-full-finetunes value.toml --out runs/transfer\n\n\
+    after_help = "Example:\n  ivl transfer --value runs/first-value --bases examples/first-value/small examples/first-value/large \\\n      \
+        --data examples/first-value/held-out.jsonl --out runs/transfer\n\n\
         Writes report.html, table.md, table.json and answers.jsonl to DIR, and the verdict to the value's card, ivl.json. \
-        docs/transfer.md says how to read them."
+        docs/transfer.md explains how to read them."
 )]
 pub struct Transfer {
-    /// The value; several directories are the same value from other seeds
+    /// Value to measure; several directories are the same value trained with different seeds
     #[arg(long, value_name = "VALUE", num_args = 1.., required = true)]
     pub value: Vec<String>,
-    /// Bases to plug it into
+    /// Bases to plug the value into
     #[arg(long, value_name = "MODEL", num_args = 1.., required = true)]
     pub bases: Vec<String>,
-    /// Questions with their answers, in any format of demonstrations
+    /// File with questions and their answers, in any format of demonstrations
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// The bases' own fine-tunings on the same demonstrations, in the order of the bases; k for each base are k seeds
+    /// Full fine-tunings of the bases on the same demonstrations, in the order of the bases; k per base means k seeds
     #[arg(long, value_name = "MODEL", num_args = 1.., conflicts_with = "train_full_finetunes")]
     pub full_finetunes: Vec<String>,
-    /// Fine-tune every base as this training configuration says, without its base, in DIR/full
+    /// Fully fine-tune every base with this configuration (its `base` is ignored); results go to DIR/full
     #[arg(long, value_name = "CONFIG.toml", requires = "out")]
     pub train_full_finetunes: Option<PathBuf>,
-    /// Seeds of these fine-tunings; the configuration's, unless given
+    /// Seeds of these fine-tunings (default: the configuration's)
     #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "train_full_finetunes")]
     pub seeds: Vec<u64>,
-    /// Weights of the value
+    /// Weights of the value to measure
     #[arg(long, value_name = "A,..", value_delimiter = ',', default_values_t = [0.5, 1.0, 1.5])]
     pub alphas: Vec<f64>,
-    /// For bases of another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
+    /// Map for bases with another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
     #[arg(long, value_name = "FILE|METHOD", default_values_t = [String::from("hybrid")])]
     pub map: Vec<String>,
-    /// Only the first N questions
+    /// Use only the first N questions
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Read the answers only, write none: no exact match
+    /// Score the answers of the data only; generate none, so that there is no exact match
     #[arg(long)]
     pub no_answers: bool,
-    /// Leave the value's card as it is
+    /// Do not write the verdict to the value's card
     #[arg(long)]
     pub keep_card: bool,
-    /// Where the report goes
+    /// Directory for the report
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
 
-/// See a value travel, on models that ship with ivl: train it on the smallest, plug it into the others
+/// Demonstrate value transfer on models that ship with ivl: train a value on the smallest, plug it into the others
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ivl demo\n\n\
-        Needs no network and no GPU; a few minutes on two cores. Writes models, data, recipe, value and report.html to DIR; \
-        called again, it goes on where it was stopped.")]
+        Needs no network and no GPU, and takes a few minutes on two cores. Writes models, data, configuration, value and \
+        report.html to DIR. The same command continues an interrupted run.")]
 pub struct Demo {
-    /// Where everything is written
+    /// Directory for everything that is written
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     pub out: PathBuf,
-    /// Train and ask less: half a minute, and rougher figures
+    /// Train and evaluate less: a few seconds, with rougher figures
     #[arg(long)]
     pub quick: bool,
 }

@@ -7,11 +7,13 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use ivl_core::fusion::{CascadeLm, Gate, GateCounts, GateLog, GatedLm};
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
-use ivl_models::{CascadeNet, ChatTemplate, Checkpoint, Progress, Tokenizer, Transformer, TransformerLm};
-use ivl_train::{Connection, ValueCard};
+use ivl_models::{
+    CascadeNet, ChatTemplate, Checkpoint, Connection, LoadOptions, Progress, Tokenizer, Transformer,
+    TransformerLm, ValueCard, Weights,
+};
 
 use crate::args::{Common, Models, Vocabularies};
-use crate::device::{Weights, device, dtype};
+use crate::device::{device, dtype};
 use crate::hub::resolve;
 use crate::other_vocabulary::{Crossing, Reads};
 use crate::progress::bar;
@@ -273,10 +275,7 @@ pub fn load_lm(
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     };
-    let loaded = match weights {
-        Weights::Tensors(dtype) => checkpoint.load_lm(device, dtype, &mut show),
-        Weights::Packed(format) => checkpoint.load_packed_lm(device, format, &mut show),
-    };
+    let loaded = checkpoint.load_lm(device, LoadOptions::new(weights).progress(&mut show));
     bar.finish_and_clear();
     loaded.with_context(|| format!("cannot load `{name}`"))
 }

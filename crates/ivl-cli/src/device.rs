@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
-use ivl_models::Format;
+use ivl_models::{PackedFormat, Weights};
 
 use crate::args::{Common, Dtype};
 
@@ -31,7 +31,7 @@ fn fit(name: &str, common: &Common) -> Result<Device> {
         let types =
             types.filter(|&dtype| device.supports_dtype(dtype)).map(|dtype| Weights::Tensors(dtype).name());
         let types = types.collect::<Vec<_>>().join(" or ");
-        let cpu = if weights == Weights::Packed(Format::Int8) { "; int8 is for the CPU" } else { "" };
+        let cpu = if weights == Weights::Packed(PackedFormat::Int8) { "; int8 is for the CPU" } else { "" };
         bail!("`{name}` does not compute in {}, expected {types}{cpu}", weights.name());
     }
     Ok(device)
@@ -53,27 +53,6 @@ fn named(name: &str) -> Result<Device> {
     }
 }
 
-/// How the weights of a model are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
-    /// As tensors of the device.
-    Tensors(DType),
-    /// Laid out for the kernels of the CPU.
-    Packed(Format),
-}
-
-impl Weights {
-    /// As `--dtype` names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tensors(DType::BF16) => "bf16",
-            Self::Tensors(DType::F16) | Self::Packed(Format::F16) => "f16",
-            Self::Packed(Format::Int8) => "int8",
-            Self::Tensors(_) | Self::Packed(_) => "f32",
-        }
-    }
-}
-
 /// How the weights are kept on the device that the options name.
 pub fn dtype(common: &Common) -> Weights {
     weights_on(first(common), common.dtype)
@@ -81,9 +60,9 @@ pub fn dtype(common: &Common) -> Weights {
 
 fn weights_on(name: &str, dtype: Dtype) -> Weights {
     match dtype {
-        Dtype::F32 | Dtype::Auto if is_cpu(name) => Weights::Packed(Format::F32),
-        Dtype::F16 if is_cpu(name) => Weights::Packed(Format::F16),
-        Dtype::Int8 => Weights::Packed(Format::Int8),
+        Dtype::F32 | Dtype::Auto if is_cpu(name) => Weights::Packed(PackedFormat::F32),
+        Dtype::F16 if is_cpu(name) => Weights::Packed(PackedFormat::F16),
+        Dtype::Int8 => Weights::Packed(PackedFormat::Int8),
         Dtype::F32 => Weights::Tensors(DType::F32),
         Dtype::F16 => Weights::Tensors(DType::F16),
         Dtype::Bf16 => Weights::Tensors(DType::BF16),
@@ -98,7 +77,7 @@ fn weights_on(name: &str, dtype: Dtype) -> Weights {
 /// [`dtype`] for weights that a value in training shares: as tensors everywhere.
 pub fn shared_dtype(common: &Common) -> Weights {
     match dtype(common) {
-        Weights::Packed(Format::F16) => Weights::Tensors(DType::F16),
+        Weights::Packed(PackedFormat::F16) => Weights::Tensors(DType::F16),
         Weights::Packed(_) => Weights::Tensors(DType::F32),
         tensors @ Weights::Tensors(_) => tensors,
     }

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, bail};
 use ivl_core::FusedLm;
 use ivl_core::decode::{Draft, Pace, Speculation};
-use ivl_models::Checkpoint;
+use ivl_models::{Checkpoint, Weights};
 
 use crate::args::{Common, Drafts, Dtype};
 use crate::compose::load_lm;
-use crate::device::{Weights, device, dtype};
+use crate::device::{device, dtype};
 use crate::hub::resolve;
 
 /// The word that stands for drafts without a model. A directory of this name is `./prompt-lookup`.

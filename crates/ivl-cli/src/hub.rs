@@ -4,18 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use hf_hub::HFClient;
-
-/// Files of a checkpoint that ivl reads.
-const WANTED: [&str; 8] = [
-    "config.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.*",
-    "generation_config.json",
-    "ivl.json",
-];
+use ivl_models::CHECKPOINT_FILES;
 
 /// The local directory of a model. A hub name is downloaded once into the ordinary Hugging Face cache; when the hub
 /// cannot be reached, what is in the cache is used.
@@ -61,7 +50,7 @@ impl<'a> HubName<'a> {
                 .model(self.owner, self.name)
                 .snapshot_download()
                 .revision(self.revision)
-                .allow_patterns(WANTED.iter().map(ToString::to_string).collect())
+                .allow_patterns(CHECKPOINT_FILES.iter().map(|file| file.pattern.to_owned()).collect())
                 .local_files_only(local_files_only)
                 .send()
         };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use ivl_models::{CheckpointFile, FileKind};
 use serde_json::{Value, json};
 
 use crate::args::{Common, Models};
@@ -42,12 +43,12 @@ pub fn model_identity(models: &Models, common: &Common) -> Result<Value> {
 
 /// Of a checkpoint, what decides its predictions and its tokens.
 fn directory(dir: &Path) -> Result<Value> {
-    let file = |name: &str| std::fs::read(dir.join(name)).ok().map(|bytes| sha256(&bytes));
-    Ok(json!({
-        "weights": hash_weights(dir)?,
-        "config": file("config.json"),
-        "adapter_config": file("adapter_config.json"),
-        "tokenizer": file("tokenizer.json"),
-        "tokenizer_config": file("tokenizer_config.json"),
-    }))
+    let mut identity = json!({ "weights": hash_weights(dir)? });
+    for kind in [FileKind::Config, FileKind::Tokenizer] {
+        for name in CheckpointFile::of_kind(kind) {
+            let digest = std::fs::read(dir.join(name)).ok().map(|bytes| sha256(&bytes));
+            identity[name.trim_end_matches(".json")] = json!(digest);
+        }
+    }
+    Ok(identity)
 }

@@ -7,12 +7,11 @@ use burn::tensor::Device;
 use ivl_align::{MapFile, Method, align};
 use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig, Retokenizer};
 use ivl_core::{CausalLm, Error, Value, Vocab, VocabMap};
-use ivl_models::{Checkpoint, Tokenizer, TransformerLm};
+use ivl_models::{Checkpoint, Tokenizer, TransformerLm, Weights};
 use ivl_serve::OwnTokens;
 
 use crate::args::{Common, Vocabularies};
 use crate::compose::load_lm;
-use crate::device::Weights;
 use crate::hub::resolve;
 
 /// Largest map file that is read: four million ids with weights.

@@ -3,23 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{ChatError, TokenizerError};
+use crate::{ChatError, FileError, TokenizerError};
 
 /// What can go wrong between a checkpoint directory and a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or directory could not be read or written.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// `read`, `write`, ...
-        action: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A directory is not a checkpoint.
     #[error("`{}` has no {expected}; expected a Hugging Face checkpoint directory (config.json, model.safetensors or \
              model.safetensors.index.json, tokenizer.json)", dir.display())]
@@ -29,26 +21,17 @@ pub enum Error {
         /// The file that is missing.
         expected: &'static str,
     },
-    /// A JSON file that is not JSON, or not an object.
-    #[error("`{}` is not a JSON object", path.display())]
-    Json {
-        /// Which file.
-        path: PathBuf,
-        /// Where it is broken.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A file larger than any honest one.
-    #[error("`{}` has {got} bytes, more than the {limit} that ivl reads for {what}", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// What it holds.
-        what: &'static str,
-        /// Its size.
-        got: u64,
-        /// The bound.
-        limit: u64,
+    /// A directory holds the model in another format.
+    #[error("`{}` has no {expected} but holds `{found}`; {advice}", dir.display())]
+    OtherFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// The file that is missing.
+        expected: &'static str,
+        /// What it holds in its place.
+        found: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A required field of `config.json` is missing.
     #[error("`{}` has no field `{field}`", path.display())]
@@ -149,13 +132,6 @@ pub enum Error {
     Chat(#[from] ChatError),
 }
 
-impl Error {
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { action, path, source }
-    }
-}
-
 /// All tensors that do not fit, collected before failing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WeightReport {
@@ -172,6 +148,18 @@ impl WeightReport {
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.misshapen.is_empty() && self.unused.is_empty()
     }
+}
+
+/// The names of the head in checkpoints.
+pub(crate) const HEADS: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
+
+/// Whether a tensor belongs to a quantised weight.
+fn is_quantised(name: &str) -> bool {
+    let ends = [
+        ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax", ".quant_map", ".weight_scale", ".weight_scale_inv",
+        ".weight_packed", ".nested_absmax", ".SCB", ".input_scale",
+    ];
+    ends.iter().any(|end| name.ends_with(end)) || name.contains(".weight.quant_state")
 }
 
 /// Names shown of each kind; the rest is counted.
@@ -200,6 +188,12 @@ impl fmt::Display for WeightReport {
                 write!(f, " and {} more", items.len() - SHOWN)?;
             }
             first = false;
+        }
+        if self.missing.iter().any(|name| HEADS.contains(&name.as_str())) {
+            write!(f, "; if the head is the embedding transposed, set tie_word_embeddings to true in config.json")?;
+        }
+        if self.unused.iter().any(|name| is_quantised(name)) {
+            write!(f, "; these are quantised weights, ivl reads f32, f16 and bf16: use the model that they were made from")?;
         }
         Ok(())
     }

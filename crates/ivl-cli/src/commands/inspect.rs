@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use ivl_models::config::{LayerKind, Position};
-use ivl_models::{Checkpoint, ModelConfig};
-use ivl_train::ValueCard;
+use ivl_models::{Checkpoint, ModelConfig, ValueCard};
 use serde_json::{Value, json};
 
 use crate::args::{Common, Inspect};

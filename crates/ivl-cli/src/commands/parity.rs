@@ -5,11 +5,11 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
 use ivl_core::causal_lm::token_tensor;
-use ivl_models::{Checkpoint, Format, Transformer};
+use ivl_models::{Checkpoint, PackedFormat, Transformer, Weights};
 use serde_json::{Value, json};
 
 use crate::args::{self, Common, Dtype};
-use crate::device::{Weights, cpu, device, shared_dtype};
+use crate::device::{cpu, device, shared_dtype};
 use crate::hub::resolve;
 
 /// Rows of a batch, of which the second is shorter and padded on the left.
@@ -88,9 +88,9 @@ pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
 fn compare(name: &str, device: &Device, dtype: DType) -> Result<Compared> {
     let checkpoint = Checkpoint::open(&resolve(name)?)?;
     let cpu = cpu()?;
-    let reference = read(&checkpoint.load_packed(&cpu, Format::F32, &mut |_| ())?, None);
+    let reference = read(&checkpoint.load(&cpu, PackedFormat::F32)?, None);
     let as_tensors = |device: &Device| -> Result<Read> {
-        Ok(read(&checkpoint.load(device, dtype, &mut |_| ())?, Some(&reference.tokens)))
+        Ok(read(&checkpoint.load(device, dtype)?, Some(&reference.tokens)))
     };
     let found = as_tensors(device)?;
     let largest = reference.logits.iter().fold(0.0, |max: f32, logit| max.max(logit.abs()));

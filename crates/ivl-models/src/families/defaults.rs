@@ -109,23 +109,13 @@ impl Defaults {
             },
             wiring: Wiring::PreNorm,
             attention: AttentionConfig {
-                num_heads,
                 num_kv_heads: self.num_kv_heads.read(fields, "num_key_value_heads", || Ok(num_heads))?,
-                head_dim,
                 qkv_bias: attention_bias,
                 output_bias: attention_bias,
-                qk_norm: false,
-                scale: (head_dim as f64).powf(-0.5),
-                scale_by_layer: false,
-                softcap: None,
+                ..AttentionConfig::multi_head(num_heads, head_dim)
             },
             layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers", self.num_layers)?],
-            embedding: EmbeddingConfig {
-                scale: None,
-                tied: fields.flag_or("tie_word_embeddings", self.tied)?,
-                head_bias: false,
-                softcap: None,
-            },
+            embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", self.tied)?),
         })
     }
 }

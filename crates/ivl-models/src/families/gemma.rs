@@ -3,8 +3,8 @@
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::{SLIDING_LAYERS, default_head_dim, layer_kinds, llama, window};
 use crate::Error;
-use crate::checkpoint::{Rule, WeightMap};
 use crate::config::{Activation, LayerKind, ModelConfig, NormKind, Wiring};
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 const GEMMA: Defaults = Defaults {

@@ -4,8 +4,8 @@ use super::defaults::{Bias, Defaults, DerivedSize};
 use super::rope::{self, RopeDefaults};
 use super::{default_head_dim, window_of_all};
 use crate::Error;
-use crate::checkpoint::{Rule, WeightMap};
 use crate::config::{Activation, ModelConfig};
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 /// Those of Llama; families that follow it change some.

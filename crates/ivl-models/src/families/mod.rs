@@ -11,12 +11,14 @@ mod phi;
 mod phi3;
 mod qwen;
 mod rope;
+pub(crate) mod weight_map;
+
+pub use weight_map::{OutputSlice, Rule, WeightMap};
 
 use serde_json::{Map, Value};
 use std::path::Path;
 
 use crate::Error;
-use crate::checkpoint::weights::WeightMap;
 use crate::config::{Activation, LayerKind, ModelConfig};
 use crate::fields::Fields;
 
@@ -99,7 +101,7 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
 /// Fields of any family that change the model in ways that ivl does not have.
 fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Error> {
     if fields.has("quantization_config") {
-        return Err(fields.invalid("quantization_config", "none: ivl reads f32, f16 and bf16 weights"));
+        return Err(fields.invalid("quantization_config", "none: ivl reads f32, f16 and bf16 weights; use the model that this one was quantised from"));
     }
     if fields.opt_object("per_layer_config")?.is_some_and(|layers| !layers.is_empty()) {
         return Err(fields.invalid("per_layer_config", "nothing: all layers of a model have one shape"));

@@ -3,8 +3,8 @@
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::{layer_kinds, llama, window};
 use crate::Error;
-use crate::checkpoint::{Rule, WeightMap};
 use crate::config::ModelConfig;
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 const QWEN2: Defaults = Defaults {

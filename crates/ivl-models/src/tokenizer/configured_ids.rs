@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::Error;
+use crate::{Error, FileError};
 use crate::files::read_json;
 
 /// The ids that a file gives in `field`: a number, a list of them, or nothing.
@@ -30,8 +30,8 @@ pub(crate) fn ids(json: &Map<String, Value>, field: &str, path: &Path) -> Result
 /// `generation_config.json`, if there is one.
 ///
 /// # Errors
-/// [`Error::Json`], [`Error::TooLarge`] or [`Error::Io`] for one that cannot be read.
-pub(crate) fn generation_config(dir: &Path) -> Result<Map<String, Value>, Error> {
+/// [`FileError`] for one that cannot be read.
+pub(crate) fn generation_config(dir: &Path) -> Result<Map<String, Value>, FileError> {
     let path = dir.join("generation_config.json");
     if path.is_file() { read_json(&path) } else { Ok(Map::new()) }
 }
@@ -46,7 +46,8 @@ pub(super) struct ConfiguredIds {
 impl ConfiguredIds {
     /// Generation settings go before the configuration. What cannot be read is reported where the checkpoint is opened, not here.
     pub(super) fn from_dir(dir: &Path) -> Self {
-        let files = [generation_config(dir), read_json(&dir.join("config.json"))].map(Result::unwrap_or_default);
+        let files = [generation_config(dir), read_json(&dir.join("config.json"))]
+            .map(|file: Result<Map<String, Value>, FileError>| file.unwrap_or_default());
         let first = |field: &str| {
             files.iter().find_map(|file| ids(file, field, dir).ok().and_then(|ids| ids.first().copied()))
         };

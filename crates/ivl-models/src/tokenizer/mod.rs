@@ -11,7 +11,6 @@ pub use offsets::Encoded;
 pub use special_tokens::SpecialTokens;
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ivl_core::Vocab;
@@ -19,6 +18,8 @@ use ivl_core::vocab::Token;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::FileError;
+use crate::files::read_bounded;
 use configured_ids::ConfiguredIds;
 use offsets::{trims, untrimmed};
 use roles::{adds_space, changes_text, with_roles};
@@ -35,22 +36,8 @@ const MOST_TOKENS: u32 = 1 << 22;
 #[non_exhaustive]
 pub enum TokenizerError {
     /// The file could not be read.
-    #[error("cannot read `{}`", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is larger than any honest one.
-    #[error("`{}` has {got} bytes, more than the {LARGEST_FILE} that ivl reads", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// Its size.
-        got: u64,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file does not describe a tokenizer.
     #[error("`{}` is not a Hugging Face tokenizer; expected the tokenizer.json of a fast tokenizer", path.display())]
     Invalid {
@@ -216,13 +203,8 @@ impl Tokenizer {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    let io = |source| TokenizerError::Io { path: path.to_owned(), source };
-    let got = fs::metadata(path).map_err(io)?.len();
-    if got > LARGEST_FILE {
-        return Err(TokenizerError::TooLarge { path: path.to_owned(), got });
-    }
-    fs::read(path).map_err(io)
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_bounded(path, "a tokenizer", LARGEST_FILE)
 }
 
 /// What a `tokenizer.json` does to a text, without its vocabulary: that is read once, by the tokenizer itself.

@@ -8,7 +8,8 @@
 //! 2. Without `added_tokens_decoder`, `special_tokens_map.json` goes before it, and `added_tokens.json` adds tokens.
 //! 3. What none of them names is what the tokenizer's class assumes.
 //!
-//! Tokens that `tokenizer.json` lacks get the next ids, whatever ids the files give them.
+//! Tokens that `tokenizer.json` lacks get the next ids, whatever ids the files give them. What is put around a text is what the
+//! post-processor of `tokenizer.json` says: `add_bos_token` and `add_eos_token` change nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -74,16 +75,13 @@ pub struct SpecialTokens {
     listed: Vec<AddedToken>,
     /// Further tokens that have to be in the vocabulary.
     required: Vec<AddedToken>,
-    /// Whether the configuration puts the beginning and end tokens around a text; `None` leaves that to `tokenizer.json`.
-    around: Option<[bool; 2]>,
 }
 
 impl SpecialTokens {
     /// Those of the directory that a file lies in, or of a directory.
     ///
     /// # Errors
-    /// [`TokenizerError::Io`], [`TokenizerError::TooLarge`] or [`TokenizerError::Invalid`] for a file that is there and cannot be
-    /// read.
+    /// [`TokenizerError::File`] or [`TokenizerError::Invalid`] for a file that is there and cannot be read.
     pub fn from_dir(dir: &Path) -> Result<Self, TokenizerError> {
         let mut config = object(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let mut added: BTreeMap<u64, AddedToken> = BTreeMap::new();
@@ -101,7 +99,7 @@ impl SpecialTokens {
                 added.extend(id.as_u64().map(|id| (id, AddedToken::from(token, special))));
             }
         }
-        let mut tokens = Self { around: around(&config), ..Self::default() };
+        let mut tokens = Self::default();
         tokens.listed = added.into_values().collect();
         let assumed = defaults(&config, dir)?;
         tokens.assumed = assumed.iter().filter(|(role, _)| !config.contains_key(*role)).copied().collect();
@@ -154,8 +152,7 @@ impl SpecialTokens {
         self.iter().find(|(known, _)| *known == role).map(|(_, token)| token)
     }
 
-    /// Puts the tokens into a tokenizer that lacks them, and the beginning and end tokens around texts if the configuration says so.
-    /// Assumed tokens that it lacks are forgotten.
+    /// Puts the tokens into a tokenizer that lacks them. Assumed tokens that it lacks are forgotten.
     pub(super) fn complete(&mut self, inner: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
         let known = inner.get_added_tokens_decoder();
         let is_known = |token: &AddedToken| known.values().any(|other| other.content == token.content);
@@ -163,25 +160,6 @@ impl SpecialTokens {
         let tokens: Vec<AddedToken> = self.listed.iter().chain(required).cloned().collect();
         inner.add_tokens(tokens)?;
         self.assumed.retain(|(_, token)| inner.token_to_id(token).is_some());
-        let Some([bos, eos]) = self.around else { return Ok(()) };
-        let token = |wanted: bool, role: &str| self.get(role).filter(|_| wanted).map(str::to_owned);
-        let (bos, eos) = (token(bos, "bos_token"), token(eos, "eos_token"));
-        let ids = bos.iter().chain(&eos).filter_map(|token| Some((token.clone(), inner.token_to_id(token)?)));
-        let ids: Vec<(String, u32)> = ids.collect();
-        let side = |token: &Option<String>, sequence: u8| token.as_ref().map(|token| format!("{token}:{sequence}"));
-        let around = |text: &str, sequence: u8| {
-            let pieces = [side(&bos, sequence), Some(format!("{text}:{sequence}")), side(&eos, sequence)];
-            pieces.into_iter().flatten().collect::<Vec<String>>()
-        };
-        let (single, second) = (around("$A", 0), around("$B", 1));
-        let pair = [single.clone(), second].concat();
-        let template = tokenizers::processors::template::TemplateProcessing::builder()
-            .try_single(single)
-            .and_then(|builder| builder.try_pair(pair))
-            .map(|builder| builder.special_tokens(ids).build());
-        if let Ok(Ok(template)) = template {
-            inner.with_post_processor(Some(template));
-        }
         Ok(())
     }
 }
@@ -201,13 +179,6 @@ fn object(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
     serde_json::from_slice(&read(path)?)
         .map(Some)
         .map_err(|error| TokenizerError::Invalid { path: path.to_owned(), source: error.into() })
-}
-
-/// `add_bos_token` and `add_eos_token`; where either is given, the configuration decides.
-fn around(config: &Map<String, Value>) -> Option<[bool; 2]> {
-    let fields = ["add_bos_token", "add_eos_token"].map(|field| config.get(field));
-    let given = fields.iter().any(Option::is_some);
-    given.then(|| fields.map(|field| field.and_then(Value::as_bool).unwrap_or(false)))
 }
 
 /// What the class of the tokenizer assumes: that of `tokenizer_config.json`, else of the model's type.

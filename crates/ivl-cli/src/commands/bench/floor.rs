@@ -1,13 +1,12 @@
 //! What the machine can do at best, measured in the same minutes.
 
+use ivl_models::Weights;
 use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::Result;
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use ivl_kernels::{Format, Matrix, Probe, products};
-
-use crate::device::Weights;
+use ivl_kernels::{Matrix, PackedFormat, Probe, products};
 
 /// Edge of the matrices whose product is timed on a CPU.
 const EDGE: usize = 1024;
@@ -39,7 +38,7 @@ impl Floor {
                 let number = |row, column| ((row * 31 + column) % 17) as f32;
                 return Ok(Self::Cpu {
                     memory: Probe::new(bytes),
-                    matrix: Box::new(Matrix::new(Format::F32, [EDGE, EDGE], number)),
+                    matrix: Box::new(Matrix::new(PackedFormat::F32, [EDGE, EDGE], number)),
                     rows: vec![1.0; EDGE * EDGE],
                 });
             }

@@ -12,7 +12,7 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, FusedLm, Value};
-use ivl_models::TransformerLm;
+use ivl_models::{TransformerLm, Weights};
 use ivl_train::Precision;
 
 use self::costs::Costs;
@@ -22,7 +22,7 @@ use self::row::{Bound, Row};
 use self::shape::Model;
 use self::training::{ROWS, Training};
 use crate::args::{self, Common, Measure};
-use crate::device::{Weights, device, dtype, in_software};
+use crate::device::{device, dtype, in_software};
 
 /// Texts that are scored together.
 const TEXTS: usize = 8;

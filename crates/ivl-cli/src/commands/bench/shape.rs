@@ -8,12 +8,12 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
 use ivl_models::families::read_config;
-use ivl_models::{Checkpoint, ModelConfig, Transformer, initialize_packed};
+use ivl_models::{Checkpoint, ModelConfig, Transformer, Weights, initialize};
 use serde_json::json;
 
 use crate::args::Common;
 use crate::compose::load_lm;
-use crate::device::{Weights, dtype};
+use crate::device::dtype;
 use crate::hub::resolve;
 
 /// Standard deviation of random weights.
@@ -42,7 +42,7 @@ impl Model {
             let net = config.init(device);
             let seed = common.seed.unwrap_or_default();
             let net = match dtype(common) {
-                Weights::Packed(format) => initialize_packed(net, seed, STD, device, format),
+                Weights::Packed(format) => initialize(net, seed, STD, format),
                 Weights::Tensors(dtype) => draw(net, seed, device, dtype),
             };
             return Ok(Self { name: name.to_owned(), net, vocab: tokens(config.vocab_size) });
@@ -62,7 +62,7 @@ impl Model {
         }
         let checkpoint = Checkpoint::open(&found(name)?)?;
         let vocab = checkpoint.vocab(&checkpoint.tokenizer()?)?;
-        Ok(Self { name: name.to_owned(), net: checkpoint.load(device, DType::F32, &mut |_| ())?, vocab })
+        Ok(Self { name: name.to_owned(), net: checkpoint.load(device, DType::F32)?, vocab })
     }
 }
 

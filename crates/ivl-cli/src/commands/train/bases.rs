@@ -6,15 +6,14 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ivl_core::{CausalLm, Vocab, VocabMap};
-use ivl_models::{Checkpoint, Tokenizer, Transformer};
+use ivl_models::{BaseCard, Checkpoint, Tokenizer, Transformer, Weights};
 use ivl_train::{
-    BaseCard, BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens,
-    TrainConfig,
+    BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens, TrainConfig,
 };
 
 use crate::args::Common;
 use crate::compose::load_lm;
-use crate::device::{Weights, dtype};
+use crate::device::dtype;
 use crate::digest::{hash_weights, sha256};
 use crate::hub::resolve;
 use crate::other_vocabulary::map_between;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use ivl_models::{ChatTemplate, Checkpoint, Transformer, initialize};
-use ivl_train::{BaseCard, Dataset, Examples, FrozenBase, Init, TrainConfig};
+use ivl_models::{BaseCard, ChatTemplate, Checkpoint, Transformer, initialize};
+use ivl_train::{Dataset, Examples, FrozenBase, Init, TrainConfig};
 use serde_json::{Map, Value};
 
 use super::bases::{OpenBase, Wanted, bases_of};
@@ -77,14 +77,15 @@ impl Parts {
         let value = match config.value.init {
             Init::Checkpoint => match (&config.value.lora, shared) {
                 (Some(lora), Some((_, net))) => net.train().with_lora(lora, config.seed),
-                (Some(lora), None) => {
-                    checkpoint.load(&autodiff, DType::F32, &mut |_| ())?.with_lora(lora, config.seed)
-                }
-                (None, _) => checkpoint.load(&autodiff, DType::F32, &mut |_| ())?,
+                (Some(lora), None) => checkpoint.load(&autodiff, DType::F32)?.with_lora(lora, config.seed),
+                (None, _) => checkpoint.load(&autodiff, DType::F32)?,
             },
-            Init::Random => {
-                initialize(checkpoint.config().init(&autodiff), config.seed, config.value.init_std, &autodiff)
-            }
+            Init::Random => initialize(
+                checkpoint.config().init(&autodiff),
+                config.seed,
+                config.value.init_std,
+                DType::F32,
+            ),
         };
         let card = (!cards.is_empty()).then(|| CardParts {
             bases: cards,

@@ -4,15 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ivl_models::transformer::LoraConfig;
-use ivl_models::{ChatTemplate, Transformer, save, save_adapters};
-use ivl_train::{EvalCard, FORMAT, TrainConfig, Trained, ValueCard};
+use ivl_models::{ChatTemplate, CheckpointFile, FileKind, Transformer, ValueCard, save, save_adapters};
+use ivl_train::{EvalReport, TrainConfig, Trained};
 use serde_json::{Map, Value, json};
 
 use super::parts::CardParts;
-
-/// Files that travel with a tokenizer.
-const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"];
 
 /// The card of what came out.
 pub fn card(
@@ -23,7 +19,7 @@ pub fn card(
     rows: usize,
 ) -> ValueCard {
     ValueCard {
-        format: FORMAT,
+        format: ValueCard::FORMAT,
         connection: config.value.connection,
         bases: parts.bases,
         tokenizer: parts.tokenizer,
@@ -34,7 +30,7 @@ pub fn card(
         rows,
         steps: trained.value_steps,
         tokens: trained.tokens,
-        evals: trained.evals.iter().filter_map(EvalCard::new).collect(),
+        evals: trained.evals.iter().filter_map(EvalReport::card).collect(),
         train_loss: trained.last.as_ref().map(|last| last.loss),
         transfer: None,
         ivl: env!("CARGO_PKG_VERSION").to_owned(),
@@ -65,7 +61,7 @@ pub struct Saver {
 impl Saver {
     /// Writes the value's directory. `config.json` comes last: without it the directory is no checkpoint.
     pub fn save(&self, value: &Transformer, card: Option<&ValueCard>, output: &Path) -> Result<()> {
-        for name in TOKENIZER_FILES {
+        for name in CheckpointFile::of_kind(FileKind::Tokenizer) {
             let from = self.source.join(name);
             if from.is_file() {
                 let bytes =

@@ -6,8 +6,7 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm};
-use ivl_train::ValueCard;
+use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm, ValueCard};
 
 use crate::args::Common;
 use crate::compose::load_lm;

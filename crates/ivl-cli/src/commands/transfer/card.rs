@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use ivl_eval::transfer::{BaseSummary, Share};
-use ivl_train::{TransferBase, TransferCard, ValueCard};
+use ivl_models::{TransferBase, TransferCard, ValueCard};
 
 use super::study::{Study, StudyPlan};
 use crate::args::Common;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_train::{Connection, Init, TrainConfig};
+use ivl_models::Connection;
+use ivl_train::{Init, TrainConfig};
 
 use super::base::short_names;
 use crate::args::{Common, Train};

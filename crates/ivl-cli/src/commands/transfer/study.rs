@@ -13,8 +13,7 @@ use ivl_eval::transfer::{
     Answer, Coverage, Measured, MeasuredBase, Passage, Prompt, Transfer, TransferSource, answer, observe,
     observe_tuned,
 };
-use ivl_models::{Checkpoint, Transformer};
-use ivl_train::ValueCard;
+use ivl_models::{Checkpoint, Transformer, ValueCard};
 
 use super::base::{OpenBase, load_tuned, short_names};
 use super::finetunes::Finetunes;
