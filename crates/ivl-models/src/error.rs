@@ -156,8 +156,18 @@ pub(crate) const HEADS: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
 /// Whether a tensor belongs to a quantised weight.
 fn is_quantised(name: &str) -> bool {
     let ends = [
-        ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax", ".quant_map", ".weight_scale", ".weight_scale_inv",
-        ".weight_packed", ".nested_absmax", ".SCB", ".input_scale",
+        ".qweight",
+        ".qzeros",
+        ".scales",
+        ".g_idx",
+        ".absmax",
+        ".quant_map",
+        ".weight_scale",
+        ".weight_scale_inv",
+        ".weight_packed",
+        ".nested_absmax",
+        ".SCB",
+        ".input_scale",
     ];
     ends.iter().any(|end| name.ends_with(end)) || name.contains(".weight.quant_state")
 }
@@ -190,10 +200,16 @@ impl fmt::Display for WeightReport {
             first = false;
         }
         if self.missing.iter().any(|name| HEADS.contains(&name.as_str())) {
-            write!(f, "; if the head is the embedding transposed, set tie_word_embeddings to true in config.json")?;
+            write!(
+                f,
+                "; if the head is the embedding transposed, set tie_word_embeddings to true in config.json"
+            )?;
         }
         if self.unused.iter().any(|name| is_quantised(name)) {
-            write!(f, "; these are quantised weights, ivl reads f32, f16 and bf16: use the model that they were made from")?;
+            write!(
+                f,
+                "; these are quantised weights, ivl reads f32, f16 and bf16: use the model that they were made from"
+            )?;
         }
         Ok(())
     }

@@ -36,7 +36,10 @@ mod value_card;
 mod weights;
 
 pub use cascade_net::{CascadeInput, CascadeNet};
-pub use checkpoint::{Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress, TensorFiles, save, save_adapters};
+pub use checkpoint::{
+    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress,
+    TensorFiles, save, save_adapters,
+};
 pub use config::ModelConfig;
 pub use connection::Connection;
 pub use error::{Error, WeightReport};

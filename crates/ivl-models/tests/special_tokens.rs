@@ -17,7 +17,9 @@ fn table<T: serde::de::DeserializeOwned>(name: &str) -> T {
 /// A tokenizer with files beside it.
 fn tokenizer(json: &Value, files: &BTreeMap<String, Value>) -> Tokenizer {
     let dir = tempfile::tempdir().expect("a directory");
-    for (name, content) in files.iter().map(|(name, content)| (name.as_str(), content)).chain([("tokenizer.json", json)]) {
+    for (name, content) in
+        files.iter().map(|(name, content)| (name.as_str(), content)).chain([("tokenizer.json", json)])
+    {
         std::fs::write(dir.path().join(name), content.to_string()).expect("writes");
     }
     Tokenizer::from_file(&dir.path().join("tokenizer.json")).expect("reads")
@@ -45,7 +47,16 @@ fn every_place_that_declares_special_tokens_counts_as_in_transformers() {
     assert!(table.cases.len() >= 28);
     for case in table.cases {
         let tokenizer = tokenizer(&table.tokenizer, &case.files);
-        let roles = ["bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "sep_token", "mask_token", "image_token"];
+        let roles = [
+            "bos_token",
+            "eos_token",
+            "unk_token",
+            "pad_token",
+            "cls_token",
+            "sep_token",
+            "mask_token",
+            "image_token",
+        ];
         for role in roles {
             let expected = case.named.get(role).map(String::as_str);
             assert_eq!(tokenizer.special_token(role), expected, "{}: {role}", case.name);
@@ -67,8 +78,14 @@ fn a_tokenizer_that_names_no_end_takes_that_of_the_generation_settings() {
     };
     let (config, generation) = ("config.json", "generation_config.json");
     assert_eq!(ends(serde_json::json!({ config: { "eos_token_id": 4 } })), Some(4));
-    assert_eq!(ends(serde_json::json!({ config: { "eos_token_id": 4 }, generation: { "eos_token_id": [3, 2] } })), Some(3));
-    assert_eq!(ends(serde_json::json!({ generation: "not an object", config: { "eos_token_id": 4 } })), Some(4));
+    assert_eq!(
+        ends(serde_json::json!({ config: { "eos_token_id": 4 }, generation: { "eos_token_id": [3, 2] } })),
+        Some(3)
+    );
+    assert_eq!(
+        ends(serde_json::json!({ generation: "not an object", config: { "eos_token_id": 4 } })),
+        Some(4)
+    );
     assert_eq!(ends(serde_json::json!({ config: { "eos_token_id": 4_000 } })), None, "no token has this id");
     // GPT-2 names no token; its class does, where the vocabulary has it.
     assert_eq!(ends(serde_json::json!({ config: { "model_type": "gpt2" } })), None);
@@ -91,7 +108,8 @@ fn the_text_of_tokens_is_that_of_the_files_decoder_also_as_it_grows() {
     assert!(table.len() >= 11);
     for case in table {
         let vocab = tokenizer(&case.tokenizer, &BTreeMap::new()).vocab();
-        let bytes = |ids: &[u32]| ids.iter().flat_map(|&id| vocab.text_bytes(id).to_vec()).collect::<Vec<u8>>();
+        let bytes =
+            |ids: &[u32]| ids.iter().flat_map(|&id| vocab.text_bytes(id).to_vec()).collect::<Vec<u8>>();
         let mut stream = TextStream::new(&[]);
         if vocab.closes_with_space() {
             stream = stream.after_words(&bytes(&case.before));
@@ -111,9 +129,7 @@ fn tokens_cover_the_blanks_that_a_post_processor_trims() {
     let letters = ["Ġ", "a", "b", "c", "Ċ", "Ġc", "ĠĠ"];
     let vocab: serde_json::Map<String, Value> =
         letters.iter().enumerate().map(|(id, token)| ((*token).to_owned(), id.into())).collect();
-    let stage = |trim: bool| {
-        serde_json::json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": trim, "use_regex": true })
-    };
+    let stage = |trim: bool| serde_json::json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": trim, "use_regex": true });
     let json = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": stage(true), "post_processor": stage(true), "decoder": stage(true),

@@ -47,7 +47,11 @@ impl fmt::Display for Note {
             Self::NotWeights { dir, tensors } => {
                 let (first, count) = (tensors.first().map_or("", String::as_str), tensors.len());
                 let tensors = if count == 1 { "tensor" } else { "tensors" };
-                write!(f, "`{}` holds {count} {tensors} without weights, such as `{first}`; not read", dir.display())
+                write!(
+                    f,
+                    "`{}` holds {count} {tensors} without weights, such as `{first}`; not read",
+                    dir.display()
+                )
             }
             Self::GenerationConfig { dir, reason } => {
                 write!(f, "generation_config.json in `{}` is not used: {reason}", dir.display())
@@ -66,7 +70,10 @@ impl Checkpoint {
         let dir = self.dir().to_owned();
         if let Err(error) = generation_config(self.dir()) {
             let source = std::error::Error::source(&error).map(ToString::to_string);
-            notes.push(Note::GenerationConfig { dir: dir.clone(), reason: source.unwrap_or(error.to_string()) });
+            notes.push(Note::GenerationConfig {
+                dir: dir.clone(),
+                reason: source.unwrap_or(error.to_string()),
+            });
         }
         if !TensorFiles::are_in(self.dir()) {
             return Ok(notes);

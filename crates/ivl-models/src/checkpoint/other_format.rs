@@ -11,19 +11,31 @@ const CONVERT: &str = "convert it: in Python, `AutoModelForCausalLM.from_pretrai
                        safetensors";
 
 const WEIGHTS: Formats = &[
-    ("adapter_model.safetensors", "adapter_config.json beside it says which model they belong to; it is missing"),
-    (".gguf", "GGUF is another format, often quantised; use the Hugging Face directory that it was made from, or convert it: \
-               in Python, `AutoModelForCausalLM.from_pretrained(DIR, gguf_file=FILE).save_pretrained(DIR)` with transformers"),
+    (
+        "adapter_model.safetensors",
+        "adapter_config.json beside it says which model they belong to; it is missing",
+    ),
+    (
+        ".gguf",
+        "GGUF is another format, often quantised; use the Hugging Face directory that it was made from, or convert it: \
+               in Python, `AutoModelForCausalLM.from_pretrained(DIR, gguf_file=FILE).save_pretrained(DIR)` with transformers",
+    ),
     ("pytorch_model.bin", CONVERT),
     ("pytorch_model.bin.index.json", CONVERT),
     ("tf_model.h5", CONVERT),
     ("flax_model.msgpack", CONVERT),
     (".pth", "these are weights as their authors train them; use the Hugging Face version of the model"),
-    ("consolidated.safetensors", "these are weights as their authors train them; use the Hugging Face version of the model"),
+    (
+        "consolidated.safetensors",
+        "these are weights as their authors train them; use the Hugging Face version of the model",
+    ),
     (".onnx", "ONNX is another format; use the Hugging Face directory that it was made from"),
     (".npz", "MLX weights; use the Hugging Face directory that they were made from"),
     (".bin", CONVERT),
-    (".safetensors", "the name must be model.safetensors, or model.safetensors.index.json must list the shards"),
+    (
+        ".safetensors",
+        "the name must be model.safetensors, or model.safetensors.index.json must list the shards",
+    ),
 ];
 
 const CONVERT_TOKENIZER: &str = "convert it: in Python, `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` with transformers \
@@ -40,8 +52,14 @@ const TOKENIZERS: Formats = &[
 
 const CONFIGS: Formats = &[
     (".gguf", WEIGHTS[1].1),
-    ("params.json", "these are weights as their authors train them; use the Hugging Face version of the model"),
-    ("adapter_config.json", "it holds adapters without the config.json of their model; copy that file beside them"),
+    (
+        "params.json",
+        "these are weights as their authors train them; use the Hugging Face version of the model",
+    ),
+    (
+        "adapter_config.json",
+        "it holds adapters without the config.json of their model; copy that file beside them",
+    ),
     ("model_index.json", "it is a pipeline of diffusers, not a language model"),
 ];
 
@@ -53,7 +71,9 @@ pub(super) fn missing(dir: &Path, expected: &'static str) -> Error {
         _ => WEIGHTS,
     };
     let names: Vec<String> = std::fs::read_dir(dir)
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        })
         .unwrap_or_default();
     let found = formats.iter().find_map(|(end, advice)| {
         let name = names.iter().filter(|name| name.ends_with(end)).min()?;
@@ -77,7 +97,11 @@ mod tests {
             ("model.Q4_K_M.gguf", "config.json", "gguf_file"),
             ("model.Q4_K_M.gguf", "model.safetensors", "gguf_file"),
             ("consolidated.00.pth", "model.safetensors", "Hugging Face version"),
-            ("model-00001-of-00002.safetensors", "model.safetensors", "model.safetensors.index.json must list"),
+            (
+                "model-00001-of-00002.safetensors",
+                "model.safetensors",
+                "model.safetensors.index.json must list",
+            ),
             ("tokenizer.model", "tokenizer.json", "AutoTokenizer"),
             ("vocab.json", "tokenizer.json", "AutoTokenizer"),
             ("params.json", "config.json", "Hugging Face version"),
@@ -85,7 +109,10 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             std::fs::write(dir.path().join(file), "").expect("writes");
             let message = missing(dir.path(), expected).to_string();
-            assert!(message.contains(file) && message.contains(expected) && message.contains(advice), "{message}");
+            assert!(
+                message.contains(file) && message.contains(expected) && message.contains(advice),
+                "{message}"
+            );
         }
         let dir = tempfile::tempdir().expect("a directory");
         assert!(matches!(missing(dir.path(), "config.json"), Error::NotACheckpoint { .. }));

@@ -9,8 +9,8 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
-use crate::files::read_json;
 use super::other_format::missing;
+use crate::files::read_json;
 use crate::{Error, FileError};
 
 /// More shards than any checkpoint has.

@@ -54,7 +54,9 @@ impl DerivedSize {
         match (self, fields.is_absent(field)) {
             (Self::Derived | Self::DerivedIfAbsent, true) => derived(),
             (Self::DerivedIfNull(size) | Self::Fixed(size), true) => Ok(size),
-            (Self::Derived | Self::DerivedIfNull(_), false) => fields.opt_size(field)?.map_or_else(derived, Ok),
+            (Self::Derived | Self::DerivedIfNull(_), false) => {
+                fields.opt_size(field)?.map_or_else(derived, Ok)
+            }
             (Self::DerivedIfAbsent | Self::Fixed(_), false) => fields.size(field),
         }
     }

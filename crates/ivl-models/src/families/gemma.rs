@@ -1,9 +1,9 @@
 //! Gemma and Gemma 2.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
-use super::{SLIDING_LAYERS, default_head_dim, layer_kinds, llama, window};
+use super::{default_head_dim, layer_kinds, llama, window};
 use crate::Error;
-use crate::config::{Activation, LayerKind, ModelConfig, NormKind, Wiring};
+use crate::config::{Activation, ModelConfig, NormKind, Wiring};
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
@@ -63,14 +63,11 @@ pub(super) fn gemma2(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     config.embedding.softcap = fields.positive_unless_null("final_logit_softcapping", 30.0)?;
     let window = window(fields, Some(4096))?;
     config.layers = layer_kinds(fields, config.layers.len(), window, |layer| layer % 2 == 0)?;
-    if window.is_none() && (fields.is_absent("layer_types") || !all_full(&config)) {
-        return Err(fields.invalid("sliding_window", SLIDING_LAYERS));
+    if window.is_none() {
+        return Err(fields
+            .invalid("sliding_window", "a size: transformers makes the mask of the window for any layers"));
     }
     Ok(config)
-}
-
-fn all_full(config: &ModelConfig) -> bool {
-    config.layers.iter().all(|kind| *kind == LayerKind::Full)
 }
 
 pub(super) fn gemma2_weights(config: &ModelConfig) -> WeightMap {

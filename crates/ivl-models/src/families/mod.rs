@@ -101,7 +101,10 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
 /// Fields of any family that change the model in ways that ivl does not have.
 fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Error> {
     if fields.has("quantization_config") {
-        return Err(fields.invalid("quantization_config", "none: ivl reads f32, f16 and bf16 weights; use the model that this one was quantised from"));
+        return Err(fields.invalid(
+            "quantization_config",
+            "none: ivl reads f32, f16 and bf16 weights; use the model that this one was quantised from",
+        ));
     }
     if fields.opt_object("per_layer_config")?.is_some_and(|layers| !layers.is_empty()) {
         return Err(fields.invalid("per_layer_config", "nothing: all layers of a model have one shape"));

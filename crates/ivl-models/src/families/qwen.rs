@@ -18,8 +18,7 @@ const QWEN2: Defaults = Defaults {
     ..llama::DEFAULTS
 };
 
-const QWEN3: Defaults =
-    Defaults { head_dim: DerivedSize::Fixed(128), attention_bias: Bias::Field, ..QWEN2 };
+const QWEN3: Defaults = Defaults { head_dim: DerivedSize::Fixed(128), attention_bias: Bias::Field, ..QWEN2 };
 
 /// Llama with biases on query, key and value.
 pub(super) fn qwen2(fields: &Fields<'_>) -> Result<ModelConfig, Error> {

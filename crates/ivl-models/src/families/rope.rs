@@ -121,7 +121,10 @@ impl Reader<'_> {
         }
         match (head_dim as f64 * partial) as usize {
             dim if dim > 0 && dim.is_multiple_of(2) => Ok(dim),
-            dim => Err(fields.invalid(field, format!("an even number of rotated dimensions, here it gives {dim}"))),
+            dim => {
+                Err(fields
+                    .invalid(field, format!("an even number of rotated dimensions, here it gives {dim}")))
+            }
         }
     }
 

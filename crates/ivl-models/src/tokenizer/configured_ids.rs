@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{Error, FileError};
 use crate::files::read_json;
+use crate::{Error, FileError};
 
 /// The ids that a file gives in `field`: a number, a list of them, or nothing.
 ///

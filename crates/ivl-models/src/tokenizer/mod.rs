@@ -106,8 +106,13 @@ impl Tokenizer {
         let mut special = SpecialTokens::from_dir(dir)?;
         special.complete(&mut inner).map_err(invalid)?;
         let spelling = Spelling::of(&json);
-        let vocab = with_roles(vocab(&inner, &spelling, path)?, |role| special.get(role), |name| inner.token_to_id(name));
-        let adds_space = adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])) || spelling.begins_with_space();
+        let vocab = with_roles(
+            vocab(&inner, &spelling, path)?,
+            |role| special.get(role),
+            |name| inner.token_to_id(name),
+        );
+        let adds_space =
+            adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])) || spelling.begins_with_space();
         let vocab = vocab.with_added_space(adds_space).with_closing_space(spelling.ends_with_space());
         let changes_text = changes_text(&parts(&[&json.normalizer]));
         let trims_offsets = trims(&parts(&[&json.post_processor]));

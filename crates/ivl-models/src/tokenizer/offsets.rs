@@ -9,7 +9,8 @@ pub type Encoded = (u32, (usize, usize));
 /// Whether a post-processor leaves the blanks around a token out of what the token covers.
 pub(super) fn trims(post_processor: &[&Value]) -> bool {
     post_processor.iter().any(|part| {
-        matches!(part["type"].as_str(), Some("ByteLevel" | "RobertaProcessing")) && part["trim_offsets"] != false
+        matches!(part["type"].as_str(), Some("ByteLevel" | "RobertaProcessing"))
+            && part["trim_offsets"] != false
     })
 }
 
@@ -23,7 +24,11 @@ pub(super) fn untrimmed(text: &str, encoding: &tokenizers::Encoding, vocab: &Voc
         let is_blank = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
         let rest = text.as_bytes().get(at..).unwrap_or_default();
         // A space that the tokenizer put before the text is not in it.
-        let own = if at == 0 && !rest.starts_with(bytes) { bytes.strip_prefix(b" ").unwrap_or(bytes) } else { bytes };
+        let own = if at == 0 && !rest.starts_with(bytes) {
+            bytes.strip_prefix(b" ").unwrap_or(bytes)
+        } else {
+            bytes
+        };
         let covered = if (is_blank(bytes.first()) || is_blank(bytes.last())) && rest.starts_with(own) {
             (at, at + own.len())
         } else {

@@ -24,7 +24,8 @@ const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// What the tokenizer classes of transformers assume: class, model types that imply it, tokens.
-type ClassDefaults = (&'static [&'static str], &'static [&'static str], &'static [(&'static str, &'static str)]);
+type ClassDefaults =
+    (&'static [&'static str], &'static [&'static str], &'static [(&'static str, &'static str)]);
 const CLASS_DEFAULTS: [ClassDefaults; 5] = [
     (
         &["LlamaTokenizer", "CodeLlamaTokenizer"],
@@ -117,10 +118,14 @@ impl SpecialTokens {
 
     /// `extra_special_tokens`: a list, or an object of named ones; once `additional_special_tokens`.
     fn require_further(&mut self, config: &Map<String, Value>) {
-        let given = |field: &str| config.get(field).filter(|value| !value.is_null() && **value != Value::from([0; 0]));
+        let given = |field: &str| {
+            config.get(field).filter(|value| !value.is_null() && **value != Value::from([0; 0]))
+        };
         match given("extra_special_tokens").or_else(|| given("additional_special_tokens")) {
             Some(Value::Array(list)) => {
-                list.iter().filter_map(|value| added_token(value, true)).for_each(|token| self.require(token));
+                list.iter()
+                    .filter_map(|value| added_token(value, true))
+                    .for_each(|token| self.require(token));
             }
             Some(Value::Object(named)) => {
                 for (role, value) in named {
@@ -186,7 +191,8 @@ fn defaults(
     config: &Map<String, Value>,
     dir: &Path,
 ) -> Result<&'static [(&'static str, &'static str)], TokenizerError> {
-    let class = config.get("tokenizer_class").and_then(Value::as_str).map(|name| name.trim_end_matches("Fast"));
+    let class =
+        config.get("tokenizer_class").and_then(Value::as_str).map(|name| name.trim_end_matches("Fast"));
     let found = match class {
         Some(class) => CLASS_DEFAULTS.iter().find(|(classes, ..)| classes.contains(&class)),
         None => {

@@ -38,8 +38,10 @@ impl Spelling {
         if byte_fallback || parts.iter().any(marks_spaces) {
             return Self::SentencePiece { byte_fallback };
         }
-        let text = |part: &Value, field: &str, default: &str| part[field].as_str().unwrap_or(default).to_owned();
-        let decoder = |kind: &str| super::parts(&[&json.decoder]).into_iter().find(|part| part["type"] == kind);
+        let text =
+            |part: &Value, field: &str, default: &str| part[field].as_str().unwrap_or(default).to_owned();
+        let decoder =
+            |kind: &str| super::parts(&[&json.decoder]).into_iter().find(|part| part["type"] == kind);
         if let Some(part) = decoder("WordPiece") {
             let cleanup = part["cleanup"].as_bool().unwrap_or(true);
             return Self::WordPiece { prefix: text(part, "prefix", "##"), cleanup };
