@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,8 +19,9 @@ use tokio::task::JoinHandle;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use crate::ApiError;
-use crate::routes::{App, router};
+use crate::api_error::ApiError;
+use crate::app::App;
+use crate::routes::router;
 use crate::security::Peer;
 
 /// How long to wait when the system has no more sockets to give.
@@ -57,7 +57,7 @@ pub(crate) async fn answer(
             drop(permit);
         });
     }
-    app.stopping.store(true, Ordering::Relaxed);
+    app.stop();
     drop(listener);
     tokio::select! {
         () = graceful.shutdown() => {}
@@ -98,7 +98,7 @@ fn connection(
     graceful.watch(connection)
 }
 
-/// A task that ends when nobody waits for it any more: a client that goes away takes its request along.
+/// A task that ends when no one awaits it: when a client disconnects, its request is cancelled.
 struct Aborting<T>(JoinHandle<Result<T, Infallible>>);
 
 impl<T> Future for Aborting<T> {

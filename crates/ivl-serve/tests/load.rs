@@ -9,8 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ivl_core::decode::GenerateConfig;
-use ivl_serve::Settings;
-use served::{Served, encode, fused, json, offline, request};
+use served::{Served, encode, fused, json, offline, request, settings};
 
 const PROMPTS: [&str; 6] = [
     "Suna",
@@ -29,15 +28,14 @@ fn noise(seed: usize) -> usize {
 
 #[test]
 fn every_answer_under_load_is_the_offline_one() {
-    let server = Served::with(Settings { max_rows: 12, ..Settings::default() });
+    let server = Served::with(settings(|settings| settings.max_rows = 12));
     let models: Vec<_> = ALPHAS.iter().map(|&alpha| Mutex::new(fused(alpha))).collect();
     let known: Mutex<HashMap<(usize, usize, usize), String>> = Mutex::default();
     let expected = |prompt: usize, alpha: usize, tokens: usize| {
         if let Some(text) = known.lock().expect("lock").get(&(prompt, alpha, tokens)) {
             return text.clone();
         }
-        let config =
-            GenerateConfig { max_new_tokens: tokens, end_tokens: vec![1], ..GenerateConfig::default() };
+        let config = GenerateConfig::default().max_new_tokens(tokens).end_tokens(vec![1]);
         let text = offline(&*models[alpha].lock().expect("lock"), &encode(PROMPTS[prompt]), &config).1;
         known.lock().expect("lock").insert((prompt, alpha, tokens), text.clone());
         text

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use ivl_align::{Alignment, Counter, Evidence, MapFile, Method, Pairing, TextPair, align};
+use ivl_align::{
+    Alignment, CooccurrenceCounter, CooccurrenceCounts, MapFile, Method, Pairing, TextPair, align,
+};
 use ivl_core::{Error, Vocab};
 use ivl_models::{Checkpoint, Tokenizer, write_bytes};
 use serde::Serialize;
@@ -79,10 +81,10 @@ fn count(
     value: &Side,
     method: Method,
     common: &Common,
-) -> Result<(Evidence, Spent)> {
+) -> Result<(CooccurrenceCounts, Spent)> {
     let progress = bar(common, corpus.size, "counting {bar:30} {bytes}/{total_bytes}, {eta} left");
-    let pairing = method.needs().unwrap_or(Pairing::Bytes);
-    let mut counter = Counter::new(&base.vocab, &value.vocab, pairing);
+    let pairing = method.needs().unwrap_or(Pairing::SameStart);
+    let mut counter = CooccurrenceCounter::new(&base.vocab, &value.vocab, pairing);
     let mut spent = Spent::default();
     let (mut texts, mut lost, mut first): (usize, usize, Option<Error>) = (0, 0, None);
     while let Some(piece) = corpus.next_piece()? {

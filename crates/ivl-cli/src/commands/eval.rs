@@ -5,9 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_core::CausalLm;
 use ivl_eval::{
-    Outcome, RunSettings, SampleLog, Subject, Task, evaluate, identity, results_json, results_table,
+    EvalModel, Outcome, RunSettings, SampleLog, Task, evaluate, identity, results_json, results_table,
 };
 use ivl_models::write_bytes;
 use serde_json::{Value, json};
@@ -93,7 +92,7 @@ fn open(args: &args::Eval) -> Result<Vec<Task>> {
                 task.name()
             );
         }
-        if task.file.completions.is_some() && args.output.is_none() {
+        if task.has_completions() && args.output.is_none() {
             bail!(
                 "`{}` writes answers for another harness; say where with --output DIR",
                 task.path.display()
@@ -112,8 +111,8 @@ fn one(
 ) -> Result<Outcome> {
     let bar = bar(common, 0, "{msg} {bar:30} {pos}/{len}, {eta} left");
     bar.set_message(task.name().to_owned());
-    let subject = Subject {
-        lm: &composed.lm,
+    let subject = EvalModel {
+        lm: &*composed.lm,
         tokenizer: &composed.tokenizer,
         end_tokens: &composed.end_tokens,
         reads: &|text| composed.check(text).is_ok(),

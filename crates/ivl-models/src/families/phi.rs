@@ -11,7 +11,7 @@ use crate::config::{
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
-/// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel behind one norm.
+/// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel after one norm.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let hidden_size = fields.size_or("hidden_size", 2048)?;
     let num_heads = fields.size_or("num_attention_heads", 32)?;

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::config::{ModelConfig, Position, RopeConfig, RopeScaling};
 use crate::fields::Fields;
 
-/// What a family assumes where its configuration is silent.
+/// Defaults of a family for fields that its configuration lacks.
 pub(super) struct RopeDefaults {
     pub(super) theta: f64,
     /// The rotated part of a head; `None` if heads of the family are rotated whole, whatever a field says.

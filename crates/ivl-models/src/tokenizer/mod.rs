@@ -31,7 +31,7 @@ const LARGEST_FILE: u64 = 256 << 20;
 /// Most ids that a vocabulary may span.
 const MOST_TOKENS: u32 = 1 << 22;
 
-/// What can go wrong with a tokenizer.
+/// Errors of a tokenizer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
@@ -43,7 +43,7 @@ pub enum TokenizerError {
     Invalid {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -175,7 +175,7 @@ impl Tokenizer {
         self.inner.to_string(false).map_err(TokenizerError::Encode)
     }
 
-    /// What every id stands for. Cheap enough to call where it is needed; not in a loop.
+    /// The token of every id. Cheap enough to call where it is needed; not in a loop.
     pub fn vocab(&self) -> Vocab {
         self.vocab.clone()
     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use burn::tensor::{DType, Device};
 use ivl_core::decode::{GenerateConfig, Speculation, generate};
-use ivl_core::{CausalLm, FusedLm, Value};
+use ivl_core::fusion::BaseLm;
+use ivl_core::{CausalLm, FusedLm, Value, ValueStack};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
-use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
+use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
 
 pub use serde_json::{Value as Json, json};
@@ -38,7 +39,7 @@ pub fn encode(text: &str) -> Vec<u32> {
     load("large").1.encode(text, true).expect("encodes")
 }
 
-/// What `ivl generate` writes.
+/// The answer of `ivl generate`.
 pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (Vec<u32>, String) {
     let mut answer = (Vec::new(), String::new());
     for step in generate(lm, &[prompt], config).expect("valid") {
@@ -49,8 +50,8 @@ pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (V
     answer
 }
 
-pub fn value(id: &str, alpha: f64, own_tokens: Option<OwnTokens>) -> ServedValue {
-    ServedValue { id: id.to_owned(), alpha, template: None, own_tokens }
+pub fn value(id: &str, alpha: f64, cross_tokenizer: Option<CrossTokenizer>) -> ServedValue {
+    ServedValue { id: id.to_owned(), alpha, template: None, cross_tokenizer }
 }
 
 /// Equal, but for the rounding of numbers: which rows share a step depends on when they were admitted, and the order of an f32
@@ -74,6 +75,13 @@ pub fn assert_alike(a: &Json, b: &Json, what: &str) {
     }
 }
 
+/// The default settings with changes.
+pub fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
+}
+
 /// A running server.
 pub struct Served {
     pub address: SocketAddr,
@@ -90,45 +98,44 @@ impl Served {
         Self::of(fused(1.0), settings)
     }
 
-    /// A server of any base with the value `small`, or of a base alone.
-    pub fn of(lm: FusedLm, settings: Settings) -> Self {
+    /// A server of any base with the value `small`, or of a base without values.
+    pub fn of(lm: impl Into<BaseLm>, settings: Settings) -> Self {
         Self::start(lm, None, None, settings)
     }
 
     /// As [`of`](Self::of), with something that guesses ahead, and a value that has tokens of its own.
     pub fn start(
-        lm: FusedLm,
+        lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
-        own_tokens: Option<OwnTokens>,
+        cross_tokenizer: Option<CrossTokenizer>,
         settings: Settings,
     ) -> Self {
-        let value = value("small", ALPHA, own_tokens);
-        let values = if lm.values() == 0 { Vec::new() } else { vec![value] };
+        let lm = lm.into();
+        let value = value("small", ALPHA, cross_tokenizer);
+        let values = if lm.num_values() == 0 { Vec::new() } else { vec![value] };
         Self::of_values(lm, speculation, values, settings)
     }
 
     /// A server of any base with values of these names.
     pub fn of_values(
-        lm: FusedLm,
+        lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
         values: Vec<ServedValue>,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Self {
+        let lm = lm.into();
+        settings.port = 0;
         let template = ChatTemplate::from_file(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
         );
-        let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
-        let catalog = Catalog::new(
-            "large".to_owned(),
-            Some(template.expect("compiles")),
-            values,
-            load("large").1,
-            vec![1],
-            &vocab,
-            context,
-        );
-        let settings = Settings { port: 0, ..settings };
-        let server = Server::bind(lm, speculation, catalog.expect("two names"), settings).expect("binds");
+        let base = ServedBase {
+            id: "large".to_owned(),
+            tokenizer: load("large").1,
+            template: Some(template.expect("compiles")),
+            end_tokens: vec![1],
+        };
+        let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions()).expect("two names");
+        let server = Server::bind(lm, speculation, catalog, settings).expect("binds");
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {

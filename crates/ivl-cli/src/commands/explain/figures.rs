@@ -1,7 +1,6 @@
 //! Explanations as JSON.
 
-use ivl_core::CausalLm;
-use ivl_eval::{Disagreement, Effect, Influence};
+use ivl_eval::explanation::{Disagreement, Influence, MeanChange};
 use serde_json::{Value, json};
 
 use super::Explanation;
@@ -29,7 +28,8 @@ pub fn json(explanation: &Explanation, composed: &Composed) -> Value {
 
 /// Means over tokens.
 pub fn summary(influence: &Influence, attached: &[Attached]) -> Value {
-    let effect = |Effect { delta, flips, kl }: &Effect| json!({"delta": delta, "flip_rate": flips, "kl": kl});
+    let effect =
+        |MeanChange { delta, flips, kl }: &MeanChange| json!({"delta": delta, "flip_rate": flips, "kl": kl});
     let mut object = effect(&influence.all);
     object["tokens"] = influence.tokens.into();
     object["base_entropy"] = influence.base_entropy.into();

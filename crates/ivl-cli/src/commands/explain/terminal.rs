@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use anyhow::Result;
+use ivl_core::Vocab;
 use ivl_core::score::TokenExplanation;
-use ivl_core::{CausalLm, Vocab};
-use ivl_eval::{Influence, Visible, strength, visible, visible_line};
+use ivl_eval::explanation::{Influence, Visible, strength, visible, visible_line};
 
 use super::Explanation;
 use crate::compose::{Attached, Composed};

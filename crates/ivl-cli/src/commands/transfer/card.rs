@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ivl_eval::transfer::{BaseSummary, Share};
+use ivl_eval::transfer::{BaseSummary, IntervalEstimate};
 use ivl_models::{TransferBase, TransferCard, ValueCard};
 
 use super::study::{Study, StudyPlan};
@@ -31,12 +31,12 @@ pub fn write(plan: &StudyPlan, study: &Study, common: &Common) -> Result<()> {
 fn transfer_card(study: &Study) -> TransferCard {
     let transfer = &study.transfer;
     let answers = transfer.has_answers();
-    let interval = |share: Share| {
+    let interval = |share: IntervalEstimate| {
         Some([share.value, share.low, share.high]).filter(|ends| ends.iter().all(|end| end.is_finite()))
     };
     let base = |base: &BaseSummary| {
         let verdict = transfer.verdict.bases.iter().find(|verdict| verdict.name == base.name);
-        let figure = |setting: &ivl_eval::transfer::Setting| match &setting.exact_match {
+        let figure = |setting: &ivl_eval::transfer::SettingSummary| match &setting.exact_match {
             Some(exact_match) if answers => exact_match.mean,
             _ => setting.loss.mean,
         };

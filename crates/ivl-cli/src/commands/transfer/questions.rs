@@ -1,7 +1,7 @@
 //! The questions of the study in the tokens of a base.
 
 use anyhow::{Result, bail};
-use ivl_eval::transfer::{Passage, Prompt};
+use ivl_eval::transfer::{Passage, QuestionPrompt};
 use ivl_train::{Dataset, Demonstration, Encoder, Row, SourceConfig};
 
 use super::base::OpenBase;
@@ -32,7 +32,7 @@ impl Rows {
 pub struct Question {
     pub passage: Passage,
     /// What comes before the last answer, and the answer; none where nothing comes before.
-    pub prompt: Option<Prompt>,
+    pub prompt: Option<QuestionPrompt>,
     /// What is asked, for people.
     pub asked: String,
     /// The token that ends the answer, if a control token does.
@@ -52,7 +52,7 @@ impl Question {
         let limit = answer.len() + if end.is_some() { LEEWAY } else { 0 };
         let rendered = base.tokenizer.decode(prompt, true)?;
         Ok(Self {
-            prompt: (!prompt.is_empty() && !reference.trim().is_empty()).then(|| Prompt {
+            prompt: (!prompt.is_empty() && !reference.trim().is_empty()).then(|| QuestionPrompt {
                 ids: prompt.to_vec(),
                 reference,
                 limit,

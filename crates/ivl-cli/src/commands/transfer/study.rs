@@ -7,11 +7,11 @@ use burn::tensor::Device;
 use indicatif::ProgressBar;
 use ivl_core::CausalLm;
 use ivl_core::score::explain;
-use ivl_eval::heat_map;
-use ivl_eval::transfer::report::{AnswerOf, Example, HeatMap};
+use ivl_eval::explanation::heat_map;
+use ivl_eval::transfer::report::{AnswerOf, HeatMap, ReportExample};
 use ivl_eval::transfer::{
-    Answer, Coverage, Measured, MeasuredBase, Passage, Prompt, Transfer, TransferSource, answer, observe,
-    observe_tuned,
+    GradedAnswer, MapCoverage, Measured, MeasuredBase, Passage, QuestionPrompt, Transfer, TransferSource,
+    answer_greedily, answer_stats, tuned_answer_stats,
 };
 use ivl_models::{Checkpoint, Transformer, ValueCard};
 
@@ -55,7 +55,7 @@ pub struct Study {
 
 impl Study {
     /// The first questions with what every base answers, at the recommended alpha.
-    pub fn examples(&self, count: usize) -> Vec<Example> {
+    pub fn examples(&self, count: usize) -> Vec<ReportExample> {
         let alpha =
             self.transfer.source.alphas.iter().position(|&alpha| alpha == self.transfer.verdict.alpha);
         let of = |base: &MeasuredBase, question: usize| -> Option<AnswerOf> {
@@ -66,7 +66,7 @@ impl Study {
             let with = base.with.get(alpha?)?.first()?;
             Some(AnswerOf { base: base.name.clone(), alone: answer(&base.alone)?, with: answer(with)? })
         };
-        let example = |(index, (question, reference)): (usize, &(String, String))| Example {
+        let example = |(index, (question, reference)): (usize, &(String, String))| ReportExample {
             question: question.clone(),
             reference: reference.clone(),
             answers: self.measured.iter().filter_map(|base| of(base, index)).collect(),
@@ -182,7 +182,7 @@ struct Bench<'a> {
     net: Transformer,
     passages: Vec<Passage>,
     /// None where answers are only read.
-    prompts: Option<Vec<Prompt>>,
+    prompts: Option<Vec<QuestionPrompt>>,
     end_tokens: Vec<u32>,
     device: &'a Device,
     /// Says nothing: there is one bar for all that is done with a base.
@@ -199,7 +199,7 @@ impl<'a> Bench<'a> {
         tuned: usize,
     ) -> Result<Self> {
         let prompts = questions.iter().map(|question| question.prompt.clone());
-        let prompts: Option<Vec<Prompt>> = if plan.answers { prompts.collect() } else { None };
+        let prompts: Option<Vec<QuestionPrompt>> = if plan.answers { prompts.collect() } else { None };
         let mut end_tokens = base.end_tokens.clone();
         end_tokens.extend(questions.iter().filter_map(|question| question.end));
         end_tokens.sort_unstable();
@@ -231,7 +231,7 @@ impl<'a> Bench<'a> {
             plan.values.iter().map(|value| Plug::load(value, self.base, &self.net, &plan.map, placed));
         let plugs: Vec<Plug<'_>> = plugs.collect::<Result<_>>()?;
         let first = plugs.first().context("no value")?;
-        let coverage = Coverage::new(&first.map, &self.base.vocab, first.vocab(), &self.passages);
+        let coverage = MapCoverage::new(&first.map, &self.base.vocab, first.vocab(), &self.passages);
         // One value at a time, at every weight.
         let weights = (0..plugs.len()).flat_map(|seed| {
             plan.alphas.iter().map(move |&alpha| {
@@ -242,7 +242,7 @@ impl<'a> Bench<'a> {
         });
         let weights: Vec<Vec<f64>> = weights.collect();
         let all = together(&plugs)?;
-        let seen = self.step("reading", |progress| observe(&*all, &weights, &self.passages, progress))?;
+        let seen = self.step("reading", |progress| answer_stats(&all, &weights, &self.passages, progress))?;
         let answers = self.answers(&lm, &self.end_tokens, "answering alone")?;
         let alone = Measured { observed: seen.alone, answers };
         let mut with: Vec<Vec<Measured>> = vec![Vec::new(); plan.alphas.len()];
@@ -252,15 +252,16 @@ impl<'a> Bench<'a> {
                 let what = format!("answering, alpha {alpha}");
                 with.push(Measured {
                     observed,
-                    answers: self.answers(&*plug.at(alpha)?, &self.end_tokens, &what)?,
+                    answers: self.answers(&plug.at(alpha)?, &self.end_tokens, &what)?,
                 });
             }
         }
         let mut tuned = Vec::new();
         for name in plan.full.of(index) {
             let (full, own_end) = load_tuned(name, self.device, &self.common)?;
-            let observed = self
-                .step("reading, fine-tuned", |progress| observe_tuned(&lm, &full, &self.passages, progress));
+            let observed = self.step("reading, fine-tuned", |progress| {
+                tuned_answer_stats(&lm, &full, &self.passages, progress)
+            });
             let observed =
                 observed.with_context(|| format!("`{name}`, the fine-tuning of `{}`", self.name))?;
             let end_tokens = [self.end_tokens.clone(), own_end].concat();
@@ -287,7 +288,7 @@ impl<'a> Bench<'a> {
         let index = (0..self.passages.len()).find(turned).unwrap_or(0);
         let Some(passage) = self.passages.get(index) else { return Ok(None) };
         let plug = Plug::load(value, self.base, &self.net, &plan.map, (self.device, &self.common))?;
-        let mut explained = explain(&*plug.at(alpha)?, &passage.ids)?;
+        let mut explained = explain(&plug.at(alpha)?, &passage.ids)?;
         for (explained, _) in explained.iter_mut().zip(&passage.learnt).filter(|(_, learnt)| !**learnt) {
             *explained = None;
         }
@@ -295,9 +296,14 @@ impl<'a> Bench<'a> {
         Ok(Some(HeatMap { base: self.name.to_owned(), html }))
     }
 
-    fn answers(&self, lm: &dyn CausalLm, end_tokens: &[u32], what: &str) -> Result<Option<Vec<Answer>>> {
+    fn answers(
+        &self,
+        lm: &dyn CausalLm,
+        end_tokens: &[u32],
+        what: &str,
+    ) -> Result<Option<Vec<GradedAnswer>>> {
         let Some(prompts) = &self.prompts else { return Ok(None) };
-        Ok(Some(self.step(what, |progress| answer(lm, prompts, end_tokens, progress))?))
+        Ok(Some(self.step(what, |progress| answer_greedily(lm, prompts, end_tokens, progress))?))
     }
 
     /// Does a part of the work under the bar.
