@@ -13,8 +13,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{Checkpoint, save};
 use ivl_train::{
-    BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig,
-    train,
+    BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Run, SourceConfig, TrainConfig, train,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -31,13 +30,7 @@ fn main() -> anyhow::Result<()> {
     let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32)?;
     let value = checkpoint.load(&device.clone().autodiff(), DType::F32)?;
     let map = VocabMap::same_ids(base.vocab(), &checkpoint.vocab(&tokenizer)?)?;
-    let frozen = |name: &str, lm| FrozenBase {
-        name: name.to_owned(),
-        source: BaseLogits::Lm(Rc::new(lm)),
-        map: map.clone(),
-        other_tokens: None,
-        weight: 1.0,
-    };
+    let frozen = |name: &str, lm| FrozenBase::new(name, BaseLogits::Lm(Rc::new(lm)), map.clone());
     let (large, _) = Checkpoint::open("examples/first-value/large".as_ref())?.load_lm(&device, DType::F32)?;
 
     let encoder = Encoder::new(&tokenizer, None, 256);
@@ -45,17 +38,14 @@ fn main() -> anyhow::Result<()> {
         let data = Dataset::open(&[SourceConfig::new(file)])?;
         Ok(Examples::encode(&data, &encoder, what, &output.join("tokens"), &mut |_| ())?)
     };
-    let run = Run {
-        bases: vec![frozen("small", base)],
+    let mut run = Run::new(
+        vec![frozen("small", base)],
         value,
-        train: examples("examples/first-value/train.jsonl", "demonstrations")?,
-        eval: examples("examples/first-value/held-out.jsonl", "held-out demonstrations")?,
-        held_out: vec![frozen("large", large)],
-        workers: Vec::new(),
-        fingerprint: "train_value".to_owned(),
-        resume: false,
-        interrupter: Interrupter::new(),
-    };
+        examples("examples/first-value/train.jsonl", "demonstrations")?,
+    );
+    run.eval = examples("examples/first-value/held-out.jsonl", "held-out demonstrations")?;
+    run.held_out = vec![frozen("large", large)];
+    "train_value".clone_into(&mut run.fingerprint);
     let trained = train(run, &config, |event| match event {
         Event::Step(step) if step.step % 10 == 0 => println!("step {} loss {:.3}", step.step, step.loss),
         Event::Eval(eval) => {

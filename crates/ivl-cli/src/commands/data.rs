@@ -79,7 +79,7 @@ impl Page {
                     row.place,
                     source.format().name(),
                     example.ids.len(),
-                    example.learnt_tokens(),
+                    example.trained_tokens(),
                     if length > example.ids.len() { format!(", cut from {length}") } else { String::new() },
                 )?;
                 writeln!(out, "{}\n", self.painted(&example))?;
@@ -123,7 +123,7 @@ impl Page {
 
 /// What is learnt: the first token never is, since nothing precedes it.
 fn mask(example: &Example) -> Vec<bool> {
-    example.learnt.iter().enumerate().map(|(index, &learnt)| learnt && index > 0).collect()
+    example.loss_mask.iter().enumerate().map(|(index, &learnt)| learnt && index > 0).collect()
 }
 
 /// What a run makes of its data.
@@ -142,7 +142,8 @@ impl Statistics {
         lengths.sort_unstable();
         let (reports, examples) = (examples.reports().to_vec(), Arc::new(examples));
         let filling = |batching| {
-            let data = DataConfig { batching, ..config.data.clone() };
+            let mut data: DataConfig = config.data.clone();
+            data.batching = batching;
             let plan = Plan::training(examples.clone(), &config.steps, &data, config.seed);
             (batching, plan.filling(), plan.steps())
         };
@@ -158,7 +159,7 @@ impl Statistics {
     fn json(&self) -> Value {
         let filling = |(batching, filling, steps): &(Batching, Filling, usize)| {
             json!({
-                "batching": batching, "chosen": *batching == self.batching, "steps": steps, "passes": filling.passes,
+                "batching": batching, "chosen": *batching == self.batching, "steps": steps, "passes": filling.micro_batches,
                 "rows": filling.rows, "tokens": filling.tokens, "places": filling.places,
             })
         };
@@ -180,7 +181,7 @@ impl Statistics {
                 report.rows,
                 report.examples,
                 report.tokens,
-                percent(report.learnt, report.tokens)
+                percent(report.trained, report.tokens)
             )?;
             writeln!(out, "  {}", demonstrations::losses(report, self.max_length))?;
         }
@@ -197,8 +198,8 @@ impl Statistics {
                 "{:<12} {:>8} {:>8} {:>14.0} {:>7.1}%{}",
                 batching.name(),
                 steps,
-                filling.passes,
-                filling.tokens as f64 / filling.passes.max(1) as f64,
+                filling.micro_batches,
+                filling.tokens as f64 / filling.micro_batches.max(1) as f64,
                 percent(filling.tokens, filling.places),
                 if *batching == self.batching { "  (chosen)" } else { "" }
             )?;
@@ -221,7 +222,7 @@ mod tests {
     fn learnt_text_is_painted_apart_and_letters_of_several_tokens_are_whole() {
         let tokens = [Token::control("<s>"), Token::text(*b"a"), Token::text([0xc3]), Token::text([0xbc])];
         let vocab = Vocab::new(tokens.into_iter().map(Some).collect());
-        let example = Example { ids: vec![0, 1, 2, 3, 9], learnt: vec![true, false, true, true, true] };
+        let example = Example { ids: vec![0, 1, 2, 3, 9], loss_mask: vec![true, false, true, true, true] };
         let painted = |paint| Page { vocab: vocab.clone(), json: false, paint }.painted(&example);
         assert_eq!(painted(PLAIN), "<s>a⟦ü[9]⟧");
         assert_eq!(painted(COLOURED), "\x1b[2m<s>a\x1b[0m\x1b[1;32mü[9]\x1b[0m");

@@ -79,7 +79,7 @@ fn demonstrations(path: &std::path::Path, composed: &Composed) -> Result<Vec<Pas
 fn encoded(encoder: &Encoder<'_>, row: &Row, composed: &Composed) -> Result<Passage> {
     let example = encoder.encode(row)?;
     composed.check(&spelled(composed.lm.vocab(), &example.ids)).with_context(|| row.place.to_string())?;
-    Ok(Passage { origin: None, ids: example.ids, asked: example.learnt })
+    Ok(Passage { origin: None, ids: example.ids, asked: example.loss_mask })
 }
 
 /// The text of some tokens.

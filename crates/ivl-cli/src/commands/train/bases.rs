@@ -8,7 +8,8 @@ use burn::tensor::Device;
 use ivl_core::{CausalLm, Vocab, VocabMap};
 use ivl_models::{BaseCard, Checkpoint, Tokenizer, Transformer, Weights};
 use ivl_train::{
-    BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens, TrainConfig,
+    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CacheSettings, CachedLogits, Examples, FrozenBase,
+    LogitCache, TrainConfig,
 };
 
 use crate::args::Common;
@@ -104,17 +105,13 @@ impl OpenBase {
     }
 
     fn frozen(&self, source: BaseLogits) -> FrozenBase {
-        let other_tokens = self.other.as_ref().map(|(base, value)| {
+        let mut base = FrozenBase::new(self.name.clone(), source, self.map.clone());
+        base.weight = self.weight;
+        base.retokenizer = self.other.as_ref().map(|(base, value)| {
             let tokenizer = Box::new(self.tokenizer.clone());
-            Rc::new(OtherTokens::new(tokenizer, base, value, &self.map, self.max_positions()))
+            Rc::new(BatchRetokenizer::new(tokenizer, base, value, &self.map, self.max_positions()))
         });
-        FrozenBase {
-            name: self.name.clone(),
-            source,
-            map: self.map.clone(),
-            other_tokens,
-            weight: self.weight,
-        }
+        base
     }
 
     /// Loads the weights; also gives the network, whose tensors are handles to the same memory.
@@ -180,6 +177,6 @@ impl OpenBase {
         };
         let train = find(0, wanted.train)?.context("there is nothing to train on")?;
         let eval = find(1, wanted.eval)?;
-        Ok(self.frozen(BaseLogits::Cached { train, eval, device: device.clone() }))
+        Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: device.clone() })))
     }
 }

@@ -30,9 +30,6 @@ pub fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
     let config =
         TrainConfig::read(table).with_context(|| format!("`{path}` is not a training configuration"))?;
     config.validate()?;
-    if !config.eval.bases.is_empty() && config.data.eval.is_empty() {
-        bail!("`eval.bases` is set, but `data.eval` names no held-out file to measure on");
-    }
     Ok(config)
 }
 

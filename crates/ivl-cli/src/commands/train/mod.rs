@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::DType;
 use ivl_train::{Interrupter, Precision, Run, TrainConfig, Trained, train};
 use serde_json::json;
@@ -32,9 +32,18 @@ use crate::memory::Memory;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(args, common)?;
-    let trained = fit(&config, args.resume, "go on with --resume", common)?;
+    let trained = fit(&config, args.resume, "go on with --resume", common).map_err(with_hint)?;
     summarize(&config, &trained, Memory::now(&devices(common)?[0]), common);
     Ok(())
+}
+
+/// Adds the option that helps.
+fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<ivl_train::Error>() {
+        Some(ivl_train::Error::OutputExists { .. }) => anyhow!("{error}; --resume continues that run"),
+        Some(ivl_train::Error::NoCheckpoint { .. }) => anyhow!("{error}; start without --resume"),
+        _ => error,
+    }
 }
 
 /// Trains and saves. Ctrl-C stops after a step and leaves a checkpoint; `go_on` says how to go on from there.
@@ -54,17 +63,10 @@ pub fn fit(config: &TrainConfig, resume: bool, go_on: &str, common: &Common) -> 
     let (data, card_parts) = (parts.data_fingerprint.clone(), parts.card.clone());
     let lora = config.value.lora.clone().zip(value_name(config).map(str::to_owned));
     let saver = Saver { json: parts.json, source: parts.source, template: parts.template, lora };
-    let run = Run {
-        bases: parts.bases,
-        value: parts.value,
-        train: parts.train,
-        eval: parts.eval,
-        held_out: parts.held_out,
-        workers: workers(others, config, common)?,
-        fingerprint,
-        resume,
-        interrupter,
-    };
+    let mut run = Run::new(parts.bases, parts.value, parts.train);
+    (run.eval, run.held_out) = (parts.eval, parts.held_out);
+    run.workers = workers(others, config, common)?;
+    (run.fingerprint, run.resume, run.interrupter) = (fingerprint, resume, interrupter);
     let trained = train_and_report(run, config, reporter)?;
     if trained.interrupted {
         bail!(

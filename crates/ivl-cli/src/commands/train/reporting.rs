@@ -91,8 +91,8 @@ impl Reporter {
                 }
             }
             Event::Eval(eval) => self.say(&eval_line(eval)),
-            Event::Torn { path, reason } => {
-                self.say(&format!("passed over the torn checkpoint `{}`: {reason}", path.display()));
+            Event::CorruptCheckpoint { path, reason } => {
+                self.say(&format!("skipped the corrupt checkpoint `{}`: {reason}", path.display()));
             }
             Event::StoppedEarly { step, best } => {
                 let best = best.as_ref().map_or(String::new(), |best| {
@@ -120,7 +120,7 @@ impl Reporter {
         }
         let Some(Files { metrics, tensorboard }) = &mut self.files else { return Ok(()) };
         match event {
-            Event::Start { .. } | Event::Torn { .. } => {}
+            Event::Start { .. } | Event::CorruptCheckpoint { .. } => {}
             Event::Step(step) => {
                 let memory = Memory::now(&self.device);
                 let mut line = json!(step);

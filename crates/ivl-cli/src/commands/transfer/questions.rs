@@ -44,7 +44,7 @@ impl Question {
     pub fn new(row: &Row, base: &OpenBase) -> Result<Self> {
         let encoder = Encoder::new(&base.tokenizer, base.template.as_ref(), usize::MAX);
         let example = encoder.encode(row)?;
-        let answer = last_answer(&example.learnt);
+        let answer = last_answer(&example.loss_mask);
         let prompt = &example.ids[..answer.start];
         let end = example.ids[answer.clone()].last().copied();
         let end = end.filter(|&end| base.is_control(end) || base.end_tokens.contains(&end));
@@ -57,7 +57,7 @@ impl Question {
                 reference,
                 limit,
             }),
-            passage: Passage { ids: example.ids, learnt: example.learnt },
+            passage: Passage { ids: example.ids, learnt: example.loss_mask },
             asked: asked(&row.demonstration).map_or(rendered, str::to_owned),
             end,
         })
@@ -73,7 +73,7 @@ impl Question {
 fn asked(demonstration: &Demonstration) -> Option<&str> {
     match demonstration {
         Demonstration::Conversation(conversation) => {
-            let answer = conversation.learnt().last()?;
+            let answer = conversation.trained_turns().last()?;
             conversation.messages[..answer].iter().rfind(|message| message.role == "user")?.content.as_str()
         }
         Demonstration::Instruction { instruction, input, .. } if input.is_empty() => Some(instruction),
