@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use burn::optim::GradientsParams;
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::TransformerLm;
@@ -12,16 +11,17 @@ use ivl_train::{
     Workers, clip_gradient_norm, optimizer,
 };
 
-use super::shape::Model;
+use super::shape::BenchModel;
+use crate::error::{Error, Result};
 
 /// Rows of a step.
-pub const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 
 /// What a step is told beside its precision: the defaults of `ivl train`.
 const CONFIG: &str = "output = ''\nbase = 'base'\n[value]\n[data]\ntrain = ['rows']";
 
 /// A value in training.
-pub struct Training {
+pub(super) struct TrainingStep {
     workers: Workers,
     batch: Batch,
     learner: Option<ValueLearner>,
@@ -29,10 +29,10 @@ pub struct Training {
     config: TrainConfig,
 }
 
-impl Training {
+impl TrainingStep {
     /// A value on a device with autodiff, which learns `tokens` tokens of each row.
-    pub fn new(base: &TransformerLm, value: Model, tokens: usize, precision: Precision) -> Result<Self> {
-        let mut config: TrainConfig = toml::from_str(CONFIG)?;
+    pub(super) fn new(base: &TransformerLm, value: BenchModel, tokens: usize, precision: Precision) -> Result<Self> {
+        let mut config: TrainConfig = toml::from_str(CONFIG).expect("the configuration above is whole");
         config.steps.precision = precision;
         let map = VocabMap::same_ids(base.vocab(), &value.vocab)?;
         let ids = |row: usize| (0..=tokens).map(move |at| ((row * 104_729 + at * 7919) % 29_989) as u32);
@@ -62,15 +62,15 @@ impl Training {
     }
 
     /// Seconds of a step: both forward passes, loss, backward pass, clipping, AdamW.
-    pub fn step(&mut self) -> Result<f64> {
+    pub(super) fn seconds(&mut self) -> Result<f64> {
         let began = Instant::now();
-        let learner = self.learner.take().context("a value in training")?;
+        let learner = self.learner.take().expect("every step puts its learner back");
         let Gathered { mut gradients, .. } =
             self.workers.gradient(&learner, vec![self.batch.clone()], &[(0, 1.0)], 0)?;
         clip_gradient_norm(&learner, &mut gradients, self.config.optimizer.max_grad_norm);
         let learner = (self.step)(learner, gradients);
         // A device works ahead of the program.
-        learner.value.device().sync()?;
+        learner.value.device().sync().map_err(|error| Error::Device(Box::new(error)))?;
         self.learner = Some(learner);
         Ok(began.elapsed().as_secs_f64())
     }

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
 use ivl_core::causal_lm::token_tensor;
 use ivl_core::score::score;
 use ivl_core::{Cache, CausalLm};
+
+use crate::error::Result;
 
 /// Tokens that stand for a text.
 fn text(len: usize, lm: &dyn CausalLm) -> Vec<u32> {
@@ -13,16 +14,16 @@ fn text(len: usize, lm: &dyn CausalLm) -> Vec<u32> {
 }
 
 /// A batch of texts of which every row has been read, and goes on token by token.
-pub struct Decoding<'a> {
+pub(super) struct DecodingBatch<'a> {
     lm: &'a dyn CausalLm,
     rows: usize,
     context: usize,
     cache: Cache,
 }
 
-impl<'a> Decoding<'a> {
+impl<'a> DecodingBatch<'a> {
     /// Reads `context` tokens in each row.
-    pub fn new(lm: &'a dyn CausalLm, rows: usize, context: usize) -> Self {
+    pub(super) fn new(lm: &'a dyn CausalLm, rows: usize, context: usize) -> Self {
         let mut cache = lm.new_cache(&vec![0; rows]);
         let prompt = text(context, lm).repeat(rows);
         lm.next_logits(token_tensor(&prompt, rows, &lm.device()), &mut cache);
@@ -30,7 +31,7 @@ impl<'a> Decoding<'a> {
     }
 
     /// Seconds of a step, over `steps` of them.
-    pub fn step(&mut self, steps: usize) -> f64 {
+    pub(super) fn step(&mut self, steps: usize) -> f64 {
         let began = Instant::now();
         for token in text(steps, self.lm) {
             let tokens = token_tensor(&vec![token; self.rows], self.rows, &self.lm.device());
@@ -43,7 +44,7 @@ impl<'a> Decoding<'a> {
 }
 
 /// Seconds to read a prompt of `len` tokens, up to the logits of the next.
-pub fn prefill(lm: &dyn CausalLm, len: usize) -> f64 {
+pub(super) fn prefill(lm: &dyn CausalLm, len: usize) -> f64 {
     let tokens = token_tensor(&text(len, lm), 1, &lm.device());
     let began = Instant::now();
     lm.next_logits(tokens, &mut lm.new_cache(&[0])).into_data();
@@ -51,7 +52,7 @@ pub fn prefill(lm: &dyn CausalLm, len: usize) -> f64 {
 }
 
 /// Seconds to score `rows` texts of `len` tokens.
-pub fn scoring(lm: &dyn CausalLm, rows: usize, len: usize) -> Result<f64> {
+pub(super) fn scoring(lm: &dyn CausalLm, rows: usize, len: usize) -> Result<f64> {
     let texts = vec![text(len, lm); rows];
     let began = Instant::now();
     score(lm, &texts)?;

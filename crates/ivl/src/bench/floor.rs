@@ -3,11 +3,11 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use anyhow::Result;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use ivl_kernels::{Format, Matrix, Probe, products};
 
-use crate::device::Weights;
+use crate::device::{Placement, Weights};
+use crate::error::{Error, Result};
 
 /// Edge of the matrices whose product is timed on a CPU.
 const EDGE: usize = 1024;
@@ -23,7 +23,7 @@ const READS: usize = 3;
 const NUMBERS: usize = 1 << 28;
 
 /// Reading memory and multiplying, on one device.
-pub enum Floor {
+pub(super) enum Floor {
     /// By the kernels of the CPU, on all threads.
     Cpu { memory: Probe, matrix: Box<Matrix>, rows: Vec<f32> },
     /// By the device's own operations, in the type of the weights.
@@ -32,8 +32,9 @@ pub enum Floor {
 
 impl Floor {
     /// A floor for models of `bytes` of weights: on a CPU as much memory is read.
-    pub fn new(bytes: usize, weights: Weights, in_software: bool, device: &Device) -> Result<Self> {
-        let dtype = match weights {
+    pub(super) fn new(bytes: usize, placement: &Placement) -> Result<Self> {
+        let device = &placement.device;
+        let dtype = match placement.weights {
             Weights::Tensors(dtype) => dtype,
             Weights::Packed(_) => {
                 let number = |row, column| ((row * 31 + column) % 17) as f32;
@@ -44,7 +45,7 @@ impl Floor {
                 });
             }
         };
-        let (numbers, edge) = if in_software { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
+        let (numbers, edge) = if placement.is_in_software() { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
         let distribution = Distribution::Normal(0.0, 1.0);
         let floor = Self::Device {
             memory: Box::new(Tensor::random([numbers], distribution, (device, DType::F32))),
@@ -60,7 +61,7 @@ impl Floor {
 
     /// Bytes read in a second. On an accelerator the better of a sum, which reads, and of a copy, which reads and writes:
     /// neither kernel is sure to reach all that the memory gives.
-    pub fn read(&self) -> Result<f64> {
+    pub(super) fn read(&self) -> Result<f64> {
         match self {
             Self::Cpu { memory, .. } => {
                 // Weights are read token after token, and may lie in a cache by then.
@@ -81,7 +82,7 @@ impl Floor {
     }
 
     /// Multiplications and additions in a second.
-    pub fn multiply(&self) -> Result<f64> {
+    pub(super) fn multiply(&self) -> Result<f64> {
         let (edge, seconds) = match self {
             Self::Cpu { matrix, rows, .. } => {
                 let began = Instant::now();
@@ -100,10 +101,10 @@ impl Floor {
 /// Seconds of an operation, from a device at rest to a device at rest. Its result is held until then: an operation whose result
 /// nobody wants may never be done.
 fn seconds<const D: usize>(device: &Device, operation: impl Fn() -> Tensor<D>) -> Result<f64> {
-    device.sync()?;
+    device.sync().map_err(|error| Error::Device(Box::new(error)))?;
     let began = Instant::now();
     let result = operation();
-    device.sync()?;
+    device.sync().map_err(|error| Error::Device(Box::new(error)))?;
     let seconds = began.elapsed().as_secs_f64();
     drop(result);
     Ok(seconds)

@@ -1,20 +1,17 @@
 //! Models without weights worth the name, for measuring.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
 use ivl_models::families::read_config;
-use ivl_models::{Checkpoint, ModelConfig, Transformer, initialize_packed};
+use ivl_models::{ModelConfig, Transformer, initialize_packed};
 use serde_json::json;
 
-use crate::args::Common;
-use crate::compose::load_lm;
-use crate::device::{Weights, dtype};
-use crate::hub::resolve;
+use super::BenchConfig;
+use crate::device::{Placement, Weights};
+use crate::error::{Error, Result};
+use crate::open_checkpoint::OpenCheckpoint;
 
 /// Standard deviation of random weights.
 const STD: f64 = 0.02;
@@ -28,42 +25,45 @@ const SHAPES: [(&str, [usize; 5], bool); 4] = [
 ];
 
 /// What is measured: a network and a vocabulary of as many tokens as it has logits.
-pub struct Model {
-    pub name: String,
-    pub net: Transformer,
-    pub vocab: Vocab,
+pub(super) struct BenchModel {
+    pub(super) name: String,
+    pub(super) net: Transformer,
+    pub(super) vocab: Vocab,
 }
 
-impl Model {
+impl BenchModel {
     /// A named shape with random weights, or a model that is loaded.
-    pub fn open(name: &str, device: &Device, common: &Common) -> Result<Self> {
-        if let Some((_, sizes, tied)) = SHAPES.iter().find(|(shape, ..)| *shape == name) {
-            let config = llama(*sizes, *tied)?;
-            let net = config.init(device);
-            let seed = common.seed.unwrap_or_default();
-            let net = match dtype(common) {
-                Weights::Packed(format) => initialize_packed(net, seed, STD, device, format),
-                Weights::Tensors(dtype) => draw(net, seed, device, dtype),
+    pub(super) fn open(name: &str, placement: &Placement, config: &BenchConfig) -> Result<Self> {
+        let device = &placement.device;
+        if let Some(shape) = shape(name)? {
+            let net = shape.init(device);
+            let net = match placement.weights {
+                Weights::Packed(format) => initialize_packed(net, config.seed, STD, device, format),
+                Weights::Tensors(dtype) => draw(net, config.seed, device, dtype),
             };
-            return Ok(Self { name: name.to_owned(), net, vocab: tokens(config.vocab_size) });
+            return Ok(Self { name: name.to_owned(), net, vocab: tokens(shape.vocab_size) });
         }
-        let found = found(name)?;
-        let (lm, _) = load_lm(&Checkpoint::open(&found)?, device, dtype(common), common)?;
+        let lm = open(name)?.load(None, placement, &config.options)?;
         let (net, vocab) = lm.into_parts();
         Ok(Self { name: name.to_owned(), net, vocab })
     }
 
     /// The same in f32, as tensors of a device with autodiff.
-    pub fn to_train(name: &str, device: &Device, common: &Common) -> Result<Self> {
-        if let Some((_, sizes, tied)) = SHAPES.iter().find(|(shape, ..)| *shape == name) {
-            let config = llama(*sizes, *tied)?;
-            let net = draw(config.init(device), common.seed.unwrap_or_default(), device, DType::F32);
-            return Ok(Self { name: name.to_owned(), net, vocab: tokens(config.vocab_size) });
+    pub(super) fn for_training(name: &str, device: &Device, config: &BenchConfig) -> Result<Self> {
+        if let Some(shape) = shape(name)? {
+            let net = draw(shape.init(device), config.seed, device, DType::F32);
+            return Ok(Self { name: name.to_owned(), net, vocab: tokens(shape.vocab_size) });
         }
-        let checkpoint = Checkpoint::open(&found(name)?)?;
-        let vocab = checkpoint.vocab(&checkpoint.tokenizer()?)?;
-        Ok(Self { name: name.to_owned(), net: checkpoint.load(device, DType::F32, &mut |_| ())?, vocab })
+        let open = open(name)?;
+        let net = open.load_for_training(device)?;
+        Ok(Self { name: name.to_owned(), net, vocab: open.vocab })
     }
+}
+
+/// The configuration of a named shape; `None` if no shape has the name.
+fn shape(name: &str) -> Result<Option<ModelConfig>> {
+    let found = SHAPES.iter().find(|(shape, ..)| *shape == name);
+    found.map(|(_, sizes, tied)| llama(*sizes, *tied)).transpose()
 }
 
 /// Draws weights where they are used: billions of numbers from a generator on the host would take minutes.
@@ -93,9 +93,14 @@ fn tokens(size: usize) -> Vocab {
     Vocab::new((0..size as u32).map(|id| Some(Token::text(id.to_le_bytes()))).collect())
 }
 
-fn found(name: &str) -> Result<PathBuf> {
-    let shapes: Vec<&str> = SHAPES.iter().map(|(shape, ..)| *shape).collect();
-    resolve(name).with_context(|| format!("`{name}` is none of the shapes {}", shapes.join(", ")))
+fn open(name: &str) -> Result<OpenCheckpoint> {
+    OpenCheckpoint::open(name).map_err(|source| match source {
+        Error::UnknownModel { name } => {
+            let expected = SHAPES.iter().map(|(shape, ..)| *shape).collect();
+            Error::UnknownShape { name, expected }
+        }
+        other => other,
+    })
 }
 
 fn llama([hidden, inner, layers, heads, kv_heads]: [usize; 5], tied: bool) -> Result<ModelConfig> {
@@ -104,6 +109,6 @@ fn llama([hidden, inner, layers, heads, kv_heads]: [usize; 5], tied: bool) -> Re
         "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
         "max_position_embeddings": 16_384, "tie_word_embeddings": tied,
     });
-    let json = json.as_object().cloned().unwrap_or_default();
+    let json = json.as_object().cloned().expect("an object");
     Ok(read_config(&json, "shape".as_ref())?.1)
 }

@@ -10,12 +10,12 @@ use serde_json::Value;
 const METRICS: &str = "metrics.jsonl";
 
 /// The open file.
-pub struct MetricsFile(File);
+pub(super) struct MetricsFile(File);
 
 impl MetricsFile {
     /// Opens the file of a run that goes on after `done` steps. What a killed process wrote beyond them goes: those steps
     /// are done, and written, again.
-    pub fn open(output: &Path, done: usize) -> std::io::Result<Self> {
+    pub(super) fn open(output: &Path, done: usize) -> std::io::Result<Self> {
         let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).clone();
         let mut file = options.open(output.join(METRICS))?;
         let kept = if done == 0 { 0 } else { length_until(&file, done)? };
@@ -26,7 +26,7 @@ impl MetricsFile {
 
     /// Writes a line. Metrics are a record, not the result: a full disk stops the run at the next checkpoint, with a clear
     /// error.
-    pub fn write(&mut self, kind: &str, mut line: Value) {
+    pub(super) fn write(&mut self, kind: &str, mut line: Value) {
         line["kind"] = kind.into();
         let _ = self.0.write_all(format!("{line}\n").as_bytes());
     }

@@ -1,56 +1,59 @@
 //! The questions of the study in the tokens of a base.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
 use ivl_eval::transfer::{Passage, Prompt};
 use ivl_train::{Dataset, Demonstration, Encoder, Row, SourceConfig};
 
-use super::base::OpenBase;
+use super::base::StudyBase;
+use crate::error::{Error, Result};
 
 /// Tokens by which an answer may be longer than the reference and still be the same text: a model may spell it otherwise.
 const LEEWAY: usize = 8;
 
 /// The rows of a data file, read once for all bases.
-pub struct Rows {
-    pub rows: Vec<Row>,
+pub(super) struct Rows {
+    pub(super) rows: Vec<Row>,
     /// SHA-256 of the file.
-    pub fingerprint: String,
+    pub(super) fingerprint: String,
 }
 
 impl Rows {
-    pub fn read(path: &std::path::Path, limit: Option<usize>) -> Result<Self> {
+    pub(super) fn read(path: &Path, limit: Option<usize>) -> Result<Self> {
         let dataset = Dataset::open(&[SourceConfig::new(path)])?;
         let rows = dataset.sources.iter().flat_map(ivl_train::Source::rows);
         let rows: Vec<Row> = rows.take(limit.unwrap_or(usize::MAX)).collect::<std::result::Result<_, _>>()?;
         if rows.is_empty() {
-            bail!("`{}` with --limit {} leaves no question", path.display(), limit.unwrap_or_default());
+            let reason = format!("leaves no question with a limit of {}", limit.unwrap_or_default());
+            return Err(Error::Content { path: path.to_owned(), reason });
         }
         Ok(Self { rows, fingerprint: dataset.fingerprint })
     }
 }
 
 /// One question in a base's tokens.
-pub struct Question {
-    pub passage: Passage,
+pub(super) struct Question {
+    pub(super) passage: Passage,
     /// What comes before the last answer, and the answer; none where nothing comes before.
-    pub prompt: Option<Prompt>,
+    pub(super) prompt: Option<Prompt>,
     /// What is asked, for people.
-    pub asked: String,
+    pub(super) asked: String,
     /// The token that ends the answer, if a control token does.
-    pub end: Option<u32>,
+    pub(super) end: Option<u32>,
 }
 
 impl Question {
     /// Tokenises a row as training does, so that what is scored is what would be learnt.
-    pub fn new(row: &Row, base: &OpenBase) -> Result<Self> {
-        let encoder = Encoder::new(&base.tokenizer, base.template.as_ref(), usize::MAX);
+    pub(super) fn new(row: &Row, base: &StudyBase) -> Result<Self> {
+        let encoder = Encoder::new(&base.open.tokenizer, base.template.as_ref(), usize::MAX);
         let example = encoder.encode(row)?;
         let answer = last_answer(&example.learnt);
         let prompt = &example.ids[..answer.start];
         let end = example.ids[answer.clone()].last().copied();
         let end = end.filter(|&end| base.is_control(end) || base.end_tokens.contains(&end));
-        let reference = base.tokenizer.decode(&example.ids[answer.clone()], true)?;
+        let reference = base.open.tokenizer.decode(&example.ids[answer.clone()], true)?;
         let limit = answer.len() + if end.is_some() { LEEWAY } else { 0 };
-        let rendered = base.tokenizer.decode(prompt, true)?;
+        let rendered = base.open.tokenizer.decode(prompt, true)?;
         Ok(Self {
             prompt: (!prompt.is_empty() && !reference.trim().is_empty()).then(|| Prompt {
                 ids: prompt.to_vec(),
@@ -63,8 +66,14 @@ impl Question {
         })
     }
 
+    /// The question as people read it, and the answer of the data.
+    pub(super) fn as_shown(&self) -> (String, String) {
+        let reference = self.prompt.as_ref().map_or("", |prompt| prompt.reference.trim());
+        (self.asked.clone(), reference.to_owned())
+    }
+
     /// Whether a base can read it, and there is an answer to score.
-    pub fn fits(&self, max_positions: usize) -> bool {
+    pub(super) fn fits(&self, max_positions: usize) -> bool {
         self.passage.ids.len() < max_positions && self.passage.answer().next().is_some()
     }
 }

@@ -2,30 +2,30 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use ivl_eval::transfer::{BaseSummary, Share};
 use ivl_train::{TransferBase, TransferCard, ValueCard};
 
-use super::study::{Study, StudyPlan};
-use crate::args::Common;
+use super::study::Study;
+use crate::error::Result;
 
-/// Writes what was found to the card of every seed. A value from the hub has its card in a cache, which is left alone.
-pub fn write(plan: &StudyPlan, study: &Study, common: &Common) -> Result<()> {
-    for value in &plan.values {
+/// Writes the verdict and the recommended weight to the card of every seed of the value. A value from the hub has its card in a
+/// cache, which is left as it is: the result names the values whose card was not written.
+///
+/// # Errors
+/// What is wrong with a card.
+pub fn write_verdict(study: &Study) -> Result<Vec<String>> {
+    let mut without_card = Vec::new();
+    for value in &study.transfer.source.values {
         let dir = Path::new(value);
         let Some(mut card) = dir.is_dir().then(|| ValueCard::read(dir)).transpose()?.flatten() else {
-            if !common.quiet {
-                eprintln!(
-                    "`{value}` has no card to write the verdict to: it is no local directory with an ivl.json"
-                );
-            }
+            without_card.push(value.clone());
             continue;
         };
         card.alpha = study.transfer.verdict.alpha;
         card.transfer = Some(transfer_card(study));
         card.write(dir)?;
     }
-    Ok(())
+    Ok(without_card)
 }
 
 fn transfer_card(study: &Study) -> TransferCard {

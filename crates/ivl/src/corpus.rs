@@ -1,86 +1,94 @@
-//! Texts of a corpus, a piece at a time: no corpus has to fit in memory.
+//! Texts of a corpus, read in chunks: no corpus has to fit in memory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// What an error says of a corpus that cannot be read.
+const READ: &str = "read the corpus";
 
 /// Longest line that is read.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// Longest text in bytes: warping takes time and memory in proportion to the square.
+/// Longest text in bytes: dynamic time warping takes time and memory in proportion to the square.
 const LONGEST_TEXT: usize = 4096;
 
-/// Bytes of text in a piece.
-const PIECE: usize = 4 << 20;
+/// Bytes of text in a chunk.
+const CHUNK: usize = 4 << 20;
 
 /// Lines of a text file, or the texts of a JSONL file, cut where they are longer than 4096 bytes.
-pub struct Corpus {
+pub(crate) struct Corpus {
     path: PathBuf,
     reader: BufReader<File>,
     json: bool,
     line: usize,
     /// Bytes of the file.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
-/// Some texts and how many bytes of the file they took.
-pub struct Piece {
-    pub texts: Vec<String>,
-    pub bytes: u64,
+/// Some texts, and how many bytes of the file they took.
+pub(crate) struct TextChunk {
+    pub(crate) texts: Vec<String>,
+    pub(crate) bytes: u64,
 }
 
 impl Corpus {
-    pub fn open(path: &Path) -> Result<Self> {
-        let context = || format!("cannot read the corpus `{}`", path.display());
-        let file = File::open(path).with_context(context)?;
-        let size = file.metadata().with_context(context)?.len();
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(READ, path))?;
+        let size = file.metadata().map_err(Error::io(READ, path))?.len();
         let json = path.extension().is_some_and(|extension| extension == "jsonl");
         Ok(Self { path: path.to_owned(), reader: BufReader::new(file), json, line: 0, size })
     }
 
-    /// The next texts; none at the end.
-    pub fn next_piece(&mut self) -> Result<Option<Piece>> {
-        let mut piece = Piece { texts: Vec::new(), bytes: 0 };
-        while piece.bytes < PIECE as u64 {
+    /// The next texts; `None` at the end.
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<TextChunk>> {
+        let mut chunk = TextChunk { texts: Vec::new(), bytes: 0 };
+        while chunk.bytes < CHUNK as u64 {
             let mut line = Vec::new();
             let read = self.reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line);
-            let read =
-                read.with_context(|| format!("cannot read the corpus `{}`", self.path.display()))? as u64;
+            let read = read.map_err(Error::io(READ, &self.path))? as u64;
             if read == 0 {
                 break;
             }
             self.line += 1;
-            piece.bytes += read;
-            let origin = || format!("line {} of the corpus `{}`", self.line, self.path.display());
+            chunk.bytes += read;
             if read > LONGEST_LINE {
-                bail!("{} is longer than {LONGEST_LINE} bytes", origin());
+                return Err(self.bad_line(format!("is longer than {LONGEST_LINE} bytes")));
             }
             let line =
-                std::str::from_utf8(&line).with_context(|| format!("{} is not UTF-8 text", origin()))?;
+                std::str::from_utf8(&line).map_err(|error| self.bad_line(format!("is not UTF-8 text: {error}")))?;
             let line = line.trim_end_matches(['\n', '\r']);
             if line.trim().is_empty() {
                 continue;
             }
             if self.json {
-                let value: Value =
-                    serde_json::from_str(line).with_context(|| format!("{} is not JSON", origin()))?;
-                let text = value.as_str().or_else(|| value.get("text").and_then(Value::as_str));
-                let text = text.with_context(|| {
-                    format!("{} has no text, expected {{\"text\": \"..\"}} or \"..\"", origin())
-                })?;
-                cut(text, &mut piece.texts);
+                cut(&self.text_of(line)?, &mut chunk.texts);
             } else {
-                cut(line, &mut piece.texts);
+                cut(line, &mut chunk.texts);
             }
         }
-        Ok((piece.bytes > 0).then_some(piece))
+        Ok((chunk.bytes > 0).then_some(chunk))
+    }
+
+    /// The text of a JSON line.
+    fn text_of(&self, line: &str) -> Result<String> {
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| self.bad_line(format!("is not JSON: {error}")))?;
+        let text = value.as_str().or_else(|| value.get("text").and_then(Value::as_str));
+        let expected = || self.bad_line("has no text, expected {\"text\": \"..\"} or \"..\"".to_owned());
+        text.map(str::to_owned).ok_or_else(expected)
+    }
+
+    fn bad_line(&self, reason: String) -> Error {
+        Error::Line { path: self.path.clone(), line: self.line, reason }
     }
 }
 
-/// Pieces of at most [`LONGEST_TEXT`] bytes, cut before a space where there is one.
+/// Texts of at most [`LONGEST_TEXT`] bytes, cut before a space where there is one.
 fn cut(mut text: &str, texts: &mut Vec<String>) {
     while text.len() > LONGEST_TEXT {
         let end = (0..=LONGEST_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(text.len());

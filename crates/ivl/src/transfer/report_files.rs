@@ -2,32 +2,35 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use ivl_eval::transfer::Measured;
 use ivl_eval::transfer::report::{Report, markdown};
 use serde_json::json;
 
 use super::study::Study;
+use crate::error::{Error, Result};
 
-/// The page.
-pub const REPORT: &str = "report.html";
+/// Name of the page.
+pub const REPORT_FILE: &str = "report.html";
 
 /// Questions that a report shows with their answers.
 const SHOWN: usize = 4;
 
-/// Writes the table as Markdown and JSON, every answer, and the page; each whole or not at all.
-pub fn write(study: &Study, out: &Path) -> Result<()> {
-    std::fs::create_dir_all(out).with_context(|| format!("cannot create `{}`", out.display()))?;
+/// Writes the table as Markdown and JSON, every answer, and the page into a directory; each whole or not at all.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_report(study: &Study, out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let put = |name: &str, text: String| ivl_models::write_bytes(&out.join(name), text.as_bytes());
     put("table.md", markdown(&study.transfer))?;
-    put("table.json", serde_json::to_string_pretty(&study.transfer)? + "\n")?;
+    put("table.json", serde_json::to_string_pretty(&study.transfer).expect("a table serialises") + "\n")?;
     put("answers.jsonl", answers(study))?;
     let report = Report {
         transfer: &study.transfer,
         examples: study.examples(SHOWN),
         heat_map: study.heat_map.as_ref(),
     };
-    put(REPORT, report.html())?;
+    put(REPORT_FILE, report.html())?;
     Ok(())
 }
 

@@ -1,15 +1,11 @@
-//! `ivl parity`: whether a device computes what the CPU computes.
+//! Whether a device computes what the CPU computes.
 
-use std::io::Write;
-
-use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
 use ivl_core::causal_lm::token_tensor;
 use ivl_models::{Checkpoint, Format, Transformer};
-use serde_json::{Value, json};
 
-use crate::args::{self, Common, Dtype};
-use crate::device::{Weights, cpu, device, shared_dtype};
+use crate::device::{Dtype, Placement, Weights};
+use crate::error::{Error, Result};
 use crate::hub::resolve;
 
 /// Rows of a batch, of which the second is shorter and padded on the left.
@@ -34,72 +30,60 @@ struct Read {
     tokens: Vec<u32>,
 }
 
-/// A model on the device beside the same on the CPU.
-struct Compared {
-    model: String,
-    difference: f32,
+/// A model on a device, compared with the same model on the CPU.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Parity {
+    /// The model as it was named.
+    pub model: String,
+    /// The largest difference of a logit.
+    pub difference: f32,
     /// What the difference may be.
-    limit: f32,
-    largest: f32,
-    tokens: usize,
-    equal_tokens: usize,
+    pub limit: f32,
+    /// The largest logit.
+    pub largest: f32,
+    /// Tokens that followed the prompt.
+    pub tokens: usize,
+    /// Those that are the CPU's.
+    pub equal_tokens: usize,
     /// Whether every token has to be equal: in a shorter type a tie may be decided either way.
     exact: bool,
 }
 
-pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
-    let (device, weights) = (device(common)?, shared_dtype(common));
-    let (Weights::Tensors(dtype), true) = (weights, common.dtype != Dtype::Int8) else {
-        bail!("--dtype int8 is no type of a device's tensors: expected f32, f16 or bf16")
-    };
-    let mut out = std::io::stdout().lock();
-    if !common.json {
-        writeln!(out, "{} on {}, beside f32 on the CPU", weights.name(), common.device)?;
-        writeln!(out, "{:28} {:>12} {:>10} {:>8}", "", "difference", "limit", "tokens")?;
-    }
-    let mut differ = Vec::new();
-    for name in &args.models {
-        let compared = compare(name, &device, dtype)?;
-        if common.json {
-            let mut line = compared.json();
-            line["device"] = common.device.as_str().into();
-            line["dtype"] = weights.name().into();
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(out, "{}", compared.line())?;
-        }
-        if !compared.passed() {
-            differ.push(compared.model);
-        }
-    }
-    match differ.as_slice() {
-        [] => Ok(()),
-        _ => bail!(
-            "`{}` in {} differs from the CPU on {} of {} models: {}",
-            common.device,
-            weights.name(),
-            differ.len(),
-            args.models.len(),
-            differ.join(", ")
-        ),
+impl Parity {
+    /// Whether the device computes what the CPU computes.
+    pub fn passed(&self) -> bool {
+        self.difference <= self.limit && (!self.exact || self.equal_tokens == self.tokens)
     }
 }
 
-fn compare(name: &str, device: &Device, dtype: DType) -> Result<Compared> {
+/// Compares a model (a directory or hub name) on a device with ivl's own kernels on the CPU in f32: the logits of a batch of
+/// two rows, and sixteen tokens more, one by one through the cache.
+///
+/// # Errors
+/// [`Error::Settings`] for int8, which is no type of a device's tensors; models that cannot be loaded.
+pub fn compare(name: &str, placement: &Placement) -> Result<Parity> {
+    let Weights::Tensors(dtype) = placement.for_training().weights else {
+        unreachable!("weights for training are tensors")
+    };
+    if placement.dtype_name() == "int8" {
+        let reason = "int8 is not a type of a device's tensors: expected f32, f16 or bf16".to_owned();
+        return Err(Error::Settings { reason });
+    }
     let checkpoint = Checkpoint::open(&resolve(name)?)?;
-    let cpu = cpu()?;
+    let cpu = Placement::new("cpu", Dtype::F32)?.device;
     let reference = read(&checkpoint.load_packed(&cpu, Format::F32, &mut |_| ())?, None);
     let as_tensors = |device: &Device| -> Result<Read> {
         Ok(read(&checkpoint.load(device, dtype, &mut |_| ())?, Some(&reference.tokens)))
     };
-    let found = as_tensors(device)?;
+    let found = as_tensors(&placement.device)?;
     let largest = reference.logits.iter().fold(0.0, |max: f32, logit| max.max(logit.abs()));
     let exact = dtype == DType::F32;
     let limit = match exact {
         true => F32 * largest,
         false => SHORTER * difference(&as_tensors(&cpu)?.logits, &reference.logits).max(F32 * largest),
     };
-    Ok(Compared {
+    Ok(Parity {
         model: name.to_owned(),
         difference: difference(&found.logits, &reference.logits),
         limit,
@@ -150,34 +134,4 @@ fn read(net: &Transformer, given: Option<&[u32]>) -> Read {
 fn most_probable(logits: &[f32]) -> u32 {
     let by_logit = |a: &(usize, &f32), b: &(usize, &f32)| a.1.total_cmp(b.1).then(b.0.cmp(&a.0));
     logits.iter().enumerate().max_by(by_logit).map_or(0, |(id, _)| id as u32)
-}
-
-impl Compared {
-    fn passed(&self) -> bool {
-        self.difference <= self.limit && (!self.exact || self.equal_tokens == self.tokens)
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "model": self.model,
-            "difference": self.difference,
-            "limit": self.limit,
-            "largest_logit": self.largest,
-            "tokens": self.tokens,
-            "equal_tokens": self.equal_tokens,
-            "passed": self.passed(),
-        })
-    }
-
-    fn line(&self) -> String {
-        let name = std::path::Path::new(&self.model).file_name().map(|name| name.to_string_lossy());
-        format!(
-            "{:28} {:>12.2e} {:>10.2e} {:>8}{}",
-            name.as_deref().unwrap_or(&self.model),
-            self.difference,
-            self.limit,
-            format!("{}/{}", self.equal_tokens, self.tokens),
-            if self.passed() { "" } else { "  differs" },
-        )
-    }
 }
