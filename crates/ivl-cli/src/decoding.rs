@@ -1,12 +1,11 @@
-//! Options of writing, as the library takes them.
+//! Options of decoding, as the library takes them.
 
 use anyhow::{Context, Result};
-use ivl_core::decode::{GenerateConfig, SamplingConfig};
+use ivl::{GenerateConfig, Model, SamplingConfig};
 
 use crate::args::{Common, Decoding};
-use crate::compose::Composed;
 
-/// What can be checked before a model is loaded. Nothing ends the text yet.
+/// What can be checked before a model is loaded.
 pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
     let bias = |text: &String| -> Result<(u32, f32)> {
         let parsed = text.split_once('=').and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
@@ -33,7 +32,7 @@ pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
 }
 
 /// With the tokens that end a text of these models.
-pub fn ending(config: GenerateConfig, options: &Decoding, composed: &Composed) -> GenerateConfig {
-    let end_tokens = if options.ignore_eos { Vec::new() } else { composed.end_tokens.clone() };
+pub fn ending(config: GenerateConfig, options: &Decoding, model: &Model) -> GenerateConfig {
+    let end_tokens = if options.ignore_eos { Vec::new() } else { model.end_tokens().to_vec() };
     GenerateConfig { end_tokens, ..config }
 }

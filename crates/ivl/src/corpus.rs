@@ -59,8 +59,8 @@ impl Corpus {
             if read > LONGEST_LINE {
                 return Err(self.bad_line(format!("is longer than {LONGEST_LINE} bytes")));
             }
-            let line =
-                std::str::from_utf8(&line).map_err(|error| self.bad_line(format!("is not UTF-8 text: {error}")))?;
+            let line = std::str::from_utf8(&line)
+                .map_err(|error| self.bad_line(format!("is not UTF-8 text: {error}")))?;
             let line = line.trim_end_matches(['\n', '\r']);
             if line.trim().is_empty() {
                 continue;

@@ -221,6 +221,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Something is wrong with one of several texts.
+    #[error("{place}")]
+    At {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// A line of a file that cannot be used.
     #[error("line {line} of `{}` {reason}", path.display())]
     Line {

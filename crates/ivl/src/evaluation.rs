@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use ivl_core::CausalLm;
 use ivl_eval::{Outcome, RunSettings, SampleLog, Subject, Task, evaluate, identity, results_json};
 use ivl_models::write_bytes;
 use serde_json::{Value, json};

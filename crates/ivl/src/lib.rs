@@ -9,6 +9,7 @@ mod device;
 mod digest;
 mod error;
 mod evaluation;
+mod explanation;
 mod hub;
 mod inspection;
 mod memory;
@@ -44,6 +45,7 @@ pub use self::alignment::{AlignEvent, CorpusSeconds, ModelAlignment, align_model
 pub use self::device::{Dtype, Placement, Weights};
 pub use self::error::Error;
 pub use self::evaluation::{EvalEvent, Evaluation};
+pub use self::explanation::{ExplainTarget, Explanation};
 pub use self::hub::resolve;
 pub use self::inspection::{inspect, readable_token};
 pub use self::memory::Memory;

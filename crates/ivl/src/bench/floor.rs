@@ -45,7 +45,8 @@ impl Floor {
                 });
             }
         };
-        let (numbers, edge) = if placement.is_in_software() { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
+        let (numbers, edge) =
+            if placement.is_in_software() { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
         let distribution = Distribution::Normal(0.0, 1.0);
         let floor = Self::Device {
             memory: Box::new(Tensor::random([numbers], distribution, (device, DType::F32))),

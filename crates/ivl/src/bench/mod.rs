@@ -22,6 +22,11 @@ use crate::device::{Placement, Weights};
 use crate::error::{Error, Result};
 use crate::open_options::OpenOptions;
 
+/// Threads that the CPU kernels compute on.
+pub fn threads() -> usize {
+    ivl_kernels::threads()
+}
+
 /// Texts that are scored together.
 const TEXTS: usize = 8;
 
@@ -256,7 +261,9 @@ impl<'a> Bench<'a> {
     /// A training step. Its floor is a forward pass of the base, and three times that of the value.
     fn training_step(&self) -> Result<BenchRow> {
         let Some(name) = self.value else {
-            return Err(Error::Settings { reason: "a training step needs a value, which is trained".to_owned() });
+            return Err(Error::Settings {
+                reason: "a training step needs a value, which is trained".to_owned(),
+            });
         };
         let device = self.placement.device.clone().autodiff();
         let value = BenchModel::for_training(name, &device, self.config)?;

@@ -31,7 +31,12 @@ pub(super) struct TrainingStep {
 
 impl TrainingStep {
     /// A value on a device with autodiff, which learns `tokens` tokens of each row.
-    pub(super) fn new(base: &TransformerLm, value: BenchModel, tokens: usize, precision: Precision) -> Result<Self> {
+    pub(super) fn new(
+        base: &TransformerLm,
+        value: BenchModel,
+        tokens: usize,
+        precision: Precision,
+    ) -> Result<Self> {
         let mut config: TrainConfig = toml::from_str(CONFIG).expect("the configuration above is whole");
         config.steps.precision = precision;
         let map = VocabMap::same_ids(base.vocab(), &value.vocab)?;

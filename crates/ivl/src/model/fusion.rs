@@ -34,7 +34,9 @@ pub(crate) fn fuse(
                 let value = Value::new(Box::new(value.lm.clone()), alpha);
                 added.push(value.with_map(map.clone()).with_tokenizer(tokenizer));
             }
-            Join::OverBytes { map, reference, config } => over_bytes.push((value, alpha, map, reference, *config)),
+            Join::OverBytes { map, reference, config } => {
+                over_bytes.push((value, alpha, map, reference, *config))
+            }
         }
     }
     let mut fused = FusedLm::new(lm, added)?;

@@ -21,7 +21,8 @@ pub struct Generation {
 impl Generation {
     /// Reads a stream of one row to its end.
     fn collect(stream: TokenStream<'_>) -> Result<Self> {
-        let mut generation = Self { text: String::new(), ids: Vec::new(), finish_reason: FinishReason::Length };
+        let mut generation =
+            Self { text: String::new(), ids: Vec::new(), finish_reason: FinishReason::Length };
         for token in stream {
             let token = token?;
             generation.ids.push(token.token);

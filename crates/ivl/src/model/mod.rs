@@ -18,8 +18,8 @@ use ivl_models::{Tokenizer, TransformerLm};
 
 pub use self::attach::Attach;
 pub use self::draft::{DraftOptions, DraftSource};
-pub use self::generation::Generation;
 pub(crate) use self::fusion::fuse;
+pub use self::generation::Generation;
 pub use self::value::AttachedValue;
 pub(crate) use self::value::{Join, PlannedValue};
 use crate::device::Placement;
@@ -237,6 +237,12 @@ impl Model {
     /// The base as it was named: a directory or a hub name.
     pub fn given_name(&self) -> &str {
         &self.base.name
+    }
+
+    /// Whether a value reads the predictions of the others: cached state is then only valid for the weights it was computed
+    /// with.
+    pub fn has_cascade_values(&self) -> bool {
+        self.values.iter().any(|value| matches!(value.join, Join::Cascade(_)))
     }
 
     /// The directory of the base.

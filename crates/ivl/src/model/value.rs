@@ -40,12 +40,30 @@ impl<M> Join<M> {
     }
 }
 
+impl<M> Join<M> {
+    /// Why a gate cannot skip a value that is joined like this, if it cannot.
+    fn ungatable(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Cascade(_) => {
+                Some(format!("`{name}` is a cascade value, which reads the base's prediction at every token"))
+            }
+            Self::OverBytes { .. } => Some(format!("`{name}` is fused over bytes")),
+            Self::SameIds | Self::Mapped(_) => None,
+        }
+    }
+}
+
 impl Join<OpenCheckpoint> {
     /// Finds out how a value is joined to a base.
     ///
     /// # Errors
     /// [`ivl_core::Error::VocabMismatch`] for a value of another vocabulary without a map.
-    pub(crate) fn new(base: &Vocab, value: &OpenCheckpoint, connection: Connection, attach: &Attach) -> Result<Self> {
+    pub(crate) fn new(
+        base: &Vocab,
+        value: &OpenCheckpoint,
+        connection: Connection,
+        attach: &Attach,
+    ) -> Result<Self> {
         let refusal = match VocabMap::same_ids(base, &value.vocab) {
             Ok(_) => return Ok(connection.cascade_input().map_or(Self::SameIds, Self::Cascade)),
             Err(refusal) => refusal,
@@ -110,14 +128,7 @@ impl PlannedValue {
 
     /// Why a gate cannot skip this value, if it cannot.
     pub(crate) fn ungatable(&self) -> Option<String> {
-        let name = &self.name;
-        match self.join {
-            Join::Cascade(_) => {
-                Some(format!("`{name}` is a cascade value, which reads the base's prediction at every token"))
-            }
-            Join::OverBytes { .. } => Some(format!("`{name}` is fused over bytes")),
-            Join::SameIds | Join::Mapped(_) => None,
-        }
+        self.join.ungatable(&self.name)
     }
 
     /// Loads the weights; adapters share those of the base if they were trained on it.
@@ -206,7 +217,7 @@ impl AttachedValue {
         }
         let value = self.dir.display().to_string();
         let unreadable = |source| Error::Unreadable { value: value.clone(), source };
-        let got = self.tokenizer.tokenize(text).map_err(unreadable)?.len();
+        let got = self.tokenizer.write(text).map_err(unreadable)?.len();
         let limit = self.max_positions();
         if got > limit {
             return Err(ivl_core::Error::TextTooLong { got, limit, what: value }.into());
@@ -214,6 +225,12 @@ impl AttachedValue {
         Ok(())
     }
 
+    /// Why a gate cannot skip this value, if it cannot.
+    pub(crate) fn ungatable(&self) -> Option<String> {
+        self.join.ungatable(&self.name)
+    }
+
+    /// The place in the order in which values are fused.
     pub(crate) fn order(&self) -> usize {
         self.join.order()
     }

@@ -80,7 +80,8 @@ impl TrainingBase {
     }
 
     pub(super) fn card(&self) -> Result<BaseCard> {
-        let config = serde_json::to_vec(self.open.checkpoint.json()).expect("a map of JSON values serialises");
+        let config =
+            serde_json::to_vec(self.open.checkpoint.json()).expect("a map of JSON values serialises");
         Ok(BaseCard {
             name: self.open.name.clone(),
             config: sha256(&config),

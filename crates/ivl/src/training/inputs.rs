@@ -29,7 +29,12 @@ pub(super) struct EncodedExamples {
 
 impl EncodedExamples {
     /// Tokenizes the data of a run, or finds the tokens of an earlier run.
-    fn new(config: &TrainConfig, encoder: &Encoder<'_>, data: &[Dataset; 2], reporter: &Reporter) -> Result<Self> {
+    fn new(
+        config: &TrainConfig,
+        encoder: &Encoder<'_>,
+        data: &[Dataset; 2],
+        reporter: &Reporter,
+    ) -> Result<Self> {
         let [train_data, eval_data] = data;
         let train = encode(train_data, encoder, "data.train", config, reporter)?;
         let eval = encode(eval_data, encoder, "data.eval", config, reporter)?;
@@ -161,4 +166,3 @@ fn load_value(
     };
     Ok(net.with_lora(lora, config.seed))
 }
-

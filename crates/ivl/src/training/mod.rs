@@ -17,13 +17,13 @@ use std::rc::Rc;
 use burn::tensor::{DType, Device};
 use ivl_train::{Event, Interrupter, Precision, Run, TrainConfig, Trained, ValueCard};
 
+use self::events::Reporter;
 pub use self::events::TrainEvent;
+use self::inputs::TrainingInputs;
 pub use self::models::TrainingModels;
 pub use self::preview::{DataPreview, DataStatistics, PreviewedExample};
-pub use self::records::is_result_of;
-use self::events::Reporter;
-use self::inputs::TrainingInputs;
 use self::records::Records;
+pub use self::records::is_result_of;
 use self::value_directory::ValueDirectory;
 use self::workers::workers;
 use crate::device::Placement;
@@ -140,15 +140,19 @@ fn prepare_output(output: &Path, resume: bool) -> Result<()> {
 fn check_precision(config: &TrainConfig, placements: &[Placement], device: &str) -> Result<()> {
     let lacks = placements.iter().any(|placement| !placement.device.supports_dtype(DType::BF16));
     if config.steps.precision == Precision::Bf16 && lacks {
-        let reason =
-            format!("`steps.precision` is bf16, in which `{device}` does not compute; expected f32");
+        let reason = format!("`steps.precision` is bf16, in which `{device}` does not compute; expected f32");
         return Err(Error::Settings { reason });
     }
     Ok(())
 }
 
 /// Runs the steps and writes down what happens. Records that cannot be opened stop the run before its first step.
-fn train_with_records(run: Run, config: &TrainConfig, device: &Device, reporter: Reporter) -> Result<Trained> {
+fn train_with_records(
+    run: Run,
+    config: &TrainConfig,
+    device: &Device,
+    reporter: Reporter,
+) -> Result<Trained> {
     let interrupter = run.interrupter.clone();
     let failed = Rc::new(RefCell::new(None));
     let (failure, settings, device) = (failed.clone(), config.clone(), device.clone());

@@ -64,17 +64,7 @@ impl TrainingModels {
             }
         }
         let (tokenizer, max_length) = (tokenizer.clone(), config.data.max_length.min(longest));
-        Ok(Self {
-            source,
-            json,
-            checkpoint,
-            value_vocab,
-            bases,
-            held_out,
-            template,
-            tokenizer,
-            max_length,
-        })
+        Ok(Self { source, json, checkpoint, value_vocab, bases, held_out, template, tokenizer, max_length })
     }
 
     /// The tokenizer of the run's texts.
@@ -98,7 +88,10 @@ fn open_bases(bases: Vec<NamedBase<'_>>, value_vocab: &Vocab) -> Result<Vec<Trai
 }
 
 /// The configuration of the value: that of its checkpoint, with overrides for a random start.
-fn value_checkpoint(config: &TrainConfig, source: &OpenCheckpoint) -> Result<(Map<String, Value>, Checkpoint)> {
+fn value_checkpoint(
+    config: &TrainConfig,
+    source: &OpenCheckpoint,
+) -> Result<(Map<String, Value>, Checkpoint)> {
     let checkpoint = Checkpoint::open(&source.dir)?;
     let mut json = checkpoint.json().clone();
     if config.value.overrides.is_empty() {

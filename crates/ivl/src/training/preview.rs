@@ -83,9 +83,11 @@ impl<'a> DataPreview<'a> {
     /// Rows that cannot be read or encoded.
     pub fn examples(&self, number: usize) -> impl Iterator<Item = Result<PreviewedExample>> {
         let encoder = self.models.encoder();
-        let rows = self.dataset.sources.iter().flat_map(move |source| {
-            source.rows().take(number).map(move |row| (source.format(), row))
-        });
+        let rows = self
+            .dataset
+            .sources
+            .iter()
+            .flat_map(move |source| source.rows().take(number).map(move |row| (source.format(), row)));
         rows.map(move |(format, row)| {
             let row = row?;
             let mut example = encoder.encode(&row)?;

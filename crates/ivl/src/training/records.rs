@@ -36,8 +36,8 @@ impl Records {
     pub(super) fn open(config: &TrainConfig, done: usize, device: &Device) -> Result<Self> {
         let output = &config.output;
         write_bytes(&output.join(RESOLVED), resolved(config).as_bytes())?;
-        let metrics = MetricsFile::open(output, done)
-            .map_err(Error::io("write", output.join("metrics.jsonl")))?;
+        let metrics =
+            MetricsFile::open(output, done).map_err(Error::io("write", output.join("metrics.jsonl")))?;
         let tensorboard = EventFile::create(&output.join("tensorboard"), done)?;
         Ok(Self { metrics, tensorboard, device: device.clone() })
     }

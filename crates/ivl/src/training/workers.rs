@@ -28,9 +28,8 @@ pub(super) fn workers(
     let worker = |placement: &Placement| {
         let device = autodiff(&placement.device, config);
         let (config, placement, options) = (config.clone(), placement.clone(), options.quiet());
-        let bases = Box::new(move || {
-            load_bases(&config, &placement, &options).map_err(|error| with_causes(&error))
-        });
+        let bases =
+            Box::new(move || load_bases(&config, &placement, &options).map_err(|error| with_causes(&error)));
         Worker { device, bases }
     };
     Ok(placements.iter().map(worker).collect())

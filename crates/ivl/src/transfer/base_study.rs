@@ -99,8 +99,7 @@ impl<'a> BaseStudy<'a> {
 
     pub(super) fn measure(&self, home: bool) -> Result<MeasuredBase> {
         let coverage = self.coverage()?;
-        let every_value: Vec<(&AttachedValue, f64)> =
-            self.values.iter().map(|value| (value, 0.0)).collect();
+        let every_value: Vec<(&AttachedValue, f64)> = self.values.iter().map(|value| (value, 0.0)).collect();
         let (all, _) = fuse(&self.lm, &every_value, None)?;
         let weights = self.weights();
         let seen = self.step("reading", |progress| observe(&all, &weights, &self.passages, progress))?;
@@ -168,9 +167,8 @@ impl<'a> BaseStudy<'a> {
         let right = |measured: &Measured, index: usize| {
             measured.answers.as_ref().is_some_and(|answers| answers[index].correct)
         };
-        let turned = |&index: &usize| {
-            with.is_some_and(|with| right(with, index)) && !right(&measured.alone, index)
-        };
+        let turned =
+            |&index: &usize| with.is_some_and(|with| right(with, index)) && !right(&measured.alone, index);
         let index = (0..self.passages.len()).find(turned).unwrap_or(0);
         let Some(passage) = self.passages.get(index) else { return Ok(None) };
         let mut explained = explain(&self.with(&self.values[0], alpha)?, &passage.ids)?;
@@ -200,6 +198,9 @@ impl<'a> BaseStudy<'a> {
         };
         report(0);
         let done = work(&mut |done| report(done));
-        done.map_err(|error| Error::Base { name: format!("{}, {what}", self.name), source: Box::new(error.into()) })
+        done.map_err(|error| Error::Base {
+            name: format!("{}, {what}", self.name),
+            source: Box::new(error.into()),
+        })
     }
 }

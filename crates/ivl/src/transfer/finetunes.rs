@@ -17,7 +17,7 @@ pub struct Finetunes {
 }
 
 /// How every base is fine-tuned.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct FinetuneConfig {
     /// Demonstrations, steps and optimizer; its bases are ignored.
@@ -88,8 +88,7 @@ impl Finetunes {
         on_event: impl FnMut(StudyEvent) + 'static,
     ) -> Result<Self> {
         let reporter = StudyReporter::new(on_event);
-        let seeds =
-            if config.seeds.is_empty() { vec![config.recipe.seed] } else { config.seeds.clone() };
+        let seeds = if config.seeds.is_empty() { vec![config.recipe.seed] } else { config.seeds.clone() };
         let mut by_base = Vec::with_capacity(bases.len());
         for (base, short) in bases.iter().zip(short_names(bases)) {
             let mut models = Vec::with_capacity(seeds.len());

@@ -128,7 +128,8 @@ impl StudyPlan {
     }
 
     fn open(&self) -> Result<OpenStudy> {
-        let first = self.values.first().ok_or_else(|| Error::Settings { reason: "no value is named".to_owned() })?;
+        let first =
+            self.values.first().ok_or_else(|| Error::Settings { reason: "no value is named".to_owned() })?;
         let value = OpenCheckpoint::open(first)?;
         let rows = Rows::read(&self.data, self.limit)?;
         let card = ValueCard::read(&value.dir)?;
@@ -208,9 +209,9 @@ impl StudyPlan {
             alphas: self.alphas.clone(),
             tuned_seeds: measured.iter().map(|base| base.tuned.len()).max().unwrap_or(0),
         };
-        let questions = bases.first().map_or_else(Vec::new, |(_, questions)| {
-            questions.iter().map(Question::as_shown).collect()
-        });
+        let questions = bases
+            .first()
+            .map_or_else(Vec::new, |(_, questions)| questions.iter().map(Question::as_shown).collect());
         let transfer = Transfer::new(source, &measured, self.seed);
         Ok(Study { transfer, measured, questions, heat_map, data })
     }

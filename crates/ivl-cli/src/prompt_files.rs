@@ -1,11 +1,9 @@
-//! Prompts: from files, and as tokens.
+//! Files with prompts and messages.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_models::{ChatTemplate, Message, RenderOptions};
-
-use crate::compose::Composed;
+use ivl::Message;
 
 /// Largest prompt or message file that is read.
 const LARGEST_INPUT: u64 = 64 << 20;
@@ -28,21 +26,4 @@ pub fn read_messages(path: &Path) -> Result<Vec<Message>> {
         bail!("`{}` holds no message", path.display());
     }
     Ok(messages)
-}
-
-/// The tokens of a text to be continued.
-pub fn of_text(text: &str, composed: &Composed) -> Result<Vec<u32>> {
-    if text.is_empty() {
-        bail!("the prompt is empty: give some text with --prompt, --prompt-file or --messages")
-    }
-    composed.check(text)?;
-    Ok(composed.tokenizer.encode(text, true)?)
-}
-
-/// The tokens of a conversation, up to the beginning of the assistant's turn.
-pub fn of_messages(messages: &[Message], template: &ChatTemplate, composed: &Composed) -> Result<Vec<u32>> {
-    let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-    let text = template.render(messages, &options)?;
-    composed.check(&text)?;
-    Ok(composed.tokenizer.encode(&text, false)?)
 }

@@ -3,9 +3,9 @@
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use anyhow::{Context, Result};
-use ivl_train::Interrupter;
+use ivl::train::Interrupter;
 
-use super::reporting::Voice;
+use super::display::Voice;
 
 /// The run that Ctrl-C asks to stop; without one the process ends.
 static RUNNING: Mutex<Option<(Interrupter, Voice)>> = Mutex::new(None);
@@ -18,7 +18,7 @@ fn running() -> MutexGuard<'static, Option<(Interrupter, Voice)>> {
 pub struct Stoppable(());
 
 impl Stoppable {
-    pub fn on_ctrl_c(interrupter: &Interrupter, voice: Voice) -> Result<Self> {
+    pub fn on_signals(interrupter: &Interrupter, voice: Voice) -> Result<Self> {
         static LISTENING: Once = Once::new();
         let mut listening = Ok(());
         LISTENING.call_once(|| listening = ctrlc::set_handler(stop));
