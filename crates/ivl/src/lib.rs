@@ -49,7 +49,9 @@ pub use self::explanation::{ExplainTarget, Explanation};
 pub use self::hub::resolve;
 pub use self::inspection::{inspect, readable_token};
 pub use self::memory::Memory;
-pub use self::model::{Attach, AttachedValue, DraftOptions, DraftSource, Generation, Model, ModelBuilder};
+pub use self::model::draft::{DraftOptions, DraftSource};
+pub use self::model::generation::Generation;
+pub use self::model::{Attach, AttachedValue, Model, ModelBuilder};
 pub use self::open_options::{LoadProgress, OpenOptions};
 pub use self::serving::{ServeOptions, served_name};
 pub use self::training::{

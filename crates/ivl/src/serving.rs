@@ -7,7 +7,8 @@ use ivl_models::ChatTemplate;
 use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
 
 use crate::error::{Error, Result};
-use crate::model::{AttachedValue, DraftOptions, Model};
+use crate::model::draft::DraftOptions;
+use crate::model::{AttachedValue, Model};
 
 /// How a model is served.
 #[derive(Debug, Clone, Default)]

@@ -8,7 +8,7 @@ use ivl_models::families::read_config;
 use ivl_models::{ModelConfig, Transformer, initialize_packed};
 use serde_json::json;
 
-use super::BenchConfig;
+use super::config::BenchConfig;
 use crate::device::{Placement, Weights};
 use crate::error::{Error, Result};
 use crate::open_checkpoint::OpenCheckpoint;

@@ -2,9 +2,9 @@
 
 mod attach;
 mod chat;
-mod draft;
+pub(crate) mod draft;
 mod fusion;
-mod generation;
+pub(crate) mod generation;
 mod identity;
 mod likelihood;
 mod value;
@@ -17,9 +17,7 @@ use ivl_core::{CausalLm, FusedLm, Vocab};
 use ivl_models::{Tokenizer, TransformerLm};
 
 pub use self::attach::Attach;
-pub use self::draft::{DraftOptions, DraftSource};
 pub(crate) use self::fusion::fuse;
-pub use self::generation::Generation;
 pub use self::value::AttachedValue;
 pub(crate) use self::value::{Join, PlannedValue};
 use crate::device::Placement;

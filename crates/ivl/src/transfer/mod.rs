@@ -7,6 +7,7 @@ mod base;
 mod base_study;
 mod events;
 mod finetunes;
+mod measurement;
 mod plan;
 mod questions;
 mod report_files;

@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
-use ivl_eval::transfer::{MeasuredBase, Transfer, TransferSource};
 use ivl_train::{Connection, ValueCard};
 
-use super::base::{StudyBase, short_names};
-use super::base_study::{BaseStudy, StudyTarget};
-use super::events::{StudyEvent, StudyReporter};
+use super::base::StudyBase;
 use super::finetunes::Finetunes;
 use super::questions::{Question, Rows};
-use super::study::Study;
 use crate::error::{Error, Result};
 use crate::model::{Attach, Join};
 use crate::open_checkpoint::OpenCheckpoint;
@@ -46,11 +42,13 @@ pub struct StudyPlan {
 }
 
 /// The bases and their questions; no weights.
-struct OpenStudy {
-    bases: Vec<(StudyBase, Vec<Question>)>,
-    card: Option<ValueCard>,
-    data: String,
-    left_out: usize,
+pub(super) struct OpenStudy {
+    pub(super) bases: Vec<(StudyBase, Vec<Question>)>,
+    pub(super) card: Option<ValueCard>,
+    /// SHA-256 of the data.
+    pub(super) data: String,
+    /// Rows that were left out.
+    pub(super) left_out: usize,
 }
 
 impl StudyPlan {
@@ -127,7 +125,8 @@ impl StudyPlan {
         self.open().map(drop)
     }
 
-    fn open(&self) -> Result<OpenStudy> {
+    /// Opens everything but weights.
+    pub(super) fn open(&self) -> Result<OpenStudy> {
         let first =
             self.values.first().ok_or_else(|| Error::Settings { reason: "no value is named".to_owned() })?;
         let value = OpenCheckpoint::open(first)?;
@@ -175,44 +174,5 @@ impl StudyPlan {
             questions.retain(|_| *kept.next().expect("one mark for each question"));
         }
         Ok(left_out)
-    }
-
-    /// Measures everything.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check), and what the models refuse.
-    pub fn measure(&self, on_event: impl FnMut(StudyEvent) + 'static) -> Result<Study> {
-        let reporter = StudyReporter::new(on_event);
-        let placement = self.options.placement()?;
-        let OpenStudy { bases, card, data, left_out } = self.open()?;
-        if left_out > 0 {
-            reporter.report(StudyEvent::RowsLeftOut { rows: left_out });
-        }
-        let names = short_names(&self.bases);
-        let mut measured: Vec<MeasuredBase> = Vec::with_capacity(bases.len());
-        let mut heat_map = None;
-        for (index, (base, questions)) in bases.iter().enumerate() {
-            let home = base.is_home(card.as_ref());
-            let target =
-                StudyTarget { base, questions, name: &names[index], finetunes: self.finetunes.of(index) };
-            let study = BaseStudy::begin(self, target, &placement, &reporter)?;
-            measured.push(study.measure(home)?);
-            // Of the last base that training did not see: what a value is for.
-            if !home || heat_map.is_none() {
-                heat_map = study.heat_map(&measured[index])?.or(heat_map);
-            }
-            reporter.report(StudyEvent::BaseMeasured);
-        }
-        let source = TransferSource {
-            values: self.values.clone(),
-            data: self.data.display().to_string(),
-            alphas: self.alphas.clone(),
-            tuned_seeds: measured.iter().map(|base| base.tuned.len()).max().unwrap_or(0),
-        };
-        let questions = bases
-            .first()
-            .map_or_else(Vec::new, |(_, questions)| questions.iter().map(Question::as_shown).collect());
-        let transfer = Transfer::new(source, &measured, self.seed);
-        Ok(Study { transfer, measured, questions, heat_map, data })
     }
 }
