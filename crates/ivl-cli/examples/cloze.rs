@@ -4,39 +4,34 @@
 //! cargo run --release -p ivl-cli --example cloze
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks on standard output")]
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, Device};
-use ivl_core::decode::{GenerateConfig, generate};
+use ivl::{GenerateConfig, Model};
 use ivl_demo_models::{held_out, models};
-use ivl_models::Checkpoint;
 
 /// Texts that are completed at once.
 const ROWS: usize = 64;
 /// Enough tokens for any fact.
 const TOKENS: usize = 8;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let questions = held_out();
-    let asked: Vec<(&str, (&str, &str))> =
+    let clozes: Vec<(&str, (&str, &str))> =
         questions.iter().filter_map(|q| Some((q.kind.as_str(), q.cloze()?))).collect();
-    let device = Device::flex();
+    let config = GenerateConfig { max_new_tokens: TOKENS, ..GenerateConfig::default() };
     let dir = tempfile::tempdir()?;
     for model in models() {
-        let checkpoint = Checkpoint::open(&model.unpack(dir.path())?)?;
-        let (lm, tokenizer) = checkpoint.load_lm(&device, DType::F32, &mut |_| ())?;
+        let lm = Model::open(model.unpack(dir.path())?.display().to_string())?;
         let mut known: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        for rows in asked.chunks(ROWS) {
+        for rows in clozes.chunks(ROWS) {
             let prompts: Vec<Vec<u32>> =
-                rows.iter().map(|(_, (text, _))| tokenizer.encode(text, true)).collect::<Result<_, _>>()?;
+                rows.iter().map(|(_, (text, _))| lm.encode_prompt(text)).collect::<Result<_, _>>()?;
             let mut texts = vec![String::new(); rows.len()];
-            for step in
-                generate(&lm, &prompts, &GenerateConfig { max_new_tokens: TOKENS, ..Default::default() })?
-            {
-                let step = step?;
-                texts[step.row].push_str(&step.text);
+            for token in lm.stream_tokens(&prompts, &config)? {
+                let token = token?;
+                texts[token.row].push_str(&token.text);
             }
             for ((kind, (_, fact)), text) in rows.iter().zip(&texts) {
                 let (right, all) = known.entry(kind).or_default();
