@@ -9,14 +9,14 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ivl_core::causal_lm::token_tensor;
 use ivl_core::fusion::DecodeBatch;
 use ivl_core::{CausalLm, FusedLm, Value};
-use ivl_models::Format;
+use ivl_models::PackedFormat;
 use shapes::llama;
 
 const PROMPT: usize = 64;
 
 fn batch(c: &mut Criterion) {
-    let value = Value::new(Box::new(llama([128, 4, 4], true, Format::F32, 1)), 1.0);
-    let lm = FusedLm::new(Box::new(llama([384, 6, 6], true, Format::F32, 2)), vec![value])
+    let value = Value::new(Box::new(llama([128, 4, 4], true, PackedFormat::F32, 1)), 1.0);
+    let lm = FusedLm::new(Box::new(llama([384, 6, 6], true, PackedFormat::F32, 2)), vec![value])
         .expect("one vocabulary");
     let mut group = c.benchmark_group("step");
     group.sample_size(10);

@@ -8,12 +8,12 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ivl_core::causal_lm::token_tensor;
 use ivl_core::{CausalLm, FusedLm, Value};
-use ivl_models::Format;
+use ivl_models::PackedFormat;
 use shapes::llama;
 
 fn decode(c: &mut Criterion) {
-    let small = || Box::new(llama([384, 6, 6], true, Format::F32, 1));
-    let large = || Box::new(llama([768, 12, 12], false, Format::F32, 2));
+    let small = || Box::new(llama([384, 6, 6], true, PackedFormat::F32, 1));
+    let large = || Box::new(llama([768, 12, 12], false, PackedFormat::F32, 2));
     let fused = FusedLm::new(large(), vec![Value::new(small(), 1.0)]).expect("one vocabulary");
     let models: [(&str, Box<dyn CausalLm>); 3] =
         [("24M", small()), ("134M", large()), ("134M + 24M", Box::new(fused))];

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
 use ivl_models::families::read_config;
-use ivl_models::{Format, TransformerLm, initialize};
+use ivl_models::{PackedFormat, TransformerLm, initialize};
 
 const VOCAB: usize = 32_000;
 
@@ -12,7 +12,7 @@ const VOCAB: usize = 32_000;
 pub(crate) fn llama(
     [hidden, layers, heads]: [usize; 3],
     tied: bool,
-    format: Format,
+    format: PackedFormat,
     seed: u64,
 ) -> TransformerLm {
     let json = serde_json::json!({
@@ -24,6 +24,6 @@ pub(crate) fn llama(
     let (_, config) = read_config(map, "bench".as_ref()).expect("a configuration");
     let device = Device::flex();
     let vocab = Vocab::new((0..VOCAB as u32).map(|id| Some(Token::text(id.to_le_bytes()))).collect());
-    let net = initialize(config.init(&device), seed, 0.02, &device).packed(format);
+    let net = initialize(config.init(&device), seed, 0.02, format);
     TransformerLm::new(net, vocab, "bench")
 }

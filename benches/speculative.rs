@@ -15,7 +15,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, SpeculationTotals, generate, speculate};
 use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab};
-use ivl_models::Format;
+use ivl_models::PackedFormat;
 use shapes::llama;
 
 const TOKENS: usize = 192;
@@ -91,13 +91,13 @@ fn main() {
         return;
     }
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7);
-    let small = |seed| llama([384, 6, 6], true, Format::F32, seed);
+    let small = |seed| llama([384, 6, 6], true, PackedFormat::F32, seed);
     // As `ivl generate --draft` keeps it on a CPU.
-    let drafter = llama([384, 6, 6], true, Format::Int8, 3);
+    let drafter = llama([384, 6, 6], true, PackedFormat::Int8, 3);
     let prompt: Vec<u32> = (0..64).collect();
     let config = GenerateConfig { max_new_tokens: TOKENS, ..Default::default() };
     let target = FusedLm::new(
-        Box::new(llama([768, 12, 12], false, Format::F32, 1)),
+        Box::new(llama([768, 12, 12], false, PackedFormat::F32, 1)),
         vec![Value::new(Box::new(small(2)), 1.0)],
     )
     .expect("one vocabulary");

@@ -12,7 +12,7 @@ use ivl_core::fusion::fuse;
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, FusedLm, Value, Vocab};
 use ivl_models::families::read_config;
-use ivl_models::{Format, TransformerLm, initialize};
+use ivl_models::{PackedFormat, TransformerLm, initialize};
 
 const SIZES: [usize; 2] = [32_000, 128_000];
 
@@ -44,7 +44,7 @@ fn model(vocab_size: usize, hidden: usize, layers: usize) -> Box<dyn CausalLm> {
     let map = json.as_object().expect("an object");
     let (_, config) = read_config(map, "bench".as_ref()).expect("a configuration");
     let device = Device::flex();
-    let net = initialize(config.init(&device), 1, 0.02, &device).packed(Format::F32);
+    let net = initialize(config.init(&device), 1, 0.02, PackedFormat::F32);
     Box::new(TransformerLm::new(net, vocab(vocab_size, 1), "bench"))
 }
 

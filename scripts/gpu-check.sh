@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Everything that is to be known about ivl on a GPU, in one run under eight minutes: parity with the CPU, decoding, prefill and a
-# training step beside what the device can do and beside PyTorch (where it is installed), and memory over many training steps.
+# Checks ivl on a GPU in one run of less than eight minutes: parity with the CPU; decoding, prefill and a training step against the
+# limits of the device and against PyTorch (if it is installed); memory over many training steps.
 #
 #   scripts/gpu-check.sh [--device cuda] [--small] [IVL]
 #
-# IVL is the command, built with `--features cuda` or `wgpu` (docs/cuda.md); target/release/ivl unless given. Needs no network.
-# Prints one table, and writes it to $OUT/table.md (runs/gpu-check unless set), with all figures in results.jsonl and what was said in
-# log.txt.
-# --small takes a tiny shape and few steps, and judges parity alone: with --device cpu it shows in a minute that the script works.
-# Ends with status 1 if a goal is missed or a measurement failed.
+# IVL is the command, built with `--features cuda` or `wgpu` (docs/cuda.md); default target/release/ivl. Needs no network.
+# Prints one table and writes it to $OUT/table.md (default runs/gpu-check), with all figures in results.jsonl and the output of the
+# commands in log.txt.
+# --small uses a tiny shape and few steps, and judges only parity: with --device cpu it tests the script in a minute.
+# The exit status is 1 if a goal is missed or a measurement failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,7 +28,7 @@ out=${OUT:-runs/gpu-check} python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
-# The shorter type: wgpu has no bf16.
+# The 16-bit type: wgpu has no bf16.
 half=bf16
 [ "$device" != wgpu ] || half=f16
 results=$out/results.jsonl log=$out/log.txt
@@ -42,10 +42,10 @@ if $small; then
     speed=(--context 8 --tokens 4 --prompt 16 --rounds 1) context=(--context 16 --rounds 1)
 fi
 
-# --- stages: each has its own time, and what the ones before it left -------------------------------------------------------------
+# --- stages: each has its own time limit, plus the time that earlier ones left ----------------------------------------------------------
 
 planned=0
-# stage SECONDS NAME COMMAND..: runs a command; its JSON lines go to $work/NAME, and `reason NAME` says why there are none.
+# stage SECONDS NAME COMMAND..: runs a command; its JSON lines go to $work/NAME, and `reason NAME` explains why there are none.
 stage() {
     local name=$2 left status
     planned=$((planned + $1))
@@ -67,7 +67,7 @@ stage() {
 
 reason() { cat "$work/$1.why" 2> /dev/null || echo "nothing was printed"; }
 
-# number KEY: the first number of that name in a line of JSON.
+# number KEY: the first number under that key in a line of JSON.
 number() { grep -o "\"$1\": *-\{0,1\}[0-9][0-9.eE+-]*" | head -n 1 | sed 's/.*: *//'; }
 
 # line NAME MEASURE: the line of a measurement.
@@ -90,14 +90,14 @@ judged() {
     is "$1" || { verdict=missed; failed=1; }
 }
 
-# compared WHAT OURS THEIRS-IN-WORDS RATIO GOAL: a speed over another that is to be at least the goal; an empty goal is none.
+# compared WHAT OURS THEIRS-AS-TEXT RATIO GOAL: a ratio of speeds that must reach the goal; no goal if it is empty.
 compared() {
     local verdict=""
     if [ -n "$5" ] && ! $small; then judged "$4 >= $5"; fi
     row "$1" "$2" "$3" "$4" "${5:+at least $5}" "$verdict"
 }
 
-# parity TYPE: every model of the repository, on the device beside the CPU.
+# parity TYPE: every model of the repository, on the device and on the CPU.
 parity() {
     local name=parity-$1 what="parity, $1" passed all worst verdict
     stage 65 "$name" "$ivl" parity --device "$device" --dtype "$1" --json "${checkpoints[@]}"
@@ -140,7 +140,7 @@ beside_pytorch() {
 
 # --- the run ---------------------------------------------------------------------------------------------------------------------
 
-# Every tiny model that parity with transformers is tested on, and the family that ships with ivl.
+# Every tiny model that parity with transformers is tested on, and the demo models.
 checkpoints=()
 for golden in crates/ivl-models/tests/fixtures/*/golden.safetensors; do checkpoints+=("${golden%/*}"); done
 for config in crates/ivl-demo-models/models/*/config.json; do checkpoints+=("${config%/*}"); done
@@ -173,7 +173,7 @@ what="training step, ${models[0]} + $value, $half, 8 rows"
 beside_floor train "training step" "$what" ""
 beside_pytorch train pytorch-train "training step" "$what" 1.00
 
-# A whole run of `ivl train`: its memory, and its losses beside those of the CPU.
+# A whole run of `ivl train`: its memory, and its losses against those of the CPU.
 run() {
     "$ivl" train examples/first-value/train.toml --dtype f32 --device "$1" --quiet --json --set "output='$work/run-$1'" \
         --set "steps.max_steps=$steps" --set steps.epochs=1000
@@ -195,7 +195,7 @@ for kind in device_mib resident_mib; do
     if [ -n "$first" ] && [ -n "$last" ]; then
         growth=$(ratio "$last" "$first")
         verdict=""
-        # So few steps are too early for the heap to have found its places.
+        # After so few steps the heap still grows.
         $small || judged "$last <= 1.02 * $first"
         row "$what" "$(rounded "$last") MiB" "$(rounded "$first") MiB after step $early" "$growth" "at most 1.02" "$verdict"
     elif [ "$kind" = resident_mib ] || [ "$device" != cpu ]; then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The tests of ivl-kernels, which has most of the project's `unsafe`, under LLVM's sanitizers: of addresses (with Rust's debug
-# assertions) and of threads, at every level of instructions of this processor.
+# The tests of ivl-kernels, which has most of the project's `unsafe`, under LLVM's sanitizers: address (with Rust's debug
+# assertions) and thread, at every level of vector instructions of this processor.
 #
 #   scripts/sanitize.sh [address] [thread]
 #
-# Stable Rust comes with the sanitizers' libraries, and lets their flags through where RUSTC_BOOTSTRAP is set. Builds this crate
-# alone, into target/sanitize. Where Rust has no such library for the processor it says so, and ends with status 0.
+# Stable Rust ships the sanitizers' libraries, and accepts their flags if RUSTC_BOOTSTRAP is set. Builds only this crate, into
+# target/sanitize. If Rust has no such library for the processor, the script says so and exits with status 0.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,8 +13,8 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 libraries=$(rustc --print target-libdir)
 levels=("")
 [[ $host == x86_64-* ]] && levels=("" avx2 base)
-# Rust's own library is compiled without the sanitizer, which therefore misses what orders the end of a thread, what a `OnceLock`
-# hands over, and the harness of tests; one test runs at a time for the same reason.
+# Rust's own library is compiled without the sanitizer, which therefore does not see the synchronisation of thread exit, `OnceLock`
+# and the test harness. One test runs at a time for the same reason.
 mkdir -p target/sanitize
 cat > target/sanitize/suppressions <<'END'
 race:alloc::sync::Arc<std::thread

@@ -64,7 +64,7 @@ impl CausalLm for Vowels {
 fn main() -> anyhow::Result<()> {
     let device = Device::flex();
     let checkpoint = Checkpoint::open("examples/first-value/large".as_ref())?;
-    let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32, &mut |_| ())?;
+    let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32)?;
     let rule = Vowels { vocab: base.vocab().clone(), bonus: 2.0, device };
     let fused = FusedLm::new(Box::new(base), vec![Value::new(Box::new(rule), 1.0)])?;
 

@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use ivl_models::families::read_config;
 use ivl_models::{initialize, save};
 
@@ -32,6 +32,6 @@ fn main() -> anyhow::Result<()> {
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(PathBuf::from("examples/first-value/large").join(file), dir.join(file))?;
     }
-    save(&initialize(config.init(&device), 1, 0.02, &device), map, &dir)?;
+    save(&initialize(config.init(&device), 1, 0.02, DType::F32), map, &dir)?;
     Ok(())
 }

@@ -38,7 +38,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("step {} loss {:.3}", step.step, step.loss);
         }
         TrainEvent::Run(Event::Eval(eval)) => {
-            println!("held out, on {:?}: {:?} alone, {:.3} with the value", eval.base, eval.base_loss, eval.loss);
+            println!(
+                "held out, on {:?}: {:?} alone, {:.3} with the value",
+                eval.base, eval.base_loss, eval.loss
+            );
         }
         _ => {}
     })?;

@@ -11,7 +11,7 @@ fn known(name: &str) -> usize {
     let dir = TempDir::new().expect("a directory");
     let path = model(name).expect("a model").unpack(dir.path()).expect("writes");
     let checkpoint = Checkpoint::open(&path).expect("opens");
-    let (lm, tokenizer) = checkpoint.load_lm(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+    let (lm, tokenizer) = checkpoint.load_lm(&Device::flex(), DType::F32).expect("loads");
     let questions = demonstrations();
     let cloze: Vec<(&str, &str)> = questions.iter().filter_map(|q| q.cloze()).take(100).collect();
     let prompts: Vec<Vec<u32>> =

@@ -5,23 +5,29 @@ mod run;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use burn::tensor::{DType, Device};
+use ivl_models::transformer::LoraConfig;
+use ivl_models::{Checkpoint, save_adapters};
 use run::{base, command, json, stderr};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A hub with one model, `org/tiny`; it counts the files that it serves.
-fn serve() -> (String, Arc<Mutex<Vec<String>>>) {
+/// A hub with one model, `org/tiny`, whose files are those of `dir` and one that is no file of ivl's; it counts the files that it
+/// serves.
+fn serve(dir: &Path) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     let served = Arc::new(Mutex::new(Vec::new()));
     let log = served.clone();
-    let names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
-    let read = |name: &str| std::fs::read(std::path::Path::new(&base("small")).join(name)).expect("reads");
-    let mut files: HashMap<String, Vec<u8>> =
-        names.iter().map(|name| ((*name).to_owned(), read(name))).collect();
-    files.insert("pytorch_model.bin".to_owned(), b"never asked for".to_vec());
+    let entries = std::fs::read_dir(dir).expect("lists").map(|entry| entry.expect("an entry"));
+    let mut files: HashMap<String, Vec<u8>> = entries
+        .map(|entry| (entry.file_name(), std::fs::read(entry.path()).expect("reads")))
+        .map(|(name, bytes)| (name.into_string().expect("UTF-8"), bytes))
+        .collect();
+    files.insert("pytorch_model.bin".to_owned(), b"never downloaded".to_vec());
     let files = Arc::new(files);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -79,7 +85,7 @@ fn answer(stream: TcpStream, files: &HashMap<String, Vec<u8>>, log: &Mutex<Vec<S
 
 #[test]
 fn a_hub_name_is_downloaded_once_and_found_offline() {
-    let (endpoint, served) = serve();
+    let (endpoint, served) = serve(Path::new(&base("small")));
     let home = tempfile::tempdir().expect("dir");
     let run = |offline: &str, endpoint: &str, name: &str| {
         command(&["score", "--base", name, "--text", "Suna has a cat.", "--json"])
@@ -107,4 +113,32 @@ fn a_hub_name_is_downloaded_once_and_found_offline() {
     let absent = run("0", &endpoint, "org/absent");
     assert_eq!(absent.status.code(), Some(1));
     assert!(stderr(&absent).contains("cannot get `org/absent`"), "{}", stderr(&absent));
+}
+
+#[test]
+fn a_value_of_adapters_comes_whole() {
+    let (dir, home) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let (small, adapters) = (base("small"), dir.path().join("value"));
+    let checkpoint = Checkpoint::open(small.as_ref()).expect("opens");
+    let config = LoraConfig { rank: 2, ..LoraConfig::default() };
+    let net = checkpoint.load(&Device::flex(), DType::F32).expect("loads").with_lora(&config, 1);
+    save_adapters(&net, &config, &small, checkpoint.json(), &adapters).expect("writes");
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(Path::new(&small).join(file), adapters.join(file)).expect("copies");
+    }
+    let (endpoint, served) = serve(&adapters);
+    let score = |value: &str| {
+        command(&["score", "--base", &small, "--value", value, "--text", "Suna has a cat.", "--json"])
+            .env("HF_HOME", home.path())
+            .env("HF_ENDPOINT", &endpoint)
+            .output()
+            .expect("starts")
+    };
+    let (local, hub) = (score(adapters.to_str().expect("UTF-8")), score("org/tiny"));
+    assert!(local.status.success() && hub.status.success(), "{}{}", stderr(&local), stderr(&hub));
+    assert_eq!(hub.stdout, local.stdout);
+    let served = served.lock().expect("unpoisoned");
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        assert!(served.iter().any(|file| file == name), "{name} among {served:?}");
+    }
 }

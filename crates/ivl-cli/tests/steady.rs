@@ -11,7 +11,7 @@ use burn::tensor::{DType, Device};
 use cap::Cap;
 use ivl_core::causal_lm::token_tensor;
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
-use ivl_models::{Checkpoint, Format, TransformerLm};
+use ivl_models::{Checkpoint, PackedFormat, TransformerLm};
 use ivl_train::{
     BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig,
     train,
@@ -40,7 +40,7 @@ fn memory_does_not_grow_with_tokens_and_steps() {
 fn decoding(rows: usize) {
     let lm = |name: &str| -> Box<dyn CausalLm> {
         let checkpoint = Checkpoint::open(base(name).as_ref()).expect("opens");
-        let net = checkpoint.load_packed(&Device::flex(), Format::F32, &mut |_| ()).expect("loads");
+        let net = checkpoint.load(&Device::flex(), PackedFormat::F32).expect("loads");
         let vocab = checkpoint.vocab(&checkpoint.tokenizer().expect("a tokenizer")).expect("a vocabulary");
         Box::new(TransformerLm::new(net, vocab, name))
     };
@@ -70,7 +70,7 @@ fn training() {
     .expect("a configuration");
     dir.path().clone_into(&mut config.output);
     let checkpoint = Checkpoint::open(base("small").as_ref()).expect("opens");
-    let (lm, tokenizer) = checkpoint.load_lm(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+    let (lm, tokenizer) = checkpoint.load_lm(&Device::flex(), DType::F32).expect("loads");
     let encoder = Encoder::new(&tokenizer, None, 64);
     let examples = |file: &str| {
         let data = Dataset::open(&[SourceConfig::new(base(file))]).expect("opens");
@@ -80,7 +80,7 @@ fn training() {
     let source = BaseLogits::Lm(Rc::new(lm));
     let run = Run {
         bases: vec![FrozenBase { name: "small".to_owned(), source, map, other_tokens: None, weight: 1.0 }],
-        value: checkpoint.load(&Device::flex().autodiff(), DType::F32, &mut |_| ()).expect("loads"),
+        value: checkpoint.load(&Device::flex().autodiff(), DType::F32).expect("loads"),
         train: examples("train.jsonl"),
         eval: examples("held-out.jsonl"),
         held_out: Vec::new(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use ivl_models::{ChatError, PatternError, RowTemplateError, TokenizerError};
+use ivl_models::{ChatError, FileError, PatternError, RowTemplateError, TokenizerError};
 
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,28 +25,8 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// `read`, `write`, ...
-        action: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file larger than any honest one.
-    #[error("`{}` has {got} bytes, more than the {limit} that ivl reads for {what}", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// What it holds.
-        what: &'static str,
-        /// Its size.
-        got: u64,
-        /// The bound.
-        limit: u64,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A task file that is not TOML.
     #[error("the task `{}` is not TOML", path.display())]
     Toml {
@@ -289,16 +269,6 @@ pub enum Error {
     /// The chat template failed.
     #[error(transparent)]
     Chat(#[from] ChatError),
-    /// A file could not be written whole.
-    #[error(transparent)]
-    Write(#[from] ivl_models::Error),
-}
-
-impl Error {
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { action, path, source }
-    }
 }
 
 fn hint(meant: Option<&str>, known: &[String]) -> String {

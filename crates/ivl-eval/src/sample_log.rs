@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use ivl_models::FileError;
+
 use crate::error::{Error, Place};
 use crate::score::Answer;
 
@@ -26,9 +28,9 @@ impl SampleLog {
     /// with another identity is refused. A last line that was not written whole is taken away.
     ///
     /// # Errors
-    /// [`Error::OtherRun`], [`Error::BrokenLog`], [`Error::LongLine`], [`Error::Io`].
+    /// [`Error::OtherRun`], [`Error::BrokenLog`], [`Error::LongLine`], [`Error::File`].
     pub fn open(path: &Path, identity: &Value) -> Result<Self, Error> {
-        let io = |action| Error::io(action, path);
+        let io = |action| FileError::io(action, path);
         let mut options = OpenOptions::new();
         let file =
             options.read(true).write(true).create(true).truncate(false).open(path).map_err(io("open"))?;
@@ -60,7 +62,7 @@ impl SampleLog {
     /// Adds a sample: its number, its answer, and what a reader wants to see beside.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::File`].
     pub fn add(&mut self, id: usize, answer: &Answer, beside: Map<String, Value>) -> Result<(), Error> {
         let mut sample = Map::from_iter([
             ("doc_id".to_owned(), json!(id)),
@@ -75,7 +77,7 @@ impl SampleLog {
     /// One line, in one write: what is cut off is cut off within it.
     fn write(&mut self, line: &Value) -> Result<(), Error> {
         let line = format!("{line}\n");
-        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+        Ok(self.file.write_all(line.as_bytes()).map_err(FileError::io("write", &self.path))?)
     }
 
     /// Reads all whole lines, and returns how many bytes they have.
@@ -86,7 +88,7 @@ impl SampleLog {
             bytes.clear();
             let place = || Place { path: self.path.clone(), line };
             let read = reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
-            let read = read.map_err(Error::io("read", &self.path))? as u64;
+            let read = read.map_err(FileError::io("read", &self.path))? as u64;
             if read > LONGEST_LINE {
                 return Err(Error::LongLine { place: place(), limit: LONGEST_LINE });
             }

@@ -25,7 +25,7 @@ impl Model {
     fn open(name: &str) -> Self {
         let dir = here().join("../../examples/first-value").join(name);
         let checkpoint = Checkpoint::open(&dir).expect("opens");
-        let (lm, tokenizer) = checkpoint.load_lm(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+        let (lm, tokenizer) = checkpoint.load_lm(&Device::flex(), DType::F32).expect("loads");
         let end_tokens = checkpoint.end_tokens(&tokenizer).expect("end tokens");
         Self { lm, tokenizer, end_tokens }
     }

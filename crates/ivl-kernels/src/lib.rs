@@ -9,10 +9,10 @@
 //! # Example: a product
 //!
 //! ```
-//! use ivl_kernels::{Format, Matrix, products};
+//! use ivl_kernels::{PackedFormat, Matrix, products};
 //!
 //! let weights = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
-//! let matrix = Matrix::new(Format::F32, [3, 2], |input, output| weights[input][output]);
+//! let matrix = Matrix::new(PackedFormat::F32, [3, 2], |input, output| weights[input][output]);
 //! let [y] = products(&[1.0, 0.0, -1.0], [&matrix]);
 //! assert_eq!(y, [-4.0, -4.0]);
 //! ```
@@ -45,7 +45,7 @@ pub use attention::Attention;
 pub use dense::{Dense, multiply};
 pub use distribution::{Mass, argmax, divergence, logprobs, weights};
 pub use gate::Gate;
-pub use matrix::{Format, GROUP, Matrix};
+pub use matrix::{GROUP, Matrix, PackedFormat};
 pub use norm::Norm;
 pub use objective::{Objective, Penalties};
 pub use pool::{parallel, threads};

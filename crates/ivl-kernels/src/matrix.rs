@@ -7,7 +7,7 @@ use crate::memory::Memory;
 
 /// How the numbers of a [`Matrix`] are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum PackedFormat {
     /// Single precision.
     F32,
     /// Half precision.
@@ -16,7 +16,7 @@ pub enum Format {
     Int8,
 }
 
-/// Inputs of an output that share a scale in [`Format::Int8`].
+/// Inputs of an output that share a scale in [`PackedFormat::Int8`].
 pub const GROUP: usize = 32;
 
 /// A weight matrix `[inputs, outputs]`.
@@ -39,7 +39,11 @@ pub(crate) enum Panels {
 
 impl Matrix {
     /// Lays out a matrix of which `number(input, output)` are the numbers.
-    pub fn new(format: Format, [inputs, outputs]: [usize; 2], number: impl Fn(usize, usize) -> f32) -> Self {
+    pub fn new(
+        format: PackedFormat,
+        [inputs, outputs]: [usize; 2],
+        number: impl Fn(usize, usize) -> f32,
+    ) -> Self {
         let count = outputs.div_ceil(LANES);
         let at = |panel: usize, input: usize, lane: usize| {
             let output = panel * LANES + lane;
@@ -47,17 +51,17 @@ impl Matrix {
         };
         let rows = (0..count).flat_map(|panel| (0..inputs).map(move |input| (panel, input)));
         let panels = match format {
-            Format::F32 => Panels::F32(Memory::filled(
+            PackedFormat::F32 => Panels::F32(Memory::filled(
                 count * inputs,
                 rows.map(|(panel, input)| std::array::from_fn(|lane| at(panel, input, lane))),
             )),
-            Format::F16 => Panels::F16(Memory::filled(
+            PackedFormat::F16 => Panels::F16(Memory::filled(
                 count * inputs,
                 rows.map(|(panel, input)| {
                     std::array::from_fn(|lane| f16::from_f32(at(panel, input, lane)).to_bits())
                 }),
             )),
-            Format::Int8 => {
+            PackedFormat::Int8 => {
                 let groups =
                     (0..count).flat_map(|panel| (0..inputs).step_by(GROUP).map(move |first| (panel, first)));
                 let scale = |panel: usize, first: usize, lane| {
@@ -87,11 +91,11 @@ impl Matrix {
     }
 
     /// How the numbers are kept.
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> PackedFormat {
         match self.panels {
-            Panels::F32(_) => Format::F32,
-            Panels::F16(_) => Format::F16,
-            Panels::Int8 { .. } => Format::Int8,
+            Panels::F32(_) => PackedFormat::F32,
+            Panels::F16(_) => PackedFormat::F16,
+            Panels::Int8 { .. } => PackedFormat::Int8,
         }
     }
 

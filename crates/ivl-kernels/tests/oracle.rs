@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use half::f16;
 use ivl_kernels::{
-    Attention, Format, GROUP, Gate, Mass, Matrix, Norm, Probe, argmax, divergence, parallel, products,
+    Attention, GROUP, Gate, Mass, Matrix, Norm, PackedFormat, Probe, argmax, divergence, parallel, products,
     rotate, weights,
 };
 use precise::{close, numbers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Int8];
+const FORMATS: [PackedFormat; 3] = [PackedFormat::F32, PackedFormat::F16, PackedFormat::Int8];
 
 fn assert_close(got: &[f32], expected: &[f64], scale: f64) -> Result<(), TestCaseError> {
     close(got, expected, scale, 2e-6)
@@ -180,7 +180,8 @@ proptest! {
 fn many_rows_are_as_each_alone() {
     let (rows, inputs) = (100, 4096);
     let x: Vec<f32> = (0..rows * inputs).map(|at| ((at * 37 % 101) as f32 - 50.0) / 50.0).collect();
-    let matrix = Matrix::new(Format::F32, [inputs, 70], |input, output| ((input * 13 + output) % 7) as f32);
+    let matrix =
+        Matrix::new(PackedFormat::F32, [inputs, 70], |input, output| ((input * 13 + output) % 7) as f32);
     let [y] = products(&x, [&matrix]);
     let (weight, angles) = (vec![0.5; inputs], vec![0.6; 64]);
     let normed = Norm::Rms { weight: &weight, offset: 0.0 }.apply(&x, 1e-5);
@@ -263,7 +264,7 @@ fn a_panic_in_a_unit_reaches_the_caller_and_the_next_job_runs() {
 fn every_half_is_itself() {
     let halves: Vec<f32> =
         (0..=u16::MAX).map(|bits| f16::from_bits(bits).to_f32()).filter(|x| !x.is_nan()).collect();
-    let matrix = Matrix::new(Format::F16, [1, halves.len()], |_, output| halves[output]);
+    let matrix = Matrix::new(PackedFormat::F16, [1, halves.len()], |_, output| halves[output]);
     let [y] = products(&[1.0], [&matrix]);
     assert!(y == halves, "of {} halves", halves.len());
 }

@@ -226,6 +226,23 @@ pub struct AttentionConfig {
     pub softcap: Option<f64>,
 }
 
+impl AttentionConfig {
+    /// As many key heads as query heads and scores scaled by `head_dim^-1/2`, with no biases, norms or cap.
+    pub fn multi_head(num_heads: usize, head_dim: usize) -> Self {
+        Self {
+            num_heads,
+            num_kv_heads: num_heads,
+            head_dim,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: false,
+            scale: (head_dim as f64).powf(-0.5),
+            scale_by_layer: false,
+            softcap: None,
+        }
+    }
+}
+
 /// What one block attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerKind {
@@ -249,4 +266,11 @@ pub struct EmbeddingConfig {
     pub head_bias: bool,
     /// `cap * tanh(logit / cap)`.
     pub softcap: Option<f64>,
+}
+
+impl EmbeddingConfig {
+    /// Embeddings as they are stored, and a head with no bias or cap.
+    pub fn new(tied: bool) -> Self {
+        Self { scale: None, tied, head_bias: false, softcap: None }
+    }
 }

@@ -3,23 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{ChatError, TokenizerError};
+use crate::{ChatError, FileError, TokenizerError};
 
 /// What can go wrong between a checkpoint directory and a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or directory could not be read or written.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// `read`, `write`, ...
-        action: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A directory is not a checkpoint.
     #[error("`{}` has no {expected}; expected a Hugging Face checkpoint directory (config.json, model.safetensors or \
              model.safetensors.index.json, tokenizer.json)", dir.display())]
@@ -28,27 +20,6 @@ pub enum Error {
         dir: PathBuf,
         /// The file that is missing.
         expected: &'static str,
-    },
-    /// A JSON file that is not JSON, or not an object.
-    #[error("`{}` is not a JSON object", path.display())]
-    Json {
-        /// Which file.
-        path: PathBuf,
-        /// Where it is broken.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A file larger than any honest one.
-    #[error("`{}` has {got} bytes, more than the {limit} that ivl reads for {what}", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// What it holds.
-        what: &'static str,
-        /// Its size.
-        got: u64,
-        /// The bound.
-        limit: u64,
     },
     /// A required field of `config.json` is missing.
     #[error("`{}` has no field `{field}`", path.display())]
@@ -147,13 +118,6 @@ pub enum Error {
     /// The chat template is unusable.
     #[error(transparent)]
     Chat(#[from] ChatError),
-}
-
-impl Error {
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { action, path, source }
-    }
 }
 
 /// All tensors that do not fit, collected before failing.

@@ -11,7 +11,7 @@
 //! use ivl_models::Checkpoint;
 //!
 //! let checkpoint = Checkpoint::open("path/to/checkpoint".as_ref())?;
-//! let (lm, tokenizer) = checkpoint.load_lm(&Device::default(), DType::F32, &mut |_| ())?;
+//! let (lm, tokenizer) = checkpoint.load_lm(&Device::default(), DType::F32)?;
 //! let prompt = tokenizer.encode("Once upon a time", true)?;
 //! for step in generate(&lm, &[prompt], &GenerateConfig::default())? {
 //!     print!("{}", step?.text);
@@ -22,6 +22,7 @@
 mod cascade_net;
 mod checkpoint;
 pub mod config;
+mod connection;
 mod error;
 pub mod families;
 mod fields;
@@ -31,22 +32,27 @@ mod tokenizer;
 pub mod transformer;
 mod transformer_lm;
 mod unknown_field;
+mod value_card;
+mod weights;
 
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
-    Adapters, Checkpoint, NamedParameter, Progress, Rows, Rule, TensorFiles, WeightMap, initialize,
-    initialize_as, initialize_packed, save, save_adapters,
+    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Progress, TensorFiles,
+    save, save_adapters,
 };
 pub use config::ModelConfig;
+pub use connection::Connection;
 pub use error::{Error, WeightReport};
 pub use fields::Fields;
-pub use files::{write_bytes, write_whole};
-pub use ivl_kernels::Format;
+pub use files::{FileError, read_text, write_bytes, write_whole};
+pub use ivl_kernels::PackedFormat;
 pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, Spoken, Turn,
 };
 pub use tokenizer::{Tokenizer, TokenizerError};
-pub use transformer::Transformer;
+pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};
+pub use value_card::{BaseCard, EvalCard, TransferBase, TransferCard, ValueCard};
+pub use weights::Weights;

@@ -13,10 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn net(name: &str) -> Transformer {
-    Checkpoint::open(&fixture(name))
-        .expect("opens")
-        .load(&Device::flex(), DType::F32, &mut |_| ())
-        .expect("loads")
+    Checkpoint::open(&fixture(name)).expect("opens").load(&Device::flex(), DType::F32).expect("loads")
 }
 
 fn logits(net: &Transformer, ids: &[u32]) -> Vec<f32> {

@@ -14,7 +14,7 @@ use ivl_models::{CascadeInput, CascadeNet, Checkpoint, TransformerLm};
 fn lm(name: &str) -> TransformerLm {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     let checkpoint = Checkpoint::open(&dir).expect("opens");
-    let net = checkpoint.load(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+    let net = checkpoint.load(&Device::flex(), DType::F32).expect("loads");
     let tokens = (0..net.config().vocab_size as u32).map(|id| Some(Token::text(id.to_le_bytes())));
     let vocab = Vocab::new(tokens.collect());
     TransformerLm::new(net, vocab, name)

@@ -92,8 +92,7 @@ fn checkpoints() -> Vec<(String, Checkpoint)> {
 fn every_family_has_the_gradients_of_burns_operations() {
     let cpu = Device::flex().autodiff();
     for (name, checkpoint) in checkpoints() {
-        let by =
-            |device: &Device| gradients(&checkpoint.load(device, DType::F32, &mut |_| ()).expect("loads"));
+        let by = |device: &Device| gradients(&checkpoint.load(device, DType::F32).expect("loads"));
         let (kernels, burn) = (by(&cpu), by(&cpu.clone().gradient_checkpointing()));
         assert_close(&name, &kernels, &burn);
         assert!(kernels != burn, "{name}: one way, taken twice");
@@ -105,7 +104,7 @@ fn adapters_have_the_gradients_of_burns_operations() {
     let cpu = Device::flex().autodiff();
     let checkpoint = Checkpoint::open(&fixtures().join("llama2")).expect("opens");
     let by = |device: &Device| {
-        let net = checkpoint.load(device, DType::F32, &mut |_| ()).expect("loads");
+        let net = checkpoint.load(device, DType::F32).expect("loads");
         let net = net.with_lora(&LoraConfig { rank: 3, ..LoraConfig::default() }, 0);
         let found = gradients(&net);
         assert!(!found.is_empty() && found.keys().all(|path| path.contains("lora")));

@@ -8,7 +8,7 @@ use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, generate, specu
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, FusedLm, Vocab};
 use ivl_models::families::read_config;
-use ivl_models::{Checkpoint, Format, TransformerLm, save};
+use ivl_models::{Checkpoint, PackedFormat, TransformerLm, save};
 use safetensors::SafeTensors;
 
 /// Largest difference of any logit that counts as equal.
@@ -60,8 +60,8 @@ enum By {
 fn lm(checkpoint: &Checkpoint, by: By) -> TransformerLm {
     let device = Device::flex();
     let net = match by {
-        By::Backend => checkpoint.load(&device, DType::F32, &mut |_| ()),
-        By::Kernels => checkpoint.load_packed(&device, Format::F32, &mut |_| ()),
+        By::Backend => checkpoint.load(&device, DType::F32),
+        By::Kernels => checkpoint.load(&device, PackedFormat::F32),
     };
     let net = net.expect("loads");
     let tokens = (0..checkpoint.config().vocab_size).map(|id| Some(Token::text(id.to_le_bytes()))).collect();

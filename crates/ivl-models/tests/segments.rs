@@ -11,7 +11,7 @@ use ivl_models::{Checkpoint, TransformerLm};
 fn lm(name: &str) -> TransformerLm {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     let checkpoint = Checkpoint::open(&path).expect("opens");
-    let net = checkpoint.load(&Device::flex(), DType::F32, &mut |_| ()).expect("loads");
+    let net = checkpoint.load(&Device::flex(), DType::F32).expect("loads");
     let tokens = (0..checkpoint.config().vocab_size).map(|id| Some(Token::text(id.to_le_bytes()))).collect();
     TransformerLm::new(net, Vocab::new(tokens), "fixture")
 }

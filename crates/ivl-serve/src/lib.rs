@@ -14,7 +14,7 @@
 //! use ivl_serve::{Catalog, ServedValue, Server, Settings};
 //!
 //! let device = Device::default();
-//! let load = |dir: &str| Checkpoint::open(dir.as_ref())?.load_lm(&device, DType::F32, &mut |_| ());
+//! let load = |dir: &str| Checkpoint::open(dir.as_ref())?.load_lm(&device, DType::F32);
 //! let (base, tokenizer) = load("models/large")?;
 //! let (value, _) = load("runs/value")?;
 //! let lm = FusedLm::new(Box::new(base), vec![Value::new(Box::new(value), 1.0)])?;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ivl_models::FileError;
+
 use crate::config::data::Format;
 use crate::data::Place;
 
@@ -42,16 +44,8 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A file could not be read or written.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// `read`, `write`, ...
-        action: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A record that is not a JSON object.
     #[error(
         "{place} is not a JSON object; expected one object a line, one array of objects, or a Parquet table"

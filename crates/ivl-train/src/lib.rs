@@ -8,7 +8,7 @@
 //!
 //! ([`value_loss`]). The base lives on a device without autodiff and is no part of the module that burn-train optimizes:
 //! no gradient can reach it. [`train`] runs the steps, [`Plan`] fixes their order, [`Encoder`] makes examples of
-//! demonstrations, and a [`ValueCard`] records what came out.
+//! demonstrations, and a [`ValueCard`](ivl_models::ValueCard) records what came out.
 //!
 //! # Example: what one position costs, and which way the value is pulled
 //!
@@ -52,10 +52,10 @@ pub use data::{
     Shape, Source, SourceReport, best_fit_decreasing,
 };
 pub use error::Error;
-pub use objective::{Connection, Loss, Mixing, MixingStrategy, Perturbation, Terms, mapped_loss, value_loss};
+pub use objective::{Loss, Mixing, MixingStrategy, Perturbation, Terms, mapped_loss, value_loss};
 pub use run::{
-    BaseCard, Best, CARD, CheckpointDir, EvalCard, EvalReport, Event, EventFile, FORMAT, Part, Restored, Run,
-    RunState, StepReport, Trained, TransferBase, TransferCard, ValueCard, Watch, WhenAsked, train,
+    Best, CheckpointDir, EvalReport, Event, EventFile, Part, Restored, Run, RunState, StepReport, Trained,
+    Watch, WhenAsked, train,
 };
 pub use step::{
     Against, Gathered, LearnerSettings, LoadBases, PassOutput, Precision, Schedule, Seen, ValueLearner,

@@ -1,11 +1,12 @@
 //! Connections, penalties and several bases, each against PyTorch.
 
 mod fixture;
+use ivl_models::Connection;
 
 use burn::tensor::{Device, Int, Tensor};
 use fixture::{assert_close, base, examples, golden, gradients_of, names, value};
 use ivl_train::{
-    Against, Batch, Connection, FrozenBase, LearnerSettings, RegularizationConfig, ValueLearner, value_loss,
+    Against, Batch, FrozenBase, LearnerSettings, RegularizationConfig, ValueLearner, value_loss,
 };
 
 fn none() -> RegularizationConfig {

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Device};
 use fixture::{base, config, examples, gradients_of, net, value};
-use ivl_models::Transformer;
+use ivl_models::{Connection, Transformer};
 use ivl_train::{
-    Batch, Connection, Event, Example, Interrupter, LearnerSettings, Precision, Run, TrainConfig, Trained,
-    ValueLearner, Worker, Workers, train,
+    Batch, Event, Example, Interrupter, LearnerSettings, Precision, Run, TrainConfig, Trained, ValueLearner,
+    Worker, Workers, train,
 };
 
 /// Passes of one step, each of so many examples.

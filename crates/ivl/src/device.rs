@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use burn::tensor::{DType, Device};
-use ivl_models::Format;
+use ivl_models::{PackedFormat, Weights};
 
 use crate::Error;
 use crate::error::Result;
@@ -24,15 +24,6 @@ pub enum Dtype {
     Bf16,
     /// Bytes in groups of 32 with a scale each; on the CPU only.
     Int8,
-}
-
-/// How the weights of a model are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
-    /// As tensors of the device.
-    Tensors(DType),
-    /// Laid out for the kernels of the CPU.
-    Packed(Format),
 }
 
 /// A device, and how weights are kept on it.
@@ -64,10 +55,10 @@ impl Placement {
         if !fits {
             let types = [DType::F32, DType::F16, DType::BF16].into_iter();
             let supported = types.filter(|&dtype| device.supports_dtype(dtype));
-            let expected: Vec<&str> = supported.map(|dtype| dtype_name(Weights::Tensors(dtype))).collect();
+            let expected: Vec<&str> = supported.map(|dtype| Weights::Tensors(dtype).name()).collect();
             return Err(Error::UnsupportedDtype {
                 device: name.to_owned(),
-                dtype: dtype_name(weights),
+                dtype: weights.name(),
                 expected: expected.join(" or "),
             });
         }
@@ -89,14 +80,14 @@ impl Placement {
 
     /// The name of the weights' type: f32, f16, bf16 or int8.
     pub fn dtype_name(&self) -> &'static str {
-        dtype_name(self.weights)
+        self.weights.name()
     }
 
     /// Weights that a value in training shares with its base: as tensors everywhere.
     #[must_use]
     pub fn for_training(&self) -> Self {
         let weights = match self.weights {
-            Weights::Packed(Format::F16) => Weights::Tensors(DType::F16),
+            Weights::Packed(PackedFormat::F16) => Weights::Tensors(DType::F16),
             Weights::Packed(_) => Weights::Tensors(DType::F32),
             tensors @ Weights::Tensors(_) => tensors,
         };
@@ -106,15 +97,6 @@ impl Placement {
     /// Whether the processor itself computes: by ivl's own kernels, or by a graphics driver without a GPU.
     pub fn is_in_software(&self) -> bool {
         is_cpu(&self.name) || self.name == "wgpu" && gpus_of_wgpu() == 0
-    }
-}
-
-fn dtype_name(weights: Weights) -> &'static str {
-    match weights {
-        Weights::Tensors(DType::BF16) => "bf16",
-        Weights::Tensors(DType::F16) | Weights::Packed(Format::F16) => "f16",
-        Weights::Packed(Format::Int8) => "int8",
-        Weights::Tensors(_) | Weights::Packed(_) => "f32",
     }
 }
 
@@ -133,9 +115,9 @@ fn named(name: &str) -> Result<Device> {
 
 fn weights_on(name: &str, dtype: Dtype) -> Weights {
     match dtype {
-        Dtype::F32 | Dtype::Auto if is_cpu(name) => Weights::Packed(Format::F32),
-        Dtype::F16 if is_cpu(name) => Weights::Packed(Format::F16),
-        Dtype::Int8 => Weights::Packed(Format::Int8),
+        Dtype::F32 | Dtype::Auto if is_cpu(name) => Weights::Packed(PackedFormat::F32),
+        Dtype::F16 if is_cpu(name) => Weights::Packed(PackedFormat::F16),
+        Dtype::Int8 => Weights::Packed(PackedFormat::Int8),
         Dtype::F32 => Weights::Tensors(DType::F32),
         Dtype::F16 => Weights::Tensors(DType::F16),
         Dtype::Bf16 => Weights::Tensors(DType::BF16),

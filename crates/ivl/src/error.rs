@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ivl_models::FileError;
+
 /// The errors of this crate; those of the crates below pass through.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -169,18 +171,6 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
-    /// A file larger than ivl reads.
-    #[error("`{}` has {got} bytes, more than the {limit} that ivl reads for {what}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// What it holds.
-        what: &'static str,
-        /// Its size.
-        got: u64,
-        /// The bound.
-        limit: u64,
-    },
     /// A text that a value cannot read in its own tokens.
     #[error("the value `{value}` cannot read the text")]
     Unreadable {
@@ -209,17 +199,6 @@ pub enum Error {
         /// The reason.
         #[source]
         source: ivl_core::Error,
-    },
-    /// A file or directory could not be read or written.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// `read`, `write`, ...
-        action: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
     },
     /// Something is wrong with one of several texts.
     #[error("{place}")]
@@ -295,6 +274,9 @@ pub enum Error {
     /// From the checkpoints.
     #[error(transparent)]
     Models(#[from] ivl_models::Error),
+    /// From files that were read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// From the tokenizers.
     #[error(transparent)]
     Tokenizer(#[from] ivl_models::TokenizerError),
@@ -322,7 +304,7 @@ impl Error {
     /// An error of the file system.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| FileError::Io { action, path, source }.into()
     }
 
     /// Says which base it is about.

@@ -3,21 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use hf_hub::HFClient;
+use ivl_models::CHECKPOINT_FILES;
 
 use crate::Error;
 use crate::error::Result;
-
-/// Files of a checkpoint that ivl reads.
-const WANTED: [&str; 8] = [
-    "config.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.*",
-    "generation_config.json",
-    "ivl.json",
-];
 
 /// The local directory of a model: `name` itself if it is a directory, else the hub's model of this name.
 ///
@@ -65,7 +54,7 @@ impl<'a> HubName<'a> {
                 .model(self.owner, self.name)
                 .snapshot_download()
                 .revision(self.revision)
-                .allow_patterns(WANTED.iter().map(ToString::to_string).collect())
+                .allow_patterns(CHECKPOINT_FILES.iter().map(|file| file.pattern.to_owned()).collect())
                 .local_files_only(local_files_only)
                 .send()
         };

@@ -2,9 +2,8 @@
 
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
-use ivl_models::ModelConfig;
 use ivl_models::config::{LayerKind, Position};
-use ivl_train::ValueCard;
+use ivl_models::{ModelConfig, ValueCard};
 use serde_json::{Value, json};
 
 use crate::error::Result;

@@ -38,11 +38,11 @@ pub use ivl_train as train;
 pub use ivl_core::decode::{FinishReason, GenerateConfig, SamplingConfig};
 pub use ivl_core::fusion::Gate;
 pub use ivl_core::score::{Score, TokenExplanation};
-pub use ivl_models::{ChatTemplate, Message};
-pub use ivl_train::{TrainConfig, ValueCard};
+pub use ivl_models::{ChatTemplate, Message, ValueCard, Weights};
+pub use ivl_train::TrainConfig;
 
 pub use self::alignment::{AlignEvent, CorpusSeconds, ModelAlignment, align_models};
-pub use self::device::{Dtype, Placement, Weights};
+pub use self::device::{Dtype, Placement};
 pub use self::error::Error;
 pub use self::evaluation::{EvalEvent, Evaluation};
 pub use self::explanation::{ExplainTarget, Explanation};

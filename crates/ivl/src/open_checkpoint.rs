@@ -91,9 +91,9 @@ impl OpenCheckpoint {
     /// Loads the weights in f32 as tensors of a device with autodiff.
     pub(crate) fn load_for_training(&self, device: &Device) -> Result<Transformer> {
         let Some((adapters, base)) = &self.adapters else {
-            return Ok(self.checkpoint.load(device, DType::F32, &mut |_| ())?);
+            return Ok(self.checkpoint.load(device, DType::F32)?);
         };
-        let net = Checkpoint::open(base)?.load(device, DType::F32, &mut |_| ())?;
+        let net = Checkpoint::open(base)?.load(device, DType::F32)?;
         let loaded = self.checkpoint.load_adapters(net, adapters);
         loaded.map_err(|error| Error::load(self.dir.display().to_string())(error.into()))
     }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ivl_models::{Checkpoint, Transformer};
+use ivl_models::{Checkpoint, LoadOptions, Transformer};
 
-use crate::device::{Dtype, Placement, Weights};
+use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 
 /// How far the loading of a model has come.
@@ -98,10 +98,8 @@ impl OpenOptions {
                 on_progress(LoadProgress { model: &model, done: progress.done, total: progress.total });
             }
         };
-        let loaded = match placement.weights {
-            Weights::Tensors(dtype) => checkpoint.load(&placement.device, dtype, &mut show),
-            Weights::Packed(format) => checkpoint.load_packed(&placement.device, format, &mut show),
-        };
+        let options = LoadOptions::new(placement.weights).progress(&mut show);
+        let loaded = checkpoint.load(&placement.device, options);
         loaded.map_err(|error| Error::load(model.clone())(error.into()))
     }
 }

@@ -2,9 +2,9 @@
 
 use burn::tensor::{DType, Device};
 use ivl_core::causal_lm::token_tensor;
-use ivl_models::{Checkpoint, Format, Transformer};
+use ivl_models::{Checkpoint, PackedFormat, Transformer, Weights};
 
-use crate::device::{Dtype, Placement, Weights};
+use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 use crate::hub::resolve;
 
@@ -72,9 +72,9 @@ pub fn compare(name: &str, placement: &Placement) -> Result<Parity> {
     }
     let checkpoint = Checkpoint::open(&resolve(name)?)?;
     let cpu = Placement::new("cpu", Dtype::F32)?.device;
-    let reference = read(&checkpoint.load_packed(&cpu, Format::F32, &mut |_| ())?, None);
+    let reference = read(&checkpoint.load(&cpu, PackedFormat::F32)?, None);
     let as_tensors = |device: &Device| -> Result<Read> {
-        Ok(read(&checkpoint.load(device, dtype, &mut |_| ())?, Some(&reference.tokens)))
+        Ok(read(&checkpoint.load(device, dtype)?, Some(&reference.tokens)))
     };
     let found = as_tensors(&placement.device)?;
     let largest = reference.logits.iter().fold(0.0, |max: f32, logit| max.max(logit.abs()));

@@ -53,7 +53,7 @@ impl ServeOptions {
 /// The name that clients call a model by: a hub name as it is, of a directory its own name.
 ///
 /// # Errors
-/// [`Error::Io`] for a directory that is not there.
+/// [`Error::File`] for a directory that is not there.
 pub fn served_name(given: &str, dir: &Path) -> Result<String> {
     if !Path::new(given).exists() && !given.contains(':') {
         return Ok(given.to_owned());

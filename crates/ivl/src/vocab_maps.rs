@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ivl_align::{MapFile, Method, align};
 use ivl_core::{Vocab, VocabMap};
+use ivl_models::FileError;
 
 use crate::error::{Error, Result};
 
@@ -39,12 +40,14 @@ impl MapSource {
                 None => Ok(Self::Method(method)),
             };
         }
-        let cannot = |source| Error::Io { action: "read the map", path: path.to_owned(), source };
-        let got = std::fs::metadata(path).map_err(cannot)?.len();
+        let got = std::fs::metadata(path).map_err(Error::io("read the map", path))?.len();
         if got > LARGEST_MAP {
-            return Err(Error::TooLarge { path: path.to_owned(), what: "a map", got, limit: LARGEST_MAP });
+            let too_large =
+                FileError::TooLarge { path: path.to_owned(), what: "a map", got, limit: LARGEST_MAP };
+            return Err(too_large.into());
         }
-        let file = MapFile::from_bytes(&std::fs::read(path).map_err(cannot)?).map_err(in_file(path))?;
+        let bytes = std::fs::read(path).map_err(Error::io("read the map", path))?;
+        let file = MapFile::from_bytes(&bytes).map_err(in_file(path))?;
         Ok(Self::File(path.to_owned(), Box::new(file)))
     }
 

@@ -13,7 +13,7 @@ use crate::args::{Common, Generate};
 use crate::decoding;
 use crate::models;
 use crate::notes::note;
-use crate::prompt_files::{read_messages, read_text};
+use crate::prompt_files::{read_messages, read_prompt};
 
 pub fn run(args: &Generate, common: &Common) -> Result<()> {
     if args.n == 0 {
@@ -165,7 +165,7 @@ enum Input {
 fn input(args: &Generate) -> Result<Input> {
     Ok(match (&args.messages, &args.prompt, &args.prompt_file) {
         (Some(path), _, _) => Input::Messages(read_messages(path)?),
-        (None, None, Some(path)) => Input::Text(read_text(path)?),
+        (None, None, Some(path)) => Input::Text(read_prompt(path)?),
         (None, prompt, _) => Input::Text(prompt.clone().unwrap_or_default()),
     })
 }

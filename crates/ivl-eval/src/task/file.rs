@@ -1,9 +1,8 @@
 //! A task as a TOML file, with the keys of lm-evaluation-harness.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use ivl_models::{UnknownField, nearest};
+use ivl_models::{UnknownField, nearest, read_text};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -247,14 +246,10 @@ impl TaskFile {
     /// Reads a task file.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::TooLarge`], [`Error::Toml`]; [`Error::UnknownKey`] names the key that was probably meant,
+    /// [`Error::File`], [`Error::Toml`]; [`Error::UnknownKey`] names the key that was probably meant,
     /// [`Error::Value`] the key with a wrong value.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let got = fs::metadata(path).map_err(Error::io("read", path))?.len();
-        if got > LARGEST_FILE {
-            return Err(Error::TooLarge { path: path.to_owned(), what: "a task", got, limit: LARGEST_FILE });
-        }
-        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path, "a task", LARGEST_FILE)?;
         let broken = |source| Error::Toml { path: path.to_owned(), source: Box::new(source) };
         let table = toml::Deserializer::parse(&text).map_err(broken)?;
         serde_path_to_error::deserialize(table).map_err(|error| {

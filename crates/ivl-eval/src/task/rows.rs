@@ -7,6 +7,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use ivl_models::FileError;
+
 use crate::error::{Error, Place};
 
 /// Largest data file that is read: evaluation sets are held in memory.
@@ -27,20 +29,20 @@ pub struct Row {
 /// Reads all rows of a file, with the SHA-256 of its bytes. Empty lines are skipped.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::TooLarge`], [`Error::LongLine`], [`Error::Json`], [`Error::NoRows`].
+/// [`Error::File`], [`Error::LongLine`], [`Error::Json`], [`Error::NoRows`].
 pub fn read_rows(path: &Path) -> Result<(Vec<Row>, String), Error> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let got = file.metadata().map_err(Error::io("read", path))?.len();
+    let file = File::open(path).map_err(FileError::io("read", path))?;
+    let got = file.metadata().map_err(FileError::io("read", path))?.len();
     if got > LARGEST_FILE {
         let what = "the rows of a task";
-        return Err(Error::TooLarge { path: path.to_owned(), what, got, limit: LARGEST_FILE });
+        return Err(FileError::TooLarge { path: path.to_owned(), what, got, limit: LARGEST_FILE }.into());
     }
     let mut reader = BufReader::new(file);
     let (mut rows, mut digest, mut bytes) = (Vec::new(), Sha256::new(), Vec::new());
     for line in 1.. {
         bytes.clear();
         let read = reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
-        let read = read.map_err(Error::io("read", path))? as u64;
+        let read = read.map_err(FileError::io("read", path))? as u64;
         let place = || Place { path: path.to_owned(), line };
         if read == 0 {
             break;

@@ -7,13 +7,15 @@ use burn::tensor::DType;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::tensor_files::TensorFiles;
-use crate::checkpoint::weights::Rows;
+use super::open::Checkpoint;
+use super::save::write_tensors;
+use super::tensor_files::TensorFiles;
 use crate::error::WeightReport;
+use crate::families::weight_map::OutputSlice;
 use crate::fields::Fields;
-use crate::files::{read_json, write_bytes, write_whole};
+use crate::files::{read_json, write_bytes};
 use crate::transformer::{LoraConfig, Projection, Transformer};
-use crate::{Checkpoint, Error};
+use crate::{Error, FileError};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -34,13 +36,13 @@ impl Checkpoint {
     /// The adapters in this directory, if it holds adapters in place of weights.
     ///
     /// # Errors
-    /// [`Error::Json`], [`Error::MissingField`] or [`Error::InvalidField`] for a configuration that means nothing to ivl.
+    /// [`Error::File`], [`Error::MissingField`] or [`Error::InvalidField`] for a configuration that means nothing to ivl.
     pub fn adapters(&self) -> Result<Option<Adapters>, Error> {
         let path = self.dir().join(CONFIG);
         if !path.is_file() {
             return Ok(None);
         }
-        let json = read_json(&path)?;
+        let json: Map<String, Value> = read_json(&path)?;
         let fields = Fields::new(&json, &path);
         if fields.opt_text("peft_type")? != Some("LORA") {
             return Err(fields.invalid("peft_type", "LORA"));
@@ -131,7 +133,7 @@ impl Checkpoint {
         let (module, part) = path.split_once(".lora.").unwrap_or((path, ""));
         let map = (self.family().weights)(self.config());
         let (rule, name) = map.resolve(&format!("{module}.weight"));
-        if rule.rows != Rows::All || !rule.transposed {
+        if rule.slice != OutputSlice::All || !rule.transposed {
             return Err(Error::FusedAdapter { family: self.family().model_type, module: module.to_owned() });
         }
         let module = name.strip_suffix(".weight").unwrap_or(&name);
@@ -155,7 +157,7 @@ fn modules(checkpoint: &Checkpoint) -> Result<Vec<(Projection, String)>, Error> 
 /// that they were trained on.
 ///
 /// # Errors
-/// [`Error::Io`] if the directory cannot be written, [`Error::FusedAdapter`] for a family whose checkpoints fuse an adapted
+/// [`Error::File`] if the directory cannot be written, [`Error::FusedAdapter`] for a family whose checkpoints fuse an adapted
 /// projection with others: merge such adapters.
 pub fn save_adapters(
     net: &Transformer,
@@ -164,14 +166,18 @@ pub fn save_adapters(
     json: &Map<String, Value>,
     dir: &Path,
 ) -> Result<(), Error> {
-    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    std::fs::create_dir_all(dir).map_err(FileError::io("create", dir))?;
     let checkpoint = Checkpoint::from_json(dir, json.clone())?;
     let mut tensors: HashMap<String, (Vec<usize>, Vec<u8>)> = HashMap::new();
     for parameter in net.named_parameters().into_iter().filter(|parameter| parameter.path.contains(".lora."))
     {
         let [rows, columns] = parameter.shape[..] else { continue };
-        let numbers: Vec<f32> =
-            parameter.tensor.cast(DType::F32).into_data().try_into_vec().unwrap_or_default();
+        let numbers: Vec<f32> = parameter
+            .tensor
+            .cast(DType::F32)
+            .into_data()
+            .try_into_vec()
+            .expect("numbers that were cast to f32");
         let at = |stored: usize| numbers[stored % rows * columns + stored / rows];
         let bytes = (0..rows * columns).flat_map(|stored| at(stored).to_le_bytes()).collect();
         tensors.insert(checkpoint.adapter_name(&parameter.path)?, (vec![columns, rows], bytes));
@@ -203,13 +209,8 @@ pub fn save_adapters(
         size: 0,
         source,
     })?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_whole(&dir.join(WEIGHTS), |partial| {
-        safetensors::serialize_to_file(views, Some(metadata), partial).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other),
-        })
-    })?;
-    write_bytes(&dir.join(CONFIG), &serde_json::to_vec_pretty(&described).unwrap_or_default())?;
-    write_bytes(&dir.join("config.json"), &serde_json::to_vec_pretty(json).unwrap_or_default())
+    write_tensors(&dir.join(WEIGHTS), views)?;
+    let bytes = |json: &Value| serde_json::to_vec_pretty(json).expect("a JSON object serialises");
+    write_bytes(&dir.join(CONFIG), &bytes(&described))?;
+    Ok(write_bytes(&dir.join("config.json"), &bytes(&Value::Object(json.clone())))?)
 }

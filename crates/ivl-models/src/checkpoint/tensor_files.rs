@@ -1,4 +1,4 @@
-//! The safetensors files of a checkpoint, single or sharded, memory-mapped: nothing is read before it is asked for.
+//! The safetensors files of a checkpoint, single or sharded, memory-mapped: a tensor is read when it is loaded.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::Error;
 use crate::files::read_json;
+use crate::{Error, FileError};
 
-/// More shards than any honest checkpoint has.
+/// More shards than any checkpoint has.
 const MOST_SHARDS: usize = 4096;
 
 /// All tensors of a checkpoint, by name.
@@ -89,11 +89,13 @@ impl TensorFiles {
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), Error> {
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let file = File::open(&path).map_err(FileError::io("read", &path))?;
         #[expect(unsafe_code, reason = "mapping is how weights larger than memory are read")]
-        // SAFETY: the map is read-only and every access is bounds-checked. A file that another process cuts short
-        // meanwhile raises SIGBUS, as in every loader that maps weights; it cannot corrupt memory.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
+        // SAFETY: the map is read-only and every access is bounds-checked. Another process may still cut the file short, which
+        // raises SIGBUS, or change it, which breaks the rule that the bytes behind a `&[u8]` stay the same. As every loader that
+        // maps weights, ivl accepts that: numbers are read once and any bytes are valid floats, so that the weights would be
+        // wrong and nothing else.
+        let map = unsafe { Mmap::map(&file) }.map_err(FileError::io("map", &path))?;
         let size = map.len() as u64;
         let broken = |source| Error::Safetensors { path: path.clone(), size, source };
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(broken)?;
@@ -161,7 +163,7 @@ impl TensorFiles {
 }
 
 impl TensorFiles {
-    /// Gives back the memory that reading a tensor took; its file is read anew if it is asked for again.
+    /// Gives back the memory that reading a tensor took; a second read loads it from its file.
     ///
     /// # Panics
     /// If there is no tensor of this name.
@@ -191,7 +193,7 @@ impl TensorFiles {
 }
 
 fn shard_paths(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, Error> {
-    let json = read_json(index)?;
+    let json: Map<String, Value> = read_json(index)?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let Some(map) = map else {
         return Err(Error::MissingField { path: index.to_owned(), field: "weight_map".to_owned() });

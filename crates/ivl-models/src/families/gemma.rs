@@ -2,8 +2,8 @@
 
 use super::{activation, layer_kinds, llama};
 use crate::Error;
-use crate::checkpoint::weights::{Rule, WeightMap};
 use crate::config::{Activation, ModelConfig, NormKind, Wiring};
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 /// Llama with `1 + w` norms, scaled embeddings, a tied head and a tanh-GELU.

@@ -2,11 +2,11 @@
 
 use super::{activation, default_head_dim, num_layers};
 use crate::Error;
-use crate::checkpoint::weights::{Rows, Rule, WeightMap};
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
     Position, Wiring,
 };
+use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 use crate::fields::Fields;
 
 /// Layer norm, learned positions, a tied head.
@@ -32,38 +32,29 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         },
         wiring: Wiring::PreNorm,
         attention: AttentionConfig {
-            num_heads,
-            num_kv_heads: num_heads,
-            head_dim,
             qkv_bias: true,
             output_bias: true,
-            qk_norm: false,
             scale: if scaled { (head_dim as f64).powf(-0.5) } else { 1.0 },
             scale_by_layer: fields.flag_or("scale_attn_by_inverse_layer_idx", false)?,
-            softcap: None,
+            ..AttentionConfig::multi_head(num_heads, head_dim)
         },
         layers: vec![LayerKind::Full; num_layers(fields, "n_layer")?],
-        embedding: EmbeddingConfig {
-            scale: None,
-            tied: fields.flag_or("tie_word_embeddings", true)?,
-            head_bias: false,
-            softcap: None,
-        },
+        embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", true)?),
     })
 }
 
 pub(super) fn weights(config: &ModelConfig) -> WeightMap {
     // Its projections are stored as [input, output]; one holds query, key and value, one after the other.
     let hidden = config.hidden_size;
-    let fused = |part| Rows::Range { start: part * hidden, total: 3 * hidden };
+    let fused = |part| OutputSlice::Range { start: part * hidden, total: 3 * hidden };
     WeightMap::new(
         "transformer.",
         vec![
             Rule::same("embedding", "transformer.wte"),
             Rule::same("position_embedding", "transformer.wpe"),
-            Rule::same("blocks.{}.attention.query", "transformer.h.{}.attn.c_attn").rows(fused(0)),
-            Rule::same("blocks.{}.attention.key", "transformer.h.{}.attn.c_attn").rows(fused(1)),
-            Rule::same("blocks.{}.attention.value", "transformer.h.{}.attn.c_attn").rows(fused(2)),
+            Rule::same("blocks.{}.attention.query", "transformer.h.{}.attn.c_attn").slice(fused(0)),
+            Rule::same("blocks.{}.attention.key", "transformer.h.{}.attn.c_attn").slice(fused(1)),
+            Rule::same("blocks.{}.attention.value", "transformer.h.{}.attn.c_attn").slice(fused(2)),
             Rule::same("blocks.{}.attention.output", "transformer.h.{}.attn.c_proj"),
             Rule::same("blocks.{}.mlp.up", "transformer.h.{}.mlp.c_fc"),
             Rule::same("blocks.{}.mlp.down", "transformer.h.{}.mlp.c_proj"),

@@ -3,11 +3,11 @@
 use super::rope::{self, RopeDefaults};
 use super::{activation, default_head_dim, num_layers};
 use crate::Error;
-use crate::checkpoint::weights::{Rows, Rule, WeightMap};
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
     Position, Wiring,
 };
+use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 use crate::fields::Fields;
 
 /// Layer norm, partly rotary positions, attention and feed-forward in parallel.
@@ -39,37 +39,26 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         },
         wiring: if parallel { Wiring::Parallel { shared_norm: false } } else { Wiring::PreNorm },
         attention: AttentionConfig {
-            num_heads,
-            num_kv_heads: num_heads,
-            head_dim,
             qkv_bias: bias,
             output_bias: bias,
-            qk_norm: false,
-            scale: (head_dim as f64).powf(-0.5),
-            scale_by_layer: false,
-            softcap: None,
+            ..AttentionConfig::multi_head(num_heads, head_dim)
         },
         layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers")?],
-        embedding: EmbeddingConfig {
-            scale: None,
-            tied: fields.flag_or("tie_word_embeddings", false)?,
-            head_bias: false,
-            softcap: None,
-        },
+        embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", false)?),
     })
 }
 
 pub(super) fn weights(config: &ModelConfig) -> WeightMap {
     // One projection holds, for each head in turn, its query, key and value.
-    let fused = |part| Rows::Interleaved { width: config.attention.head_dim, part, parts: 3 };
+    let fused = |part| OutputSlice::Interleaved { width: config.attention.head_dim, part, parts: 3 };
     let qkv = "gpt_neox.layers.{}.attention.query_key_value";
     WeightMap::new(
         "gpt_neox.",
         vec![
             Rule::same("embedding", "gpt_neox.embed_in"),
-            Rule::linear("blocks.{}.attention.query", qkv).rows(fused(0)),
-            Rule::linear("blocks.{}.attention.key", qkv).rows(fused(1)),
-            Rule::linear("blocks.{}.attention.value", qkv).rows(fused(2)),
+            Rule::linear("blocks.{}.attention.query", qkv).slice(fused(0)),
+            Rule::linear("blocks.{}.attention.key", qkv).slice(fused(1)),
+            Rule::linear("blocks.{}.attention.value", qkv).slice(fused(2)),
             Rule::linear("blocks.{}.attention.output", "gpt_neox.layers.{}.attention.dense"),
             Rule::linear("blocks.{}.mlp.up", "gpt_neox.layers.{}.mlp.dense_h_to_4h"),
             Rule::linear("blocks.{}.mlp.down", "gpt_neox.layers.{}.mlp.dense_4h_to_h"),

@@ -3,11 +3,11 @@
 use super::rope::{self, RopeDefaults};
 use super::{activation, default_head_dim, layer_kinds, num_layers};
 use crate::Error;
-use crate::checkpoint::weights::{Rule, WeightMap};
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
     Position, Wiring,
 };
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 /// Pre-norm, RMS norm, rotary positions, grouped queries, gated feed-forward.
@@ -35,23 +35,13 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         },
         wiring: Wiring::PreNorm,
         attention: AttentionConfig {
-            num_heads,
             num_kv_heads: fields.opt_size("num_key_value_heads")?.unwrap_or(num_heads),
-            head_dim,
             qkv_bias: bias,
             output_bias: bias,
-            qk_norm: false,
-            scale: (head_dim as f64).powf(-0.5),
-            scale_by_layer: false,
-            softcap: None,
+            ..AttentionConfig::multi_head(num_heads, head_dim)
         },
         layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers")?],
-        embedding: EmbeddingConfig {
-            scale: None,
-            tied: fields.flag_or("tie_word_embeddings", false)?,
-            head_bias: false,
-            softcap: None,
-        },
+        embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", false)?),
     })
 }
 

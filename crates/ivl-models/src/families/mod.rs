@@ -10,12 +10,14 @@ mod phi;
 mod phi3;
 mod qwen;
 mod rope;
+pub(crate) mod weight_map;
+
+pub use weight_map::{OutputSlice, Rule, WeightMap};
 
 use serde_json::{Map, Value};
 use std::path::Path;
 
 use crate::Error;
-use crate::checkpoint::weights::WeightMap;
 use crate::config::{Activation, LayerKind, ModelConfig};
 use crate::fields::Fields;
 

@@ -3,11 +3,11 @@
 use super::rope::{self, RopeDefaults};
 use super::{activation, default_head_dim, num_layers};
 use crate::Error;
-use crate::checkpoint::weights::{Rule, WeightMap};
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
     Position, Wiring,
 };
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 /// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel behind one norm.
@@ -38,15 +38,11 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         },
         wiring: Wiring::Parallel { shared_norm: true },
         attention: AttentionConfig {
-            num_heads,
             num_kv_heads: fields.opt_size("num_key_value_heads")?.unwrap_or(num_heads),
-            head_dim,
             qkv_bias: true,
             output_bias: true,
             qk_norm: fields.flag_or("qk_layernorm", false)?,
-            scale: (head_dim as f64).powf(-0.5),
-            scale_by_layer: false,
-            softcap: None,
+            ..AttentionConfig::multi_head(num_heads, head_dim)
         },
         layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers")?],
         embedding: EmbeddingConfig { scale: None, tied, head_bias: true, softcap: None },

@@ -2,8 +2,8 @@
 
 use super::{layer_kinds, llama};
 use crate::Error;
-use crate::checkpoint::weights::{Rule, WeightMap};
 use crate::config::ModelConfig;
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 /// Llama with biases on query, key and value.

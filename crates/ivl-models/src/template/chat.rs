@@ -1,7 +1,6 @@
 //! Chat templates: Jinja from a checkpoint, rendered as transformers renders it.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -10,10 +9,15 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::template::chat_error::{ChatError, LARGEST_FILE};
+use crate::FileError;
+use crate::files::{read_json, read_text};
+use crate::template::chat_error::ChatError;
 use crate::template::chat_spans::Frame;
 use crate::template::jinja::python_environment;
 use crate::template::python::strftime_now;
+
+/// Largest file with a template that is read.
+const LARGEST_FILE: u64 = 16 << 20;
 
 /// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,7 +84,8 @@ impl ChatTemplate {
         if !legacy.is_file() {
             return Ok(None);
         }
-        match read_json(&legacy)?.get("chat_template").and_then(templates) {
+        let json: Map<String, Value> = read_json(&legacy)?;
+        match json.get("chat_template").and_then(templates) {
             Some((source, tool_use)) => Self::new(legacy, source, tool_use, special).map(Some),
             None => Ok(None),
         }
@@ -260,17 +265,8 @@ fn special_tokens(json: &Map<String, Value>) -> HashMap<String, String> {
     json.iter().filter_map(token).collect()
 }
 
-fn read(path: &Path) -> Result<String, ChatError> {
-    let io = |source| ChatError::Io { path: path.to_owned(), source };
-    let got = fs::metadata(path).map_err(io)?.len();
-    if got > LARGEST_FILE {
-        return Err(ChatError::TooLarge { path: path.to_owned(), got });
-    }
-    fs::read_to_string(path).map_err(io)
-}
-
-fn read_json(path: &Path) -> Result<Map<String, Value>, ChatError> {
-    serde_json::from_str(&read(path)?).map_err(|source| ChatError::Json { path: path.to_owned(), source })
+fn read(path: &Path) -> Result<String, FileError> {
+    read_text(path, "a chat template", LARGEST_FILE)
 }
 
 #[cfg(test)]

@@ -2,39 +2,15 @@
 
 use std::path::PathBuf;
 
-/// Largest template, or file that holds one, that is read.
-pub(crate) const LARGEST_FILE: u64 = 16 << 20;
+use crate::FileError;
 
 /// What can go wrong with a chat template.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
     /// The file could not be read.
-    #[error("cannot read `{}`", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is larger than any honest one.
-    #[error("`{}` has {got} bytes, more than the {LARGEST_FILE} that ivl reads", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// Its size.
-        got: u64,
-    },
-    /// The configuration is not JSON.
-    #[error("`{}` is not a JSON object", path.display())]
-    Json {
-        /// Which file.
-        path: PathBuf,
-        /// Where it is broken.
-        #[source]
-        source: serde_json::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The template is no valid Jinja.
     #[error("the chat template in `{}` does not compile", path.display())]
     Compile {

@@ -4,7 +4,6 @@ mod retokenize;
 mod roles;
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ivl_core::Vocab;
@@ -12,6 +11,8 @@ use ivl_core::vocab::Token;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::FileError;
+use crate::files::read_bounded;
 use crate::tokenizer::roles::{adds_space, changes_text, with_roles};
 
 /// Largest `tokenizer.json` that is read.
@@ -25,22 +26,8 @@ const MOST_TOKENS: u32 = 1 << 22;
 #[non_exhaustive]
 pub enum TokenizerError {
     /// The file could not be read.
-    #[error("cannot read `{}`", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is larger than any honest one.
-    #[error("`{}` has {got} bytes, more than the {LARGEST_FILE} that ivl reads", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// Its size.
-        got: u64,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file does not describe a tokenizer.
     #[error("`{}` is not a Hugging Face tokenizer; expected the tokenizer.json of a fast tokenizer", path.display())]
     Invalid {
@@ -199,13 +186,8 @@ impl Tokenizer {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    let io = |source| TokenizerError::Io { path: path.to_owned(), source };
-    let got = fs::metadata(path).map_err(io)?.len();
-    if got > LARGEST_FILE {
-        return Err(TokenizerError::TooLarge { path: path.to_owned(), got });
-    }
-    fs::read(path).map_err(io)
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_bounded(path, "a tokenizer", LARGEST_FILE)
 }
 
 /// The special tokens of a `tokenizer_config.json`, written as strings or as objects with `content`.

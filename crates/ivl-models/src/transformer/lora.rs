@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::linear::product;
 use super::{Block, Linear, Transformer};
-use crate::checkpoint::parameters::parameter_shapes;
 use crate::config::ModelConfig;
+use crate::transformer::parameters::parameter_shapes;
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,12 +4,14 @@ mod attention;
 mod block;
 mod differentiable;
 mod host;
+mod initialize;
 mod linear;
 mod lora;
 mod mask;
 mod mlp;
 mod norm;
 mod packed;
+pub(crate) mod parameters;
 mod rope;
 mod states;
 
@@ -17,11 +19,13 @@ pub use attention::Attention;
 pub use block::Block;
 pub use differentiable::{constant, with_gradient};
 pub use host::is_host;
+pub use initialize::initialize;
 pub use linear::Linear;
 pub use lora::{Lora, LoraConfig, Projection};
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub(crate) use packed::Packer;
+pub use parameters::NamedParameter;
 
 use std::sync::Arc;
 

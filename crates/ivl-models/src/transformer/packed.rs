@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::{Format, Matrix};
+use ivl_kernels::{Matrix, PackedFormat};
 
 use super::Transformer;
 use super::host::Numbers;
 
 /// Packs the weights of projections as they pass by; everything else becomes f32.
 pub(crate) struct Packer {
-    format: Format,
+    format: PackedFormat,
     tied: bool,
     path: Vec<String>,
     packed: HashMap<String, Arc<Matrix>>,
@@ -20,7 +20,7 @@ pub(crate) struct Packer {
 
 impl Packer {
     /// For a network whose head may be its transposed embedding.
-    pub(crate) fn new(format: Format, tied: bool) -> Self {
+    pub(crate) fn new(format: PackedFormat, tied: bool) -> Self {
         Self { format, tied, path: Vec::new(), packed: HashMap::new() }
     }
 
@@ -99,7 +99,7 @@ impl Transformer {
     /// A row of a batch then gives the same bits whatever else is in the batch, and a token whether its text is read at once or
     /// in pieces. The network has to be on the CPU backend, without autodiff; kernels replace operations of that backend.
     #[must_use]
-    pub fn packed(self, format: Format) -> Self {
+    pub fn packed(self, format: PackedFormat) -> Self {
         let mut packer = Packer::new(format, self.config().embedding.tied);
         let net = self.map(&mut packer);
         packer.finish(net)
@@ -128,7 +128,7 @@ impl Transformer {
     }
 
     /// How the weights are kept, if they are laid out for kernels.
-    pub fn format(&self) -> Option<Format> {
+    pub fn format(&self) -> Option<PackedFormat> {
         let linear = &self.blocks.first()?.mlp.up;
         linear.packed.as_ref().map(|matrix| matrix.format())
     }

@@ -25,7 +25,7 @@ pub fn example(name: &str) -> PathBuf {
 
 pub fn load(name: &str) -> (TransformerLm, Tokenizer) {
     let checkpoint = Checkpoint::open(&example(name)).expect("opens");
-    checkpoint.load_lm(&Device::flex(), DType::F32, &mut |_| ()).expect("loads")
+    checkpoint.load_lm(&Device::flex(), DType::F32).expect("loads")
 }
 
 /// The base `large` with the value `small`, as the command line would fuse them.

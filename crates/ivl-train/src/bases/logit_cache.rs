@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::data::batch::Batch;
 use crate::data::examples::Examples;
+use ivl_models::FileError;
 
 /// First bytes of the file.
 const MAGIC: &[u8; 8] = b"ivllogit";
@@ -64,12 +65,12 @@ impl LogitCache {
     /// finished.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read.
+    /// [`Error::File`] for a file that cannot be read.
     pub fn open(path: &Path, fingerprint: &str, examples: &Examples) -> Result<Option<Self>, Error> {
         if !path.is_file() {
             return Ok(None);
         }
-        let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+        let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
         let mut file = File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         let mut start = [0; 16];
@@ -94,7 +95,7 @@ impl LogitCache {
     /// examples done.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`ivl_models::Error::Io`].
+    /// [`Error::File`] or [`Error::File`].
     pub fn write(
         path: &Path,
         base: &dyn CausalLm,
@@ -103,7 +104,7 @@ impl LogitCache {
         progress: &mut dyn FnMut(usize),
     ) -> Result<(), Error> {
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(|source| Error::Io {
+            std::fs::create_dir_all(dir).map_err(|source| FileError::Io {
                 action: "create",
                 path: dir.to_owned(),
                 source,

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use ivl_models::Connection;
 use ivl_models::transformer::LoraConfig;
 
 use crate::Error;
-use crate::objective::connection::Connection;
 use crate::objective::mixing::MixingStrategy;
 use crate::step::precision::Precision;
 

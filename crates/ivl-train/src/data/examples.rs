@@ -155,7 +155,7 @@ impl Examples {
     /// One example.
     ///
     /// # Errors
-    /// [`Error::Io`] if its file cannot be read.
+    /// [`Error::File`] if its file cannot be read.
     ///
     /// # Panics
     /// If there is no such example.

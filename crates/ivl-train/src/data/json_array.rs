@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Place;
 use super::record_file::{Bytes, LONGEST_RECORD, Record};
 use crate::Error;
+use ivl_models::FileError;
 
 /// The elements of one array.
 pub(super) struct Elements {
@@ -77,7 +78,7 @@ impl Elements {
                     return Ok(byte);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::Io { action: "read", path: self.path.clone(), source }),
+                Err(error) => return Err(FileError::io("read", &self.path)(error).into()),
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Place;
 use super::record_file::{Bytes, LONGEST_RECORD, Record};
 use crate::Error;
+use ivl_models::FileError;
 
 /// One object a line; empty lines are skipped.
 pub(super) struct Lines {
@@ -28,7 +29,7 @@ impl Lines {
             let bound = LONGEST_RECORD as u64 + 1;
             let read = self.bytes.by_ref().take(bound).read_until(b'\n', &mut self.line);
             let read =
-                read.map_err(|source| Error::Io { action: "read", path: self.path.clone(), source })?;
+                read.map_err(|source| FileError::Io { action: "read", path: self.path.clone(), source })?;
             if read == 0 {
                 return Ok(None);
             }

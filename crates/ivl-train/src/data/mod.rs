@@ -29,6 +29,7 @@ pub use self::plan::{Filling, Plan};
 use self::record_file::RecordFile;
 use crate::Error;
 use crate::config::data::{Format, SourceConfig};
+use ivl_models::FileError;
 
 /// Where a row stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Dataset {
     /// Finds the files of every source and recognises what they hold. Nothing is kept of their rows.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::EmptySource`], or what [`recognition`](Source::format) refuses: [`Error::UnknownFormat`],
+    /// [`Error::File`], [`Error::EmptySource`], or what [`recognition`](Source::format) refuses: [`Error::UnknownFormat`],
     /// [`Error::AmbiguousFormat`], [`Error::Record`].
     pub fn open(configs: &[SourceConfig]) -> Result<Self, Error> {
         let sources = configs.iter().map(Source::open).collect::<Result<Vec<_>, _>>()?;
@@ -77,7 +78,7 @@ impl Dataset {
         for source in &sources {
             hash.update(format!("{:?} {:?}\n", source.format, source.config.columns));
             for file in &source.files {
-                let io = |source| Error::Io { action: "read", path: file.clone(), source };
+                let io = |source| FileError::Io { action: "read", path: file.clone(), source };
                 hash.update(File::open(file).and_then(sha256).map_err(io)?);
             }
         }
@@ -161,7 +162,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+    let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(io)? {
         let file = entry.map_err(io)?.path();

@@ -12,6 +12,7 @@ use super::json_array::Elements;
 use super::jsonl::Lines;
 use super::parquet::Table;
 use crate::Error;
+use ivl_models::FileError;
 
 /// Longest record that is read, in bytes.
 pub(super) const LONGEST_RECORD: usize = 64 << 20;
@@ -35,7 +36,7 @@ pub(super) enum RecordFile {
 impl RecordFile {
     /// Opens a file; of a table only the given columns are read, if there is a choice.
     pub(super) fn open(path: &Path, columns: Option<&[String]>) -> Result<Self, Error> {
-        let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+        let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
         let mut file = File::open(path).map_err(io)?;
         let magic = first_bytes(&mut file).map_err(io)?;
         if magic == *b"PAR1" {

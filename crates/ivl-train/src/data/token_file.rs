@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 use crate::data::example::Example;
 use crate::data::examples::{Shape, SourceReport};
+use ivl_models::FileError;
 
 /// The last bytes of the file; the digit is the version of the format and of the rules by which tokens are learnt.
 const MAGIC: &[u8; 8] = b"ivltok01";
@@ -94,7 +95,7 @@ impl TokenFile {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(self.starts[index] * 4))
             .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|source| Error::Io { action: "read", path: self.path.clone(), source })?;
+            .map_err(|source| FileError::Io { action: "read", path: self.path.clone(), source })?;
         let (ids, learnt) = words(&bytes).map(|word| (word & !LEARNT, word & LEARNT != 0)).unzip();
         Ok(Example { ids, learnt })
     }
@@ -120,7 +121,7 @@ impl TokenFileWriter {
         fingerprint: &str,
         fill: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let io = |source| Error::Io { action: "write", path: path.to_owned(), source };
+        let io = |source| FileError::Io { action: "write", path: path.to_owned(), source };
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
         // What went wrong in `fill` is not what went wrong in writing.
         let mut failed = None;
@@ -143,7 +144,7 @@ impl TokenFileWriter {
     pub(crate) fn push(&mut self, example: &Example, shape: Shape) -> Result<(), Error> {
         for (id, &learnt) in example.ids.iter().zip(&example.learnt) {
             let word = if learnt { id | LEARNT } else { *id };
-            self.out.write_all(&word.to_le_bytes()).map_err(|source| Error::Io {
+            self.out.write_all(&word.to_le_bytes()).map_err(|source| FileError::Io {
                 action: "write",
                 path: self.path.clone(),
                 source,

@@ -5,33 +5,8 @@ use ivl_core::causal_lm::SelectedLogits;
 use ivl_core::fusion::predictions;
 use ivl_models::transformer::rows_at;
 use ivl_models::{CascadeInput, Transformer};
-use serde::{Deserialize, Serialize};
 
 use crate::data::batch::{Batch, index_tensor};
-
-/// How a value is connected to its base.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Connection {
-    /// It reads the same tokens as the base. The paper's best practice: it travels better and costs less.
-    #[default]
-    Residual,
-    /// It reads the expected embedding of the base's predictions.
-    Cascade,
-    /// It reads tokens and predictions in turn: twice the positions.
-    CascadeText,
-}
-
-impl Connection {
-    /// What a cascade network is fed; none for a residual one.
-    pub fn cascade_input(self) -> Option<CascadeInput> {
-        match self {
-            Self::Residual => None,
-            Self::Cascade => Some(CascadeInput::Predictions),
-            Self::CascadeText => Some(CascadeInput::TextAndPredictions),
-        }
-    }
-}
 
 /// Hidden states of a residual network at all positions, shape `[rows, seq, hidden]`.
 pub(crate) fn residual_hidden(net: &Transformer, batch: &Batch, tokens: Tensor<2, Int>) -> Tensor<3> {

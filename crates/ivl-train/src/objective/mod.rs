@@ -5,7 +5,6 @@ pub(crate) mod loss;
 pub(crate) mod mixing;
 pub(crate) mod perturbation;
 
-pub use connection::Connection;
 pub use loss::{Loss, Terms, mapped_loss, value_loss};
 pub use mixing::{Mixing, MixingStrategy};
 pub use perturbation::Perturbation;

@@ -13,6 +13,7 @@ use burn::train::metric::store::EventStoreClient;
 use crate::Error;
 use crate::run::completeness::{FileNote, NOTE, Note};
 use crate::run::run_state::RunState;
+use ivl_models::FileError;
 
 /// The parts of a checkpoint, one file each.
 const PARTS: [&str; 3] = ["model", "optimizer", "schedule"];
@@ -76,7 +77,7 @@ impl CheckpointDir {
     /// Begins a run that has no checkpoint yet.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] if a complete one is there, [`Error::Io`].
+    /// [`Error::OutputExists`] if a complete one is there, [`Error::File`].
     pub fn begin(&self) -> Result<(), Error> {
         let steps = self.steps();
         if steps.iter().any(|&step| self.verified(step).is_ok()) {
@@ -84,11 +85,7 @@ impl CheckpointDir {
             return Err(Error::OutputExists { path: output, what: "checkpoints" });
         }
         self.shared().kept = steps;
-        std::fs::create_dir_all(&self.root).map_err(|source| Error::Io {
-            action: "create",
-            path: self.root.clone(),
-            source,
-        })
+        Ok(std::fs::create_dir_all(&self.root).map_err(FileError::io("create", &self.root))?)
     }
 
     /// Goes on from the last checkpoint that agrees with its note; from the beginning if the run began and has none.
@@ -144,7 +141,7 @@ impl CheckpointDir {
     }
 
     /// Counts the parts of a step that are written. The last one writes the note; only then do older checkpoints go.
-    fn part_written(&self, step: usize, file: FileNote) -> Result<(), ivl_models::Error> {
+    fn part_written(&self, step: usize, file: FileNote) -> Result<(), FileError> {
         let mut shared = self.shared();
         let Some((_, files)) = shared.begun.get_mut(&step) else { return Ok(()) };
         files.push(file);
@@ -194,7 +191,7 @@ impl Part {
 
 impl<R: Checkpoint> Checkpointer<R> for Part {
     fn save(&self, step: usize, record: R) -> Result<(), CheckpointerError> {
-        let other = |error| CheckpointerError::IOError(std::io::Error::other(error));
+        let other = |error: FileError| CheckpointerError::IOError(std::io::Error::other(error));
         std::fs::create_dir_all(self.checkpoints.dir(step)).map_err(CheckpointerError::IOError)?;
         let bytes = record.checkpoint_into_bytes().map_err(CheckpointerError::Record)?;
         let note = FileNote::new(file_name(self.name), &bytes);

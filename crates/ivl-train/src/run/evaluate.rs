@@ -4,15 +4,15 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
 use ivl_core::causal_lm::SelectedLogits;
 use ivl_core::vocab::VocabProjection;
-use ivl_models::Transformer;
 use ivl_models::transformer::rows_at;
+use ivl_models::{Connection, Transformer};
 
 use crate::Error;
 use crate::bases::{FrozenBase, Split};
 use crate::config::RegularizationConfig;
 use crate::data::batch::{Batch, index_tensor};
 use crate::data::plan::Plan;
-use crate::objective::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
+use crate::objective::connection::{TrainedFirst, cascade_hidden, residual_hidden};
 use crate::objective::loss::{mapped_loss, value_loss};
 use crate::run::report::EvalReport;
 
@@ -23,7 +23,7 @@ const HEAD_ROWS: usize = 256;
 /// network is run once for all bases.
 ///
 /// # Errors
-/// [`Error::Io`] if the examples cannot be read.
+/// [`Error::File`] if the examples cannot be read.
 pub(crate) fn evaluate(
     bases: &[FrozenBase],
     value: &Transformer,

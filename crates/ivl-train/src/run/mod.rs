@@ -1,6 +1,5 @@
 //! The loop, its checkpoints and its reports.
 
-pub(crate) mod card;
 pub(crate) mod checkpointing;
 pub(crate) mod completeness;
 pub(crate) mod early_stopping;
@@ -11,7 +10,6 @@ pub(crate) mod silent;
 pub(crate) mod tensorboard;
 pub(crate) mod trainer;
 
-pub use card::{BaseCard, CARD, EvalCard, FORMAT, TransferBase, TransferCard, ValueCard};
 pub use checkpointing::{CheckpointDir, Part, Restored, WhenAsked};
 pub use early_stopping::Watch;
 pub use report::{Best, EvalReport, Event, StepReport};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ivl_models::EvalCard;
 use serde::{Deserialize, Serialize};
 
 /// What a run reports while it goes on.
@@ -75,6 +76,14 @@ pub struct EvalReport {
     pub kl: Option<f64>,
     /// Held-out tokens.
     pub tokens: usize,
+}
+
+impl EvalReport {
+    /// The part of the report that a value card keeps; `None` for a model trained without a base.
+    pub fn card(&self) -> Option<EvalCard> {
+        let (base, base_loss) = (self.base.clone()?, self.base_loss?);
+        Some(EvalCard { base, base_loss, loss: self.loss, kl: self.kl, tokens: self.tokens })
+    }
 }
 
 /// The lowest held-out figure so far.

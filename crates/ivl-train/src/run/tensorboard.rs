@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Error;
+use ivl_models::FileError;
 
 /// Field numbers of TensorFlow's `event.proto` and `summary.proto`.
 mod field {
@@ -37,13 +38,13 @@ impl EventFile {
     /// run; what an earlier process wrote beyond `done` it drops.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::File`].
     pub fn create(dir: &Path, done: usize) -> Result<Self, Error> {
         let now = now();
         let path = dir.join(format!("events.out.tfevents.{:010}.ivl.{}", now as u64, std::process::id()));
         let file = std::fs::create_dir_all(dir)
             .and_then(|()| OpenOptions::new().create(true).append(true).open(&path))
-            .map_err(|source| Error::Io { action: "create", path, source })?;
+            .map_err(|source| FileError::Io { action: "create", path, source })?;
         let mut events = Self(file);
         events.write(&event(now, 0, |m| m.bytes(field::EVENT_FILE_VERSION, b"brain.Event:2")));
         if done > 0 {

@@ -9,12 +9,12 @@ use ivl_core::causal_lm::SelectedLogits;
 use ivl_core::fusion::predictions;
 use ivl_core::vocab::VocabProjection;
 use ivl_models::transformer::{constant, rows_at, with_gradient};
-use ivl_models::{CascadeInput, Transformer};
+use ivl_models::{CascadeInput, Connection, Transformer};
 
 use crate::bases::rewriting::Rewritten;
 use crate::config::RegularizationConfig;
 use crate::data::batch::{Batch, index_tensor};
-use crate::objective::connection::{Connection, TrainedFirst, cascade_hidden, residual_hidden};
+use crate::objective::connection::{TrainedFirst, cascade_hidden, residual_hidden};
 use crate::objective::loss::{Terms, mapped_loss, value_loss};
 use crate::objective::perturbation::Perturbation;
 

@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use ivl_kernels::{Format, Matrix, Probe, products};
+use ivl_kernels::{Matrix, PackedFormat, Probe, products};
+use ivl_models::Weights;
 
-use crate::device::{Placement, Weights};
+use crate::device::Placement;
 use crate::error::{Error, Result};
 
 /// Edge of the matrices whose product is timed on a CPU.
@@ -40,7 +41,7 @@ impl Floor {
                 let number = |row, column| ((row * 31 + column) % 17) as f32;
                 return Ok(Self::Cpu {
                     memory: Probe::new(bytes),
-                    matrix: Box::new(Matrix::new(Format::F32, [EDGE, EDGE], number)),
+                    matrix: Box::new(Matrix::new(PackedFormat::F32, [EDGE, EDGE], number)),
                     rows: vec![1.0; EDGE * EDGE],
                 });
             }

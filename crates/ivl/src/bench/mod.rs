@@ -10,7 +10,7 @@ mod training;
 
 use burn::tensor::DType;
 use ivl_core::{CausalLm, FusedLm, Value};
-use ivl_models::TransformerLm;
+use ivl_models::{TransformerLm, Weights};
 use ivl_train::Precision;
 
 pub use self::config::{BenchConfig, Measure};
@@ -20,7 +20,7 @@ use self::measure::{DecodingBatch, prefill, scoring};
 pub use self::row::{BenchRow, Bound};
 use self::shape::BenchModel;
 use self::training::{ROWS, TrainingStep};
-use crate::device::{Placement, Weights};
+use crate::device::Placement;
 use crate::error::{Error, Result};
 
 /// Threads that the CPU kernels compute on.

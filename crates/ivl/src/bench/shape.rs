@@ -5,11 +5,11 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
 use ivl_models::families::read_config;
-use ivl_models::{ModelConfig, Transformer, initialize_packed};
+use ivl_models::{ModelConfig, Transformer, Weights, initialize};
 use serde_json::json;
 
 use super::config::BenchConfig;
-use crate::device::{Placement, Weights};
+use crate::device::Placement;
 use crate::error::{Error, Result};
 use crate::open_checkpoint::OpenCheckpoint;
 
@@ -38,7 +38,7 @@ impl BenchModel {
         if let Some(shape) = shape(name)? {
             let net = shape.init(device);
             let net = match placement.weights {
-                Weights::Packed(format) => initialize_packed(net, config.seed, STD, device, format),
+                Weights::Packed(format) => initialize(net, config.seed, STD, format),
                 Weights::Tensors(dtype) => draw(net, config.seed, device, dtype),
             };
             return Ok(Self { name: name.to_owned(), net, vocab: tokens(shape.vocab_size) });

@@ -3,7 +3,9 @@
 use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, SpeculativeGeneration, speculate};
 
 use super::Model;
-use crate::device::{Dtype, Placement, Weights};
+use ivl_models::Weights;
+
+use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 use crate::open_checkpoint::OpenCheckpoint;
 

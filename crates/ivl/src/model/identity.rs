@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ivl_models::{CheckpointFile, FileKind};
 use serde_json::{Value, json};
 
 use super::Model;
@@ -13,7 +14,7 @@ impl Model {
     /// Digests of weights and configurations, weights of the values, maps, and the type that the models compute in.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) for weights that cannot be read.
+    /// [`Error::File`](crate::Error::File) for weights that cannot be read.
     pub fn identity(&self) -> Result<Value> {
         let mut values = Vec::with_capacity(self.values.len());
         let mut maps: Vec<&String> = Vec::new();
@@ -52,12 +53,12 @@ fn map_identity(map: &str) -> Value {
 
 /// Of a checkpoint, what decides its predictions and its tokens.
 fn directory_identity(dir: &Path) -> Result<Value> {
-    let file = |name: &str| std::fs::read(dir.join(name)).ok().map(|bytes| sha256(&bytes));
-    Ok(json!({
-        "weights": hash_weights(dir)?,
-        "config": file("config.json"),
-        "adapter_config": file("adapter_config.json"),
-        "tokenizer": file("tokenizer.json"),
-        "tokenizer_config": file("tokenizer_config.json"),
-    }))
+    let mut identity = json!({ "weights": hash_weights(dir)? });
+    for kind in [FileKind::Config, FileKind::Tokenizer] {
+        for name in CheckpointFile::of_kind(kind) {
+            let digest = std::fs::read(dir.join(name)).ok().map(|bytes| sha256(&bytes));
+            identity[name.trim_end_matches(".json")] = json!(digest);
+        }
+    }
+    Ok(identity)
 }

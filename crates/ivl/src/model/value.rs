@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use ivl_align::{Method, align};
 use ivl_core::cross_tokenizer::{ByteFusionConfig, Retokenizer};
 use ivl_core::{CausalLm, Vocab, VocabMap};
-use ivl_models::{CascadeInput, ChatTemplate, Tokenizer, TransformerLm};
-use ivl_train::{Connection, ValueCard};
+use ivl_models::{CascadeInput, ChatTemplate, Connection, Tokenizer, TransformerLm, ValueCard};
 
 use super::Attach;
 use crate::device::Placement;

@@ -3,10 +3,9 @@
 use std::rc::Rc;
 
 use ivl_core::{CausalLm, VocabMap};
-use ivl_models::Transformer;
+use ivl_models::{BaseCard, Transformer};
 use ivl_train::{
-    BaseCard, BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens,
-    TrainConfig,
+    BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens, TrainConfig,
 };
 
 use super::events::{Reporter, TrainEvent};

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::DType;
-use ivl_models::{Transformer, initialize};
-use ivl_train::{BaseCard, Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig};
+use ivl_models::{BaseCard, Transformer, initialize};
+use ivl_train::{Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig};
 use serde_json::Value;
 
 use super::base::TrainingBase;
@@ -151,10 +151,10 @@ fn load_value(
     let checkpoint = &models.checkpoint;
     if config.value.init == Init::Random {
         let net = checkpoint.config().init(&device);
-        return Ok(initialize(net, config.seed, config.value.init_std, &device));
+        return Ok(initialize(net, config.seed, config.value.init_std, DType::F32));
     }
     let Some(lora) = &config.value.lora else {
-        return Ok(checkpoint.load(&device, DType::F32, &mut |_| ())?);
+        return Ok(checkpoint.load(&device, DType::F32)?);
     };
     let recomputes = config.steps.gradient_checkpointing;
     let shared = nets.into_iter().find(|(dir, net)| {
@@ -162,7 +162,7 @@ fn load_value(
     });
     let net = match shared {
         Some((_, net)) => net.train(),
-        None => checkpoint.load(&device, DType::F32, &mut |_| ())?,
+        None => checkpoint.load(&device, DType::F32)?,
     };
     Ok(net.with_lora(lora, config.seed))
 }

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use burn::tensor::{DType, Device};
-use ivl_train::{Event, Interrupter, Precision, Run, TrainConfig, Trained, ValueCard};
+use ivl_models::ValueCard;
+use ivl_train::{Event, Interrupter, Precision, Run, TrainConfig, Trained};
 
 use self::events::Reporter;
 pub use self::events::TrainEvent;

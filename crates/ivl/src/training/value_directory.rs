@@ -3,17 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use ivl_models::transformer::LoraConfig;
-use ivl_models::{Transformer, save, save_adapters, write_bytes};
-use ivl_train::{BaseCard, EvalCard, FORMAT, TrainConfig, Trained, ValueCard};
+use ivl_models::{
+    BaseCard, CheckpointFile, FileKind, Transformer, ValueCard, save, save_adapters, write_bytes,
+};
+use ivl_train::{EvalReport, TrainConfig, Trained};
 use serde_json::{Map, Value, json};
 
 use super::inputs::TrainingInputs;
 use super::models::value_name;
 use crate::error::{Error, Result};
-
-/// Files that travel with a tokenizer.
-const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"];
 
 /// What a value's directory holds besides the weights; taken from the inputs before the run consumes them.
 pub(super) struct ValueDirectory {
@@ -53,7 +51,7 @@ impl ValueDirectory {
     /// Writes the directory and returns its card. `config.json` comes last: without it the directory is no checkpoint.
     pub(super) fn write(&self, config: &TrainConfig, trained: &Trained) -> Result<Option<ValueCard>> {
         let output = &config.output;
-        for name in TOKENIZER_FILES {
+        for name in CheckpointFile::of_kind(FileKind::Tokenizer) {
             let from = self.source.join(name);
             if from.is_file() {
                 let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
@@ -81,7 +79,7 @@ impl ValueDirectory {
 
     fn card(&self, config: &TrainConfig, trained: &Trained) -> ValueCard {
         ValueCard {
-            format: FORMAT,
+            format: ValueCard::FORMAT,
             connection: config.value.connection,
             bases: self.bases.clone(),
             tokenizer: self.tokenizer.clone(),
@@ -92,7 +90,7 @@ impl ValueDirectory {
             rows: self.rows,
             steps: trained.value_steps,
             tokens: trained.tokens,
-            evals: trained.evals.iter().filter_map(EvalCard::new).collect(),
+            evals: trained.evals.iter().filter_map(EvalReport::card).collect(),
             train_loss: trained.last.as_ref().map(|last| last.loss),
             transfer: None,
             ivl: env!("CARGO_PKG_VERSION").to_owned(),

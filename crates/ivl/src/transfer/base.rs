@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use ivl_core::vocab::TokenKind;
-use ivl_models::{ChatTemplate, TransformerLm};
-use ivl_train::ValueCard;
+use ivl_models::{ChatTemplate, TransformerLm, ValueCard};
 
 use crate::device::Placement;
 use crate::digest::sha256;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use ivl_train::{Connection, Init, Interrupter, TrainConfig};
+use ivl_models::Connection;
+use ivl_train::{Init, Interrupter, TrainConfig};
 
 use super::base::short_names;
 use super::events::{StudyEvent, StudyReporter};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ivl_train::{Connection, ValueCard};
+use ivl_models::{Connection, ValueCard};
 
 use super::base::StudyBase;
 use super::finetunes::Finetunes;

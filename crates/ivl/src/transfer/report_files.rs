@@ -18,7 +18,7 @@ const SHOWN: usize = 4;
 /// Writes the table as Markdown and JSON, every answer, and the page into a directory; each whole or not at all.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::File`].
 pub fn write_report(study: &Study, out: &Path) -> Result<()> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let put = |name: &str, text: String| ivl_models::write_bytes(&out.join(name), text.as_bytes());

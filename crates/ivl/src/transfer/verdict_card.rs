@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ivl_eval::transfer::{BaseSummary, Share};
-use ivl_train::{TransferBase, TransferCard, ValueCard};
+use ivl_models::{TransferBase, TransferCard, ValueCard};
 
 use super::study::Study;
 use crate::error::Result;

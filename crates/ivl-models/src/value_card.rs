@@ -1,20 +1,14 @@
-//! The value card `ivl.json`: what a value is, and what it was made from.
+//! The value card `ivl.json`: what a value is, and how it was trained.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::objective::connection::Connection;
-use crate::run::report::EvalReport;
+use crate::connection::Connection;
+use crate::files::{read_json, write_bytes};
 
-/// Name of the card in a value's directory.
-pub const CARD: &str = "ivl.json";
-
-/// The format that this version writes.
-pub const FORMAT: u32 = 1;
-
-/// What a value is, and what it was made from.
+/// What a value is, and how it was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValueCard {
     /// Version of this format.
@@ -27,7 +21,7 @@ pub struct ValueCard {
     pub tokenizer: String,
     /// Regularisers and their weights.
     pub regularization: serde_json::Map<String, serde_json::Value>,
-    /// The alpha to start from.
+    /// The recommended alpha.
     pub alpha: f64,
     /// The chat template it was trained with.
     pub chat_template: Option<String>,
@@ -37,56 +31,56 @@ pub struct ValueCard {
     pub rows: usize,
     /// Optimizer steps.
     pub steps: usize,
-    /// Learnt tokens seen.
+    /// Trained tokens seen.
     pub tokens: u64,
     /// Held-out losses at the end.
     pub evals: Vec<EvalCard>,
     /// Mean loss of the last step.
     pub train_loss: Option<f64>,
-    /// What `ivl transfer` found.
+    /// What `ivl transfer` measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferCard>,
     /// The version of ivl that wrote it.
     pub ivl: String,
 }
 
-/// Where a value helps, by how much, and with which weight.
+/// Which bases a value helps, by how much, and at which alpha.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TransferCard {
-    /// In words.
+    /// The result in one sentence.
     pub verdict: String,
-    /// The recommended weight.
+    /// The recommended alpha.
     pub alpha: f64,
-    /// What the figures below are: `exact_match`, a share of right answers, or `loss`, nats a token.
+    /// What the figures below are: `exact_match`, a share of correct answers, or `loss`, nats per token.
     pub figure: String,
     /// SHA-256 of the questions.
     pub data: String,
-    /// How many.
+    /// Number of questions.
     pub questions: usize,
     /// Seeds of the value.
     pub seeds: usize,
-    /// One for each base.
+    /// One entry for each base.
     pub bases: Vec<TransferBase>,
 }
 
-/// What a value does to one base, at the recommended weight.
+/// What a value does to one base, at the recommended alpha.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TransferBase {
-    /// Which base.
+    /// Name of the base.
     pub name: String,
     /// Whether the value was trained against it.
     pub trained_against: bool,
     /// `helps`, `unclear` or `harms`.
     pub effect: String,
-    /// The base alone.
+    /// Figure of the base without the value.
     pub alone: f64,
-    /// With the value.
+    /// Figure with the value.
     pub with: Option<f64>,
-    /// After a fine-tuning of its own.
+    /// Figure of the fully fine-tuned base.
     pub full: Option<f64>,
-    /// By how much better than alone, with the ends of its 95% interval.
+    /// Improvement over the base, with the ends of its 95% interval.
     pub gain: Option<[f64; 3]>,
-    /// Share of the fine-tuning gap, with the ends of its 95% interval.
+    /// Share of the fine-tuning gap that is recovered, with the ends of its 95% interval.
     pub recovered: Option<[f64; 3]>,
 }
 
@@ -104,49 +98,41 @@ pub struct BaseCard {
 /// A held-out loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalCard {
-    /// Which base.
+    /// Name of the base.
     pub base: String,
-    /// Loss of the base alone.
+    /// Loss of the base without the value, in nats per token.
     pub base_loss: f64,
-    /// Loss with the value.
+    /// Loss with the value, in nats per token.
     pub loss: f64,
-    /// KL divergence of the fused distribution from the base's, per token.
+    /// KL divergence of the fused distribution from the base's, in nats per token.
     #[serde(default)]
     pub kl: Option<f64>,
     /// Held-out tokens.
     pub tokens: usize,
 }
 
-impl EvalCard {
-    /// The part of a report that a card keeps; none for a model trained by itself.
-    pub fn new(report: &EvalReport) -> Option<Self> {
-        let (base, base_loss) = (report.base.clone()?, report.base_loss?);
-        Some(Self { base, base_loss, loss: report.loss, kl: report.kl, tokens: report.tokens })
-    }
-}
-
 impl ValueCard {
+    /// Name of the card's file in a value's directory.
+    pub const FILE: &str = "ivl.json";
+
+    /// The format that this version writes.
+    pub const FORMAT: u32 = 1;
+
     /// Reads the card of a directory, if it has one.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`ivl_models::Error::Json`] for a card that cannot be read, [`Error::InvalidSetting`] for one of a
-    /// later format.
+    /// [`Error::File`] for a card that cannot be read, [`Error::InvalidField`] for one of a later format.
     pub fn read(dir: &Path) -> Result<Option<Self>, Error> {
-        let path = dir.join(CARD);
+        let path = dir.join(Self::FILE);
         if !path.is_file() {
             return Ok(None);
         }
-        let bytes = std::fs::read(&path).map_err(|source| Error::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        let card: Self =
-            serde_json::from_slice(&bytes).map_err(|source| ivl_models::Error::Json { path, source })?;
-        if card.format > FORMAT {
-            return Err(Error::InvalidSetting {
-                name: "format",
-                expected: "1: this card was written by a later version of ivl",
+        let card: Self = read_json(&path)?;
+        if card.format > Self::FORMAT {
+            return Err(Error::InvalidField {
+                path,
+                field: "format".to_owned(),
+                expected: format!("{}: a later version of ivl wrote this card", Self::FORMAT),
                 got: card.format.to_string(),
             });
         }
@@ -156,9 +142,9 @@ impl ValueCard {
     /// Writes the card, whole or not at all.
     ///
     /// # Errors
-    /// [`ivl_models::Error::Io`].
+    /// [`Error::File`] if the file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
-        let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        Ok(ivl_models::write_bytes(&dir.join(CARD), &bytes)?)
+        let bytes = serde_json::to_vec_pretty(self).expect("strings, numbers and lists of them serialise");
+        Ok(write_bytes(&dir.join(Self::FILE), &bytes)?)
     }
 }

@@ -15,12 +15,12 @@ pub struct Rule {
     theirs: &'static str,
     /// Whether a matrix is stored as `[output, input]`, as `torch.nn.Linear` does; ours are `[input, output]`.
     pub(crate) transposed: bool,
-    pub(crate) rows: Rows,
+    pub(crate) slice: OutputSlice,
 }
 
 /// Which outputs of a stored tensor are ours: projections may be fused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
+pub enum OutputSlice {
     /// All.
     All,
     /// Consecutive ones.
@@ -41,7 +41,7 @@ pub enum Rows {
     },
 }
 
-impl Rows {
+impl OutputSlice {
     /// The stored output that is our output `index`.
     pub(crate) fn stored(self, index: usize) -> usize {
         match self {
@@ -66,7 +66,7 @@ impl Rows {
 impl Rule {
     /// Tensors stored as we keep them: norms, embeddings, `[input, output]` projections. `{}` stands for the layer.
     pub fn same(ours: &'static str, theirs: &'static str) -> Self {
-        Self { ours, theirs, transposed: false, rows: Rows::All }
+        Self { ours, theirs, transposed: false, slice: OutputSlice::All }
     }
 
     /// A projection stored as `[output, input]`.
@@ -76,17 +76,17 @@ impl Rule {
 
     /// Only some outputs of the stored tensor are ours.
     #[must_use]
-    pub fn rows(mut self, rows: Rows) -> Self {
-        self.rows = rows;
+    pub fn slice(mut self, slice: OutputSlice) -> Self {
+        self.slice = slice;
         self
     }
 
     /// The shape of the stored tensor, of which our parameter has the shape `ours`.
     pub(crate) fn stored_shape(&self, ours: &[usize]) -> Vec<usize> {
         match *ours {
-            [inputs, outputs] if self.transposed => vec![self.rows.total(outputs), inputs],
-            [inputs, outputs] => vec![inputs, self.rows.total(outputs)],
-            [outputs] => vec![self.rows.total(outputs)],
+            [inputs, outputs] if self.transposed => vec![self.slice.total(outputs), inputs],
+            [inputs, outputs] => vec![inputs, self.slice.total(outputs)],
+            [outputs] => vec![self.slice.total(outputs)],
             _ => ours.to_vec(),
         }
     }
@@ -144,12 +144,12 @@ mod tests {
 
     #[test]
     fn fused_outputs_are_found_and_cover_the_stored_tensor_once() {
-        let cases: [Vec<(Rows, usize)>; 2] = [
-            (0..3).map(|part| (Rows::Interleaved { width: 4, part, parts: 3 }, 8)).collect(),
+        let cases: [Vec<(OutputSlice, usize)>; 2] = [
+            (0..3).map(|part| (OutputSlice::Interleaved { width: 4, part, parts: 3 }, 8)).collect(),
             vec![
-                (Rows::Range { start: 0, total: 14 }, 8),
-                (Rows::Range { start: 8, total: 14 }, 3),
-                (Rows::Range { start: 11, total: 14 }, 3),
+                (OutputSlice::Range { start: 0, total: 14 }, 8),
+                (OutputSlice::Range { start: 8, total: 14 }, 3),
+                (OutputSlice::Range { start: 11, total: 14 }, 3),
             ],
         ];
         for parts in cases {
@@ -159,7 +159,7 @@ mod tests {
             seen.sort_unstable();
             assert_eq!(seen, (0..total).collect::<Vec<_>>());
         }
-        assert_eq!(Rows::Interleaved { width: 4, part: 1, parts: 3 }.stored(5), 17);
+        assert_eq!(OutputSlice::Interleaved { width: 4, part: 1, parts: 3 }.stored(5), 17);
     }
 
     #[test]

@@ -3,45 +3,47 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
-use ivl_kernels::Format;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
-use crate::transformer::{Packer, Transformer};
+use super::{Packer, Transformer};
+use crate::Weights;
 
 /// Gives the numbers of a parameter, row-major, by path and shape.
-pub(crate) trait Source {
+pub(crate) trait ParameterSource {
     /// Number `index` of the parameter that was last announced.
     fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32));
 }
 
-/// Fills every parameter of a transformer. Memory beyond the weights: none.
-pub(crate) fn fill(net: Transformer, source: &mut dyn Source, device: &Device, dtype: DType) -> Transformer {
-    net.map(&mut Filler { path: Vec::new(), source, device, dtype, packer: None })
-}
-
-/// Fills every parameter of a transformer in f32, and packs each before the next.
-pub(crate) fn fill_packed(
+/// Fills every parameter of a transformer, and packs each before the next if the weights are to be packed.
+pub(crate) fn fill_parameters(
     net: Transformer,
-    source: &mut dyn Source,
+    source: &mut dyn ParameterSource,
     device: &Device,
-    format: Format,
+    weights: Weights,
 ) -> Transformer {
-    let mut packer = Packer::new(format, net.config().embedding.tied);
-    let dtype = DType::F32;
-    let net = net.map(&mut Filler { path: Vec::new(), source, device, dtype, packer: Some(&mut packer) });
-    packer.finish(net)
+    let path = Vec::new();
+    match weights {
+        Weights::Tensors(dtype) => {
+            net.map(&mut ParameterFiller { path, source, device, dtype, packer: None })
+        }
+        Weights::Packed(format) => {
+            let mut packer = Packer::new(format, net.config().embedding.tied);
+            let dtype = DType::F32;
+            let net =
+                net.map(&mut ParameterFiller { path, source, device, dtype, packer: Some(&mut packer) });
+            packer.finish(net)
+        }
+    }
 }
 
-struct Filler<'a> {
+struct ParameterFiller<'a> {
     path: Vec<String>,
-    source: &'a mut dyn Source,
+    source: &'a mut dyn ParameterSource,
     device: &'a Device,
     dtype: DType,
     packer: Option<&'a mut Packer>,
 }
 
-impl ModuleMapper for Filler<'_> {
+impl ModuleMapper for ParameterFiller<'_> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
@@ -77,68 +79,6 @@ impl ModuleMapper for Filler<'_> {
             None => param,
         }
     }
-}
-
-/// A random start: weights from `N(0, std)`, norms at one (or zero where one is added), biases at zero.
-///
-/// Numbers come from a seeded generator on the host, so that a seed means the same weights on every device.
-pub fn initialize(net: Transformer, seed: u64, std: f64, device: &Device) -> Transformer {
-    initialize_as(net, seed, std, device, DType::F32)
-}
-
-/// [`initialize`] in another type.
-pub fn initialize_as(net: Transformer, seed: u64, std: f64, device: &Device, dtype: DType) -> Transformer {
-    let mut source = Random::new(&net, seed, std);
-    fill(net, &mut source, device, dtype)
-}
-
-/// [`initialize`] for inference on the CPU; see [`Transformer::packed`].
-pub fn initialize_packed(
-    net: Transformer,
-    seed: u64,
-    std: f64,
-    device: &Device,
-    format: Format,
-) -> Transformer {
-    let mut source = Random::new(&net, seed, std);
-    fill_packed(net, &mut source, device, format)
-}
-
-struct Random {
-    rng: ChaCha8Rng,
-    std: f64,
-    unit_offset: bool,
-}
-
-impl Random {
-    fn new(net: &Transformer, seed: u64, std: f64) -> Self {
-        let unit_offset = net.config().norm.kind == crate::config::NormKind::RmsUnitOffset;
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset }
-    }
-}
-
-impl Source for Random {
-    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32)) {
-        let len: usize = shape.iter().product();
-        let is_norm_weight = shape.len() == 1 && path.ends_with("weight");
-        for index in 0..len {
-            put(
-                index,
-                match shape {
-                    [_] if is_norm_weight && !self.unit_offset => 1.0,
-                    [_] => 0.0,
-                    _ => (self.std * normal(&mut self.rng)) as f32,
-                },
-            );
-        }
-    }
-}
-
-/// A standard normal number, by Box and Muller.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    use rand::RngExt;
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 /// One parameter: its path, shape and flattened numbers.

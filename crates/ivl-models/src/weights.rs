@@ -1,0 +1,43 @@
+//! How the weights of a network are kept.
+
+use burn::tensor::DType;
+use ivl_kernels::PackedFormat;
+
+/// How the weights of a network are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// As tensors of the device, in a type.
+    Tensors(DType),
+    /// Laid out for the kernels of the CPU, for inference; see [`Transformer::packed`](crate::Transformer::packed).
+    Packed(PackedFormat),
+}
+
+impl Weights {
+    /// `f32`, `f16`, `bf16` or `int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tensors(DType::BF16) => "bf16",
+            Self::Tensors(DType::F16) | Self::Packed(PackedFormat::F16) => "f16",
+            Self::Packed(PackedFormat::Int8) => "int8",
+            Self::Tensors(_) | Self::Packed(_) => "f32",
+        }
+    }
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self::Tensors(DType::F32)
+    }
+}
+
+impl From<DType> for Weights {
+    fn from(dtype: DType) -> Self {
+        Self::Tensors(dtype)
+    }
+}
+
+impl From<PackedFormat> for Weights {
+    fn from(format: PackedFormat) -> Self {
+        Self::Packed(format)
+    }
+}
