@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use ivl_align::MapFile;
+use ivl_core::Vocab;
 use ivl_models::families::read_config;
 use ivl_models::{ChatTemplate, Message, RenderOptions, TensorFiles, Tokenizer};
-use ivl_serve::{Catalog, Fields, Request, ServedValue, Settings};
+use ivl_serve::{Catalog, ServedBase, ServedValue, Settings, fuzz_request};
 
 const CONTEXT: usize = 256;
 
@@ -19,47 +20,36 @@ fn example() -> PathBuf {
         .expect("the repository")
 }
 
+fn tokenizer_of_example() -> Tokenizer {
+    Tokenizer::from_file(&example().join("tokenizer.json")).expect("reads")
+}
+
+fn vocab() -> &'static Vocab {
+    static VOCAB: OnceLock<Vocab> = OnceLock::new();
+    VOCAB.get_or_init(|| tokenizer_of_example().vocab())
+}
+
 fn catalog() -> &'static Catalog {
     static CATALOG: OnceLock<Catalog> = OnceLock::new();
     CATALOG.get_or_init(|| {
-        let tokenizer = Tokenizer::from_file(&example().join("tokenizer.json")).expect("reads");
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("chat_template.jinja");
         std::fs::write(&path, "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
             .expect("writes");
-        let template = ChatTemplate::from_file(&path).expect("compiles");
-        let value = ServedValue { id: "value".to_owned(), alpha: 1.0, template: None, own_tokens: None };
-        let vocab = tokenizer.vocab();
-        let made =
-            Catalog::new("base".to_owned(), Some(template), vec![value], tokenizer, vec![1], &vocab, CONTEXT);
-        made.expect("two names")
+        let base = ServedBase {
+            id: "base".to_owned(),
+            tokenizer: tokenizer_of_example(),
+            template: Some(ChatTemplate::from_file(&path).expect("compiles")),
+            end_tokens: vec![1],
+        };
+        let value = ServedValue { id: "value".to_owned(), alpha: 1.0, template: None, cross_tokenizer: None };
+        Catalog::new(base, vec![value], vocab(), CONTEXT).expect("two names")
     })
 }
 
 /// A body of either kind of completion: an error that names something, or a request within every limit.
 pub fn request(data: &[u8]) {
-    let Ok(fields) = Fields::parse(data) else { return };
-    let (catalog, settings) = (catalog(), Settings::default());
-    for read in [Request::completion(&fields, catalog, &settings), Request::chat(&fields, catalog, &settings)]
-    {
-        match read {
-            Ok(request) => {
-                let tokens = request.common.config.max_new_tokens;
-                assert!(!request.prompts.is_empty() && request.common.n >= 1);
-                assert!(request.prompts.len() * request.common.n <= settings.max_choices);
-                assert_eq!(request.common.weights.len(), 1);
-                assert!(request.common.weights[0].is_finite());
-                for prompt in &request.prompts {
-                    assert!(!prompt.ids.is_empty() && prompt.ids.len() + tokens <= CONTEXT);
-                    assert!(prompt.ids.iter().all(|&id| (id as usize) < catalog.vocab().size()));
-                    assert_eq!(prompt.ids.len(), prompt.offsets.len());
-                    assert!(prompt.offsets.is_sorted());
-                }
-                request.common.config.sampling.validate().expect("settings that may be sampled with");
-            }
-            Err(error) => assert!(!error.message.is_empty() && error.status.is_client_error()),
-        }
-    }
+    fuzz_request(data, catalog(), &Settings::default());
 }
 
 /// A `config.json`.
@@ -84,7 +74,7 @@ pub fn map(data: &[u8]) {
     let again = MapFile::from_bytes(&written).expect("what was written");
     // As text: weights of a file may be no numbers, which are not equal to themselves.
     assert!(format!("{again:?}") == format!("{file:?}"), "a map is read as it was written");
-    let vocab = catalog().vocab();
+    let vocab = vocab();
     if let Ok(map) = file.map(vocab, vocab) {
         assert!(map.value_ids().iter().flatten().all(|&id| (id as usize) < vocab.size()));
     }

@@ -15,6 +15,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<ivl::core::Error>() {
             return of_core(error);
         }
+        if let Some(error) = cause.downcast_ref::<ivl::serve::Error>() {
+            return of_server(error);
+        }
         cause.downcast_ref::<ivl::train::Error>().and_then(of_training)
     })
 }
@@ -32,6 +35,7 @@ fn of_ivl(error: &Error) -> Option<String> {
         }
         Error::Core(error) => return of_core(error),
         Error::Train(error) => return of_training(error),
+        Error::Serve(error) => return of_server(error),
         _ => return None,
     };
     Some(hint.to_owned())
@@ -52,6 +56,16 @@ fn of_training(error: &ivl::train::Error) -> Option<String> {
     let hint = match error {
         ivl::train::Error::NoCheckpoint { .. } => "start without --resume",
         ivl::train::Error::OutputExists { .. } => "continue with --resume",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_server(error: &ivl::serve::Error) -> Option<String> {
+    let hint = match error {
+        ivl::serve::Error::Open { .. } => "give --api-key, or --open to allow requests without a key",
+        ivl::serve::Error::Listen { .. } => "choose another port with --port",
+        ivl::serve::Error::SameId { .. } => "name values with --value NAME=VALUE",
         _ => return None,
     };
     Some(hint.to_owned())

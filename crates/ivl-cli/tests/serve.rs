@@ -127,7 +127,7 @@ fn what_cannot_be_meant_is_refused() {
     };
     serve(&["--host", "0.0.0.0"], &["--api-key", "--open"]);
     serve(&["--max-rows", "0"], &["`max_rows` is 0"]);
-    serve(&["--value", &format!("large={small}")], &["two models are called `large`", "ID=VALUE"]);
+    serve(&["--value", &format!("large={small}")], &["two models are called `large`", "NAME=VALUE"]);
     serve(&["--value", &format!("={small}")], &["expected a name before `=`"]);
     serve(&["--value", "nowhere/value"], &["nowhere/value"]);
 }

@@ -42,7 +42,7 @@ pub enum Error {
         got: String,
     },
     /// An architecture that is not in the table of families.
-    #[error("`{}` has model_type `{got}`, which ivl does not know; it knows {known}", path.display())]
+    #[error("`{}` has model_type `{got}`, which ivl does not support; it supports {known}", path.display())]
     UnknownArchitecture {
         /// Which file.
         path: PathBuf,

@@ -4,17 +4,19 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::json_response::json_response;
+
 /// An answer that is an error. Its message is for the client: it names what was sent, never what is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     /// The HTTP status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// One sentence.
-    pub message: String,
+    pub(crate) message: String,
     /// The field of the request that is at fault.
-    pub param: Option<String>,
+    pub(crate) param: Option<String>,
     /// A word for programs.
-    pub code: Option<&'static str>,
+    pub(crate) code: Option<&'static str>,
 }
 
 impl ApiError {
@@ -23,18 +25,18 @@ impl ApiError {
     }
 
     /// A field that cannot be used as it is.
-    pub fn invalid(param: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::BAD_REQUEST, None, message);
         Self { param: Some(param.to_owned()), ..error }
     }
 
     /// A body that is no request at all.
-    pub fn malformed(message: impl Into<String>) -> Self {
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Some("malformed"), message)
     }
 
     /// A prompt that does not fit into the context.
-    pub fn too_long(got: usize, limit: usize) -> Self {
+    pub(crate) fn too_long(got: usize, limit: usize) -> Self {
         let message = format!(
             "the prompt has {got} tokens, but the context holds {limit} and at least one is for the answer"
         );
@@ -42,19 +44,19 @@ impl ApiError {
     }
 
     /// A model that is not here.
-    pub fn no_model(id: &str) -> Self {
+    pub(crate) fn no_model(id: &str) -> Self {
         let message = format!("the model `{id}` does not exist here; GET /v1/models lists those that do");
         let error = Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), message);
         Self { param: Some("model".to_owned()), ..error }
     }
 
     /// A path that is not here.
-    pub fn no_page() -> Self {
+    pub(crate) fn no_page() -> Self {
         Self::new(StatusCode::NOT_FOUND, Some("not_found"), "there is nothing at this address")
     }
 
     /// A method that the path does not take.
-    pub fn wrong_method() -> Self {
+    pub(crate) fn wrong_method() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             Some("method_not_allowed"),
@@ -63,13 +65,13 @@ impl ApiError {
     }
 
     /// No key, or a wrong one.
-    pub fn unauthorized() -> Self {
+    pub(crate) fn unauthorized() -> Self {
         let message = "no valid API key was given; send it as `Authorization: Bearer KEY`";
         Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), message)
     }
 
     /// A page of another site speaks through a browser.
-    pub fn foreign() -> Self {
+    pub(crate) fn foreign() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             Some("foreign_origin"),
@@ -78,29 +80,29 @@ impl ApiError {
     }
 
     /// A body over the limit.
-    pub fn too_large(limit: usize) -> Self {
+    pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the body is larger than the {limit} bytes that this server reads");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Some("body_too_large"), message)
     }
 
     /// A body that did not come in time.
-    pub fn too_slow() -> Self {
+    pub(crate) fn too_slow() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, Some("body_timeout"), "the body did not arrive in time")
     }
 
     /// Too much is waiting already.
-    pub fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         let message = "too many requests are waiting; try again in a moment";
         Self::new(StatusCode::TOO_MANY_REQUESTS, Some("rate_limit_exceeded"), message)
     }
 
     /// The server is on its way down.
-    pub fn stopping() -> Self {
+    pub(crate) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("shutting_down"), "the server is shutting down")
     }
 
     /// Our fault. What happened is not told to strangers.
-    pub fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             Some("internal_error"),
@@ -109,13 +111,13 @@ impl ApiError {
     }
 
     /// No token could be chosen.
-    pub fn no_token() -> Self {
+    pub(crate) fn no_token() -> Self {
         let message = "no token can be chosen: the model's logits are not finite; another alpha may help";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Some("no_finite_logit"), message)
     }
 
     /// The object of the OpenAI API.
-    pub fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         let kind = match self.status.as_u16() {
             401 | 403 => "authentication_error",
             429 => "rate_limit_error",
@@ -128,7 +130,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = crate::routes::json(self.status, &self.body());
+        let mut response = json_response(self.status, &self.body());
         let headers = response.headers_mut();
         match self.status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

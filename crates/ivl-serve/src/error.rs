@@ -1,19 +1,19 @@
-//! What can keep the server from starting or running.
+//! Errors that keep the server from starting.
 
 use std::net::SocketAddr;
 
-/// What can go wrong before and beside the requests; a bad request is an [`ApiError`](crate::ApiError).
+/// What can go wrong while the server starts. Errors of requests go to the client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Two models would answer to one name.
-    #[error("two models are called `{id}`; name values apart with --value ID=VALUE")]
+    #[error("two models are called `{id}`; expected a name of its own for each")]
     SameId {
         /// The name.
         id: String,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}; is another server running there? Choose another with --port")]
+    #[error("cannot listen on {address}; if another server uses the port, choose another one")]
     Listen {
         /// Host and port.
         address: String,
@@ -23,7 +23,7 @@ pub enum Error {
     },
     /// The server would be open to the network without a key.
     #[error(
-        "{address} can be reached from other machines; give --api-key, or --open if everyone may use the models"
+        "{address} can be reached from other machines, and no API key is set; set one, or allow requests without a key"
     )]
     Open {
         /// The address asked for.
@@ -39,7 +39,7 @@ pub enum Error {
         /// What was given.
         got: usize,
     },
-    /// Threads, signals or sockets are not to be had.
+    /// The system refuses threads, signals or sockets.
     #[error("the operating system refuses {what}")]
     System {
         /// What was asked for.

@@ -1,37 +1,55 @@
 //! An OpenAI-compatible server for a base with any number of values, and a chat page.
 //!
 //! Every request chooses values and their weights; texts of different lengths, values and weights are written in the same
-//! steps. HTTP is answered by axum on tokio; one thread owns the models and is spoken to through channels
-//! ([`Engine`]). What a request may ask for is checked before the engine hears of it ([`Request`]), within the limits of
-//! [`Settings`].
+//! steps. axum answers HTTP on tokio; one thread owns the models and receives jobs through a channel (`engine`). A request
+//! is checked against the limits of [`Settings`] before it becomes a job (`request`).
 //!
-//! # Example: serve a base with a value
+//! Most programs start a server with `ivl::serve`, which opens models by directory and reads the card of each value:
+//! connection, alpha, vocabulary. Use this crate for models that are composed by hand.
+//!
+//! # Example: serve a base with a residual value
 //!
 //! ```no_run
 //! use burn::tensor::{DType, Device};
 //! use ivl_core::{CausalLm, FusedLm, Value};
-//! use ivl_models::{ChatTemplate, Checkpoint};
-//! use ivl_serve::{Catalog, ServedValue, Server, Settings};
+//! use ivl_models::{ChatTemplate, Checkpoint, ValueCard};
+//! use ivl_serve::{Catalog, ServedBase, ServedValue, Server, Settings};
 //!
 //! let device = Device::default();
-//! let load = |dir: &str| Checkpoint::open(dir.as_ref())?.load_lm(&device, DType::F32);
-//! let (base, tokenizer) = load("models/large")?;
-//! let (value, _) = load("runs/value")?;
-//! let lm = FusedLm::new(Box::new(base), vec![Value::new(Box::new(value), 1.0)])?;
-//! let template = ChatTemplate::from_dir("models/large".as_ref())?;
-//! let values = vec![ServedValue { id: "value".into(), alpha: 1.0, template: None, own_tokens: None }];
-//! let end_tokens = tokenizer.eos_id().into_iter().collect();
-//! let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
-//! let catalog = Catalog::new("large".into(), template, values, tokenizer, end_tokens, &vocab, context)?;
+//! let base = Checkpoint::open("models/large".as_ref())?;
+//! let value = Checkpoint::open("runs/value".as_ref())?;
+//! let (base_lm, tokenizer) = base.load_lm(&device, DType::F32)?;
+//! let (value_lm, _) = value.load_lm(&device, DType::F32)?;
+//! // The card says how much of the value to add.
+//! let alpha = ValueCard::read("runs/value".as_ref())?.map_or(1.0, |card| card.alpha);
+//! let lm = FusedLm::new(Box::new(base_lm), vec![Value::new(Box::new(value_lm), alpha)])?;
+//!
+//! let served_base = ServedBase {
+//!     id: "large".to_owned(),
+//!     template: ChatTemplate::from_dir("models/large".as_ref())?,
+//!     // Those of generation_config.json, where it names any.
+//!     end_tokens: base.end_tokens(&tokenizer)?,
+//!     tokenizer,
+//! };
+//! let served_value = ServedValue {
+//!     id: "value".to_owned(),
+//!     alpha,
+//!     template: ChatTemplate::from_dir("runs/value".as_ref())?,
+//!     cross_tokenizer: None,
+//! };
+//! let catalog = Catalog::new(served_base, vec![served_value], lm.vocab(), lm.max_positions())?;
 //! Server::bind(lm, None, catalog, Settings::default())?.run_until_signalled()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod answer;
 mod api_error;
+mod app;
 mod catalog;
 mod engine;
 mod error;
+mod json_response;
+mod keys;
 mod listener;
 mod metrics;
 mod request;
@@ -41,12 +59,9 @@ mod server;
 mod settings;
 
 pub use answer::explained_json;
-pub use api_error::ApiError;
-pub use catalog::{Catalog, OwnTokens, ServedValue};
-pub use engine::{Client, Details, Engine, Failure, Job, Piece, Scored, Ticket};
+pub use catalog::{Catalog, CrossTokenizer, ServedBase, ServedValue};
 pub use error::Error;
-pub use metrics::Metrics;
-pub use request::{Common, Fields, Prompt, Request};
-pub use security::Keys;
+#[doc(hidden)]
+pub use request::fuzz_request;
 pub use server::Server;
 pub use settings::Settings;

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,8 +19,9 @@ use tokio::task::JoinHandle;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use crate::ApiError;
-use crate::routes::{App, router};
+use crate::api_error::ApiError;
+use crate::app::App;
+use crate::routes::router;
 use crate::security::Peer;
 
 /// How long to wait when the system has no more sockets to give.
@@ -57,7 +57,7 @@ pub(crate) async fn answer(
             drop(permit);
         });
     }
-    app.stopping.store(true, Ordering::Relaxed);
+    app.stop();
     drop(listener);
     tokio::select! {
         () = graceful.shutdown() => {}

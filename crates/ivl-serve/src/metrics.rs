@@ -69,17 +69,17 @@ struct Inner {
 
 /// The measurements of a server.
 #[derive(Debug, Default)]
-pub struct Metrics(Mutex<Inner>);
+pub(crate) struct Metrics(Mutex<Inner>);
 
 impl Metrics {
     /// A request was answered.
-    pub fn request(&self, endpoint: &str, status: u16) {
+    pub(crate) fn request(&self, endpoint: &str, status: u16) {
         let labels = labels(&[("endpoint", endpoint), ("status", &status.to_string())]);
         self.lock().add("ivl_requests_total", labels, 1);
     }
 
     /// A prompt was accepted.
-    pub fn prompt(&self, model: &str, tokens: usize) {
+    pub(crate) fn prompt(&self, model: &str, tokens: usize) {
         self.lock().add("ivl_prompt_tokens_total", labels(&[("model", model)]), tokens as u64);
     }
 
@@ -138,7 +138,7 @@ impl Metrics {
     }
 
     /// All measurements, in the text format 0.0.4.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let inner = self.lock();
         let mut out = String::new();
         for &(name, kind, help, bounds) in FAMILIES {

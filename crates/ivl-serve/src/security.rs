@@ -1,4 +1,4 @@
-//! Who may ask: keys, and no pages of other sites.
+//! Who may send requests: clients with a key, and no pages of other sites.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,14 +7,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
-use crate::ApiError;
+use crate::api_error::ApiError;
+use crate::app::App;
 use crate::engine::Client;
-use crate::routes::App;
 
-/// Addresses that need no key: they say nothing but that the server is there, and what its page looks like.
+/// Paths that need no key: they tell only that the server runs, and what its page looks like.
 const PUBLIC: [&str; 4] = ["/", "/page.css", "/page.js", "/health"];
 
 /// Names under which this machine is reached from itself.
@@ -24,29 +22,8 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// The digests of the keys that are accepted.
-#[derive(Debug, Clone)]
-pub struct Keys(Vec<[u8; 32]>);
-
-impl Keys {
-    /// Digests keys, so that comparing takes the same time whatever is shown, its length included.
-    pub fn new(keys: &[String]) -> Self {
-        Self(keys.iter().map(|key| digest(key.as_bytes())).collect())
-    }
-
-    /// The digest of a key that is accepted. Every key is compared to its end.
-    fn find(&self, shown: &[u8]) -> Option<[u8; 32]> {
-        let shown = digest(shown);
-        let hit = self.0.iter().fold(Choice::from(0), |hit, key| hit | key.ct_eq(&shown));
-        bool::from(hit).then_some(shown)
-    }
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-/// Stands before every address: refuses strangers, tells handlers who asks, counts, and marks answers.
+/// Runs before every handler: refuses clients without a key, tells handlers who the client is, counts requests and sets
+/// headers.
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let path = known_path(request.uri());
     let mut response = match admit(&app, &request, path) {
@@ -69,8 +46,8 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
 fn admit(app: &App, request: &Request, path: &str) -> Result<Client, ApiError> {
     let headers = request.headers();
     let address = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
-    check_origin(headers, app.settings.host, app.keys.0.is_empty())?;
-    if app.keys.0.is_empty() {
+    check_origin(headers, app.settings.host, app.keys.is_empty())?;
+    if app.keys.is_empty() {
         return Ok(Client::Address(address));
     }
     let shown = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
@@ -134,16 +111,6 @@ fn known_path(uri: &Uri) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_given_keys_are_found() {
-        let keys = Keys::new(&["first".to_owned(), "second".to_owned()]);
-        assert!(keys.find(b"first").is_some() && keys.find(b"second").is_some());
-        for wrong in [&b""[..], b"firs", b"first ", b"FIRST", b"firstsecond"] {
-            assert!(keys.find(wrong).is_none());
-        }
-        assert!(Keys::new(&[]).find(b"").is_none());
-    }
 
     #[test]
     fn scripts_of_other_sites_are_refused() {

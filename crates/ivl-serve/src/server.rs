@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use ivl_core::FusedLm;
@@ -10,11 +9,13 @@ use ivl_core::decode::Speculation;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::engine::Engine;
+use crate::app::App;
+use crate::catalog::Catalog;
+use crate::engine::{Engine, Models};
+use crate::error::Error;
 use crate::listener::answer;
-use crate::routes::App;
-use crate::security::Keys;
-use crate::{Catalog, Error, Metrics, Settings};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
 
 /// A server that listens and whose engine is ready.
 pub struct Server {
@@ -26,11 +27,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address, then starts the engine. `speculation` guesses ahead for a text that is written alone.
+    /// Takes the address, then starts the engine. `speculation` drafts tokens while a single text is being written.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] and [`Error::Open`] for settings, [`Error::Listen`] for an address that is taken,
-    /// [`Error::System`].
+    /// [`Error::InvalidSetting`] and [`Error::Open`] for settings, [`Error::Listen`] for an address that is in use,
+    /// [`Error::System`] if the system refuses threads.
     pub fn bind(
         lm: FusedLm,
         speculation: Option<Speculation>,
@@ -51,15 +52,9 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let (catalog, metrics) = (Arc::new(catalog), Arc::new(Metrics::default()));
-        let (handle, engine) = Engine::start(lm, speculation, catalog.clone(), metrics.clone(), &settings)?;
-        let app = App {
-            catalog,
-            engine: handle,
-            metrics,
-            keys: Keys::new(&settings.api_keys),
-            settings,
-            stopping: AtomicBool::new(false),
-        };
+        let models = Models { lm, speculation };
+        let (handle, engine) = Engine::start(models, catalog.clone(), metrics.clone(), &settings)?;
+        let app = App::new(catalog, handle, metrics, settings);
         Ok(Self { runtime, listener, address, app: Arc::new(app), engine })
     }
 
@@ -68,8 +63,8 @@ impl Server {
         self.address
     }
 
-    /// Answers until the process is asked to stop (SIGTERM, SIGINT), and then ends the requests in progress. A second
-    /// signal, or the end of the time for it, drops them.
+    /// Answers until the process receives SIGTERM or SIGINT, then completes the requests in progress. A second signal, or
+    /// the end of `drain_timeout`, drops them.
     ///
     /// # Errors
     /// [`Error::System`] if signals cannot be received.
@@ -82,17 +77,17 @@ impl Server {
         Ok(())
     }
 
-    /// Answers until `stop` is done, ends the requests in progress, and drops them when `stop_now` is done.
+    /// Answers until `stop` is done, completes the requests in progress, and drops them when `stop_now` is done.
     pub fn run_until(self, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) {
         self.runtime.block_on(answer(self.listener, self.app.clone(), stop, stop_now));
-        // Requests that are left are dropped with the runtime; then nobody can send jobs, and the engine ends.
+        // The runtime drops the requests that are left, and with them the senders of jobs; then the engine ends.
         self.runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         drop(self.app);
         let _ = self.engine.join();
     }
 }
 
-/// The signals that ask a process to stop.
+/// The signals that stop a process.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,

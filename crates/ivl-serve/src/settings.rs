@@ -3,39 +3,40 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::Error;
+use crate::error::Error;
 
-/// Address, keys and limits.
+/// Address, keys and limits of a server. Start from [`Settings::default`] and change fields.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Settings {
     /// The address to listen on. Anything but loopback needs a key, or [`open`](Self::open).
     pub host: IpAddr,
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// Keys that clients may show; none asks for none.
+    /// Keys that are accepted; without any, requests need no key.
     pub api_keys: Vec<String>,
-    /// Serve other machines without a key.
+    /// Accept requests from other machines without a key.
     pub open: bool,
     /// Connections at once.
     pub max_connections: usize,
     /// Texts written at once: rows of the batch.
     pub max_rows: usize,
-    /// Texts written and waiting at once; more are refused with 429.
+    /// Texts written and waiting at once; requests beyond are refused with 429.
     pub max_queue: usize,
     /// Bytes of a request.
     pub max_body: usize,
-    /// Texts that one request may ask for: prompts times `n`.
+    /// Texts of one request: prompts times `n`.
     pub max_choices: usize,
     /// New tokens for each text.
     pub max_tokens: usize,
     /// Bytes for the caches of the texts being written, counted at the length of the longest; buffers that grow may
     /// take up to twice as much.
     pub cache_bytes: usize,
-    /// Bytes for caches of prompts that were read, for prompts that begin alike; 0 keeps none.
+    /// Bytes for caches of prompts that were read, reused by prompts with the same beginning; 0 keeps none.
     pub prefix_bytes: usize,
-    /// How long a client may take to send a request or to take in a piece of an answer.
+    /// How long a client may take to send a request or to receive a part of an answer.
     pub client_timeout: Duration,
-    /// How long requests may go on after the first signal to stop.
+    /// How long requests may continue after the first signal to stop.
     pub drain_timeout: Duration,
 }
 

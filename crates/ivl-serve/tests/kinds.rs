@@ -10,7 +10,7 @@ use ivl_core::fusion::CascadeLm;
 use ivl_core::score::explain;
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{CascadeInput, CascadeNet};
-use ivl_serve::{OwnTokens, Settings, explained_json};
+use ivl_serve::{CrossTokenizer, Settings, explained_json};
 use served::{Json, Served, encode, json, load, offline, value};
 
 const NAMES: [&str; 3] = ["cascade", "added", "bytes"];
@@ -38,7 +38,7 @@ fn composed([cascade, added, bytes]: [f64; 3]) -> FusedLm {
 
 fn serve(speculation: Option<Speculation>, lm: FusedLm) -> Served {
     let (value_lm, tokenizer) = load("small");
-    let own = OwnTokens { tokenizer, max_positions: value_lm.max_positions() };
+    let own = CrossTokenizer { tokenizer, max_positions: value_lm.max_positions() };
     let values =
         vec![value(NAMES[0], 1.0, None), value(NAMES[1], 1.0, None), value(NAMES[2], 1.0, Some(own))];
     Served::of_values(lm, speculation, values, Settings::default())

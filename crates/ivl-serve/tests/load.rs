@@ -9,8 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ivl_core::decode::GenerateConfig;
-use ivl_serve::Settings;
-use served::{Served, encode, fused, json, offline, request};
+use served::{Served, encode, fused, json, offline, request, settings};
 
 const PROMPTS: [&str; 6] = [
     "Suna",
@@ -29,7 +28,7 @@ fn noise(seed: usize) -> usize {
 
 #[test]
 fn every_answer_under_load_is_the_offline_one() {
-    let server = Served::with(Settings { max_rows: 12, ..Settings::default() });
+    let server = Served::with(settings(|settings| settings.max_rows = 12));
     let models: Vec<_> = ALPHAS.iter().map(|&alpha| Mutex::new(fused(alpha))).collect();
     let known: Mutex<HashMap<(usize, usize, usize), String>> = Mutex::default();
     let expected = |prompt: usize, alpha: usize, tokens: usize| {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ivl_core::CausalLm;
 use ivl_models::ChatTemplate;
-use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
+use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 
 use crate::error::{Error, Result};
 use crate::model::draft::DraftOptions;
@@ -77,24 +77,28 @@ impl Model {
             Some(name) => name,
             None => served_name(self.given_name(), self.base_dir())?,
         };
-        let template = ChatTemplate::from_dir(self.base_dir())?;
         let values = self.values().iter().map(served_value).collect::<Result<_>>()?;
-        let (tokenizer, end_tokens) = (self.tokenizer().clone(), self.end_tokens().to_vec());
+        let base = ServedBase {
+            id: name,
+            tokenizer: self.tokenizer().clone(),
+            template: ChatTemplate::from_dir(self.base_dir())?,
+            end_tokens: self.end_tokens().to_vec(),
+        };
         let lm = self.into_lm();
-        let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
-        let catalog = Catalog::new(name, template, values, tokenizer, end_tokens, &vocab, context)?;
+        let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions())?;
         Ok(Server::bind(lm, speculation, catalog, options.settings)?)
     }
 }
 
 fn served_value(value: &AttachedValue) -> Result<ServedValue> {
-    let own_tokens = value
-        .has_own_tokens()
-        .then(|| OwnTokens { tokenizer: value.tokenizer().clone(), max_positions: value.max_positions() });
+    let cross_tokenizer = value.has_own_tokens().then(|| CrossTokenizer {
+        tokenizer: value.tokenizer().clone(),
+        max_positions: value.max_positions(),
+    });
     Ok(ServedValue {
         id: value.name().to_owned(),
         alpha: value.alpha(),
         template: value.chat_template()?,
-        own_tokens,
+        cross_tokenizer,
     })
 }

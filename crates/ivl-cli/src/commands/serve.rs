@@ -41,19 +41,18 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
 }
 
 fn settings(args: &Serve) -> Settings {
-    Settings {
-        host: args.host,
-        port: args.port,
-        api_keys: args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect(),
-        open: args.open,
-        max_rows: args.max_rows,
-        max_queue: args.max_queue,
-        max_tokens: args.max_tokens,
-        cache_bytes: args.cache_mib.saturating_mul(1 << 20),
-        prefix_bytes: args.prefix_cache_mib.saturating_mul(1 << 20),
-        drain_timeout: Duration::from_secs(args.drain_seconds),
-        ..Settings::default()
-    }
+    let mut settings = Settings::default();
+    settings.host = args.host;
+    settings.port = args.port;
+    settings.api_keys = args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect();
+    settings.open = args.open;
+    settings.max_rows = args.max_rows;
+    settings.max_queue = args.max_queue;
+    settings.max_tokens = args.max_tokens;
+    settings.cache_bytes = args.cache_mib.saturating_mul(1 << 20);
+    settings.prefix_bytes = args.prefix_cache_mib.saturating_mul(1 << 20);
+    settings.drain_timeout = Duration::from_secs(args.drain_seconds);
+    settings
 }
 
 /// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. A path that exists as it stands wins over the reading

@@ -1,4 +1,4 @@
-//! Answers in the shapes of the OpenAI API, whole or piece by piece.
+//! Answers in the shapes of the OpenAI API, whole or in chunks.
 
 mod chat;
 mod completion;
@@ -10,9 +10,10 @@ pub use token::explained_json;
 use ivl_core::decode::FinishReason;
 use serde_json::{Value, json};
 
-use crate::engine::{Failure, Piece, Scored};
+use crate::api_error::ApiError;
+use crate::catalog::Catalog;
+use crate::engine::{EngineEvent, Scored};
 use crate::request::Request;
-use crate::{ApiError, Catalog};
 
 /// Which endpoint answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,8 @@ impl Answer {
             Style::Completion => "cmpl",
             Style::Chat => "chatcmpl",
         };
-        let choices = (0..request.prompts.len() * request.common.n).map(|choice| Choice {
-            offset: request.prompts[choice / request.common.n].text.chars().count()
+        let choices = (0..request.prompts.len() * request.params.n).map(|choice| Choice {
+            offset: request.prompts[choice / request.params.n].text.chars().count()
                 * usize::from(request.echo),
             ..Choice::default()
         });
@@ -72,24 +73,24 @@ impl Answer {
         }
     }
 
-    /// Takes in a piece; the choices that it is about.
-    pub(crate) fn take(&mut self, piece: Piece) -> Result<std::ops::Range<usize>, ApiError> {
-        match piece {
-            Piece::Prompt { first, tokens, cached } => {
+    /// Takes in an event; returns the choices that it is about.
+    pub(crate) fn take(&mut self, event: EngineEvent) -> Result<std::ops::Range<usize>, ApiError> {
+        match event {
+            EngineEvent::Prompt { first, tokens, cached } => {
                 self.cached += cached;
-                let about = first..first + self.request.common.n;
-                let nothing_follows = self.request.common.config.max_new_tokens == 0;
+                let about = first..first + self.request.params.n;
+                let nothing_follows = self.request.params.config.max_new_tokens == 0;
                 for choice in &mut self.choices[about.clone()] {
                     choice.prompt = tokens.len();
                     choice.tokens.clone_from(&tokens);
                     if self.request.echo {
-                        choice.text.clone_from(&self.request.prompts[first / self.request.common.n].text);
+                        choice.text.clone_from(&self.request.prompts[first / self.request.params.n].text);
                     }
                     choice.finish = nothing_follows.then_some(FinishReason::Length);
                 }
                 Ok(about)
             }
-            Piece::Token { choice, token, text, finish } => {
+            EngineEvent::Token { choice, token, text, finish } => {
                 self.written += 1;
                 let state = &mut self.choices[choice];
                 state.tokens.push(token);
@@ -97,8 +98,7 @@ impl Answer {
                 state.finish = finish;
                 Ok(choice..choice + 1)
             }
-            Piece::Failed(Failure::NoToken) => Err(ApiError::no_token()),
-            Piece::Failed(Failure::Internal) => Err(ApiError::internal()),
+            EngineEvent::Failed(error) => Err(error.into()),
         }
     }
 
@@ -116,10 +116,10 @@ impl Answer {
         answer
     }
 
-    /// What a stream says about a choice now; `None` if there is nothing to say yet.
+    /// The chunk that a stream sends about a choice now; `None` if there is nothing to send yet.
     pub(crate) fn chunk(&mut self, choice: usize, catalog: &Catalog) -> Option<Value> {
         let state = &self.choices[choice];
-        let told = self.request.details.logprobs.is_some() || self.request.common.explain;
+        let told = self.request.output.logprobs.is_some() || self.request.params.explain;
         let first = self.style == Style::Chat && !state.begun;
         let news =
             first || !state.text.is_empty() || state.finish.is_some() || (told && !state.tokens.is_empty());
@@ -135,7 +135,7 @@ impl Answer {
 
     /// The last chunk of a stream that was asked for the usage.
     pub(crate) fn last_chunk(&self) -> Option<Value> {
-        self.request.common.include_usage.then(|| {
+        self.request.params.include_usage.then(|| {
             let mut chunk = self.frame(Vec::new(), true);
             chunk["usage"] = self.usage();
             chunk
@@ -149,10 +149,10 @@ impl Answer {
             (Style::Chat, true) => "chat.completion.chunk",
         };
         let mut frame = json!({
-            "id": self.id, "object": object, "created": self.created, "model": self.request.common.model,
+            "id": self.id, "object": object, "created": self.created, "model": self.request.params.model,
             "choices": choices,
         });
-        if chunk && self.request.common.include_usage {
+        if chunk && self.request.params.include_usage {
             frame["usage"] = Value::Null;
         }
         frame
@@ -166,10 +166,10 @@ impl Answer {
         })
     }
 
-    /// A choice with what was not yet sent of it.
+    /// A choice with the part of it that was not sent yet.
     fn choice(&mut self, index: usize, chunk: bool, catalog: &Catalog) -> Value {
         let vocab = catalog.vocab();
-        let prompt = &self.request.prompts[index / self.request.common.n];
+        let prompt = &self.request.prompts[index / self.request.params.n];
         let choice = &mut self.choices[index];
         let tokens = std::mem::take(&mut choice.tokens);
         let text = std::mem::take(&mut choice.text);
@@ -177,20 +177,20 @@ impl Answer {
         let mut object = match self.style {
             Style::Completion => {
                 let logprobs =
-                    self.request.details.logprobs.map(|_| {
+                    self.request.output.logprobs.map(|_| {
                         completion::logprobs(vocab, &tokens, choice.prompt, prompt, &mut choice.offset)
                     });
                 json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish})
             }
             Style::Chat => {
-                let logprobs = self.request.details.logprobs.map(|_| chat::logprobs(vocab, &tokens));
+                let logprobs = self.request.output.logprobs.map(|_| chat::logprobs(vocab, &tokens));
                 let message = if chunk { chat::delta(&text, !choice.begun) } else { chat::message(&text) };
                 let place = if chunk { "delta" } else { "message" };
                 json!({"index": index, place: message, "logprobs": logprobs, "finish_reason": finish})
             }
         };
-        if self.request.common.explain {
-            let names = catalog.used(&self.request.common.weights);
+        if self.request.params.explain {
+            let names = catalog.used(&self.request.params.weights);
             let tokens: Vec<Value> = tokens.iter().map(|token| explained(vocab, token, &names)).collect();
             object["ivl"] = json!({"explain": tokens});
         }

@@ -6,17 +6,20 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use ivl_core::causal_lm::token_tensor;
-use ivl_core::decode::Speculation;
 use ivl_core::fusion::DecodeBatch;
 use ivl_core::vocab::{Token, TokenKind};
 use ivl_core::{CausalLm, FusedLm};
 
-use super::{Job, Rounds, Ticket};
-use crate::{ApiError, Catalog, Error, Metrics, Settings};
+use super::scheduler::{Models, Scheduler};
+use super::{EngineError, Job, QueuePermit};
+use crate::catalog::Catalog;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
 
 /// Sends jobs to the thread that owns the models. When the last clone is dropped, the thread ends its work and stops.
 #[derive(Debug, Clone)]
-pub struct Engine {
+pub(crate) struct Engine {
     jobs: Sender<Job>,
     taken: Arc<AtomicUsize>,
     max_queue: usize,
@@ -28,20 +31,19 @@ impl Engine {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`Error::System`] if there is no thread to be had.
-    pub fn start(
-        lm: FusedLm,
-        speculation: Option<Speculation>,
+    /// [`Error::System`] if the system gives no thread.
+    pub(crate) fn start(
+        models: Models,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         settings: &Settings,
     ) -> Result<(Self, JoinHandle<()>), Error> {
-        let row_bytes = RowBytes::measure(&lm);
+        let row_bytes = RowBytes::measure(&models.lm);
         let (jobs, inbox) = channel();
-        let rounds = Rounds::new((lm, speculation), catalog, metrics, settings, row_bytes.clone(), inbox);
+        let scheduler = Scheduler::new(models, catalog, metrics, settings, row_bytes.clone(), inbox);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(|| rounds.run())
+            .spawn(|| scheduler.run())
             .map_err(|source| Error::System { what: "a thread", source })?;
         let engine = Self {
             jobs,
@@ -53,37 +55,39 @@ impl Engine {
         Ok((engine, thread))
     }
 
-    /// Takes a place in the queue.
+    /// Takes places in the queue.
     ///
     /// # Errors
-    /// [`ApiError::busy`] if all are taken.
-    pub fn ticket(&self, places: usize) -> Result<Ticket, ApiError> {
-        Ticket::take(&self.taken, places, self.max_queue).ok_or_else(ApiError::busy)
+    /// [`EngineError::Busy`] if there are not enough.
+    pub(crate) fn reserve(&self, places: usize) -> Result<QueuePermit, EngineError> {
+        QueuePermit::take(&self.taken, places, self.max_queue).ok_or(EngineError::Busy)
     }
 
     /// Refuses a job that could never run.
     ///
     /// # Errors
-    /// [`ApiError::invalid`] if its caches are larger than all the memory for caches.
-    pub fn check_memory(&self, weights: &[f64], n: usize, length: usize) -> Result<(), ApiError> {
-        let needed = self.row_bytes.of(weights).saturating_mul(n).saturating_mul(length);
-        if needed <= self.cache_bytes {
-            return Ok(());
+    /// [`EngineError::TooLarge`] if its caches are larger than all the memory for caches.
+    pub(crate) fn check_memory(
+        &self,
+        weights: &[f64],
+        texts: usize,
+        length: usize,
+    ) -> Result<(), EngineError> {
+        let needed = self.row_bytes.of(weights).saturating_mul(texts).saturating_mul(length);
+        let available = self.cache_bytes;
+        if needed <= available {
+            Ok(())
+        } else {
+            Err(EngineError::TooLarge { texts, length, needed, available })
         }
-        let message = format!(
-            "{n} texts of {length} tokens need {needed} bytes of cache, more than the {} of this server; lower \
-             `max_tokens` or `n`",
-            self.cache_bytes
-        );
-        Err(ApiError::invalid("max_tokens", message))
     }
 
     /// Sends a job.
     ///
     /// # Errors
-    /// [`ApiError::stopping`] if the thread has ended.
-    pub fn send(&self, job: Job) -> Result<(), ApiError> {
-        self.jobs.send(job).map_err(|_| ApiError::stopping())
+    /// [`EngineError::Stopped`] if the thread has ended.
+    pub(crate) fn send(&self, job: Job) -> Result<(), EngineError> {
+        self.jobs.send(job).map_err(|_| EngineError::Stopped)
     }
 }
 

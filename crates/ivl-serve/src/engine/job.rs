@@ -1,18 +1,17 @@
-//! What the engine is asked, and what it answers.
+//! What the engine is given to do.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use ivl_core::decode::{FinishReason, GenerateConfig};
-use ivl_core::score::TokenExplanation;
+use ivl_core::decode::GenerateConfig;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Who asks: clients take turns in the queue.
+use super::{EngineEvent, OutputOptions, QueuePermit};
+
+/// Who sent a job: clients take turns in the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Client {
-    /// By the digest of the key shown.
+pub(crate) enum Client {
+    /// By the digest of the API key.
     Key([u8; 32]),
     /// By address.
     Address(IpAddr),
@@ -20,111 +19,44 @@ pub enum Client {
 
 /// A prompt to be read and continued `n` times.
 #[derive(Debug)]
-pub struct Job {
-    /// Who asks.
-    pub client: Client,
+pub(crate) struct Job {
+    /// Who sent it.
+    pub(crate) client: Client,
     /// Tokens, at least one.
-    pub prompt: Vec<u32>,
+    pub(crate) prompt: Vec<u32>,
     /// A weight for every value.
-    pub weights: Vec<f64>,
+    pub(crate) weights: Vec<f64>,
     /// How to continue; no new tokens means to read only.
-    pub config: GenerateConfig,
+    pub(crate) config: GenerateConfig,
     /// Number of the first continuation among the choices of the request.
-    pub first: usize,
+    pub(crate) first: usize,
     /// Continuations.
-    pub n: usize,
-    /// What to tell beside the text.
-    pub details: Details,
-    /// Where pieces go; a closed one cancels the job.
-    pub pieces: UnboundedSender<Piece>,
+    pub(crate) n: usize,
+    /// What to report beside the text.
+    pub(crate) output: OutputOptions,
+    /// Where events go; a closed channel cancels the job.
+    pub(crate) events: UnboundedSender<EngineEvent>,
     /// When the request came.
-    pub began: Instant,
-    /// Its place in the queue.
-    pub ticket: Ticket,
+    pub(crate) began: Instant,
+    /// Its places in the queue, which it holds until it ends.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) permit: QueuePermit,
 }
 
-/// What is told beside the text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Details {
-    /// Log-probabilities of the tokens and of so many most probable ones.
-    pub logprobs: Option<usize>,
-    /// The same for the prompt.
-    pub prompt: bool,
-    /// What the values changed.
-    pub explain: bool,
-}
-
-impl Details {
-    /// Whether the prompt's logits are wanted at every position.
-    pub fn of_prompt(self) -> bool {
-        self.prompt && (self.logprobs.is_some() || self.explain)
+impl Job {
+    /// Whether no client waits for it any more.
+    pub(crate) fn cancelled(&self) -> bool {
+        self.events.is_closed()
     }
-}
 
-/// A token with what is known of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scored {
-    /// The token.
-    pub id: u32,
-    /// Its log-probability under the fused model; the first of a text has none.
-    pub logprob: Option<f32>,
-    /// The most probable tokens at its place, most probable first.
-    pub top: Vec<(u32, f32)>,
-    /// What the values in use changed, together and each by itself.
-    pub explained: Option<TokenExplanation>,
-}
-
-/// A message of the engine about one job.
-#[derive(Debug)]
-pub enum Piece {
-    /// The prompt was read; `cached` of its tokens were known from earlier ones.
-    Prompt {
-        /// The first choice of the job.
-        first: usize,
-        /// Every token, if it was asked for.
-        tokens: Vec<Scored>,
-        /// Tokens that did not have to be read.
-        cached: usize,
-    },
-    /// A new token.
-    Token {
-        /// Which choice.
-        choice: usize,
-        /// The token.
-        token: Scored,
-        /// Text that is certain now.
-        text: String,
-        /// Set on the last one.
-        finish: Option<FinishReason>,
-    },
-    /// The end of the job without an answer.
-    Failed(Failure),
-}
-
-/// Why a job ended without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No token could be chosen.
-    NoToken,
-    /// A bug.
-    Internal,
-}
-
-/// A place among the jobs that wait or run; given back when dropped.
-#[derive(Debug)]
-pub struct Ticket(Arc<AtomicUsize>, usize);
-
-impl Ticket {
-    /// Takes `places` of at most `limit`, or none.
-    pub fn take(taken: &Arc<AtomicUsize>, places: usize, limit: usize) -> Option<Self> {
-        let fits = |taken: usize| (taken + places <= limit).then_some(taken + places);
-        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        Some(Self(taken.clone(), places))
+    /// Ends it without an answer.
+    pub(crate) fn fail(&self, error: super::EngineError) {
+        // A client that has gone away needs no report.
+        let _ = self.events.send(EngineEvent::Failed(error));
     }
-}
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    /// Length of its texts if every token allowed is written.
+    pub(crate) fn full_length(&self) -> usize {
+        self.prompt.len() + self.config.max_new_tokens
     }
 }

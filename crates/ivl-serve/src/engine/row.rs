@@ -10,8 +10,9 @@ use ivl_core::fusion::CumulativeLogits;
 use ivl_core::score::{DistributionChange, TokenExplanation};
 use ivl_core::{Error, FusedLm};
 
-use super::job::{Failure, Job, Piece, Scored};
-use crate::{Catalog, Metrics};
+use super::{EngineError, EngineEvent, Job, Scored};
+use crate::catalog::Catalog;
+use crate::metrics::Metrics;
 
 /// Logits at one position of every row, on the host.
 pub(super) struct Logits {
@@ -22,7 +23,7 @@ pub(super) struct Logits {
 }
 
 /// The logits of one row.
-pub(super) struct Place<'a> {
+pub(super) struct PositionLogits<'a> {
     pub(super) fused: &'a [f32],
     /// What they are made of, if it was asked for: see [`CumulativeLogits::stages`].
     pub(super) stages: Option<Vec<&'a [f32]>>,
@@ -39,19 +40,19 @@ impl Logits {
         let mut stages = logits.stages;
         stages.pop();
         let below = compared.then(|| stages.iter().cloned().map(host).collect());
-        // A tensor that nobody else holds is handed over, not copied.
+        // A tensor without other owners is handed over, not copied.
         drop(stages);
         Self { fused: host(fused), below, vocab }
     }
 
-    pub(super) fn row(&self, row: usize) -> Place<'_> {
-        let place = row * self.vocab..(row + 1) * self.vocab;
-        let fused = &self.fused[place.clone()];
+    pub(super) fn row(&self, row: usize) -> PositionLogits<'_> {
+        let range = row * self.vocab..(row + 1) * self.vocab;
+        let fused = &self.fused[range.clone()];
         let stages = self
             .below
             .as_ref()
-            .map(|below| below.iter().map(|stage| &stage[place.clone()]).chain([fused]).collect());
-        Place { fused, stages }
+            .map(|below| below.iter().map(|stage| &stage[range.clone()]).chain([fused]).collect());
+        PositionLogits { fused, stages }
     }
 }
 
@@ -91,7 +92,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The texts that a job asks for.
+    /// The texts of a job.
     pub(super) fn begin(job: &Arc<Job>, lm: &FusedLm) -> Vec<Self> {
         let row = |index| {
             let row = Self {
@@ -104,9 +105,9 @@ impl Row {
             Ok::<_, Error>(row)
         };
         let rows: Result<Vec<Self>, Error> = (0..job.n).map(row).collect();
-        // Settings were checked when the request came.
+        // The settings were checked when the request came.
         rows.unwrap_or_else(|_| {
-            let _ = job.pieces.send(Piece::Failed(Failure::Internal));
+            let _ = job.events.send(EngineEvent::Failed(EngineError::Internal));
             Vec::new()
         })
     }
@@ -125,7 +126,7 @@ impl Row {
     }
 
     pub(super) fn cancelled(&self) -> bool {
-        self.job.pieces.is_closed()
+        self.job.cancelled()
     }
 
     /// The token to be read next.
@@ -135,7 +136,7 @@ impl Row {
 
     /// Length of the text if every token allowed is written.
     pub(super) fn longest(&self) -> usize {
-        super::full_length(&self.job)
+        self.job.full_length()
     }
 
     /// Whether the stages are wanted for the next token; `sampled` if they are for the metrics in this round.
@@ -143,32 +144,32 @@ impl Row {
         wants_stages(&self.job, sampled)
     }
 
-    pub(super) fn fail(&self, failure: Failure) {
-        let _ = self.job.pieces.send(Piece::Failed(failure));
+    pub(super) fn fail(&self, error: EngineError) {
+        self.job.fail(error);
     }
 
-    /// Chooses the next token and tells the client. A panic is the end of this text alone.
-    pub(super) fn step(&mut self, logits: &Place<'_>, catalog: &Catalog, metrics: &Metrics) -> Step {
+    /// Chooses the next token and sends it to the client. A panic ends this text and no other.
+    pub(super) fn step(&mut self, logits: &PositionLogits<'_>, catalog: &Catalog, metrics: &Metrics) -> Step {
         if self.job.config.max_new_tokens == 0 {
             return Step::Ended;
         }
         let step = AssertUnwindSafe(|| self.write(logits, catalog, metrics));
         catch_unwind(step).unwrap_or_else(|_| {
             metrics.panicked();
-            self.fail(Failure::Internal);
+            self.fail(EngineError::Internal);
             Step::Ended
         })
     }
 
-    fn write(&mut self, logits: &Place<'_>, catalog: &Catalog, metrics: &Metrics) -> Step {
+    fn write(&mut self, logits: &PositionLogits<'_>, catalog: &Catalog, metrics: &Metrics) -> Step {
         let Ok(step) = self.continuation.step(logits.fused, catalog.vocab()) else {
-            self.fail(Failure::NoToken);
+            self.fail(EngineError::NoToken);
             return Step::Ended;
         };
-        let details = self.job.details;
+        let output = self.job.output;
         let stages = logits.stages.as_ref().filter(|_| wants_stages(&self.job, true));
         let explained =
-            stages.filter(|_| details.explain).map(|stages| explained(stages, &self.job.weights, step.token));
+            stages.filter(|_| output.explain).map(|stages| explained(stages, &self.job.weights, step.token));
         let change = explained.as_ref().map(|explained| explained.change);
         let change = change.or_else(|| {
             stages.map(|stages| DistributionChange::between(stages[0], logits.fused, step.token))
@@ -177,11 +178,11 @@ impl Row {
         let token = Scored {
             id: step.token,
             logprob: Some(step.logprob),
-            top: details.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits.fused, k)),
+            top: output.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits.fused, k)),
             explained,
         };
         self.text.push(step.token);
-        let sent = self.job.pieces.send(Piece::Token {
+        let sent = self.job.events.send(EngineEvent::Token {
             choice: self.choice,
             token,
             text: step.text,
@@ -202,7 +203,7 @@ impl Row {
     }
 }
 
-/// What the values that a text takes did to a token; the others are not spoken of.
+/// What the values that a text takes did to a token; values of weight 0 are left out.
 pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> TokenExplanation {
     let used = stages[1..].iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
     let stages: Vec<&[f32]> = stages[..1].iter().chain(used.map(|(stage, _)| stage)).copied().collect();
@@ -211,7 +212,7 @@ pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> Token
 
 /// Whether the stages are wanted: to explain, or for the metrics of the values.
 pub(super) fn wants_stages(job: &Job, sampled: bool) -> bool {
-    job.details.explain || sampled && job.weights.iter().any(|&weight| weight != 0.0)
+    job.output.explain || sampled && job.weights.iter().any(|&weight| weight != 0.0)
 }
 
 /// Log-probabilities of the most probable tokens.

@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use crate::ApiError;
+use crate::api_error::ApiError;
 
-/// The object that a client sent. `null` is as good as nothing, and fields that nobody asks for are tolerated.
+/// The object that a client sent. A field that is `null` counts as absent.
 #[derive(Debug, Clone)]
-pub struct Fields(Map<String, Value>);
+pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
     /// Reads a body.
     ///
     /// # Errors
-    /// [`ApiError::malformed`] if it is no JSON object.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    /// [`ApiError::malformed`] if it is not a JSON object.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(map)) => Ok(Self(map)),
             Ok(_) => Err(ApiError::malformed("the body is not a JSON object")),

@@ -1,20 +1,22 @@
-//! Bodies of requests, read and checked: everything that can be refused is refused here, before the engine hears of it.
+//! Bodies of requests, read and checked: everything that can be refused is refused here, before the engine gets a job.
 
+mod completion_params;
 mod fields;
+mod fuzz;
 mod prompt;
-mod settings;
 
-pub use fields::Fields;
-pub(crate) use fields::{expected, ids};
-pub use prompt::Prompt;
-pub use settings::Common;
-pub(crate) use settings::values;
+pub(crate) use completion_params::{CompletionParams, values};
+pub(crate) use fields::{Fields, expected, ids};
+pub use fuzz::fuzz_request;
+pub(crate) use prompt::Prompt;
 
 use ivl_models::{Message, RenderOptions};
 use serde_json::Value;
 
-use crate::engine::Details;
-use crate::{ApiError, Catalog, Settings};
+use crate::api_error::ApiError;
+use crate::catalog::Catalog;
+use crate::engine::OutputOptions;
+use crate::settings::Settings;
 
 /// Alternatives at each place that a client may ask for.
 const MOST_LOGPROBS: usize = 20;
@@ -27,15 +29,15 @@ const MOST_MESSAGES: usize = 4096;
 
 /// A request for continuations.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     /// Everything but the prompts.
-    pub common: Common,
+    pub(crate) params: CompletionParams,
     /// At least one.
-    pub prompts: Vec<Prompt>,
+    pub(crate) prompts: Vec<Prompt>,
     /// Begin the text with the prompt.
-    pub echo: bool,
-    /// What to tell beside the text.
-    pub details: Details,
+    pub(crate) echo: bool,
+    /// What to report beside the text.
+    pub(crate) output: OutputOptions,
 }
 
 impl Request {
@@ -43,10 +45,14 @@ impl Request {
     ///
     /// # Errors
     /// [`ApiError`] names the field at fault.
-    pub fn completion(fields: &Fields, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
-        let common = Common::read(fields, catalog, settings)?;
-        let best = fields.count("best_of", 1, usize::MAX)?.unwrap_or(common.n);
-        if best != common.n {
+    pub(crate) fn completion(
+        fields: &Fields,
+        catalog: &Catalog,
+        settings: &Settings,
+    ) -> Result<Self, ApiError> {
+        let params = CompletionParams::read(fields, catalog, settings)?;
+        let best = fields.count("best_of", 1, usize::MAX)?.unwrap_or(params.n);
+        if best != params.n {
             return Err(ApiError::invalid("best_of", "`best_of` other than `n` is not supported"));
         }
         let prompts = Prompt::read_all(fields.get("prompt"), settings.max_choices, catalog)?;
@@ -55,29 +61,29 @@ impl Request {
             Some(Value::Bool(wanted)) => wanted.then_some(1),
             _ => fields.count("logprobs", 0, MOST_LOGPROBS)?,
         };
-        let details = Details { logprobs, prompt: echo, explain: common.explain };
-        Self { common, prompts, echo, details }.checked(COMPLETION_TOKENS, catalog, settings)
+        let output = OutputOptions { logprobs, prompt: echo, explain: params.explain };
+        Self { params, prompts, echo, output }.checked(COMPLETION_TOKENS, catalog, settings)
     }
 
     /// Reads the body of `/v1/chat/completions`.
     ///
     /// # Errors
     /// [`ApiError`] names the field at fault.
-    pub fn chat(fields: &Fields, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
-        let common = Common::read(fields, catalog, settings)?;
-        let prompts = vec![conversation(fields, catalog, &common.weights)?];
+    pub(crate) fn chat(fields: &Fields, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
+        let params = CompletionParams::read(fields, catalog, settings)?;
+        let prompts = vec![conversation(fields, catalog, &params.weights)?];
         let alternatives = fields.count("top_logprobs", 0, MOST_LOGPROBS)?;
         let wanted = fields.flag("logprobs")?;
         if alternatives.is_some_and(|count| count > 0) && !wanted {
             return Err(ApiError::invalid("top_logprobs", "`top_logprobs` needs `logprobs`: true"));
         }
         let logprobs = wanted.then(|| alternatives.unwrap_or(0));
-        let details = Details { logprobs, prompt: false, explain: common.explain };
-        Self { common, prompts, echo: false, details }.checked(settings.max_tokens, catalog, settings)
+        let output = OutputOptions { logprobs, prompt: false, explain: params.explain };
+        Self { params, prompts, echo: false, output }.checked(settings.max_tokens, catalog, settings)
     }
 
     fn checked(mut self, default: usize, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
-        let choices = self.prompts.len() * self.common.n;
+        let choices = self.prompts.len() * self.params.n;
         if choices > settings.max_choices {
             let most = settings.max_choices;
             return Err(ApiError::invalid(
@@ -87,7 +93,7 @@ impl Request {
         }
         let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
         // What is asked for explicitly must be possible; what is not stops at the end of the context.
-        let tokens = self.common.max_tokens.unwrap_or_else(|| default.min(catalog.context() - longest));
+        let tokens = self.params.max_tokens.unwrap_or_else(|| default.min(catalog.context() - longest));
         if longest + tokens > catalog.context() {
             let limit = catalog.context();
             let message = format!(
@@ -96,8 +102,10 @@ impl Request {
             let code = Some("context_length_exceeded");
             return Err(ApiError { code, ..ApiError::invalid("max_tokens", message) });
         }
-        self.prompts.iter().try_for_each(|prompt| catalog.check_read(&prompt.text, &self.common.weights))?;
-        self.common.config.max_new_tokens = tokens;
+        for prompt in &self.prompts {
+            prompt.check_readable(&self.params.weights, catalog)?;
+        }
+        self.params.config.max_new_tokens = tokens;
         Ok(self)
     }
 }

@@ -3,17 +3,18 @@
 use serde_json::Value;
 
 use super::fields::{expected, ids};
-use crate::{ApiError, Catalog};
+use crate::api_error::ApiError;
+use crate::catalog::Catalog;
 
 /// A prompt as tokens, with what echoing it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
+pub(crate) struct Prompt {
     /// Token ids, at least one.
-    pub ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     /// The text that they stand for.
-    pub text: String,
+    pub(crate) text: String,
     /// Where in the text each token begins, in characters.
-    pub offsets: Vec<usize>,
+    pub(crate) offsets: Vec<usize>,
 }
 
 impl Prompt {
@@ -86,6 +87,14 @@ impl Prompt {
             return Err(ApiError::too_long(self.ids.len(), catalog.context()));
         }
         Ok(self)
+    }
+
+    /// Refuses a prompt that a value in use cannot read.
+    ///
+    /// # Errors
+    /// [`ApiError::invalid`] names the value.
+    pub(crate) fn check_readable(&self, weights: &[f64], catalog: &Catalog) -> Result<(), ApiError> {
+        catalog.check_readable(&self.text, weights).map_err(|message| ApiError::invalid("prompt", message))
     }
 
     /// The prompts of a completion: a string, strings, ids, or lists of ids.

@@ -8,13 +8,17 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use ivl_core::decode::GenerateConfig;
-use serde_json::{Value, json as object};
+use serde_json::{Value, json};
 
-use super::{App, beside, body, complete, json, lost};
-use crate::ApiError;
+use super::body::read_body;
+use super::complete::submit;
 use crate::answer::explained;
-use crate::engine::{Client, Details, Piece};
-use crate::request::{Common, Prompt, Request, conversation, values};
+use crate::api_error::ApiError;
+use crate::app::App;
+use crate::catalog::Catalog;
+use crate::engine::{Client, EngineEvent, OutputOptions, Scored};
+use crate::json_response::json_response;
+use crate::request::{CompletionParams, Fields, Prompt, Request, conversation, values};
 
 /// Reads `prompt` (text or token ids) or `messages`, with `model` and `ivl` as in a completion.
 pub(super) async fn explain(
@@ -24,52 +28,54 @@ pub(super) async fn explain(
 ) -> Result<Response, ApiError> {
     app.check_open()?;
     let began = Instant::now();
-    let fields = body(request, &app).await?;
-    let request = beside(&app, move |app| {
-        let catalog = &app.catalog;
-        let model = fields.text("model")?;
-        let (weights, _) = values(&fields, catalog, model)?;
-        let prompt = if fields.get("messages").is_some() {
-            conversation(&fields, catalog, &weights)?
-        } else {
-            Prompt::read_all(fields.get("prompt"), 1, catalog)?.remove(0)
-        };
-        catalog.check_read(&prompt.text, &weights)?;
-        let model = model.unwrap_or(catalog.base()).to_owned();
-        let config = GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() };
-        let common = Common {
-            model,
-            weights,
-            explain: true,
-            config,
-            max_tokens: Some(0),
-            n: 1,
-            stream: false,
-            include_usage: false,
-        };
-        let details = Details { logprobs: None, prompt: true, explain: true };
-        Ok(Request { common, prompts: vec![prompt], echo: true, details })
-    })
-    .await?;
-    let mut pieces = complete::submit(&app, &client, &request, began)?;
+    let body = read_body(request, &app.settings).await?;
+    let request = app.run_blocking(move |app| read_request(&Fields::parse(&body)?, &app.catalog)).await?;
+    let mut events = submit(&app, &client, &request, began)?;
     loop {
-        match pieces.recv().await.ok_or_else(|| lost(&app))? {
-            Piece::Prompt { tokens, .. } => {
-                let (catalog, common) = (&app.catalog, &request.common);
-                let names = catalog.used(&common.weights);
-                let weights = common.weights.iter().filter(|weight| **weight != 0.0);
-                let values = names.iter().zip(weights);
-                let values: Vec<Value> =
-                    values.map(|(name, alpha)| object!({"name": name, "alpha": alpha})).collect();
-                let tokens: Vec<Value> =
-                    tokens.iter().map(|token| explained(catalog.vocab(), token, &names)).collect();
-                let answer = object!({
-                    "object": "explanation", "model": common.model, "values": values, "tokens": tokens,
-                });
-                return Ok(json(StatusCode::OK, &answer));
+        match events.recv().await.ok_or_else(|| app.engine_gone())? {
+            EngineEvent::Prompt { tokens, .. } => {
+                return Ok(json_response(
+                    StatusCode::OK,
+                    &explanation(&tokens, &request.params, &app.catalog),
+                ));
             }
-            Piece::Token { .. } => {}
-            Piece::Failed(_) => return Err(ApiError::internal()),
+            EngineEvent::Token { .. } => {}
+            EngineEvent::Failed(error) => return Err(error.into()),
         }
     }
+}
+
+/// A request that only reads.
+fn read_request(fields: &Fields, catalog: &Catalog) -> Result<Request, ApiError> {
+    let model = fields.text("model")?;
+    let (weights, _) = values(fields, catalog, model)?;
+    let prompt = if fields.get("messages").is_some() {
+        conversation(fields, catalog, &weights)?
+    } else {
+        Prompt::read_all(fields.get("prompt"), 1, catalog)?.remove(0)
+    };
+    prompt.check_readable(&weights, catalog)?;
+    let params = CompletionParams {
+        model: model.unwrap_or(catalog.base()).to_owned(),
+        weights,
+        explain: true,
+        config: GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() },
+        max_tokens: Some(0),
+        n: 1,
+        stream: false,
+        include_usage: false,
+    };
+    let output = OutputOptions { logprobs: None, prompt: true, explain: true };
+    Ok(Request { params, prompts: vec![prompt], echo: true, output })
+}
+
+fn explanation(tokens: &[Scored], params: &CompletionParams, catalog: &Catalog) -> Value {
+    let names = catalog.used(&params.weights);
+    let weights = params.weights.iter().filter(|weight| **weight != 0.0);
+    let values = names.iter().zip(weights).map(|(name, alpha)| json!({"name": name, "alpha": alpha}));
+    let tokens = tokens.iter().map(|token| explained(catalog.vocab(), token, &names));
+    json!({
+        "object": "explanation", "model": params.model, "values": values.collect::<Vec<_>>(),
+        "tokens": tokens.collect::<Vec<_>>(),
+    })
 }

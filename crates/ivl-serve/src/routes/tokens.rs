@@ -5,45 +5,52 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Map, Value, json as object};
+use serde_json::{Map, Value, json};
 
-use super::{App, beside, body, json};
-use crate::ApiError;
-use crate::request::{conversation, expected, ids, values};
+use super::body::read_body;
+use crate::api_error::ApiError;
+use crate::app::App;
+use crate::json_response::json_response;
+use crate::request::{Fields, conversation, expected, ids, values};
 
 /// `{"prompt", "add_special_tokens"}`, or `{"messages"}`, to `{"tokens"}`. Special tokens in the text are read as such.
 pub(super) async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let fields = body(request, &app).await?;
-    let answer = beside(&app, move |app| {
-        let ids = if fields.get("messages").is_some() {
-            let (weights, _) = values(&fields, &app.catalog, fields.text("model")?)?;
-            conversation(&fields, &app.catalog, &weights)?.ids
-        } else {
-            let text = fields.text("prompt")?.ok_or_else(|| expected("prompt", "a string"))?;
-            let special = fields.get("add_special_tokens").is_none() || fields.flag("add_special_tokens")?;
-            let encoded = app.catalog.tokenizer().encode(text, special);
-            encoded.map_err(|_| ApiError::invalid("prompt", "the prompt cannot be tokenized"))?
-        };
-        Ok(object!({"tokens": ids, "count": ids.len(), "max_model_len": app.catalog.context()}))
-    })
-    .await?;
-    Ok(json(StatusCode::OK, &answer))
+    let body = read_body(request, &app.settings).await?;
+    let answer = app
+        .run_blocking(move |app| {
+            let fields = Fields::parse(&body)?;
+            let ids = if fields.get("messages").is_some() {
+                let (weights, _) = values(&fields, &app.catalog, fields.text("model")?)?;
+                conversation(&fields, &app.catalog, &weights)?.ids
+            } else {
+                let text = fields.text("prompt")?.ok_or_else(|| expected("prompt", "a string"))?;
+                let special =
+                    fields.get("add_special_tokens").is_none() || fields.flag("add_special_tokens")?;
+                let encoded = app.catalog.tokenizer().encode(text, special);
+                encoded.map_err(|_| ApiError::invalid("prompt", "the prompt cannot be tokenized"))?
+            };
+            Ok(json!({"tokens": ids, "count": ids.len(), "max_model_len": app.catalog.context()}))
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, &answer))
 }
 
 /// `{"tokens"}` to `{"prompt"}`.
 pub(super) async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let fields = body(request, &app).await?;
-    let answer = beside(&app, move |app| {
-        let wanted = || expected("tokens", "a list of token ids of the model");
-        let ids = fields.get("tokens").and_then(ids).ok_or_else(wanted)?;
-        if ids.iter().any(|&id| id as usize >= app.catalog.vocab().size()) {
-            return Err(wanted());
-        }
-        let text = app.catalog.tokenizer().decode(&ids, false).map_err(|_| wanted())?;
-        Ok(object!({"prompt": text}))
-    })
-    .await?;
-    Ok(json(StatusCode::OK, &answer))
+    let body = read_body(request, &app.settings).await?;
+    let answer = app
+        .run_blocking(move |app| {
+            let fields = Fields::parse(&body)?;
+            let wanted = || expected("tokens", "a list of token ids of the model");
+            let ids = fields.get("tokens").and_then(ids).ok_or_else(wanted)?;
+            if ids.iter().any(|&id| id as usize >= app.catalog.vocab().size()) {
+                return Err(wanted());
+            }
+            let text = app.catalog.tokenizer().decode(&ids, false).map_err(|_| wanted())?;
+            Ok(json!({"prompt": text}))
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, &answer))
 }
 
 /// Special tokens and the base's chat template.
@@ -58,5 +65,5 @@ pub(super) async fn tokenizer_info(State(app): State<Arc<App>>) -> Response {
     info.insert("chat_template".to_owned(), template);
     info.insert("vocab_size".to_owned(), app.catalog.vocab().size().into());
     info.insert("max_model_len".to_owned(), app.catalog.context().into());
-    json(StatusCode::OK, &Value::Object(info))
+    json_response(StatusCode::OK, &Value::Object(info))
 }

@@ -12,7 +12,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::decode::{GenerateConfig, Speculation, generate};
 use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
-use ivl_serve::{Catalog, OwnTokens, ServedValue, Server, Settings};
+use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
 
 pub use serde_json::{Value as Json, json};
@@ -49,8 +49,8 @@ pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (V
     answer
 }
 
-pub fn value(id: &str, alpha: f64, own_tokens: Option<OwnTokens>) -> ServedValue {
-    ServedValue { id: id.to_owned(), alpha, template: None, own_tokens }
+pub fn value(id: &str, alpha: f64, cross_tokenizer: Option<CrossTokenizer>) -> ServedValue {
+    ServedValue { id: id.to_owned(), alpha, template: None, cross_tokenizer }
 }
 
 /// Equal, but for the rounding of numbers: which rows share a step depends on when they were admitted, and the order of an f32
@@ -72,6 +72,13 @@ pub fn assert_alike(a: &Json, b: &Json, what: &str) {
         }
         _ => assert_eq!(a, b, "{what}"),
     }
+}
+
+/// The default settings with changes.
+pub fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
 }
 
 /// A running server.
@@ -99,10 +106,10 @@ impl Served {
     pub fn start(
         lm: FusedLm,
         speculation: Option<Speculation>,
-        own_tokens: Option<OwnTokens>,
+        cross_tokenizer: Option<CrossTokenizer>,
         settings: Settings,
     ) -> Self {
-        let value = value("small", ALPHA, own_tokens);
+        let value = value("small", ALPHA, cross_tokenizer);
         let values = if lm.values() == 0 { Vec::new() } else { vec![value] };
         Self::of_values(lm, speculation, values, settings)
     }
@@ -112,23 +119,20 @@ impl Served {
         lm: FusedLm,
         speculation: Option<Speculation>,
         values: Vec<ServedValue>,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Self {
+        settings.port = 0;
         let template = ChatTemplate::from_file(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
         );
-        let (vocab, context) = (lm.vocab().clone(), lm.max_positions());
-        let catalog = Catalog::new(
-            "large".to_owned(),
-            Some(template.expect("compiles")),
-            values,
-            load("large").1,
-            vec![1],
-            &vocab,
-            context,
-        );
-        let settings = Settings { port: 0, ..settings };
-        let server = Server::bind(lm, speculation, catalog.expect("two names"), settings).expect("binds");
+        let base = ServedBase {
+            id: "large".to_owned(),
+            tokenizer: load("large").1,
+            template: Some(template.expect("compiles")),
+            end_tokens: vec![1],
+        };
+        let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions()).expect("two names");
+        let server = Server::bind(lm, speculation, catalog, settings).expect("binds");
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {

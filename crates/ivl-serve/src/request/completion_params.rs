@@ -1,4 +1,4 @@
-//! What both kinds of completions are told: model, values, sampling, limits.
+//! What both kinds of completions have in common: model, values, sampling, limits.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,9 @@ use ivl_core::decode::{GenerateConfig, SamplingConfig};
 use serde_json::Value;
 
 use super::fields::{Fields, expected};
-use crate::{ApiError, Catalog, Settings};
+use crate::api_error::ApiError;
+use crate::catalog::Catalog;
+use crate::settings::Settings;
 
 /// Stop strings of a request, and bytes of one.
 const STOPS: (usize, usize) = (16, 1024);
@@ -14,32 +16,32 @@ const STOPS: (usize, usize) = (16, 1024);
 /// Tokens that may be biased.
 const BIASES: usize = 1024;
 
-/// Fields that would change the answer and that this server does not know: better refused than ignored.
+/// Fields that would change the answer and that this server does not support: they are refused, not ignored.
 const UNSUPPORTED: [&str; 7] =
     ["tools", "functions", "grammar", "guided_json", "guided_regex", "suffix", "use_beam_search"];
 
 /// A request apart from its prompts.
 #[derive(Debug, Clone)]
-pub struct Common {
+pub(crate) struct CompletionParams {
     /// The name that the answer repeats.
-    pub model: String,
+    pub(crate) model: String,
     /// A weight for every value.
-    pub weights: Vec<f64>,
+    pub(crate) weights: Vec<f64>,
     /// Whether to tell what the values changed.
-    pub explain: bool,
+    pub(crate) explain: bool,
     /// How to continue. The limit of new tokens is set when the prompt is known.
-    pub config: GenerateConfig,
+    pub(crate) config: GenerateConfig,
     /// New tokens asked for.
-    pub max_tokens: Option<usize>,
+    pub(crate) max_tokens: Option<usize>,
     /// Continuations of each prompt.
-    pub n: usize,
+    pub(crate) n: usize,
     /// Send pieces as they come.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// End a stream with the usage.
-    pub include_usage: bool,
+    pub(crate) include_usage: bool,
 }
 
-impl Common {
+impl CompletionParams {
     pub(super) fn read(fields: &Fields, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
         for name in UNSUPPORTED {
             if fields
@@ -94,7 +96,7 @@ pub(crate) fn values(
     catalog: &Catalog,
     model: Option<&str>,
 ) -> Result<(Vec<f64>, bool), ApiError> {
-    let named = catalog.weights_of(model)?;
+    let named = catalog.weights_of(model).ok_or_else(|| ApiError::no_model(model.unwrap_or_default()))?;
     let Some(ivl) = fields.object("ivl")? else { return Ok((named, false)) };
     let explain = ivl.flag("explain")?;
     let Some(list) = ivl.get("values") else { return Ok((named, explain)) };

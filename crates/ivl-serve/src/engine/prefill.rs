@@ -1,4 +1,4 @@
-//! Prompts being read.
+//! Reads prompts, several side by side.
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
@@ -6,14 +6,14 @@ use ivl_core::causal_lm::PaddedBatch;
 use ivl_core::fusion::{CumulativeLogits, DecodeBatch};
 use ivl_core::{CausalLm, FusedLm};
 
-use super::job::{Job, Piece, Scored};
 use super::row::{Logits, Row, explained, host, most_probable, wants_stages};
+use super::{EngineEvent, Job, Scored};
 
-/// Tokens read in a round while texts are being written: what a piece of a prompt may delay them.
-const PIECE_BUSY: usize = 256;
+/// Tokens read in a round while texts are being written: bounds how long a prompt delays them.
+const CHUNK_BUSY: usize = 256;
 
 /// Tokens read in a round otherwise.
-const PIECE: usize = 1024;
+const CHUNK: usize = 1024;
 
 /// Tokens, padding included, of prompts that are read together.
 const GROUP: usize = 2048;
@@ -21,8 +21,8 @@ const GROUP: usize = 2048;
 /// Upper bound on the logits held at once while a prompt is scored: 32 Mi numbers are 128 MiB in f32.
 const LOGITS_AT_ONCE: usize = 1 << 25;
 
-/// Some prompts that are read side by side.
-pub(super) struct Reading {
+/// Prompts that are read side by side.
+pub(super) struct Prefill {
     jobs: Vec<Job>,
     batch: DecodeBatch,
     tokens: PaddedBatch,
@@ -32,17 +32,17 @@ pub(super) struct Reading {
 }
 
 /// Whether a job may be read with others: scored prompts with scored ones, and with little padding.
-pub(super) fn together(group: &[Job], job: &Job) -> bool {
+pub(super) fn fit_together(group: &[Job], job: &Job) -> bool {
     let Some(first) = group.first() else { return true };
     let lengths = || group.iter().chain([job]).map(|job| job.prompt.len());
     let padded = (group.len() + 1) * lengths().max().unwrap_or(0);
-    first.details.of_prompt() == job.details.of_prompt()
+    first.output.scores_prompt() == job.output.scores_prompt()
         && padded <= GROUP
         && padded <= 2 * lengths().sum::<usize>()
 }
 
-impl Reading {
-    /// Begins to read. `known` is what an earlier prompt left of the only one of the group.
+impl Prefill {
+    /// Prepares to read. `known` holds the beginning of the only prompt of the group, with its length in tokens.
     pub(super) fn new(lm: &FusedLm, jobs: Vec<Job>, known: Option<(DecodeBatch, usize)>) -> Self {
         let cached = known.as_ref().map_or(0, |(_, len)| *len);
         let rest: Vec<&[u32]> = jobs.iter().map(|job| &job.prompt[cached..]).collect();
@@ -62,24 +62,24 @@ impl Reading {
         let batch = known.map_or_else(begun, |(batch, _)| batch);
         let first = |job: &Job| Scored { id: job.prompt[0], logprob: None, top: Vec::new(), explained: None };
         let scored =
-            jobs.iter().map(|job| if job.details.of_prompt() { vec![first(job)] } else { Vec::new() });
+            jobs.iter().map(|job| if job.output.scores_prompt() { vec![first(job)] } else { Vec::new() });
         Self { scored: scored.collect(), jobs, batch, tokens, next: 0, cached }
     }
 
-    /// Whether nobody waits for any of it.
+    /// Whether no client waits for any of the prompts.
     pub(super) fn cancelled(&self) -> bool {
-        self.jobs.iter().all(|job| job.pieces.is_closed())
+        self.jobs.iter().all(|job| job.cancelled())
     }
 
     pub(super) fn into_jobs(self) -> Vec<Job> {
         self.jobs
     }
 
-    /// Reads a piece; the logits after the last token when all is read.
+    /// Reads a piece; returns the logits after the last token once all is read.
     pub(super) fn advance(&mut self, lm: &FusedLm, busy: bool) -> Option<Logits> {
         let rows = self.jobs.len();
-        let scores = self.jobs[0].details.of_prompt();
-        let mut columns = (if busy { PIECE_BUSY } else { PIECE } / rows).max(1);
+        let scores = self.jobs[0].output.scores_prompt();
+        let mut columns = (if busy { CHUNK_BUSY } else { CHUNK } / rows).max(1);
         if scores {
             let used = |value: &usize| self.jobs.iter().any(|job| job.weights[*value] != 0.0);
             let stages = 1 + (0..lm.values()).filter(used).count();
@@ -102,7 +102,7 @@ impl Reading {
     }
 
     fn explains(&self) -> bool {
-        self.jobs.iter().any(|job| job.details.explain)
+        self.jobs.iter().any(|job| job.output.explain)
     }
 
     /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score::score`.
@@ -125,18 +125,18 @@ impl Reading {
                 scored.push(Scored {
                     id,
                     logprob: Some(logprobs[id as usize]),
-                    top: most_probable(logprobs, job.details.logprobs.unwrap_or(0)),
-                    explained: stages.as_ref().filter(|_| job.details.explain).map(explains),
+                    top: most_probable(logprobs, job.output.logprobs.unwrap_or(0)),
+                    explained: stages.as_ref().filter(|_| job.output.explain).map(explains),
                 });
             }
         }
     }
 
-    /// Tells the clients that their prompts were read, and hands over.
+    /// Reports to the clients that their prompts were read, and hands the jobs over.
     pub(super) fn finish(self) -> (Vec<Job>, DecodeBatch) {
         for (job, tokens) in self.jobs.iter().zip(self.scored) {
             // A client that has gone away is noticed in the next round.
-            let _ = job.pieces.send(Piece::Prompt { first: job.first, tokens, cached: self.cached });
+            let _ = job.events.send(EngineEvent::Prompt { first: job.first, tokens, cached: self.cached });
         }
         (self.jobs, self.batch)
     }
@@ -149,11 +149,11 @@ fn last_position(logits: CumulativeLogits) -> CumulativeLogits {
 }
 
 /// Reads all of a text that is being written.
-pub(super) fn read_again(lm: &FusedLm, row: &Row) -> (DecodeBatch, Logits) {
+pub(super) fn read_text(lm: &FusedLm, row: &Row) -> (DecodeBatch, Logits) {
     let mut batch = DecodeBatch::new(lm, &[0], vec![row.weights().to_vec()]);
     batch.expect(row.text().len());
     let mut logits = None;
-    for piece in row.text().chunks(PIECE) {
+    for piece in row.text().chunks(CHUNK) {
         let tokens = ivl_core::causal_lm::token_tensor(piece, 1, &lm.device());
         logits = Some(lm.next_logits_rows(tokens, &mut batch));
     }

@@ -8,7 +8,7 @@ use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
 use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation};
 use ivl_core::{CausalLm, Error, FusedLm, Value, VocabMap};
 use ivl_models::Tokenizer;
-use ivl_serve::{OwnTokens, Settings};
+use ivl_serve::{CrossTokenizer, Settings};
 use served::{Served, encode, json, load, offline};
 
 /// Cuts a text into single letters, where the base has longer tokens.
@@ -81,7 +81,7 @@ fn such_a_value_writes_what_it_writes_offline_whoever_shares_the_steps() {
 
 #[test]
 fn a_prompt_that_the_value_cannot_read_is_refused() {
-    let own = OwnTokens { tokenizer: load("small").1, max_positions: 5 };
+    let own = CrossTokenizer { tokenizer: load("small").1, max_positions: 5 };
     let server = Served::start(crossed(1.0), None, Some(own), Settings::default());
     let ask = |model: &str, prompt: &str| {
         server.post(

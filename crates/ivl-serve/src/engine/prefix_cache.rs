@@ -7,13 +7,13 @@ const LEAST_SHARED: usize = 16;
 
 /// Caches of single prompts within a budget of bytes, the least recently used forgotten first.
 #[derive(Debug)]
-pub(crate) struct Prefixes {
+pub(crate) struct PrefixCache {
     /// Most recently used last.
     entries: Vec<(Vec<u32>, DecodeBatch)>,
     budget: usize,
 }
 
-impl Prefixes {
+impl PrefixCache {
     pub(crate) fn new(budget: usize) -> Self {
         Self { entries: Vec::new(), budget }
     }
