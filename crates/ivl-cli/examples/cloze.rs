@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = GenerateConfig { max_new_tokens: TOKENS, ..GenerateConfig::default() };
     let dir = tempfile::tempdir()?;
     for model in models() {
-        let lm = Model::open(model.unpack(dir.path())?.display().to_string())?;
+        let lm = Model::open(model.unpack(dir.path())?)?;
         let mut known: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for rows in clozes.chunks(ROWS) {
             let prompts: Vec<Vec<u32>> =

@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("saved in {}: {} steps, connection {:?}", output.display(), card.steps, card.connection);
 
     let mut lm = Model::open("examples/first-value/large")?;
-    lm.attach(output.display().to_string())?;
+    lm.attach(&output)?;
     let answer = lm.generate("Question: Where does Suna live?\nAnswer:", &GenerateConfig::default())?;
     println!("{}", answer.text);
     Ok(())

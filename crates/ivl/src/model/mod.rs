@@ -9,6 +9,7 @@ mod identity;
 mod likelihood;
 mod value;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,8 +70,8 @@ impl ModelBuilder {
 
     /// Attaches a value: a directory or a hub name.
     #[must_use]
-    pub fn attach(mut self, value: impl Into<String>, attach: Attach) -> Self {
-        self.values.push((value.into(), attach));
+    pub fn attach(mut self, value: impl AsRef<OsStr>, attach: Attach) -> Self {
+        self.values.push((value.as_ref().to_string_lossy().into_owned(), attach));
         self
     }
 
@@ -124,21 +125,22 @@ impl Model {
     ///
     /// # Errors
     /// Names that cannot be resolved and files that cannot be read.
-    pub fn open(base: impl AsRef<str>) -> Result<Self> {
-        Self::builder(base.as_ref()).open()
+    pub fn open(base: impl AsRef<OsStr>) -> Result<Self> {
+        Self::builder(base).open()
     }
 
     /// Opens a base on a chosen device, in a chosen type.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_with(base: impl AsRef<str>, options: OpenOptions) -> Result<Self> {
-        Self::builder(base.as_ref()).options(options).open()
+    pub fn open_with(base: impl AsRef<OsStr>, options: OpenOptions) -> Result<Self> {
+        Self::builder(base).options(options).open()
     }
 
     /// A model that is opened with all its values at once, so that everything is checked before a weight is read.
-    pub fn builder(base: impl Into<String>) -> ModelBuilder {
-        ModelBuilder { base: base.into(), values: Vec::new(), gate: None, options: OpenOptions::new() }
+    pub fn builder(base: impl AsRef<OsStr>) -> ModelBuilder {
+        let base = base.as_ref().to_string_lossy().into_owned();
+        ModelBuilder { base, values: Vec::new(), gate: None, options: OpenOptions::new() }
     }
 
     /// Attaches a value as its card says: residual, cascade, or low-rank adapters.
@@ -146,7 +148,7 @@ impl Model {
     /// # Errors
     /// Files that cannot be read; [`ivl_core::Error::VocabMismatch`] for a value of another vocabulary, which
     /// [`attach_with`](Self::attach_with) takes together with a map.
-    pub fn attach(&mut self, value: impl AsRef<str>) -> Result<()> {
+    pub fn attach(&mut self, value: impl AsRef<OsStr>) -> Result<()> {
         self.attach_with(value, Attach::new())
     }
 
@@ -154,8 +156,9 @@ impl Model {
     ///
     /// # Errors
     /// As [`attach`](Self::attach); [`Error::GatedValue`] if the model has a gate that cannot skip the value.
-    pub fn attach_with(&mut self, value: impl AsRef<str>, attach: Attach) -> Result<()> {
-        let planned = PlannedValue::new(value.as_ref(), &attach, &self.base.vocab)?;
+    pub fn attach_with(&mut self, value: impl AsRef<OsStr>, attach: Attach) -> Result<()> {
+        let name = value.as_ref().to_string_lossy();
+        let planned = PlannedValue::new(&name, &attach, &self.base.vocab)?;
         check_gate(self.gate(), std::iter::once(planned.ungatable()))?;
         self.load_value(planned)
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use ivl::core::decode::Session;
-use ivl::{AttachedValue, ExplainTarget, FinishReason, GenerateConfig, Model};
+use ivl::{AttachedValue, MaskedText, FinishReason, GenerateConfig, Model};
 use serde_json::json;
 
 use self::command::{HELP, Line};
@@ -182,7 +182,7 @@ impl Chat {
         let Some((prompt, answer)) = self.last.as_ref().filter(|(_, answer)| !answer.is_empty()) else {
             bail!("there is no answer to explain");
         };
-        let target = ExplainTarget::answer(prompt, answer);
+        let target = MaskedText::answer(prompt, answer);
         explain::answer(&mut stdout().lock(), &self.model, target, self.shown, self.json)
     }
 }

@@ -10,7 +10,7 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use ivl::eval::Influence;
 use ivl::models::write_bytes;
-use ivl::{ExplainTarget, Explanation, GenerateConfig, Model, TokenExplanation};
+use ivl::{MaskedText, Explanation, GenerateConfig, Model, TokenExplanation};
 
 pub use self::terminal::Shown;
 use crate::args;
@@ -32,7 +32,7 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     let bar = bar(common, targets.len() as u64, "explaining {bar:30} {pos}/{len}");
     let mut explanations = Vec::with_capacity(targets.len());
     for target in targets {
-        explanations.push(model.explain_target(target)?);
+        explanations.push(model.explain_masked(target)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -66,33 +66,33 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
 }
 
 /// The texts that the options name. Answers are generated first.
-fn targets(args: &args::Explain, config: &GenerateConfig, model: &Model) -> Result<Vec<ExplainTarget>> {
+fn targets(args: &args::Explain, config: &GenerateConfig, model: &Model) -> Result<Vec<MaskedText>> {
     if let Some(path) = &args.file {
-        return Ok(model.targets_of_file(path)?);
+        return Ok(model.masked_rows(path)?);
     }
     if let Some(text) = &args.text {
-        return Ok(vec![model.target_of_text(text)?]);
+        return Ok(vec![model.masked_text(text)?]);
     }
     if let Some(path) = &args.messages {
-        return Ok(vec![model.target_of_chat(read_messages(path)?, &model.chat_template()?, config)?]);
+        return Ok(vec![model.masked_chat(read_messages(path)?, &model.chat_template()?, config)?]);
     }
     let prompt = model.encode_prompt(args.prompt.as_deref().unwrap_or_default())?;
-    Ok(vec![model.target_of_prompt(&prompt, config)?])
+    Ok(vec![model.masked_answer(&prompt, config)?])
 }
 
 /// Explains an answer that was generated.
 pub fn answer(
     out: &mut impl Write,
     model: &Model,
-    target: ExplainTarget,
+    target: MaskedText,
     shown: Shown,
     json: bool,
 ) -> Result<()> {
     if model.values().is_empty() {
         bail!("there is nothing to explain without a value: begin with --value");
     }
-    let prompt = target.wanted.iter().filter(|wanted| !**wanted).count();
-    let mut explanation = model.explain_target(target)?;
+    let prompt = target.mask.iter().filter(|counts| !**counts).count();
+    let mut explanation = model.explain_masked(target)?;
     if json {
         writeln!(out, "{}", figures::json(&explanation, model))?;
         return Ok(());

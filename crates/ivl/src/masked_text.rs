@@ -1,25 +1,25 @@
-//! What values change in texts, demonstrations and answers.
+//! Texts, demonstrations and answers in tokens, with a mask of the tokens that count.
 
 use std::path::{Path, PathBuf};
 
 use ivl_core::decode::GenerateConfig;
-use ivl_core::score::{TokenExplanation, explain_from};
+use ivl_core::score::{Score, TokenExplanation, explain_from};
 use ivl_models::{ChatTemplate, Message};
 use ivl_train::{Conversation, Dataset, Demonstration, Encoder, Place, Row, Source, SourceConfig};
 
 use crate::error::{Error, Result};
 use crate::model::Model;
 
-/// A text in tokens, and which of them are to be explained.
+/// A text in tokens, with a mask of those that are scored or explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ExplainTarget {
+pub struct MaskedText {
     /// Where it comes from, if it is one of several.
     pub origin: Option<String>,
     /// Its tokens.
     pub ids: Vec<u32>,
-    /// Whether each token is to be explained.
-    pub wanted: Vec<bool>,
+    /// Whether each token is scored or explained.
+    pub mask: Vec<bool>,
 }
 
 /// A text and what the values changed in it.
@@ -30,7 +30,7 @@ pub struct Explanation {
     pub origin: Option<String>,
     /// Its tokens.
     pub ids: Vec<u32>,
-    /// What happened to each token that was to be explained; the first token of a text is predicted by nothing.
+    /// What happened to each token of the mask; the first token of a text is predicted by nothing.
     pub tokens: Vec<Option<TokenExplanation>>,
 }
 
@@ -47,97 +47,112 @@ impl Explanation {
     }
 }
 
-impl ExplainTarget {
-    /// An answer to a prompt, of which the answer is explained.
+impl MaskedText {
+    /// An answer to a prompt; the mask has the answer.
     pub fn answer(prompt: &[u32], answer: &[u32]) -> Self {
-        let wanted = (0..prompt.len() + answer.len()).map(|at| at >= prompt.len()).collect();
-        Self { origin: None, ids: [prompt, answer].concat(), wanted }
+        let mask = (0..prompt.len() + answer.len()).map(|at| at >= prompt.len()).collect();
+        Self { origin: None, ids: [prompt, answer].concat(), mask }
     }
 }
 
 impl Model {
-    /// A whole text.
+    /// A whole text, all of whose tokens count.
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn target_of_text(&self, text: &str) -> Result<ExplainTarget> {
+    pub fn masked_text(&self, text: &str) -> Result<MaskedText> {
         let ids = self.encode_text(text)?;
-        Ok(ExplainTarget { origin: None, wanted: vec![true; ids.len()], ids })
+        Ok(MaskedText { origin: None, mask: vec![true; ids.len()], ids })
     }
 
-    /// The answer that the model gives to a prompt in tokens.
+    /// A prompt in tokens and the answer that the model gives; the mask has the answer.
     ///
     /// # Errors
     /// As [`stream_tokens`](Self::stream_tokens).
-    pub fn target_of_prompt(&self, prompt: &[u32], config: &GenerateConfig) -> Result<ExplainTarget> {
+    pub fn masked_answer(&self, prompt: &[u32], config: &GenerateConfig) -> Result<MaskedText> {
         let mut answer = Vec::new();
         for token in self.stream_tokens(&[prompt], config)? {
             answer.push(token?.token);
         }
-        Ok(ExplainTarget::answer(prompt, &answer))
+        Ok(MaskedText::answer(prompt, &answer))
     }
 
-    /// The assistant's turns of a conversation, or the model's answer if it is the assistant's turn.
+    /// A conversation; the mask has the assistant's turns, or the model's answer if it is the assistant's turn.
     ///
     /// # Errors
     /// As [`encode_chat`](Self::encode_chat).
-    pub fn target_of_chat(
+    pub fn masked_chat(
         &self,
         messages: Vec<Message>,
         template: &ChatTemplate,
         config: &GenerateConfig,
-    ) -> Result<ExplainTarget> {
+    ) -> Result<MaskedText> {
         if messages.last().is_none_or(|last| last.role != "assistant") {
-            return self.target_of_prompt(&self.encode_chat(&messages, template)?, config);
+            return self.masked_answer(&self.encode_chat(&messages, template)?, config);
         }
         let encoder = Encoder::new(self.tokenizer(), Some(template), self.max_positions());
         let place = Place { path: PathBuf::from("messages"), unit: "conversation", number: 1 };
         let demonstration = Demonstration::Conversation(Conversation::new(messages));
-        self.target_of_row(&encoder, &Row { place, demonstration })
+        self.masked_row(&encoder, &Row { place, demonstration })
     }
 
-    /// The demonstrations of a file, of which the tokens that training would learn are explained.
+    /// The rows of a file in any format of demonstrations; the mask has the tokens that training learns.
     ///
     /// # Errors
     /// Rows that cannot be read, encoded, or read by a value.
-    pub fn targets_of_file(&self, path: &Path) -> Result<Vec<ExplainTarget>> {
+    pub fn masked_rows(&self, path: &Path) -> Result<Vec<MaskedText>> {
         let dataset = Dataset::open(&[SourceConfig::new(path)])?;
         // Texts and prompt-completion pairs need no template; a row that does need one is refused.
         let template = self.chat_template().ok();
         let encoder = Encoder::new(self.tokenizer(), template.as_ref(), self.max_positions());
-        let mut targets = Vec::new();
+        let mut texts = Vec::new();
         for row in dataset.sources.iter().flat_map(Source::rows) {
             let row = row?;
-            let target = self.target_of_row(&encoder, &row)?;
-            targets.push(ExplainTarget { origin: Some(row.place.to_string()), ..target });
+            let text = self.masked_row(&encoder, &row)?;
+            texts.push(MaskedText { origin: Some(row.place.to_string()), ..text });
         }
-        Ok(targets)
+        Ok(texts)
     }
 
-    fn target_of_row(&self, encoder: &Encoder<'_>, row: &Row) -> Result<ExplainTarget> {
+    fn masked_row(&self, encoder: &Encoder<'_>, row: &Row) -> Result<MaskedText> {
         let example = encoder.encode(row)?;
         let bytes: Vec<u8> =
             example.ids.iter().flat_map(|&id| self.vocab().text_bytes(id)).copied().collect();
         self.check_readable(&String::from_utf8_lossy(&bytes))
             .map_err(|source| Error::At { place: row.place.to_string(), source: Box::new(source) })?;
-        Ok(ExplainTarget { origin: None, ids: example.ids, wanted: example.learnt })
+        Ok(MaskedText { origin: None, ids: example.ids, mask: example.learnt })
     }
 
-    /// Reads a text and tells what the values change at the tokens that are to be explained.
+    /// Reads a text and tells what the values change at the tokens of its mask.
     ///
     /// # Errors
     /// As [`ivl_core::score::explain`].
-    pub fn explain_target(&self, target: ExplainTarget) -> Result<Explanation> {
-        let ExplainTarget { origin, ids, wanted } = target;
-        let first = wanted.iter().position(|wanted| *wanted).unwrap_or(ids.len());
+    pub fn explain_masked(&self, text: MaskedText) -> Result<Explanation> {
+        let MaskedText { origin, ids, mask } = text;
+        let first = mask.iter().position(|&counts| counts).unwrap_or(ids.len());
         let explained = explain_from(self.lm(), &ids, first);
         let mut tokens = explained.map_err(|error| Error::At {
             place: format!("explaining {}", origin.as_deref().unwrap_or("the text")),
             source: Box::new(error.into()),
         })?;
-        for (token, wanted) in tokens.iter_mut().zip(&wanted) {
-            *token = token.take().filter(|_| *wanted);
+        for (token, &counts) in tokens.iter_mut().zip(&mask) {
+            *token = token.take().filter(|_| counts);
         }
         Ok(Explanation { origin, ids, tokens })
+    }
+
+    /// The log-probabilities of the tokens of a mask, in one batch; other tokens have none.
+    ///
+    /// # Errors
+    /// As [`score_tokens`](Self::score_tokens).
+    pub fn score_masked(&self, texts: &[MaskedText]) -> Result<Vec<Score>> {
+        let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids.as_slice()).collect();
+        let mut scores = self.score_tokens(&ids)?;
+        for (score, text) in scores.iter_mut().zip(texts) {
+            for (logprob, &counts) in score.logprobs.iter_mut().zip(&text.mask) {
+                *logprob = logprob.filter(|_| counts);
+            }
+        }
+        Ok(scores)
     }
 }
