@@ -1,6 +1,6 @@
 //! The errors of this crate.
 
-use crate::Method;
+use crate::method::Method;
 
 /// What can go wrong between two vocabularies and a map.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum Error {
     },
     /// A method that needs a corpus, without one.
     #[error(
-        "method `{method}` counts which tokens meet in a corpus, but there are no counts; give a corpus (--corpus FILE)"
+        "method `{method}` counts which tokens meet in a corpus, but there are no counts; count a corpus first"
     )]
     NoCorpus {
         /// The method.

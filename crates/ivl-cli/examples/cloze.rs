@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use ivl::core::decode::EndTokens;
 use ivl::{GenerateConfig, Model};
 use ivl_demo_models::{held_out, models};
 
@@ -20,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let questions = held_out();
     let clozes: Vec<(&str, (&str, &str))> =
         questions.iter().filter_map(|q| Some((q.kind.as_str(), q.cloze()?))).collect();
-    let config = GenerateConfig { max_new_tokens: TOKENS, ..GenerateConfig::default() };
+    let config = GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none());
     let dir = tempfile::tempdir()?;
     for model in models() {
         let lm = Model::open(model.unpack(dir.path())?)?;

@@ -17,7 +17,7 @@ fn main() -> Result<(), ivl::Error> {
     let mut lm = Model::open(base)?;
     // Vocabularies are compared here: a value of another one is refused, with the first token that differs.
     lm.attach_with(value, Attach::new().name("value"))?;
-    let config = GenerateConfig { max_new_tokens: 16, ..GenerateConfig::default() };
+    let config = GenerateConfig::default().max_new_tokens(16);
     for alpha in [0.0, 0.5, 1.0] {
         lm.set_alpha("value", alpha)?;
         println!("alpha {alpha}:{}", lm.generate(&prompt, &config)?.text);

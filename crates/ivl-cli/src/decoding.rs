@@ -1,7 +1,8 @@
 //! Options of decoding, as the library takes them.
 
 use anyhow::{Context, Result};
-use ivl::{GenerateConfig, Model, SamplingConfig};
+use ivl::core::decode::EndTokens;
+use ivl::{GenerateConfig, SamplingConfig};
 
 use crate::args::{Common, Decoding};
 
@@ -22,17 +23,13 @@ pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
         logit_bias: options.logit_bias.iter().map(bias).collect::<Result<_>>()?,
     };
     sampling.validate()?;
-    Ok(GenerateConfig {
-        max_new_tokens: options.max_new_tokens,
-        sampling,
-        seed: common.seed.unwrap_or(0),
-        end_tokens: Vec::new(),
-        stop_strings: options.stop.clone(),
-    })
-}
-
-/// With the tokens that end a text of these models.
-pub fn ending(config: GenerateConfig, options: &Decoding, model: &Model) -> GenerateConfig {
-    let end_tokens = if options.ignore_eos { Vec::new() } else { model.end_tokens().to_vec() };
-    GenerateConfig { end_tokens, ..config }
+    let mut config = GenerateConfig::default()
+        .max_new_tokens(options.max_new_tokens)
+        .sampling(sampling)
+        .seed(common.seed.unwrap_or(0))
+        .stop_strings(options.stop.clone());
+    if options.ignore_eos {
+        config.end_tokens = EndTokens::none();
+    }
+    Ok(config)
 }

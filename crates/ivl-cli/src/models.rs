@@ -70,8 +70,7 @@ pub fn open(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Mode
 
 /// How a value is attached.
 pub fn attach(alpha: Option<f64>, vocabularies: &Vocabularies) -> Attach {
-    let mut config = ByteFusionConfig::default();
-    (config.unseen, config.branches) = (vocabularies.unseen, vocabularies.branches);
+    let config = ByteFusionConfig::default().unseen(vocabularies.unseen).branches(vocabularies.branches);
     let mut attach = Attach::new().byte_fusion_config(config);
     (attach.alpha, attach.maps) = (alpha, vocabularies.map.clone());
     attach.byte_fusion.clone_from(&vocabularies.byte_fusion);

@@ -1,4 +1,4 @@
-//! What a broken file or a wrong option is answered with: one clear message, exit 1 or 2, nothing half-written.
+//! Broken files and wrong options: one clear message, exit status 1 or 2, nothing half-written.
 
 mod run;
 
@@ -274,7 +274,7 @@ fn a_disk_that_is_full_leaves_nothing_half_written() {
     );
     assert!(!left.iter().any(|name| name.ends_with("complete.toml")), "{left:?}");
     assert!(!dir.path().join("value/config.json").exists());
-    // What is left is recognised for what it is, and does not stand in the way of a new output.
+    // The rest is recognised as unfinished, and does not block a new output.
     let value = dir.path().join("value");
     fails(&generate(text(&value), "x"), &["holds an unfinished training run", "--resume"]);
     ok(&["train", &config, "--resume", "--quiet"]);

@@ -7,14 +7,14 @@ use ivl_models::{ChatError, FileError, PatternError, RowTemplateError, Tokenizer
 
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct FileLine {
     /// Which file.
     pub path: PathBuf,
     /// Which line, from 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {} of `{}`", self.line, self.path.display())
     }
@@ -117,7 +117,7 @@ pub enum Error {
     #[error("{place} is longer than {limit} bytes")]
     LongLine {
         /// Where.
-        place: Place,
+        place: FileLine,
         /// The bound.
         limit: u64,
     },
@@ -125,7 +125,7 @@ pub enum Error {
     #[error("{place} is not a JSON object")]
     Json {
         /// Where.
-        place: Place,
+        place: FileLine,
         /// What is wrong with it.
         #[source]
         source: serde_json::Error,
@@ -145,7 +145,7 @@ pub enum Error {
     #[error("`{key}` fails on {place}")]
     Row {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The key.
         key: &'static str,
         /// The reason.
@@ -156,7 +156,7 @@ pub enum Error {
     #[error("`{key}` gives {got} for {place}, expected {expected}")]
     Gives {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The key.
         key: &'static str,
         /// What is allowed.
@@ -189,7 +189,7 @@ pub enum Error {
     #[error("{place} has the instruction `{instruction}` with {got}, expected {expected}")]
     Instruction {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The instruction.
         instruction: String,
         /// What is wrong with it.
@@ -201,7 +201,7 @@ pub enum Error {
     #[error("{continuation:?} adds no token to its context, for {place}; there is nothing to score")]
     NoToken {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The continuation.
         continuation: String,
     },
@@ -211,7 +211,7 @@ pub enum Error {
     )]
     LongContinuation {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// Its tokens.
         got: usize,
         /// Positions.
@@ -224,7 +224,7 @@ pub enum Error {
     )]
     NoBeginning {
         /// Which row.
-        place: Place,
+        place: FileLine,
     },
     /// A length that leaves nothing.
     #[error("`{name}` is {got}, expected {expected}")]
@@ -255,7 +255,7 @@ pub enum Error {
     #[error("{place} is no sample of this task; delete the file to begin anew, or give another --output")]
     BrokenLog {
         /// Where.
-        place: Place,
+        place: FileLine,
         /// What is wrong with it.
         #[source]
         source: Option<serde_json::Error>,

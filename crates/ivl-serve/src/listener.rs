@@ -98,7 +98,7 @@ fn connection(
     graceful.watch(connection)
 }
 
-/// A task that ends when nobody waits for it any more: a client that goes away takes its request along.
+/// A task that ends when no one awaits it: when a client disconnects, its request is cancelled.
 struct Aborting<T>(JoinHandle<Result<T, Infallible>>);
 
 impl<T> Future for Aborting<T> {

@@ -77,7 +77,7 @@ fn whole_distributions_train_alike_and_cut_ones_nearly() {
         errors.push((header.mean_kl, worst(cache)));
     }
     assert!(errors[0].0 > errors[1].0 && errors[1].0 > errors[2].0, "{errors:?}");
-    // One id alone has all of the rest's mass: nothing is lost.
+    // A single id has all of the rest's mass: nothing is lost.
     assert!(errors[2].0 < 1e-9 && errors[2].1 < 1e-4, "{errors:?}");
     assert!(errors[0].1 < 0.5, "{errors:?}");
 }
@@ -91,7 +91,7 @@ fn what_is_lost_is_the_divergence_of_the_definition() {
     let numbers = |source: BaseLogits| -> Vec<f32> {
         let base = FrozenBase { source, ..base("base") };
         let lazy = base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory");
-        lazy(0..batch.targets.len()).into_data().try_into_vec().expect("f32")
+        lazy.rows(0..batch.targets.len()).into_data().try_into_vec().expect("f32")
     };
     let header = cache.header().clone();
     let (exact, cut) = (numbers(base("base").source), numbers(cached(cache)));

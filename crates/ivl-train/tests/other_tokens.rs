@@ -18,7 +18,7 @@ use ivl_train::{
 struct Longest(Vocab);
 
 impl Retokenizer for Longest {
-    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
+    fn tokenize(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         let (bytes, mut at, mut written) = (text.as_bytes(), 0, Vec::new());
         while at < bytes.len() {
             let fits = |id: &u32| {
@@ -52,7 +52,7 @@ fn map(base: &Vocab, value: &Vocab) -> VocabMap {
 
 #[test]
 fn positions_are_those_where_both_stand_and_the_next_token_is_learnt() {
-    // value: un|der|stand|ing|</s>, learnt from "stand" on; base: under|st|anding|</s>, and letters.
+    // value: un|der|stand|ing|</s>, trained from "stand" on; base: under|st|anding|</s>, and letters.
     let value = words(&["un", "der", "stand", "ing"]);
     let base = words(&["under", "st", "anding", "a", "stand", "ing"]);
     let example = Example { ids: vec![0, 1, 2, 3, 4], learnt: vec![false, false, true, true, true] };

@@ -62,7 +62,7 @@ fn every_example_comes_once_an_epoch_and_steps_are_whole() {
         seen.sort_unstable();
         let expected: Vec<u32> = (0..LENS.len() as u32).flat_map(|row| [100 * row; 3]).collect();
         assert_eq!(seen, expected, "{batching:?}");
-        // Each pass of a step knows the learnt tokens of all its passes.
+        // Each micro-batch of a step knows the trained tokens of all of them.
         for step in all.split_inclusive(|batch| batch.ends_step) {
             let tokens: usize = step.iter().map(|batch| batch.targets.len()).sum();
             assert!(step.len() <= 3 && step.iter().all(|batch| batch.step_tokens == tokens), "{batching:?}");

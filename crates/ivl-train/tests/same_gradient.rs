@@ -14,7 +14,7 @@ use ivl_train::{
     Worker, Workers, train,
 };
 
-/// Passes of one step, each of so many examples.
+/// Micro-batches of one step, with these numbers of examples.
 fn passes(sizes: &[usize]) -> Vec<Batch> {
     let examples = examples();
     let mut rest: &[Example] = &examples;

@@ -1,4 +1,4 @@
-//! What is learnt from conversations, against transformers: `fixtures/make_span_fixtures.py` says how.
+//! Loss masks of conversations, against transformers (`fixtures/make_span_fixtures.py`).
 
 use std::path::{Path, PathBuf};
 

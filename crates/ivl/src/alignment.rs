@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use ivl_align::{Alignment, Counter, Evidence, Method, Pairing, TextPair, align};
+use ivl_align::{
+    Alignment, CooccurrenceCounter, CooccurrenceCounts, Method, Pairing, TextPair, align,
+};
 use ivl_core::Vocab;
 use ivl_models::{Checkpoint, Tokenizer};
 use serde::Serialize;
@@ -113,11 +115,11 @@ pub fn align_models(
     }
     let (base, value) = (TokenizedModel::open(base)?, TokenizedModel::open(value)?);
     let counted = corpus.as_mut().map(|corpus| count(corpus, &base, &value, method, on_event)).transpose()?;
-    let (evidence, corpus_seconds) = counted.unzip();
+    let (counts, corpus_seconds) = counted.unzip();
     let began = Instant::now();
     on_event(AlignEvent::Aligning { total: base.vocab.size() });
     let progress = |more: usize| on_event(AlignEvent::Aligned { more });
-    let alignment = align(&base.vocab, &value.vocab, method, evidence.as_ref(), &progress)
+    let alignment = align(&base.vocab, &value.vocab, method, counts.as_ref(), &progress)
         .map_err(|source| Error::Alignment { base: base.name.clone(), value: value.name.clone(), source })?;
     Ok(ModelAlignment { alignment, seconds: began.elapsed().as_secs_f64(), corpus_seconds })
 }
@@ -129,9 +131,9 @@ fn count(
     value: &TokenizedModel,
     method: Method,
     on_event: &(dyn Fn(AlignEvent) + Sync),
-) -> Result<(Evidence, CorpusSeconds)> {
-    let pairing = method.needs().unwrap_or(Pairing::Bytes);
-    let mut counter = Counter::new(&base.vocab, &value.vocab, pairing);
+) -> Result<(CooccurrenceCounts, CorpusSeconds)> {
+    let pairing = method.needs().unwrap_or(Pairing::SameStart);
+    let mut counter = CooccurrenceCounter::new(&base.vocab, &value.vocab, pairing);
     let mut seconds = CorpusSeconds::default();
     let (mut texts, mut left_out, mut first) = (0, 0, None);
     let (mut done, total) = (0, corpus.size);

@@ -131,6 +131,12 @@ pub enum Error {
         /// Which value cannot be gated, and why.
         reason: String,
     },
+    /// A gate where every token needs its values.
+    #[error("the gate {gate} does not work with drafts or a server: both need the values at every token")]
+    Gated {
+        /// The gate.
+        gate: ivl_core::fusion::Gate,
+    },
     /// A name that no attached value has.
     #[error("no value is called `{name}`; attached: {}", if attached.is_empty() { "none".to_owned() } else { attached.join(", ") })]
     UnknownValue {

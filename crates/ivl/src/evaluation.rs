@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use ivl_eval::{Outcome, RunSettings, SampleLog, Subject, Task, evaluate, identity, results_json};
+use ivl_eval::{EvalModel, Outcome, RunSettings, SampleLog, Task, evaluate, identity, results_json};
 use ivl_models::write_bytes;
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ impl Evaluation {
                 );
                 return Err(Error::Settings { reason });
             }
-            if task.file.completions.is_some() && output.is_none() {
+            if task.has_completions() && output.is_none() {
                 let reason = "writes answers for another harness, which needs an output directory".to_owned();
                 return Err(Error::Content { path: task.path.clone(), reason });
             }
@@ -76,7 +76,7 @@ impl Evaluation {
             }
             None => None,
         };
-        let subject = Subject {
+        let subject = EvalModel {
             lm: model.lm(),
             tokenizer: model.tokenizer(),
             end_tokens: model.end_tokens(),

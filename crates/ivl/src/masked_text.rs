@@ -120,7 +120,7 @@ impl Model {
             example.ids.iter().flat_map(|&id| self.vocab().text_bytes(id)).copied().collect();
         self.check_readable(&String::from_utf8_lossy(&bytes))
             .map_err(|source| Error::At { place: row.place.to_string(), source: Box::new(source) })?;
-        Ok(MaskedText { origin: None, ids: example.ids, mask: example.learnt })
+        Ok(MaskedText { origin: None, ids: example.ids, mask: example.loss_mask })
     }
 
     /// Reads a text and tells what the values change at the tokens of its mask.

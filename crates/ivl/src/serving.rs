@@ -84,7 +84,7 @@ impl Model {
             template: ChatTemplate::from_dir(self.base_dir())?,
             end_tokens: self.end_tokens().to_vec(),
         };
-        let lm = self.into_lm();
+        let lm = self.into_ungated_lm()?;
         let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions())?;
         Ok(Server::bind(lm, speculation, catalog, options.settings)?)
     }

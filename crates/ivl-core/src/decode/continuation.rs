@@ -1,11 +1,11 @@
-//! One text being written: from the logits of a position to the next piece of text.
+//! One text in progress: from the logits of a position to the next token and its text.
 
 use crate::causal_lm::CausalLm;
 use crate::decode::{FinishReason, GenerateConfig, GeneratedToken, Sampler, TextStream};
 use crate::error::Error;
 use crate::vocab::Vocab;
 
-/// A text being written, apart from the model: sampler, characters in the making, stop strings, limits.
+/// A text in progress, without its model: sampler, incomplete characters, stop strings, limits.
 #[derive(Debug, Clone)]
 pub struct Continuation {
     index: usize,
@@ -16,7 +16,7 @@ pub struct Continuation {
 }
 
 impl Continuation {
-    /// The beginning of answer number `index` to a prompt. It draws with the seed `config.seed + index`.
+    /// The start of answer number `index` to a prompt. It draws with the seed `config.seed + index`.
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] or [`Error::TokenOutOfRange`] for a setting of the sampler, [`Error::PromptTooLong`] if
@@ -29,14 +29,14 @@ impl Continuation {
     ) -> Result<Self, Error> {
         let limit = lm.max_positions();
         if prompt.len() >= limit {
-            return Err(Error::PromptTooLong { got: prompt.len(), limit, what: lm.name().to_owned() });
+            return Err(Error::PromptTooLong { got: prompt.len(), limit, what: lm.info().name });
         }
         let seed = config.seed.wrapping_add(index as u64);
         Ok(Self {
             index,
             sampler: Sampler::new(&config.sampling, seed, prompt, lm.vocab())?,
             text: TextStream::new(&config.stop_strings),
-            end_tokens: config.end_tokens.clone(),
+            end_tokens: config.end_tokens.ids(lm.vocab()),
             remaining: config.max_new_tokens.min(limit - prompt.len()),
         })
     }
@@ -51,12 +51,12 @@ impl Continuation {
         self.end_tokens.contains(&token)
     }
 
-    /// What chooses the tokens: a copy of it chooses as the text will.
+    /// The sampler: a copy of it chooses the tokens that the text will have.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
     }
 
-    /// Chooses the next token. After a step with a finish reason there is none.
+    /// Chooses the next token. A step with a finish reason is the last.
     ///
     /// # Errors
     /// [`Error::NoFiniteLogit`].

@@ -1,93 +1,20 @@
 //! From logits to a token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
 
 mod candidates;
+mod config;
+
+pub use config::SamplingConfig;
 
 use std::collections::HashMap;
 
-use ivl_kernels::{Mass, argmax};
+use ivl_kernels::argmax;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::candidates::Candidates;
+use crate::distribution::logprob;
 use crate::error::Error;
 use crate::vocab::Vocab;
-
-/// How the next token is chosen. The default is greedy.
-///
-/// The steps run in the order that Hugging Face's processors and vLLM use: repetition penalty, frequency and presence
-/// penalties, logit bias, temperature, top-k, top-p, min-p, draw.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SamplingConfig {
-    /// Logits are divided by it; 0 means greedy: the largest logit, the lowest id among equals.
-    pub temperature: f64,
-    /// Keep the `k` most probable tokens; 0 keeps all.
-    pub top_k: usize,
-    /// Keep the fewest most probable tokens whose probabilities reach `p`; 1 keeps all.
-    pub top_p: f64,
-    /// Keep tokens at least `p` times as probable as the most probable one; 0 keeps all.
-    pub min_p: f64,
-    /// Divide positive and multiply negative logits of tokens seen in prompt or answer
-    /// ([Keskar et al. 2019](https://arxiv.org/abs/1909.05858)); 1 changes nothing.
-    pub repetition_penalty: f64,
-    /// Subtract this much for every time a token stands in the answer (as in the OpenAI API).
-    pub frequency_penalty: f64,
-    /// Subtract this much once if a token stands in the answer (as in the OpenAI API).
-    pub presence_penalty: f64,
-    /// Added to the logits of single tokens; minus infinity forbids one.
-    pub logit_bias: Vec<(u32, f32)>,
-}
-
-impl Default for SamplingConfig {
-    fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            logit_bias: Vec::new(),
-        }
-    }
-}
-
-impl SamplingConfig {
-    /// Checks every setting against its range.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSetting`] for the first that is outside.
-    pub fn validate(&self) -> Result<(), Error> {
-        let check = |ok: bool, name, expected, got: f64| {
-            if ok { Ok(()) } else { Err(Error::InvalidSetting { name, expected, got: got.to_string() }) }
-        };
-        let finite = f64::is_finite;
-        let positive = self.repetition_penalty > 0.0 && finite(self.repetition_penalty);
-        check(
-            self.temperature >= 0.0 && finite(self.temperature),
-            "temperature",
-            "0 or more",
-            self.temperature,
-        )?;
-        check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "above 0 and at most 1", self.top_p)?;
-        check((0.0..=1.0).contains(&self.min_p), "min_p", "0 to 1", self.min_p)?;
-        check(positive, "repetition_penalty", "above 0", self.repetition_penalty)?;
-        check(
-            finite(self.frequency_penalty),
-            "frequency_penalty",
-            "a finite number",
-            self.frequency_penalty,
-        )?;
-        check(finite(self.presence_penalty), "presence_penalty", "a finite number", self.presence_penalty)?;
-        let bad_bias = self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY);
-        check(
-            bad_bias.is_none(),
-            "logit_bias",
-            "finite numbers or minus infinity",
-            f64::from(bad_bias.map_or(0.0, |b| b.1)),
-        )
-    }
-}
 
 /// A token that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,8 +30,8 @@ pub struct Choice {
 ///
 /// A draw is a race ([Gumbel 1954](https://en.wikipedia.org/wiki/Gumbel_distribution#Gumbel_reparameterization_tricks)):
 /// seed and step give every id an exponential waiting time, divided by its probability, and the shortest wins. Two
-/// samplers with the same seed therefore mostly choose alike where their distributions are alike: what speculative
-/// decoding lives on.
+/// samplers with the same seed therefore mostly choose alike where their distributions are alike: speculative decoding
+/// relies on it.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplingConfig,
@@ -182,16 +109,6 @@ impl Sampler {
             logits[id as usize] += bias;
         }
     }
-}
-
-/// `log softmax(logits)[token]`.
-pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
-    (f64::from(logits[token as usize]) - log_normalizer(logits)) as f32
-}
-
-/// `log sum_i exp(logits[i])`: what is subtracted from a logit to get a log-probability.
-pub fn log_normalizer(logits: &[f32]) -> f64 {
-    Mass::of(logits).log_normalizer()
 }
 
 #[cfg(test)]

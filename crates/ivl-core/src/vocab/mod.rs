@@ -1,8 +1,8 @@
-//! What every token id means: its bytes, whether it is text, and a fingerprint of the whole.
+//! The meaning of every token id: its bytes, whether it is text, and a fingerprint of the whole.
 
 mod map;
 
-pub use map::{VocabMap, VocabProjection};
+pub use map::VocabMap;
 
 use sha2::{Digest, Sha256};
 
@@ -17,7 +17,7 @@ pub enum TokenKind {
     Control,
 }
 
-/// What a control token is for. Families name the same thing differently; roles are how they meet.
+/// The purpose of a control token. Families use different names for one purpose; roles match them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// Begins a text.

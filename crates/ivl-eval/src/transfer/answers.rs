@@ -11,7 +11,7 @@ const ROWS: usize = 32;
 
 /// What comes before an answer, and the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
+pub struct QuestionPrompt {
     /// Token ids.
     pub ids: Vec<u32>,
     /// The text to compare with.
@@ -22,7 +22,7 @@ pub struct Prompt {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Answer {
+pub struct GradedAnswer {
     /// What was written, without white space around it.
     pub text: String,
     /// Whether it is the reference, apart from white space around both.
@@ -35,22 +35,20 @@ pub struct Answer {
 ///
 /// # Errors
 /// Those of [`generate`].
-pub fn answer(
+pub fn answer_greedily(
     lm: &dyn CausalLm,
-    prompts: &[Prompt],
+    prompts: &[QuestionPrompt],
     end_tokens: &[u32],
     progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Answer>, Error> {
+) -> Result<Vec<GradedAnswer>, Error> {
     let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.ids.len()).collect();
     let mut texts = vec![(String::new(), 0); prompts.len()];
     let mut done = 0;
     for group in groups(&lengths).iter().flat_map(|group| group.chunks(ROWS)) {
         let ids: Vec<&[u32]> = group.iter().map(|&index| prompts[index].ids.as_slice()).collect();
-        let config = GenerateConfig {
-            max_new_tokens: group.iter().map(|&index| prompts[index].limit).max().unwrap_or(1),
-            end_tokens: end_tokens.to_vec(),
-            ..GenerateConfig::default()
-        };
+        let config = GenerateConfig::default()
+            .max_new_tokens(group.iter().map(|&index| prompts[index].limit).max().unwrap_or(1))
+            .end_tokens(end_tokens.to_vec());
         for step in generate(lm, &ids, &config)? {
             let step = step?;
             let index = group[step.row];
@@ -63,9 +61,9 @@ pub fn answer(
         done += group.len();
         progress(done);
     }
-    let judge = |((text, _), prompt): ((String, usize), &Prompt)| {
+    let judge = |((text, _), prompt): ((String, usize), &QuestionPrompt)| {
         let text = text.trim().to_owned();
-        Answer { correct: text == prompt.reference.trim(), text }
+        GradedAnswer { correct: text == prompt.reference.trim(), text }
     };
     Ok(texts.into_iter().zip(prompts).map(judge).collect())
 }

@@ -1,16 +1,16 @@
 //! What was measured, question by question.
 
-use super::answers::Answer;
-use super::coverage::Coverage;
-use super::forced::Observed;
+use super::answers::GradedAnswer;
+use super::coverage::MapCoverage;
+use super::teacher_forcing::AnswerStats;
 
 /// One model on all questions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     /// Under teacher forcing.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<AnswerStats>,
     /// Generated; none where the data has no questions to answer.
-    pub answers: Option<Vec<Answer>>,
+    pub answers: Option<Vec<GradedAnswer>>,
 }
 
 /// One base on all questions. Every list of [`Measured`] has one for each seed.
@@ -21,7 +21,7 @@ pub struct MeasuredBase {
     /// Whether the value was trained against it.
     pub home: bool,
     /// What the value speaks about.
-    pub coverage: Coverage,
+    pub coverage: MapCoverage,
     /// The base alone.
     pub alone: Measured,
     /// With the value, for each alpha.
@@ -48,7 +48,7 @@ impl Measured {
             let answers = self.answers.as_ref()?;
             return Some(answers.iter().map(|answer| (f64::from(u8::from(answer.correct)), 1.0)).collect());
         }
-        let of = |seen: &Observed| match quantity {
+        let of = |seen: &AnswerStats| match quantity {
             Quantity::Loss | Quantity::ExactMatch => seen.nll,
             Quantity::Entropy => seen.entropy,
             Quantity::Kl => seen.kl,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::measured::{MeasuredBase, Quantity, over_seeds};
-use super::recovery::{Share, gap_recovered};
+use super::recovery::{IntervalEstimate, gap_recovered};
 use super::summary::{gain, judged_by};
 use crate::statistics::mean;
 
@@ -40,9 +40,9 @@ pub struct BaseVerdict {
     /// In a word.
     pub effect: Effect,
     /// By how much better than alone.
-    pub gain: Option<Share>,
-    /// Share of the fine-tuning gap.
-    pub recovered: Option<Share>,
+    pub gain: Option<IntervalEstimate>,
+    /// IntervalEstimate of the fine-tuning gap.
+    pub recovered: Option<IntervalEstimate>,
 }
 
 /// Where a value helps, by how much, and with which weight.

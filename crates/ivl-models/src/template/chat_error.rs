@@ -1,10 +1,10 @@
-//! What can go wrong with chat templates.
+//! Errors of chat templates.
 
 use std::path::PathBuf;
 
 use crate::FileError;
 
-/// What can go wrong with a chat template.
+/// Errors of a chat template.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::linear::product;
+use super::ops::LowRankParams;
 use super::{Block, Linear, Transformer};
 use crate::config::ModelConfig;
 use crate::transformer::parameters::parameter_shapes;
@@ -21,7 +21,7 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Names of projections: all of them, which works best.
     pub targets: Vec<Projection>,
-    /// Add the update to the weights when it is saved. Without, adapters alone are saved, in the layout of PEFT: small, and
+    /// Add the update to the weights when it is saved. Otherwise only adapters are saved, in the layout of PEFT: small, and
     /// the model that they were trained on shares its memory with them.
     pub merge: bool,
 }
@@ -94,11 +94,8 @@ impl Lora {
         }
     }
 
-    /// # Shapes
-    /// - `x`: `[n, input]`
-    /// - output: `[n, output]`
-    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        product(&product(&x, self.down.val()), self.up.val()) * self.scale
+    pub(super) fn params(&self) -> LowRankParams<'_> {
+        LowRankParams { down: &self.down, up: &self.up, scale: self.scale }
     }
 
     /// `scale * A B`, shape `[input, output]`.
@@ -108,7 +105,7 @@ impl Lora {
 }
 
 impl Transformer {
-    /// Freezes every weight and adds adapters, which alone are trained; at first they change nothing.
+    /// Freezes every weight and adds adapters, the only trained parameters; at first they change nothing.
     #[must_use]
     pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Self {
         let device = self.device();
@@ -203,7 +200,7 @@ impl Linear {
             let weight = self.weight.val();
             let update = lora.update().cast(weight.dtype());
             self.weight = Param::initialized(self.weight.id, weight + update);
-            // What was packed is another weight.
+            // The packed weight is a copy without the update.
             self.packed = None;
         }
     }

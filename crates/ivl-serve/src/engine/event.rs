@@ -1,4 +1,4 @@
-//! What the engine reports about a job.
+//! Events that the engine reports about a job.
 
 use ivl_core::decode::FinishReason;
 use ivl_core::score::TokenExplanation;
@@ -32,14 +32,14 @@ pub(crate) enum EngineEvent {
     Failed(EngineError),
 }
 
-/// What is reported beside the text.
+/// Details that are reported besides the text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OutputOptions {
     /// Log-probabilities of the tokens and of this many most probable ones at each position.
     pub(crate) logprobs: Option<usize>,
     /// The same for the prompt.
     pub(crate) prompt: bool,
-    /// What the values changed.
+    /// Changes by the values.
     pub(crate) explain: bool,
 }
 
@@ -55,10 +55,10 @@ impl OutputOptions {
 pub(crate) struct Scored {
     /// The token.
     pub(crate) id: u32,
-    /// Its log-probability under the fused model; the first token of a text has none.
+    /// Its log-probability under the fused model; `None` for the first token of a text.
     pub(crate) logprob: Option<f32>,
     /// The most probable tokens at its position, most probable first.
     pub(crate) top: Vec<(u32, f32)>,
-    /// What the values in use changed, together and each by itself.
+    /// Changes by the values in use, together and each by itself.
     pub(crate) explained: Option<TokenExplanation>,
 }

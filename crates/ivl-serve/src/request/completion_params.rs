@@ -1,4 +1,4 @@
-//! What both kinds of completions have in common: model, values, sampling, limits.
+//! Parameters that both kinds of completions share: model, values, sampling, limits.
 
 use std::collections::HashSet;
 
@@ -72,13 +72,12 @@ impl CompletionParams {
             model: model.unwrap_or(catalog.base()).to_owned(),
             weights,
             explain,
-            config: GenerateConfig {
-                max_new_tokens: 0,
-                sampling: sampling(fields, catalog)?,
-                seed: seed(fields)?,
-                end_tokens: if ignore_end { Vec::new() } else { catalog.end_tokens().to_vec() },
-                stop_strings: stops(fields)?,
-            },
+            config: GenerateConfig::default()
+                .max_new_tokens(0)
+                .sampling(sampling(fields, catalog)?)
+                .seed(seed(fields)?)
+                .end_tokens(if ignore_end { Vec::new() } else { catalog.end_tokens().to_vec() })
+                .stop_strings(stops(fields)?),
             max_tokens,
             n: fields.count("n", 1, settings.max_choices.min(settings.max_rows))?.unwrap_or(1),
             stream,
@@ -127,23 +126,22 @@ fn sampling(fields: &Fields, catalog: &Catalog) -> Result<SamplingConfig, ApiErr
     let vocab = catalog.vocab().size();
     let default = SamplingConfig::default();
     let top_p = fields.number("top_p", 0.0, 1.0)?.unwrap_or(default.top_p);
-    let config = SamplingConfig {
-        temperature: fields.number("temperature", 0.0, 100.0)?.unwrap_or(1.0),
-        // 0 and -1 keep all, as in vLLM.
-        top_k: match fields.get("top_k") {
-            Some(value) if value.as_i64() == Some(-1) => 0,
-            _ => fields.count("top_k", 0, usize::MAX)?.unwrap_or(default.top_k),
-        },
-        // A mass of 0 keeps the most probable token.
-        top_p: top_p.max(f64::MIN_POSITIVE),
-        min_p: fields.number("min_p", 0.0, 1.0)?.unwrap_or(default.min_p),
-        repetition_penalty: fields
-            .number("repetition_penalty", 1e-3, 1e3)?
-            .unwrap_or(default.repetition_penalty),
-        frequency_penalty: fields.number("frequency_penalty", -100.0, 100.0)?.unwrap_or(0.0),
-        presence_penalty: fields.number("presence_penalty", -100.0, 100.0)?.unwrap_or(0.0),
-        logit_bias: biases(fields, vocab)?,
+    // 0 and -1 keep all, as in vLLM.
+    let top_k = match fields.get("top_k") {
+        Some(value) if value.as_i64() == Some(-1) => 0,
+        _ => fields.count("top_k", 0, usize::MAX)?.unwrap_or(default.top_k),
     };
+    let repetition_penalty = fields.number("repetition_penalty", 1e-3, 1e3)?;
+    let config = SamplingConfig::default()
+        .temperature(fields.number("temperature", 0.0, 100.0)?.unwrap_or(1.0))
+        .top_k(top_k)
+        // A mass of 0 keeps the most probable token.
+        .top_p(top_p.max(f64::MIN_POSITIVE))
+        .min_p(fields.number("min_p", 0.0, 1.0)?.unwrap_or(default.min_p))
+        .repetition_penalty(repetition_penalty.unwrap_or(default.repetition_penalty))
+        .frequency_penalty(fields.number("frequency_penalty", -100.0, 100.0)?.unwrap_or(0.0))
+        .presence_penalty(fields.number("presence_penalty", -100.0, 100.0)?.unwrap_or(0.0))
+        .logit_bias(biases(fields, vocab)?);
     Ok(config)
 }
 

@@ -59,7 +59,7 @@ fn read_request(fields: &Fields, catalog: &Catalog) -> Result<Request, ApiError>
         model: model.unwrap_or(catalog.base()).to_owned(),
         weights,
         explain: true,
-        config: GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() },
+        config: GenerateConfig::default().max_new_tokens(0),
         max_tokens: Some(0),
         n: 1,
         stream: false,

@@ -110,9 +110,9 @@ impl<'a> Bench<'a> {
         let (config, floor) = (self.config, &self.floor);
         if config.measures_any(Measure::Decode) {
             for &rows in &config.rows {
-                let mut decoding = DecodingBatch::new(lm, rows, config.context);
+                let mut decoding = DecodingBatch::new(lm, rows, config.context)?;
                 show(self.row("decode", Bound::Read, [rows, config.tokens], || {
-                    let (step, floor) = (decoding.step(config.tokens), costs.read(floor)?);
+                    let (step, floor) = (decoding.step(config.tokens)?, costs.read(floor)?);
                     Ok((rows as f64 / step, rows as f64 / floor))
                 })?)?;
             }
@@ -120,7 +120,7 @@ impl<'a> Bench<'a> {
         let len = config.prompt;
         if config.measures_any(Measure::Prefill) {
             show(self.row("prefill", Bound::Multiply, [1, len], || {
-                Ok((len as f64 / prefill(lm, len), len as f64 / costs.multiply(len, 1, floor)?))
+                Ok((len as f64 / prefill(lm, len)?, len as f64 / costs.multiply(len, 1, floor)?))
             })?)?;
         }
         let tokens = TEXTS * len;
@@ -137,10 +137,10 @@ impl<'a> Bench<'a> {
     fn fused_decoding(&self, fused: &FusedLm) -> Result<BenchRow> {
         let share = self.costs[0].bytes / (self.costs[0].bytes + self.costs[1].bytes);
         let (context, tokens) = (self.config.context, self.config.tokens);
-        let mut base = DecodingBatch::new(&self.base, 1, context);
-        let mut fused = DecodingBatch::new(fused, 1, context);
+        let mut base = DecodingBatch::new(&self.base, 1, context)?;
+        let mut fused = DecodingBatch::new(fused, 1, context)?;
         self.row("fused decode", Bound::Read, [1, tokens], || {
-            Ok((1.0 / fused.step(tokens), share / base.step(tokens)))
+            Ok((1.0 / fused.step(tokens)?, share / base.step(tokens)?))
         })
     }
 

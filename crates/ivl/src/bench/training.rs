@@ -7,8 +7,8 @@ use burn::optim::GradientsParams;
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::TransformerLm;
 use ivl_train::{
-    BaseLogits, Batch, Example, FrozenBase, Gathered, LearnerSettings, Precision, TrainConfig, ValueLearner,
-    Workers, clip_gradient_norm, optimizer,
+    BaseLogits, Batch, Example, FrozenBase, LearnerSettings, Precision, StepGradients, TrainConfig,
+    ValueLearner, Workers, clip_gradient_norm, optimizer,
 };
 
 use super::shape::BenchModel;
@@ -44,23 +44,15 @@ impl TrainingStep {
         let examples: Vec<Example> = (0..ROWS)
             .map(|row| {
                 let ids: Vec<u32> = ids(row).map(|id| id % base.vocab().size() as u32).collect();
-                Example { learnt: vec![true; ids.len()], ids }
+                Example { loss_mask: vec![true; ids.len()], ids }
             })
             .collect();
-        let base = FrozenBase {
-            name: "base".to_owned(),
-            source: BaseLogits::Lm(Rc::new(base.clone())),
-            map,
-            other_tokens: None,
-            weight: 1.0,
-        };
-        let settings =
-            LearnerSettings { regularization: config.regularization.clone(), ..LearnerSettings::default() };
+        let base = FrozenBase::new("base", BaseLogits::Lm(Rc::new(base.clone())), map);
         let (mut adamw, rate) = (optimizer(&config.optimizer), config.optimizer.learning_rate);
         Ok(Self {
             workers: Workers::new(vec![base], Vec::new(), &config),
             batch: Batch::new(&examples.iter().collect::<Vec<_>>()),
-            learner: Some(ValueLearner::new(value.net, settings)),
+            learner: Some(ValueLearner::new(value.net, LearnerSettings::new(&config))),
             step: Box::new(move |learner, gradients| adamw.step(rate, learner, gradients)),
             config,
         })
@@ -70,8 +62,8 @@ impl TrainingStep {
     pub(super) fn seconds(&mut self) -> Result<f64> {
         let began = Instant::now();
         let learner = self.learner.take().expect("every step puts its learner back");
-        let Gathered { mut gradients, .. } =
-            self.workers.gradient(&learner, vec![self.batch.clone()], &[(0, 1.0)], 0)?;
+        let StepGradients { mut gradients, .. } =
+            self.workers.gradients(&learner, vec![self.batch.clone()], &[(0, 1.0)], 0)?;
         clip_gradient_norm(&learner, &mut gradients, self.config.optimizer.max_grad_norm);
         let learner = (self.step)(learner, gradients);
         // A device works ahead of the program.

@@ -76,7 +76,7 @@ impl Model {
             DraftSource::Model(name) => {
                 let placement = self.draft_placement(options)?;
                 let lm = OpenCheckpoint::open(name)?.load(None, &placement, &self.options)?;
-                Draft::model(Box::new(lm), &self.fused, !options.without_values)
+                Draft::model(Box::new(lm), self.vocab(), !options.without_values)
                     .map_err(|source| Error::Draft { name: name.clone(), source })?
             }
         };
@@ -93,7 +93,7 @@ impl Model {
         prompts: &[S],
         config: &GenerateConfig,
     ) -> Result<SpeculativeGeneration<'a>> {
-        Ok(speculate(&self.fused, speculation, prompts, config)?)
+        Ok(speculate(self.ungated_lm()?, speculation, prompts, config)?)
     }
 
     fn draft_placement(&self, options: &DraftOptions) -> Result<Placement> {

@@ -78,12 +78,12 @@ impl Model {
         prompts: &[S],
         config: &GenerateConfig,
     ) -> Result<TokenStream<'_>> {
-        Ok(generate(&self.fused, prompts, config)?)
+        Ok(generate(self.lm(), prompts, config)?)
     }
 
     /// A session, which keeps what was read of a text for the next one that begins alike.
     pub fn session(&self) -> Session {
-        Session::new(&self.fused)
+        Session::new(self.lm())
     }
 
     /// The tokens of a text that is to be continued.

@@ -21,7 +21,7 @@ impl Model {
     /// # Errors
     /// As [`ivl_core::score::score`].
     pub fn score_tokens<S: AsRef<[u32]>>(&self, texts: &[S]) -> Result<Vec<Score>> {
-        Ok(score(&self.fused, texts)?)
+        Ok(score(self.lm(), texts)?)
     }
 
     /// What the values change at every token of a text; the first token is predicted by nothing.
@@ -29,7 +29,7 @@ impl Model {
     /// # Errors
     /// As [`score`](Self::score).
     pub fn explain(&self, text: &str) -> Result<Vec<Option<TokenExplanation>>> {
-        Ok(explain(&self.fused, &self.encode_text(text)?)?)
+        Ok(explain(self.lm(), &self.encode_text(text)?)?)
     }
 
     /// The tokens of a whole text.

@@ -11,14 +11,14 @@ mod value;
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::Arc;
 
-use ivl_core::fusion::{Gate, GateCounts, GateLog};
-use ivl_core::{CausalLm, FusedLm, Vocab};
+use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
+use ivl_core::{CausalLm, ValueStack, Vocab};
 use ivl_models::{Tokenizer, TransformerLm};
 
 pub use self::attach::Attach;
 pub(crate) use self::fusion::fuse;
+use self::fusion::fuse_gated;
 pub use self::value::AttachedValue;
 pub(crate) use self::value::{Join, PlannedValue};
 use crate::device::Placement;
@@ -35,10 +35,15 @@ pub struct Model {
     end_tokens: Vec<u32>,
     /// In the order in which they are fused.
     values: Vec<AttachedValue>,
-    gate: Option<(Gate, Arc<GateLog>)>,
-    fused: FusedLm,
+    fused: Fused,
     options: OpenOptions,
     placement: Placement,
+}
+
+/// Base and values as one causal LM.
+enum Fused {
+    Ungated(BaseLm),
+    Gated(Gate, GatedLm),
 }
 
 /// A model that is about to be opened; [`Model::builder`] begins one.
@@ -97,13 +102,13 @@ impl ModelBuilder {
             .collect::<Result<_>>()?;
         check_gate(gate, planned.iter().map(PlannedValue::ungatable))?;
         let base_lm = base.load(None, &placement, &options)?;
-        let (fused, _) = fuse(&base_lm, &[], None)?;
+        let fused = Fused::Ungated(BaseLm::plain(base_lm.clone()));
         let values = Vec::with_capacity(planned.len());
-        let mut model = Model { base, base_lm, end_tokens, values, gate: None, fused, options, placement };
+        let mut model = Model { base, base_lm, end_tokens, values, fused, options, placement };
         for value in planned {
             model.load_value(value)?;
         }
-        model.set_gate(gate)?;
+        model.fuse(gate)?;
         Ok(model)
     }
 }
@@ -160,17 +165,18 @@ impl Model {
         let name = value.as_ref().to_string_lossy();
         let planned = PlannedValue::new(&name, &attach, &self.base.vocab)?;
         check_gate(self.gate(), std::iter::once(planned.ungatable()))?;
-        self.load_value(planned)
+        self.load_value(planned)?;
+        self.fuse(self.gate())
     }
 
-    /// Loads a value and fuses anew. The name of a value that was attached twice gets a number.
+    /// Loads a value and puts it in its place. The name of a value that was attached twice gets a number.
     fn load_value(&mut self, planned: PlannedValue) -> Result<()> {
         let shared = SharedWeights { dir: &self.base.dir, net: self.base_lm.net() };
         let mut value = planned.load(&shared, &self.placement, &self.options)?;
         value.name = self.free_name(&value.name);
         let place = self.values.partition_point(|other| other.order() <= value.order());
         self.values.insert(place, value);
-        self.fuse(self.gate())
+        Ok(())
     }
 
     /// A name, or the name with the first number that nobody has.
@@ -188,9 +194,10 @@ impl Model {
     fn fuse(&mut self, gate: Option<Gate>) -> Result<()> {
         let values: Vec<(&AttachedValue, f64)> =
             self.values.iter().map(|value| (value, value.alpha)).collect();
-        let (fused, log) = fuse(&self.base_lm, &values, gate)?;
-        self.fused = fused;
-        self.gate = gate.zip(log);
+        self.fused = match gate {
+            None => Fused::Ungated(fuse(&self.base_lm, &values)?),
+            Some(gate) => Fused::Gated(gate, fuse_gated(&self.base_lm, &values, gate)?),
+        };
         Ok(())
     }
 
@@ -199,21 +206,24 @@ impl Model {
     /// # Errors
     /// [`Error::GateWithoutValue`], [`Error::GatedValue`].
     pub fn set_gate(&mut self, gate: Option<Gate>) -> Result<()> {
-        if gate.is_none() && self.gate.is_none() {
-            return Ok(());
-        }
         check_gate(gate, self.values.iter().map(AttachedValue::ungatable))?;
         self.fuse(gate)
     }
 
     /// The gate before the values, if there is one.
     pub fn gate(&self) -> Option<Gate> {
-        self.gate.as_ref().map(|(gate, _)| *gate)
+        match self.fused {
+            Fused::Ungated(_) => None,
+            Fused::Gated(gate, _) => Some(gate),
+        }
     }
 
     /// What the gate has done so far.
     pub fn gate_counts(&self) -> Option<GateCounts> {
-        self.gate.as_ref().map(|(_, log)| log.counts())
+        match &self.fused {
+            Fused::Ungated(_) => None,
+            Fused::Gated(_, lm) => Some(lm.log().counts()),
+        }
     }
 
     /// Changes the weight of a value.
@@ -225,12 +235,15 @@ impl Model {
             let attached = self.values.iter().map(|value| value.name.clone()).collect();
             return Err(Error::UnknownValue { name: value.to_owned(), attached });
         };
-        self.fused.set_alpha(index, alpha)?;
+        match &mut self.fused {
+            Fused::Ungated(lm) => lm.set_alpha(index, alpha)?,
+            Fused::Gated(_, lm) => lm.set_alpha(index, alpha)?,
+        }
         self.values[index].alpha = alpha;
         Ok(())
     }
 
-    /// The values, in the order in which they are fused: that of [`CausalLm::alphas`].
+    /// The values, in the order in which they are fused: that of [`ValueStack::alphas`].
     pub fn values(&self) -> &[AttachedValue] {
         &self.values
     }
@@ -264,7 +277,7 @@ impl Model {
 
     /// What each logit stands for.
     pub fn vocab(&self) -> &Vocab {
-        self.fused.vocab()
+        &self.base.vocab
     }
 
     /// Tokens that end a text.
@@ -274,17 +287,37 @@ impl Model {
 
     /// The number of positions that base and values can read.
     pub fn max_positions(&self) -> usize {
-        self.fused.max_positions()
+        self.lm().max_positions()
     }
 
     /// The causal LM of base and values.
-    pub fn lm(&self) -> &FusedLm {
-        &self.fused
+    pub fn lm(&self) -> &dyn ValueStack {
+        match &self.fused {
+            Fused::Ungated(lm) => lm,
+            Fused::Gated(_, lm) => lm,
+        }
+    }
+
+    /// The causal LM, whose rows can have weights of their own.
+    ///
+    /// # Errors
+    /// [`Error::Gated`] for a model with a gate.
+    pub fn ungated_lm(&self) -> Result<&BaseLm> {
+        match &self.fused {
+            Fused::Ungated(lm) => Ok(lm),
+            Fused::Gated(gate, _) => Err(Error::Gated { gate: *gate }),
+        }
     }
 
     /// The same, taken out of the model.
-    pub fn into_lm(self) -> FusedLm {
-        self.fused
+    ///
+    /// # Errors
+    /// [`Error::Gated`] for a model with a gate.
+    pub fn into_ungated_lm(self) -> Result<BaseLm> {
+        match self.fused {
+            Fused::Ungated(lm) => Ok(lm),
+            Fused::Gated(gate, _) => Err(Error::Gated { gate }),
+        }
     }
 
     /// Refuses a text that a value cannot read in its own tokens.

@@ -216,7 +216,7 @@ impl AttachedValue {
         }
         let value = self.dir.display().to_string();
         let unreadable = |source| Error::Unreadable { value: value.clone(), source };
-        let got = self.tokenizer.write(text).map_err(unreadable)?.len();
+        let got = self.tokenizer.tokenize(text).map_err(unreadable)?.len();
         let limit = self.max_positions();
         if got > limit {
             return Err(ivl_core::Error::TextTooLong { got, limit, what: value }.into());

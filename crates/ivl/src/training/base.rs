@@ -5,7 +5,8 @@ use std::rc::Rc;
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{BaseCard, Transformer};
 use ivl_train::{
-    BaseLogits, BaseLogitsConfig, CacheSettings, Examples, FrozenBase, LogitCache, OtherTokens, TrainConfig,
+    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CacheSettings, CachedLogits, Examples, FrozenBase,
+    LogitCache, TrainConfig,
 };
 
 use super::events::{Reporter, TrainEvent};
@@ -89,18 +90,14 @@ impl TrainingBase {
     }
 
     fn frozen(&self, source: BaseLogits) -> FrozenBase {
-        let other_tokens = self.value_vocab.as_ref().map(|value| {
+        let mut base = FrozenBase::new(self.open.name.clone(), source, self.map.clone());
+        base.weight = self.weight;
+        base.retokenizer = self.value_vocab.as_ref().map(|value| {
             let tokenizer = Box::new(self.open.tokenizer.clone());
             let limit = self.open.max_positions();
-            Rc::new(OtherTokens::new(tokenizer, &self.open.vocab, value, &self.map, limit))
+            Rc::new(BatchRetokenizer::new(tokenizer, &self.open.vocab, value, &self.map, limit))
         });
-        FrozenBase {
-            name: self.open.name.clone(),
-            source,
-            map: self.map.clone(),
-            other_tokens,
-            weight: self.weight,
-        }
+        base
     }
 
     /// Loads the weights; also gives the network, whose tensors are handles to the same memory.
@@ -121,7 +118,7 @@ impl TrainingBase {
         examples: &EncodedExamples,
         placement: &Placement,
         options: &OpenOptions,
-        reporter: &Reporter,
+        reporter: &Reporter<'_>,
     ) -> Result<FrozenBase> {
         let mut writer = LogitWriter {
             base: self,
@@ -135,7 +132,7 @@ impl TrainingBase {
         let train = writer.find(&examples.train, &examples.fingerprints[0])?;
         let train = train.expect("a run without examples was refused");
         let eval = writer.find(&examples.eval, &examples.fingerprints[1])?;
-        Ok(self.frozen(BaseLogits::Cached { train, eval, device: placement.device.clone() }))
+        Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
     }
 }
 
@@ -147,7 +144,7 @@ struct LogitWriter<'a> {
     weights: String,
     placement: &'a Placement,
     options: &'a OpenOptions,
-    reporter: &'a Reporter,
+    reporter: &'a Reporter<'a>,
     /// The base, once it had to be loaded.
     lm: Option<Rc<dyn CausalLm>>,
 }

@@ -1,7 +1,6 @@
 //! What a training run reports.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use ivl_train::{Event, SourceReport};
 
@@ -49,13 +48,12 @@ pub enum TrainEvent {
     Run(Event),
 }
 
-/// Whoever listens to a run.
-#[derive(Clone)]
-pub(super) struct Reporter(Rc<RefCell<dyn FnMut(TrainEvent)>>);
+/// Hands the events of a run to the listener.
+pub(super) struct Reporter<'a>(RefCell<Box<dyn FnMut(TrainEvent) + 'a>>);
 
-impl Reporter {
-    pub(super) fn new(on_event: impl FnMut(TrainEvent) + 'static) -> Self {
-        Self(Rc::new(RefCell::new(on_event)))
+impl<'a> Reporter<'a> {
+    pub(super) fn new(on_event: impl FnMut(TrainEvent) + 'a) -> Self {
+        Self(RefCell::new(Box::new(on_event)))
     }
 
     pub(super) fn report(&self, event: TrainEvent) {

@@ -33,7 +33,7 @@ impl EncodedExamples {
         config: &TrainConfig,
         encoder: &Encoder<'_>,
         data: &[Dataset; 2],
-        reporter: &Reporter,
+        reporter: &Reporter<'_>,
     ) -> Result<Self> {
         let [train_data, eval_data] = data;
         let train = encode(train_data, encoder, "data.train", config, reporter)?;
@@ -55,7 +55,7 @@ fn encode(
     encoder: &Encoder<'_>,
     setting: &'static str,
     config: &TrainConfig,
-    reporter: &Reporter,
+    reporter: &Reporter<'_>,
 ) -> Result<Examples> {
     if dataset.sources.is_empty() {
         return Ok(Examples::default());
@@ -72,7 +72,7 @@ pub(super) fn tokenize(
     encoder: &Encoder<'_>,
     setting: &'static str,
     config: &TrainConfig,
-    reporter: &Reporter,
+    reporter: &Reporter<'_>,
 ) -> Result<Examples> {
     let cache: PathBuf = config.data.cache.clone().unwrap_or_else(|| config.output.join("tokens"));
     let mut read = 0;
@@ -100,7 +100,7 @@ impl TrainingInputs {
         config: &TrainConfig,
         placement: &Placement,
         options: &OpenOptions,
-        reporter: &Reporter,
+        reporter: &Reporter<'_>,
     ) -> Result<Self> {
         let data = [Dataset::open(&config.data.train)?, Dataset::open(&config.data.eval)?];
         let models = TrainingModels::open(config)?;

@@ -10,9 +10,7 @@ mod records;
 mod value_directory;
 mod workers;
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use burn::tensor::{DType, Device};
 use ivl_models::ValueCard;
@@ -49,7 +47,7 @@ pub struct TrainedValue {
 /// # Errors
 /// Whatever is wrong with configuration, data and models, before the first step;
 /// [`ivl_train::Error::OutputExists`] if the directory already holds a model.
-pub fn train(config: &TrainConfig, on_event: impl FnMut(TrainEvent) + 'static) -> Result<TrainedValue> {
+pub fn train(config: &TrainConfig, on_event: impl FnMut(TrainEvent)) -> Result<TrainedValue> {
     Training::new(config).run(on_event)
 }
 
@@ -93,7 +91,7 @@ impl<'a> Training<'a> {
     ///
     /// # Errors
     /// As [`train`](fn@crate::train); [`Error::Interrupted`] if the run was stopped.
-    pub fn run(self, on_event: impl FnMut(TrainEvent) + 'static) -> Result<TrainedValue> {
+    pub fn run(self, on_event: impl FnMut(TrainEvent)) -> Result<TrainedValue> {
         let Self { config, resume, options, interrupter } = self;
         config.validate()?;
         prepare_output(&config.output, resume)?;
@@ -105,18 +103,11 @@ impl<'a> Training<'a> {
         let directory = ValueDirectory::new(config, &inputs);
         let fingerprint = inputs.fingerprint(config);
         let TrainingInputs { examples, bases, held_out, value, .. } = inputs;
-        let run = Run {
-            bases,
-            value,
-            train: examples.train,
-            eval: examples.eval,
-            held_out,
-            workers: workers(others, config, &options)?,
-            fingerprint,
-            resume,
-            interrupter,
-        };
-        let run = train_with_records(run, config, &first.device, reporter)?;
+        let mut run = Run::new(bases, value, examples.train);
+        (run.eval, run.held_out) = (examples.eval, held_out);
+        run.workers = workers(others, config, &options)?;
+        (run.fingerprint, run.resume, run.interrupter) = (fingerprint, resume, interrupter);
+        let run = train_with_records(run, config, &first.device, &reporter)?;
         if run.interrupted {
             return Err(Error::Interrupted { steps: run.steps, total: run.total_steps });
         }
@@ -152,19 +143,17 @@ fn train_with_records(
     run: Run,
     config: &TrainConfig,
     device: &Device,
-    reporter: Reporter,
+    reporter: &Reporter<'_>,
 ) -> Result<Trained> {
     let interrupter = run.interrupter.clone();
-    let failed = Rc::new(RefCell::new(None));
-    let (failure, settings, device) = (failed.clone(), config.clone(), device.clone());
-    let mut records = None;
-    let trained = ivl_train::train(run, config, move |event| {
+    let (mut records, mut failed) = (None, None);
+    let trained = ivl_train::train(run, config, |event| {
         if let Event::Start { done, .. } = event {
-            match Records::open(&settings, done, &device) {
+            match Records::open(config, done, device) {
                 Ok(opened) => records = Some(opened),
                 Err(error) => {
                     interrupter.stop(Some("the records cannot be written"));
-                    failure.borrow_mut().get_or_insert(error);
+                    failed = Some(error);
                 }
             }
         }
@@ -173,7 +162,7 @@ fn train_with_records(
         }
         reporter.report(TrainEvent::Run(event));
     });
-    match failed.take() {
+    match failed {
         Some(error) => Err(error),
         None => Ok(trained?),
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ivl_train::{
-    Batching, DataConfig, Dataset, Example, Examples, Filling, Format, Place, Plan, SourceReport, TrainConfig,
+    Batching, Dataset, Example, Examples, Filling, Format, Place, Plan, SourceReport, TrainConfig,
 };
 
 use super::events::{Reporter, TrainEvent};
@@ -36,7 +36,7 @@ pub struct PreviewedExample {
 impl PreviewedExample {
     /// Whether each token is trained on. The first token never is, since nothing precedes it.
     pub fn loss_mask(&self) -> Vec<bool> {
-        self.example.learnt.iter().enumerate().map(|(index, &trained)| trained && index > 0).collect()
+        self.example.loss_mask.iter().enumerate().map(|(index, &trained)| trained && index > 0).collect()
     }
 }
 
@@ -101,7 +101,7 @@ impl<'a> DataPreview<'a> {
     ///
     /// # Errors
     /// Rows that cannot be read or encoded.
-    pub fn statistics(&self, on_event: impl FnMut(TrainEvent) + 'static) -> Result<DataStatistics> {
+    pub fn statistics(&self, on_event: impl FnMut(TrainEvent)) -> Result<DataStatistics> {
         let (encoder, config) = (self.models.encoder(), self.config);
         let examples = tokenize(&self.dataset, &encoder, self.setting, config, &Reporter::new(on_event))?;
         Ok(DataStatistics::new(config, examples, encoder.max_length()))
@@ -114,7 +114,8 @@ impl DataStatistics {
         lengths.sort_unstable();
         let (reports, examples) = (examples.reports().to_vec(), Arc::new(examples));
         let batchings = [Batching::Random, Batching::ByLength, Batching::Packed].map(|batching| {
-            let data = DataConfig { batching, ..config.data.clone() };
+            let mut data = config.data.clone();
+            data.batching = batching;
             let plan = Plan::training(examples.clone(), &config.steps, &data, config.seed);
             (batching, plan.filling(), plan.steps())
         });

@@ -45,7 +45,7 @@ impl Records {
     /// Writes an event down.
     pub(super) fn write(&mut self, event: &Event) {
         match event {
-            Event::Start { .. } | Event::Torn { .. } => {}
+            Event::Start { .. } | Event::CorruptCheckpoint { .. } => {}
             Event::Step(step) => {
                 let memory = Memory::now(&self.device);
                 let mut line = json!(step);

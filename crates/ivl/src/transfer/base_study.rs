@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 
+use ivl_core::fusion::BaseLm;
 use ivl_core::score::explain;
-use ivl_core::{CausalLm, FusedLm, VocabMap};
-use ivl_eval::heat_map;
+use ivl_core::{CausalLm, VocabMap};
+use ivl_eval::explanation::heat_map;
 use ivl_eval::transfer::report::HeatMap;
 use ivl_eval::transfer::{
-    Answer, Coverage, Measured, MeasuredBase, Passage, Prompt, answer, observe, observe_tuned,
+    GradedAnswer, MapCoverage, Measured, MeasuredBase, Passage, QuestionPrompt, answer_greedily, answer_stats,
+    tuned_answer_stats,
 };
 use ivl_models::TransformerLm;
 
@@ -32,12 +34,12 @@ pub(super) struct BaseStudy<'a> {
     values: Vec<AttachedValue>,
     passages: Vec<Passage>,
     /// `None` where answers are only read.
-    prompts: Option<Vec<Prompt>>,
+    prompts: Option<Vec<QuestionPrompt>>,
     end_tokens: Vec<u32>,
     placement: &'a Placement,
     /// Without progress: there is one report for all that is done with a base.
     options: OpenOptions,
-    reporter: &'a StudyReporter,
+    reporter: &'a StudyReporter<'a>,
     /// Questions read or answered so far, over all settings.
     done: Cell<usize>,
 }
@@ -58,11 +60,11 @@ impl<'a> BaseStudy<'a> {
         plan: &'a StudyPlan,
         target: StudyTarget<'a>,
         placement: &'a Placement,
-        reporter: &'a StudyReporter,
+        reporter: &'a StudyReporter<'a>,
     ) -> Result<Self> {
         let StudyTarget { base, questions, name, finetunes } = target;
         let prompts = questions.iter().map(|question| question.prompt.clone());
-        let prompts: Option<Vec<Prompt>> = if plan.answers { prompts.collect() } else { None };
+        let prompts: Option<Vec<QuestionPrompt>> = if plan.answers { prompts.collect() } else { None };
         let mut end_tokens = base.end_tokens.clone();
         end_tokens.extend(questions.iter().filter_map(|question| question.end));
         end_tokens.sort_unstable();
@@ -100,9 +102,9 @@ impl<'a> BaseStudy<'a> {
     pub(super) fn measure(&self, home: bool) -> Result<MeasuredBase> {
         let coverage = self.coverage()?;
         let every_value: Vec<(&AttachedValue, f64)> = self.values.iter().map(|value| (value, 0.0)).collect();
-        let (all, _) = fuse(&self.lm, &every_value, None)?;
+        let all = fuse(&self.lm, &every_value)?;
         let weights = self.weights();
-        let seen = self.step("reading", |progress| observe(&all, &weights, &self.passages, progress))?;
+        let seen = self.step("reading", |progress| answer_stats(&all, &weights, &self.passages, progress))?;
         let answers = self.answers(&self.lm, &self.end_tokens, "answering alone")?;
         let alone = Measured { observed: seen.alone, answers };
         let mut with: Vec<Vec<Measured>> = vec![Vec::new(); self.plan.alphas.len()];
@@ -119,14 +121,14 @@ impl<'a> BaseStudy<'a> {
     }
 
     /// How much of the base's vocabulary the value speaks about.
-    fn coverage(&self) -> Result<Coverage> {
+    fn coverage(&self) -> Result<MapCoverage> {
         let first = &self.values[0];
         let (base, value) = (&self.base.open.vocab, first.lm.vocab());
         let map = match first.map() {
             Some(map) => map.clone(),
             None => VocabMap::same_ids(base, value)?,
         };
-        Ok(Coverage::new(&map, base, value, &self.passages))
+        Ok(MapCoverage::new(&map, base, value, &self.passages))
     }
 
     /// One value at a time, at every weight.
@@ -143,15 +145,15 @@ impl<'a> BaseStudy<'a> {
     }
 
     /// The base with one value at a weight.
-    fn with(&self, value: &AttachedValue, alpha: f64) -> Result<FusedLm> {
-        Ok(fuse(&self.lm, &[(value, alpha)], None)?.0)
+    fn with(&self, value: &AttachedValue, alpha: f64) -> Result<BaseLm> {
+        fuse(&self.lm, &[(value, alpha)])
     }
 
     /// What a fine-tuning of the base does with the questions.
     fn finetuned(&self, name: &str) -> Result<Measured> {
         let (tuned, own_end) = load_finetuned(name, self.placement, &self.options)?;
         let observed = self.step("reading, fine-tuned", |progress| {
-            observe_tuned(&self.lm, &tuned, &self.passages, progress)
+            tuned_answer_stats(&self.lm, &tuned, &self.passages, progress)
         });
         let observed = observed.map_err(Error::base(name))?;
         let end_tokens = [self.end_tokens.clone(), own_end].concat();
@@ -180,9 +182,9 @@ impl<'a> BaseStudy<'a> {
         Ok(Some(HeatMap { base: self.name.to_owned(), html }))
     }
 
-    fn answers(&self, lm: &dyn CausalLm, end_tokens: &[u32], what: &str) -> Result<Option<Vec<Answer>>> {
+    fn answers(&self, lm: &dyn CausalLm, end_tokens: &[u32], what: &str) -> Result<Option<Vec<GradedAnswer>>> {
         let Some(prompts) = &self.prompts else { return Ok(None) };
-        Ok(Some(self.step(what, |progress| answer(lm, prompts, end_tokens, progress))?))
+        Ok(Some(self.step(what, |progress| answer_greedily(lm, prompts, end_tokens, progress))?))
     }
 
     /// Does a part of the work and reports how far it has come.

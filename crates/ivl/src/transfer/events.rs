@@ -1,7 +1,6 @@
 //! What a study reports while it goes on.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use crate::TrainEvent;
 
@@ -43,13 +42,12 @@ pub enum StudyEvent {
     Training(TrainEvent),
 }
 
-/// Whoever listens to a study.
-#[derive(Clone)]
-pub(super) struct StudyReporter(Rc<RefCell<dyn FnMut(StudyEvent)>>);
+/// Hands the events of a study to the listener.
+pub(super) struct StudyReporter<'a>(RefCell<Box<dyn FnMut(StudyEvent) + 'a>>);
 
-impl StudyReporter {
-    pub(super) fn new(on_event: impl FnMut(StudyEvent) + 'static) -> Self {
-        Self(Rc::new(RefCell::new(on_event)))
+impl<'a> StudyReporter<'a> {
+    pub(super) fn new(on_event: impl FnMut(StudyEvent) + 'a) -> Self {
+        Self(RefCell::new(Box::new(on_event)))
     }
 
     pub(super) fn report(&self, event: StudyEvent) {

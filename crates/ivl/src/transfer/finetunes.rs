@@ -86,7 +86,7 @@ impl Finetunes {
         bases: &[String],
         out: &Path,
         config: &FinetuneConfig,
-        on_event: impl FnMut(StudyEvent) + 'static,
+        on_event: impl FnMut(StudyEvent),
     ) -> Result<Self> {
         let reporter = StudyReporter::new(on_event);
         let seeds = if config.seeds.is_empty() { vec![config.recipe.seed] } else { config.seeds.clone() };
@@ -129,7 +129,7 @@ fn without_base(recipe: &TrainConfig, base: &str, seed: u64, output: &Path) -> T
 }
 
 /// Trains, goes on with what was stopped, or finds what an earlier call has made.
-fn train_or_find(run: &TrainConfig, config: &FinetuneConfig, reporter: &StudyReporter) -> Result<()> {
+fn train_or_find(run: &TrainConfig, config: &FinetuneConfig, reporter: &StudyReporter<'_>) -> Result<()> {
     if run.output.join("config.json").exists() {
         if is_result_of(run) {
             return Ok(());
@@ -141,7 +141,6 @@ fn train_or_find(run: &TrainConfig, config: &FinetuneConfig, reporter: &StudyRep
         return Err(Error::Settings { reason });
     }
     let resume = run.output.join("checkpoints").is_dir();
-    let reporter = reporter.clone();
     let training = Training::new(run).resume(resume).options(config.options.clone());
     let training = training.interrupter(config.interrupter.clone());
     training.run(move |event| reporter.report(StudyEvent::Training(event))).map(drop)

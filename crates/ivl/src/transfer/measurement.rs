@@ -15,7 +15,7 @@ impl StudyPlan {
     ///
     /// # Errors
     /// As [`check`](Self::check), and what the models refuse.
-    pub fn measure(&self, on_event: impl FnMut(StudyEvent) + 'static) -> Result<Study> {
+    pub fn measure(&self, on_event: impl FnMut(StudyEvent)) -> Result<Study> {
         let reporter = StudyReporter::new(on_event);
         let placement = self.options.placement()?;
         let OpenStudy { bases, card, data, left_out } = self.open()?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ivl_eval::transfer::{Passage, Prompt};
+use ivl_eval::transfer::{Passage, QuestionPrompt};
 use ivl_train::{Dataset, Demonstration, Encoder, Row, SourceConfig};
 
 use super::base::StudyBase;
@@ -35,7 +35,7 @@ impl Rows {
 pub(super) struct Question {
     pub(super) passage: Passage,
     /// What comes before the last answer, and the answer; none where nothing comes before.
-    pub(super) prompt: Option<Prompt>,
+    pub(super) prompt: Option<QuestionPrompt>,
     /// What is asked, for people.
     pub(super) asked: String,
     /// The token that ends the answer, if a control token does.
@@ -47,7 +47,7 @@ impl Question {
     pub(super) fn new(row: &Row, base: &StudyBase) -> Result<Self> {
         let encoder = Encoder::new(&base.open.tokenizer, base.template.as_ref(), usize::MAX);
         let example = encoder.encode(row)?;
-        let answer = last_answer(&example.learnt);
+        let answer = last_answer(&example.loss_mask);
         let prompt = &example.ids[..answer.start];
         let end = example.ids[answer.clone()].last().copied();
         let end = end.filter(|&end| base.is_control(end) || base.end_tokens.contains(&end));
@@ -55,12 +55,12 @@ impl Question {
         let limit = answer.len() + if end.is_some() { LEEWAY } else { 0 };
         let rendered = base.open.tokenizer.decode(prompt, true)?;
         Ok(Self {
-            prompt: (!prompt.is_empty() && !reference.trim().is_empty()).then(|| Prompt {
+            prompt: (!prompt.is_empty() && !reference.trim().is_empty()).then(|| QuestionPrompt {
                 ids: prompt.to_vec(),
                 reference,
                 limit,
             }),
-            passage: Passage { ids: example.ids, learnt: example.learnt },
+            passage: Passage { ids: example.ids, learnt: example.loss_mask },
             asked: asked(&row.demonstration).map_or(rendered, str::to_owned),
             end,
         })
@@ -82,7 +82,7 @@ impl Question {
 fn asked(demonstration: &Demonstration) -> Option<&str> {
     match demonstration {
         Demonstration::Conversation(conversation) => {
-            let answer = conversation.learnt().last()?;
+            let answer = conversation.trained_turns().last()?;
             conversation.messages[..answer].iter().rfind(|message| message.role == "user")?.content.as_str()
         }
         Demonstration::Instruction { instruction, input, .. } if input.is_empty() => Some(instruction),

@@ -1,6 +1,6 @@
 //! What a study has measured.
 
-use ivl_eval::transfer::report::{AnswerOf, Example, HeatMap};
+use ivl_eval::transfer::report::{AnswerOf, HeatMap, ReportExample};
 use ivl_eval::transfer::{Measured, MeasuredBase, Transfer};
 
 /// The figures of a study, and the answers that they are made from.
@@ -20,7 +20,7 @@ pub struct Study {
 
 impl Study {
     /// The first questions with what every base answers, at the recommended weight.
-    pub fn examples(&self, count: usize) -> Vec<Example> {
+    pub fn examples(&self, count: usize) -> Vec<ReportExample> {
         let alphas = &self.transfer.source.alphas;
         let alpha = alphas.iter().position(|&alpha| alpha == self.transfer.verdict.alpha);
         let mut examples = Vec::new();
@@ -28,7 +28,7 @@ impl Study {
             let answers: Vec<AnswerOf> =
                 self.measured.iter().filter_map(|base| answers_of(base, alpha?, index)).collect();
             if !answers.is_empty() {
-                examples.push(Example { question: question.clone(), reference: reference.clone(), answers });
+                examples.push(ReportExample { question: question.clone(), reference: reference.clone(), answers });
             }
         }
         examples

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ivl_eval::transfer::{BaseSummary, Share};
+use ivl_eval::transfer::{BaseSummary, IntervalEstimate, SettingSummary};
 use ivl_models::{TransferBase, TransferCard, ValueCard};
 
 use super::study::Study;
@@ -31,12 +31,12 @@ pub fn write_verdict(study: &Study) -> Result<Vec<String>> {
 fn transfer_card(study: &Study) -> TransferCard {
     let transfer = &study.transfer;
     let answers = transfer.has_answers();
-    let interval = |share: Share| {
+    let interval = |share: IntervalEstimate| {
         Some([share.value, share.low, share.high]).filter(|ends| ends.iter().all(|end| end.is_finite()))
     };
     let base = |base: &BaseSummary| {
         let verdict = transfer.verdict.bases.iter().find(|verdict| verdict.name == base.name);
-        let figure = |setting: &ivl_eval::transfer::Setting| match &setting.exact_match {
+        let figure = |setting: &SettingSummary| match &setting.exact_match {
             Some(exact_match) if answers => exact_match.mean,
             _ => setting.loss.mean,
         };

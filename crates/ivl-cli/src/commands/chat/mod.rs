@@ -27,7 +27,6 @@ pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
     let config = decoding::config(&args.decoding, common)?;
     let model = models::open(&args.models, args.gate, common)?;
     let conversation = Conversation::new(args, &model)?;
-    let config = decoding::ending(config, &args.decoding, &model);
     let mut lines = Lines::open()?;
     let stopped = Arc::new(AtomicBool::new(false));
     if lines.is_terminal() {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use ivl::TokenExplanation;
-use ivl::eval::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
+use ivl::eval::explanation::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
 use serde_json::{Value, json};
 
 use crate::args::Common;

@@ -1,6 +1,6 @@
 //! Explanations as JSON.
 
-use ivl::eval::{Disagreement, Effect, Influence};
+use ivl::eval::explanation::{Disagreement, Influence, MeanChange};
 use ivl::serve::explained_json;
 use ivl::{AttachedValue, Explanation, Model};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub fn json(explanation: &Explanation, model: &Model) -> Value {
 
 /// Means over tokens.
 pub fn summary(influence: &Influence, attached: &[AttachedValue]) -> Value {
-    let effect = |Effect { delta, flips, kl }: &Effect| json!({"delta": delta, "flip_rate": flips, "kl": kl});
+    let effect = |MeanChange { delta, flips, kl }: &MeanChange| json!({"delta": delta, "flip_rate": flips, "kl": kl});
     let mut object = effect(&influence.all);
     object["tokens"] = influence.tokens.into();
     object["base_entropy"] = influence.base_entropy.into();

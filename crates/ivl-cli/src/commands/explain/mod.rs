@@ -8,7 +8,7 @@ mod terminal;
 use std::io::Write;
 
 use anyhow::{Result, bail};
-use ivl::eval::Influence;
+use ivl::eval::explanation::Influence;
 use ivl::models::write_bytes;
 use ivl::{MaskedText, Explanation, GenerateConfig, Model, TokenExplanation};
 
@@ -27,7 +27,6 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
         bail!("there is nothing to explain without a value: give one with --value");
     }
     let model = models::open(&args.models, None, common)?;
-    let config = decoding::ending(config, &args.decoding, &model);
     let targets = targets(args, &config, &model)?;
     let bar = bar(common, targets.len() as u64, "explaining {bar:30} {pos}/{len}");
     let mut explanations = Vec::with_capacity(targets.len());

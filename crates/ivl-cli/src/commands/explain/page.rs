@@ -1,6 +1,7 @@
 //! Explanations as a page of their own.
 
-use ivl::eval::{Effect, HEAT_MAP_STYLE, Influence, escape, heat_map, page as html_page};
+use ivl::eval::explanation::{HEAT_MAP_STYLE, Influence, MeanChange, heat_map};
+use ivl::eval::html::{escape, page as html_page};
 
 use ivl::{Explanation, Model};
 
@@ -29,7 +30,7 @@ fn list(names: &[String]) -> String {
 }
 
 fn means(influence: &Influence, model: &Model) -> String {
-    let row = |name: &str, alpha: &str, Effect { delta, flips, kl }: &Effect| {
+    let row = |name: &str, alpha: &str, MeanChange { delta, flips, kl }: &MeanChange| {
         format!(
             "<tr><th scope=\"row\">{}</th><td>{alpha}</td><td>{}</td><td>{:.1}%</td><td>{kl:.3}</td></tr>\n",
             escape(name),

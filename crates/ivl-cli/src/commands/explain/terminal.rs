@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use ivl::TokenExplanation;
 use ivl::core::Vocab;
-use ivl::eval::{Influence, Visible, strength, visible, visible_line};
+use ivl::eval::explanation::{Influence, Visible, strength, visible, visible_line};
 
 use ivl::{AttachedValue, Explanation, Model};
 

@@ -94,8 +94,8 @@ impl Display {
                 }
             }
             Event::Eval(eval) => self.voice().say(&eval_line(eval)),
-            Event::Torn { path, reason } => {
-                let line = format!("passed over the torn checkpoint `{}`: {reason}", path.display());
+            Event::CorruptCheckpoint { path, reason } => {
+                let line = format!("skipped the corrupt checkpoint `{}`: {reason}", path.display());
                 self.voice().say(&line);
             }
             Event::StoppedEarly { step, best } => {

@@ -8,7 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::table::Table;
 use crate::html::escape;
-use crate::transfer::{BaseSummary, Setting, Transfer};
+use crate::transfer::{BaseSummary, SettingSummary, Transfer};
 
 /// Lines and text, the grid, and what is said of a base alone, with the value, and fine-tuned. `style.css` names them.
 const INK: RGBColor = RGBColor(0x16, 0x19, 0x1d);
@@ -77,7 +77,7 @@ fn draw_bars(transfer: &Transfer) -> Drawn {
         .bases
         .iter()
         .map(|base| {
-            let of = |setting: Option<&Setting>| setting.map(|setting| judged(setting, answers));
+            let of = |setting: Option<&SettingSummary>| setting.map(|setting| judged(setting, answers));
             let mut bars = vec![(of(Some(&base.alone)), ALONE), (of(base.at(transfer.verdict.alpha)), WITH)];
             if transfer.has_tuned() {
                 bars.push((of(base.tuned.as_ref()), TUNED));
@@ -261,7 +261,7 @@ fn horizontal<'a>(
     Ok(chart)
 }
 
-fn judged(setting: &Setting, answers: bool) -> f64 {
+fn judged(setting: &SettingSummary, answers: bool) -> f64 {
     match &setting.exact_match {
         Some(figure) if answers => 100.0 * figure.mean,
         _ => setting.loss.mean,

@@ -14,7 +14,7 @@ pub struct Report<'a> {
     /// The figures.
     pub transfer: &'a Transfer,
     /// Some questions with answers.
-    pub examples: Vec<Example>,
+    pub examples: Vec<ReportExample>,
     /// What the value changed in one answer.
     pub heat_map: Option<&'a HeatMap>,
 }
@@ -24,13 +24,13 @@ pub struct Report<'a> {
 pub struct HeatMap {
     /// Which base wrote the answer.
     pub base: String,
-    /// From [`heat_map`](crate::heat_map).
+    /// From [`heat_map`](crate::explanation::heat_map).
     pub html: String,
 }
 
 /// A question and what every base answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Example {
+pub struct ReportExample {
     /// As the base reads it.
     pub question: String,
     /// The answer of the data.
@@ -74,7 +74,7 @@ impl Report<'_> {
             }
         }
         body += &self.about();
-        page("How far a value travels", &format!("{}{STYLE}", crate::HEAT_MAP_STYLE), &body)
+        page("How far a value travels", &format!("{}{STYLE}", crate::explanation::HEAT_MAP_STYLE), &body)
     }
 
     fn verdict(&self) -> String {
@@ -112,7 +112,7 @@ impl Report<'_> {
                 "<td class=\"{class}\"><span class=\"mark\" role=\"img\" aria-label=\"{word}\">{sign}</span>{text}</td>"
             )
         };
-        let example = |example: &Example| {
+        let example = |example: &ReportExample| {
             let row = |of: &AnswerOf| {
                 format!(
                     "<tr><th scope=\"row\">{}</th>{}{}</tr>\n",

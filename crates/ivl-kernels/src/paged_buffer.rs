@@ -1,0 +1,40 @@
+//! Large buffers in large pages.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use bytemuck::Pod;
+use memmap2::MmapMut;
+
+/// Numbers that begin at the start of a page. Where the system can, pages are of megabytes: a product reads gigabytes a
+/// second, and each page costs a look-up.
+#[derive(Debug)]
+pub(crate) struct PagedBuffer<T> {
+    pages: Option<MmapMut>,
+    kind: PhantomData<T>,
+}
+
+impl<T: Pod> PagedBuffer<T> {
+    /// # Panics
+    /// If the system has no memory, as every allocation does; or if there are not `len` numbers.
+    pub(crate) fn filled(len: usize, numbers: impl Iterator<Item = T>) -> Self {
+        if len == 0 {
+            return Self { pages: None, kind: PhantomData };
+        }
+        let mut pages = MmapMut::map_anon(len * size_of::<T>()).expect("memory for weights");
+        #[cfg(target_os = "linux")]
+        let _small_pages_do_as_well = pages.advise(memmap2::Advice::HugePage);
+        let mut rest = bytemuck::cast_slice_mut::<u8, T>(&mut pages).iter_mut();
+        numbers.for_each(|number| *rest.next().expect("room for every number") = number);
+        assert!(rest.next().is_none(), "a number for every place");
+        Self { pages: Some(pages), kind: PhantomData }
+    }
+}
+
+impl<T: Pod> Deref for PagedBuffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.pages.as_deref().map_or(&[], bytemuck::cast_slice)
+    }
+}
