@@ -12,16 +12,15 @@ pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
         let parsed = text.split_once('=').and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
         parsed.with_context(|| format!("--logit-bias is `{text}`, expected ID=NUMBER"))
     };
-    let sampling = SamplingConfig {
-        temperature: options.temperature,
-        top_k: options.top_k,
-        top_p: options.top_p,
-        min_p: options.min_p,
-        repetition_penalty: options.repetition_penalty,
-        frequency_penalty: options.frequency_penalty,
-        presence_penalty: options.presence_penalty,
-        logit_bias: options.logit_bias.iter().map(bias).collect::<Result<_>>()?,
-    };
+    let sampling = SamplingConfig::default()
+        .temperature(options.temperature)
+        .top_k(options.top_k)
+        .top_p(options.top_p)
+        .min_p(options.min_p)
+        .repetition_penalty(options.repetition_penalty)
+        .frequency_penalty(options.frequency_penalty)
+        .presence_penalty(options.presence_penalty)
+        .logit_bias(options.logit_bias.iter().map(bias).collect::<Result<_>>()?);
     sampling.validate()?;
     let mut config = GenerateConfig::default()
         .max_new_tokens(options.max_new_tokens)

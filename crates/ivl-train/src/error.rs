@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use ivl_models::FileError;
 
-use crate::config::data::Format;
-use crate::data::Place;
+use crate::config::format::Format;
+use crate::data::place::Place;
 
 /// What can go wrong between a configuration and a trained value.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,31 @@ pub enum Error {
         expected: &'static str,
         /// What was given.
         got: String,
+    },
+    /// Settings that exclude each other.
+    #[error("`{}` cannot be combined with `{}`: {reason}. Remove one", settings[0], settings[1])]
+    Conflict {
+        /// Their names in the TOML, with their values where only these conflict.
+        settings: [&'static str; 2],
+        /// Why.
+        reason: &'static str,
+    },
+    /// A setting that another one needs.
+    #[error("`{name}` is not set: {reason}")]
+    MissingSetting {
+        /// Its name in the TOML.
+        name: &'static str,
+        /// Why it is needed.
+        reason: &'static str,
+    },
+    /// A file that is not TOML.
+    #[error("`{}` is not TOML", path.display())]
+    Toml {
+        /// Which file.
+        path: PathBuf,
+        /// Where it is broken.
+        #[source]
+        source: Box<toml::de::Error>,
     },
     /// A key that no configuration has.
     #[error("unknown key `{key}`; {}", match meant {
@@ -57,7 +82,7 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// A record longer than any honest one.
+    /// A record longer than the bound.
     #[error("{place} is longer than {limit} bytes")]
     LongRecord {
         /// Where.
@@ -166,7 +191,7 @@ pub enum Error {
     },
     /// A file of tokens that is not what was just written.
     #[error("`{}` was written but cannot be read back; is the disk full or shared with another run?", path.display())]
-    TornTokens {
+    CorruptTokenFile {
         /// Which file.
         path: PathBuf,
     },
@@ -192,6 +217,23 @@ pub enum Error {
         /// The step.
         step: usize,
     },
+    /// Logits of a base that are not on disk.
+    #[error("the logits of the base `{base}` are not on disk {wanted}; load the base itself")]
+    NotCached {
+        /// The base.
+        base: String,
+        /// What was wanted.
+        wanted: &'static str,
+    },
+    /// A record of a checkpoint that cannot be read.
+    #[error("cannot load `{}`", path.display())]
+    Checkpoint {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: Box<burn::train::checkpoint::CheckpointerError>,
+    },
     /// Resuming with other settings or data.
     #[error(
         "`{}` was written by a run with other settings, data or models; resume with those, or choose another `output`",
@@ -202,13 +244,13 @@ pub enum Error {
         path: PathBuf,
     },
     /// Nothing to resume from.
-    #[error("there is no complete checkpoint in `{}` to resume from; start without --resume", path.display())]
+    #[error("there is no complete checkpoint in `{}` to resume from", path.display())]
     NoCheckpoint {
         /// Where it was looked for.
         path: PathBuf,
     },
     /// A run is already there.
-    #[error("`{}` already holds {what}; continue with --resume, or choose another `output`", path.display())]
+    #[error("`{}` already holds {what}; resume that run, or choose another `output`", path.display())]
     OutputExists {
         /// The directory.
         path: PathBuf,

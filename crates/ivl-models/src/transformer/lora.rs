@@ -13,7 +13,7 @@ use crate::transformer::parameters::parameter_shapes;
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct LoraConfig {
     /// Rank of the update: the usual 16.
     pub rank: usize,

@@ -6,8 +6,8 @@ use ivl_models::Message;
 use serde_json::{Map, Value};
 
 use super::recognition::find;
-use super::record_file::Record;
-use crate::config::data::{Field, Format};
+use super::record::Record;
+use crate::config::{Field, Format};
 
 /// One demonstration.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,8 +54,8 @@ impl Conversation {
         Self { messages, ..Self::default() }
     }
 
-    /// The turns that are learnt.
-    pub fn learnt(&self) -> impl Iterator<Item = usize> {
+    /// The turns that are trained.
+    pub fn trained_turns(&self) -> impl Iterator<Item = usize> {
         (self.given..self.messages.len()).filter(|&turn| self.messages[turn].role == "assistant")
     }
 }
@@ -131,7 +131,7 @@ impl Fields<'_> {
             given += usize::from(given > 0);
         }
         let conversation = Conversation { messages, given, tools: self.tools()? };
-        if conversation.learnt().next().is_none() {
+        if conversation.trained_turns().next().is_none() {
             return Err(format!("no turn of an assistant in `{}`", self.column(field)));
         }
         Ok(conversation)

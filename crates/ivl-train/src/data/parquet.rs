@@ -11,9 +11,9 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::{Map, Value};
 
-use super::Place;
 use super::guard::guarded;
-use super::record_file::Record;
+use super::place::Place;
+use super::record::Record;
 use crate::Error;
 
 /// The rows of a table; row groups are read one after the other.

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::Place;
-use super::record_file::Record;
+use super::place::Place;
+use super::record::Record;
 use crate::Error;
-use crate::config::data::{Field, Format, SourceConfig};
+use crate::config::{Field, Format, SourceConfig};
 
 /// The format of a record; the rule stands at [`Source::format`](super::Source::format).
 pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -> Result<Format, Error> {

@@ -9,11 +9,11 @@ use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
+use ivl_models::FileError;
 
 use crate::Error;
 use crate::run::completeness::{FileNote, NOTE, Note};
 use crate::run::run_state::RunState;
-use ivl_models::FileError;
 
 /// The parts of a checkpoint, one file each.
 const PARTS: [&str; 3] = ["model", "optimizer", "schedule"];

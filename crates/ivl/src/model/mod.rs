@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
-use ivl_core::{CausalLm, ValueStack, Vocab};
+use ivl_core::{ValueStack, Vocab};
 use ivl_models::{Tokenizer, TransformerLm};
 
 pub use self::attach::Attach;

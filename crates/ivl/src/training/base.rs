@@ -137,19 +137,19 @@ impl TrainingBase {
 }
 
 /// Finds or writes the logits of one base.
-struct LogitWriter<'a> {
+struct LogitWriter<'a, 'r> {
     base: &'a TrainingBase,
     config: &'a BaseLogitsConfig,
     /// Digest of the base's weights.
     weights: String,
     placement: &'a Placement,
     options: &'a OpenOptions,
-    reporter: &'a Reporter<'a>,
+    reporter: &'a Reporter<'r>,
     /// The base, once it had to be loaded.
     lm: Option<Rc<dyn CausalLm>>,
 }
 
-impl LogitWriter<'_> {
+impl LogitWriter<'_, '_> {
     /// The logits for some examples, made from what `fingerprint` stands for; `None` for no examples.
     fn find(&mut self, examples: &Examples, fingerprint: &str) -> Result<Option<Rc<LogitCache>>> {
         if examples.is_empty() {

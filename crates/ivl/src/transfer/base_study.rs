@@ -24,7 +24,7 @@ use crate::open_checkpoint::SharedWeights;
 use crate::open_options::OpenOptions;
 
 /// One base with its weights and its questions.
-pub(super) struct BaseStudy<'a> {
+pub(super) struct BaseStudy<'a, 'r> {
     plan: &'a StudyPlan,
     base: &'a StudyBase,
     name: &'a str,
@@ -39,7 +39,7 @@ pub(super) struct BaseStudy<'a> {
     placement: &'a Placement,
     /// Without progress: there is one report for all that is done with a base.
     options: OpenOptions,
-    reporter: &'a StudyReporter<'a>,
+    reporter: &'a StudyReporter<'r>,
     /// Questions read or answered so far, over all settings.
     done: Cell<usize>,
 }
@@ -54,13 +54,13 @@ pub(super) struct StudyTarget<'a> {
     pub(super) finetunes: &'a [String],
 }
 
-impl<'a> BaseStudy<'a> {
+impl<'a, 'r> BaseStudy<'a, 'r> {
     /// Loads the base and the values, and reports what is to be done.
     pub(super) fn begin(
         plan: &'a StudyPlan,
         target: StudyTarget<'a>,
         placement: &'a Placement,
-        reporter: &'a StudyReporter<'a>,
+        reporter: &'a StudyReporter<'r>,
     ) -> Result<Self> {
         let StudyTarget { base, questions, name, finetunes } = target;
         let prompts = questions.iter().map(|question| question.prompt.clone());

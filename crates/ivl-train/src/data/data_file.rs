@@ -1,30 +1,21 @@
-//! Files as records: which kind a file is, is decided by its first bytes, not by its name.
+//! Files as records. The first bytes of a file, not its name, decide which kind it is.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use serde_json::{Map, Value};
+use ivl_models::FileError;
 
-use super::Place;
 use super::json_array::Elements;
 use super::jsonl::Lines;
 use super::parquet::Table;
+use super::place::Place;
+use super::record::{Bytes, Record};
 use crate::Error;
-use ivl_models::FileError;
-
-/// Longest record that is read, in bytes.
-pub(super) const LONGEST_RECORD: usize = 64 << 20;
-
-/// The fields of a row.
-pub(super) type Record = Map<String, Value>;
-
-/// The bytes of a text file, decompressed if need be.
-pub(super) type Bytes = BufReader<Box<dyn Read>>;
 
 /// The records of a file, one at a time.
-pub(super) enum RecordFile {
+pub(super) enum DataFile {
     /// One object a line.
     Lines(Lines),
     /// One array of objects.
@@ -33,7 +24,7 @@ pub(super) enum RecordFile {
     Table(Box<Table>),
 }
 
-impl RecordFile {
+impl DataFile {
     /// Opens a file; of a table only the given columns are read, if there is a choice.
     pub(super) fn open(path: &Path, columns: Option<&[String]>) -> Result<Self, Error> {
         let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
@@ -57,7 +48,7 @@ impl RecordFile {
     }
 }
 
-impl Iterator for RecordFile {
+impl Iterator for DataFile {
     type Item = Result<(Place, Record), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

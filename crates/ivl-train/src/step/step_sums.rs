@@ -1,13 +1,13 @@
-//! What the passes of a step add up to.
+//! Sums over the micro-batches of a step.
 
 use std::time::Instant;
 
 use crate::run::report::StepReport;
-use crate::step::learner::PassOutput;
+use crate::step::learner::MicroBatchLosses;
 
-/// Sums over passes, in f64.
+/// Sums over micro-batches, in f64.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen {
+pub struct StepSums {
     /// Cross-entropy, weighted over the bases.
     pub loss: f64,
     norm: f64,
@@ -16,17 +16,17 @@ pub struct Seen {
     tokens: usize,
 }
 
-impl Seen {
-    pub(crate) fn add(&mut self, pass: &PassOutput) {
-        self.by_base.resize(pass.terms.len(), 0.0);
-        for ((terms, weight), by_base) in pass.terms.iter().zip(&pass.weights).zip(&mut self.by_base) {
+impl StepSums {
+    pub(crate) fn add(&mut self, losses: &MicroBatchLosses) {
+        self.by_base.resize(losses.terms.len(), 0.0);
+        for ((terms, weight), by_base) in losses.terms.iter().zip(&losses.weights).zip(&mut self.by_base) {
             let [loss, norm, _, kl] = terms.read();
             self.loss += weight * loss;
             self.norm += weight * norm;
             self.kl += weight * kl;
             *by_base += loss;
         }
-        self.tokens += pass.tokens;
+        self.tokens += losses.tokens;
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -40,7 +40,7 @@ impl Seen {
         self.tokens += other.tokens;
     }
 
-    /// Mean cross-entropy of a learnt token against each base.
+    /// Mean cross-entropy of a trained token against each base.
     pub(crate) fn base_losses(&self) -> Vec<f64> {
         self.by_base.iter().map(|loss| loss / self.tokens.max(1) as f64).collect()
     }

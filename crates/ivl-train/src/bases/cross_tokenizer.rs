@@ -9,8 +9,8 @@ use ivl_core::{Vocab, VocabMap};
 use crate::data::batch::Batch;
 use crate::data::example::Example;
 
-/// Writes the value's texts in a base's tokens.
-pub struct OtherTokens {
+/// Brings batches in the value's tokens into a base's tokens.
+pub struct BatchRetokenizer {
     tokenizer: Box<dyn Retokenizer>,
     value: Vocab,
     /// What a control token of the value adds to the base's text: the name of its counterpart.
@@ -23,11 +23,11 @@ pub struct OtherTokens {
 
 /// A batch as a base reads it.
 #[derive(Debug, Clone)]
-pub struct Rewritten {
+pub struct RetokenizedBatch {
     /// The texts, one a row, in the base's tokens, with the positions at which base and value both stand and the base's
-    /// next token is learnt.
+    /// next token is trained.
     pub batch: Batch,
-    /// Where the value stands there: indices into the tokens of the batch that was rewritten.
+    /// Where the value stands there: indices into the tokens of the batch in the value's tokens.
     pub value_positions: Vec<u32>,
 }
 
@@ -35,13 +35,13 @@ pub struct Rewritten {
 struct Text {
     written: String,
     ends: Vec<usize>,
-    /// Bytes that are learnt, from and to.
-    learnt: Vec<(usize, usize)>,
-    /// Whether the end of the text is learnt.
-    ends_learnt: bool,
+    /// Bytes that are trained, from and to.
+    trained: Vec<(usize, usize)>,
+    /// Whether the end of the text is trained.
+    end_is_trained: bool,
 }
 
-impl OtherTokens {
+impl BatchRetokenizer {
     /// `map` leads from the base's ids to the value's.
     pub fn new(
         tokenizer: Box<dyn Retokenizer>,
@@ -59,8 +59,8 @@ impl OtherTokens {
         Self { tokenizer, value: value.clone(), names, end, max_positions }
     }
 
-    /// Rewrites a batch. Texts that the base cannot write are left out; what is beyond its context is not learnt.
-    pub fn rewrite(&self, batch: &Batch) -> Rewritten {
+    /// Brings a batch into the base's tokens. Texts that the base cannot write are left out; what is beyond its context is not trained.
+    pub fn retokenize(&self, batch: &Batch) -> RetokenizedBatch {
         let seq = batch.ids.len() / batch.rows.max(1);
         let mut next_token = vec![None; batch.ids.len()];
         for (&position, &target) in batch.positions.iter().zip(&batch.targets) {
@@ -81,10 +81,10 @@ impl OtherTokens {
         }
         let step_tokens = batch.step_tokens;
         let batch = Batch { step_tokens, ..Batch::new(&examples.iter().collect::<Vec<_>>()) };
-        Rewritten { batch, value_positions }
+        RetokenizedBatch { batch, value_positions }
     }
 
-    /// The text of value tokens; `next[i]` is the token after the `i`-th, if it is learnt.
+    /// The text of value tokens; `next[i]` is the token after the `i`-th, if it is trained.
     fn text(&self, ids: &[u32], next: &[Option<u32>]) -> Text {
         let last = next.last().copied().flatten();
         let mut bytes: Vec<u8> = Vec::new();
@@ -113,18 +113,18 @@ impl OtherTokens {
             |end: usize| (0..=end.min(whole)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         let ends: Vec<usize> = raw_ends.into_iter().map(complete).collect();
         let begins = |index: usize| if index == 0 { 0 } else { ends[index - 1] };
-        let learnt_tokens = (0..ids.len()).filter(|&index| next[index].is_some()).map(|index| index + 1);
-        let learnt = learnt_tokens
+        let trained_tokens = (0..ids.len()).filter(|&index| next[index].is_some()).map(|index| index + 1);
+        let trained = trained_tokens
             .filter(|&token| token < ends.len())
             .map(|token| (begins(token), ends[token]))
             .collect();
-        let ends_learnt = last.is_some_and(|id| self.value.plays(id, Role::End));
+        let end_is_trained = last.is_some_and(|id| self.value.plays(id, Role::End));
         let ends = ends[..ids.len()].to_vec();
-        Text { written: text, ends, learnt, ends_learnt }
+        Text { written: text, ends, trained, end_is_trained }
     }
 
     /// A text in the base's tokens, and the value's positions where both stand and the next base token is learnt; none if the
-    /// base cannot write it or nothing of it is learnt.
+    /// base cannot write it or nothing of it is trained.
     fn example(&self, text: &Text) -> Option<(Example, Vec<usize>)> {
         let mut written = self.tokenizer.tokenize(&text.written).ok()?;
         written.truncate(self.max_positions);
@@ -132,29 +132,29 @@ impl OtherTokens {
         let mut ids: Vec<u32> = written.iter().map(|token| token.id).collect();
         let base_ends: Vec<usize> = written.iter().map(|token| token.end).collect();
         let met = match_positions(&base_ends, &text.ends);
-        let inside = |byte: usize| text.learnt.iter().any(|&(from, to)| from <= byte && byte < to);
-        let mut learnt = vec![false; ids.len()];
+        let inside = |byte: usize| text.trained.iter().any(|&(from, to)| from <= byte && byte < to);
+        let mut loss_mask = vec![false; ids.len()];
         let mut positions = Vec::new();
         for next in 1..ids.len() {
             let adds = base_ends[next] > base_ends[next - 1];
             if let Some(position) = met[next - 1].filter(|_| adds && inside(base_ends[next - 1])) {
-                learnt[next] = true;
+                loss_mask[next] = true;
                 positions.push(position);
             }
         }
-        if let (Some(end), true, true) = (self.end, whole, text.ends_learnt)
+        if let (Some(end), true, true) = (self.end, whole, text.end_is_trained)
             && let Some(position) = met.last().copied().flatten()
         {
             ids.push(end);
-            learnt.push(true);
+            loss_mask.push(true);
             positions.push(position);
         }
-        (!positions.is_empty()).then_some((Example { ids, learnt }, positions))
+        (!positions.is_empty()).then_some((Example { ids, loss_mask }, positions))
     }
 }
 
-impl Rewritten {
-    /// Whether there is anything to learn from.
+impl RetokenizedBatch {
+    /// Whether it has no trained position.
     pub fn is_empty(&self) -> bool {
         self.value_positions.is_empty()
     }
