@@ -71,7 +71,7 @@ impl MatchCounts {
 pub struct MatchExample {
     /// The base's token.
     pub base: String,
-    /// The value's token; none if there is none.
+    /// The value's token, if there is one.
     pub value: Option<String>,
     /// How it was found.
     pub how: Option<Match>,

@@ -1,4 +1,4 @@
-//! What gates would save, from one ungated pass.
+//! Savings of gates, computed from one ungated pass.
 
 use ivl_core::score::TokenExplanation;
 
@@ -14,7 +14,7 @@ pub struct GatePoint {
     pub agreement: f64,
 }
 
-/// What a threshold is on.
+/// The quantity of a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateSignal {
     /// The base's entropy: consulted above.
@@ -72,12 +72,12 @@ pub fn gate_curve(signal: GateSignal, explained: &[&TokenExplanation]) -> Vec<Ga
     curve
 }
 
-/// The point that skips most while at least so many choices agree.
+/// The point that skips most with at least this agreement.
 pub fn most_skipped(curve: &[GatePoint], agreement: f64) -> Option<GatePoint> {
     curve.iter().rev().find(|point| point.agreement >= agreement).copied()
 }
 
-/// What skipping at random would save at the same agreement: `(1 - agreement) / flips`, the floor for every gate.
+/// Savings of skipping random positions at the same agreement: `(1 - agreement) / flips`, the floor of every gate.
 pub fn skipped_at_random(flips: f64, agreement: f64) -> f64 {
     if flips <= 1.0 - agreement { 1.0 } else { (1.0 - agreement) / flips }
 }

@@ -115,7 +115,7 @@ impl Instruction {
     }
 }
 
-/// What a row says about one instruction.
+/// The fields of a row for one instruction.
 struct Arguments<'a> {
     row: &'a TaskRow,
     id: &'a str,

@@ -9,7 +9,7 @@ use super::passage::groups;
 /// Prompts that are continued together.
 const ROWS: usize = 32;
 
-/// What comes before an answer, and the answer.
+/// A prompt and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuestionPrompt {
     /// Token ids.
@@ -23,7 +23,7 @@ pub struct QuestionPrompt {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GradedAnswer {
-    /// What was written, without white space around it.
+    /// The generated text, without surrounding white space.
     pub text: String,
     /// Whether it is the reference, apart from white space around both.
     pub correct: bool,

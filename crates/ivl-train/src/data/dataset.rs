@@ -19,7 +19,7 @@ use crate::config::{Format, SourceConfig};
 pub struct Row {
     /// Where it stands.
     pub place: Place,
-    /// What it holds.
+    /// Its content.
     pub demonstration: Demonstration,
 }
 
@@ -84,7 +84,7 @@ impl Source {
         Err(Error::EmptySource { path: config.path.clone() })
     }
 
-    /// What the rows are. Recognised by the fields of the first one, after [`SourceConfig::columns`] has renamed them:
+    /// The format of the rows. Recognised by the fields of the first one, after [`SourceConfig::columns`] has renamed them:
     ///
     /// 1. a format fits if the row has all the fields that it requires, and it knows every renamed field;
     /// 2. `text` fits only if no other does: beside other fields it is the same row, rendered;
@@ -93,7 +93,7 @@ impl Source {
         self.format
     }
 
-    /// What the configuration says of it.
+    /// Its configuration.
     pub fn config(&self) -> &SourceConfig {
         &self.config
     }
@@ -120,7 +120,7 @@ impl Source {
     }
 }
 
-/// What a data file may be called, in a directory.
+/// Extensions of data files in a directory.
 const EXTENSIONS: [&str; 5] = ["jsonl", "ndjson", "json", "parquet", "gz"];
 
 /// The file itself, or the data files of a directory in the order of their names.

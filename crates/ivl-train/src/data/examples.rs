@@ -50,7 +50,7 @@ impl Examples {
     /// length opens the file. `progress` is told the rows read so far.
     ///
     /// # Errors
-    /// What reading and [encoding](Encoder::encode) refuse; [`Error::NothingToTrain`] if no example is left, where `what`
+    /// Errors of reading and [encoding](Encoder::encode); [`Error::NothingToTrain`] if no example is left, where `what`
     /// names the setting.
     pub fn encode(
         dataset: &Dataset,
@@ -105,7 +105,7 @@ impl Examples {
         &self.sources
     }
 
-    /// What became of the rows of each source.
+    /// Counts of the rows of each source.
     pub fn reports(&self) -> &[SourceReport] {
         &self.reports
     }

@@ -40,7 +40,7 @@ pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -
 /// Fields that an error lists.
 const MOST_NAMED: usize = 12;
 
-/// What the file calls a field.
+/// The name of a field in the file.
 fn column(config: &SourceConfig, field: Field) -> &str {
     config.columns.get(&field).map_or(field.name(), String::as_str)
 }
