@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use ivl_align::{
-    Alignment, CooccurrenceCounter, CooccurrenceCounts, Method, Pairing, TextPair, align,
-};
+use ivl_align::{Alignment, CooccurrenceCounter, CooccurrenceCounts, Method, Pairing, TextPair, align};
 use ivl_core::Vocab;
 use ivl_models::{Checkpoint, Tokenizer};
 use serde::Serialize;

@@ -8,8 +8,8 @@ use ivl_core::{CausalLm, VocabMap};
 use ivl_eval::explanation::heat_map;
 use ivl_eval::transfer::report::HeatMap;
 use ivl_eval::transfer::{
-    GradedAnswer, MapCoverage, Measured, MeasuredBase, Passage, QuestionPrompt, answer_greedily, answer_stats,
-    tuned_answer_stats,
+    GradedAnswer, MapCoverage, Measured, MeasuredBase, Passage, QuestionPrompt, answer_greedily,
+    answer_stats, tuned_answer_stats,
 };
 use ivl_models::TransformerLm;
 
@@ -182,7 +182,12 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         Ok(Some(HeatMap { base: self.name.to_owned(), html }))
     }
 
-    fn answers(&self, lm: &dyn CausalLm, end_tokens: &[u32], what: &str) -> Result<Option<Vec<GradedAnswer>>> {
+    fn answers(
+        &self,
+        lm: &dyn CausalLm,
+        end_tokens: &[u32],
+        what: &str,
+    ) -> Result<Option<Vec<GradedAnswer>>> {
         let Some(prompts) = &self.prompts else { return Ok(None) };
         Ok(Some(self.step(what, |progress| answer_greedily(lm, prompts, end_tokens, progress))?))
     }

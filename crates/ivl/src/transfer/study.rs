@@ -28,7 +28,11 @@ impl Study {
             let answers: Vec<AnswerOf> =
                 self.measured.iter().filter_map(|base| answers_of(base, alpha?, index)).collect();
             if !answers.is_empty() {
-                examples.push(ReportExample { question: question.clone(), reference: reference.clone(), answers });
+                examples.push(ReportExample {
+                    question: question.clone(),
+                    reference: reference.clone(),
+                    answers,
+                });
             }
         }
         examples

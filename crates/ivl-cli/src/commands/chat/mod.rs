@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use ivl::core::decode::Session;
-use ivl::{AttachedValue, MaskedText, FinishReason, GenerateConfig, Model};
+use ivl::{AttachedValue, FinishReason, GenerateConfig, MaskedText, Model};
 use serde_json::json;
 
 use self::command::{HELP, Line};

@@ -25,7 +25,8 @@ pub fn json(explanation: &Explanation, model: &Model) -> Value {
 
 /// Means over tokens.
 pub fn summary(influence: &Influence, attached: &[AttachedValue]) -> Value {
-    let effect = |MeanChange { delta, flips, kl }: &MeanChange| json!({"delta": delta, "flip_rate": flips, "kl": kl});
+    let effect =
+        |MeanChange { delta, flips, kl }: &MeanChange| json!({"delta": delta, "flip_rate": flips, "kl": kl});
     let mut object = effect(&influence.all);
     object["tokens"] = influence.tokens.into();
     object["base_entropy"] = influence.base_entropy.into();

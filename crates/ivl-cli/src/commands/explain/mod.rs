@@ -10,7 +10,7 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use ivl::eval::explanation::Influence;
 use ivl::models::write_bytes;
-use ivl::{MaskedText, Explanation, GenerateConfig, Model, TokenExplanation};
+use ivl::{Explanation, GenerateConfig, MaskedText, Model, TokenExplanation};
 
 pub use self::terminal::Shown;
 use crate::args;
