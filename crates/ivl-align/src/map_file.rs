@@ -6,7 +6,10 @@ use ivl_core::{Vocab, VocabMap};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{Alignment, Coverage, Error, Method};
+use crate::align::Alignment;
+use crate::coverage::Coverage;
+use crate::error::Error;
+use crate::method::Method;
 
 /// The version of the layout.
 const FORMAT: &str = "ivl-map-1";
@@ -14,7 +17,7 @@ const FORMAT: &str = "ivl-map-1";
 /// In `value_of_base`: no value.
 const NONE: i32 = -1;
 
-/// A map as it stands in a file: `value_of_base` (I32, one id for each base id, -1 for none), for the published method
+/// A map in the layout of its file: `value_of_base` (I32, one id for each base id, -1 for none), for the published method
 /// `weights` (F32), and as metadata the format, both fingerprints, the method and the coverage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MapFile {
@@ -58,7 +61,7 @@ impl MapFile {
         if let Some(weights) = &weights {
             tensors.push(("weights", view(Dtype::F32, weights)?));
         }
-        let coverage = serde_json::to_string(&self.coverage).unwrap_or_default();
+        let coverage = serde_json::to_string(&self.coverage).expect("counts and texts are JSON");
         let metadata = HashMap::from(
             [
                 ("format", FORMAT),

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 
 use crate::tokens::index_tensor;
 
-/// What base and values have read. The values lag: they read the missing tokens when they are next consulted.
+/// Cached state of base and values. The values lag: they read the missing tokens when they are next consulted.
 ///
 /// `C` is [`Cache`](super::Cache), whose file uses this one.
 #[derive(Debug, Clone)]

@@ -10,7 +10,8 @@ use crate::tokens::shared_prefix_len;
 /// The rows are apart: two texts of the same number of base tokens have different numbers of value tokens. When base
 /// tokens are forgotten, the value's caches are cut back only at its next read, to what the two texts share.
 ///
-/// `C` is [`Cache`](super::Cache), whose file uses this one; `S` is what a model keeps for each row beside its caches.
+/// `C` is [`Cache`](super::Cache), whose file uses this one; `S` is the state that a model keeps for each row besides its
+/// caches.
 #[derive(Debug, Clone)]
 pub struct TextCache<C, S = ()> {
     pub(crate) rows: Vec<TextRow<C, S>>,
@@ -30,7 +31,7 @@ pub(crate) struct TextRow<C, S = ()> {
     pub(crate) state: S,
 }
 
-/// What [`ByteFusedLm`](crate::cross_tokenizer::ByteFusedLm) keeps for each row: under one weight of the value, the
+/// The state of [`ByteFusedLm`](crate::cross_tokenizer::ByteFusedLm) for each row: under one weight of the value, the
 /// probabilities that reference and tilted reference give the next token after some of the value's tokens.
 #[derive(Debug, Clone, Default)]
 pub struct ByteState {

@@ -14,7 +14,7 @@ use crate::vocab::{Vocab, VocabMap};
 ///
 /// The counterpart of [`CausalLm`] for the cascade connection of the paper; [`CascadeLm`] joins one to a base.
 pub trait CascadeValue: Send {
-    /// What each logit stands for.
+    /// The token of each logit.
     fn vocab(&self) -> &Vocab;
 
     /// The largest number of tokens it can read.
@@ -61,7 +61,7 @@ impl CascadeLm {
     /// Attaches a value to a base of the same vocabulary.
     ///
     /// # Errors
-    /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings stand for the base's tokens, and no
+    /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings belong to the base's tokens, and no
     /// map leads there. [`Error::InvalidSetting`] for an alpha that is not finite.
     pub fn on(base: impl Into<BaseLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
         let base = base.into();
@@ -212,7 +212,7 @@ impl RowWeighted for CascadeLm {
     }
 }
 
-/// What a base predicts, as probabilities over the `size` ids of a value: `softmax(l)` in f32. Padding ids that only one side
+/// The predictions of a base, as probabilities over the `size` ids of a value: `softmax(l)` in f32. Padding ids that only one side
 /// has are cut off or get 0.
 ///
 /// # Shapes

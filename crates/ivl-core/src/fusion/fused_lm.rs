@@ -37,7 +37,7 @@ impl Value {
         Self { ids: ValueIds::Mapped(map), ..self }
     }
 
-    /// A value that reads the base's ids and gives logits of them, minus infinity where it has none: those ids get the
+    /// A value that reads the base's ids and gives logits of them, minus infinity for ids without a logit: those ids get the
     /// neutral value of [`VocabProjection::add`]. Values with a tokenizer of their own are such
     /// ([`RetokenizedValue`](crate::cross_tokenizer::RetokenizedValue)).
     pub fn partial(lm: Box<dyn CausalLm>, alpha: f64) -> Self {

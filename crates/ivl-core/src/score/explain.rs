@@ -1,4 +1,4 @@
-//! What values do to a text, token by token, and to each other.
+//! Effects of values on a text, token by token, and on each other.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub struct TokenExplanation {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValueConflict {
     /// Cosine of the two terms, each less its mean over the vocabulary (softmax does not see a constant): 1 if they pull
-    /// alike, -1 if they pull against each other, 0 if they speak of different things. `None` where one says nothing.
+    /// alike, -1 if they oppose each other, 0 if they change different tokens. `None` where one changes nothing.
     pub cosine: Option<f64>,
     /// Whether the two raise different tokens most.
     pub favourites_differ: bool,
@@ -73,7 +73,7 @@ impl TokenExplanation {
     }
 }
 
-/// What a value adds to the logits. To a token that stays impossible it adds nothing.
+/// The term of a value. It is 0 for a token that stays impossible.
 fn term(before: &[f32], after: &[f32]) -> Vec<f32> {
     let difference = |(before, after): (&f32, &f32)| {
         let term = after - before;

@@ -63,7 +63,7 @@ impl Speculation {
         continuation: &Continuation,
     ) -> Result<DraftBlock, Error> {
         debug_assert_eq!(batch.rows(), 1, "one text at a time");
-        // The block ends with a token that is not drafted, and no token stands beyond the limit or the context.
+        // The block ends with a token that is not drafted, and no token exceeds the limit or the context.
         let most = self.pace.length().min(continuation.remaining().saturating_sub(1));
         let places = text.len() - 1..text.len() + most;
         let most = if target.info().length_dependence.is_length_invariant(&places) { most } else { 0 };
@@ -189,7 +189,7 @@ fn at_place(logits: &Tensor<3>, place: usize) -> Tensor<3> {
     logits.clone().slice([0..1, place..place + 1, 0..vocab])
 }
 
-/// What each value gave at one place after the other, in one tensor.
+/// The logits of each value at consecutive positions, in one tensor.
 fn join(places: &[ValueRows]) -> ValueRows {
     let values = places.first().map_or(0, Vec::len);
     let at_all_places = |value: usize| -> Option<Tensor<3>> {
