@@ -113,7 +113,7 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
-    /// A line that is longer than any honest one.
+    /// A line that is longer than any real one.
     #[error("{place} is longer than {limit} bytes")]
     LongLine {
         /// Where.
@@ -164,9 +164,9 @@ pub enum Error {
         /// What it gives.
         got: String,
     },
-    /// More examples are asked for than there are.
+    /// More examples than there are.
     #[error(
-        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; lower --num-fewshot"
+        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; use at most {got}"
     )]
     FewShots {
         /// Which task.
@@ -238,8 +238,8 @@ pub enum Error {
     },
     /// A log of samples that belongs to another run.
     #[error(
-        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file to begin anew, or give another \
-         --output", path.display()
+        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file, or write to another \
+         directory", path.display()
     )]
     OtherRun {
         /// The log.
@@ -252,7 +252,7 @@ pub enum Error {
         is: String,
     },
     /// A log of samples that is broken before its end.
-    #[error("{place} is no sample of this task; delete the file to begin anew, or give another --output")]
+    #[error("{place} is not a sample of this task; delete the file, or write to another directory")]
     BrokenLog {
         /// Where.
         place: FileLine,
