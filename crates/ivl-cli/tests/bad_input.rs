@@ -239,7 +239,7 @@ fn configurations_of_training_that_mean_nothing() {
     set("optimizer.learning_rate=-1", &["`optimizer.learning_rate` is -1", "0 or more"]);
     set("steps.batch_size=0", &["`steps.batch_size` is 0"]);
     set("seed", &["--set is `seed`", "KEY=VALUE"]);
-    set("eval.bases=['x']", &["`eval.bases` is set, but `data.eval`"]);
+    set("eval.bases=['x']", &["`data.eval` is not set: `eval.bases` are evaluated on held-out data"]);
     set("value.overrides.hidden_size=64", &["value.overrides"]);
     fails(&["train", &config, "--resume"], &["no complete checkpoint", "start without --resume"]);
 }

@@ -84,21 +84,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "security.rs",
         ],
     ),
-    (
-        "ivl-train",
-        &[
-            "config/data.rs",
-            "data/demonstration.rs",
-            "data/json_array.rs",
-            "data/jsonl.rs",
-            "data/mod.rs",
-            "data/parquet.rs",
-            "data/recognition.rs",
-            "data/record_file.rs",
-            "error.rs",
-        ],
-    ),
-    ("ivl-train", &["data/examples.rs", "data/token_file.rs"]),
 ];
 
 /// Sets of files that reach each other, in the order of their names.

@@ -6,7 +6,7 @@ use super::measured::{MeasuredBase, Quantity, over_seeds};
 use super::recovery::{FEWEST_QUESTIONS, IntervalEstimate};
 use crate::statistics::mean;
 
-/// What a value does to a base.
+/// The effect of a value on a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
@@ -32,7 +32,7 @@ impl Effect {
     }
 }
 
-/// What a value does to one base, at the recommended alpha.
+/// The effect of a value on one base, at the recommended alpha.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BaseVerdict {
     /// Which base.
@@ -41,7 +41,7 @@ pub struct BaseVerdict {
     pub home: bool,
     /// In a word.
     pub effect: Effect,
-    /// By how much better than alone.
+    /// The gain over the base without the value.
     pub gain: Option<IntervalEstimate>,
     /// IntervalEstimate of the fine-tuning gap.
     pub recovered: Option<IntervalEstimate>,

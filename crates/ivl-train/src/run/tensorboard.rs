@@ -10,8 +10,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Error;
 use ivl_models::FileError;
+
+use crate::Error;
 
 /// Field numbers of TensorFlow's `event.proto` and `summary.proto`.
 mod field {
@@ -34,7 +35,7 @@ const START: u64 = 1;
 pub struct EventFile(File);
 
 impl EventFile {
-    /// A new file in `dir` for a run that goes on after `done` steps. TensorBoard reads all files of a directory as one
+    /// A new file in `dir` for a run that continues after `done` steps. TensorBoard reads all files of a directory as one
     /// run; what an earlier process wrote beyond `done` it drops.
     ///
     /// # Errors
