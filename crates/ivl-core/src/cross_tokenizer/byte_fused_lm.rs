@@ -13,7 +13,10 @@ use crate::cross_tokenizer::Retokenizer;
 use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State};
 use crate::cross_tokenizer::reader::{Context, Reader, read_to_last};
 use crate::error::Error;
-use crate::fusion::{BaseLm, CumulativeLogits, IndependentValues, LogitComponents, RowBytes, RowWeighted, RowWeights, SelectedComponents, ValueStack, check_alpha, put_back};
+use crate::fusion::{
+    BaseLm, CumulativeLogits, IndependentValues, LogitComponents, RowBytes, RowWeighted, RowWeights,
+    SelectedComponents, ValueStack, check_alpha, put_back,
+};
 use crate::tokens::{host_ids, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
 

@@ -72,7 +72,12 @@ impl RetokenizedValue {
     }
 
     /// The value's logits at the last `wanted` of new positions of a row.
-    fn row_logits(&self, row: &mut TextRow<Cache>, new: &[u32], wanted: usize) -> Result<Vec<ValueLogits>, Error> {
+    fn row_logits(
+        &self,
+        row: &mut TextRow<Cache>,
+        new: &[u32],
+        wanted: usize,
+    ) -> Result<Vec<ValueLogits>, Error> {
         let contexts = self.reader.extend(row, new, wanted);
         let readable = |context: &Context| {
             let tokens = context.tokens.clone()?;

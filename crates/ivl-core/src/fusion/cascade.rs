@@ -6,7 +6,10 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, ModelInfo, Positions};
 use crate::error::Error;
-use crate::fusion::{BaseLm, CumulativeLogits, IndependentValues, LogitsAt, RowBytes, RowWeighted, RowWeights, SelectedComponents, ValueStack, VocabProjection, check_alpha, fuse};
+use crate::fusion::{
+    BaseLm, CumulativeLogits, IndependentValues, LogitsAt, RowBytes, RowWeighted, RowWeights,
+    SelectedComponents, ValueStack, VocabProjection, check_alpha, fuse,
+};
 use crate::row_chunks::row_chunks;
 use crate::vocab::{Vocab, VocabMap};
 

@@ -91,7 +91,13 @@ impl GatedLm {
     }
 
     /// Which of the places consult the values.
-    fn open(&self, base: &Tensor<2>, places: &[Place], start: usize, cache: &GatedCache<Cache>) -> Vec<usize> {
+    fn open(
+        &self,
+        base: &Tensor<2>,
+        places: &[Place],
+        start: usize,
+        cache: &GatedCache<Cache>,
+    ) -> Vec<usize> {
         let vocab = base.dims()[1];
         let logits = if self.gate.is_threshold() { to_host(base.clone()) } else { Vec::new() };
         // Padding predicts nothing, and the logits before the end of a prompt are not used.
