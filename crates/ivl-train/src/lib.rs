@@ -45,7 +45,7 @@ pub use bases::{
 pub use burn::train::Interrupter;
 pub use config::{
     BaseConfig, BaseLogitsConfig, Batching, CheckpointConfig, DataConfig, EvalConfig, Field, Format, Init,
-    MixingConfig, MixingStrategy, OptimizerConfig, Precision, RegularizationConfig, ResultKind, ScheduleKind,
+    MixingConfig, MixingStrategy, OptimizerConfig, Precision, Preset, RegularizationConfig, ResultKind, ScheduleKind,
     SourceConfig, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use data::{
