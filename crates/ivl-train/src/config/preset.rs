@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn an_unknown_preset_is_refused_by_name() {
-        let table = json!({ "preset": "papers", "output": "o", "value": {}, "data": { "train": ["a.jsonl"] } });
+        let table =
+            json!({ "preset": "papers", "output": "o", "value": {}, "data": { "train": ["a.jsonl"] } });
         let message = TrainConfig::read(table).expect_err("refused").to_string();
         assert!(message.contains("preset"), "{message}");
     }

@@ -46,10 +46,8 @@ impl TrainConfig {
             in_range((0.0..1.0).contains(&got), name, "0 to below 1", got)?;
         }
         in_range(o.epsilon > 0.0 && o.epsilon.is_finite(), "optimizer.epsilon", "above 0", o.epsilon)?;
-        let shares = [
-            ("optimizer.warmup_ratio", o.warmup_ratio),
-            ("regularization.base_fade_in", r.base_fade_in),
-        ];
+        let shares =
+            [("optimizer.warmup_ratio", o.warmup_ratio), ("regularization.base_fade_in", r.base_fade_in)];
         for (name, got) in shares {
             in_range((0.0..=1.0).contains(&got), name, "0 to 1", got)?;
         }

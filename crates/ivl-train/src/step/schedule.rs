@@ -64,9 +64,11 @@ mod tests {
         let cosine = Schedule::new(&config, 2.0, 10);
         assert_eq!([cosine.rate(0), cosine.rate(1), cosine.rate(2)], [1.0, 2.0, 2.0]);
         assert!((cosine.rate(6) - 1.0).abs() < 1e-12);
-        let linear = Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Linear, ..config.clone() }, 2.0, 10);
+        let linear =
+            Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Linear, ..config.clone() }, 2.0, 10);
         assert!((linear.rate(4) - 1.5).abs() < 1e-12);
-        let constant = Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Constant, ..config }, 2.0, 10);
+        let constant =
+            Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Constant, ..config }, 2.0, 10);
         assert!((constant.rate(9) - 2.0).abs() < 1e-12);
     }
 

@@ -223,7 +223,8 @@ impl DeviceBases {
         let base_weight = base_weight(self.regularization.base_fade_in, batch.step, self.total_steps);
         let target = |&(index, weight): &(usize, f64)| {
             let seed = self.seed.wrapping_add(index as u64);
-            let perturbation = Perturbation::new(&self.regularization, base_weight, seed, batch.step, micro_batch);
+            let perturbation =
+                Perturbation::new(&self.regularization, base_weight, seed, batch.step, micro_batch);
             BaseTarget::new(&self.bases[index], weight, projections[index].clone()).perturbed(perturbation)
         };
         batch.bases.iter().map(target).collect()

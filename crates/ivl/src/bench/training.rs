@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 pub(super) const ROWS: usize = 8;
 
 /// The settings of a step, beside its precision: the defaults of `ivl train`.
-const CONFIG: &str = "output = ''\nbase = 'base'\n[value]\n[data]\ntrain = ['rows']\n[optimizer]\nlearning_rate = 1e-4";
+const CONFIG: &str =
+    "output = ''\nbase = 'base'\n[value]\n[data]\ntrain = ['rows']\n[optimizer]\nlearning_rate = 1e-4";
 
 /// A value in training.
 pub(super) struct TrainingStep {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use ivl_models::ValueCard;
-use ivl_train::{Event, Interrupter, Precision, Run, TrainConfig, Trained};
+use ivl_train::{EvalReport, Event, Interrupter, Precision, Run, TrainConfig, Trained};
 
 use self::events::Reporter;
 pub use self::events::TrainEvent;
@@ -39,6 +39,13 @@ pub struct TrainedValue {
     pub card: Option<ValueCard>,
     /// The run: its steps, its held-out losses, and the network.
     pub run: Trained,
+}
+
+impl TrainedValue {
+    /// The held-out losses that the value does not lower: on these bases it is better left out.
+    pub fn not_improved(&self) -> impl Iterator<Item = &EvalReport> {
+        self.run.evals.iter().filter(|eval| eval.base_loss.is_some_and(|alone| eval.loss >= alone))
+    }
 }
 
 /// Trains a value against its frozen bases, or a model by itself, and writes the directory that the configuration names.
