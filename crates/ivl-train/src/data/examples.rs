@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::Error;
+use crate::config::OnError;
 use crate::data::dataset::{Dataset, Row};
 use crate::data::encoder::Encoder;
 use crate::data::example::{Example, Shape};
@@ -146,18 +147,22 @@ fn write(
             let mut report = SourceReport::new(source.config().path.clone(), source.format());
             let mut rows = source.rows();
             loop {
-                let chunk = rows.by_ref().take(CHUNK).collect::<Result<Vec<_>, _>>()?;
+                let chunk = next_rows(&mut rows, encoder, &mut report)?;
                 if chunk.is_empty() {
                     break;
                 }
-                read += chunk.len() as u64;
-                for example in encode_chunk(encoder, &chunk)? {
-                    if let Some(example) = report.admit(example, encoder.max_length()) {
+                for example in encode_chunk(encoder, &chunk) {
+                    let example = match example {
+                        Ok(example) => report.admit(example, encoder.options()),
+                        Err(error) => skip(error, encoder, &mut report).map(|()| None)?,
+                    };
+                    if let Some(example) = example {
                         writer.push(&example, example.shape())?;
                     }
                 }
-                progress(read);
+                progress(read + report.rows as u64);
             }
+            read += report.rows as u64;
             writer.end_source(report);
         }
         Ok(())
@@ -165,18 +170,45 @@ fn write(
     TokenFile::open(path, fingerprint).ok_or_else(|| Error::CorruptTokenFile { path: path.to_owned() })
 }
 
+/// The next rows that can be read, up to a chunk.
+fn next_rows(
+    rows: &mut impl Iterator<Item = Result<Row, Error>>,
+    encoder: &Encoder<'_>,
+    report: &mut SourceReport,
+) -> Result<Vec<Row>, Error> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    for row in rows {
+        match row {
+            Ok(row) => chunk.push(row),
+            Err(error) => skip(error, encoder, report)?,
+        }
+        if chunk.len() == CHUNK {
+            break;
+        }
+    }
+    Ok(chunk)
+}
+
+/// Counts a row that cannot become an example, or ends the run with its error.
+fn skip(error: Error, encoder: &Encoder<'_>, report: &mut SourceReport) -> Result<(), Error> {
+    if encoder.options().on_error == OnError::Fail || !error.is_about_a_row() {
+        return Err(error);
+    }
+    report.skip(&error);
+    Ok(())
+}
+
 /// Examples of rows, in their order, on all processors.
-fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Result<Vec<Example>, Error> {
+fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Vec<Result<Example, Error>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let encode = |rows: &[Row]| rows.iter().map(|row| encoder.encode(row)).collect::<Result<Vec<_>, _>>();
-    let encoded = std::thread::scope(|scope| {
+    let encode = |rows: &[Row]| rows.iter().map(|row| encoder.encode(row)).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
         let part = |rows| scope.spawn(move || encode(rows));
         let threads: Vec<_> = rows.chunks(rows.len().div_ceil(threads).max(1)).map(part).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
             Ok(encoded) => encoded,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
-    })?;
-    Ok(encoded.concat())
+        threads.into_iter().flat_map(join).collect()
+    })
 }
