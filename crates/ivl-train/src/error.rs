@@ -263,12 +263,14 @@ pub enum Error {
     },
     /// Resuming with other settings or data.
     #[error(
-        "`{}` was written by a run with other settings, data or models; resume with those, or choose another `output`",
-        path.display()
+        "`{}` was written by another run, which differs in {}; resume with what it had, or choose another `output`",
+        path.display(), differs.join(", ")
     )]
     ForeignCheckpoint {
         /// The checkpoint.
         path: PathBuf,
+        /// In what: settings, data, models.
+        differs: Vec<String>,
     },
     /// Nothing to resume from.
     #[error("there is no complete checkpoint in `{}` to resume from", path.display())]

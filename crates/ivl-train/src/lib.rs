@@ -54,7 +54,7 @@ pub use data::{
 };
 pub use error::Error;
 pub use objective::{Loss, Terms, mapped_loss, value_loss};
-pub use run::{Best, EvalReport, Event, EventFile, Run, StepReport, Trained, train};
+pub use run::{Best, EvalReport, Event, EventFile, Run, RunIdentity, StepReport, Trained, train};
 pub use step::{
     BaseTarget, LearnerSettings, LoadBases, MicroBatchGradients, MicroBatchLosses, StepGradients, StepSums,
     ValueLearner, Worker, Workers, clip_gradient_norm, optimizer,

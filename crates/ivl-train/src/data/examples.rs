@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use crate::Error;
 use crate::config::OnError;
 use crate::data::dataset::{Dataset, Row};
@@ -19,6 +21,8 @@ pub struct Examples {
     reports: Vec<SourceReport>,
     max_length: Option<usize>,
     tokens: Tokens,
+    /// Hashes of the rows, and of all that decides which tokens they become.
+    origin: Option<[String; 2]>,
 }
 
 #[derive(Debug)]
@@ -42,6 +46,7 @@ impl From<Vec<Example>> for Examples {
             reports: Vec::new(),
             max_length: None,
             tokens: Tokens::Memory(examples),
+            origin: None,
         }
     }
 }
@@ -60,13 +65,15 @@ impl Examples {
         cache: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, Error> {
-        let fingerprint = crate::data::token_file::fingerprint(&dataset.fingerprint, &encoder.fingerprint()?);
+        let origin = [dataset.fingerprint.clone(), encoder.fingerprint()?];
+        let fingerprint = crate::data::token_file::fingerprint(&origin[0], &origin[1]);
         let path = cache.join(format!("{}.tokens", &fingerprint[..16]));
         let file = match TokenFile::open(&path, &fingerprint) {
             Some(file) => file,
             None => write(dataset, encoder, &path, &fingerprint, progress)?,
         };
-        let examples = Self::on_disk(file, dataset, encoder.max_length());
+        let mut examples = Self::on_disk(file, dataset, encoder.max_length());
+        examples.origin = Some(origin);
         if examples.is_empty() {
             let sum = |of: fn(&SourceReport) -> usize| examples.reports.iter().map(of).sum();
             let (rows, dropped) = (sum(|report| report.rows), sum(|report| report.dropped));
@@ -83,7 +90,32 @@ impl Examples {
             start += report.examples;
         }
         let (shapes, reports) = (file.shapes(), file.reports().to_vec());
-        Self { shapes, sources, reports, max_length: Some(max_length), tokens: Tokens::File(file) }
+        Self {
+            shapes,
+            sources,
+            reports,
+            max_length: Some(max_length),
+            tokens: Tokens::File(file),
+            origin: None,
+        }
+    }
+
+    /// Hashes of what the examples are made of, by name.
+    pub(crate) fn identity(&self) -> Vec<(&'static str, String)> {
+        if let Some([rows, encoder]) = &self.origin {
+            return vec![("rows", rows.clone()), ("tokenizer or template", encoder.clone())];
+        }
+        let Tokens::Memory(examples) = &self.tokens else { return Vec::new() };
+        if examples.is_empty() {
+            return Vec::new();
+        }
+        let mut hash = Sha256::new();
+        for Example { ids, loss_mask } in examples {
+            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            loss_mask.iter().for_each(|&trained| hash.update([u8::from(trained)]));
+            hash.update([u8::MAX]);
+        }
+        vec![("tokens", hex::encode(hash.finalize()))]
     }
 
     /// How many there are.
