@@ -7,7 +7,7 @@ use ivl_models::FileError;
 use crate::config::format::Format;
 use crate::data::place::Place;
 
-/// What can go wrong between a configuration and a trained value.
+/// Errors between a configuration and a trained value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,9 +16,9 @@ pub enum Error {
     InvalidSetting {
         /// Its name in the TOML.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What was given.
+        /// The given value.
         got: String,
     },
     /// Settings that exclude each other.
@@ -52,9 +52,9 @@ pub enum Error {
         None => format!("expected one of `{}`", known.join("`, `")),
     })]
     UnknownKey {
-        /// The key, with the table that it stands in.
+        /// The key, with its table.
         key: String,
-        /// What was probably meant.
+        /// The key that was probably meant.
         meant: Option<String>,
         /// The keys of that table.
         known: Vec<String>,
@@ -89,13 +89,13 @@ pub enum Error {
         limit: usize,
     },
     /// A JSON array without its end.
-    #[error("the array ends in the middle of {place}; the file seems cut off")]
+    #[error("the array ends in the middle of {place}; the file seems truncated")]
     OpenArray {
         /// Where.
         place: Place,
     },
     /// A JSON file with more than one array.
-    #[error("`{}` goes on after its array; expected one array of objects, or one object a line", path.display())]
+    #[error("`{}` continues after its array; expected one array of objects, or one object per line", path.display())]
     AfterArray {
         /// Which file.
         path: PathBuf,
@@ -137,18 +137,18 @@ pub enum Error {
     },
     /// Fields that belong to none of the formats.
     #[error(
-        "{place} has the fields {fields:?}, which fit no format; expected `messages`, `conversations`, `instruction` and \
-         `output`, `prompt` and `completion`, or `text`. Say which of the fields are meant, such as \
+        "{place} has the fields {fields:?}, which match no format; expected `messages`, `conversations`, `instruction` and \
+         `output`, `prompt` and `completion`, or `text`. Map the fields, for example \
          columns = {{ prompt = \"question\", completion = \"answer\" }}"
     )]
     UnknownFormat {
         /// Where.
         place: Place,
-        /// What stands there.
+        /// The content of the row.
         fields: Vec<String>,
     },
     /// Fields that belong to several formats.
-    #[error("{place} fits the formats {}; say which is meant, such as format = \"{}\"", names(formats), formats[0].name())]
+    #[error("{place} matches the formats {}; choose one, for example format = \"{}\"", names(formats), formats[0].name())]
     AmbiguousFormat {
         /// Where.
         place: Place,
@@ -164,7 +164,7 @@ pub enum Error {
         format: Format,
         /// The name in the file.
         column: String,
-        /// What stands there.
+        /// The content of the row.
         fields: Vec<String>,
     },
     /// Columns of different formats.
@@ -177,7 +177,7 @@ pub enum Error {
         path: PathBuf,
         /// Our names.
         columns: Vec<&'static str>,
-        /// The format that was asked for.
+        /// The configured format.
         format: Option<Format>,
     },
     /// A record that is not of the format of its source.
@@ -187,7 +187,7 @@ pub enum Error {
         place: Place,
         /// The source's format.
         format: Format,
-        /// What stands there.
+        /// The content of the row.
         got: String,
     },
     /// Messages without a template to render them.
@@ -198,8 +198,8 @@ pub enum Error {
         /// Where.
         place: Place,
     },
-    /// Messages that the template does not render, or not so that the assistant's words can be told.
-    #[error("cannot learn from {place}")]
+    /// Messages that the template does not render, or whose assistant turns cannot be found in the rendering.
+    #[error("cannot train on {place}")]
     Render {
         /// Where.
         place: Place,
@@ -249,7 +249,7 @@ pub enum Error {
     NotCached {
         /// The base.
         base: String,
-        /// What was wanted.
+        /// The expected content.
         wanted: &'static str,
     },
     /// A record of a checkpoint that cannot be read.
@@ -283,7 +283,7 @@ pub enum Error {
     OutputExists {
         /// The directory.
         path: PathBuf,
-        /// What was found in it.
+        /// Its content.
         what: &'static str,
     },
     /// A device that shares the work.

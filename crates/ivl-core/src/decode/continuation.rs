@@ -31,11 +31,15 @@ impl Continuation {
         if prompt.len() >= limit {
             return Err(Error::PromptTooLong { got: prompt.len(), limit, what: lm.info().name });
         }
+        let mut text = TextStream::new(&config.stop_strings);
+        if lm.vocab().closes_with_space() {
+            text = text.after_words(prompt.last().map_or(&[][..], |&id| lm.vocab().text_bytes(id)));
+        }
         let seed = config.seed.wrapping_add(index as u64);
         Ok(Self {
             index,
             sampler: Sampler::new(&config.sampling, seed, prompt, lm.vocab())?,
-            text: TextStream::new(&config.stop_strings),
+            text,
             end_tokens: config.end_tokens.ids(lm.vocab()),
             remaining: config.max_new_tokens.min(limit - prompt.len()),
         })

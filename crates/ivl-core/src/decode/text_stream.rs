@@ -10,12 +10,25 @@ pub struct TextStream {
     held: String,
     stops: Vec<String>,
     stopped: bool,
+    closes_with_space: bool,
 }
 
 impl TextStream {
     /// A stream that ends before the first of `stops`; empty strings are ignored.
     pub fn new(stops: &[String]) -> Self {
         Self { stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(), ..Self::default() }
+    }
+
+    /// The same stream after the bytes of a prompt, for a vocabulary whose words end with a space
+    /// ([`Vocab::closes_with_space`](crate::vocab::Vocab::closes_with_space)): the space that ends the prompt comes with the next
+    /// word, and the last space never comes.
+    #[must_use]
+    pub fn after_words(mut self, prompt: &[u8]) -> Self {
+        self.closes_with_space = true;
+        if prompt.ends_with(b" ") {
+            self.held.push(' ');
+        }
+        self
     }
 
     /// Whether a stop string was found.
@@ -42,7 +55,12 @@ impl TextStream {
         let rest = String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned();
         self.held.push_str(&rest);
         let text = self.release();
-        if self.stopped { text } else { text + &std::mem::take(&mut self.held) }
+        if self.stopped {
+            return text;
+        }
+        let held = std::mem::take(&mut self.held);
+        let held = if self.closes_with_space { held.strip_suffix(' ').unwrap_or(&held) } else { &held };
+        text + held
     }
 
     /// Complete characters at the front; bytes that can never become one turn into U+FFFD.
@@ -76,6 +94,7 @@ impl TextStream {
             return std::mem::take(&mut self.held);
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
+        let keep = keep.max(usize::from(self.closes_with_space && self.held.ends_with(' ')));
         let rest = self.held.split_off(self.held.len() - keep);
         std::mem::replace(&mut self.held, rest)
     }
@@ -128,6 +147,13 @@ mod tests {
     #[test]
     fn the_earliest_of_several_stops_wins() {
         assert_eq!(run(&[b"abcdef"], &["ef", "cd", ""]).0.concat(), "ab");
+    }
+
+    #[test]
+    fn words_that_end_with_a_space_are_joined_by_it() {
+        let mut stream = TextStream::new(&[]).after_words(b"one ");
+        let pieces = [stream.push(b"two "), stream.push(b"th"), stream.push(b"ree "), stream.finish()];
+        assert_eq!(pieces, [" two", " th", "ree", ""]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::requests::{Encoding, GreedyBatch, Likelihood, LikelihoodRequest, like
 use crate::score::{Aggregate, SampleAnswer, SampleScore, ScoreValue, aggregate};
 use crate::task::{Document, Gold, OutputType, Task, digest};
 
-/// What is measured: a model, with all that is needed to speak with it.
+/// The evaluated model, with its tokenizer and template.
 #[derive(Clone, Copy)]
 pub struct EvalModel<'a> {
     /// The model.
@@ -28,7 +28,7 @@ pub struct EvalModel<'a> {
 /// How a task is run.
 #[derive(Debug, Clone, Default)]
 pub struct RunSettings {
-    /// The first rows alone.
+    /// Only the first rows.
     pub limit: Option<usize>,
     /// Examples before each prompt, in place of what the task says.
     pub num_fewshot: Option<usize>,
@@ -44,7 +44,7 @@ pub struct RunSettings {
     pub seed: u64,
 }
 
-/// What a task gave.
+/// The result of a task.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// Its name.
@@ -59,20 +59,20 @@ pub struct Outcome {
     pub logged: usize,
     /// Examples before each prompt.
     pub num_fewshot: usize,
-    /// What the reader of the figures should know.
+    /// Notes on the figures.
     pub notes: Notes,
     /// Answers for the harness of another project: `task_id` and completion, in the order of the rows.
     pub completions: Vec<(String, String)>,
 }
 
-/// What was not as one would wish, counted in rows.
+/// Rows with problems, counted by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Notes {
     /// The context was too long and cut at its beginning.
     pub cut: usize,
-    /// What is right is none of the choices, so that no answer can be right.
+    /// The target is not among the choices, so no answer can be right.
     pub without_gold: usize,
-    /// A value could not read all of the text; where it cannot, the base stands alone.
+    /// A value could not read all of the text; there the base answers without it.
     pub unreadable: usize,
 }
 
@@ -107,7 +107,7 @@ impl Asked {
     }
 }
 
-/// Runs a task. Rows whose answers are in the log are not asked again; `progress` is told how many rows are done, of all.
+/// Runs a task. Rows whose answers are in the log are not evaluated again; `progress` receives the number of finished rows, of all.
 ///
 /// # Errors
 /// [`Error`] names the row and what is wrong with it.
@@ -163,7 +163,7 @@ pub fn evaluate(
     })
 }
 
-/// All of a run that decides its answers, beside the model: what a log is checked by.
+/// The parts of a run, besides the model, that determine its answers; a log is verified by them.
 pub fn identity(task: &Task, settings: &RunSettings, max_positions: usize) -> Value {
     let mut identity = task.identity();
     let chat = settings.chat_template.as_ref().map(ChatTemplate::identity);
@@ -174,7 +174,7 @@ pub fn identity(task: &Task, settings: &RunSettings, max_positions: usize) -> Va
     identity
 }
 
-/// Whether a logged answer is one to what is asked now.
+/// Whether a logged answer belongs to the current request.
 fn fits(answer: &SampleAnswer, asked: &Asked, kind: OutputType) -> bool {
     match (answer, asked) {
         (SampleAnswer::Choices(likelihoods), Asked::Continuations(asked)) => {
@@ -331,7 +331,7 @@ impl<'a> Run<'a> {
         self.task.extractions[index].apply(response).map_err(|source| Error::Pattern { what: what(), source })
     }
 
-    /// What the log shows beside an answer.
+    /// Fields of the log besides the answer.
     fn shown(&self, document: &Document, answer: &SampleAnswer) -> Result<Map<String, Value>, Error> {
         let mut shown = Map::new();
         let mut show = |key: &str, value: Value| shown.insert(key.to_owned(), value);

@@ -1,4 +1,4 @@
-//! What was measured, question by question.
+//! Measurements, question by question.
 
 use super::answers::GradedAnswer;
 use super::coverage::MapCoverage;
@@ -20,13 +20,13 @@ pub struct MeasuredBase {
     pub name: String,
     /// Whether the value was trained against it.
     pub home: bool,
-    /// What the value speaks about.
+    /// The coverage of the value.
     pub coverage: MapCoverage,
-    /// The base alone.
+    /// The base without the value.
     pub alone: Measured,
     /// With the value, for each alpha.
     pub with: Vec<Vec<Measured>>,
-    /// After a fine-tuning of its own; empty if there is none.
+    /// After full fine-tuning; empty without one.
     pub tuned: Vec<Measured>,
 }
 

@@ -67,7 +67,7 @@ pub fn difference(of: &[(f64, f64)], over: &[(f64, f64)], seed: u64) -> Interval
 /// ```
 ///
 /// of means over questions, with a bootstrap interval in which every draw takes the same questions for all three. Right for
-/// figures that grow and for figures that fall. None where there is no gap to recover: the interval of `tuned - alone`
+/// figures that grow and for figures that fall. `None` if there is no gap to recover: the interval of `tuned - alone`
 /// holds 0.
 ///
 /// # Panics

@@ -7,7 +7,7 @@ use super::recovery::{IntervalEstimate, gap_recovered};
 use super::summary::{gain, judged_by};
 use crate::statistics::mean;
 
-/// What a value does to a base.
+/// The effect of a value on a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
@@ -30,7 +30,7 @@ impl Effect {
     }
 }
 
-/// What a value does to one base, at the recommended alpha.
+/// The effect of a value on one base, at the recommended alpha.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BaseVerdict {
     /// Which base.
@@ -39,7 +39,7 @@ pub struct BaseVerdict {
     pub home: bool,
     /// In a word.
     pub effect: Effect,
-    /// By how much better than alone.
+    /// The gain over the base without the value.
     pub gain: Option<IntervalEstimate>,
     /// IntervalEstimate of the fine-tuning gap.
     pub recovered: Option<IntervalEstimate>,
@@ -110,7 +110,7 @@ fn gains(measured: &[MeasuredBase], one: usize, other: usize) -> Vec<f64> {
     (0..questions).map(|q| all.iter().map(|base| base[q]).sum::<f64>() / all.len() as f64).collect()
 }
 
-/// The verdict in words: bases that training never saw first, since they are what a value is for.
+/// The verdict as text: bases that training never saw come first, since values are made for them.
 fn text(bases: &[BaseVerdict], measured: &[MeasuredBase]) -> String {
     let away: Vec<&BaseVerdict> = bases.iter().filter(|base| !base.home).collect();
     let (asked, which) = match away.is_empty() {

@@ -48,7 +48,7 @@ impl Checkpoint {
             return Err(fields.invalid("peft_type", "LORA"));
         }
         for flag in ["use_dora", "use_rslora", "fan_in_fan_out"] {
-            if fields.flag_or(flag, false)? {
+            if fields.opt_flag(flag)? == Some(true) {
                 return Err(fields.invalid(flag, "false: ivl reads plain low-rank adapters"));
             }
         }
@@ -153,7 +153,7 @@ fn modules(checkpoint: &Checkpoint) -> Result<Vec<(Projection, String)>, Error> 
     named.collect()
 }
 
-/// Writes the adapters of a model in the layout of PEFT, beside a `config.json` that says what they fit. `base` names the model
+/// Writes the adapters of a model in the layout of PEFT, with the `config.json` of their model. `base` names the model
 /// that they were trained on.
 ///
 /// # Errors

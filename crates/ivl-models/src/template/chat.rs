@@ -13,8 +13,8 @@ use crate::FileError;
 use crate::files::{read_json, read_text};
 use crate::template::chat_error::ChatError;
 use crate::template::chat_spans::Frame;
-use crate::template::jinja::python_environment;
-use crate::template::python::strftime_now;
+use crate::template::jinja::{python_environment, python_source};
+use crate::template::strftime::strftime_now;
 
 /// Largest file with a template that is read.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -22,7 +22,7 @@ const LARGEST_FILE: u64 = 16 << 20;
 /// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, ...
+    /// The role: `system`, `user`, `assistant`, ...
     pub role: String,
     /// The content: text, or a list of parts.
     #[serde(default)]
@@ -111,7 +111,7 @@ impl ChatTemplate {
         let all = [(DEFAULT, Some(&source)), (TOOL_USE, tool_use.as_ref())];
         for (name, source) in all.into_iter().filter_map(|(name, source)| Some((name, source?))) {
             compiled
-                .add_template_owned(name, with_generation_filter(source))
+                .add_template_owned(name, with_generation_filter(&python_source(source)))
                 .map_err(|source| ChatError::Compile { path: path.clone(), source })?;
         }
         let (compiled, frames) = (Arc::new(compiled), Arc::default());
@@ -140,7 +140,7 @@ impl ChatTemplate {
         self.tool_use.is_some() && options.tools.is_some()
     }
 
-    /// Whether the template says itself, by generation blocks, what the assistant's words are.
+    /// Whether the template marks the assistant's text by generation blocks.
     pub(crate) fn has_marks(&self, options: &RenderOptions) -> bool {
         let source = if self.uses_tools(options) { self.tool_use.as_ref() } else { Some(&self.source) };
         source.is_some_and(|source| with_generation_filter(source) != *source)
@@ -208,12 +208,10 @@ fn environment() -> Environment<'static> {
     });
     environment.add_function("strftime_now", |format: String| strftime_now(&format));
     environment.add_filter(GENERATION, mark_generation);
-    // Nothing can be looped over, but in Python it says so.
-    environment.add_test("iterable", |value: &minijinja::Value| !value.is_none() && value.try_iter().is_ok());
     environment
 }
 
-/// Transformers marks the assistant's words with `{% generation %}` blocks, which plain Jinja does not know; here they
+/// Transformers marks the assistant's text with `{% generation %}` blocks, which plain Jinja does not know; here they
 /// become filter blocks, with the same control of whitespace.
 fn with_generation_filter(source: &str) -> String {
     let mut out = String::with_capacity(source.len());

@@ -17,9 +17,9 @@ pub enum Demonstration {
     /// A task and its answer, which is trained. Where there is a chat template it becomes a conversation of one turn, else
     /// Alpaca's prompt.
     Instruction {
-        /// What to do.
+        /// The task.
         instruction: String,
-        /// What to do it with; may be empty.
+        /// The input of the task; may be empty.
         input: String,
         /// Trained.
         output: String,

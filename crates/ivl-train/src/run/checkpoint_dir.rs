@@ -25,7 +25,7 @@ pub(crate) struct CheckpointDir {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// What the writers of the records share.
+/// The shared state of the writers of the records.
 #[derive(Debug, Default)]
 struct Shared {
     /// Checkpoints whose manifest is not written yet.

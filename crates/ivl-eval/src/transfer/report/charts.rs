@@ -10,13 +10,13 @@ use super::table::Table;
 use crate::html::escape;
 use crate::transfer::{BaseSummary, SettingSummary, Transfer};
 
-/// Lines and text, the grid, and what is said of a base alone, with the value, and fine-tuned. `style.css` names them.
+/// Lines and text, the grid, and the series: without the value, with it, fine-tuned. `style.css` names them.
 const INK: RGBColor = RGBColor(0x16, 0x19, 0x1d);
 const GRID: RGBColor = RGBColor(0xd5, 0xd9, 0xde);
 const ALONE: RGBColor = RGBColor(0x8a, 0x93, 0x9d);
 const WITH: RGBColor = RGBColor(0x25, 0x63, 0xeb);
 const TUNED: RGBColor = RGBColor(0xea, 0x58, 0x0c);
-/// One for each line of a chart, told apart by those who do not see colours well (Okabe and Ito), and by their marks.
+/// One for each line of a chart, distinguishable with colour blindness (Okabe and Ito), and by their marks.
 const LINES: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -58,7 +58,7 @@ fn legend(entries: &[(String, &str)]) -> String {
     format!("<ul class=\"legend\">{}</ul>", entries.iter().map(entry).collect::<String>())
 }
 
-/// Bars of every base alone, with the value and fine-tuned.
+/// Bars of every base without the value, with it and fine-tuned.
 pub(super) fn bars(transfer: &Transfer, table: &Table) -> String {
     let mut names = vec![
         ("alone".to_owned(), "alone"),
@@ -102,7 +102,7 @@ fn draw_bars(transfer: &Transfer) -> Drawn {
                 let bar = Rectangle::new([(0.0, high), (x, high - thick * 0.88)], colour.filled());
                 chart.draw_series(std::iter::once(bar))?;
                 let number = if answers { format!("{x:.0}") } else { format!("{x:.2}") };
-                // Inside the bar where there would be no room behind it.
+                // Inside the bar if there is no room after it.
                 let inside = x > end * 0.93;
                 let (at, anchor) =
                     if inside { (x - end * 0.01, HPos::Right) } else { (x + end * 0.01, HPos::Left) };
@@ -268,7 +268,7 @@ fn judged(setting: &SettingSummary, answers: bool) -> f64 {
     }
 }
 
-/// The end of a long name, which tells more than its beginning.
+/// The end of a long name, which is more specific than its beginning.
 fn shortened(name: &str) -> String {
     let length = name.chars().count();
     if length <= LONGEST_NAME {

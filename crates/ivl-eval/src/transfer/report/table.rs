@@ -6,9 +6,9 @@ use crate::transfer::{BaseSummary, Figure, IntervalEstimate, SettingSummary, Tra
 /// A table; the first column names the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// What its figures are.
+    /// A description of its figures.
     pub note: String,
     /// Names of the columns.
     pub header: Vec<String>,
@@ -41,7 +41,7 @@ impl Table {
         format!("{}|---|{rule}\n{rows}", line(&self.header))
     }
 
-    /// As an HTML table with header cells for columns and rows; the note stands below it, however narrow the window is.
+    /// As an HTML table with header cells for columns and rows; the note is below it at every window width.
     pub fn html(&self) -> String {
         let column = |cell: &String| format!("<th scope=\"col\">{}</th>", kept_together(cell));
         let header: String = self.header.iter().map(column).collect();
@@ -87,7 +87,7 @@ fn kept_together(cell: &str) -> String {
     escape(cell).replace(" ± ", "\u{a0}±\u{a0}").replace(", ", ",\u{a0}").replace(" *", "\u{a0}*")
 }
 
-/// The claim: every base alone, with the value, fine-tuned.
+/// The main table: every base without the value, with it, fine-tuned.
 fn results(transfer: &Transfer) -> Table {
     let answers = transfer.has_answers();
     let cell =
@@ -187,7 +187,7 @@ fn changes(transfer: &Transfer) -> Table {
     }
 }
 
-/// What the weight does.
+/// The effect of the weight.
 fn weights(transfer: &Transfer) -> Table {
     let answers = transfer.has_answers();
     let mut header = vec!["base".to_owned(), "alone".to_owned()];
@@ -208,7 +208,7 @@ fn weights(transfer: &Transfer) -> Table {
     }
 }
 
-/// What the seed does.
+/// The effect of the seed.
 fn seeds(transfer: &Transfer) -> Table {
     let scale = if transfer.has_answers() { 100.0 } else { 1.0 };
     let list = |numbers: &[f64], scale: f64, digits: usize| {
