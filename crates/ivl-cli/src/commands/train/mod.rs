@@ -21,7 +21,7 @@ use crate::models::{dtype, open_options};
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(&args.config, &args.set, common)?;
     let training = Training::new(&config).resume(args.resume).extend(args.extend);
-    let trained = fit(training, "go on with --resume", common).map_err(with_hint)?;
+    let trained = fit(training, "go on with --resume", common)?;
     let placements = Placement::several(&common.device, dtype(common.dtype))?;
     summarize(&trained, Memory::now(&placements[0].device), common);
     Ok(())
@@ -43,19 +43,6 @@ pub fn say_how_to_go_on(error: Error, go_on: &str) -> anyhow::Error {
     match error {
         Error::Interrupted { .. } => anyhow!("{error}, {go_on}"),
         other => other.into(),
-    }
-}
-
-/// Adds the option that helps.
-fn with_hint(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<Error>() {
-        Some(Error::Train(ivl::train::Error::OutputExists { .. })) => {
-            anyhow!("{error}; --resume continues that run, --extend adds epochs or steps to it")
-        }
-        Some(Error::Train(ivl::train::Error::NoCheckpoint { .. })) => {
-            anyhow!("{error}; start without --resume")
-        }
-        _ => error,
     }
 }
 
