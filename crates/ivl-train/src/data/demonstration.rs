@@ -177,7 +177,7 @@ impl Fields<'_> {
         match content {
             Value::String(_) | Value::Array(_) => {}
             // An assistant may call tools and say nothing.
-            Value::Null if extra.contains_key("tool_calls") => {}
+            Value::Null if INSTEAD_OF_CONTENT.iter().any(|field| extra.contains_key(*field)) => {}
             other => return Err(format!("{} as the content of a message", kind(&other))),
         }
         let role = speaker(&role, self.roles)?;
@@ -208,6 +208,10 @@ impl Fields<'_> {
         }
     }
 }
+
+/// What a turn may say in place of its content.
+const INSTEAD_OF_CONTENT: [&str; 5] =
+    ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
 
 /// The role whose turns are trained.
 const ASSISTANT: &str = "assistant";
