@@ -238,7 +238,10 @@ fn speakers_have_the_roles_of_templates() {
     for (name, expected) in [("ai", "assistant"), ("function_call", "assistant"), ("observation", "tool")] {
         assert_eq!(role(read(row(name)).expect(name)), expected);
     }
-    refused(read(row("narrator")), &["line 1 of `", "unknown speaker `narrator` (turn 1"]);
+    refused(
+        read(row("narrator")),
+        &["line 1 of `", "unknown speaker `narrator`; say which role", "(turn 1 of `conversations`)"],
+    );
     let mapped = |role: &str| {
         let roles = [("narrator".to_owned(), role.to_owned())];
         read_as(row("narrator"), move |config| config.roles = roles.into()).expect("reads")
