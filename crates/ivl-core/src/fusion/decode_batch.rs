@@ -125,7 +125,11 @@ impl DecodeBatch {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub(crate) fn next_own_logits(&mut self, lm: &dyn CausalLm, tokens: Tensor<2, Int>) -> Result<Tensor<2>, Error> {
+    pub(crate) fn next_own_logits(
+        &mut self,
+        lm: &dyn CausalLm,
+        tokens: Tensor<2, Int>,
+    ) -> Result<Tensor<2>, Error> {
         lm.next_logits(tokens, &mut self.cache)
     }
 
