@@ -1,5 +1,6 @@
 //! Which positions a query may see.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Range;
 
@@ -48,8 +49,8 @@ impl Mask {
     }
 
     /// The keys that each new position of each row sees, shape `[batch, seq]`.
-    pub(crate) fn seen(&self, batch: usize) -> Vec<Range<usize>> {
-        self.seen.iter().cycle().take(batch * self.seq).cloned().collect()
+    pub(crate) fn seen(&self, batch: usize) -> Cow<'_, [Range<usize>]> {
+        if self.seen.len() == batch * self.seq { (&self.seen).into() } else { self.seen.repeat(batch).into() }
     }
 
     /// Whether the operation's own causal mask is all that is needed: one text in a row, no padding, no window.
