@@ -50,7 +50,10 @@ impl Mask {
 
     /// The keys that each new position of each row sees, shape `[batch, seq]`.
     pub(crate) fn seen(&self, batch: usize) -> Cow<'_, [Range<usize>]> {
-        if self.seen.len() == batch * self.seq { (&self.seen).into() } else { self.seen.repeat(batch).into() }
+        if self.seen.len() == batch * self.seq {
+            return Cow::Borrowed(&self.seen);
+        }
+        self.seen.iter().cycle().take(batch * self.seq).cloned().collect()
     }
 
     /// Whether the operation's own causal mask is all that is needed: one text in a row, no padding, no window.
