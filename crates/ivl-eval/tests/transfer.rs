@@ -60,9 +60,9 @@ fn fused(alpha: f64) -> FusedLm {
 
 fn passages() -> Vec<Passage> {
     vec![
-        Passage { ids: vec![0, 1], learnt: vec![false, true] },
-        Passage { ids: vec![2, 0, 1, 2, 0], learnt: vec![true, false, true, true, true] },
-        Passage { ids: vec![1, 2, 2], learnt: vec![false, true, true] },
+        Passage { ids: vec![0, 1], loss_mask: vec![false, true] },
+        Passage { ids: vec![2, 0, 1, 2, 0], loss_mask: vec![true, false, true, true, true] },
+        Passage { ids: vec![1, 2, 2], loss_mask: vec![false, true, true] },
     ]
 }
 

@@ -114,9 +114,9 @@ fn candidates(text: &str, patterns: &Patterns) -> Result<Vec<Candidate>, Pattern
             found.extend(before.take());
         }
         word = start..mark.start;
-        let behind = spans[2].clone().unwrap_or(mark.end..mark.end);
+        let after = spans[2].clone().unwrap_or(mark.end..mark.end);
         before = Some(Candidate {
-            context: text[start..behind.end].to_owned(),
+            context: text[start..after.end].to_owned(),
             end: mark.end,
             next: spans[3].as_ref().map_or(mark.end, |next| next.start),
         });
