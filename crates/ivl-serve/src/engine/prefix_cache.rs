@@ -1,6 +1,7 @@
 //! Prompts that were read, for prompts that begin alike.
 
 use ivl_core::fusion::DecodeBatch;
+use ivl_core::tokens::shared_prefix_len;
 
 /// Tokens that two prompts must share before it pays to go on from a copy.
 const LEAST_SHARED: usize = 16;
@@ -32,7 +33,7 @@ impl PrefixCache {
     /// are wanted.
     pub(crate) fn find(&mut self, prompt: &[u32], weights: &[f64]) -> Option<(DecodeBatch, usize)> {
         let usable = |(at, (known, batch)): (usize, &(Vec<u32>, DecodeBatch))| {
-            let len = shared(known, prompt).min(prompt.len() - 1);
+            let len = shared_prefix_len(known, prompt).min(prompt.len() - 1);
             (len >= LEAST_SHARED && batch.covers(weights)).then_some((len, at))
         };
         let (len, at) = self.entries.iter().enumerate().filter_map(usable).max()?;
@@ -45,7 +46,7 @@ impl PrefixCache {
     /// Whether [`find`](Self::find) has something.
     pub(crate) fn knows(&self, prompt: &[u32], weights: &[f64]) -> bool {
         self.entries.iter().any(|(known, batch)| {
-            shared(known, prompt).min(prompt.len() - 1) >= LEAST_SHARED && batch.covers(weights)
+            shared_prefix_len(known, prompt).min(prompt.len() - 1) >= LEAST_SHARED && batch.covers(weights)
         })
     }
 
@@ -71,8 +72,4 @@ impl PrefixCache {
             self.entries.remove(0);
         }
     }
-}
-
-fn shared(a: &[u32], b: &[u32]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
