@@ -9,8 +9,8 @@ use burn::tensor::Device;
 use ivl_core::fusion::{BaseLm, CascadeLm, Gate, GateCounts, GateLog, GatedLm};
 use ivl_core::{CausalLm, FusedLm, Value, ValueStack, VocabMap};
 use ivl_models::{
-    CascadeNet, ChatTemplate, Checkpoint, Connection, LoadOptions, Progress, Tokenizer, Transformer,
-    TransformerLm, ValueCard, Weights,
+    CascadeNet, ChatTemplate, Checkpoint, Connection, LoadOptions, Progress, TemplateChoice, Tokenizer,
+    Transformer, TransformerLm, ValueCard, Weights, fused_end_tokens,
 };
 
 use crate::args::{Common, Models, Vocabularies};
@@ -146,7 +146,6 @@ impl Composed {
         let crossing = Crossing::new(vocabularies)?;
         let checkpoint = Checkpoint::open(&base)?;
         let (lm, tokenizer) = load_lm(&checkpoint, &device, dtype(common), common)?;
-        let end_tokens = checkpoint.end_tokens(&tokenizer)?;
         // A handle to the base's weights, for values that are adapters on them.
         let shared = Shared { dir: &base, net: lm.net().clone() };
         let value_lm = |dir: &Path| load_value(dir, &shared, &device, common);
@@ -220,7 +219,16 @@ impl Composed {
             }
             ComposedLm::Rows(lm)
         };
-        let dirs = values.into_iter().map(|value| value.dir).collect();
+        let dirs: Vec<PathBuf> = values.into_iter().map(|value| value.dir).collect();
+        let checkpoints: Vec<Checkpoint> =
+            dirs.iter().map(|dir| Checkpoint::open(dir)).collect::<Result<_, _>>()?;
+        let template = TemplateChoice::default().find(&base, &dirs).ok();
+        let end_tokens = fused_end_tokens(
+            &checkpoint,
+            &tokenizer,
+            &checkpoints.iter().collect::<Vec<_>>(),
+            template.as_ref(),
+        )?;
         Ok(Self { lm, tokenizer, end_tokens, attached, gate: gating, base, values: dirs })
     }
 
@@ -264,15 +272,9 @@ impl Composed {
 
     /// The template that the first value was trained with, else the base's.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
-        for dir in self.values.iter().chain(std::iter::once(&self.base)) {
-            if let Some(template) = ChatTemplate::from_dir(dir)? {
-                return Ok(template);
-            }
-        }
-        anyhow::bail!(
-            "neither `{}` nor a value has a chat template (chat_template.jinja or tokenizer_config.json); add one, or ask without it: `--prompt`, `--text` and tasks need none",
-            self.base.display()
-        )
+        TemplateChoice::default()
+            .find(&self.base, &self.values)
+            .context("`--prompt`, `--text` and tasks need no chat template")
     }
 }
 
@@ -315,6 +317,9 @@ pub fn load_lm(
     common: &Common,
 ) -> Result<(TransformerLm, Tokenizer)> {
     let name = checkpoint.dir().display().to_string();
+    if !common.quiet {
+        checkpoint.notes()?.iter().for_each(|note| eprintln!("note: {note}"));
+    }
     let bar = bar(common, 0, "{msg} {bar:30} {percent}%");
     bar.set_message(format!("loading {name}"));
     let mut show = |progress: Progress| {

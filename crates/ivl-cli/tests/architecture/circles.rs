@@ -60,7 +60,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "families/qwen.rs",
         ],
     ),
-    ("ivl-models", &["template/chat.rs", "template/chat_spans.rs"]),
     (
         "ivl-serve",
         &[

@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, Transformer, TransformerLm, ValueCard};
+use ivl_models::{
+    ChatError, ChatTemplate, Checkpoint, TemplateChoice, Tokenizer, Transformer, TransformerLm, ValueCard,
+};
 
 use crate::args::Common;
 use crate::compose::load_lm;
@@ -22,7 +24,7 @@ pub struct OpenBase {
     pub checkpoint: Checkpoint,
     pub tokenizer: Tokenizer,
     pub vocab: Vocab,
-    /// Its own, else the value's.
+    /// The value's, else its own.
     pub template: Option<ChatTemplate>,
     pub end_tokens: Vec<u32>,
 }
@@ -32,9 +34,9 @@ impl OpenBase {
         let dir = resolve(name)?;
         let checkpoint = Checkpoint::open(&dir)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let template = match checkpoint.chat_template()? {
-            Some(template) => Some(template),
-            None => ChatTemplate::from_dir(value)?,
+        let template = match TemplateChoice::default().find(&dir, &[value]) {
+            Err(ChatError::NoTemplate { .. }) => None,
+            found => Some(found?),
         };
         Ok(Self {
             name: name.to_owned(),
