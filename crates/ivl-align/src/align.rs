@@ -68,7 +68,7 @@ pub fn align(
     Ok(Alignment { map, method, coverage })
 }
 
-/// What was found so far, and where to look for more.
+/// The matches so far, and the index of the value's tokens.
 struct Search<'a> {
     base: &'a Vocab,
     value: &'a Vocab,

@@ -1,4 +1,4 @@
-//! What a corpus says about two tokenisations: counts.
+//! Co-occurrence counts of two tokenizations of a corpus.
 
 use ivl_core::Vocab;
 use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
@@ -97,7 +97,7 @@ impl<'a> CooccurrenceCounter<'a> {
         Self { base, value, token_bytes, counts }
     }
 
-    /// What was counted.
+    /// The counts.
     pub fn finish(self) -> CooccurrenceCounts {
         self.counts
     }

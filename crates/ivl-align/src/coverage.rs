@@ -66,12 +66,12 @@ impl MatchCounts {
     }
 }
 
-/// A base token and the value token that speaks about it.
+/// A base token and its value token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchExample {
     /// The base's token.
     pub base: String,
-    /// The value's token; none if there is none.
+    /// The value's token, if there is one.
     pub value: Option<String>,
     /// How it was found.
     pub how: Option<Match>,

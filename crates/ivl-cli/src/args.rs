@@ -1,10 +1,10 @@
-//! The command line as clap reads it. What it means is decided in `compose.rs` and the commands.
+//! The command line as clap reads it. What it means is decided in `models.rs` and the commands.
 #![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
-use ivl_core::fusion::Gate;
+use ivl::Gate;
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]
@@ -216,7 +216,7 @@ pub enum Color {
 }
 
 fn gate(text: &str) -> Result<Gate, String> {
-    text.parse().map_err(|error: ivl_core::Error| error.to_string())
+    text.parse().map_err(|error: ivl::core::Error| error.to_string())
 }
 
 /// Continue a prompt with a base and any number of values

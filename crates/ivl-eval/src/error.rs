@@ -20,7 +20,7 @@ impl fmt::Display for FileLine {
     }
 }
 
-/// What can go wrong while a model is measured.
+/// Errors of an evaluation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -45,7 +45,7 @@ pub enum Error {
         key: String,
         /// The key that was probably meant.
         meant: Option<String>,
-        /// All keys that could stand there.
+        /// All known keys.
         known: Vec<String>,
     },
     /// A key whose value cannot be read.
@@ -55,7 +55,7 @@ pub enum Error {
         path: PathBuf,
         /// The key.
         key: String,
-        /// What was expected.
+        /// The expected value.
         #[source]
         source: Box<toml::de::Error>,
     },
@@ -66,9 +66,9 @@ pub enum Error {
         path: PathBuf,
         /// The key.
         key: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What stands there.
+        /// The value in the file.
         got: String,
     },
     /// A key without which a task of this kind means nothing.
@@ -96,7 +96,7 @@ pub enum Error {
     },
     /// A data file that is not there.
     #[error(
-        "`{}` is not there, which `{key}` in the task `{}` names; the comments of the task say where to get it",
+        "`{}`, which `{key}` in the task `{}` names, does not exist; the comments of the task file say where to get it",
         data.display(), path.display()
     )]
     NoData {
@@ -108,12 +108,12 @@ pub enum Error {
         data: PathBuf,
     },
     /// A data file without rows.
-    #[error("`{}` has no row, expected one JSON object a line", path.display())]
+    #[error("`{}` has no rows, expected one JSON object per line", path.display())]
     NoRows {
         /// Which file.
         path: PathBuf,
     },
-    /// A line that is longer than any honest one.
+    /// A line that is longer than any real one.
     #[error("{place} is longer than {limit} bytes")]
     LongLine {
         /// Where.
@@ -126,7 +126,7 @@ pub enum Error {
     Json {
         /// Where.
         place: FileLine,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: serde_json::Error,
     },
@@ -137,7 +137,7 @@ pub enum Error {
         path: PathBuf,
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: RowTemplateError,
     },
@@ -159,19 +159,19 @@ pub enum Error {
         place: FileLine,
         /// The key.
         key: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What it gives.
+        /// The value it gives.
         got: String,
     },
-    /// More examples are asked for than there are.
+    /// More examples than there are.
     #[error(
-        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; lower --num-fewshot"
+        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; use at most {got}"
     )]
     FewShots {
         /// Which task.
         task: String,
-        /// How many are asked for.
+        /// The configured number.
         wanted: usize,
         /// How many there are.
         got: usize,
@@ -179,7 +179,7 @@ pub enum Error {
     /// A pattern that cannot be used.
     #[error("{what}")]
     Pattern {
-        /// Where it stands.
+        /// Its place.
         what: String,
         /// The reason.
         #[source]
@@ -192,13 +192,15 @@ pub enum Error {
         place: FileLine,
         /// The instruction.
         instruction: String,
-        /// What is wrong with it.
+        /// The reason.
         got: String,
-        /// What would do.
+        /// The accepted values.
         expected: &'static str,
     },
     /// A continuation that adds no token to its context.
-    #[error("{continuation:?} adds no token to its context, for {place}; there is nothing to score")]
+    #[error(
+        "the continuation {continuation:?} of {place} adds no token to its context, so there is nothing to score"
+    )]
     NoToken {
         /// Which row.
         place: FileLine,
@@ -219,7 +221,7 @@ pub enum Error {
     },
     /// A text without context, for a tokenizer that has no token to begin with.
     #[error(
-        "{place} has nothing before what is scored, and the tokenizer has neither bos_token nor eos_token to begin with; \
+        "{place} has an empty context, and the tokenizer has neither a bos_token nor an eos_token to start from; \
          declare one in tokenizer_config.json"
     )]
     NoBeginning {
@@ -231,32 +233,32 @@ pub enum Error {
     Length {
         /// The setting.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: String,
-        /// What was given.
+        /// The given value.
         got: usize,
     },
     /// A log of samples that belongs to another run.
     #[error(
-        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file to begin anew, or give another \
-         --output", path.display()
+        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file, or write to another \
+         directory", path.display()
     )]
     OtherRun {
         /// The log.
         path: PathBuf,
-        /// What differs.
+        /// The part that differs.
         what: String,
-        /// What it was.
+        /// Its value in the log.
         was: String,
-        /// What it is.
+        /// Its value now.
         is: String,
     },
     /// A log of samples that is broken before its end.
-    #[error("{place} is no sample of this task; delete the file to begin anew, or give another --output")]
+    #[error("{place} is not a sample of this task; delete the file, or write to another directory")]
     BrokenLog {
         /// Where.
         place: FileLine,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: Option<serde_json::Error>,
     },

@@ -4,7 +4,7 @@
 //! returns figures with their standard errors. A [`SampleLog`] keeps every answer, so that an interrupted run continues
 //! where it stopped. Prompts, scores and figures are those of lm-evaluation-harness 0.4.
 //!
-//! [`transfer`] compares bases alone, with a value, and after a fine-tuning of their own. [`explanation`] shows what values
+//! [`transfer`] compares bases without a value, with it, and fully fine-tuned. [`explanation`] shows what values
 //! change in a text. [`Extraction`] and [`TextMatch`] compare an answer with the right text.
 //!
 //! # Example: does an answer hold the fact?

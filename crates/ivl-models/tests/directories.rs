@@ -216,12 +216,14 @@ fn one_rule_says_which_template_a_base_with_values_uses_and_where_its_turns_end(
     let turn_end = tokenizer.token_to_id("<|im_end|>").expect("added");
     let template = TemplateChoice::Value.find(base.path(), &values).expect("found");
     assert_eq!(template.end_tokens(&tokenizer), [turn_end]);
-    let ends = |values: &[&Checkpoint], template| {
-        fused_end_tokens(&checkpoints[0], &tokenizer, values, template).expect("ids")
+    let own = checkpoints.each_ref().map(|checkpoint| checkpoint.tokenizer().expect("a tokenizer"));
+    let ends = |values: &[usize], template| {
+        let values: Vec<_> = values.iter().map(|&value| (&checkpoints[value], &own[value])).collect();
+        fused_end_tokens(&checkpoints[0], &tokenizer, &values, template).expect("ids")
     };
     assert_eq!(ends(&[], None), [2]);
-    assert_eq!(ends(&[&checkpoints[1]], None), [2, 3]);
-    assert_eq!(ends(&[&checkpoints[1], &checkpoints[2]], Some(&template)), [2, 3, turn_end]);
+    assert_eq!(ends(&[1], None), [2, 3]);
+    assert_eq!(ends(&[1, 2], Some(&template)), [2, 3, turn_end]);
     // Nothing closes the turn but what opens the next.
     std::fs::write(
         value.path().join("chat_template.jinja"),

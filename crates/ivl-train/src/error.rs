@@ -7,7 +7,7 @@ use ivl_models::FileError;
 use crate::config::format::Format;
 use crate::data::place::Place;
 
-/// What can go wrong between a configuration and a trained value.
+/// Errors between a configuration and a trained value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,9 +16,9 @@ pub enum Error {
     InvalidSetting {
         /// Its name in the TOML.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What was given.
+        /// The given value.
         got: String,
     },
     /// Settings that exclude each other.
@@ -52,9 +52,9 @@ pub enum Error {
         None => format!("expected one of `{}`", known.join("`, `")),
     })]
     UnknownKey {
-        /// The key, with the table that it stands in.
+        /// The key, with its table.
         key: String,
-        /// What was probably meant.
+        /// The key that was probably meant.
         meant: Option<String>,
         /// The keys of that table.
         known: Vec<String>,
@@ -73,7 +73,7 @@ pub enum Error {
     File(#[from] FileError),
     /// A record that is not a JSON object.
     #[error(
-        "{place} is not a JSON object; expected one object a line, one array of objects, or a Parquet table"
+        "{place} is not a JSON object; expected one object per line, one array of objects, or a Parquet table"
     )]
     Json {
         /// Where.
@@ -91,13 +91,13 @@ pub enum Error {
         limit: usize,
     },
     /// A JSON array without its end.
-    #[error("the array ends in the middle of {place}; the file seems cut off")]
+    #[error("the array ends in the middle of {place}; the file seems truncated")]
     OpenArray {
         /// Where.
         place: Place,
     },
     /// A JSON file with more than one array.
-    #[error("`{}` goes on after its array; expected one array of objects, or one object a line", path.display())]
+    #[error("`{}` continues after its array; expected one array of objects, or one object per line", path.display())]
     AfterArray {
         /// Which file.
         path: PathBuf,
@@ -112,25 +112,25 @@ pub enum Error {
         source: parquet::errors::ParquetError,
     },
     /// A source without rows.
-    #[error("`{}` holds no rows; expected a .jsonl, .json or .parquet file (perhaps .gz), or a directory of such", path.display())]
+    #[error("`{}` holds no rows; expected a .jsonl, .json or .parquet file (or .gz), or a directory of such files", path.display())]
     EmptySource {
         /// The file or directory.
         path: PathBuf,
     },
     /// Fields that belong to none of the formats.
     #[error(
-        "{place} has the fields {fields:?}, which fit no format; expected `messages`, `conversations`, `instruction` and \
-         `output`, `prompt` and `completion`, or `text`. Say which of the fields are meant, such as \
+        "{place} has the fields {fields:?}, which match no format; expected `messages`, `conversations`, `instruction` and \
+         `output`, `prompt` and `completion`, or `text`. Map the fields, for example \
          columns = {{ prompt = \"question\", completion = \"answer\" }}"
     )]
     UnknownFormat {
         /// Where.
         place: Place,
-        /// What stands there.
+        /// The content of the row.
         fields: Vec<String>,
     },
     /// Fields that belong to several formats.
-    #[error("{place} fits the formats {}; say which is meant, such as format = \"{}\"", names(formats), formats[0].name())]
+    #[error("{place} matches the formats {}; choose one, for example format = \"{}\"", names(formats), formats[0].name())]
     AmbiguousFormat {
         /// Where.
         place: Place,
@@ -146,7 +146,7 @@ pub enum Error {
         format: Format,
         /// The name in the file.
         column: String,
-        /// What stands there.
+        /// The content of the row.
         fields: Vec<String>,
     },
     /// Columns of different formats.
@@ -159,7 +159,7 @@ pub enum Error {
         path: PathBuf,
         /// Our names.
         columns: Vec<&'static str>,
-        /// The format that was asked for.
+        /// The configured format.
         format: Option<Format>,
     },
     /// A record that is not of the format of its source.
@@ -169,7 +169,7 @@ pub enum Error {
         place: Place,
         /// The source's format.
         format: Format,
-        /// What stands there.
+        /// The content of the row.
         got: String,
     },
     /// Messages without a template to render them.
@@ -180,8 +180,8 @@ pub enum Error {
         /// Where.
         place: Place,
     },
-    /// Messages that the template does not render, or not so that the assistant's words can be told.
-    #[error("cannot learn from {place}")]
+    /// Messages that the template does not render, or whose assistant turns cannot be found in the rendering.
+    #[error("cannot train on {place}")]
     Render {
         /// Where.
         place: Place,
@@ -222,7 +222,7 @@ pub enum Error {
     NotCached {
         /// The base.
         base: String,
-        /// What was wanted.
+        /// The expected content.
         wanted: &'static str,
     },
     /// A record of a checkpoint that cannot be read.
@@ -254,7 +254,7 @@ pub enum Error {
     OutputExists {
         /// The directory.
         path: PathBuf,
-        /// What was found in it.
+        /// Its content.
         what: &'static str,
     },
     /// A device that shares the work.

@@ -207,7 +207,7 @@ fn broken_records_are_named() {
     refused(read("[1]"), &["row 1 of `", "is not a JSON object"]);
     refused(read("[{\"text\":\"a\"},]"), &["row 2 of `", "is not a JSON object"]);
     refused(read("[{\"text\":\"a\"}, {\"te"), &["ends in the middle of row 2"]);
-    refused(read("[{\"text\":\"a\"}][{}]"), &["goes on after its array"]);
+    refused(read("[{\"text\":\"a\"}][{}]"), &["continues after its array"]);
     refused(
         read("{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}"),
         &["no turn of an assistant in `messages`"],

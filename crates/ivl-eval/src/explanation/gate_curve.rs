@@ -1,4 +1,4 @@
-//! What gates would save, from one ungated pass.
+//! Savings of gates, computed from one ungated pass.
 
 use ivl_core::score::TokenExplanation;
 
@@ -14,7 +14,7 @@ pub struct GatePoint {
     pub agreement: f64,
 }
 
-/// What a threshold is on.
+/// The quantity of a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateSignal {
     /// The base's entropy: consulted above.
@@ -52,7 +52,7 @@ impl GateSignal {
 /// The whole curve, from no position skipped to all: a point for every threshold at which something changes.
 ///
 /// Where a gate is shut the base chooses, where it is open base and values do; under teacher forcing the text is the same,
-/// so one pass over it tells what every threshold would do.
+/// so one pass over it measures every threshold.
 pub fn gate_curve(signal: GateSignal, explained: &[&TokenExplanation]) -> Vec<GatePoint> {
     let mut seen: Vec<(f64, bool)> =
         explained.iter().map(|explained| (signal.doubt(explained), !explained.change.flip)).collect();
@@ -72,12 +72,12 @@ pub fn gate_curve(signal: GateSignal, explained: &[&TokenExplanation]) -> Vec<Ga
     curve
 }
 
-/// The point that skips most while at least so many choices agree.
+/// The point that skips most with at least this agreement.
 pub fn most_skipped(curve: &[GatePoint], agreement: f64) -> Option<GatePoint> {
     curve.iter().rev().find(|point| point.agreement >= agreement).copied()
 }
 
-/// What skipping at random would save at the same agreement: `(1 - agreement) / flips`, the floor for every gate.
+/// Savings of skipping random positions at the same agreement: `(1 - agreement) / flips`, the floor of every gate.
 pub fn skipped_at_random(flips: f64, agreement: f64) -> f64 {
     if flips <= 1.0 - agreement { 1.0 } else { (1.0 - agreement) / flips }
 }

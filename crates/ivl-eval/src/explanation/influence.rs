@@ -1,4 +1,4 @@
-//! What values do to texts in the mean.
+//! Mean effects of values on texts.
 
 use ivl_core::score::{DistributionChange, TokenExplanation};
 
@@ -19,7 +19,7 @@ pub struct Influence {
     pub conflicts: Vec<Disagreement>,
 }
 
-/// What changes with some values.
+/// Mean effects of some values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MeanChange {
     /// Mean of `log p` with them less `log p` without, in nats.

@@ -1,4 +1,4 @@
-//! What values change in texts: token by token, on average, and under gates.
+//! Effects of values on texts: token by token, on average, and under gates.
 
 mod gate_curve;
 mod heat_map;

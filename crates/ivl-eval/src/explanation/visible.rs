@@ -10,7 +10,7 @@ pub enum Visible {
     /// The sign for what would not show: a control character, a character that turns or hides others, a byte that is no
     /// character by itself, the name of a control token.
     Sign(String),
-    /// A line break, behind its sign.
+    /// A line break, after its sign.
     Break,
 }
 

@@ -42,7 +42,7 @@ pub fn check(row: &TaskRow, response: &str) -> Result<InstructionVerdicts, Error
     Ok(InstructionVerdicts { strict, loose })
 }
 
-/// What a loose check allows: without the first line, the last or both, and each without asterisks.
+/// Variants of a response that a loose check allows: without the first line, the last or both, and each without asterisks.
 fn variants(response: &str) -> Vec<String> {
     let lines: Vec<&str> = response.split('\n').collect();
     let joined = |lines: &[&str]| python_text::trim(&lines.join("\n")).to_owned();

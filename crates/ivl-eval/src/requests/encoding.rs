@@ -29,7 +29,7 @@ impl<'a> Encoding<'a> {
     }
 
     /// A context and a continuation. White space at the end of the context is moved to the continuation; both are tokenized
-    /// together, and the continuation is what stands behind the context's own tokens. Without context it follows the
+    /// together, and the continuation is the part after the context's own tokens. Without context it follows the
     /// beginning-of-text token. A context that is too long is cut at its beginning.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl<'a> Encoding<'a> {
         let limit = self.max_length;
         let got = tokens.len();
         if before.is_empty() {
-            // A tokenizer may join the two: what is left is scored behind its first token.
+            // A tokenizer may join the two: then the rest is scored after its first token.
             before = tokens.drain(..1).collect();
         }
         if got > limit || tokens.is_empty() {
@@ -132,7 +132,7 @@ impl<'a> Encoding<'a> {
 }
 
 /// The windows of `get_rolling_token_windows` with a context of one token, made disjoint: the last one, which has fewer
-/// tokens left to score, reads more of what stands before.
+/// tokens left to score, reads more of the preceding text.
 fn rolling(tokens: &[u32], beginning: u32, max_length: usize) -> Vec<LikelihoodRequest> {
     let first = max_length.min(tokens.len());
     let mut windows = vec![LikelihoodRequest { context: vec![beginning], tokens: tokens[..first].to_vec() }];
@@ -150,7 +150,7 @@ fn rolling(tokens: &[u32], beginning: u32, max_length: usize) -> Vec<LikelihoodR
 mod tests {
     use super::*;
 
-    /// What `get_rolling_token_windows` and `make_disjoint_window` of lm-evaluation-harness 0.4.13 give.
+    /// Results of `get_rolling_token_windows` and `make_disjoint_window` of lm-evaluation-harness 0.4.13.
     #[test]
     fn windows_are_those_of_the_harness() {
         let windows = |len: u32, max_length| {

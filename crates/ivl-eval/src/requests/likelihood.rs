@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// A context and what may follow it, in tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LikelihoodRequest {
-    /// What is read first; at least one token.
+    /// The context; at least one token.
     pub(crate) context: Vec<u32>,
-    /// What is scored; at least one token.
+    /// The scored continuation; at least one token.
     pub(crate) tokens: Vec<u32>,
 }
 
@@ -117,7 +117,7 @@ fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Resu
     Ok(cache)
 }
 
-/// Reads the last token of each context and the continuation behind it, and scores the continuation.
+/// Reads the last token of each context and the continuation after it, and scores the continuation.
 fn score(
     lm: &dyn CausalLm,
     continuations: &[&LikelihoodRequest],
@@ -134,7 +134,7 @@ fn score(
             let LikelihoodRequest { context, tokens } = continuation;
             let read = |at: usize| match at {
                 0 => context[context.len() - 1],
-                // What is read behind the end scores nothing.
+                // Positions after the end are not scored.
                 at => tokens.get(at - 1).copied().unwrap_or(0),
             };
             ids.extend((start..end).map(read));

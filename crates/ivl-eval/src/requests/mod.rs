@@ -1,4 +1,4 @@
-//! What a model is asked to compute: the likelihood of a continuation, or a greedy answer.
+//! Requests to a model: the likelihood of a continuation, or a greedy answer.
 
 mod encoding;
 mod generation;

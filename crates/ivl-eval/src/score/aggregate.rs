@@ -12,7 +12,7 @@ const ROUNDS: usize = 1000;
 pub struct Aggregate {
     /// Which metric.
     pub metric: &'static str,
-    /// What was taken from the answers.
+    /// The name of the filter.
     pub filter: String,
     /// The figure.
     pub value: f64,

@@ -1,4 +1,4 @@
-//! What a metric says of one sample.
+//! Metrics of one sample.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::instructions::{self, InstructionVerdicts};
 use crate::python_text::is_space;
 use crate::task::{Document, Gold, MetricName, MetricSettings, OutputType, TaskRow};
 
-/// What a model answered: all that scores are computed from.
+/// The answer of a model, from which scores are computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SampleAnswer {
@@ -19,7 +19,7 @@ pub enum SampleAnswer {
     Choices(Vec<crate::requests::Likelihood>),
     /// How likely a text is.
     Text(crate::requests::Likelihood),
-    /// What was written.
+    /// The generated text.
     Response(String),
 }
 
@@ -36,18 +36,18 @@ pub enum Metric {
     Instructions,
 }
 
-/// What a metric says of one sample.
+/// The value of a metric for one sample.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SampleScore {
     /// Which metric.
     pub(crate) metric: &'static str,
-    /// What was taken from the answer; `none` if it was taken as it is.
+    /// The name of the filter; `none` for the whole answer.
     pub(crate) filter: String,
-    /// What it says.
+    /// The value.
     pub(crate) value: ScoreValue,
 }
 
-/// What a metric says of one sample.
+/// The value of a metric for one sample.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum ScoreValue {

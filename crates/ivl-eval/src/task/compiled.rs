@@ -20,13 +20,13 @@ const MAX_GEN_TOKS: usize = 256;
 pub struct Task {
     /// The file.
     pub path: PathBuf,
-    /// What it says.
+    /// The task file.
     pub(crate) file: TaskFile,
-    /// What is asked, in order.
+    /// The rows, in order.
     pub rows: Vec<TaskRow>,
-    /// What is measured.
+    /// The metrics.
     pub metrics: Vec<Metric>,
-    /// What is taken from an answer; one that takes it whole if the task names none.
+    /// Filters of an answer; the identity if the task has none.
     pub extractions: Vec<Extraction>,
     pub(super) shots: Option<Vec<TaskRow>>,
     pub(super) text: RowTemplate,
@@ -94,7 +94,7 @@ impl Task {
         &self.file.task
     }
 
-    /// What a model is asked for.
+    /// The kind of output that a model computes.
     pub fn output_type(&self) -> OutputType {
         self.file.output_type
     }
@@ -120,7 +120,7 @@ impl Task {
         self.file.generation_kwargs.max_gen_toks.unwrap_or(MAX_GEN_TOKS)
     }
 
-    /// All of the task that decides what a sample's answer is: digests of what it asks and of its data. What is measured is
+    /// The parts of the task that determine a sample's answer: digests of its prompts and of its data. The metrics are
     /// left out: answers are kept and scored again.
     pub(crate) fn identity(&self) -> Value {
         let mut asked = self.file.clone();

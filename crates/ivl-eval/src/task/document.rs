@@ -5,17 +5,17 @@
 pub(crate) struct Document {
     /// Number of the row, from 0.
     pub(crate) id: usize,
-    /// What stands before the answer; nothing for the likelihood of a text.
+    /// The prompt; empty for the likelihood of a text.
     pub(crate) context: String,
     /// For a choice, what is scored: delimiter and choice.
     pub(crate) continuations: Vec<String>,
     /// For a choice, the choices by themselves.
     pub(crate) choices: Vec<String>,
-    /// What is right.
+    /// The target.
     pub(crate) gold: Gold,
 }
 
-/// What is right.
+/// The target.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Gold {
     /// Numbers of choices, from 0; none of them may exist.

@@ -16,17 +16,17 @@ const LARGEST_FILE: u64 = 4 << 20;
 pub(crate) struct TaskFile {
     /// Its name in tables and file names.
     pub(crate) task: String,
-    /// What a model is asked for.
+    /// The kind of output that a model computes.
     pub(crate) output_type: OutputType,
     /// The rows, one JSON object a line, relative to the task file.
     pub(crate) data: PathBuf,
     /// Where the few-shot examples come from; the rows themselves unless set.
     #[serde(default)]
     pub(crate) fewshot_data: Option<PathBuf>,
-    /// How many examples stand before each prompt, unless the run says otherwise.
+    /// Number of few-shot examples before each prompt; a run may override it.
     #[serde(default)]
     pub(crate) num_fewshot: usize,
-    /// What stands before everything; the system's turn in a chat.
+    /// Text before everything else; the system turn in a chat.
     #[serde(default)]
     pub(crate) description: String,
     /// Template of the prompt.
@@ -44,16 +44,16 @@ pub(crate) struct TaskFile {
     /// Between examples.
     #[serde(default = "empty_line")]
     pub(crate) fewshot_delimiter: String,
-    /// Template of the text whose words and bytes a perplexity is divided by; the scored text unless set.
+    /// Template of the text whose words and bytes a perplexity is divided by; default: the scored text.
     #[serde(default)]
     pub(crate) doc_to_count: Option<String>,
     /// How answers end.
     #[serde(default)]
     pub(crate) generation_kwargs: GenerationSettings,
-    /// What is taken from an answer; each entry is scored by itself.
+    /// Filters of an answer; each is scored separately.
     #[serde(default)]
     pub(crate) filter_list: Vec<FilterPipeline>,
-    /// What is measured.
+    /// The metrics.
     #[serde(default)]
     pub(crate) metric_list: Vec<MetricSettings>,
     /// Answers written out for the harness of another project, in place of metrics.
@@ -69,7 +69,7 @@ fn empty_line() -> String {
     "\n\n".to_owned()
 }
 
-/// What a model is asked for.
+/// The kind of output that a model computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputType {
@@ -114,7 +114,7 @@ pub(crate) struct GenerationSettings {
     pub(crate) max_gen_toks: Option<usize>,
 }
 
-/// What is taken from an answer, step by step.
+/// A filter of an answer: a list of steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FilterPipeline {
@@ -128,7 +128,7 @@ pub(crate) struct FilterPipeline {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FilterStep {
-    /// What is done.
+    /// The operation.
     pub(crate) function: FilterFunction,
     /// For `regex`: what is looked for.
     #[serde(default)]
@@ -141,7 +141,7 @@ pub(crate) struct FilterStep {
     pub(crate) fallback: Option<String>,
 }
 
-/// What a step of a filter does.
+/// The operation of a step of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FilterFunction {
@@ -151,7 +151,7 @@ pub(crate) enum FilterFunction {
     RemoveWhitespace,
     /// Makes all letters small.
     Lowercase,
-    /// Takes the first of several answers: ivl asks for one, so that it changes nothing.
+    /// Takes the first of several answers. ivl generates one, so this changes nothing.
     TakeFirst,
 }
 
@@ -188,7 +188,7 @@ impl MetricSettings {
     }
 }
 
-/// What is measured.
+/// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "docs/evaluation.md defines each")]

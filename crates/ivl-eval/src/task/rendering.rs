@@ -46,7 +46,7 @@ impl Task {
         }
     }
 
-    /// What another project's harness knows the row by.
+    /// The id of the row in another project's harness.
     ///
     /// # Errors
     /// [`Error::Row`].
@@ -78,7 +78,7 @@ impl Task {
         }
     }
 
-    /// What is right, as lm-evaluation-harness reads targets: with choices, digits are a number of one of them.
+    /// The target, as lm-evaluation-harness reads targets: with choices, digits are a number of one of them.
     fn gold(&self, row: &TaskRow, choices: &[String]) -> Result<Gold, Error> {
         let Some(template) = &self.target else { return Ok(Gold::Texts(Vec::new())) };
         let value = evaluate(template, "doc_to_target", row)?;

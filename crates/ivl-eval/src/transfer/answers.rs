@@ -9,21 +9,21 @@ use super::passage::groups;
 /// Prompts that are continued together.
 const ROWS: usize = 32;
 
-/// What comes before an answer, and the answer.
+/// A prompt and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuestionPrompt {
     /// Token ids.
     pub ids: Vec<u32>,
     /// The text to compare with.
     pub reference: String,
-    /// Tokens after which an answer that goes on cannot be the reference.
+    /// Tokens after which a longer answer cannot be the reference.
     pub limit: usize,
 }
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GradedAnswer {
-    /// What was written, without white space around it.
+    /// The generated text, without surrounding white space.
     pub text: String,
     /// Whether it is the reference, apart from white space around both.
     pub correct: bool,
@@ -31,7 +31,7 @@ pub struct GradedAnswer {
 
 /// Continues prompts greedily until one of `end_tokens`.
 ///
-/// `progress` is told the prompts done so far.
+/// `progress` receives the prompts done so far.
 ///
 /// # Errors
 /// Those of [`generate`].

@@ -1,4 +1,4 @@
-//! How much of a base's vocabulary a value speaks about.
+//! Coverage: the share of a base's vocabulary that a value has logits for.
 
 use ivl_core::{Vocab, VocabMap};
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub struct MapCoverage {
 }
 
 impl MapCoverage {
-    /// What a map covers, of the vocabulary and of these answers.
+    /// The coverage of a map, by vocabulary and by tokens of these answers.
     pub fn new(map: &VocabMap, base: &Vocab, value: &Vocab, passages: &[Passage]) -> Self {
         let known = || (0..base.size() as u32).filter(|&id| base.token(id).is_some());
         let mapped = |id: &u32| map.value_id(*id).is_some();

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::coverage::MapCoverage;
 use super::measured::{Measured, MeasuredBase, Quantity, over_seeds};
-use super::recovery::{IntervalEstimate, difference, gap_recovered};
+use super::recovery::IntervalEstimate;
 use super::verdict::Verdict;
 use crate::statistics::mean;
 
-/// What was measured on what.
+/// The values and the data of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TransferSource {
     /// Directories of the value, one a seed.
@@ -24,7 +24,7 @@ pub struct TransferSource {
 /// The whole study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Transfer {
-    /// What was measured on what.
+    /// The values and the data of a measurement.
     #[serde(flatten)]
     pub source: TransferSource,
     /// Questions to every base.
@@ -33,7 +33,7 @@ pub struct Transfer {
     pub seed: u64,
     /// One row a base.
     pub bases: Vec<BaseSummary>,
-    /// What follows.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
@@ -44,9 +44,9 @@ pub struct BaseSummary {
     pub name: String,
     /// Whether the value was trained against it.
     pub home: bool,
-    /// What the value speaks about.
+    /// The coverage of the value.
     pub coverage: MapCoverage,
-    /// The base alone.
+    /// The base without the value.
     pub alone: SettingSummary,
     /// With the value, for each alpha.
     pub with: Vec<SettingSummary>,
@@ -82,7 +82,7 @@ pub struct SettingSummary {
     pub flips: Option<Figure>,
     /// Norm of what is added: root mean square of the centred difference of the logits.
     pub change: Option<Figure>,
-    /// By how much better than the base alone: more right answers, or a lower loss where nothing is answered.
+    /// The gain over the base: more right answers, or a lower loss if no answers are generated.
     pub gain: Option<IntervalEstimate>,
     /// IntervalEstimate of the fine-tuning gap that is recovered, in right answers (else in loss).
     pub recovered: Option<IntervalEstimate>,
@@ -125,7 +125,7 @@ impl BaseSummary {
         });
         let tuned = (!base.tuned.is_empty()).then(|| {
             let setting = SettingSummary::new(&base.tuned, true);
-            SettingSummary { gain: gain(&base.tuned, base, seed), ..setting }
+            SettingSummary { gain: base.gain(&base.tuned, seed), ..setting }
         });
         Self {
             name: base.name.clone(),
@@ -164,34 +164,17 @@ impl SettingSummary {
     }
 }
 
-/// What answers are judged by where there are any, else the loss.
-pub(super) fn judged_by(base: &MeasuredBase) -> Quantity {
-    if base.alone.answers.is_some() { Quantity::ExactMatch } else { Quantity::Loss }
-}
-
-/// By how much some seeds together do better than the base alone.
-pub(super) fn gain(seeds: &[Measured], base: &MeasuredBase, seed: u64) -> Option<IntervalEstimate> {
-    let quantity = judged_by(base);
-    let (with, alone) = (over_seeds(seeds, quantity)?, base.alone.sums(quantity)?);
-    Some(match quantity {
-        Quantity::Loss => difference(&alone, &with, seed),
-        _ => difference(&with, &alone, seed),
-    })
-}
-
-/// Adds what a setting is beside the base alone and beside its fine-tuning.
+/// Adds how a setting compares with the base alone and with its fine-tuning.
 fn compared(setting: SettingSummary, seeds: &[Measured], base: &MeasuredBase, seed: u64) -> SettingSummary {
-    let share = |quantity: Quantity, seeds: &[Measured]| {
-        let tuned = over_seeds(&base.tuned, quantity)?;
-        gap_recovered(&base.alone.sums(quantity)?, &over_seeds(seeds, quantity)?, &tuned, seed)
-    };
-    let judged = judged_by(base);
-    let each = seeds.iter().filter_map(|one| Some(share(judged, std::slice::from_ref(one))?.value));
+    let judged = base.judged_by();
+    let each = seeds
+        .iter()
+        .filter_map(|one| base.recovered(std::slice::from_ref(one), judged, seed).map(|share| share.value));
     SettingSummary {
-        gain: gain(seeds, base, seed),
-        recovered: share(judged, seeds),
+        gain: base.gain(seeds, seed),
+        recovered: base.recovered(seeds, judged, seed),
         recovered_by_seed: each.collect(),
-        recovered_loss: share(Quantity::Loss, seeds),
+        recovered_loss: base.recovered(seeds, Quantity::Loss, seed),
         ..setting
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::passage::{Pass, Passage, groups};
 
-/// What is held of a base and a model at a time, in numbers for each logit: logits, log-probabilities, what is made of them.
+/// Numbers held per logit of a base and a model at a time: logits, log-probabilities, intermediate results.
 const HELD: usize = 16;
 
 /// Stands for minus infinity, which times a probability of 0 would not be 0.
@@ -37,10 +37,10 @@ pub struct AnswerStats {
     pub change: f64,
 }
 
-/// What was seen of every passage.
+/// Statistics of every passage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedAnswerStats {
-    /// Of the base alone.
+    /// Of the base without the value.
     pub alone: Vec<AnswerStats>,
     /// With values, for each choice of weights.
     pub with: Vec<Vec<AnswerStats>>,
@@ -49,7 +49,7 @@ pub struct WeightedAnswerStats {
 /// Reads passages once with a base and its values, and scores the answers for every choice of weights, one for each value
 /// ([`ivl_core::fusion::LogitComponents::weighted`]).
 ///
-/// `progress` is told the passages read so far.
+/// `progress` receives the passages read so far.
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`], [`Error::TextTooLong`] or [`Error::TokenOutOfRange`].
@@ -119,7 +119,7 @@ pub fn tuned_answer_stats(
     Ok(seen.remove(0))
 }
 
-/// Logits where a pass asks for them.
+/// Logits at the requested positions.
 fn select<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> Result<SelectedLogits<'a>, Error> {
     let device = lm.device();
     let mut cache = lm.new_cache(&pass.batch.padding);
@@ -187,7 +187,7 @@ struct Logits<'a> {
 }
 
 impl Logits<'_> {
-    /// What there is to see at each token.
+    /// The statistics of each token.
     fn tokens(&self) -> Vec<AnswerStats> {
         let (base, model) = (self.base, self.model);
         let p = model.logprobs.clone().exp();

@@ -23,7 +23,7 @@ use crate::tokenizer::SpecialTokens;
 /// Largest file with a template that is read.
 const LARGEST_FILE: u64 = 16 << 20;
 
-/// What a template is told beside the messages.
+/// The inputs of a template besides the messages.
 #[derive(Debug, Clone, Default)]
 pub struct RenderOptions {
     /// End with the beginning of the assistant's turn.
@@ -126,7 +126,7 @@ impl ChatTemplate {
         self.tool_use.is_some() && options.tools.is_some()
     }
 
-    /// Whether the template says itself, by generation blocks, what the assistant's words are.
+    /// Whether the template marks the assistant's text by generation blocks.
     pub(super) fn has_marks(&self, options: &RenderOptions) -> bool {
         let source = if self.uses_tools(options) { self.tool_use.as_ref() } else { Some(&self.source) };
         source.is_some_and(|source| has_generation_blocks(source))

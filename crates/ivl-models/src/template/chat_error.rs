@@ -14,7 +14,7 @@ pub enum ChatError {
     /// The template is not valid Jinja.
     #[error("the chat template in `{}` does not compile", path.display())]
     Compile {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// The line and what is wrong with it.
         #[source]
@@ -23,7 +23,7 @@ pub enum ChatError {
     /// The template failed on these messages, or refused them.
     #[error("the chat template in `{}` cannot render these messages", path.display())]
     Render {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// The line and the reason.
         #[source]
@@ -91,7 +91,7 @@ pub enum ChatError {
          that shows every assistant turn", path.display()
     )]
     TurnDropped {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// Which turn.
         turn: usize,
@@ -102,7 +102,7 @@ pub enum ChatError {
          be identified; use a template that shows every turn once and in order", path.display()
     )]
     TurnMoved {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// Which turn.
         turn: usize,
@@ -113,7 +113,7 @@ pub enum ChatError {
          template that keeps it", path.display()
     )]
     TurnChanged {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// Which turn.
         turn: usize,
@@ -125,7 +125,7 @@ pub enum ChatError {
         path.display()
     )]
     NothingMarked {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
     },
     /// Too few unused letters to mark the turns.

@@ -61,7 +61,7 @@ impl TemplateChoice {
     }
 }
 
-/// The tokens at which a generation of a base with values ends: the base's, the values' by their text, and those with which the
+/// The tokens at which a generation of a base with values ends: the base's, the values', each with its tokenizer, by their text, and those with which the
 /// template ends a turn of the assistant.
 ///
 /// # Errors
@@ -69,13 +69,12 @@ impl TemplateChoice {
 pub fn fused_end_tokens(
     base: &Checkpoint,
     tokenizer: &Tokenizer,
-    values: &[&Checkpoint],
+    values: &[(&Checkpoint, &Tokenizer)],
     template: Option<&ChatTemplate>,
 ) -> Result<Vec<u32>, Error> {
     let mut ends: BTreeSet<u32> = base.end_tokens(tokenizer)?.into_iter().collect();
-    for value in values {
-        let own = value.tokenizer()?;
-        let texts = value.end_tokens(&own)?.into_iter().filter_map(|id| own.id_to_token(id));
+    for (value, own) in values {
+        let texts = value.end_tokens(own)?.into_iter().filter_map(|id| own.id_to_token(id));
         ends.extend(texts.filter_map(|text| tokenizer.token_to_id(&text)));
     }
     ends.extend(template.map(|template| template.end_tokens(tokenizer)).unwrap_or_default());

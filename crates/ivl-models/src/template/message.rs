@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 /// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, ...
+    /// The role: `system`, `user`, `assistant`, ...
     pub role: String,
-    /// What is said: text, or a list of parts.
+    /// The content: text, or a list of parts.
     #[serde(default)]
     pub content: Value,
     /// All other fields.

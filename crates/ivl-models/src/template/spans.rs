@@ -41,11 +41,11 @@ pub struct Turn {
     pub close: Option<Range<usize>>,
 }
 
-/// Fields in which an assistant says something beside its content.
+/// Fields with text of an assistant besides its content.
 const SPOKEN_FIELDS: [&str; 5] =
     ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
 
-/// What ends the reasoning that templates drop from earlier turns.
+/// The end of the reasoning that templates drop from earlier turns.
 const END_OF_REASONING: &str = "</think>";
 
 /// Finds the assistant's words in conversations that one template renders.

@@ -13,7 +13,7 @@ use crate::data::example::Example;
 pub struct BatchRetokenizer {
     tokenizer: Box<dyn Retokenizer>,
     value: Vocab,
-    /// What a control token of the value adds to the base's text: the name of its counterpart.
+    /// The text of a value's control token for the base: the name of its counterpart.
     names: HashMap<u32, Box<[u8]>>,
     /// The base's end-of-text token.
     end: Option<u32>,
@@ -24,10 +24,10 @@ pub struct BatchRetokenizer {
 /// A batch as a base reads it.
 #[derive(Debug, Clone)]
 pub struct RetokenizedBatch {
-    /// The texts, one a row, in the base's tokens, with the positions at which base and value both stand and the base's
+    /// The texts, one per row, in the base's tokens, with the positions at which base and value both end and the base's
     /// next token is trained.
     pub batch: Batch,
-    /// Where the value stands there: indices into the tokens of the batch in the value's tokens.
+    /// The value's positions there: indices into the tokens of the batch in the value's tokens.
     pub value_positions: Vec<u32>,
 }
 
@@ -92,7 +92,7 @@ impl BatchRetokenizer {
         for &id in ids.iter().chain(&last) {
             let added = match self.value.token(id) {
                 Some(token) if token.is_control() => {
-                    // What opens and closes every text is written by the base's own tokenizer.
+                    // The base's own tokenizer writes the beginning and the end of every text.
                     let opens = self.value.plays(id, Role::Beginning) && bytes.is_empty();
                     let closes = self.value.plays(id, Role::End);
                     self.names.get(&id).filter(|_| !opens && !closes).map_or(&[][..], |name| &**name)
@@ -123,7 +123,7 @@ impl BatchRetokenizer {
         Text { written: text, ends, trained, end_is_trained }
     }
 
-    /// A text in the base's tokens, and the value's positions where both stand and the next base token is learnt; none if the
+    /// A text in the base's tokens, and the value's positions at which both end and the next base token is trained; `None` if the
     /// base cannot write it or nothing of it is trained.
     fn example(&self, text: &Text) -> Option<(Example, Vec<usize>)> {
         let mut written = self.tokenizer.tokenize(&text.written).ok()?;

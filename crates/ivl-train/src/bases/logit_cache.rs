@@ -1,6 +1,6 @@
 //! A frozen base's logits on disk: training then needs no base in memory.
 //!
-//! One record for each learnt token, in the order of the examples: log-probabilities of all ids, or of the `k` most probable
+//! One record for each trained token, in the order of the examples: log-probabilities of all ids, or of the `k` most probable
 //! ones (the target always among them) and the exact mass of the rest.
 
 use std::fs::File;
@@ -24,10 +24,10 @@ const MAGIC: &[u8; 8] = b"ivllogit";
 /// Longest header that is read.
 const LONGEST_HEADER: u64 = 1 << 16;
 
-/// What a cache holds.
+/// The description of a cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogitCacheHeader {
-    /// Of the base and the examples: a cache of others is made anew.
+    /// Of the base and the examples: a cache of others is written again.
     pub fingerprint: String,
     /// Logits of the base.
     pub vocab: usize,
@@ -57,7 +57,7 @@ pub struct LogitCache {
     file: File,
     header: LogitCacheHeader,
     records: u64,
-    /// Record of the first learnt token of each example.
+    /// Record of the first trained token of each example.
     starts: Vec<u64>,
 }
 
@@ -92,7 +92,7 @@ impl LogitCache {
         Ok(fits.then(|| Self { path: path.to_owned(), file, header, records: 16 + len, starts }))
     }
 
-    /// Writes a cache, whole or not at all: runs the base over all examples, `batch_size` at a time. `progress` is told the
+    /// Writes a cache, complete or not at all: runs the base over all examples, `batch_size` at a time. `progress` receives the
     /// examples done.
     ///
     /// # Errors
@@ -155,12 +155,12 @@ impl LogitCache {
         }
     }
 
-    /// What the cache holds.
+    /// The description of the cache.
     pub fn header(&self) -> &LogitCacheHeader {
         &self.header
     }
 
-    /// Where the records of a batch's learnt tokens lie, in the order of its positions.
+    /// The places of the records of a batch's trained tokens, in the order of its positions.
     pub(crate) fn records(&self, batch: &Batch) -> Vec<u64> {
         let tokens = |&example: &usize| self.starts[example]..self.starts[example + 1];
         batch.examples.iter().flat_map(tokens).collect()
@@ -211,7 +211,7 @@ pub struct CacheSettings<'a> {
     pub batch_size: usize,
 }
 
-/// Record of the first learnt token of each example, and the number of all.
+/// Record of the first trained token of each example, and the number of all.
 fn starts(examples: &Examples) -> Vec<u64> {
     let mut total = 0;
     let counts = examples.shapes().iter().map(|shape| {

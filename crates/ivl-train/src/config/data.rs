@@ -1,4 +1,4 @@
-//! What `[data]` says: which files, how their rows are read, and how examples share a forward pass.
+//! The table `[data]`: files, how their rows are read, and how examples share a forward pass.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +15,9 @@ use crate::config::format::{Field, Format};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DataConfig {
-    /// What to train on.
+    /// Sources to train on.
     pub train: Vec<SourceConfig>,
-    /// What to measure the held-out loss on.
+    /// Sources of the held-out loss.
     #[serde(default)]
     pub eval: Vec<SourceConfig>,
     /// Longest example in tokens; the rest is cut off at the end and counted. 1024 holds most instruction data, and
@@ -39,7 +39,7 @@ fn default_max_length() -> usize {
     1024
 }
 
-/// Which examples share a forward pass. None of the three changes what is learnt from an example: its tokens never see
+/// Which examples share a forward pass. None of the three changes the gradient of an example: its tokens never see
 /// another example's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,7 +73,7 @@ pub struct SourceConfig {
     pub path: PathBuf,
     /// How often each row comes in an epoch.
     pub weight: f64,
-    /// What the rows are; recognised by their fields if not set.
+    /// The format of the rows; recognised by their fields if not set.
     pub format: Option<Format>,
     /// From our names of fields to those of the file.
     pub columns: BTreeMap<Field, String>,

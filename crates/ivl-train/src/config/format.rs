@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the rows of a source are.
+/// The format of the rows of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -14,7 +14,7 @@ pub enum Format {
     Alpaca,
     /// `prompt` and `completion`: texts, or lists of messages.
     Completion,
-    /// `text`, all of it learnt.
+    /// `text`, all of it trained.
     Text,
 }
 
@@ -44,7 +44,7 @@ impl Format {
         }
     }
 
-    /// The fields that a row may have beside.
+    /// The optional fields of a row.
     pub fn optional(self) -> &'static [Field] {
         match self {
             Self::Sharegpt => &[Field::From, Field::Value, Field::System, Field::Tools],

@@ -56,7 +56,7 @@ pub struct TrainConfig {
     /// How long, and how much at once.
     #[serde(default)]
     pub steps: StepsConfig,
-    /// What keeps the value from leaning on its base.
+    /// Regularisation that keeps the value from depending on its base.
     #[serde(default)]
     pub regularization: RegularizationConfig,
     /// Checkpoints to resume from.

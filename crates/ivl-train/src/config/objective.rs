@@ -1,4 +1,4 @@
-//! What a step minimises: penalties, perturbations of the bases, and how several bases share the training.
+//! The objective of a step: penalties, perturbations of the bases, and how several bases share the training.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub enum MixingStrategy {
     Worst,
 }
 
-/// What keeps the value from leaning on its base.
+/// Regularisation that keeps the value from depending on its base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(default)]
@@ -48,7 +48,7 @@ pub struct RegularizationConfig {
     pub base_temperature: f64,
     /// Standard deviation of the normal noise on each of the base's logits; 0 for none.
     pub base_noise: f64,
-    /// Share of the positions at which the base is silent, so that the value speaks alone; 0 for none.
+    /// Share of the positions at which the base's logits are dropped, so that the value predicts without it; 0 drops none.
     pub base_dropout: f64,
 }
 

@@ -58,7 +58,7 @@ impl Default for EvalConfig {
     }
 }
 
-/// Which value a run leaves behind. Who measures the held-out loss during training wants the value that does best on it,
+/// The value that a run writes. If the held-out loss is measured during training, the best value is wanted,
 /// so `best` is the default; without evaluation during training there is only the last one, and both are the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -95,7 +95,7 @@ impl Default for StepsConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// What the masters are.
+    /// The type of the master weights.
     #[default]
     F32,
     /// Half the memory of activations, and the fast format of recent GPUs. A CPU converts at every product: slower.

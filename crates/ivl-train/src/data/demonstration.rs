@@ -1,4 +1,4 @@
-//! What a row teaches.
+//! The demonstration of a row.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use crate::config::{Field, Format};
 /// One demonstration.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Demonstration {
-    /// A conversation; the assistant's turns are learnt.
+    /// A conversation; the assistant's turns are trained.
     Conversation(Conversation),
-    /// A task and its answer, which is learnt. Where there is a chat template it becomes a conversation of one turn, else
+    /// A task and its answer, which is trained. With a chat template it becomes a conversation of one turn, else
     /// Alpaca's prompt.
     Instruction {
-        /// What to do.
+        /// The task.
         instruction: String,
-        /// What to do it with; may be empty.
+        /// The input of the task; may be empty.
         input: String,
         /// Learnt.
         output: String,
         /// The system's message; may be empty.
         system: String,
     },
-    /// A prompt and what should follow it; the completion is learnt.
+    /// A prompt and its completion; the completion is trained.
     Completion {
         /// Given.
         prompt: String,
         /// Learnt.
         completion: String,
     },
-    /// Plain text, all of it learnt: for pre-training.
+    /// Plain text, all of it trained: for pre-training.
     Text(String),
 }
 
@@ -42,14 +42,14 @@ pub enum Demonstration {
 pub struct Conversation {
     /// The turns.
     pub messages: Vec<Message>,
-    /// So many at the start are given: nothing of them is learnt, whoever speaks.
+    /// Number of messages at the start that belong to the prompt; none of their tokens is trained.
     pub given: usize,
     /// Tools, as JSON schemas.
     pub tools: Option<Vec<Value>>,
 }
 
 impl Conversation {
-    /// Messages of which every assistant turn is learnt.
+    /// Messages of which every assistant turn is trained.
     pub fn new(messages: Vec<Message>) -> Self {
         Self { messages, ..Self::default() }
     }
@@ -60,7 +60,7 @@ impl Conversation {
     }
 }
 
-/// Reads a record of a known format; the error says what stands there instead.
+/// Reads a record of a known format; the error describes the actual content.
 pub(super) fn read(
     record: Record,
     format: Format,
@@ -197,7 +197,7 @@ impl Fields<'_> {
     }
 }
 
-/// Who speaks, in the words of chat templates.
+/// The role, as chat templates name it.
 fn speaker(role: &str) -> &str {
     match role {
         "human" => "user",

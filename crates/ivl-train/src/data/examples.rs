@@ -47,10 +47,10 @@ impl From<Vec<Example>> for Examples {
 
 impl Examples {
     /// Tokenises a dataset into a file in `cache`, once: a later run with the same data, tokenizer, template and longest
-    /// length opens the file. `progress` is told the rows read so far.
+    /// length opens the file. `progress` receives the rows read so far.
     ///
     /// # Errors
-    /// What reading and [encoding](Encoder::encode) refuse; [`Error::NothingToTrain`] if no example is left, where `what`
+    /// Errors of reading and [encoding](Encoder::encode); [`Error::NothingToTrain`] if no example is left, where `what`
     /// names the setting.
     pub fn encode(
         dataset: &Dataset,
@@ -105,7 +105,7 @@ impl Examples {
         &self.sources
     }
 
-    /// What became of the rows of each source.
+    /// Counts of the rows of each source.
     pub fn reports(&self) -> &[SourceReport] {
         &self.reports
     }

@@ -1,6 +1,6 @@
 //! The order of training, fixed before it begins: which examples share a micro-batch, and which micro-batches share a step.
 //!
-//! It is a function of the seed, the settings and the lengths of the examples alone, and is worked out one epoch at a
+//! It is a function of the seed, the settings and the lengths of the examples only, and is computed one epoch at a
 //! time: a resumed run sees what an uninterrupted one would.
 
 use std::cmp::Reverse;

@@ -7,7 +7,7 @@ use super::record::Record;
 use crate::Error;
 use crate::config::{Field, Format, SourceConfig};
 
-/// The format of a record; the rule stands at [`Source::format`](super::Source::format).
+/// The format of a record; the rule is documented at [`Source::format`](super::Source::format).
 pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -> Result<Format, Error> {
     let has = |field: &Field| find(record, column(config, *field)).is_some_and(|value| !value.is_null());
     let fits = |format: &Format| {
@@ -40,7 +40,7 @@ pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -
 /// Fields that an error lists.
 const MOST_NAMED: usize = 12;
 
-/// What the file calls a field.
+/// The name of a field in the file.
 fn column(config: &SourceConfig, field: Field) -> &str {
     config.columns.get(&field).map_or(field.name(), String::as_str)
 }

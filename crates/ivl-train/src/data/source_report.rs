@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::config::Format;
 use crate::data::example::Example;
 
-/// What became of the rows of a source.
+/// Counts of the rows of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// Where it stands.
+    /// Its path.
     pub path: PathBuf,
-    /// What its rows are.
+    /// The format of its rows.
     pub format: Format,
     /// Rows read.
     pub rows: usize,

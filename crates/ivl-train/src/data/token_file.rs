@@ -123,7 +123,7 @@ impl TokenFileWriter {
     ) -> Result<(), Error> {
         let io = |source| FileError::Io { action: "write", path: path.to_owned(), source };
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
-        // What went wrong in `fill` is not what went wrong in writing.
+        // An error of `fill` is not an error of writing.
         let mut failed = None;
         let written = ivl_models::write_whole(path, |partial| {
             let out = BufWriter::new(File::create(partial)?);

@@ -47,7 +47,7 @@ pub struct Terms {
 /// one. The base enters as a constant. The paper averages the norm over all positions, prompt and padding included; ours
 /// counts the trained ones.
 ///
-/// The gradient comes times `scale`. On the CPU one kernel computes all of it, in the memory of `value` if nobody else
+/// The gradient comes times `scale`. On the CPU one kernel computes all of it, in the memory of `value` if no other tensor
 /// holds that.
 ///
 /// # Shapes

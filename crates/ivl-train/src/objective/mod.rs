@@ -1,4 +1,4 @@
-//! What a step minimises.
+//! The objective of a step.
 
 pub(crate) mod loss;
 pub(crate) mod mixing;

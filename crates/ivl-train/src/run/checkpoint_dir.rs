@@ -24,7 +24,7 @@ pub(crate) struct CheckpointDir {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// What the writers of the records share.
+/// The shared state of the writers of the records.
 #[derive(Debug, Default)]
 struct Shared {
     /// Checkpoints whose manifest is not written yet.
@@ -87,7 +87,7 @@ impl CheckpointDir {
         Ok(std::fs::create_dir_all(&self.root).map_err(FileError::io("create", &self.root))?)
     }
 
-    /// Finds the last checkpoint that agrees with its manifest; the beginning if the run began and has none.
+    /// Finds the last checkpoint that matches its manifest; the beginning if the run has none.
     ///
     /// # Errors
     /// [`Error::NoCheckpoint`] if no run began here, [`Error::ForeignCheckpoint`] if it was another one.

@@ -15,7 +15,7 @@ use crate::run::report::{Best, EvalReport};
 ///
 /// An evaluation counts as an improvement if `f < f_ref - eval.min_improvement`, with `f_ref` the figure of the last
 /// improvement: small gains add up, noise does not. After `eval.patience` evaluations without one the run ends. The best
-/// value is the one with the lowest figure, however small the gain; an untrained one (step 0) is none.
+/// value is the one with the lowest figure, however small the gain; the untrained value (step 0) is never selected.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EarlyStopping {
     /// The figure of the last improvement.
@@ -87,7 +87,7 @@ mod tests {
         for (step, &pair) in losses.iter().enumerate() {
             stopping.update(config, &evals(step, pair), step, 10 * step as u64);
             over = over.or(stopping.should_stop(config).then_some(step));
-            // What a checkpoint keeps is all there is.
+            // A checkpoint holds the whole state.
             stopping = toml::from_str(&toml::to_string(&stopping).expect("TOML")).expect("the same");
         }
         (over, stopping.best.map(|best| best.step))

@@ -96,7 +96,7 @@ impl EvalSums {
         self.tokens += tokens;
     }
 
-    /// Means over the tokens; `base` is none for a network by itself.
+    /// Means over the tokens; `base` is `None` without a base.
     fn report(self, step: usize, base: Option<String>) -> EvalReport {
         let mean = |sum: f64| sum / self.tokens.max(1) as f64;
         EvalReport {

@@ -16,7 +16,7 @@ pub(crate) const MANIFEST: &str = "complete.toml";
 /// Longest manifest that is read, in bytes: ours hold a line for each base that is evaluated.
 const LONGEST_MANIFEST: u64 = 16 << 20;
 
-/// What a complete checkpoint consists of, and the state of its run.
+/// The files of a complete checkpoint, and the state of its run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CheckpointManifest {
     pub(crate) step: usize,

@@ -1,14 +1,14 @@
-//! What a run says while it goes on.
+//! Reports of a run in progress.
 
 use std::path::PathBuf;
 
 use ivl_models::EvalCard;
 use serde::{Deserialize, Serialize};
 
-/// What a run reports while it goes on.
+/// An event of a run in progress.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The run begins, or goes on after `done` steps.
+    /// The run begins, or continues after `done` steps.
     Start {
         /// Steps done before.
         done: usize,
@@ -19,7 +19,7 @@ pub enum Event {
     CorruptCheckpoint {
         /// Its directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// An optimizer step.

@@ -275,7 +275,7 @@ impl<F: FnMut(Event)> Trainer<'_, F> {
     }
 }
 
-/// Whether something that happens every so many steps happens after this one; what belongs to the last step happens anyway.
+/// Whether an action with a period of some steps is due after this step; actions of the last step run anyway.
 fn is_due(every: usize, step: usize, total: usize) -> bool {
     every > 0 && step.is_multiple_of(every) && step < total
 }

@@ -53,7 +53,7 @@ impl<'a> BaseTarget<'a> {
 /// How a micro-batch is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ForwardConfig {
-    /// What a cascade value reads; none for a residual value.
+    /// The input of a cascade value; `None` for a residual value.
     pub(crate) cascade: Option<CascadeInput>,
     /// Rows that go through a head at once.
     pub(crate) head_rows: usize,
@@ -73,11 +73,11 @@ impl ForwardConfig {
     }
 }
 
-/// What the value and the bases make of a micro-batch, up to the heads.
+/// Hidden states of value and bases for a micro-batch, before the heads.
 pub(crate) struct BatchForward<'a> {
     /// Positions to predict at, by the bases that predict there.
     pub(crate) groups: Vec<HeadGroup<'a>>,
-    /// What a cascade value read of its base.
+    /// The base predictions that a cascade value read.
     pub(crate) features: Option<BaseFeatures>,
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct BaseForward<'a> {
 
 /// The expected embeddings of a base's predictions, which a cascade value reads.
 pub(crate) struct BaseFeatures {
-    /// Where each position stands among the base's logits.
+    /// The index of each position among the base's logits.
     pub(crate) order: TrainedFirst,
     /// Shape `[rows * seq, hidden]`.
     pub(crate) embeddings: Tensor<2>,

@@ -29,10 +29,10 @@ pub struct ValueLearner {
     settings: LearnerSettings,
 }
 
-/// What a [`ValueLearner`] reads and minimises.
+/// Inputs and objective of a [`ValueLearner`].
 #[derive(Debug, Clone, Default)]
 pub struct LearnerSettings {
-    /// What the network reads.
+    /// The input of the network.
     pub connection: Connection,
     /// Weights of the penalties.
     pub regularization: RegularizationConfig,
@@ -55,7 +55,7 @@ impl LearnerSettings {
 pub struct MicroBatchGradients {
     /// By the parameters of the value.
     pub gradients: GradientsParams,
-    /// What was minimised.
+    /// The minimised loss.
     pub losses: MicroBatchLosses,
 }
 

@@ -5,7 +5,7 @@ use super::table::tables;
 use crate::html::{escape, page};
 use crate::transfer::{Effect, Transfer};
 
-/// What is particular to this page; colours of charts are replaced here, so that they follow the page's scheme.
+/// Styles of this page; colours of charts are replaced here, so that they follow the page's scheme.
 const STYLE: &str = include_str!("style.css");
 
 /// A study, with what makes it easy to picture.
@@ -15,11 +15,11 @@ pub struct Report<'a> {
     pub transfer: &'a Transfer,
     /// Some questions with answers.
     pub examples: Vec<ReportExample>,
-    /// What the value changed in one answer.
+    /// The explanation of one answer.
     pub heat_map: Option<&'a HeatMap>,
 }
 
-/// What the value changed in one answer: an HTML fragment, and the style it needs.
+/// The explanation of one answer: an HTML fragment, and the style it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeatMap {
     /// Which base wrote the answer.
@@ -39,12 +39,12 @@ pub struct ReportExample {
     pub answers: Vec<AnswerOf>,
 }
 
-/// What one base answers without and with the value, and whether that is right.
+/// The answers of one base without and with the value, and whether they are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerOf {
     /// Which base.
     pub base: String,
-    /// The base alone.
+    /// Without the value.
     pub alone: (String, bool),
     /// With the value.
     pub with: (String, bool),
@@ -83,6 +83,7 @@ impl Report<'_> {
             Effect::Helps => ("helps", "▲"),
             Effect::Unclear => ("no clear difference", "●"),
             Effect::Harms => ("harms", "▼"),
+            Effect::TooFewQuestions => ("too few questions", "●"),
         };
         let base = |base: &crate::transfer::BaseVerdict| {
             let (word, sign) = word(base.effect);
