@@ -48,19 +48,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "ivl-models",
-        &[
-            "families/gemma.rs",
-            "families/gpt2.rs",
-            "families/gpt_neox.rs",
-            "families/llama.rs",
-            "families/mod.rs",
-            "families/phi.rs",
-            "families/phi3.rs",
-            "families/qwen.rs",
-        ],
-    ),
-    (
         "ivl-serve",
         &[
             "answer/completion.rs",
