@@ -135,3 +135,22 @@ pub enum ChatError {
         turns: usize,
     },
 }
+
+impl ChatError {
+    /// What is wrong with the messages, without the names of files: for those who send messages and have no files.
+    pub fn without_path(&self) -> String {
+        match self {
+            Self::Refused { reason, .. } => format!("the chat template refuses these messages: {reason}"),
+            Self::PartNotText { turn, kind, .. } => {
+                format!("turn {turn} (counted from 0) has a part of kind `{kind}`, which is no text")
+            }
+            Self::RoleNotShown { turn, role, .. } => {
+                format!("the chat template shows nothing that `{role}` says, first in turn {turn} (counted from 0)")
+            }
+            Self::CallsNotShown { turn, .. } => {
+                format!("the chat template shows no calls of tools, but turn {turn} (counted from 0) has some")
+            }
+            _ => "the model's chat template does not take these messages".to_owned(),
+        }
+    }
+}
