@@ -145,10 +145,14 @@ impl ChatError {
                 format!("turn {turn} (counted from 0) has a part of kind `{kind}`, which is no text")
             }
             Self::RoleNotShown { turn, role, .. } => {
-                format!("the chat template shows nothing that `{role}` says, first in turn {turn} (counted from 0)")
+                format!(
+                    "the chat template shows nothing that `{role}` says, first in turn {turn} (counted from 0)"
+                )
             }
             Self::CallsNotShown { turn, .. } => {
-                format!("the chat template shows no calls of tools, but turn {turn} (counted from 0) has some")
+                format!(
+                    "the chat template shows no calls of tools, but turn {turn} (counted from 0) has some"
+                )
             }
             _ => "the model's chat template does not take these messages".to_owned(),
         }

@@ -120,7 +120,10 @@ pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) 
     let messages: Vec<Message> = serde_json::from_value(list.clone()).map_err(|_| wanted())?;
     let is_content = |content: &Value| content.is_string() || content.is_array() || content.is_null();
     if !messages.iter().all(|message| is_content(&message.content)) {
-        return Err(expected("messages", "of text: `content` is a string or a list of parts with `type`: \"text\""));
+        return Err(expected(
+            "messages",
+            "of text: `content` is a string or a list of parts with `type`: \"text\"",
+        ));
     }
     let template = catalog.chat_template(weights).ok_or_else(|| {
         ApiError::invalid("messages", "this model has no chat template; use /v1/completions")

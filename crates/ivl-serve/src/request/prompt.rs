@@ -79,7 +79,9 @@ impl Prompt {
         let size = catalog.vocab().size();
         if let Some(id) = self.ids.iter().find(|&&id| id as usize >= size) {
             let token = catalog.tokenizer().id_to_token(*id).unwrap_or_default();
-            let message = format!("the prompt has token {id} ({token:?}), of which the model has no logit: it has {size}");
+            let message = format!(
+                "the prompt has token {id} ({token:?}), of which the model has no logit: it has {size}"
+            );
             return Err(ApiError::invalid("prompt", message));
         }
         if self.ids.len() >= catalog.context() {
