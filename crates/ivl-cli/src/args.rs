@@ -175,21 +175,23 @@ pub struct Decoding {
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
-    /// Sampling temperature; 0 decodes greedily
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub temperature: f64,
-    /// Sample from the K most probable tokens; 0 keeps all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: usize,
-    /// Sample from the smallest set of most probable tokens whose probabilities sum to P
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub top_p: f64,
-    /// Sample from tokens at least P times as probable as the most probable one
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub min_p: f64,
-    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
-    pub repetition_penalty: f64,
+    /// Sampling temperature; 0 decodes greedily (default: 0; for `chat`, that of the base's generation_config.json)
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Sample from the K most probable tokens; 0 keeps all (default: 0; for `chat` as above)
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Sample from the smallest set of most probable tokens whose probabilities sum to P (default: 1; for `chat` as
+    /// above)
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Sample from tokens at least P times as probable as the most probable one (default: 0; for `chat` as above)
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f64>,
+    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off (default: 1; for
+    /// `chat` as above)
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f64>,
     /// Subtract X from a token's logit for every time it occurs in the answer
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub frequency_penalty: f64,
@@ -565,9 +567,9 @@ pub struct Transfer {
     /// Score the answers of the data only; generate none, so that there is no exact match
     #[arg(long)]
     pub no_answers: bool,
-    /// Do not write the verdict to the value's card
+    /// Write the verdict and the recommended weight to the value's card
     #[arg(long)]
-    pub keep_card: bool,
+    pub write_card: bool,
     /// Directory for the report
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -11,10 +11,14 @@ use ivl::{
 };
 
 use crate::args::{Common, Drafts, Dtype, Models, Vocabularies};
+use crate::notes::note;
 use crate::progress::bar;
 
 /// The name of drafts without a model. A directory of this name is `./prompt-lookup`.
 const LOOKUP: &str = "prompt-lookup";
+
+/// Weights beyond this are noted.
+const LARGEST_ALPHA: f64 = 10.0;
 
 /// Tokens that prompt lookup finds again, unless told.
 const NGRAM: usize = 3;
@@ -24,6 +28,12 @@ pub fn open_options(common: &Common) -> OpenOptions {
     let options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
     let common = common.clone();
     let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    let quiet = common.quiet;
+    let options = options.notes(move |text| {
+        if !quiet {
+            note(format_args!("note: {text}"));
+        }
+    });
     options.progress(move |progress: LoadProgress<'_>| {
         let mut current = current.lock().expect("no one panics while it holds the bar");
         let bar = current.get_or_insert_with(|| {
@@ -65,7 +75,21 @@ pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<M
 
 /// Opens what `--base` and `--value` name.
 pub fn open(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Model> {
-    Ok(builder(models, gate, common)?.open()?)
+    let model = builder(models, gate, common)?.open()?;
+    for value in model.values() {
+        warn_of_alpha(value.name(), value.alpha(), common);
+    }
+    Ok(model)
+}
+
+/// Notes a weight that no value is meant for.
+pub fn warn_of_alpha(value: &str, alpha: f64, common: &Common) {
+    if alpha.abs() > LARGEST_ALPHA && !common.quiet {
+        note(format_args!(
+            "note: the weight of `{value}` is {alpha}; weights are usually between 0 and 2, and far beyond them the base no \
+             longer counts"
+        ));
+    }
 }
 
 /// How a value is attached.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ivl_models::{Checkpoint, LoadOptions, Transformer};
+use ivl_models::{Checkpoint, LoadOptions, Note, Transformer};
 
 use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ pub struct LoadProgress<'a> {
 
 type OnProgress = Arc<dyn Fn(LoadProgress<'_>) + Send + Sync>;
 
+type OnNote = Arc<dyn Fn(&Note) + Send + Sync>;
+
 /// Device, type of the weights, and who watches the loading.
 ///
 /// ```
@@ -36,11 +38,12 @@ pub struct OpenOptions {
     /// The type of the weights in memory. [`Dtype::Auto`] unless set.
     pub dtype: Dtype,
     progress: Option<OnProgress>,
+    notes: Option<OnNote>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { device: "auto".to_owned(), dtype: Dtype::Auto, progress: None }
+        Self { device: "auto".to_owned(), dtype: Dtype::Auto, progress: None, notes: None }
     }
 }
 
@@ -77,9 +80,16 @@ impl OpenOptions {
         self
     }
 
-    /// The same without a progress callback.
+    /// Called with what is worth saying about a checkpoint before it is loaded.
+    #[must_use]
+    pub fn notes(mut self, notes: impl Fn(&Note) + Send + Sync + 'static) -> Self {
+        self.notes = Some(Arc::new(notes));
+        self
+    }
+
+    /// The same without callbacks.
     pub(crate) fn quiet(&self) -> Self {
-        Self { progress: None, ..self.clone() }
+        Self { progress: None, notes: None, ..self.clone() }
     }
 
     /// The device and how weights are kept on it.
@@ -93,6 +103,9 @@ impl OpenOptions {
     /// Loads the weights of a checkpoint.
     pub(crate) fn load(&self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Transformer> {
         let model = checkpoint.dir().display().to_string();
+        if let Some(on_note) = &self.notes {
+            checkpoint.notes()?.iter().for_each(|note| on_note(note));
+        }
         let mut show = |progress: ivl_models::Progress| {
             if let Some(on_progress) = &self.progress {
                 on_progress(LoadProgress { model: &model, done: progress.done, total: progress.total });

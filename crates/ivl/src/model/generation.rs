@@ -86,15 +86,13 @@ impl Model {
         Session::new(self.lm())
     }
 
-    /// The tokens of a text that is to be continued.
+    /// The tokens of a text that is to be continued. An empty text is continued where the tokenizer begins every text with a
+    /// token of its own.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`], [`Error::Unreadable`].
+    /// [`Error::EmptyPrompt`] if there is no token, [`Error::Unreadable`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
-        if text.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
-        self.check_readable(text)?;
-        Ok(self.tokenizer().encode(text, true)?)
+        let ids = self.encode_text(text)?;
+        if ids.is_empty() { Err(Error::EmptyPrompt) } else { Ok(ids) }
     }
 }

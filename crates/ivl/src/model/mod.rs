@@ -14,7 +14,7 @@ use std::path::Path;
 
 use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
 use ivl_core::{ValueStack, Vocab};
-use ivl_models::{Tokenizer, TransformerLm};
+use ivl_models::{SamplingDefaults, Tokenizer, TransformerLm};
 
 pub use self::attach::Attach;
 pub(crate) use self::fusion::fuse;
@@ -283,6 +283,11 @@ impl Model {
     /// Tokens that end a text.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
+    }
+
+    /// The sampling settings that the base's directory asks for.
+    pub fn sampling_defaults(&self) -> SamplingDefaults {
+        self.base.checkpoint.sampling_defaults()
     }
 
     /// The number of positions that base and values can read.

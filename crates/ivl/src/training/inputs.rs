@@ -148,21 +148,25 @@ fn load_value(
     placement: &Placement,
 ) -> Result<Transformer> {
     let device = autodiff(&placement.device, config);
-    let checkpoint = &models.checkpoint;
     if config.value.init == Init::Random {
-        let net = checkpoint.config().init(&device);
+        let net = models.checkpoint.config().init(&device);
         return Ok(initialize(net, config.seed, config.value.init_std, DType::F32));
     }
+    let source = &models.source;
     let Some(lora) = &config.value.lora else {
-        return Ok(checkpoint.load(&device, DType::F32)?);
+        return Ok(source.load_for_training(&device)?.merged());
     };
+    if source.adapters().is_some() {
+        // The run continues these adapters.
+        return source.load_for_training(&device);
+    }
     let recomputes = config.steps.gradient_checkpointing;
     let shared = nets.into_iter().find(|(dir, net)| {
-        *dir == models.source.dir && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
+        *dir == source.dir && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
     });
     let net = match shared {
         Some((_, net)) => net.train(),
-        None => checkpoint.load(&device, DType::F32)?,
+        None => source.load_for_training(&device)?,
     };
     Ok(net.with_lora(lora, config.seed))
 }

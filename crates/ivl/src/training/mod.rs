@@ -41,6 +41,13 @@ pub struct TrainedValue {
     pub run: Trained,
 }
 
+impl TrainedValue {
+    /// Whether the value adds nothing: all its logits are 0 in the last step.
+    pub fn is_dead(&self) -> bool {
+        self.card.is_some() && self.run.last.as_ref().is_some_and(|last| last.value_norm == 0.0)
+    }
+}
+
 /// Trains a value against its frozen bases, or a model by itself, and writes the directory that the configuration names.
 /// `on_event` is told what happens.
 ///

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use ivl::eval::explanation::Influence;
-use ivl::models::write_bytes;
+use ivl::models::{SamplingDefaults, write_bytes};
 use ivl::{Explanation, GenerateConfig, MaskedText, Model, TokenExplanation};
 
 pub use self::terminal::Shown;
@@ -22,7 +22,7 @@ use crate::progress::bar;
 use crate::prompt_files::read_messages;
 
 pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
-    let config = decoding::config(&args.decoding, common)?;
+    let config = decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
     if args.models.value.is_empty() {
         bail!("there is nothing to explain without a value: give one with --value");
     }
