@@ -45,7 +45,7 @@ pub enum Error {
         key: String,
         /// The key that was probably meant.
         meant: Option<String>,
-        /// All keys that could stand there.
+        /// All known keys.
         known: Vec<String>,
     },
     /// A key whose value cannot be read.
@@ -164,14 +164,14 @@ pub enum Error {
         /// The value it gives.
         got: String,
     },
-    /// More examples are asked for than there are.
+    /// More few-shot examples are configured than rows exist.
     #[error(
         "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; lower --num-fewshot"
     )]
     FewShots {
         /// Which task.
         task: String,
-        /// How many are asked for.
+        /// The configured number.
         wanted: usize,
         /// How many there are.
         got: usize,
@@ -179,7 +179,7 @@ pub enum Error {
     /// A pattern that cannot be used.
     #[error("{what}")]
     Pattern {
-        /// Where it stands.
+        /// Its place.
         what: String,
         /// The reason.
         #[source]

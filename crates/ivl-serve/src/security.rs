@@ -62,7 +62,7 @@ fn admit(app: &App, request: &Request, path: &str) -> Result<Client, ApiError> {
     }
 }
 
-/// A browser says which site a script is from; scripts of other sites may not speak here. Without a key, a server on
+/// A browser says which site a script is from; scripts of other sites are refused. Without a key, a server on
 /// loopback also wants to be called by a local name: else a site could make its own name lead here.
 fn check_origin(headers: &HeaderMap, host: IpAddr, keyless: bool) -> Result<(), ApiError> {
     let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));

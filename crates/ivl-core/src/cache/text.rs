@@ -11,7 +11,7 @@ use crate::tokens::shared_prefix_len;
 /// The rows are apart: two texts of the same number of base tokens have different numbers of value tokens. When base
 /// tokens are forgotten, the value's caches are cut back only at its next read, to what the two texts share.
 ///
-/// `S` is what a model keeps for each row beside its caches.
+/// `S` is the state that a model keeps for each row besides its caches.
 #[derive(Debug, Clone)]
 pub struct TextCache<S = ()> {
     pub(crate) rows: Vec<TextRow<S>>,

@@ -64,7 +64,7 @@ impl CascadeLm {
     /// Attaches a value to a base of the same vocabulary.
     ///
     /// # Errors
-    /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings stand for the base's tokens, and no
+    /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings belong to the base's tokens, and no
     /// map leads there. [`Error::InvalidSetting`] for an alpha that is not finite.
     pub fn on(base: impl Into<BaseLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
         let base = base.into();

@@ -107,7 +107,7 @@ impl Asked {
     }
 }
 
-/// Runs a task. Rows whose answers are in the log are not asked again; `progress` is told how many rows are done, of all.
+/// Runs a task. Rows whose answers are in the log are not evaluated again; `progress` receives the number of finished rows, of all.
 ///
 /// # Errors
 /// [`Error`] names the row and what is wrong with it.
@@ -163,7 +163,7 @@ pub fn evaluate(
     })
 }
 
-/// All of a run that decides its answers, beside the model: what a log is checked by.
+/// The parts of a run, besides the model, that determine its answers; a log is verified by them.
 pub fn identity(task: &Task, settings: &RunSettings, max_positions: usize) -> Value {
     let mut identity = task.identity();
     let chat = settings.chat_template.as_ref().map(ChatTemplate::identity);
@@ -174,7 +174,7 @@ pub fn identity(task: &Task, settings: &RunSettings, max_positions: usize) -> Va
     identity
 }
 
-/// Whether a logged answer is one to what is asked now.
+/// Whether a logged answer belongs to the current request.
 fn fits(answer: &SampleAnswer, asked: &Asked, kind: OutputType) -> bool {
     match (answer, asked) {
         (SampleAnswer::Choices(likelihoods), Asked::Continuations(asked)) => {

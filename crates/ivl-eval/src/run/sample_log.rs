@@ -1,4 +1,4 @@
-//! Samples on disk: a run that was cut off goes on where it ended.
+//! Samples on disk, from which an interrupted run continues.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -58,7 +58,7 @@ impl SampleLog {
         self.answers.is_empty()
     }
 
-    /// Adds a sample: its number, its answer, and what a reader wants to see beside.
+    /// Adds a sample: its number, its answer, and further fields for readers.
     ///
     /// # Errors
     /// [`Error::File`].

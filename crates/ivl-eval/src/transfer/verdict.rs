@@ -110,7 +110,7 @@ fn gains(measured: &[MeasuredBase], one: usize, other: usize) -> Vec<f64> {
     (0..questions).map(|q| all.iter().map(|base| base[q]).sum::<f64>() / all.len() as f64).collect()
 }
 
-/// The verdict in words: bases that training never saw first, since they are what a value is for.
+/// The verdict as text: bases that training never saw come first, since values are made for them.
 fn text(bases: &[BaseVerdict], measured: &[MeasuredBase]) -> String {
     let away: Vec<&BaseVerdict> = bases.iter().filter(|base| !base.home).collect();
     let (asked, which) = match away.is_empty() {

@@ -11,7 +11,7 @@ pub(super) fn message(text: &str) -> Value {
     json!({"role": "assistant", "content": text, "refusal": null})
 }
 
-/// A piece of one; the first says who speaks.
+/// A piece of one; the first has the role.
 pub(super) fn delta(text: &str, first: bool) -> Value {
     match (first, text.is_empty()) {
         (true, _) => json!({"role": "assistant", "content": text}),

@@ -31,7 +31,7 @@ pub(crate) struct CompletionParams {
     pub(crate) explain: bool,
     /// How to continue. The limit of new tokens is set when the prompt is known.
     pub(crate) config: GenerateConfig,
-    /// New tokens asked for.
+    /// The requested number of new tokens.
     pub(crate) max_tokens: Option<usize>,
     /// Continuations of each prompt.
     pub(crate) n: usize,
@@ -86,7 +86,7 @@ impl CompletionParams {
     }
 }
 
-/// The weights that `model` and the extension field `ivl` ask for, and whether the changes are to be explained.
+/// The weights requested by `model` and the extension field `ivl`, and whether to explain the changes.
 ///
 /// `{"values": [{"id": .., "alpha": ..}], "explain": true}`: given values replace the one that the model's name stands for;
 /// without an alpha they take their usual one.

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 pub(crate) struct Prompt {
     /// Token ids, at least one.
     pub(crate) ids: Vec<u32>,
-    /// The text that they stand for.
+    /// Their text.
     pub(crate) text: String,
     /// Where in the text each token begins, in characters.
     pub(crate) offsets: Vec<usize>,
@@ -35,7 +35,7 @@ impl Prompt {
         let mut offsets = Vec::with_capacity(encoded.len());
         let (mut bytes, mut chars) = (0, 0);
         for &(_, (start, end)) in &encoded {
-            // Offsets never go back, but for tokens that the tokenizer adds: they cover nothing and stand where they are.
+            // Offsets never go back, but for tokens that the tokenizer adds: they cover nothing and keep their place.
             if end > start && start > bytes {
                 let between = text.as_bytes().get(bytes..start).unwrap_or_default();
                 chars += between.iter().filter(|&&byte| byte & 0xC0 != 0x80).count();

@@ -16,7 +16,7 @@ const GRID: RGBColor = RGBColor(0xd5, 0xd9, 0xde);
 const ALONE: RGBColor = RGBColor(0x8a, 0x93, 0x9d);
 const WITH: RGBColor = RGBColor(0x25, 0x63, 0xeb);
 const TUNED: RGBColor = RGBColor(0xea, 0x58, 0x0c);
-/// One for each line of a chart, told apart by those who do not see colours well (Okabe and Ito), and by their marks.
+/// One for each line of a chart, distinguishable with colour blindness (Okabe and Ito), and by their marks.
 const LINES: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -268,7 +268,7 @@ fn judged(setting: &SettingSummary, answers: bool) -> f64 {
     }
 }
 
-/// The end of a long name, which tells more than its beginning.
+/// The end of a long name, which is more specific than its beginning.
 fn shortened(name: &str) -> String {
     let length = name.chars().count();
     if length <= LONGEST_NAME {

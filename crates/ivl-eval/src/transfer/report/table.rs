@@ -41,7 +41,7 @@ impl Table {
         format!("{}|---|{rule}\n{rows}", line(&self.header))
     }
 
-    /// As an HTML table with header cells for columns and rows; the note stands below it, however narrow the window is.
+    /// As an HTML table with header cells for columns and rows; the note is below it at every window width.
     pub fn html(&self) -> String {
         let column = |cell: &String| format!("<th scope=\"col\">{}</th>", kept_together(cell));
         let header: String = self.header.iter().map(column).collect();
