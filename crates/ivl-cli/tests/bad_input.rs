@@ -187,7 +187,7 @@ fn options_that_mean_nothing() {
     with(&["--logit-bias", "x"], &["--logit-bias is `x`"]);
     with(&["--logit-bias", "9999=1"], &["token id 9999"]);
     with(&["--value", "nowhere:abc"], &["--value is `nowhere:abc`"]);
-    with(&["--device", "tpu"], &["--device is `tpu`"]);
+    with(&["--device", "tpu"], &["the device is `tpu`, expected auto, cpu"]);
     with(&["--device", "cuda"], &["without CUDA"]);
     with(&["--device", "wgpu"], &["without wgpu"]);
     // Usage that clap refuses is exit status 2.

@@ -331,7 +331,7 @@ fn two_devices_share_the_passes_of_a_step() {
     assert_near_losses(&one, &two);
     let base = base("small");
     let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
-    run::fails(&wrong, &["--device is `cpu,cpu`", "for `train` alone several"]);
+    run::fails(&wrong, &["the device is `cpu,cpu`", "for `train` alone several"]);
 }
 
 #[test]

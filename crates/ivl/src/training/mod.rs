@@ -1,6 +1,7 @@
 //! From a configuration to a value directory.
 
 mod base;
+mod encoded_examples;
 mod events;
 mod inputs;
 mod metrics_file;
