@@ -60,7 +60,7 @@ fn given_turns_are_not_trained() {
     let source = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}";
     let turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "help"), ("assistant", "yes")];
     let messages: Vec<Message> = turns.iter().map(|(role, content)| Message::new(role, content)).collect();
-    let conversation = Conversation { messages, given: 2, tools: None };
+    let conversation = Conversation { given: 2, ..Conversation::new(messages) };
     let row = Row { demonstration: Demonstration::Conversation(conversation), ..row(&[]) };
     let template = template(source);
     let example = Encoder::new(&tokenizer, Some(&template), 64).encode(&row).expect("encodes");
