@@ -126,7 +126,17 @@ pub struct Models {
     #[arg(long, value_name = "VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
+}
+
+/// Which chat template renders messages.
+#[derive(Debug, clap::Args)]
+pub struct Template {
+    /// Chat template: `value` (that of the first value that has one, else the base's), `base`, or a Jinja file
+    #[arg(long, value_name = "value|base|FILE", default_value = "value")]
+    pub chat_template: String,
 }
 
 /// How values with another vocabulary are attached.
@@ -496,6 +506,8 @@ pub struct Serve {
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
     #[command(flatten)]
     pub drafts: Drafts,
@@ -564,6 +576,8 @@ pub struct Transfer {
     /// Map for bases with another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
     #[arg(long, value_name = "FILE|METHOD", default_values_t = [String::from("hybrid")])]
     pub map: Vec<String>,
+    #[command(flatten)]
+    pub template: Template,
     /// Use only the first N questions
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,

@@ -10,7 +10,7 @@ use ivl::{
     Attach, DraftOptions, DraftSource, Gate, LoadProgress, Model, ModelBuilder, OpenOptions, ServeOptions,
 };
 
-use crate::args::{Common, Drafts, Dtype, Models, Vocabularies};
+use crate::args::{Common, Drafts, Dtype, Models, Template, Vocabularies};
 use crate::notes::note;
 use crate::progress::bar;
 
@@ -29,7 +29,7 @@ pub fn open_options(common: &Common) -> OpenOptions {
     let common = common.clone();
     let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
     let quiet = common.quiet;
-    let options = options.notes(move |text| {
+    let options = options.on_note(move |text| {
         if !quiet {
             note(format_args!("note: {text}"));
         }
@@ -49,6 +49,11 @@ pub fn open_options(common: &Common) -> OpenOptions {
     })
 }
 
+/// Adds what `--chat-template` names.
+pub fn with_template(options: OpenOptions, template: &Template) -> OpenOptions {
+    options.chat_template(template.chat_template.parse().unwrap_or_else(|never| match never {}))
+}
+
 /// A type of weights as the library calls it.
 pub fn dtype(dtype: Dtype) -> ivl::Dtype {
     match dtype {
@@ -62,7 +67,8 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
 
 /// What `--base` and `--value` name, about to be opened.
 pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<ModelBuilder> {
-    let mut builder = Model::builder(&models.base).options(open_options(common));
+    let options = with_template(open_options(common), &models.template);
+    let mut builder = Model::builder(&models.base).options(options);
     for text in &models.value {
         let (value, alpha) = value_and_alpha(text)?;
         builder = builder.attach(value, attach(alpha, &models.vocabularies));
@@ -78,6 +84,12 @@ pub fn open(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Mode
     let model = builder(models, gate, common)?.open()?;
     for value in model.values() {
         warn_of_alpha(value.name(), value.alpha(), common);
+    }
+    if common.verbose
+        && !common.quiet
+        && let Ok(template) = model.chat_template()
+    {
+        note(format_args!("chat template: `{}`", template.path().display()));
     }
     Ok(model)
 }

@@ -93,7 +93,7 @@ impl Model {
         prompts: &[S],
         config: &GenerateConfig,
     ) -> Result<SpeculativeGeneration<'a>> {
-        Ok(speculate(self.ungated_lm()?, speculation, prompts, config)?)
+        Ok(speculate(self.ungated_lm()?, speculation, prompts, &self.with_end_tokens(config))?)
     }
 
     fn draft_placement(&self, options: &DraftOptions) -> Result<Placement> {

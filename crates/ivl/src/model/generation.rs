@@ -1,6 +1,6 @@
 //! Continuing prompts.
 
-use ivl_core::decode::{FinishReason, GenerateConfig, Session, TokenStream, generate};
+use ivl_core::decode::{EndTokens, FinishReason, GenerateConfig, Session, TokenStream, generate};
 use ivl_models::Message;
 
 use super::Model;
@@ -78,7 +78,16 @@ impl Model {
         prompts: &[S],
         config: &GenerateConfig,
     ) -> Result<TokenStream<'_>> {
-        Ok(generate(self.lm(), prompts, config)?)
+        Ok(generate(self.lm(), prompts, &self.with_end_tokens(config))?)
+    }
+
+    /// A configuration with the [end tokens](Self::end_tokens) of this model, unless it has end tokens of its own.
+    pub fn with_end_tokens(&self, config: &GenerateConfig) -> GenerateConfig {
+        let mut config = config.clone();
+        if config.end_tokens == EndTokens::OfVocab {
+            config.end_tokens = EndTokens::Given(self.end_tokens().to_vec());
+        }
+        config
     }
 
     /// A session, which keeps what was read of a text for the next one that begins alike.

@@ -10,11 +10,14 @@ mod likelihood;
 mod value;
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::Path;
 
 use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
 use ivl_core::{ValueStack, Vocab};
-use ivl_models::{SamplingDefaults, Tokenizer, TransformerLm};
+use ivl_models::{
+    ChatTemplate, Checkpoint, SamplingDefaults, TemplateChoice, Tokenizer, TransformerLm, fused_end_tokens,
+};
 
 pub use self::attach::Attach;
 pub(crate) use self::fusion::fuse;
@@ -94,6 +97,9 @@ impl ModelBuilder {
     pub fn open(self) -> Result<Model> {
         let Self { base, values, gate, options } = self;
         let placement = options.placement()?;
+        if let TemplateChoice::File(path) = &options.chat_template {
+            ChatTemplate::from_file(path)?;
+        }
         let base = OpenCheckpoint::open(&base)?;
         let end_tokens = base.end_tokens()?;
         let planned: Vec<PlannedValue> = values
@@ -122,6 +128,14 @@ fn check_gate(gate: Option<Gate>, values: impl ExactSizeIterator<Item = Option<S
     match values.flatten().next() {
         Some(reason) => Err(Error::GatedValue { gate, reason }),
         None => Ok(()),
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Model");
+        debug.field("base", &self.base.dir).field("values", &self.values).field("gate", &self.gate());
+        debug.finish_non_exhaustive()
     }
 }
 
@@ -198,7 +212,17 @@ impl Model {
             None => Fused::Ungated(fuse(&self.base_lm, &values)?),
             Some(gate) => Fused::Gated(gate, fuse_gated(&self.base_lm, &values, gate)?),
         };
+        self.end_tokens = self.find_end_tokens()?;
         Ok(())
+    }
+
+    /// Those of base and values, and those with which the chat template ends the assistant's turn.
+    fn find_end_tokens(&self) -> Result<Vec<u32>> {
+        let values: Vec<(&Checkpoint, &Tokenizer)> =
+            self.values.iter().map(|value| (&value.checkpoint, value.tokenizer())).collect();
+        // A template that cannot be read is an error where messages are rendered.
+        let template = self.chat_template().ok();
+        Ok(fused_end_tokens(&self.base.checkpoint, &self.base.tokenizer, &values, template.as_ref())?)
     }
 
     /// Consults the values only where a gate says so; `None` consults them everywhere.
@@ -280,7 +304,7 @@ impl Model {
         &self.base.vocab
     }
 
-    /// Tokens that end a text.
+    /// Tokens that end a text: those of base and values, and those with which the chat template ends the assistant's turn.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
     }

@@ -166,9 +166,10 @@ impl Chat {
 
     fn answer(&mut self) -> Result<()> {
         let prompt = self.conversation.prompt(&self.model)?;
+        let config = self.model.with_end_tokens(&self.config);
         let (mut ids, mut text, mut finish) = (Vec::new(), String::new(), None);
         let mut out = stdout().lock();
-        let writing = self.session.generate(self.model.lm(), &prompt, &self.config)?;
+        let writing = self.session.generate(self.model.lm(), &prompt, &config)?;
         let cached = writing.reused();
         for step in writing {
             let step = step?;

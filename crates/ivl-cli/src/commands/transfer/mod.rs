@@ -11,7 +11,7 @@ use self::display::StudyDisplay;
 pub use self::terminal::{WIDTH, bold, show, wrapped};
 use super::train::{Stoppable, read_config, say_how_to_go_on};
 use crate::args::{Common, Transfer};
-use crate::models::{open_options, warn_of_alpha};
+use crate::models::{open_options, warn_of_alpha, with_template};
 use crate::notes::note;
 
 pub fn run(args: &Transfer, common: &Common) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn run(args: &Transfer, common: &Common) -> Result<()> {
         .maps(args.map.clone())
         .limit(args.limit)
         .answers(!args.no_answers)
-        .options(open_options(common));
+        .options(with_template(open_options(common), &args.template));
     plan.seed = common.seed.unwrap_or(plan.seed);
     // Whatever is wrong with names, data or vocabularies is said before anything is trained.
     plan.check()?;
