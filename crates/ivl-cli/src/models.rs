@@ -79,9 +79,9 @@ pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<M
     })
 }
 
-/// Opens what `--base` and `--value` name.
-pub fn open(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Model> {
-    let model = builder(models, gate, common)?.open()?;
+/// Opens a model, and notes what is unusual about it.
+pub fn open(builder: ModelBuilder, common: &Common) -> Result<Model> {
+    let model = builder.open()?;
     for value in model.values() {
         warn_of_alpha(value.name(), value.alpha(), common);
     }

@@ -7,7 +7,7 @@ use ivl_models::{ChatTemplate, TemplateChoice};
 use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 
 use crate::error::{Error, Result};
-use crate::model::draft::DraftOptions;
+use crate::model::draft_options::DraftOptions;
 use crate::model::{AttachedValue, Model};
 
 /// How a model is served.
@@ -77,8 +77,7 @@ impl Model {
             Some(name) => name,
             None => served_name(self.given_name(), self.base_dir())?,
         };
-        let values =
-            self.values().iter().map(|value| self.served_value(value)).collect::<Result<_>>()?;
+        let values = self.values().iter().map(|value| self.served_value(value)).collect::<Result<_>>()?;
         let base = ServedBase {
             id: name,
             tokenizer: self.tokenizer().clone(),

@@ -22,7 +22,14 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     }
     let config = decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
     let (input, drafts) = (input(args)?, models::drafts(&args.drafts)?);
-    let model = models::open(&args.models, args.gate, common)?;
+    let mut builder = models::builder(&args.models, args.gate, common)?;
+    if let Some(drafts) = &drafts {
+        builder = builder.for_draft(drafts.clone());
+    }
+    if let Input::Messages(_) = input {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
     let prompt = match &input {
         Input::Text(text) => model.encode_prompt(text)?,
         Input::Messages(messages) => model.encode_chat(messages, &model.chat_template()?)?,

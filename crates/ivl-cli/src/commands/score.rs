@@ -26,7 +26,7 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
         (None, Some(path)) => Input::Demonstrations(path),
         (None, None) => Input::Texts(Vec::new()),
     };
-    let model = models::open(&args.models, None, common)?;
+    let model = models::open(models::builder(&args.models, None, common)?, common)?;
     let texts = match &input {
         Input::Texts(texts) => masked_texts(texts, &model)?,
         Input::Demonstrations(path) => model.masked_rows(path)?,

@@ -23,6 +23,9 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
         let (name, value, alpha) = served_value(text)?;
         builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
     }
+    if let Some(drafts) = &drafts {
+        builder = builder.for_draft(drafts.clone());
+    }
     let model = builder.open()?;
     let name = match &args.name {
         Some(name) => name.clone(),

@@ -2,7 +2,9 @@
 
 mod attach;
 mod chat;
-pub(crate) mod draft;
+mod chat_template;
+mod draft;
+pub(crate) mod draft_options;
 mod fusion;
 pub(crate) mod generation;
 mod identity;
@@ -20,6 +22,8 @@ use ivl_models::{
 };
 
 pub use self::attach::Attach;
+use self::chat_template::find_template;
+use self::draft_options::DraftOptions;
 pub(crate) use self::fusion::fuse;
 use self::fusion::fuse_gated;
 pub use self::value::AttachedValue;
@@ -65,6 +69,8 @@ pub struct ModelBuilder {
     base: String,
     values: Vec<(String, Attach)>,
     gate: Option<Gate>,
+    renders_messages: bool,
+    draft: Option<DraftOptions>,
     options: OpenOptions,
 }
 
@@ -90,12 +96,26 @@ impl ModelBuilder {
         self
     }
 
+    /// Refuses models without a chat template.
+    #[must_use]
+    pub fn for_chat(mut self) -> Self {
+        self.renders_messages = true;
+        self
+    }
+
+    /// Refuses models that these drafts do not fit; [`Model::speculation`] loads them.
+    #[must_use]
+    pub fn for_draft(mut self, draft: DraftOptions) -> Self {
+        self.draft = Some(draft);
+        self
+    }
+
     /// Checks everything, then loads the weights.
     ///
     /// # Errors
     /// Names that cannot be resolved, files that cannot be read, values that do not fit the base or the gate.
     pub fn open(self) -> Result<Model> {
-        let Self { base, values, gate, options } = self;
+        let Self { base, values, gate, renders_messages, draft, options } = self;
         let placement = options.placement()?;
         if let TemplateChoice::File(path) = &options.chat_template {
             ChatTemplate::from_file(path)?;
@@ -107,6 +127,13 @@ impl ModelBuilder {
             .map(|(name, attach)| PlannedValue::new(name, attach, &base.vocab))
             .collect::<Result<_>>()?;
         check_gate(gate, planned.iter().map(PlannedValue::ungatable))?;
+        if renders_messages {
+            let dirs: Vec<&Path> = planned.iter().map(PlannedValue::dir).collect();
+            find_template(&options.chat_template, &base.dir, &dirs)?;
+        }
+        if let Some(draft) = &draft {
+            draft.check(&base.vocab)?;
+        }
         let base_lm = base.load(None, &placement, &options)?;
         let fused = Fused::Ungated(BaseLm::plain(base_lm.clone()));
         let values = Vec::with_capacity(planned.len());
@@ -159,7 +186,14 @@ impl Model {
     /// A model that is opened with all its values at once, so that everything is checked before a weight is read.
     pub fn builder(base: impl AsRef<OsStr>) -> ModelBuilder {
         let base = base.as_ref().to_string_lossy().into_owned();
-        ModelBuilder { base, values: Vec::new(), gate: None, options: OpenOptions::new() }
+        ModelBuilder {
+            base,
+            values: Vec::new(),
+            gate: None,
+            renders_messages: false,
+            draft: None,
+            options: OpenOptions::new(),
+        }
     }
 
     /// Attaches a value as its card says: residual, cascade, or low-rank adapters.

@@ -6,9 +6,7 @@ use std::path::Path;
 use ivl_align::{Method, align};
 use ivl_core::cross_tokenizer::{ByteFusionConfig, Retokenizer};
 use ivl_core::{CausalLm, Vocab, VocabMap};
-use ivl_models::{
-    CascadeInput, ChatTemplate, Checkpoint, Connection, Tokenizer, TransformerLm, ValueCard,
-};
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Connection, Tokenizer, TransformerLm, ValueCard};
 
 use super::Attach;
 use crate::device::Placement;
@@ -126,6 +124,11 @@ impl PlannedValue {
             value,
             join,
         })
+    }
+
+    /// Its directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.value.dir
     }
 
     /// Why a gate cannot skip this value, if it cannot.

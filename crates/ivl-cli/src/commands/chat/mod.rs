@@ -27,7 +27,11 @@ use crate::notes::note;
 pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
     // A wrong option is refused before a weight is read.
     decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
-    let model = models::open(&args.models, args.gate, common)?;
+    let mut builder = models::builder(&args.models, args.gate, common)?;
+    if !args.plain {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
     let defaults = model.sampling_defaults();
     let config = decoding::config(&args.decoding, &defaults, common)?;
     let conversation = Conversation::new(args, &model)?;

@@ -26,7 +26,11 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     if args.models.value.is_empty() {
         bail!("there is nothing to explain without a value: give one with --value");
     }
-    let model = models::open(&args.models, None, common)?;
+    let mut builder = models::builder(&args.models, None, common)?;
+    if args.messages.is_some() {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
     let targets = targets(args, &config, &model)?;
     let bar = bar(common, targets.len() as u64, "explaining {bar:30} {pos}/{len}");
     let mut explanations = Vec::with_capacity(targets.len());
