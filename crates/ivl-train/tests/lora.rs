@@ -15,7 +15,7 @@ use ivl_train::{
 };
 
 fn lora() -> LoraConfig {
-    LoraConfig { rank: 3, alpha: 6.0, ..Default::default() }
+    LoraConfig::new(3)
 }
 
 fn parameters(net: &Transformer) -> HashMap<String, Vec<f32>> {

@@ -12,31 +12,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
     (
         "ivl-models",
         &[
-            "error.rs",
-            "tokenizer/configured_ids.rs",
-            "tokenizer/mod.rs",
-            "tokenizer/special_tokens.rs",
-            "tokenizer/spelling.rs",
-        ],
-    ),
-    (
-        "ivl-models",
-        &[
-            "families/defaults.rs",
-            "families/gemma.rs",
-            "families/gpt2.rs",
-            "families/gpt_neox.rs",
-            "families/llama.rs",
-            "families/mod.rs",
-            "families/phi.rs",
-            "families/phi3.rs",
-            "families/qwen.rs",
-        ],
-    ),
-    ("ivl-models", &["template/chat.rs", "template/chat_spans.rs"]),
-    (
-        "ivl-models",
-        &[
             "transformer/attention.rs",
             "transformer/block.rs",
             "transformer/linear.rs",

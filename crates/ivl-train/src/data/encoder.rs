@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
-use ivl_models::{ChatTemplate, Message, RenderOptions, Tokenizer, Turn};
+use ivl_models::{ChatTemplate, Message, RenderOptions, SpanFinder, Tokenizer, Turn};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -20,7 +20,7 @@ type Encoded = (u32, (usize, usize));
 #[derive(Debug)]
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    template: Option<&'a ChatTemplate>,
+    template: Option<SpanFinder<'a>>,
     options: EncodeOptions,
     vocab: Vocab,
     end: Option<u32>,
@@ -54,6 +54,7 @@ impl<'a> Encoder<'a> {
     /// An encoder with the tokenizer of base and value, the template that renders messages, and the longest example in
     /// tokens.
     pub fn new(tokenizer: &'a Tokenizer, template: Option<&'a ChatTemplate>, max_length: usize) -> Self {
+        let template = template.map(SpanFinder::new);
         let options =
             EncodeOptions { max_length, drop_longer: false, on_error: OnError::Fail, last_turn_only: false };
         Self { vocab: tokenizer.vocab(), end: tokenizer.eos_id(), tokenizer, template, options }
@@ -87,7 +88,7 @@ impl<'a> Encoder<'a> {
         hash.update(self.tokenizer.to_json()?);
         // The dates that a template may print are no part of what it is.
         hash.update(format!("{:?} {:?} ", self.end, self.options));
-        hash.update(self.template.map_or_else(String::new, ChatTemplate::identity));
+        hash.update(self.template.as_ref().map_or_else(String::new, |finder| finder.template().identity()));
         Ok(hex::encode(hash.finalize()))
     }
 
@@ -174,12 +175,12 @@ impl<'a> Encoder<'a> {
     }
 
     fn render_conversation(&self, row: &Row, conversation: &Conversation) -> Result<RenderedExample, Error> {
-        let Some(template) = self.template else {
+        let Some(template) = &self.template else {
             return Err(Error::NoTemplate { place: row.place.clone() });
         };
         let options = RenderOptions { tools: conversation.tools.clone(), ..RenderOptions::default() };
         let spoken = template
-            .render_spoken(&conversation.messages, &options)
+            .find(&conversation.messages, &options)
             .map_err(|source| Error::Render { place: row.place.clone(), source })?;
         let mut wanted: Vec<usize> = conversation.trained_turns().collect();
         if self.options.last_turn_only {

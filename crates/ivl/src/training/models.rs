@@ -122,7 +122,8 @@ fn chat_template(
     value: &Checkpoint,
 ) -> Result<Option<ChatTemplate>> {
     if let Some(path) = &config.data.chat_template {
-        return Ok(Some(ChatTemplate::from_file(path)?));
+        let template = ChatTemplate::from_file(path)?;
+        return Ok(Some(template.with_special_tokens(value.tokenizer()?.special_tokens())));
     }
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),
