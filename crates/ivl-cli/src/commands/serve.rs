@@ -9,7 +9,7 @@ use ivl::{Model, resolve, served_name};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
-use crate::models::{attach, drafts, open_options, serve_options, value_and_alpha};
+use crate::models::{attach, drafts, open_options, serve_options, value_and_alpha, with_template};
 use crate::notes::note;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
@@ -17,10 +17,14 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     // What can be refused is refused before the first weight is read.
     settings.validate()?;
     let drafts = drafts(&args.drafts)?;
-    let mut builder = Model::builder(&args.base).options(open_options(common));
+    let options = with_template(open_options(common), &args.template);
+    let mut builder = Model::builder(&args.base).options(options);
     for text in &args.value {
         let (name, value, alpha) = served_value(text)?;
         builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
+    }
+    if let Some(drafts) = &drafts {
+        builder = builder.for_draft(drafts.clone());
     }
     let model = builder.open()?;
     let name = match &args.name {

@@ -1,6 +1,7 @@
 //! From a configuration to a value directory.
 
 mod base;
+mod encoded_examples;
 mod events;
 mod inputs;
 mod metrics_file;
@@ -45,6 +46,11 @@ impl TrainedValue {
     /// The held-out losses that the value does not lower: on these bases it is better left out.
     pub fn not_improved(&self) -> impl Iterator<Item = &EvalReport> {
         self.run.evals.iter().filter(|eval| eval.base_loss.is_some_and(|alone| eval.loss >= alone))
+    }
+
+    /// Whether the value adds nothing: all its logits are 0 in the last step.
+    pub fn is_dead(&self) -> bool {
+        self.card.is_some() && self.run.last.as_ref().is_some_and(|last| last.value_norm == 0.0)
     }
 }
 
