@@ -6,7 +6,7 @@ use ivl::{GenerateConfig, SamplingConfig};
 
 use crate::args::{Common, Decoding};
 
-/// What can be checked before a model is loaded.
+/// The checks before a model is loaded.
 pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
     let bias = |text: &String| -> Result<(u32, f32)> {
         let parsed = text.split_once('=').and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Common;
 
-/// A bar of `total` steps; hidden if nobody watches.
+/// A bar of `total` steps; hidden without a terminal.
 pub fn bar(common: &Common, total: u64, template: &str) -> ProgressBar {
     let watched = !common.quiet && std::io::stderr().is_terminal();
     let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

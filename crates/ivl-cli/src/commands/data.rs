@@ -32,7 +32,7 @@ struct Page {
     paint: Paint,
 }
 
-/// What is put around learnt and around given text.
+/// The marks around trained and untrained text.
 struct Paint {
     learnt: [&'static str; 2],
     given: [&'static str; 2],
@@ -69,7 +69,7 @@ impl Page {
         Ok(())
     }
 
-    /// The text of an example, with what is learnt apart. Bytes are put together first: a letter may take several tokens.
+    /// The text of an example, with trained parts marked. Bytes are joined first: a letter may take several tokens.
     fn painted(&self, ids: &[u32], mask: &[bool]) -> String {
         let mut text = String::new();
         let tokens: Vec<(u32, bool)> = ids.iter().copied().zip(mask.iter().copied()).collect();

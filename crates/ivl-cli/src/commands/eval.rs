@@ -66,7 +66,7 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What the reader of the figures should know.
+/// Notes on the figures.
 fn print_notes(outcome: &Outcome) {
     let (name, notes, samples) = (&outcome.task, &outcome.notes, outcome.samples);
     if outcome.logged > 0 {

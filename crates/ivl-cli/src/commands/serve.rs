@@ -14,7 +14,7 @@ use crate::notes::note;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
     let settings = settings(args);
-    // What can be refused is refused before the first weight is read.
+    // Every check that needs no weights comes before the first weight is read.
     settings.validate()?;
     let drafts = drafts(&args.drafts)?;
     let mut builder = Model::builder(&args.base).options(open_options(common));
@@ -55,7 +55,7 @@ fn settings(args: &Serve) -> Settings {
     settings
 }
 
-/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. A path that exists as it stands wins over the reading
+/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. An existing path with this whole name takes precedence over the reading
 /// with a name.
 fn served_value(text: &str) -> Result<(String, &str, Option<f64>)> {
     let named = text.split_once('=').filter(|_| !Path::new(text).exists());

@@ -34,16 +34,16 @@ impl Rows {
 /// One question in a base's tokens.
 pub(super) struct Question {
     pub(super) passage: Passage,
-    /// What comes before the last answer, and the answer; none where nothing comes before.
+    /// The prompt of the last answer, and the answer; `None` without a prompt.
     pub(super) prompt: Option<QuestionPrompt>,
-    /// What is asked, for people.
+    /// The question, for readers.
     pub(super) asked: String,
     /// The token that ends the answer, if a control token does.
     pub(super) end: Option<u32>,
 }
 
 impl Question {
-    /// Tokenises a row as training does, so that what is scored is what would be learnt.
+    /// Tokenizes a row as training does, so that the scored tokens are those that training would train.
     pub(super) fn new(row: &Row, base: &StudyBase) -> Result<Self> {
         let encoder = Encoder::new(&base.open.tokenizer, base.template.as_ref(), usize::MAX);
         let example = encoder.encode(row)?;
@@ -78,7 +78,7 @@ impl Question {
     }
 }
 
-/// What the last answer answers.
+/// The question of the last answer.
 fn asked(demonstration: &Demonstration) -> Option<&str> {
     match demonstration {
         Demonstration::Conversation(conversation) => {
@@ -91,7 +91,7 @@ fn asked(demonstration: &Demonstration) -> Option<&str> {
     }
 }
 
-/// The last run of learnt tokens.
+/// The last run of trained tokens.
 fn last_answer(learnt: &[bool]) -> std::ops::Range<usize> {
     let end = learnt.iter().rposition(|&learnt| learnt).map_or(0, |last| last + 1);
     let start = learnt[..end].iter().rposition(|&learnt| !learnt).map_or(0, |before| before + 1);

@@ -1,4 +1,4 @@
-//! What is typed: messages, and commands that begin with a slash.
+//! Input: messages, and commands that begin with a slash.
 
 /// A line that was typed.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ pub enum Line {
     Retry,
     Help,
     Leave,
-    /// A command that nobody knows, or a wrong one, with what is expected.
+    /// An unknown or malformed command, with the expected form.
     Wrong(String),
 }
 

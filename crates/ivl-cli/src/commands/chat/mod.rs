@@ -72,14 +72,14 @@ struct Chat {
 }
 
 impl Chat {
-    /// Does what a line asks for; `false` to leave.
+    /// Executes a line; `false` to quit.
     fn take(&mut self, line: &str) -> Result<bool> {
         match Line::parse(line) {
             None => {}
             Some(Line::Message(text)) => {
                 self.conversation.say(text);
                 if let Err(error) = self.answer() {
-                    // The message stays unanswered, so it was not said.
+                    // The message stays unanswered, so it is removed.
                     self.conversation.undo();
                     return Err(error);
                 }

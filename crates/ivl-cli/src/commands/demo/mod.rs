@@ -19,7 +19,7 @@ use crate::notes::note;
 /// Seed of the demonstration, unless --seed is given.
 const SEED: u64 = 1;
 
-/// What is done, and how much of it.
+/// The extent of the demonstration.
 struct Extent {
     /// Optimizer steps of the value; 0 is all.
     steps: usize,

@@ -35,7 +35,7 @@ pub fn fit(config: &TrainConfig, resume: bool, go_on: &str, common: &Common) -> 
     trained.map_err(|error| say_how_to_go_on(error, go_on))
 }
 
-/// Of a run that was stopped, says how it goes on.
+/// Tells how to continue an interrupted run.
 pub fn say_how_to_go_on(error: Error, go_on: &str) -> anyhow::Error {
     match error {
         Error::Interrupted { .. } => anyhow!("{error}, {go_on}"),

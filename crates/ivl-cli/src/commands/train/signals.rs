@@ -7,7 +7,7 @@ use ivl::train::Interrupter;
 
 use super::display::Voice;
 
-/// The run that Ctrl-C asks to stop; without one the process ends.
+/// The run that Ctrl-C interrupts; without one the process ends.
 static RUNNING: Mutex<Option<(Interrupter, Voice)>> = Mutex::new(None);
 
 fn running() -> MutexGuard<'static, Option<(Interrupter, Voice)>> {

@@ -30,7 +30,7 @@ pub fn run(args: &Transfer, common: &Common) -> Result<()> {
         .answers(!args.no_answers)
         .options(open_options(common));
     plan.seed = common.seed.unwrap_or(plan.seed);
-    // Whatever is wrong with names, data or vocabularies is said before anything is trained.
+    // Errors of names, data and vocabularies are reported before any training.
     plan.check()?;
     if let (Some(config), Some(out)) = (&args.train_full_finetunes, &args.out) {
         let recipe = read_config(config, &[], common)?;
