@@ -68,7 +68,7 @@ fn check(args: &args::Bench) -> Result<()> {
         bail!("--measure train is a step of a value against the model; add --value");
     }
     if args.measure.iter().all(|&measure| measure == Measure::Fused) && args.value.is_none() {
-        bail!("--measure fused is decoding with a value beside the model alone; add --value");
+        bail!("--measure fused compares decoding with and without a value; add --value");
     }
     Ok(())
 }

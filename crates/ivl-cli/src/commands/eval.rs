@@ -86,7 +86,7 @@ fn print_notes(outcome: &Outcome) {
     }
     if notes.unreadable > 0 {
         note(format_args!(
-            "{name}: a value cannot read all of {} of {samples} texts; where it cannot, the base stands alone",
+            "{name}: a value cannot read all of {} of {samples} texts; there the base answers without it",
             notes.unreadable
         ));
     }

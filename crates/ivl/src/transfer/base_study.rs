@@ -105,7 +105,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         let all = fuse(&self.lm, &every_value)?;
         let weights = self.weights();
         let seen = self.step("reading", |progress| answer_stats(&all, &weights, &self.passages, progress))?;
-        let answers = self.answers(&self.lm, &self.end_tokens, "answering alone")?;
+        let answers = self.answers(&self.lm, &self.end_tokens, "answering without a value")?;
         let alone = Measured { observed: seen.alone, answers };
         let mut with: Vec<Vec<Measured>> = vec![Vec::new(); self.plan.alphas.len()];
         let mut observed = seen.with.into_iter();

@@ -55,7 +55,7 @@ impl Line {
             ("help" | "?", "") => Self::Help,
             ("exit" | "quit" | "bye", "") => Self::Leave,
             ("explain" | "reset" | "clear" | "undo" | "retry" | "help" | "exit" | "quit", _) => {
-                Self::Wrong(format!("/{word} takes nothing behind it"))
+                Self::Wrong(format!("/{word} takes no argument"))
             }
             _ => Self::Wrong(format!("there is no command /{word}; /help lists them")),
         })

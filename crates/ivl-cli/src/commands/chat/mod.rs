@@ -86,7 +86,7 @@ impl Chat {
             }
             Some(Line::Retry) => {
                 if !self.conversation.take_answer() {
-                    bail!("there is no answer to write anew");
+                    bail!("there is no answer to generate again");
                 }
                 // Another draw; greedy answers stay as they are.
                 self.config.seed = self.config.seed.wrapping_add(1);

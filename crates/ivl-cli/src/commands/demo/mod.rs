@@ -52,7 +52,7 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
         Finetunes::default()
     };
     say(&format!(
-        "\nAsking every base {} questions about others, alone and with the value:",
+        "\nEvaluating every base on {} questions about others, without and with the value:",
         extent.questions
     ));
     let mut plan = StudyPlan::new(vec![directory.value()], bases, directory.questions())

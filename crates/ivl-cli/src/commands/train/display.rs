@@ -129,7 +129,7 @@ impl Display {
 /// Which rows of a source are not trained on, in part or as a whole.
 pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
     format!(
-        "{} of {} rows of `{}` were cut to {max_length} tokens ({} tokens lost), {} had nothing learnt left and were left out",
+        "{} of {} rows of `{}` were truncated to {max_length} tokens ({} tokens lost), {} had no trained token left and were left out",
         report.truncated,
         report.rows,
         report.path.display(),
