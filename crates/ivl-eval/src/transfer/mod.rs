@@ -19,7 +19,7 @@ pub use coverage::MapCoverage;
 pub use measured::{Measured, MeasuredBase};
 pub use passage::Passage;
 pub(crate) use recovery::ROUNDS;
-pub use recovery::{IntervalEstimate, difference, gap_recovered};
+pub use recovery::{FEWEST_QUESTIONS, IntervalEstimate};
 pub use summary::{BaseSummary, Figure, SettingSummary, Transfer, TransferSource};
 pub use teacher_forcing::{AnswerStats, WeightedAnswerStats, answer_stats, tuned_answer_stats};
 pub use verdict::{BaseVerdict, Effect, Verdict};

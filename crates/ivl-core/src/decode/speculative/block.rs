@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
 
-use super::draft::{Draft, Guesses};
+use super::draft::Draft;
+use super::guesses::Guesses;
 use super::pace::{Pace, SpeculativeRound};
 use super::target::Target;
 use crate::decode::Continuation;
