@@ -18,6 +18,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<ivl::serve::Error>() {
             return of_server(error);
         }
+        if let Some(error) = cause.downcast_ref::<ivl::eval::Error>() {
+            return of_evaluation(error);
+        }
         cause.downcast_ref::<ivl::train::Error>().and_then(of_training)
     })
 }
@@ -36,6 +39,7 @@ fn of_ivl(error: &Error) -> Option<String> {
         Error::Core(error) => return of_core(error),
         Error::Train(error) => return of_training(error),
         Error::Serve(error) => return of_server(error),
+        Error::Eval(error) => return of_evaluation(error),
         _ => return None,
     };
     Some(hint.to_owned())
@@ -66,6 +70,18 @@ fn of_server(error: &ivl::serve::Error) -> Option<String> {
         ivl::serve::Error::Open { .. } => "give --api-key, or --open to allow requests without a key",
         ivl::serve::Error::Listen { .. } => "choose another port with --port",
         ivl::serve::Error::SameId { .. } => "name values with --value NAME=VALUE",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_evaluation(error: &ivl::eval::Error) -> Option<String> {
+    let hint = match error {
+        ivl::eval::Error::FewShots { .. } => "lower --num-fewshot, or `num_fewshot` of the task",
+        ivl::eval::Error::OtherRun { .. } | ivl::eval::Error::BrokenLog { .. } => {
+            "choose another directory with --output"
+        }
+        ivl::eval::Error::Core(error) => return of_core(error),
         _ => return None,
     };
     Some(hint.to_owned())
