@@ -25,7 +25,7 @@ pub struct Common {
     /// scale) works on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
-    /// Seed of all random numbers (default: the configuration's for `train` and `demo`, else 0)
+    /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
     #[arg(long, global = true, help_heading = "Common options")]
     pub seed: Option<u64>,
     /// Print one JSON object, or JSON lines, on standard output
