@@ -1,5 +1,6 @@
 //! `ivl serve`: an OpenAI-compatible server and a chat page.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,8 +19,12 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     settings.validate()?;
     let drafts = drafts(&args.drafts)?;
     let mut builder = Model::builder(&args.base).options(open_options(common));
+    let mut names = BTreeSet::new();
     for text in &args.value {
         let (name, value, alpha) = served_value(text)?;
+        if !names.insert(name.clone()) {
+            return Err(ivl::serve::Error::SameId { id: name }.into());
+        }
         builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
     }
     let model = builder.open()?;
@@ -55,8 +60,8 @@ fn settings(args: &Serve) -> Settings {
     settings
 }
 
-/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. An existing path with this whole name takes precedence over the reading
-/// with a name.
+/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. An existing path with this whole name takes
+/// precedence over the reading with a name.
 fn served_value(text: &str) -> Result<(String, &str, Option<f64>)> {
     let named = text.split_once('=').filter(|_| !Path::new(text).exists());
     let (id, rest) = named.map_or((None, text), |(id, rest)| (Some(id), rest));

@@ -70,7 +70,7 @@ impl Finetunes {
         }
         if !names.len().is_multiple_of(bases) {
             let reason = format!(
-                "there are {} models for {bases} bases, expected one for each, in their order, or as many seeds for each",
+                "there are {} models for {bases} bases, expected one per base in the order of the bases, or the same number of seeds for each",
                 names.len()
             );
             return Err(Error::Settings { reason });
