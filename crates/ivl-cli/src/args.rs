@@ -81,6 +81,9 @@ pub struct Train {
     /// Continue from the last complete checkpoint
     #[arg(long)]
     pub resume: bool,
+    /// Continue a run that had fewer steps.epochs or steps.max_steps, finished or not
+    #[arg(long, conflicts_with = "resume")]
+    pub extend: bool,
 }
 
 /// Inspect the data of a run
@@ -123,7 +126,17 @@ pub struct Models {
     #[arg(long, value_name = "VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
+}
+
+/// Which chat template renders messages.
+#[derive(Debug, clap::Args)]
+pub struct Template {
+    /// Chat template: `value` (that of the first value that has one, else the base's), `base`, or a Jinja file
+    #[arg(long, value_name = "value|base|FILE", default_value = "value")]
+    pub chat_template: String,
 }
 
 /// How values with another vocabulary are attached.
@@ -175,21 +188,23 @@ pub struct Decoding {
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
-    /// Sampling temperature; 0 decodes greedily
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub temperature: f64,
-    /// Sample from the K most probable tokens; 0 keeps all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: usize,
-    /// Sample from the smallest set of most probable tokens whose probabilities sum to P
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub top_p: f64,
-    /// Sample from tokens at least P times as probable as the most probable one
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub min_p: f64,
-    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
-    pub repetition_penalty: f64,
+    /// Sampling temperature; 0 decodes greedily (default: 0; for `chat`, that of the base's generation_config.json)
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Sample from the K most probable tokens; 0 keeps all (default: 0; for `chat` as above)
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Sample from the smallest set of most probable tokens whose probabilities sum to P (default: 1; for `chat` as
+    /// above)
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Sample from tokens at least P times as probable as the most probable one (default: 0; for `chat` as above)
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f64>,
+    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off (default: 1; for
+    /// `chat` as above)
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f64>,
     /// Subtract X from a token's logit for every time it occurs in the answer
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub frequency_penalty: f64,
@@ -316,7 +331,7 @@ pub struct Eval {
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
     after_help = "Example:\n  ivl explain --base examples/first-value/large --value runs/first-value \\\n      \
-        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html answer.html\n\n\
+        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html runs/answer.html\n\n\
         Blue tokens are more probable with the values, orange ones less probable. Underlined tokens mark positions where \
         the values change the most probable token. With several values, ivl also shows the contribution of each and how \
         every two agree. docs/explain.md defines the figures."
@@ -381,9 +396,9 @@ pub struct Chat {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ivl align --from crates/ivl-demo-models/models/other --to runs/first-value \\\n      \
-        --out other.safetensors\n  \
+        --out runs/other.safetensors\n  \
         ivl generate --base crates/ivl-demo-models/models/other --value runs/first-value \\\n      \
-        --map other.safetensors --prompt \"Mara Vost was born in\"\n\n\
+        --map runs/other.safetensors --prompt \"Mara Vost was born in\"\n\n\
         A corpus is a text file, or JSON Lines with `text` or one JSON string per line. docs/vocabularies.md explains \
         the methods."
 )]
@@ -491,6 +506,8 @@ pub struct Serve {
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
     #[command(flatten)]
     pub drafts: Drafts,
@@ -558,15 +575,17 @@ pub struct Transfer {
     /// Map for bases with another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
     #[arg(long, value_name = "FILE|METHOD", default_values_t = [String::from("hybrid")])]
     pub map: Vec<String>,
+    #[command(flatten)]
+    pub template: Template,
     /// Use only the first N questions
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Score the answers of the data only; generate none, so that there is no exact match
     #[arg(long)]
     pub no_answers: bool,
-    /// Do not write the verdict to the value's card
+    /// Write the verdict and the recommended weight to the value's card
     #[arg(long)]
-    pub keep_card: bool,
+    pub write_card: bool,
     /// Directory for the report
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -29,6 +29,8 @@ fn of_ivl(error: &Error) -> Option<String> {
     let hint = match error {
         Error::UnfinishedRun { .. } => "finish it with `ivl train CONFIG.toml --resume`",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
+        Error::NeedsOutput { .. } => "name one with --output DIR",
+        Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",
         Error::EmptyPrompt => "give some text with --prompt, --prompt-file or --messages",
         Error::NoChatTemplate { .. } => {
             "add a template, or do without: `--prompt`, `--text` and tasks need none, and `ivl chat` has --plain"
@@ -59,7 +61,18 @@ fn of_core(error: &ivl::core::Error) -> Option<String> {
 fn of_training(error: &ivl::train::Error) -> Option<String> {
     let hint = match error {
         ivl::train::Error::NoCheckpoint { .. } => "start without --resume",
-        ivl::train::Error::OutputExists { .. } => "continue with --resume",
+        ivl::train::Error::OutputExists { .. } => "continue with --resume, or with more epochs with --extend",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_evaluation(error: &ivl::eval::Error) -> Option<String> {
+    let hint = match error {
+        ivl::eval::Error::FewShots { .. } => "choose fewer with --num-fewshot",
+        ivl::eval::Error::OtherRun { .. } | ivl::eval::Error::BrokenLog { .. } => {
+            "choose another directory with --output"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

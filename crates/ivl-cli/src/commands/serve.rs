@@ -10,7 +10,7 @@ use ivl::{Model, resolve, served_name};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
-use crate::models::{attach, drafts, open_options, serve_options, value_and_alpha};
+use crate::models::{attach, drafts, open_options, serve_options, value_and_alpha, with_template};
 use crate::notes::note;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
@@ -18,7 +18,8 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     // Every check that needs no weights comes before the first weight is read.
     settings.validate()?;
     let drafts = drafts(&args.drafts)?;
-    let mut builder = Model::builder(&args.base).options(open_options(common));
+    let options = with_template(open_options(common), &args.template);
+    let mut builder = Model::builder(&args.base).options(options);
     let mut names = BTreeSet::new();
     for text in &args.value {
         let (name, value, alpha) = served_value(text)?;
@@ -26,6 +27,9 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
             return Err(ivl::serve::Error::SameId { id: name }.into());
         }
         builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
+    }
+    if let Some(drafts) = &drafts {
+        builder = builder.for_draft(drafts.clone());
     }
     let model = builder.open()?;
     let name = match &args.name {
@@ -60,8 +64,8 @@ fn settings(args: &Serve) -> Settings {
     settings
 }
 
-/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. An existing path with this whole name takes
-/// precedence over the reading with a name.
+/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. An existing path with this whole name takes precedence over the reading
+/// with a name.
 fn served_value(text: &str) -> Result<(String, &str, Option<f64>)> {
     let named = text.split_once('=').filter(|_| !Path::new(text).exists());
     let (id, rest) = named.map_or((None, text), |(id, rest)| (Some(id), rest));

@@ -117,11 +117,13 @@ pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) 
     if list.as_array().is_none_or(|list| list.is_empty() || list.len() > MOST_MESSAGES) {
         return Err(wanted());
     }
-    let mut messages: Vec<Message> = serde_json::from_value(list.clone()).map_err(|_| wanted())?;
-    for message in &mut messages {
-        message.content = plain_text(&message.content).ok_or_else(|| {
-            expected("messages", "of text: `content` is a string or a list of parts with `type`: \"text\"")
-        })?;
+    let messages: Vec<Message> = serde_json::from_value(list.clone()).map_err(|_| wanted())?;
+    let is_content = |content: &Value| content.is_string() || content.is_array() || content.is_null();
+    if !messages.iter().all(|message| is_content(&message.content)) {
+        return Err(expected(
+            "messages",
+            "of text: `content` is a string or a list of parts with `type`: \"text\"",
+        ));
     }
     let template = catalog.chat_template(weights).ok_or_else(|| {
         ApiError::invalid("messages", "this model has no chat template; use /v1/completions")
@@ -130,22 +132,9 @@ pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) 
     if let Some(Value::Object(extra)) = fields.get("chat_template_kwargs") {
         options.extra.clone_from(extra);
     }
-    let text = template.render(&messages, &options).map_err(|_| {
-        ApiError::invalid("messages", "the model's chat template does not take these messages")
-    })?;
+    let text = template
+        .render(&messages, &options)
+        .map_err(|error| ApiError::invalid("messages", error.without_path()))?;
     let named = |error: ApiError| ApiError { param: Some("messages".to_owned()), ..error };
     Prompt::from_text(&text, false, catalog).map_err(named)
-}
-
-/// The text of a message: a string, or parts that are all text. Nothing stays nothing (an assistant that only calls tools).
-fn plain_text(content: &Value) -> Option<Value> {
-    match content {
-        Value::String(_) | Value::Null => Some(content.clone()),
-        Value::Array(parts) => {
-            let text =
-                |part: &Value| (part["type"] == "text").then(|| part["text"].as_str())?.map(str::to_owned);
-            parts.iter().map(text).collect::<Option<Vec<String>>>().map(|parts| Value::from(parts.concat()))
-        }
-        _ => None,
-    }
 }

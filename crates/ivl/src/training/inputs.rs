@@ -5,84 +5,17 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::DType;
 use ivl_models::{BaseCard, Transformer, initialize};
-use ivl_train::{Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig};
-use serde_json::Value;
+use ivl_train::{Dataset, FrozenBase, Init, RunIdentity, TrainConfig};
 
 use super::base::TrainingBase;
-use super::events::{Reporter, TrainEvent};
+use super::encoded_examples::EncodedExamples;
+use super::events::Reporter;
 use super::models::TrainingModels;
 use super::workers::autodiff;
 use crate::device::Placement;
 use crate::digest::sha256;
 use crate::error::Result;
 use crate::open_options::OpenOptions;
-
-/// The examples of a run, and fingerprints of how they were made from what.
-pub(super) struct EncodedExamples {
-    pub(super) train: Examples,
-    pub(super) eval: Examples,
-    /// Of `train` and of `eval`.
-    pub(super) fingerprints: [String; 2],
-    /// Of the training data.
-    pub(super) data: String,
-}
-
-impl EncodedExamples {
-    /// Tokenizes the data of a run, or finds the tokens of an earlier run.
-    fn new(
-        config: &TrainConfig,
-        encoder: &Encoder<'_>,
-        data: &[Dataset; 2],
-        reporter: &Reporter<'_>,
-    ) -> Result<Self> {
-        let [train_data, eval_data] = data;
-        let train = encode(train_data, encoder, "data.train", config, reporter)?;
-        let eval = encode(eval_data, encoder, "data.eval", config, reporter)?;
-        let encoding = encoder.fingerprint()?;
-        let fingerprints = [train_data, eval_data].map(|data| format!("{} {encoding}", data.fingerprint));
-        Ok(Self { train, eval, fingerprints, data: train_data.fingerprint.clone() })
-    }
-
-    /// Rows of the training data.
-    pub(super) fn rows(&self) -> usize {
-        self.train.reports().iter().map(|report| report.rows).sum()
-    }
-}
-
-/// Tokenizes a dataset; no sources give no examples. `setting` names the key of the configuration.
-fn encode(
-    dataset: &Dataset,
-    encoder: &Encoder<'_>,
-    setting: &'static str,
-    config: &TrainConfig,
-    reporter: &Reporter<'_>,
-) -> Result<Examples> {
-    if dataset.sources.is_empty() {
-        return Ok(Examples::default());
-    }
-    let examples = tokenize(dataset, encoder, setting, config, reporter)?;
-    let (reports, max_length) = (examples.reports().to_vec(), encoder.max_length());
-    reporter.report(TrainEvent::Tokenized { setting, reports, max_length });
-    Ok(examples)
-}
-
-/// Tokenizes a dataset, or finds its tokens from an earlier run.
-pub(super) fn tokenize(
-    dataset: &Dataset,
-    encoder: &Encoder<'_>,
-    setting: &'static str,
-    config: &TrainConfig,
-    reporter: &Reporter<'_>,
-) -> Result<Examples> {
-    let cache: PathBuf = config.data.cache.clone().unwrap_or_else(|| config.output.join("tokens"));
-    let mut read = 0;
-    let examples = Examples::encode(dataset, encoder, setting, &cache, &mut |rows| {
-        read = rows;
-        reporter.report(TrainEvent::Tokenizing { rows, done: false });
-    })?;
-    reporter.report(TrainEvent::Tokenizing { rows: read, done: true });
-    Ok(examples)
-}
 
 /// Everything that a run works on.
 pub(super) struct TrainingInputs {
@@ -126,16 +59,25 @@ impl TrainingInputs {
         Ok(Self { models, examples, bases, held_out, value, cards })
     }
 
-    /// Of settings, data and models: a checkpoint of another run is refused.
-    pub(super) fn fingerprint(&self, config: &TrainConfig) -> String {
-        let mut settings = serde_json::to_value(config).expect("a configuration serialises");
-        for free in ["output", "checkpoint", "eval"] {
-            settings[free] = Value::Null;
+    /// The models of the run and its template: a checkpoint of a run with others is refused. Settings and examples are added
+    /// by the run.
+    pub(super) fn identity(&self, config: &TrainConfig) -> Result<RunIdentity> {
+        let json = serde_json::to_string(&self.models.json).expect("JSON serialises");
+        let mut identity = RunIdentity::default().with("configuration of the value", sha256(json.as_bytes()));
+        if let Some(template) = &self.models.template {
+            identity = identity.with("chat template", sha256(template.identity().as_bytes()));
         }
-        settings["data"]["cache"] = Value::Null;
-        let bases = (!self.cards.is_empty()).then_some(&self.cards);
-        let depends_on = (settings, &self.examples.data, bases, &self.models.json);
-        sha256(serde_json::to_string(&depends_on).expect("JSON serialises").as_bytes())
+        if config.value.init == Init::Checkpoint {
+            identity = identity.with_weights("weights of the value", &self.models.source.dir)?;
+        }
+        for (base, card) in self.models.bases.iter().zip(&self.cards) {
+            let named = |part: &str| format!("{part} of the base {}", card.name);
+            identity = identity
+                .with(named("configuration"), &card.config)
+                .with(named("tokenizer"), &card.tokenizer)
+                .with_weights(named("weights"), &base.open.dir)?;
+        }
+        Ok(identity)
     }
 }
 
@@ -148,21 +90,25 @@ fn load_value(
     placement: &Placement,
 ) -> Result<Transformer> {
     let device = autodiff(&placement.device, config);
-    let checkpoint = &models.checkpoint;
     if config.value.init == Init::Random {
-        let net = checkpoint.config().init(&device);
+        let net = models.checkpoint.config().init(&device);
         return Ok(initialize(net, config.seed, config.value.init_std, DType::F32));
     }
+    let source = &models.source;
     let Some(lora) = &config.value.lora else {
-        return Ok(checkpoint.load(&device, DType::F32)?);
+        return Ok(source.load_for_training(&device)?.merged());
     };
+    if source.adapters().is_some() {
+        // The run continues these adapters.
+        return source.load_for_training(&device);
+    }
     let recomputes = config.steps.gradient_checkpointing;
     let shared = nets.into_iter().find(|(dir, net)| {
-        *dir == models.source.dir && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
+        *dir == source.dir && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
     });
     let net = match shared {
         Some((_, net)) => net.train(),
-        None => checkpoint.load(&device, DType::F32)?,
+        None => source.load_for_training(&device)?,
     };
     Ok(net.with_lora(lora, config.seed))
 }

@@ -2,7 +2,7 @@
 
 use ivl_core::Vocab;
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer};
-use ivl_train::{Encoder, TrainConfig};
+use ivl_train::{DataConfig, Encoder, TrainConfig};
 use serde_json::{Map, Value};
 
 use super::base::{NamedBase, TrainingBase, bases_of, held_out_bases_of};
@@ -22,6 +22,7 @@ pub struct TrainingModels {
     pub(super) template: Option<ChatTemplate>,
     tokenizer: Tokenizer,
     max_length: usize,
+    data: DataConfig,
 }
 
 /// The name of what the value starts from: what the configuration names, else the first base.
@@ -45,6 +46,7 @@ impl TrainingModels {
     /// Names that cannot be resolved, files that cannot be read, bases that do not fit the value.
     pub fn open(config: &TrainConfig) -> Result<Self> {
         let source = open_value(config)?;
+        check_adapters(config, &source)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let value_vocab = checkpoint.vocab(&source.tokenizer)?;
         let bases = open_bases(bases_of(config), &value_vocab)?;
@@ -64,7 +66,18 @@ impl TrainingModels {
             }
         }
         let (tokenizer, max_length) = (tokenizer.clone(), config.data.max_length.min(longest));
-        Ok(Self { source, json, checkpoint, value_vocab, bases, held_out, template, tokenizer, max_length })
+        Ok(Self {
+            source,
+            json,
+            checkpoint,
+            value_vocab,
+            bases,
+            held_out,
+            template,
+            tokenizer,
+            max_length,
+            data: config.data.clone(),
+        })
     }
 
     /// The tokenizer of the run's texts.
@@ -79,8 +92,23 @@ impl TrainingModels {
 
     /// Turns rows into examples.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length)
+        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length).with_data(&self.data)
     }
+}
+
+/// Refuses adapters that are continued as adapters of another shape.
+fn check_adapters(config: &TrainConfig, source: &OpenCheckpoint) -> Result<()> {
+    let (Some(wanted), Some(found)) = (&config.value.lora, source.adapters()) else { return Ok(()) };
+    let found = &found.config;
+    if (wanted.rank, wanted.alpha) == (found.rank, found.alpha) && wanted.targets == found.targets {
+        return Ok(());
+    }
+    let reason = format!(
+        "`{}` holds adapters of rank {} with alpha {} on {:?}, and `value.lora` asks for rank {} with alpha {} on {:?}; \
+         continue them as they are, or leave `value.lora` out to train all weights",
+        source.name, found.rank, found.alpha, found.targets, wanted.rank, wanted.alpha, wanted.targets
+    );
+    Err(Error::Settings { reason })
 }
 
 fn open_bases(bases: Vec<NamedBase<'_>>, value_vocab: &Vocab) -> Result<Vec<TrainingBase>> {
@@ -110,7 +138,8 @@ fn chat_template(
     value: &Checkpoint,
 ) -> Result<Option<ChatTemplate>> {
     if let Some(path) = &config.data.chat_template {
-        return Ok(Some(ChatTemplate::from_file(path)?));
+        let template = ChatTemplate::from_file(path)?;
+        return Ok(Some(template.with_special_tokens(value.tokenizer()?.special_tokens())));
     }
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),

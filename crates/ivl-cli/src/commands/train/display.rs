@@ -12,7 +12,7 @@ use crate::progress::bar;
 const LINES: usize = 20;
 
 /// The state of the bar. Rates and remaining time are of this process.
-const DISPLAY: &str = "{bar:20} {pos}/{len} steps  {eta} left  {wide_msg}";
+const DISPLAY: &str = "{bar:20} {pos}/{len} steps  {left} left  {wide_msg}";
 
 /// Shows the events of a run.
 pub struct Display {
@@ -61,7 +61,7 @@ impl Display {
                 self.progress(*rows, 0, *done, "tokenizing {human_pos} rows");
             }
             TrainEvent::Tokenized { setting, reports, max_length } => {
-                for report in reports.iter().filter(|report| report.truncated + report.dropped > 0) {
+                for report in reports.iter().filter(|report| lost(report) > 0) {
                     self.note(&format!("{setting}: {}", lost_rows(report, *max_length)));
                 }
             }
@@ -126,22 +126,34 @@ impl Display {
     }
 }
 
-/// Which rows of a source are not trained on, in part or as a whole.
+/// Rows of a source that are not trained on, in part or as a whole.
+fn lost(report: &SourceReport) -> usize {
+    report.truncated + report.dropped + report.too_long + report.skipped
+}
+
+/// What they are.
 pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
-    format!(
+    let mut text = format!(
         "{} of {} rows of `{}` were truncated to {max_length} tokens ({} tokens lost), {} had no trained token left and were left out",
         report.truncated,
         report.rows,
         report.path.display(),
         report.cut,
         report.dropped
-    )
+    );
+    if report.too_long > 0 {
+        text += &format!(", {} are longer and were left out", report.too_long);
+    }
+    if let Some(error) = &report.first_error {
+        text += &format!(", {} were skipped, the first because {error}", report.skipped);
+    }
+    text
 }
 
 /// The most important part comes first: a narrow terminal truncates the end.
 fn step_message(step: &StepReport) -> String {
     format!(
-        "loss {:.4}  lr {:.2e}  {:.0} tokens/s  |v| {:.4}  gradient {:.3}",
+        "loss {:.4}  lr {:.2e}  {:.0} trained tokens/s  |v| {:.4}  gradient {:.3}",
         step.loss, step.learning_rate, step.tokens_per_second, step.value_norm, step.gradient_norm
     )
 }
