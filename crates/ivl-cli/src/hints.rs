@@ -69,10 +69,11 @@ fn of_training(error: &ivl::train::Error) -> Option<String> {
 
 fn of_evaluation(error: &ivl::eval::Error) -> Option<String> {
     let hint = match error {
-        ivl::eval::Error::FewShots { .. } => "choose fewer with --num-fewshot",
+        ivl::eval::Error::FewShots { .. } => "lower --num-fewshot, or `num_fewshot` of the task",
         ivl::eval::Error::OtherRun { .. } | ivl::eval::Error::BrokenLog { .. } => {
             "choose another directory with --output"
         }
+        ivl::eval::Error::Core(error) => return of_core(error),
         _ => return None,
     };
     Some(hint.to_owned())
@@ -83,18 +84,6 @@ fn of_server(error: &ivl::serve::Error) -> Option<String> {
         ivl::serve::Error::Open { .. } => "give --api-key, or --open to allow requests without a key",
         ivl::serve::Error::Listen { .. } => "choose another port with --port",
         ivl::serve::Error::SameId { .. } => "name values with --value NAME=VALUE",
-        _ => return None,
-    };
-    Some(hint.to_owned())
-}
-
-fn of_evaluation(error: &ivl::eval::Error) -> Option<String> {
-    let hint = match error {
-        ivl::eval::Error::FewShots { .. } => "lower --num-fewshot, or `num_fewshot` of the task",
-        ivl::eval::Error::OtherRun { .. } | ivl::eval::Error::BrokenLog { .. } => {
-            "choose another directory with --output"
-        }
-        ivl::eval::Error::Core(error) => return of_core(error),
         _ => return None,
     };
     Some(hint.to_owned())
