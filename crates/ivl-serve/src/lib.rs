@@ -49,7 +49,6 @@ mod catalog;
 mod engine;
 mod error;
 mod json_response;
-mod keys;
 mod listener;
 mod metrics;
 mod request;

@@ -98,7 +98,7 @@ fn connection(
     graceful.watch(connection)
 }
 
-/// A task that ends when nobody waits for it any more: a client that goes away takes its request along.
+/// A task that is aborted when this handle is dropped: the request of a client that goes away ends.
 struct Aborting<T>(JoinHandle<Result<T, Infallible>>);
 
 impl<T> Future for Aborting<T> {

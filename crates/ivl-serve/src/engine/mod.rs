@@ -8,6 +8,7 @@ mod permit;
 mod prefill;
 mod prefix_cache;
 mod queue;
+mod radix_tree;
 mod row;
 mod scheduler;
 
@@ -15,5 +16,5 @@ pub(crate) use error::EngineError;
 pub(crate) use event::{EngineEvent, OutputOptions, Scored};
 pub(crate) use handle::Engine;
 pub(crate) use job::{Client, Job};
-pub(crate) use permit::QueuePermit;
+pub(crate) use permit::{QueueLimits, QueuePermit, QueuePlaces};
 pub(crate) use scheduler::Models;

@@ -130,8 +130,9 @@ pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) 
     if let Some(Value::Object(extra)) = fields.get("chat_template_kwargs") {
         options.extra.clone_from(extra);
     }
-    let text = template.render(&messages, &options).map_err(|_| {
-        ApiError::invalid("messages", "the model's chat template does not take these messages")
+    let text = template.render(&messages, &options).map_err(|error| {
+        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        ApiError::invalid("messages", format!("the model's chat template refuses these messages: {reason}"))
     })?;
     let named = |error: ApiError| ApiError { param: Some("messages".to_owned()), ..error };
     Prompt::from_text(&text, false, catalog).map_err(named)
