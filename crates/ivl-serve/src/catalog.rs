@@ -1,5 +1,7 @@
 //! The models by name: a base, and values that can be added to it.
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ivl_core::Vocab;
@@ -7,6 +9,7 @@ use ivl_core::cross_tokenizer::Retokenizer;
 use ivl_models::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
+use crate::constraint::GrammarCompiler;
 use crate::error::Error;
 
 /// The base as clients see it.
@@ -31,6 +34,8 @@ pub struct ServedValue {
     pub alpha: f64,
     /// The template that it was trained with.
     pub template: Option<ChatTemplate>,
+    /// Tokens of the base that end an answer where the value is in use, beside those of the base.
+    pub end_tokens: Vec<u32>,
     /// How it reads texts, if not in the base's tokens.
     pub cross_tokenizer: Option<CrossTokenizer>,
 }
@@ -53,6 +58,7 @@ pub struct Catalog {
     context: usize,
     longest_token: usize,
     created: u64,
+    grammars: OnceLock<Result<GrammarCompiler, String>>,
 }
 
 impl Catalog {
@@ -75,7 +81,7 @@ impl Catalog {
         }
         let longest_token = vocab.iter().flatten().map(|token| token.bytes.len()).max().unwrap_or(1);
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        Ok(Self { base, values, vocab: vocab.clone(), context, longest_token, created })
+        Ok(Self { base, values, vocab: vocab.clone(), context, longest_token, created, grammars: OnceLock::new() })
     }
 
     /// The base's name.
@@ -98,9 +104,19 @@ impl Catalog {
         &self.vocab
     }
 
-    /// Tokens that end an answer.
-    pub(crate) fn end_tokens(&self) -> &[u32] {
-        &self.base.end_tokens
+    /// Tokens that end an answer: those of the base and of the values in use.
+    pub(crate) fn end_tokens(&self, weights: &[f64]) -> Vec<u32> {
+        let used = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        let all = self.base.end_tokens.iter().chain(used.flat_map(|(value, _)| &value.end_tokens));
+        all.copied().collect::<BTreeSet<u32>>().into_iter().collect()
+    }
+
+    /// Compiles grammars for the vocabulary. Made when the first request has one: it takes memory for every token.
+    ///
+    /// # Errors
+    /// What llguidance says about the vocabulary.
+    pub(crate) fn grammars(&self) -> Result<&GrammarCompiler, String> {
+        self.grammars.get_or_init(|| GrammarCompiler::new(&self.vocab)).as_ref().map_err(Clone::clone)
     }
 
     /// Positions that base and values can read.

@@ -128,7 +128,8 @@ fn one_client_cannot_fill_the_queue_and_what_never_fits_is_refused_for_good() {
 fn short_requests_do_not_wait_for_a_wide_one() {
     let (server, hold) = held(settings(|settings| settings.max_rows = 4));
     hold.store(true, Ordering::Relaxed);
-    let long = json!({"prompt": "Suna", "max_tokens": 200, "ignore_eos": true, "temperature": 0, "stream": true});
+    let long =
+        json!({"prompt": "Suna", "max_tokens": 200, "ignore_eos": true, "temperature": 0, "stream": true});
     let mut running = open(&server, &long);
     wait_for_prompts(&server, 1);
     // It needs all four rows, so that it waits for the long text; the short one behind it finds a free row.
@@ -138,7 +139,10 @@ fn short_requests_do_not_wait_for_a_wide_one() {
     wait_for_prompts(&server, 3);
     hold.store(false, Ordering::Relaxed);
     assert_eq!(read(&mut short).status, 200);
-    assert!(server.metric("ivl_texts_waiting") + server.metric("ivl_texts_running") >= 2.0, "the others go on");
+    assert!(
+        server.metric("ivl_texts_waiting") + server.metric("ivl_texts_running") >= 2.0,
+        "the others go on"
+    );
     assert_eq!(read(&mut wide).json()["choices"].as_array().map(Vec::len), Some(4));
     assert!(!read(&mut running).events().is_empty());
 }
@@ -212,10 +216,18 @@ fn sites_that_are_allowed_can_use_the_api_from_a_browser() {
     let key = "authorization: Bearer key\r\n";
     let preflight = ask("OPTIONS", "https://app.example", "");
     assert_eq!(preflight.status, 204);
-    assert!(preflight.headers.contains("access-control-allow-headers: authorization"), "{}", preflight.headers);
+    assert!(
+        preflight.headers.contains("access-control-allow-headers: authorization"),
+        "{}",
+        preflight.headers
+    );
     let allowed = ask("GET", "https://app.example", key);
     assert_eq!(allowed.status, 200);
-    assert!(allowed.headers.contains("access-control-allow-origin: https://app.example"), "{}", allowed.headers);
+    assert!(
+        allowed.headers.contains("access-control-allow-origin: https://app.example"),
+        "{}",
+        allowed.headers
+    );
     assert_eq!(ask("GET", "https://app.example", "").status, 401, "the key is still needed");
     let other = ask("GET", "https://other.example", key);
     assert_eq!(other.status, 403);
@@ -232,4 +244,3 @@ fn a_request_that_could_never_run_is_refused() {
     let fits = server.complete(&json!({"prompt": vec!["a"; 8], "max_tokens": 20, "ignore_eos": true}));
     assert_eq!(fits["choices"].as_array().map(Vec::len), Some(8));
 }
-

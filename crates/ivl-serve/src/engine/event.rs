@@ -37,16 +37,23 @@ pub(crate) enum EngineEvent {
 pub(crate) struct OutputOptions {
     /// Log-probabilities of the tokens and of this many most probable ones at each position.
     pub(crate) logprobs: Option<usize>,
-    /// The same for the prompt.
-    pub(crate) prompt: bool,
+    /// The text begins with the prompt: the same for the prompt's tokens.
+    pub(crate) echo: bool,
+    /// Log-probabilities of the prompt's tokens in a field of their own, with this many most probable ones.
+    pub(crate) prompt_logprobs: Option<usize>,
     /// What the values changed.
     pub(crate) explain: bool,
 }
 
 impl OutputOptions {
+    /// Most probable tokens that are needed at each position of the prompt.
+    pub(crate) fn prompt_alternatives(self) -> usize {
+        self.logprobs.filter(|_| self.echo).max(self.prompt_logprobs).unwrap_or(0)
+    }
+
     /// Whether the logits at every position of the prompt are needed.
     pub(crate) fn scores_prompt(self) -> bool {
-        self.prompt && (self.logprobs.is_some() || self.explain)
+        self.prompt_logprobs.is_some() || self.echo && (self.logprobs.is_some() || self.explain)
     }
 }
 
@@ -57,6 +64,8 @@ pub(crate) struct Scored {
     pub(crate) id: u32,
     /// Its log-probability under the fused model; the first token of a text has none.
     pub(crate) logprob: Option<f32>,
+    /// Its place among all tokens by probability, from 1; of prompts only.
+    pub(crate) rank: Option<usize>,
     /// The most probable tokens at its position, most probable first.
     pub(crate) top: Vec<(u32, f32)>,
     /// What the values in use changed, together and each by itself.

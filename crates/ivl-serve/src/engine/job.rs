@@ -7,6 +7,7 @@ use ivl_core::decode::GenerateConfig;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{EngineEvent, OutputOptions, QueuePermit};
+use crate::constraint::RequestConstraint;
 
 /// Who sent a job: clients take turns in the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) weights: Vec<f64>,
     /// How to continue; no new tokens means to read only.
     pub(crate) config: GenerateConfig,
+    /// Which tokens are allowed.
+    pub(crate) constraint: RequestConstraint,
     /// Number of the first continuation among the choices of the request.
     pub(crate) first: usize,
     /// Continuations.

@@ -1,16 +1,24 @@
 //! Bodies of requests, read and checked: everything that can be refused is refused here, before the engine gets a job.
 
 mod completion_params;
+mod conversation;
 mod fields;
 mod fuzz;
 mod prompt;
+mod sampling;
+mod stops;
+mod structure;
+mod tools;
+mod unsupported;
+mod values;
 
-pub(crate) use completion_params::{CompletionParams, values};
+pub(crate) use completion_params::CompletionParams;
+pub(crate) use conversation::conversation;
 pub(crate) use fields::{Fields, expected, ids};
 pub use fuzz::fuzz_request;
 pub(crate) use prompt::Prompt;
+pub(crate) use values::values;
 
-use ivl_models::{Message, RenderOptions};
 use serde_json::Value;
 
 use crate::api_error::ApiError;
@@ -23,9 +31,6 @@ const MOST_LOGPROBS: usize = 20;
 
 /// New tokens of a completion that gives no limit, as in the OpenAI API.
 const COMPLETION_TOKENS: usize = 16;
-
-/// Messages of a conversation.
-const MOST_MESSAGES: usize = 4096;
 
 /// A request for continuations.
 #[derive(Debug, Clone)]
@@ -61,7 +66,9 @@ impl Request {
             Some(Value::Bool(wanted)) => wanted.then_some(1),
             _ => fields.count("logprobs", 0, MOST_LOGPROBS)?,
         };
-        let output = OutputOptions { logprobs, prompt: echo, explain: params.explain };
+        refuse_flag(fields, "add_special_tokens", false)?;
+        let prompt_logprobs = prompt_logprobs(fields, &params)?;
+        let output = OutputOptions { logprobs, echo, prompt_logprobs, explain: params.explain };
         Self { params, prompts, echo, output }.checked(COMPLETION_TOKENS, catalog, settings)
     }
 
@@ -71,6 +78,8 @@ impl Request {
     /// [`ApiError`] names the field at fault.
     pub(crate) fn chat(fields: &Fields, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
         let params = CompletionParams::read(fields, catalog, settings)?;
+        refuse_flag(fields, "add_special_tokens", true)?;
+        refuse_flag(fields, "echo", true)?;
         let prompts = vec![conversation(fields, catalog, &params.weights)?];
         let alternatives = fields.count("top_logprobs", 0, MOST_LOGPROBS)?;
         let wanted = fields.flag("logprobs")?;
@@ -78,7 +87,8 @@ impl Request {
             return Err(ApiError::invalid("top_logprobs", "`top_logprobs` needs `logprobs`: true"));
         }
         let logprobs = wanted.then(|| alternatives.unwrap_or(0));
-        let output = OutputOptions { logprobs, prompt: false, explain: params.explain };
+        let prompt_logprobs = prompt_logprobs(fields, &params)?;
+        let output = OutputOptions { logprobs, echo: false, prompt_logprobs, explain: params.explain };
         Self { params, prompts, echo: false, output }.checked(settings.max_tokens, catalog, settings)
     }
 
@@ -110,43 +120,19 @@ impl Request {
     }
 }
 
-/// The prompt that messages make by the template of the values in use.
-pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) -> Result<Prompt, ApiError> {
-    let wanted = || expected("messages", "a list of objects with `role` and `content`");
-    let list = fields.get("messages").ok_or_else(wanted)?;
-    if list.as_array().is_none_or(|list| list.is_empty() || list.len() > MOST_MESSAGES) {
-        return Err(wanted());
+/// Refuses a flag that has this value.
+fn refuse_flag(fields: &Fields, name: &str, value: bool) -> Result<(), ApiError> {
+    match fields.get(name).is_some() && fields.flag(name)? == value {
+        true => Err(ApiError::invalid(name, format!("`{name}`: {value} is not supported"))),
+        false => Ok(()),
     }
-    let mut messages: Vec<Message> = serde_json::from_value(list.clone()).map_err(|_| wanted())?;
-    for message in &mut messages {
-        message.content = plain_text(&message.content).ok_or_else(|| {
-            expected("messages", "of text: `content` is a string or a list of parts with `type`: \"text\"")
-        })?;
-    }
-    let template = catalog.chat_template(weights).ok_or_else(|| {
-        ApiError::invalid("messages", "this model has no chat template; use /v1/completions")
-    })?;
-    let mut options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-    if let Some(Value::Object(extra)) = fields.get("chat_template_kwargs") {
-        options.extra.clone_from(extra);
-    }
-    let text = template.render(&messages, &options).map_err(|error| {
-        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        ApiError::invalid("messages", format!("the model's chat template refuses these messages: {reason}"))
-    })?;
-    let named = |error: ApiError| ApiError { param: Some("messages".to_owned()), ..error };
-    Prompt::from_text(&text, false, catalog).map_err(named)
 }
 
-/// The text of a message: a string, or parts that are all text. Nothing stays nothing (an assistant that only calls tools).
-fn plain_text(content: &Value) -> Option<Value> {
-    match content {
-        Value::String(_) | Value::Null => Some(content.clone()),
-        Value::Array(parts) => {
-            let text =
-                |part: &Value| (part["type"] == "text").then(|| part["text"].as_str())?.map(str::to_owned);
-            parts.iter().map(text).collect::<Option<Vec<String>>>().map(|parts| Value::from(parts.concat()))
-        }
-        _ => None,
+/// `prompt_logprobs`: alternatives at each place of the prompt.
+fn prompt_logprobs(fields: &Fields, params: &CompletionParams) -> Result<Option<usize>, ApiError> {
+    let count = fields.count("prompt_logprobs", 0, MOST_LOGPROBS)?;
+    if count.is_some() && params.stream {
+        return Err(ApiError::invalid("prompt_logprobs", "`prompt_logprobs` cannot be streamed"));
     }
+    Ok(count)
 }

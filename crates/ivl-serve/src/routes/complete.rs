@@ -60,7 +60,7 @@ async fn complete(
     let events = submit(&app, &client, &request, began)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let streams = request.params.stream;
-    let answer = Answer::new(style, request, created);
+    let answer = Answer::new(style, request, created, &app.catalog);
     if streams { Ok(stream(app, record, answer, events)) } else { whole(&app, answer, events).await }
 }
 
@@ -84,7 +84,8 @@ pub(super) fn submit(
             client: client.clone(),
             prompt: prompt.ids.clone(),
             weights: params.weights.clone(),
-            config: params.config.clone(),
+            config: params.config.clone().seed(params.seed.unwrap_or_else(rand::random)),
+            constraint: params.constraint.clone(),
             first: index * params.n,
             n: params.n,
             output: request.output,
@@ -103,7 +104,7 @@ async fn whole(
 ) -> Result<Response, ApiError> {
     while !answer.ended() {
         // The channel closes early if the engine is gone.
-        answer.take(events.recv().await.ok_or_else(|| app.engine_gone())?)?;
+        answer.take(events.recv().await.ok_or_else(|| app.engine_gone())?, &app.catalog)?;
     }
     // Log-probabilities of long prompts are megabytes: other requests are answered meanwhile.
     Ok(block_in_place(|| json_response(StatusCode::OK, &answer.whole(&app.catalog))))

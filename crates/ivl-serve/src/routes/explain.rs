@@ -7,7 +7,6 @@ use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use ivl_core::decode::GenerateConfig;
 use serde_json::{Value, json};
 
 use super::body::read_body;
@@ -55,17 +54,8 @@ fn read_request(fields: &Fields, catalog: &Catalog) -> Result<Request, ApiError>
         Prompt::read_all(fields.get("prompt"), 1, catalog)?.remove(0)
     };
     prompt.check_readable(&weights, catalog)?;
-    let params = CompletionParams {
-        model: model.unwrap_or(catalog.base()).to_owned(),
-        weights,
-        explain: true,
-        config: GenerateConfig { max_new_tokens: 0, ..GenerateConfig::default() },
-        max_tokens: Some(0),
-        n: 1,
-        stream: false,
-        include_usage: false,
-    };
-    let output = OutputOptions { logprobs: None, prompt: true, explain: true };
+    let params = CompletionParams::reading(model.unwrap_or(catalog.base()), weights);
+    let output = OutputOptions { echo: true, explain: true, ..OutputOptions::default() };
     Ok(Request { params, prompts: vec![prompt], echo: true, output })
 }
 

@@ -69,7 +69,7 @@ impl EventSource {
     }
 
     fn take(&mut self, report: EngineEvent) -> Result<(), ApiError> {
-        for choice in self.answer.take(report)? {
+        for choice in self.answer.take(report, &self.app.catalog)? {
             self.ready.extend(self.answer.chunk(choice, &self.app.catalog).as_ref().map(event));
         }
         Ok(())
