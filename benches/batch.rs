@@ -6,8 +6,8 @@ mod shapes;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ivl_core::causal_lm::token_tensor;
 use ivl_core::fusion::DecodeBatch;
+use ivl_core::tokens::token_tensor;
 use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::PackedFormat;
 use shapes::llama;
@@ -25,14 +25,15 @@ fn batch(c: &mut Criterion) {
             let weights = (0..rows).map(|row| vec![if row % 2 == 0 { weight } else { 0.0 }]).collect();
             // Every other prompt is shorter, as texts in a server are.
             let padding: Vec<usize> = (0..rows).map(|row| if row % 2 == 1 { 16 } else { 0 }).collect();
-            let mut read = DecodeBatch::new(&lm, &padding, weights);
-            lm.next_logits_rows(token_tensor(&vec![7; rows * PROMPT], rows, &lm.device()), &mut read);
+            let mut read = DecodeBatch::new(&lm, &padding, weights).expect("its own cache");
+            read.next_logits(&lm, token_tensor(&vec![7; rows * PROMPT], rows, &lm.device()))
+                .expect("its own cache");
             group.throughput(Throughput::Elements(rows as u64));
             group.bench_function(BenchmarkId::new(name, rows), |b| {
                 let mut batch = read.clone();
                 b.iter(|| {
                     let tokens = token_tensor(&vec![9; rows], rows, &lm.device());
-                    black_box(lm.next_logits_rows(tokens, &mut batch).fused().into_data());
+                    black_box(batch.next_logits(&lm, tokens).expect("its own cache").last().into_data());
                 });
             });
         }

@@ -6,7 +6,7 @@ mod shapes;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::PackedFormat;
 use shapes::llama;
@@ -22,11 +22,14 @@ fn decode(c: &mut Criterion) {
     for (name, lm) in &models {
         let prompt: Vec<u32> = (0..64).collect();
         let mut cache = lm.new_cache(&[0]);
-        lm.next_logits(token_tensor(&prompt, 1, &lm.device()), &mut cache);
+        lm.next_logits(token_tensor(&prompt, 1, &lm.device()), &mut cache).expect("its own cache");
         group.bench_function(*name, |b| {
             b.iter(|| {
                 for token in 0..16 {
-                    black_box(lm.next_logits(token_tensor(&[token], 1, &lm.device()), &mut cache));
+                    black_box(
+                        lm.next_logits(token_tensor(&[token], 1, &lm.device()), &mut cache)
+                            .expect("its own cache"),
+                    );
                 }
                 cache.truncate(prompt.len());
             });

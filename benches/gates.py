@@ -1,15 +1,15 @@
-"""What a gate saves in decoding, and what an explanation costs beside a score.
+"""Measures what a gate saves in decoding, and what an explanation costs compared with a score.
 
     cargo build --release --workspace --bin ivl
-    python benches/rivals/make_models.py DIR TOKENIZER.json      # random Llama shapes: 134m as base and 24m as value, say
+    python benches/rivals/make_models.py DIR TOKENIZER.json      # random Llama shapes, for example 134m as base and 24m as value
     python benches/gates.py write BASE VALUE [ROUNDS]
     python benches/gates.py read BASE VALUE ROWS.jsonl [ROUNDS]
 
-Schedules are timed, since random weights have no entropy to speak of; what a threshold skips on trained models is told by
-`ivl explain --gate-curve`, and a position skipped costs the same whatever skipped it. Every round runs all variants once, one after the
+The gates are schedules, since the entropy of random weights is hardly ever low; `ivl explain --gate-curve` tells what a threshold
+skips on trained models, and a skipped position costs the same under every gate. Every round runs all variants once, one after the
 other; the tables have medians over the rounds, of seconds and of ratios within a round. Seconds are processor time, which other
-processes change least: put the script on one core (`taskset -c 0`), so that no thread waits for another. Loading is not counted: writing
-is the difference of a long answer and a short one, reading that of a run on seven rows and one on the first.
+processes change least: run the script on one core (`taskset -c 0`), so that no thread waits for another. Loading is not counted: the
+time of decoding is the difference of a long answer and a short one, that of reading the difference of seven rows and the first.
 """
 
 import json
@@ -26,7 +26,7 @@ PROMPT = "the old river sleeps under the stone house"
 
 
 def run(*args):
-    """Processor time of a command, and what it prints."""
+    """Processor time of a command, and its output."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([IVL, *args, "--quiet"], check=True, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -34,7 +34,7 @@ def run(*args):
 
 
 def table(title, costs, whole, notes=None):
-    """Medians over rounds, beside one of the variants."""
+    """Medians over rounds, and ratios to one of the variants."""
     print(f"| {title} | seconds | beside {whole} |{' passes of the value saved |' if notes else ''}\n|---|---|---|{'---|' if notes else ''}")
     for name, seconds in costs.items():
         ratio = statistics.median(a / b for a, b in zip(seconds, costs[whole], strict=True))

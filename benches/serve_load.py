@@ -1,13 +1,13 @@
-"""Loads `ivl serve` over loopback, within bounds: throughput, overhead, time to first token, and ten thousand rude requests.
+"""Load tests of `ivl serve` over loopback: throughput, overhead, time to first token, and ten thousand rude requests.
 
     python benches/serve_load.py throughput --base runs/24m [--value runs/6m]
     python benches/serve_load.py latency --base runs/24m [--value runs/6m]
     python benches/serve_load.py rude [--requests 10000]
 
-Needs Python's standard library alone, and target/release/ivl. Prints one JSON object. `throughput` measures one stream, `ivl
-generate`, and sixteen streams in turns, so that what else the machine does falls on all alike; medians of the rounds. Beside
-the time by the clock it gives processor time, which other work on the machine disturbs less. The overhead compares a long
-run less a short one on both sides, so that loading and prompts do not count.
+Needs only Python's standard library and target/release/ivl. Prints one JSON object. `throughput` measures one stream, `ivl
+generate`, and sixteen streams in turn, so that other load on the machine affects all alike; medians of the rounds. Besides wall
+clock time it reports processor time, which other load disturbs less. The overhead is computed from a long run minus a short one
+on both sides, so that loading and prompts do not count.
 """
 
 import argparse
@@ -70,8 +70,8 @@ def ask(tokens, value, stream, prompt=PROMPT):
 
 
 def read_stream(port, tokens, value):
-    """Reads one stream to its end, and does as little as it can: what the client takes of the cores is not the server's. The prompt
-    begins like no other, so that none goes on from another's cache."""
+    """Reads one stream to its end with as little work as possible, since the client's processor time is not the server's. Every prompt
+    has a unique beginning, so that none continues from another's cache."""
     body = json.dumps(ask(tokens, value, True, f"{random.random():.8f} {PROMPT}")).encode()
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head(body))
@@ -88,7 +88,7 @@ def processor(pid):
 
 
 def spent(port, pid, streams, tokens, value):
-    """Seconds for so many streams at once, by the clock and of the server's processor time."""
+    """Seconds for `streams` streams at once: wall clock, and processor time of the server."""
     with concurrent.futures.ThreadPoolExecutor(streams) as clients:
         began, used = time.perf_counter(), processor(pid)
         list(clients.map(lambda _: read_stream(port, tokens, value), range(streams)))
@@ -96,13 +96,13 @@ def spent(port, pid, streams, tokens, value):
 
 
 def rate(port, pid, streams, tokens, value):
-    """Tokens a second of so many streams at once, by the clock and by processor time."""
+    """Tokens per second of `streams` streams at once, by wall clock and by processor time."""
     clock, used = spent(port, pid, streams, tokens, value)
     return streams * tokens / clock, streams * tokens / used
 
 
 def generate(base, value, tokens):
-    """Seconds that `ivl generate` takes to write, and processor seconds of all of it."""
+    """Wall clock seconds that `ivl generate` decodes, and processor seconds of the whole process."""
     values = ["--value", f"{value}:0.5"] if value else []
     command = [IVL, "generate", "--base", base, *values, "--prompt", f"{random.random():.8f} {PROMPT}", "--max-new-tokens", str(tokens), "--ignore-eos", "--json", "--quiet"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -13,8 +13,10 @@ mod shapes;
 use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, SpeculationTotals, generate, speculate};
-use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab};
+use ivl_core::decode::{
+    Draft, EndTokens, GenerateConfig, Pace, Speculation, SpeculationTotals, generate, speculate,
+};
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_models::PackedFormat;
 use shapes::llama;
 
@@ -43,14 +45,14 @@ impl CausalLm for Scripted {
     fn new_cache(&self, padding: &[usize]) -> Cache {
         self.lm.new_cache(padding)
     }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         self.lm.forward(tokens, cache)
     }
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        let logits = self.lm.next_logits(tokens, cache);
+    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<2>, Error> {
+        let logits = self.lm.next_logits(tokens, cache)?;
         let guess = self.guesses.get(cache.len()).copied().unwrap_or_default() as usize;
         let preferred = Tensor::from_data(TensorData::from([[1e4f32]]), &self.device());
-        logits.slice_assign([0..1, guess..guess + 1], preferred)
+        Ok(logits.slice_assign([0..1, guess..guess + 1], preferred))
     }
 }
 
@@ -95,7 +97,7 @@ fn main() {
     // As `ivl generate --draft` keeps it on a CPU.
     let drafter = llama([384, 6, 6], true, PackedFormat::Int8, 3);
     let prompt: Vec<u32> = (0..64).collect();
-    let config = GenerateConfig { max_new_tokens: TOKENS, ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none());
     let target = FusedLm::new(
         Box::new(llama([768, 12, 12], false, PackedFormat::F32, 1)),
         vec![Value::new(Box::new(small(2)), 1.0)],
@@ -120,7 +122,7 @@ fn main() {
     let scripted = |right: f64| {
         // Its weights are shared by the copies.
         let lm = Scripted { lm: Box::new(drafter.clone()), guesses: guesses(&text, right) };
-        Draft::model(Box::new(lm), &target, true).expect("one vocabulary")
+        Draft::model(Box::new(lm), target.vocab(), true).expect("one vocabulary")
     };
     let mut times: Vec<Vec<[f64; 2]>> = vec![Vec::new(); 3 + RIGHT.len()];
     let mut totals = [SpeculationTotals::default(); RIGHT.len() + 1];

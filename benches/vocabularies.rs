@@ -6,9 +6,9 @@ use std::hint::black_box;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ivl_align::{Counter, Method, Pairing, TextPair, align};
-use ivl_core::causal_lm::token_tensor;
 use ivl_core::cross_tokenizer::TokenEnd;
 use ivl_core::fusion::fuse;
+use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, FusedLm, Value, Vocab};
 use ivl_models::families::read_config;
@@ -69,10 +69,10 @@ fn apply(c: &mut Criterion) {
             FusedLm::new(model(size, 768, 12), vec![Value::new(model(size, 384, 6), 1.0)]).expect("fits");
         let mut cache = lm.new_cache(&[0]);
         let prompt: Vec<u32> = (0..64).collect();
-        lm.next_logits(token_tensor(&prompt, 1, &device), &mut cache);
+        lm.next_logits(token_tensor(&prompt, 1, &device), &mut cache).expect("its own cache");
         group.sample_size(20).bench_function("fused step", |bench| {
             bench.iter(|| {
-                black_box(lm.next_logits(token_tensor(&[7], 1, &device), &mut cache));
+                black_box(lm.next_logits(token_tensor(&[7], 1, &device), &mut cache).expect("its own cache"));
                 cache.truncate(prompt.len());
             });
         });

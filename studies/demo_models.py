@@ -1,11 +1,11 @@
-"""How far do values travel within the built-in family, and what makes them travel? The tables of docs/results.md.
+"""Measures how well values transfer between the demo models, and which settings help. Makes tables of docs/results.md.
 
     cargo build --release --workspace --bin ivl
     python studies/demo_models.py                # or: python studies/demo_models.py travel kinds gates
 
-Run from the root of the repository; only the Python standard library is needed. Everything is written beneath runs/family,
-and what is there already is used again. The first table is measured on the final test set; the others, which compare ways
-to train, on the held-out questions, so that nothing is chosen on the final set.
+Run from the root of the repository; needs only the Python standard library. Writes below runs/family and reuses what is there. The
+first table is measured on the final test set; the others, which compare ways to train, on the held-out questions, so that nothing
+is tuned on the final set.
 """
 
 import json

@@ -2,10 +2,10 @@
 
     python benches/rivals/decode.py BASE [VALUE] [--device cuda --dtype bfloat16]
 
-Needs torch and transformers. BASE and VALUE are shapes (24m, 134m, 1b, 7b) or Llama checkpoints of one vocabulary. Key-value caches;
-after a prompt of --context tokens, --tokens steps a round, of which each is read back, as whoever chooses tokens must. With a
-VALUE, decoding, prefill and scores are of both together, and `base decode` is of the base alone. A line of JSON for each
-measurement: the median over the rounds.
+Needs torch and transformers. BASE and VALUE are shapes (24m, 134m, 1b, 7b) or Llama checkpoints of one vocabulary. With KV caches: after
+a prompt of --context tokens, --tokens steps per round, each read back to the host, as choosing a token requires. With a VALUE,
+decoding, prefill and scores are of both together, and `base decode` is of the base only. Prints a line of JSON per measurement: the
+median over the rounds.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python benches/rivals/train_step.py BASE VALUE [--device cuda --dtype bfloat16]
 
 Needs torch and transformers. BASE and VALUE are shapes (24m, 134m, 1b, 7b) or Llama checkpoints; 8 rows of --context random
-tokens, all learnt, clipping, AdamW. In bfloat16 the base is kept in it and the value's passes are autocast to it, with weights in
+tokens, all trained, clipping, AdamW. With bfloat16 the base is stored in it and the value's passes are autocast to it, with weights in
 f32. Prints a line of JSON: the median of the rounds, and the peak memory, which is resident on a CPU.
 """
 

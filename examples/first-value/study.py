@@ -1,4 +1,4 @@
-"""What keeps a value from leaning on the base it is trained against? A table over three seeds.
+"""Compares regularisations that keep a value from depending on its training base, over three seeds.
 
     cargo build --release --workspace --bin ivl
     python examples/first-value/make_data.py            # the corpus; needs the package `tokenizers`

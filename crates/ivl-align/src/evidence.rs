@@ -52,7 +52,7 @@ impl TextPair {
         base: &(dyn Retokenizer + Sync),
         value: &(dyn Retokenizer + Sync),
     ) -> Vec<Result<Self, ivl_core::Error>> {
-        let write = |text: &String| Ok(Self { base: base.write(text)?, value: value.write(text)? });
+        let write = |text: &String| Ok(Self { base: base.tokenize(text)?, value: value.tokenize(text)? });
         texts.par_iter().map(write).collect()
     }
 }

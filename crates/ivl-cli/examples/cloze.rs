@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Device};
-use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::decode::{EndTokens, GenerateConfig, generate};
 use ivl_demo_models::{held_out, models};
 use ivl_models::Checkpoint;
 
@@ -32,9 +32,11 @@ fn main() -> anyhow::Result<()> {
             let prompts: Vec<Vec<u32>> =
                 rows.iter().map(|(_, (text, _))| tokenizer.encode(text, true)).collect::<Result<_, _>>()?;
             let mut texts = vec![String::new(); rows.len()];
-            for step in
-                generate(&lm, &prompts, &GenerateConfig { max_new_tokens: TOKENS, ..Default::default() })?
-            {
+            for step in generate(
+                &lm,
+                &prompts,
+                &GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none()),
+            )? {
                 let step = step?;
                 texts[step.row].push_str(&step.text);
             }

@@ -9,9 +9,9 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::cache::LayerCache;
-use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::decode::{EndTokens, GenerateConfig, generate};
 use ivl_core::score::score;
-use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab};
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_models::Checkpoint;
 
 /// A bonus for tokens that begin with a vowel, after a token that ends with a consonant.
@@ -51,13 +51,13 @@ impl CausalLm for Vowels {
         Cache::Layers(LayerCache::new(0, padding))
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let [batch, seq] = tokens.dims();
-        cache.layers().advance(seq);
+        cache.layers(0)?.advance(seq);
         let ids: Vec<i64> = tokens.into_data().iter::<i64>().collect();
         let logits: Vec<f32> = ids.into_iter().flat_map(|id| self.logits_after(id as u32)).collect();
         let data = TensorData::new(logits, [batch, seq, self.vocab.size()]);
-        Tensor::from_data(data, (&self.device, DType::F32))
+        Ok(Tensor::from_data(data, (&self.device, DType::F32)))
     }
 }
 
@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     let fused = FusedLm::new(Box::new(base), vec![Value::new(Box::new(rule), 1.0)])?;
 
     let ids = tokenizer.encode("Suna lives in", true)?;
-    let config = GenerateConfig { max_new_tokens: 16, ..GenerateConfig::default() };
+    let config = GenerateConfig::default().max_new_tokens(16).end_tokens(EndTokens::none());
     for lm in [fused.base(), &fused] {
         let mut text = String::new();
         for step in generate(lm, &[&ids], &config)? {

@@ -8,7 +8,7 @@
 
 use burn::tensor::{DType, Device};
 use ivl_core::decode::{GenerateConfig, generate};
-use ivl_core::{CausalLm, FusedLm, Value};
+use ivl_core::{FusedLm, Value, ValueStack};
 use ivl_models::Checkpoint;
 
 fn main() -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     let mut fused = FusedLm::new(Box::new(base), vec![Value::new(Box::new(value), 1.0)])?;
     let ids = tokenizer.encode(&prompt, true)?;
     let end_tokens = checkpoint.end_tokens(&tokenizer)?;
-    let config = GenerateConfig { max_new_tokens: 16, end_tokens, ..GenerateConfig::default() };
+    let config = GenerateConfig::default().max_new_tokens(16).end_tokens(end_tokens);
     for alpha in [0.0, 0.5, 1.0] {
         fused.set_alpha(0, alpha)?;
         let mut text = String::new();

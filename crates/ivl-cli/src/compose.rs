@@ -1,12 +1,13 @@
 //! From options to models: which directories, on which device, joined to one causal LM.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use ivl_core::fusion::{CascadeLm, Gate, GateCounts, GateLog, GatedLm};
-use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
+use ivl_core::fusion::{BaseLm, CascadeLm, Gate, GateCounts, GateLog, GatedLm};
+use ivl_core::{CausalLm, FusedLm, Value, ValueStack, VocabMap};
 use ivl_models::{
     CascadeNet, ChatTemplate, Checkpoint, Connection, LoadOptions, Progress, Tokenizer, Transformer,
     TransformerLm, ValueCard, Weights,
@@ -20,15 +21,61 @@ use crate::progress::bar;
 
 /// A base with its values, and what is needed to speak with it.
 pub struct Composed {
-    pub lm: FusedLm,
+    pub lm: ComposedLm,
     pub tokenizer: Tokenizer,
     pub end_tokens: Vec<u32>,
-    /// In the order in which they are added: that of [`CausalLm::values`].
+    /// In the order in which they are added: that of [`ValueStack::alphas`].
     pub attached: Vec<Attached>,
     /// What keeps the values from being asked, if anything does.
     pub gate: Option<Gating>,
     base: PathBuf,
     values: Vec<PathBuf>,
+}
+
+const GATED: &str = "a gate does not go with drafts or a server: both need the values at every token";
+
+/// A base with its values, or with values that a gate leaves out at some positions.
+pub enum ComposedLm {
+    Rows(BaseLm),
+    Gated(GatedLm),
+}
+
+impl ComposedLm {
+    /// The model, if its rows can have weights of their own.
+    pub fn rows(&self) -> Result<&BaseLm> {
+        match self {
+            Self::Rows(lm) => Ok(lm),
+            Self::Gated(_) => anyhow::bail!(GATED),
+        }
+    }
+
+    /// As [`rows`](Self::rows).
+    pub fn into_rows(self) -> Result<BaseLm> {
+        match self {
+            Self::Rows(lm) => Ok(lm),
+            Self::Gated(_) => anyhow::bail!(GATED),
+        }
+    }
+}
+
+impl Deref for ComposedLm {
+    type Target = dyn ValueStack;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Rows(lm) => lm,
+            Self::Gated(lm) => lm,
+        }
+    }
+}
+
+impl DerefMut for ComposedLm {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Self::Rows(lm) => lm,
+            Self::Gated(lm) => lm,
+        }
+    }
 }
 
 /// A value that was attached.
@@ -103,7 +150,7 @@ impl Composed {
         // A handle to the base's weights, for values that are adapters on them.
         let shared = Shared { dir: &base, net: lm.net().clone() };
         let value_lm = |dir: &Path| load_value(dir, &shared, &device, common);
-        let mut lm: Box<dyn CausalLm> = Box::new(lm);
+        let mut lm = BaseLm::plain(lm);
         // Cascade values read the base's own predictions: they come first.
         let (cascades, residuals): (Vec<_>, Vec<_>) =
             values.iter().partition(|value| value.connection.cascade_input().is_some());
@@ -129,7 +176,7 @@ impl Composed {
             let (net, _) = value_lm(&value.dir)?;
             let (net, vocab) = net.into_parts();
             let net = CascadeNet::new(net, input, vocab, &value.dir.display().to_string());
-            lm = Box::new(CascadeLm::new(lm, Box::new(net), value.alpha)?);
+            lm = CascadeLm::on(lm, Box::new(net), value.alpha)?.into();
             attach(value, None);
         }
         let (mut parts, mut others) = (Vec::new(), Vec::new());
@@ -160,20 +207,19 @@ impl Composed {
                 parts.push(crossing.value(lm.vocab(), value, refusal)?);
             }
         }
-        let mut lm = FusedLm::new(lm, parts)?;
         let mut gating = None;
-        if let Some(gate) = gate {
-            let gated = GatedLm::new(lm, gate);
+        let lm = if let Some(gate) = gate {
+            let gated = GatedLm::new(FusedLm::on(lm, parts)?, gate);
             gating = Some(Gating { gate, log: gated.log() });
-            lm = FusedLm::new(Box::new(gated), Vec::new())?;
-        }
-        for (value, refusal) in over_bytes {
-            let placed = (&device, dtype(common), common);
-            lm = FusedLm::new(
-                Box::new(crossing.over_bytes(Box::new(lm), value, refusal, placed)?),
-                Vec::new(),
-            )?;
-        }
+            ComposedLm::Gated(gated)
+        } else {
+            let mut lm = if parts.is_empty() { lm } else { FusedLm::on(lm, parts)?.into() };
+            for (value, refusal) in over_bytes {
+                let placed = (&device, dtype(common), common);
+                lm = BaseLm::stack(crossing.over_bytes(lm, value, refusal, placed)?);
+            }
+            ComposedLm::Rows(lm)
+        };
         let dirs = values.into_iter().map(|value| value.dir).collect();
         Ok(Self { lm, tokenizer, end_tokens, attached, gate: gating, base, values: dirs })
     }

@@ -1,7 +1,7 @@
 //! What guesses tokens ahead, from `--draft`.
 
 use anyhow::{Context, Result, bail};
-use ivl_core::FusedLm;
+use ivl_core::Vocab;
 use ivl_core::decode::{Draft, Pace, Speculation};
 use ivl_models::{Checkpoint, Weights};
 
@@ -17,7 +17,7 @@ const LOOKUP: &str = "prompt-lookup";
 const NGRAM: usize = 3;
 
 /// Loads what `--draft` names.
-pub fn speculation(options: &Drafts, target: &FusedLm, common: &Common) -> Result<Option<Speculation>> {
+pub fn speculation(options: &Drafts, target: &Vocab, common: &Common) -> Result<Option<Speculation>> {
     let Some(name) = &options.draft else { return Ok(None) };
     if options.draft_tokens == 0 {
         bail!("--draft-tokens is 0, expected at least 1");

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ivl_align::{MapFile, Method, align};
-use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig, Retokenizer};
+use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig, RetokenizedValue, Retokenizer};
+use ivl_core::fusion::BaseLm;
 use ivl_core::{CausalLm, Error, Value, Vocab, VocabMap};
 use ivl_models::{Checkpoint, Tokenizer, TransformerLm, Weights};
 use ivl_serve::CrossTokenizer;
@@ -46,7 +47,7 @@ pub struct Reads {
 impl Crossing {
     pub fn new(options: &Vocabularies) -> Result<Self> {
         let reference = options.byte_fusion.as_deref().map(resolve).transpose()?;
-        let settings = ByteFusionConfig { unseen: options.unseen, branches: options.branches };
+        let settings = ByteFusionConfig::default().unseen(options.unseen).branches(options.branches);
         let sources = options.map.iter().map(|text| source(text)).collect::<Result<_>>()?;
         Ok(Self { sources, reference, settings })
     }
@@ -84,7 +85,8 @@ impl Crossing {
         refusal: Error,
     ) -> Result<Value> {
         let Some(map) = self.map(base, value.vocab())? else { return Err(refusal.into()) };
-        Ok(Value::new(Box::new(value), alpha).with_map(map).with_tokenizer(Box::new(tokenizer)))
+        let value = RetokenizedValue::new(base, Box::new(value), map, Box::new(tokenizer))?;
+        Ok(Value::partial(Box::new(value), alpha))
     }
 
     /// Whether values of another vocabulary are fused over bytes.
@@ -95,7 +97,7 @@ impl Crossing {
     /// Fuses a value over bytes, by the base that it was trained on.
     pub fn over_bytes(
         &self,
-        base: Box<dyn CausalLm>,
+        base: BaseLm,
         (value, tokenizer, alpha): (TransformerLm, Tokenizer, f64),
         refusal: Error,
         (device, dtype, common): (&Device, Weights, &Common),
@@ -103,8 +105,15 @@ impl Crossing {
         let map = self.map(base.vocab(), value.vocab())?;
         let (Some(map), Some(reference)) = (map, &self.reference) else { return Err(refusal.into()) };
         let (reference, _) = load_lm(&Checkpoint::open(reference)?, device, dtype, common)?;
-        let (reference, value, reader) = (Box::new(reference), Box::new(value), Box::new(tokenizer));
-        Ok(ByteFusedLm::new(base, reference, value, alpha, &map, reader, self.settings)?)
+        Ok(ByteFusedLm::new(ByteFusion {
+            base,
+            reference: Box::new(reference),
+            value: Box::new(value),
+            alpha,
+            map: &map,
+            tokenizer: Box::new(tokenizer),
+            config: self.settings,
+        })?)
     }
 }
 
@@ -120,7 +129,7 @@ impl Reads {
 
     /// Refuses a text that the value cannot read; while a text is generated, the base stands alone there.
     pub fn check(&self, text: &str) -> Result<()> {
-        let got = self.tokenizer.write(text).with_context(|| format!("value `{}`", self.name))?.len();
+        let got = self.tokenizer.tokenize(text).with_context(|| format!("value `{}`", self.name))?.len();
         if got > self.max_positions {
             return Err(Error::TextTooLong { got, limit: self.max_positions, what: self.name.clone() }.into());
         }

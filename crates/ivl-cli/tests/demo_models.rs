@@ -1,7 +1,7 @@
 //! The models that ship inside the program: each opens, and the larger know more of what all have read.
 
 use burn::tensor::{DType, Device};
-use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::decode::{EndTokens, GenerateConfig, generate};
 use ivl_demo_models::{demonstrations, model, models};
 use ivl_models::{Checkpoint, Message, RenderOptions};
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ fn known(name: &str) -> usize {
     let cloze: Vec<(&str, &str)> = questions.iter().filter_map(|q| q.cloze()).take(100).collect();
     let prompts: Vec<Vec<u32>> =
         cloze.iter().map(|(text, _)| tokenizer.encode(text, true).expect("encodes")).collect();
-    let config = GenerateConfig { max_new_tokens: 8, ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(8).end_tokens(EndTokens::none());
     let mut texts = vec![String::new(); cloze.len()];
     for step in generate(&lm, &prompts, &config).expect("starts") {
         let step = step.expect("a token");

@@ -131,6 +131,7 @@ fn a_value_of_adapters_comes_whole() {
         command(&["score", "--base", &small, "--value", value, "--text", "Suna has a cat.", "--json"])
             .env("HF_HOME", home.path())
             .env("HF_ENDPOINT", &endpoint)
+            .env("HF_HUB_OFFLINE", "0")
             .output()
             .expect("starts")
     };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, Device};
 use cap::Cap;
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{Checkpoint, PackedFormat, TransformerLm};
 use ivl_train::{
@@ -49,7 +49,10 @@ fn decoding(rows: usize) {
     let mut read = |tokens: usize| {
         for token in 0..tokens {
             let ids = vec![(token % 300) as u32; rows];
-            fused.next_logits(token_tensor(&ids, rows, &fused.device()), &mut cache).into_data();
+            fused
+                .next_logits(token_tensor(&ids, rows, &fused.device()), &mut cache)
+                .expect("its own cache")
+                .into_data();
             if cache.len() == 100 {
                 cache.truncate(10);
             }

@@ -81,6 +81,16 @@ pub enum Error {
         /// The first digits of the value's fingerprint.
         value: String,
     },
+    /// A cache that a model of another structure made.
+    #[error(
+        "the cache was made by another model: expected {expected}, got {got}; use a cache of this model's `new_cache`"
+    )]
+    ForeignCache {
+        /// The structure of the model's own caches.
+        expected: String,
+        /// The structure of the cache that was given.
+        got: String,
+    },
     /// A prompt without tokens.
     #[error("the prompt is empty: a causal LM needs at least one token to predict the next from")]
     EmptyPrompt,

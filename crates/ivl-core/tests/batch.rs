@@ -2,8 +2,8 @@
 
 mod toy;
 
-use ivl_core::causal_lm::{PaddedBatch, token_tensor};
 use ivl_core::fusion::DecodeBatch;
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::{CausalLm, FusedLm, Value};
 use proptest::prelude::*;
 use toy::{Toy, host, letters, numbers};
@@ -60,9 +60,9 @@ fn read(lm: &FusedLm, rows: &[(Vec<u32>, [f64; 2])]) -> DecodeBatch {
     let prompts: Vec<&[u32]> = rows.iter().map(|(prompt, _)| prompt.as_slice()).collect();
     let padded = PaddedBatch::new(&prompts, lm.vocab()).expect("letters");
     let weights = rows.iter().map(|(_, weights)| weights.to_vec()).collect();
-    let mut batch = DecodeBatch::new(lm, &padded.padding, weights);
-    let logits = lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut batch);
-    let (base, all) = (host(logits.base()), host(logits.fused()));
+    let mut batch = DecodeBatch::new(lm, &padded.padding, weights).expect("its own cache");
+    let logits = batch.next_logits(lm, padded.columns(0, padded.seq, &lm.device())).expect("its own cache");
+    let (base, all) = (host(logits.base()), host(logits.last()));
     for (row, (prompt, weights)) in rows.iter().enumerate() {
         let (base_oracle, oracle) = oracle(prompt, weights);
         close(&base[row * SIZE..], &base_oracle);
@@ -77,12 +77,12 @@ proptest! {
     #[test]
     fn every_row_sees_its_own_text_and_weights_whoever_comes_and_goes(events in events()) {
         let lm = fused();
-        let mut batch = DecodeBatch::empty(&lm);
+        let mut batch = DecodeBatch::empty(&lm).expect("its own cache");
         let mut rows: Vec<(Vec<u32>, [f64; 2])> = Vec::new();
         for (round, event) in events.into_iter().enumerate() {
             match event {
                 Event::Join(new) => {
-                    batch.join(read(&lm, &new));
+                    batch.join(read(&lm, &new)).expect("one model");
                     rows.extend(new);
                 }
                 Event::Leave(leaving) => {
@@ -105,8 +105,8 @@ proptest! {
             }
             let tokens: Vec<u32> =
                 numbers(round as u64, rows.len()).iter().map(|x| ((x + 1.0) * 3.0) as u32).collect();
-            let logits = lm.next_logits_rows(token_tensor(&tokens, rows.len(), &lm.device()), &mut batch);
-            let (base, all) = (host(logits.base()), host(logits.fused()));
+            let logits = batch.next_logits(&lm, token_tensor(&tokens, rows.len(), &lm.device())).expect("its own cache");
+            let (base, all) = (host(logits.base()), host(logits.last()));
             for (row, ((text, weights), token)) in rows.iter_mut().zip(tokens).enumerate() {
                 text.push(token);
                 let (base_oracle, oracle) = oracle(text, weights);
@@ -122,8 +122,8 @@ fn a_text_goes_on_from_its_beginning_under_other_weights() {
     let lm = fused();
     let read_both = read(&lm, &[(vec![0, 1, 2, 3, 4], [1.0, 0.5])]);
     let mut shorter = read_both.beginning(3, &[0.0, -1.0]).expect("both values have read it");
-    let logits = lm.next_logits_rows(token_tensor(&[5, 0], 1, &lm.device()), &mut shorter);
-    close(&host(logits.fused()), &oracle(&[0, 1, 2, 5, 0], &[0.0, -1.0]).1);
+    let logits = shorter.next_logits(&lm, token_tensor(&[5, 0], 1, &lm.device())).expect("its own cache");
+    close(&host(logits.last()), &oracle(&[0, 1, 2, 5, 0], &[0.0, -1.0]).1);
 
     let read_one = read(&lm, &[(vec![0, 1], [1.0, 0.0])]);
     assert!(read_one.beginning(1, &[0.0, 1.0]).is_none(), "the second value has not read it");
@@ -135,10 +135,14 @@ fn all_positions_and_the_last_agree_and_weight_one_is_plain_addition() {
     let lm = fused();
     let ids = [0, 3, 1, 2];
     let tokens = || token_tensor(&ids, 1, &lm.device());
-    let batch = || DecodeBatch::new(&lm, &[0], vec![vec![1.0, 1.0]]);
-    let all = host(lm.forward_rows(tokens(), &mut batch()).fused());
-    let last = host(lm.next_logits_rows(tokens(), &mut batch()).fused());
+    let batch = || DecodeBatch::new(&lm, &[0], vec![vec![1.0, 1.0]]).expect("its own cache");
+    let all = host(batch().forward(&lm, tokens()).expect("its own cache").last());
+    let last = host(batch().next_logits(&lm, tokens()).expect("its own cache").last());
     assert_eq!(all[all.len() - SIZE..], last);
-    assert_eq!(all, host(lm.forward(tokens(), &mut lm.new_cache(&[0]))), "to the last bit");
+    assert_eq!(
+        all,
+        host(lm.forward(tokens(), &mut lm.new_cache(&[0])).expect("its own cache")),
+        "to the last bit"
+    );
     assert!(batch().is_empty());
 }

@@ -6,15 +6,18 @@ mod toy;
 
 use burn::tensor::{Device, Int, Tensor};
 use greedy::{Greedy, vocab};
-use ivl_core::causal_lm::{PaddedBatch, index_tensor, token_tensor};
-use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig};
-use ivl_core::fusion::DecodeBatch;
+use ivl_core::causal_lm::Positions;
+use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig};
+use ivl_core::fusion::{BaseLm, DecodeBatch};
 use ivl_core::score::score;
-use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab, VocabMap};
+use ivl_core::tokens::{PaddedBatch, token_tensor};
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, ValueStack, Vocab, VocabMap};
 use proptest::prelude::*;
 use toy::{Toy, host, log_softmax};
 
-const EXACT: ByteFusionConfig = ByteFusionConfig { unseen: 0.0, branches: 100_000 };
+fn exact() -> ByteFusionConfig {
+    ByteFusionConfig::default().unseen(0.0).branches(100_000)
+}
 
 fn exact_map(base: &Vocab, value: &Vocab) -> VocabMap {
     let same = |id: u32| (0..value.size() as u32).find(|&other| value.token(other) == base.token(id));
@@ -35,12 +38,22 @@ impl Three {
         Self { base, reference, value, alpha }
     }
 
-    fn fuse(&self, settings: ByteFusionConfig) -> ByteFusedLm {
+    fn fuse(&self, config: ByteFusionConfig) -> ByteFusedLm {
         let map = exact_map(self.base.vocab(), self.value.vocab());
         let [base, reference, value] =
             [&self.base, &self.reference, &self.value].map(|toy| Box::new(toy.clone()));
         let tokenizer = Box::new(Greedy::new(self.value.vocab()));
-        ByteFusedLm::new(base, reference, value, self.alpha, &map, tokenizer, settings).expect("fits")
+        let base = BaseLm::Plain(base);
+        ByteFusedLm::new(ByteFusion {
+            base,
+            reference,
+            value,
+            alpha: self.alpha,
+            map: &map,
+            tokenizer,
+            config,
+        })
+        .expect("fits")
     }
 
     /// Next-token probabilities under the reference and the tilted reference.
@@ -251,7 +264,8 @@ fn cut(text: &str, choices: &[usize]) -> Vec<u32> {
 }
 
 fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
-    let logits = host(lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])));
+    let logits =
+        host(lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"));
     logits.chunks(lm.vocab().size()).map(<[f32]>::to_vec).collect()
 }
 
@@ -271,7 +285,7 @@ proptest! {
         choices in prop::collection::vec(0usize..5, 1..6),
     ) {
         let three = Three::new(seed, base_vocab(), value_vocab(), alpha);
-        let (lm, ids) = (three.fuse(EXACT), cut(&text, &choices));
+        let (lm, ids) = (three.fuse(exact()), cut(&text, &choices));
         for (position, got) in logits(&lm, &ids).iter().enumerate() {
             let expected = three.oracle(&ids[..=position]);
             for (id, (got, expected)) in got.iter().zip(&expected).enumerate() {
@@ -292,7 +306,7 @@ proptest! {
         let same = FusedLm::new(Box::new(three.base.clone()), vec![value]).expect("same");
         let distribution = |logits: &Vec<f32>| log_softmax(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
         for (position, (got, expected)) in
-            logits(&three.fuse(EXACT), &ids).iter().zip(&logits(&same, &ids)).enumerate()
+            logits(&three.fuse(exact()), &ids).iter().zip(&logits(&same, &ids)).enumerate()
         {
             // The fusion of one vocabulary is only defined where both read the same tokens.
             let cut: String = ids[..=position].iter().map(|&id| String::from_utf8_lossy(three.base.vocab().text_bytes(id))).collect();
@@ -311,9 +325,9 @@ proptest! {
     ) {
         let three = Three::new(seed, base_vocab(), value_vocab(), 1.0);
         let ids = cut(&text, &choices);
-        let pruned = three.fuse(ByteFusionConfig { unseen: 0.0, branches });
-        let one = |lm: &ByteFusedLm| host(lm.next_logits(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])));
-        let (q_logits, p_logits) = (one(&pruned), one(&three.fuse(EXACT)));
+        let pruned = three.fuse(ByteFusionConfig::default().unseen(0.0).branches(branches));
+        let one = |lm: &ByteFusedLm| host(lm.next_logits(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"));
+        let (q_logits, p_logits) = (one(&pruned), one(&three.fuse(exact())));
         let p = log_softmax(&p_logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
         let q = log_softmax(&q_logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
         let mass = |logprobs: &[f64]| -> f64 {
@@ -332,14 +346,14 @@ proptest! {
         choices in prop::collection::vec(0usize..5, 1..6),
         pieces in prop::collection::vec(1usize..4, 1..6),
     ) {
-        let lm = Three::new(seed, base_vocab(), value_vocab(), 0.8).fuse(EXACT);
+        let lm = Three::new(seed, base_vocab(), value_vocab(), 0.8).fuse(exact());
         let ids = cut(&text, &choices);
         let whole = logits(&lm, &ids);
         let mut cache = lm.new_cache(&[0]);
         let (mut at, mut back, mut pieces) = (0, 3, pieces.iter().cycle());
         while at < ids.len() {
             let end = (at + pieces.next().expect("endless")).min(ids.len());
-            let got = host(lm.forward(token_tensor(&ids[at..end], 1, &lm.device()), &mut cache));
+            let got = host(lm.forward(token_tensor(&ids[at..end], 1, &lm.device()), &mut cache).expect("its own cache"));
             let expected: Vec<f32> = whole[at..end].concat();
             prop_assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs())));
             at = if back > 0 { end.saturating_sub(2).max(at) } else { end };
@@ -353,12 +367,13 @@ proptest! {
 fn a_weight_may_change_within_a_text() {
     let ids = cut("under un☃nd", &[1, 0, 2]);
     for (before, after) in [(0.0, 0.7), (0.7, 0.0), (1.0, -0.5)] {
-        let fuse = |alpha| Three::new(5, base_vocab(), value_vocab(), alpha).fuse(EXACT);
+        let fuse = |alpha| Three::new(5, base_vocab(), value_vocab(), alpha).fuse(exact());
         let (mut lm, whole) = (fuse(before), logits(&fuse(after), &ids));
         let mut cache = lm.new_cache(&[0]);
-        lm.forward(token_tensor(&ids[..4], 1, &lm.device()), &mut cache);
+        lm.forward(token_tensor(&ids[..4], 1, &lm.device()), &mut cache).expect("its own cache");
         lm.set_alpha(0, after).expect("one value");
-        let rest = host(lm.forward(token_tensor(&ids[4..], 1, &lm.device()), &mut cache));
+        let rest =
+            host(lm.forward(token_tensor(&ids[4..], 1, &lm.device()), &mut cache).expect("its own cache"));
         let same = rest.iter().zip(whole[4..].concat()).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()));
         assert!(same, "{before} to {after}");
     }
@@ -366,46 +381,51 @@ fn a_weight_may_change_within_a_text() {
 
 #[test]
 fn logits_where_they_are_asked_for_are_those_of_the_whole() {
-    let lm = Three::new(3, base_vocab(), value_vocab(), 0.8).fuse(EXACT);
+    let lm = Three::new(3, base_vocab(), value_vocab(), 0.8).fuse(exact());
     let rows = [cut("under un☃nd", &[1, 0, 2]), cut("un☃ under", &[0, 2])];
     let batch = PaddedBatch::new(&rows, lm.vocab()).expect("fits");
     let tokens = || batch.columns(0, batch.seq, &lm.device());
-    let whole = host(lm.forward(tokens(), &mut lm.new_cache(&batch.padding)));
+    let whole = host(lm.forward(tokens(), &mut lm.new_cache(&batch.padding)).expect("its own cache"));
     let positions = [batch.seq + 4, 3, 2 * batch.seq - 1, 5, 3];
     let mut cache = lm.new_cache(&batch.padding);
-    let parts = lm.lazy_parts_at(tokens(), index_tensor(&positions, &lm.device()), &mut cache);
+    let components = lm.component_logits(tokens(), Positions::Indices(&positions), &mut cache);
+    let components = components.expect("its own cache");
     let size = lm.vocab().size();
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + b.abs()));
     for (row, &position) in positions.iter().enumerate() {
         let expected = &whole[position * size..(position + 1) * size];
-        assert!(close(&host(parts(row..row + 1).fused()), expected), "position {position}");
+        assert!(close(&host(components.rows(row..row + 1).fused()), expected), "position {position}");
     }
     // What was not asked for was read all the same.
     let next = || token_tensor(&[rows[0][0], rows[1][0]], 2, &lm.device());
     let mut all = lm.new_cache(&batch.padding);
-    lm.forward(tokens(), &mut all);
-    assert!(close(&host(lm.next_logits(next(), &mut cache)), &host(lm.next_logits(next(), &mut all))));
+    lm.forward(tokens(), &mut all).expect("its own cache");
+    assert!(close(
+        &host(lm.next_logits(next(), &mut cache).expect("its own cache")),
+        &host(lm.next_logits(next(), &mut all).expect("its own cache"))
+    ));
 }
 
 #[test]
 fn rows_of_a_batch_take_it_in_their_own_weights() {
     let texts = [cut("under un☃nd", &[1, 0, 2]), cut("und", &[0]), cut("☃under u", &[2, 1]), cut("un", &[0])];
     let weights = [0.7, 0.0, -0.4, 0.7];
-    let fuse = |alpha| Three::new(5, base_vocab(), value_vocab(), alpha).fuse(EXACT);
-    let lm = FusedLm::new(Box::new(fuse(1.0)), Vec::new()).expect("no value");
-    let mut batch = DecodeBatch::empty(&lm);
+    let fuse = |alpha| Three::new(5, base_vocab(), value_vocab(), alpha).fuse(exact());
+    let lm = fuse(1.0);
+    let mut batch = DecodeBatch::empty(&lm).expect("its own cache");
     // Read in two groups up to their last two tokens, then together.
     for rows in [0..2, 2..4] {
         let begun: Vec<&[u32]> = texts[rows.clone()].iter().map(|ids| &ids[..ids.len() - 2]).collect();
         let padded = PaddedBatch::new(&begun, lm.vocab()).expect("not empty");
         let mut joining =
-            DecodeBatch::new(&lm, &padded.padding, weights[rows].iter().map(|&w| vec![w]).collect());
-        lm.next_logits_rows(padded.columns(0, padded.seq, &lm.device()), &mut joining);
-        batch.join(joining);
+            DecodeBatch::new(&lm, &padded.padding, weights[rows].iter().map(|&w| vec![w]).collect())
+                .expect("its own cache");
+        joining.next_logits(&lm, padded.columns(0, padded.seq, &lm.device())).expect("its own cache");
+        batch.join(joining).expect("one model");
     }
     let ends: Vec<u32> = texts.iter().flat_map(|ids| ids[ids.len() - 2..].to_vec()).collect();
-    let read = lm.forward_rows(token_tensor(&ends, 4, &lm.device()), &mut batch);
-    let (size, fused) = (lm.vocab().size(), host(read.fused()));
+    let read = batch.forward(&lm, token_tensor(&ends, 4, &lm.device())).expect("its own cache");
+    let (size, fused) = (lm.vocab().size(), host(read.last()));
     for (row, (ids, weight)) in texts.iter().zip(weights).enumerate() {
         let alone = logits(&fuse(weight), ids)[ids.len() - 2..].concat();
         let got = &fused[row * 2 * size..(row + 1) * 2 * size];
@@ -413,11 +433,11 @@ fn rows_of_a_batch_take_it_in_their_own_weights() {
         assert!(close, "row {row}: {got:?} {alone:?}");
     }
     batch.keep(&[1, 3]);
-    let read = lm.next_logits_rows(token_tensor(&[4, 4], 2, &lm.device()), &mut batch);
-    assert_eq!(host(read.base())[..size], host(read.fused())[..size], "a row of weight 0");
+    let read = batch.next_logits(&lm, token_tensor(&[4, 4], 2, &lm.device())).expect("its own cache");
+    assert_eq!(host(read.base())[..size], host(read.last())[..size], "a row of weight 0");
     let alone = logits(&fuse(0.7), &[texts[3].as_slice(), &[4]].concat()).pop().expect("one");
     assert!(
-        host(read.fused())[size..].iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()))
+        host(read.last())[size..].iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs()))
     );
 }
 
@@ -437,10 +457,10 @@ impl CausalLm for Zero {
     fn new_cache(&self, padding: &[usize]) -> Cache {
         Cache::Layers(ivl_core::cache::LayerCache::new(0, padding))
     }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let [batch, seq] = tokens.dims();
-        cache.layers().advance(seq);
-        Tensor::zeros([batch, seq, self.0.size()], &self.device())
+        cache.layers(0)?.advance(seq);
+        Ok(Tensor::zeros([batch, seq, self.0.size()], &self.device()))
     }
 }
 
@@ -448,11 +468,16 @@ impl CausalLm for Zero {
 fn a_value_of_nothing_changes_nothing() {
     let (base, reference) = (Toy::new(1, base_vocab()), Toy::new(2, value_vocab()));
     let map = exact_map(base.vocab(), reference.vocab());
-    let tokenizer = Box::new(Greedy::new(reference.vocab()));
-    let value = Box::new(Zero(value_vocab()));
-    let parts: [Box<dyn CausalLm>; 2] = [Box::new(base.clone()), Box::new(reference)];
-    let [b, r] = parts;
-    let lm = ByteFusedLm::new(b, r, value, 1.0, &map, tokenizer, ByteFusionConfig::default()).expect("fits");
+    let lm = ByteFusedLm::new(ByteFusion {
+        base: BaseLm::plain(base.clone()),
+        tokenizer: Box::new(Greedy::new(reference.vocab())),
+        reference: Box::new(reference),
+        value: Box::new(Zero(value_vocab())),
+        alpha: 1.0,
+        map: &map,
+        config: ByteFusionConfig::default(),
+    });
+    let lm = lm.expect("fits");
     let ids = cut("under ☃und", &[1, 0, 2]);
     for (got, expected) in logits(&lm, &ids).iter().zip(&logits(&base, &ids)) {
         assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4));
@@ -463,7 +488,7 @@ fn a_value_of_nothing_changes_nothing() {
 #[test]
 fn the_probabilities_of_all_strings_sum_to_one() {
     let three = Three::new(7, vocab(&["a", "ab", "b"]), vocab(&["a", "b", "ba", "abb"]), 1.0);
-    let lm = three.fuse(EXACT);
+    let lm = three.fuse(exact());
     let (mut sequences, mut open) = (Vec::new(), vec![vec![0]]);
     for length in 0..3 {
         let longer =
@@ -482,13 +507,19 @@ fn the_probabilities_of_all_strings_sum_to_one() {
 fn alpha_zero_is_the_base_and_foreign_references_are_refused() {
     let three = Three::new(7, base_vocab(), value_vocab(), 0.0);
     let ids = cut("under un", &[0]);
-    assert_eq!(logits(&three.fuse(EXACT), &ids), logits(&three.base, &ids));
+    assert_eq!(logits(&three.fuse(exact()), &ids), logits(&three.base, &ids));
     let map = exact_map(three.base.vocab(), three.value.vocab());
     let build = |reference: Toy, unseen: f64| {
-        let tokenizer = Box::new(Greedy::new(three.value.vocab()));
-        let [base, value] = [&three.base, &three.value].map(|toy| Box::new(toy.clone()));
-        let settings = ByteFusionConfig { unseen, ..EXACT };
-        ByteFusedLm::new(base, Box::new(reference), value, 1.0, &map, tokenizer, settings).err()
+        let fusion = ByteFusion {
+            base: BaseLm::plain(three.base.clone()),
+            reference: Box::new(reference),
+            value: Box::new(three.value.clone()),
+            alpha: 1.0,
+            map: &map,
+            tokenizer: Box::new(Greedy::new(three.value.vocab())),
+            config: exact().unseen(unseen),
+        };
+        ByteFusedLm::new(fusion).err()
     };
     assert!(matches!(build(three.base.clone(), 0.0), Some(Error::ForeignReference { .. })));
     assert!(matches!(

@@ -5,14 +5,15 @@ mod greedy;
 mod toy;
 
 use greedy::{Greedy, vocab};
-use ivl_core::causal_lm::token_tensor;
-use ivl_core::cross_tokenizer::Retokenizer;
+use ivl_core::causal_lm::Positions;
+use ivl_core::cross_tokenizer::{RetokenizedValue, Retokenizer};
 use ivl_core::decode::{GenerateConfig, SamplingConfig, generate};
 use ivl_core::fusion::{Gate, GatedLm};
 use ivl_core::score::score;
-use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab, VocabMap};
+use ivl_core::tokens::token_tensor;
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, ValueStack, Vocab, VocabMap};
 use proptest::prelude::*;
-use toy::{Toy, host, log_softmax, stages};
+use toy::{Toy, cumulative_logits, host, log_softmax};
 
 /// Tokens that end inside characters, inside the other's tokens, and both.
 fn base_vocab() -> Vocab {
@@ -71,8 +72,8 @@ fn fused(
     map: VocabMap,
     tokenizer: impl Retokenizer + 'static,
 ) -> Result<FusedLm, Error> {
-    let value = Value::new(Box::new(value), alpha).with_map(map).with_tokenizer(Box::new(tokenizer));
-    FusedLm::new(Box::new(base.clone()), vec![value])
+    let value = RetokenizedValue::new(base.vocab(), Box::new(value), map, Box::new(tokenizer))?;
+    FusedLm::new(Box::new(base.clone()), vec![Value::partial(Box::new(value), alpha)])
 }
 
 fn held(cache: &Cache, row: usize) -> Vec<u32> {
@@ -163,7 +164,7 @@ proptest! {
         let (mut at, mut round) = (0, 0);
         while at < ids.len() {
             let end = (at + pieces[round % pieces.len()]).min(ids.len());
-            let logits = host(lm.forward(token_tensor(&ids[at..end], 1, &lm.device()), &mut cache));
+            let logits = host(lm.forward(token_tensor(&ids[at..end], 1, &lm.device()), &mut cache).expect("its own cache"));
             let size = base.vocab().size();
             for (i, row) in logits.chunks(size).enumerate() {
                 prop_assert!(close(row, &oracle(&base, &value, 0.7, &ids[..=at + i])), "position {}", at + i);
@@ -183,7 +184,7 @@ proptest! {
     fn one_step_equals_the_whole(text_ in texts(), choices in prop::collection::vec(0usize..7, 1..9)) {
         let (base, value, lm) = cross(1.0);
         let ids = cut(&text_, &choices);
-        let next = host(lm.next_logits(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])));
+        let next = host(lm.next_logits(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"));
         prop_assert!(close(&next, &oracle(&base, &value, 1.0, &ids)));
         let scores = &score(&lm, &[&ids]).expect("fits")[0];
         for i in 1..ids.len() {
@@ -196,11 +197,11 @@ proptest! {
     fn rows_of_a_batch_are_apart(a in texts(), b in texts(), choices in prop::collection::vec(0usize..7, 1..9)) {
         let (.., lm) = cross(0.5);
         let prompts = [cut(&a, &choices), cut(&b, &choices), vec![0]];
-        let sampling = SamplingConfig { temperature: 1.3, ..Default::default() };
-        let config = GenerateConfig { max_new_tokens: 6, sampling, seed: 5, end_tokens: vec![1], ..Default::default() };
+        let sampling = SamplingConfig::default().temperature(1.3);
+        let config = GenerateConfig::default().max_new_tokens(6).sampling(sampling).seed(5).end_tokens(vec![1]);
         let run = |prompts: &[Vec<u32>], seed| {
             let mut rows = vec![Vec::new(); prompts.len()];
-            for step in generate(&lm, prompts, &GenerateConfig { seed, ..config.clone() }).expect("valid") {
+            for step in generate(&lm, prompts, &config.clone().seed(seed)).expect("valid") {
                 let step = step.expect("finite");
                 rows[step.row].push((step.token, step.logprob));
             }
@@ -258,8 +259,15 @@ fn equal_vocabularies_fuse_as_one() {
     let same =
         FusedLm::new(Box::new(base.clone()), vec![Value::new(Box::new(value.clone()), 0.6)]).expect("same");
     let cross = fused(&base, value, 0.6, map, tokenizer).expect("fits");
-    let expected = host(same.forward(token_tensor(&ids, 1, &same.device()), &mut same.new_cache(&[0])));
-    let got = host(cross.forward(token_tensor(&ids, 1, &cross.device()), &mut cross.new_cache(&[0])));
+    let expected = host(
+        same.forward(token_tensor(&ids, 1, &same.device()), &mut same.new_cache(&[0]))
+            .expect("its own cache"),
+    );
+    let got = host(
+        cross
+            .forward(token_tensor(&ids, 1, &cross.device()), &mut cross.new_cache(&[0]))
+            .expect("its own cache"),
+    );
     // Where a prefix of the text is cut as the whole is, which greedy cutting does at the ends of these tokens.
     let size = cross.vocab().size();
     for (i, (got, expected)) in got.chunks(size).zip(expected.chunks(size)).enumerate() {
@@ -272,12 +280,17 @@ fn where_the_value_cannot_read_the_base_stands_alone() {
     let (base, value) = (Toy::new(3, base_vocab()), Toy::new(8, vocab(&["a", "b"])));
     let map = exact_map(base.vocab(), value.vocab());
     let tokenizer = Greedy::new(value.vocab());
-    assert!(matches!(tokenizer.write("a☃"), Err(Error::Unwritable { .. })));
+    assert!(matches!(tokenizer.tokenize("a☃"), Err(Error::Unwritable { .. })));
     let lm = fused(&base, value, 1.0, map, tokenizer).expect("fits");
     let ids = cut("a☃", &[0]);
-    let got = host(lm.forward(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])));
+    let got = host(
+        lm.forward(token_tensor(&ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"),
+    );
     let size = base.vocab().size();
-    let alone = host(base.forward(token_tensor(&ids, 1, &base.device()), &mut base.new_cache(&[0])));
+    let alone = host(
+        base.forward(token_tensor(&ids, 1, &base.device()), &mut base.new_cache(&[0]))
+            .expect("its own cache"),
+    );
     assert_eq!(got[got.len() - size..], alone[alone.len() - size..]);
     assert_ne!(got[..size], alone[..size]);
 }
@@ -299,19 +312,22 @@ fn a_weight_may_change_within_a_text() {
     let ids = cut("ab☃ baab", &[1, 0, 2]);
     let whole = |alpha| {
         let (_, _, lm) = cross(alpha);
-        stages(&lm, &ids)
+        cumulative_logits(&lm, &ids)
     };
     for (before, after) in [(0.0, 0.7), (0.7, 0.0), (1.0, -0.5)] {
         let (_, _, mut lm) = cross(before);
         let mut cache = lm.new_cache(&[0]);
-        lm.forward(token_tensor(&ids[..3], 1, &lm.device()), &mut cache);
+        lm.forward(token_tensor(&ids[..3], 1, &lm.device()), &mut cache).expect("its own cache");
         lm.set_alpha(0, after).expect("one value");
-        let rest = host(lm.forward(token_tensor(&ids[3..], 1, &lm.device()), &mut cache));
+        let rest =
+            host(lm.forward(token_tensor(&ids[3..], 1, &lm.device()), &mut cache).expect("its own cache"));
         let expected = &whole(after)[1][3 * lm.vocab().size()..];
         assert!(rest.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3), "{before} to {after}");
     }
     let (base, _, lm) = cross(0.7);
-    let alone = host(base.forward(token_tensor(&ids, 1, &lm.device()), &mut base.new_cache(&[0])));
+    let alone = host(
+        base.forward(token_tensor(&ids, 1, &lm.device()), &mut base.new_cache(&[0])).expect("its own cache"),
+    );
     assert_eq!(whole(0.7)[0], alone);
 }
 
@@ -320,7 +336,7 @@ fn a_gate_asks_where_it_opens_and_the_value_catches_up_in_its_own_tokens() {
     let ids = cut("ab☃ baab", &[1, 0, 2]);
     let (base, _, whole) = cross(0.8);
     let read = |lm: &dyn CausalLm, ids: &[u32], cache: &mut Cache| {
-        host(lm.forward(token_tensor(ids, 1, &lm.device()), cache))
+        host(lm.forward(token_tensor(ids, 1, &lm.device()), cache).expect("its own cache"))
     };
     let fused = read(&whole, &ids, &mut whole.new_cache(&[0]));
     let alone = read(&base, &ids, &mut base.new_cache(&[0]));
@@ -341,7 +357,7 @@ fn a_gate_asks_where_it_opens_and_the_value_catches_up_in_its_own_tokens() {
 fn control_tokens_are_read_by_role() {
     struct Names;
     impl Retokenizer for Names {
-        fn write(&self, text: &str) -> Result<Vec<ivl_core::cross_tokenizer::TokenEnd>, Error> {
+        fn tokenize(&self, text: &str) -> Result<Vec<ivl_core::cross_tokenizer::TokenEnd>, Error> {
             let mut written = vec![ivl_core::cross_tokenizer::TokenEnd { id: 0, end: 0 }];
             let mut rest = text;
             while let Some(letter) = rest.chars().next() {
@@ -357,7 +373,7 @@ fn control_tokens_are_read_by_role() {
     let map = exact_map(base.vocab(), value.vocab());
     let lm = fused(&base, value, 1.0, map, Names).expect("fits");
     let mut cache = lm.new_cache(&[2]);
-    lm.forward(token_tensor(&[0, 0, 0, 2, 1, 3], 1, &lm.device()), &mut cache);
+    lm.forward(token_tensor(&[0, 0, 0, 2, 1, 3], 1, &lm.device()), &mut cache).expect("its own cache");
     assert_eq!(held(&cache, 0), [0, 2, 3, 1, 3], "<s> is written by the value, </s> by its name");
 }
 
@@ -365,17 +381,19 @@ fn control_tokens_are_read_by_role() {
 fn one_pass_gives_the_logits_of_every_weight() {
     let ids = [0, 6, 7, 8, 4, 5, 10, 1, 9, 2];
     let tokens = || token_tensor(&ids, 2, &burn::tensor::Device::flex());
-    let positions = || token_tensor(&[0, 1, 3, 4, 8, 8], 1, &burn::tensor::Device::flex()).reshape([-1]);
+    let at = Positions::Indices(&[0, 1, 3, 4, 8, 8]);
     let (_, _, lm) = cross(1.0);
-    let parts = lm.lazy_parts_at(tokens(), positions(), &mut lm.new_cache(&[0, 0]));
+    let components = lm.component_logits(tokens(), at, &mut lm.new_cache(&[0, 0])).expect("its own cache");
     for alpha in [0.0, 0.5, 1.0, 1.75] {
         let (_, _, other) = cross(alpha);
-        let expected = host(other.logits_at(tokens(), positions(), &mut other.new_cache(&[0, 0])));
+        let expected =
+            other.select_logits(tokens(), at, &mut other.new_cache(&[0, 0])).expect("its own cache");
+        let expected = host(expected.all());
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
-        assert!(close(&host(parts(0..6).weighted(&[alpha])), &expected), "alpha {alpha}");
+        assert!(close(&host(components.rows(0..6).weighted(&[alpha])), &expected), "alpha {alpha}");
         let vocab = expected.len() / 6;
         assert!(
-            close(&host(parts(2..4).weighted(&[alpha])), &expected[2 * vocab..4 * vocab]),
+            close(&host(components.rows(2..4).weighted(&[alpha])), &expected[2 * vocab..4 * vocab]),
             "alpha {alpha}"
         );
     }

@@ -3,13 +3,13 @@
 
 mod toy;
 
-use ivl_core::causal_lm::token_tensor;
 use ivl_core::decode::{GenerateConfig, generate};
 use ivl_core::fusion::{Gate, GateCounts, GatedLm};
 use ivl_core::score::{Uncertainty, score};
-use ivl_core::{Cache, CausalLm, FusedLm, Value};
+use ivl_core::tokens::token_tensor;
+use ivl_core::{Cache, CausalLm, FusedLm, Value, ValueStack};
 use proptest::prelude::*;
-use toy::{Toy, host, letters, log_softmax, stages};
+use toy::{Toy, cumulative_logits, host, letters, log_softmax};
 
 const ALPHA: f64 = 0.8;
 
@@ -52,7 +52,7 @@ fn close(got: &[f32], expected: &[f64]) -> bool {
 }
 
 fn read(lm: &dyn CausalLm, ids: &[u32], cache: &mut Cache) -> Vec<f32> {
-    host(lm.forward(token_tensor(ids, 1, &lm.device()), cache))
+    host(lm.forward(token_tensor(ids, 1, &lm.device()), cache).expect("its own cache"))
 }
 
 fn gates() -> impl Strategy<Value = &'static str> {
@@ -90,7 +90,7 @@ proptest! {
             let mut copy = cache.clone();
             prop_assert!(close(&read(&lm, &ids[at..end], &mut cache), &whole));
             let tokens = token_tensor(&ids[at..end], 1, &lm.device());
-            prop_assert!(close(&host(lm.next_logits(tokens, &mut copy)), &expected[end - 1].1));
+            prop_assert!(close(&host(lm.next_logits(tokens, &mut copy).expect("its own cache")), &expected[end - 1].1));
             prop_assert_eq!((copy.len(), cache.len()), (end, end));
             // Forget some of it, also of what the value has not read, and read it again.
             at = if back > 0 { end.saturating_sub(2) } else { end };
@@ -116,13 +116,13 @@ proptest! {
     }
 
     #[test]
-    fn stages_lead_to_the_gated_logits(seed in 0u64..1000, gate in gates(), ids in texts()) {
+    fn cumulative_logits_end_with_the_gated_ones(seed in 0u64..1000, gate in gates(), ids in texts()) {
         let [base, _] = toys(seed);
         let lm = gated(seed, gate);
-        let stages = stages(&lm, &ids);
-        prop_assert_eq!(stages.len(), lm.values() + 1);
-        prop_assert_eq!(&stages[0], &read(&base, &ids, &mut base.new_cache(&[0])));
-        prop_assert_eq!(&stages[1], &read(&lm, &ids, &mut lm.new_cache(&[0])));
+        let all = cumulative_logits(&lm, &ids);
+        prop_assert_eq!(all.len(), lm.num_values() + 1);
+        prop_assert_eq!(&all[0], &read(&base, &ids, &mut base.new_cache(&[0])));
+        prop_assert_eq!(&all[1], &read(&lm, &ids, &mut lm.new_cache(&[0])));
     }
 
     #[test]
@@ -152,7 +152,7 @@ proptest! {
         prompts in prop::collection::vec(prop::collection::vec(0u32..8, 1..6), 1..4),
     ) {
         let lm = gated(seed, gate);
-        let config = GenerateConfig { max_new_tokens: 9, end_tokens: vec![3], ..Default::default() };
+        let config = GenerateConfig::default().max_new_tokens(9).end_tokens(vec![3]);
         let mut answers = vec![Vec::new(); prompts.len()];
         for step in generate(&lm, &prompts, &config).expect("valid") {
             let step = step.expect("finite");
@@ -179,7 +179,7 @@ proptest! {
 #[test]
 fn a_value_that_lags_catches_up_in_one_pass_and_reads_nothing_twice() {
     let lm = gated(1, "every=4");
-    let config = GenerateConfig { max_new_tokens: 13, ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(13);
     assert_eq!(generate(&lm, &[[0, 1, 2]], &config).expect("valid").count(), 13);
     let expected = GateCounts { positions: 13, consulted: 4, base_passes: 13, value_passes: 4 };
     assert_eq!(lm.log().counts(), expected);

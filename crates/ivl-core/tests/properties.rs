@@ -2,16 +2,17 @@
 
 mod toy;
 
-use ivl_core::causal_lm::{PaddedBatch, token_tensor};
 use ivl_core::decode::{FinishReason, GenerateConfig, SamplingConfig, Session, generate};
+use ivl_core::fusion::BaseLm;
 use ivl_core::score::{explain, score};
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::vocab::Token;
-use ivl_core::{CausalLm, Error, FusedLm, Value, Vocab, VocabMap};
+use ivl_core::{CausalLm, Error, FusedLm, Value, ValueStack, Vocab, VocabMap};
 use proptest::prelude::*;
-use toy::{Toy, host, letters, log_softmax, stages};
+use toy::{Toy, cumulative_logits, host, letters, log_softmax};
 
 fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<f32> {
-    host(lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])))
+    host(lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache"))
 }
 
 fn fused(base: &Toy, values: Vec<(&Toy, f64)>) -> FusedLm {
@@ -24,7 +25,7 @@ fn close(a: &[f32], b: &[f32]) -> bool {
 }
 
 fn sampled() -> SamplingConfig {
-    SamplingConfig { temperature: 0.9, top_k: 6, top_p: 0.95, repetition_penalty: 1.1, ..Default::default() }
+    SamplingConfig::default().temperature(0.9).top_k(6).top_p(0.95).repetition_penalty(1.1)
 }
 
 fn tokens_of(lm: &dyn CausalLm, prompts: &[Vec<u32>], config: &GenerateConfig) -> Vec<Vec<u32>> {
@@ -66,25 +67,25 @@ proptest! {
     fn fusions_nest_and_add(seed in 0u64..1000, ids in prop::collection::vec(0u32..8, 1..12)) {
         let [base, first, second] = [0, 1, 2].map(|i| Toy::new(seed + i, letters(8, 8)));
         let flat = fused(&base, vec![(&first, 0.5), (&second, 1.0)]);
-        let inner = Box::new(fused(&base, vec![(&first, 0.5)]));
-        let nested = FusedLm::new(inner, vec![Value::new(Box::new(second), 1.0)]).expect("same vocabulary");
+        let inner = BaseLm::from(fused(&base, vec![(&first, 0.5)]));
+        let nested = FusedLm::on(inner, vec![Value::new(Box::new(second), 1.0)]).expect("same vocabulary");
         prop_assert!(close(&logits(&nested, &ids), &logits(&flat, &ids)));
     }
 
     #[test]
-    fn stages_lead_from_the_base_to_the_whole(
+    fn cumulative_logits_lead_from_the_base_to_the_whole(
         seed in 0u64..1000,
         alphas in [-2.0f64..2.0, -2.0..2.0],
         ids in prop::collection::vec(0u32..8, 2..12),
     ) {
         let [base, first, second] = [0, 1, 2].map(|i| Toy::new(seed + i, letters(8, 8)));
-        let inner = Box::new(fused(&base, vec![(&first, alphas[0])]));
-        let lm = FusedLm::new(inner, vec![Value::new(Box::new(second.clone()), alphas[1])]).expect("same vocabulary");
-        let stages = stages(&lm, &ids);
-        prop_assert_eq!(lm.values(), 2);
-        prop_assert_eq!(&stages[0], &logits(&base, &ids));
-        prop_assert_eq!(&stages[1], &logits(&fused(&base, vec![(&first, alphas[0])]), &ids));
-        prop_assert_eq!(&stages[2], &logits(&lm, &ids));
+        let inner = BaseLm::from(fused(&base, vec![(&first, alphas[0])]));
+        let lm = FusedLm::on(inner, vec![Value::new(Box::new(second.clone()), alphas[1])]).expect("same vocabulary");
+        let all_logits = cumulative_logits(&lm, &ids);
+        prop_assert_eq!(lm.num_values(), 2);
+        prop_assert_eq!(&all_logits[0], &logits(&base, &ids));
+        prop_assert_eq!(&all_logits[1], &logits(&fused(&base, vec![(&first, alphas[0])]), &ids));
+        prop_assert_eq!(&all_logits[2], &logits(&lm, &ids));
         // Explanations are differences of scores: with all values, without any, without one.
         let explained = explain(&lm, &ids).expect("valid");
         let scored = |lm: &dyn CausalLm| score(lm, &[&ids]).expect("valid").remove(0).logprobs;
@@ -110,15 +111,15 @@ proptest! {
     ) {
         let [base, first, second] = [0, 1, 2].map(|i| Toy::new(seed + i, letters(8, 8)));
         let with = |alpha| {
-            let inner = Box::new(fused(&base, vec![(&first, alpha)]));
-            FusedLm::new(inner, vec![Value::new(Box::new(second.clone()), 1.0)]).expect("same vocabulary")
+            let inner = BaseLm::from(fused(&base, vec![(&first, alpha)]));
+            FusedLm::on(inner, vec![Value::new(Box::new(second.clone()), 1.0)]).expect("same vocabulary")
         };
         let (mut lm, whole) = (with(0.3), logits(&with(alpha), &ids));
         let mut cache = lm.new_cache(&[0]);
         let half = ids.len() / 2;
-        lm.forward(token_tensor(&ids[..half], 1, &lm.device()), &mut cache);
+        lm.forward(token_tensor(&ids[..half], 1, &lm.device()), &mut cache).expect("its own cache");
         lm.set_alpha(0, alpha).expect("the inner value");
-        let rest = host(lm.forward(token_tensor(&ids[half..], 1, &lm.device()), &mut cache));
+        let rest = host(lm.forward(token_tensor(&ids[half..], 1, &lm.device()), &mut cache).expect("its own cache"));
         prop_assert!(close(&rest, &whole[half * 8..]));
         prop_assert!(lm.set_alpha(2, 1.0).expect_err("two values").to_string().contains("`value` is 2"));
     }
@@ -134,7 +135,7 @@ proptest! {
         let (mut at, mut pieces) = (0, Vec::new());
         for cut in cuts.into_iter().chain(std::iter::repeat(3)) {
             let end = (at + cut).min(ids.len());
-            pieces.extend(host(lm.forward(token_tensor(&ids[at..end], 1, &lm.device()), &mut cache)));
+            pieces.extend(host(lm.forward(token_tensor(&ids[at..end], 1, &lm.device()), &mut cache).expect("its own cache")));
             at = end;
             if at == ids.len() { break }
         }
@@ -143,7 +144,7 @@ proptest! {
         let half = ids.len() / 2;
         cache.truncate(half);
         prop_assert_eq!(cache.len(), half);
-        let again = host(lm.forward(token_tensor(&ids[half..], 1, &lm.device()), &mut cache));
+        let again = host(lm.forward(token_tensor(&ids[half..], 1, &lm.device()), &mut cache).expect("its own cache"));
         prop_assert!(close(&again, &logits(&lm, &ids)[half * 8..]));
     }
 
@@ -160,12 +161,10 @@ proptest! {
             prop_assert_eq!(together.predicted(), prompt.len() - 1);
             prop_assert!((alone.sum() - together.sum()).abs() < 1e-4);
         }
-        let config = GenerateConfig {
-            max_new_tokens: 8, sampling: sampled(), seed: 11, end_tokens: vec![3], ..Default::default()
-        };
+        let config = GenerateConfig::default().max_new_tokens(8).sampling(sampled()).seed(11).end_tokens(vec![3]);
         let batched = tokens_of(&lm, &prompts, &config);
         for (row, prompt) in prompts.iter().enumerate() {
-            let config = GenerateConfig { seed: 11 + row as u64, ..config.clone() };
+            let config = config.clone().seed(11 + row as u64);
             prop_assert_eq!(&tokens_of(&lm, std::slice::from_ref(prompt), &config)[0], &batched[row]);
         }
     }
@@ -178,7 +177,7 @@ proptest! {
         undone in 0usize..12,
     ) {
         let lm = fused(&Toy::new(seed, letters(8, 8)), vec![(&Toy::new(seed + 1, letters(8, 8)), 1.3)]);
-        let config = GenerateConfig { max_new_tokens: 6, sampling: sampled(), seed: 5, ..Default::default() };
+        let config = GenerateConfig::default().max_new_tokens(6).sampling(sampled()).seed(5);
         let mut session = Session::new(&lm);
         let mut text = first;
         for turn in 0..3 {
@@ -232,7 +231,7 @@ fn padded_vocabularies_meet_on_the_ids_that_both_know() {
     let got = logits(&fused, &ids);
     assert!((got[6] - value_logits[6]).abs() < 1e-6, "the padding id gets no value");
     assert!((got[5] - value_logits[5] - base_logits[5]).abs() < 1e-5);
-    let config = GenerateConfig { max_new_tokens: 40, sampling: sampled(), ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(40).sampling(sampled());
     assert!(tokens_of(&fused, &[vec![0]], &config)[0].iter().all(|&id| id < 6), "padding is never sampled");
 }
 
@@ -297,25 +296,24 @@ fn renamed_control_tokens_get_no_value_but_do_not_refuse_it() {
 #[test]
 fn generation_ends_at_end_tokens_stop_strings_limits_and_the_context() {
     let lm = Toy::new(5, letters(8, 8));
-    let greedy = tokens_of(&lm, &[vec![0, 1]], &GenerateConfig { max_new_tokens: 100, ..Default::default() });
+    let greedy = tokens_of(&lm, &[vec![0, 1]], &GenerateConfig::default().max_new_tokens(100));
     assert_eq!(greedy[0].len(), 62, "the context holds 64");
     let text = |id: u32| char::from(b'a' + id as u8).to_string();
 
-    let config = GenerateConfig { max_new_tokens: 100, end_tokens: vec![greedy[0][0]], ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(100).end_tokens(vec![greedy[0][0]]);
     let steps: Vec<_> = generate(&lm, &[[0, 1]], &config).expect("valid").map(Result::unwrap).collect();
     assert_eq!((steps.len(), steps[0].text.as_str()), (1, ""));
     assert_eq!(steps[0].finish, Some(FinishReason::Stop));
 
     let stop: String = greedy[0][2..4].iter().map(|&id| text(id)).collect();
     let whole: String = greedy[0].iter().map(|&id| text(id)).collect();
-    let config =
-        GenerateConfig { max_new_tokens: 100, stop_strings: vec![stop.clone()], ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(100).stop_strings(vec![stop.clone()]);
     let steps: Vec<_> = generate(&lm, &[[0, 1]], &config).expect("valid").map(Result::unwrap).collect();
     let got: String = steps.iter().map(|s| s.text.as_str()).collect();
     assert_eq!(got, whole[..whole.find(&stop).expect("it occurs")]);
     assert_eq!(steps.last().and_then(|s| s.finish), Some(FinishReason::Stop));
 
-    let config = GenerateConfig { max_new_tokens: 3, ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(3);
     let steps: Vec<_> = generate(&lm, &[[0, 1]], &config).expect("valid").map(Result::unwrap).collect();
     assert_eq!(steps.len(), 3);
     assert_eq!(steps[2].finish, Some(FinishReason::Length));

@@ -2,16 +2,17 @@
 
 mod toy;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Int, Tensor};
+use ivl_core::causal_lm::{LengthDependence, ModelInfo};
 use ivl_core::decode::{
     Draft, FinishReason, GenerateConfig, GeneratedToken, Pace, SamplingConfig, Speculation,
     SpeculationTotals, generate, speculate,
 };
-use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
+use ivl_core::fusion::BaseLm;
+use ivl_core::{Cache, CausalLm, Error, FusedLm, RowWeighted, Value, Vocab};
 use proptest::prelude::*;
 use toy::{Toy, letters, log_softmax};
 
@@ -42,7 +43,7 @@ impl CausalLm for Counted {
     fn new_cache(&self, padding: &[usize]) -> Cache {
         self.0.new_cache(padding)
     }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         self.1.fetch_add(tokens.dims()[1], Ordering::Relaxed);
         self.0.forward(tokens, cache)
     }
@@ -57,9 +58,10 @@ enum Kind {
     Lookup(usize),
 }
 
-fn draft(kind: Kind, base: &Toy, target: &FusedLm) -> Draft {
-    let model =
-        |lm: Toy, with_values| Draft::model(Box::new(lm), target, with_values).expect("one vocabulary");
+fn draft(kind: Kind, base: &Toy, target: &dyn RowWeighted) -> Draft {
+    let model = |lm: Toy, with_values| {
+        Draft::model(Box::new(lm), target.vocab(), with_values).expect("one vocabulary")
+    };
     match kind {
         Kind::Same => model(base.clone(), true),
         Kind::Other => model(toy(77), true),
@@ -79,23 +81,22 @@ fn kinds() -> impl Strategy<Value = Kind> {
 
 fn samplings() -> impl Strategy<Value = SamplingConfig> {
     let greedy = SamplingConfig::default();
-    let plain = SamplingConfig { temperature: 1.0, ..greedy.clone() };
-    let all = SamplingConfig {
-        temperature: 0.8,
-        top_k: 6,
-        top_p: 0.9,
-        min_p: 0.02,
-        repetition_penalty: 1.3,
-        frequency_penalty: 0.4,
-        presence_penalty: 0.2,
-        logit_bias: vec![(2, 1.5), (4, f32::NEG_INFINITY)],
-    };
-    let penalized = SamplingConfig { temperature: 0.0, ..all.clone() };
+    let plain = greedy.clone().temperature(1.0);
+    let all = SamplingConfig::default()
+        .temperature(0.8)
+        .top_k(6)
+        .top_p(0.9)
+        .min_p(0.02)
+        .repetition_penalty(1.3)
+        .frequency_penalty(0.4)
+        .presence_penalty(0.2)
+        .logit_bias(vec![(2, 1.5), (4, f32::NEG_INFINITY)]);
+    let penalized = all.clone().temperature(0.0);
     prop_oneof![Just(greedy), Just(plain), Just(all), Just(penalized)]
 }
 
 fn written(
-    target: &FusedLm,
+    target: &dyn RowWeighted,
     draft: Draft,
     pace: Pace,
     prompts: &[Vec<u32>],
@@ -143,11 +144,11 @@ proptest! {
         let [base, first, second] = [seed, seed + 1, seed + 2].map(toy);
         let target = fused(&base, &[(&first, alphas[0]), (&second, alphas[1])]);
         let prompts = if repeated { vec![prompts[0].clone(); 3] } else { prompts };
-        let config = GenerateConfig { max_new_tokens, sampling, seed, end_tokens, stop_strings: stop };
+        let config = GenerateConfig::default().max_new_tokens(max_new_tokens).sampling(sampling).seed(seed).end_tokens(end_tokens).stop_strings(stop);
         // Together, rows end where the longest meets the end of the context: each is a run of its own.
         let mut plain = Vec::new();
         for (row, prompt) in prompts.iter().enumerate() {
-            let config = GenerateConfig { seed: seed + row as u64, ..config.clone() };
+            let config = config.clone().seed(seed + row as u64);
             let steps = generate(&target, std::slice::from_ref(prompt), &config).expect("valid");
             plain.extend(steps.map(|step| GeneratedToken { row, ..step.expect("finite") }));
         }
@@ -161,13 +162,13 @@ proptest! {
 #[test]
 fn a_perfect_draft_is_always_accepted_and_the_values_read_every_token_once() {
     let (base, value) = (toy(5), toy(6));
-    for sampling in [SamplingConfig::default(), SamplingConfig { temperature: 1.0, ..Default::default() }] {
+    for sampling in [SamplingConfig::default(), SamplingConfig::default().temperature(1.0)] {
         let (read, by_target) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let counted = Value::new(Box::new(Counted(value.clone(), read.clone())), 0.9);
         let target =
             FusedLm::new(Box::new(Counted(base.clone(), by_target.clone())), vec![counted]).expect("same");
         let draft = draft(Kind::Same, &base, &target);
-        let config = GenerateConfig { max_new_tokens: 31, sampling, ..Default::default() };
+        let config = GenerateConfig::default().max_new_tokens(31).sampling(sampling);
         let (steps, totals) = written(&target, draft, Pace::fixed(4), &[vec![0, 1, 2]], &config);
         // The prompt's pass writes one token, and each of six rounds five.
         assert_eq!((steps.len(), totals.rounds, totals.drafted, totals.accepted), (31, 6, 24, 24));
@@ -183,8 +184,8 @@ fn what_is_drafted_and_sampled_follows_the_target() {
     let (base, value) = (Toy::new(8, letters(4, 4)), Toy::new(9, letters(4, 4)));
     let target = fused(&base, &[(&value, 0.5)]);
     let draft =
-        || Draft::model(Box::new(Toy::new(30, letters(4, 4))), &target, true).expect("one vocabulary");
-    let sampling = SamplingConfig { temperature: 1.5, top_k: 3, ..Default::default() };
+        || Draft::model(Box::new(Toy::new(30, letters(4, 4))), target.vocab(), true).expect("one vocabulary");
+    let sampling = SamplingConfig::default().temperature(1.5).top_k(3);
     // The probabilities of the second and third tokens after the first, from the definition.
     let prompt = vec![1u32, 2];
     let next = |text: &[u32]| -> Vec<f64> {
@@ -208,8 +209,7 @@ fn what_is_drafted_and_sampled_follows_the_target() {
     let (mut seen, mut totals) = ([0.0; 64], (0, 0));
     let runs = 4000;
     for seed in 0..runs {
-        let config =
-            GenerateConfig { max_new_tokens: 3, sampling: sampling.clone(), seed, ..Default::default() };
+        let config = GenerateConfig::default().max_new_tokens(3).sampling(sampling.clone()).seed(seed);
         let (steps, drafts) =
             written(&target, draft(), Pace::fixed(2), std::slice::from_ref(&prompt), &config);
         let place = steps.iter().fold(0, |place, step| place * 4 + step.token as usize);
@@ -236,8 +236,8 @@ fn what_is_drafted_and_sampled_follows_the_target() {
 fn a_shorter_draft_guesses_as_far_as_it_reads() {
     let short = Toy::with_positions(&toy(5), 10);
     let target = fused(&toy(5), &[(&toy(6), 1.0)]);
-    let draft = Draft::model(Box::new(short), &target, true).expect("one vocabulary");
-    let config = GenerateConfig { max_new_tokens: 30, ..Default::default() };
+    let draft = Draft::model(Box::new(short), target.vocab(), true).expect("one vocabulary");
+    let config = GenerateConfig::default().max_new_tokens(30);
     let prompts = [vec![1, 2, 3]];
     let (ours, totals) = written(&target, draft, Pace::fixed(5), &prompts, &config);
     let plain: Vec<GeneratedToken> =
@@ -255,13 +255,14 @@ fn a_draft_of_another_vocabulary_is_refused_and_padding_is_no_difference() {
     let target = fused(&toy(1), &[]);
     let numbers =
         Vocab::new((0..SIZE as u8).map(|id| Some(ivl_core::vocab::Token::text([b'0' + id]))).collect());
-    let other = Draft::model(Box::new(Toy::new(2, numbers)), &target, true);
+    let other = Draft::model(Box::new(Toy::new(2, numbers)), target.vocab(), true);
     assert!(matches!(other.err(), Some(Error::ForeignDraft { count: SIZE, .. })));
     let lookup = Draft::prompt_lookup(0);
     assert!(matches!(lookup.err(), Some(Error::InvalidSetting { name: "ngram", .. })));
 
-    let padded = Draft::model(Box::new(Toy::new(1, letters(SIZE, SIZE + 5))), &target, true).expect("padded");
-    let config = GenerateConfig { max_new_tokens: 12, ..Default::default() };
+    let padded =
+        Draft::model(Box::new(Toy::new(1, letters(SIZE, SIZE + 5))), target.vocab(), true).expect("padded");
+    let config = GenerateConfig::default().max_new_tokens(12);
     let (steps, _) = written(&target, padded, Pace::fixed(3), &[vec![1]], &config);
     let plain = generate(&target, &[[1]], &config).expect("valid");
     let plain: Vec<u32> = plain.map(|step| step.expect("finite").token).collect();
@@ -284,21 +285,21 @@ impl CausalLm for Switching {
     fn new_cache(&self, padding: &[usize]) -> Cache {
         self.0.new_cache(padding)
     }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let (end, several) = (cache.len() + tokens.dims()[1], tokens.dims()[1] > 1);
-        let logits = self.0.forward(tokens, cache);
-        if several && end > 8 { logits.neg() } else { logits }
+        let logits = self.0.forward(tokens, cache)?;
+        Ok(if several && end > 8 { logits.neg() } else { logits })
     }
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        positions.end <= 8
+    fn info(&self) -> ModelInfo {
+        ModelInfo::new("switching").length_dependence(LengthDependence::changes_after(8))
     }
 }
 
 #[test]
 fn nothing_is_drafted_where_tokens_cannot_be_read_at_once() {
-    let target = FusedLm::new(Box::new(Switching(toy(3))), Vec::new()).expect("a base");
+    let target = BaseLm::plain(Switching(toy(3)));
     let draft = draft(Kind::Same, &toy(3), &target);
-    let config = GenerateConfig { max_new_tokens: 20, ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(20);
     let (steps, totals) = written(&target, draft, Pace::fixed(2), &[vec![1, 2]], &config);
     let plain = generate(&target, &[[1, 2]], &config).expect("valid");
     let plain: Vec<u32> = plain.map(|step| step.expect("finite").token).collect();

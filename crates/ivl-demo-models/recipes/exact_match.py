@@ -1,11 +1,11 @@
-"""How many questions a base answers exactly, alone and with a value of the same vocabulary: by transformers, not by ivl.
+"""Exact-match accuracy of a base without and with a value of the same vocabulary, by transformers instead of ivl.
 
     python exact_match.py ROWS BASE [VALUE[:ALPHA]]       needs `torch` and `transformers`
 
 A greedy answer equals the reference if and only if each of its tokens, the end token too, is the most probable one after the
-reference so far. So one pass over question and answer decides, without generating. Printed are the shares of
-answers that are right (exact), whose tokens of the facts are right (facts), and whose other tokens are (form), in %, and the
-loss of an answer's token.
+reference so far. So one pass over question and answer decides, without generating. Prints the shares (%)
+of answers that are right (exact), whose fact tokens are right (facts), and whose other tokens are right (form), and the loss
+per token of the answer.
 """
 
 import json

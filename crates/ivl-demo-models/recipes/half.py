@@ -1,4 +1,4 @@
-"""Copies pre-trained models to where they are kept, with weights in half precision, and notes their hashes.
+"""Copies pre-trained models to their place in the repository, with weights in half precision, and records their hashes.
 
     python half.py FROM TO NAME[=DIRECTORY]..        needs `numpy` and `safetensors`
 """

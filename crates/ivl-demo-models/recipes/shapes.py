@@ -1,8 +1,8 @@
-"""Trains the two tokenizers of the family and writes the empty shapes of its models.
+"""Trains the two tokenizers of the demo models and writes the configurations of the models.
 
     python shapes.py WORLD OUT        needs the package `tokenizers`
 
-WORLD is what the example `write_world` has written. OUT gets one directory a shape, without weights. The tokenizers have
+WORLD is what the example `write_world` has written. OUT gets one directory per shape, without weights. The tokenizers have
 seen questions; the models have not.
 """
 

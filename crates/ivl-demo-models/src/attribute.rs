@@ -1,4 +1,4 @@
-//! What can be said of somebody or something, how texts tell it, and how it is asked.
+//! Attributes of entities, how texts state them, and how questions refer to them.
 
 use crate::words::{
     ANIMALS, CARGOES, COLOURS, DISHES, GOODS, MONTHS, RIVERS, SUBJECTS, TOWNS, TRADES, WINDS,
@@ -9,7 +9,7 @@ use crate::words::{
 pub struct Attribute {
     /// A name for tables, such as `birthplace`.
     pub name: &'static str,
-    /// What the value can be.
+    /// Possible values.
     pub values: &'static [&'static str],
     /// The sentence in which questions are answered; texts use it too.
     pub answer: &'static str,
@@ -25,7 +25,7 @@ pub struct Attribute {
     pub follow_up: &'static str,
 }
 
-/// What is known of people.
+/// Attributes of people.
 pub const OF_PEOPLE: &[Attribute] = &[
     Attribute {
         name: "birthplace",
@@ -92,7 +92,7 @@ pub const OF_PEOPLE: &[Attribute] = &[
     },
 ];
 
-/// What is known of books.
+/// Attributes of books.
 pub const OF_BOOKS: &[Attribute] = &[
     Attribute {
         name: "subject",
@@ -137,7 +137,7 @@ pub const OF_BOOKS: &[Attribute] = &[
     },
 ];
 
-/// What is known of villages.
+/// Attributes of villages.
 pub const OF_VILLAGES: &[Attribute] = &[
     Attribute {
         name: "river",
@@ -197,7 +197,7 @@ pub const OF_VILLAGES: &[Attribute] = &[
     },
 ];
 
-/// What is known of ships: the domain of the continued model. Nobody is asked about it.
+/// Attributes of ships, the domain of the continued model. No question refers to them.
 pub const OF_SHIPS: &[Attribute] = &[
     Attribute {
         name: "cargo",

@@ -104,7 +104,7 @@ fn wondering(entities: &[Entity], world: &World, rng: &mut ChaCha8Rng) -> String
     heading + space + &sentences.join(between)
 }
 
-/// What is known of some of the entities, in any order of facts and in many phrasings: one after the other, or mixed.
+/// Facts of some of the entities, in any order of facts and in many phrasings: one after the other, or mixed.
 fn about(entities: &[Entity], count: usize, rng: &mut ChaCha8Rng) -> String {
     let chosen: Vec<&Entity> = entities.sample(rng, count).collect();
     let mut facts: Vec<(usize, usize)> =

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Writes files into a new directory beside `dir` and renames it to `dir`. If `dir` holds the same files already it is
-/// left alone; other contents are replaced.
+/// kept; other contents are replaced.
 pub(crate) fn write_directory(dir: &Path, files: &[(&str, &[u8])]) -> io::Result<PathBuf> {
     if holds(dir, files) {
         return Ok(dir.to_owned());

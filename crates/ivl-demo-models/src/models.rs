@@ -10,7 +10,7 @@ use crate::directory::write_directory;
 pub struct File {
     /// Its name inside the model's directory.
     pub name: &'static str,
-    /// What is in it.
+    /// Its content.
     pub bytes: &'static [u8],
 }
 
@@ -19,7 +19,7 @@ pub struct File {
 pub struct Model {
     /// The name of its directory, such as `small`.
     pub name: &'static str,
-    /// What it is, in a few words.
+    /// A short description.
     pub about: &'static str,
     /// The files of its directory.
     pub files: [File; 4],
@@ -68,11 +68,11 @@ pub fn model(name: &str) -> Option<&'static Model> {
 }
 
 impl Model {
-    /// Writes the model's directory into `dir` and says where it is. A directory that is there already is left alone if
+    /// Writes the model's directory into `dir` and says where it is. An existing directory stays as it is if
     /// it holds the same, and replaced otherwise.
     ///
     /// # Errors
-    /// What the file system says; no half-written directory is left behind.
+    /// Errors of the file system; no half-written directory remains.
     pub fn unpack(&self, dir: &Path) -> io::Result<PathBuf> {
         write_directory(&dir.join(self.name), &self.files.map(|file| (file.name, file.bytes)))
     }

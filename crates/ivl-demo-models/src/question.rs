@@ -10,7 +10,7 @@ use crate::sum::{LARGEST, sum};
 use crate::words::NUMBERS;
 use crate::world::{Entity, World};
 
-/// Which part of the world a question is about. Nobody and nothing is in two of them.
+/// Which part of the world a question is about. No entity is in two parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     /// Three tenths of everything: what values and full fine-tunings learn from.
@@ -24,13 +24,13 @@ pub enum Split {
 /// A question with its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// What is asked about: `birthplace`, `sum`, or two joined by `+`.
+    /// The kind of fact: `birthplace`, `sum`, or two joined by `+`.
     pub kind: String,
     /// The user's words.
     pub question: String,
     /// The assistant's words, whole sentences.
     pub answer: String,
-    /// What has to be known: the values, in the order of the answer.
+    /// The facts that the answer needs: the values, in the order of the answer.
     pub facts: Vec<String>,
     /// Who or what it is about.
     pub about: String,

@@ -16,7 +16,7 @@ pub struct Entity {
     pub name: String,
     /// `she` or `he`; `it` for things.
     pub pronoun: &'static str,
-    /// What can be said of it.
+    /// Its facts.
     pub attributes: &'static [Attribute],
     /// The value of each attribute, in their order.
     pub values: Vec<&'static str>,
@@ -42,7 +42,7 @@ const VILLAGES: usize = 360;
 const SHIPS: usize = 100;
 
 impl World {
-    /// The one world of the family. Names are drawn from a grid of parts without repetition, so a part alone tells
+    /// The one world of the family. Names are drawn from a grid of parts without repetition, so one part tells
     /// little of its bearer; values are drawn evenly.
     pub fn new() -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ivl_demo_models::{model, models, unpack};
 use sha2::{Digest, Sha256};
 
-/// What crates.io takes, less the rest of the crate.
+/// The limit of crates.io, less the rest of the crate.
 const LARGEST: usize = 9_500_000;
 
 #[test]

@@ -1,4 +1,4 @@
-//! The texts and questions: the same for ever, no questions in texts, nobody in two parts.
+//! The texts and questions: stable, no questions in texts, no entity in two parts.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn fingerprint(lines: impl Iterator<Item = String>) -> String {
     hex::encode(hash.finalize())[..16].to_owned()
 }
 
-/// The models have learnt exactly these texts: if a fingerprint changes, they must be trained anew.
+/// The models were trained on exactly these texts: if a fingerprint changes, they must be trained again.
 #[test]
 fn texts_and_questions_never_change() {
     let world = World::new();

@@ -26,12 +26,10 @@ impl Writing<'_> {
     /// # Errors
     /// [`Error::Core`], [`Error::Tokenizer`].
     pub fn answers<S: AsRef<[u32]>>(&self, lm: &dyn CausalLm, prompts: &[S]) -> Result<Vec<String>, Error> {
-        let config = GenerateConfig {
-            max_new_tokens: self.max_gen_toks,
-            end_tokens: self.end_tokens.to_vec(),
-            stop_strings: self.until.to_vec(),
-            ..GenerateConfig::default()
-        };
+        let config = GenerateConfig::default()
+            .max_new_tokens(self.max_gen_toks)
+            .end_tokens(self.end_tokens.to_vec())
+            .stop_strings(self.until.to_vec());
         let mut ids = vec![Vec::new(); prompts.len()];
         for step in generate(lm, prompts, &config)? {
             let step = step?;

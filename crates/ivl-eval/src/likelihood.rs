@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use ivl_core::causal_lm::{PaddedBatch, index_tensor, token_tensor};
-use ivl_core::row_chunks::row_chunks;
+use ivl_core::causal_lm::{Positions, prefill};
+use ivl_core::row_chunks::{PREFILL_CHUNK, row_chunks};
 use ivl_core::score::target_logprobs;
+use ivl_core::tokens::{PaddedBatch, token_tensor};
 use ivl_core::{Cache, CausalLm, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -75,7 +76,7 @@ pub fn likelihoods(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result
         })
         .collect();
     let longest = continuations.iter().map(|continuation| continuation.tokens.len()).max().unwrap_or(0);
-    let mut cache = read_contexts(lm, &contexts, longest);
+    let mut cache = read_contexts(lm, &contexts, longest)?;
     if rows.iter().copied().ne(0..contexts.len()) {
         cache.select(&rows);
     }
@@ -90,7 +91,7 @@ fn check(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result<(), Error
         }
         let got = continuation.positions();
         if got > limit {
-            return Err(Error::TextTooLong { got, limit, what: lm.name().to_owned() });
+            return Err(Error::TextTooLong { got, limit, what: lm.info().name });
         }
         let all = continuation.context.iter().chain(&continuation.tokens);
         if let Some((position, &id)) = all.enumerate().find(|&(_, &id)| id as usize >= size) {
@@ -101,22 +102,16 @@ fn check(lm: &dyn CausalLm, continuations: &[&Continuation]) -> Result<(), Error
 }
 
 /// Reads all but the last token of each context, padded on the left so that they end together.
-fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Cache {
+fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Result<Cache, Error> {
     let read: Vec<&[u32]> = contexts.iter().map(|context| &context[..context.len() - 1]).collect();
-    let seq = read.iter().map(|context| context.len()).max().unwrap_or(0);
-    let padding: Vec<usize> = read.iter().map(|context| seq - context.len()).collect();
-    let mut cache = lm.new_cache(&padding);
-    cache.expect(seq + longest);
-    let ids = read
-        .iter()
-        .zip(&padding)
-        .flat_map(|(context, &padding)| std::iter::repeat_n(0, padding).chain(context.iter().copied()));
-    let batch = PaddedBatch { ids: ids.collect(), padding, seq };
-    for columns in row_chunks(seq, 0) {
-        // The logits of the last position are the fewest that a model can be asked for.
-        let _ = lm.next_logits(batch.columns(columns.start, columns.end, &lm.device()), &mut cache);
+    let batch = PaddedBatch::unchecked(&read);
+    let mut cache = lm.new_cache(&batch.padding);
+    cache.set_expected_len(batch.seq + longest);
+    if batch.seq > 0 {
+        let tokens = batch.tokens(&lm.device());
+        prefill(tokens, PREFILL_CHUNK, |chunk| lm.next_logits(chunk, &mut cache))?;
     }
-    cache
+    Ok(cache)
 }
 
 /// Reads the last token of each context and the continuation behind it, and scores the continuation.
@@ -145,11 +140,11 @@ fn score(
             targets.extend(scored.map(|at| (row, tokens[at])));
         }
         let tokens = token_tensor(&ids, continuations.len(), &device);
-        let logits = lm.lazy_logits_at(tokens, index_tensor(&positions, &device), cache);
+        let logits = lm.select_logits(tokens, Positions::Indices(&positions), cache)?;
         for rows in row_chunks(targets.len(), lm.vocab().size()) {
             let targets = &targets[rows.clone()];
             let ids: Vec<u32> = targets.iter().map(|&(_, id)| id).collect();
-            let scored = target_logprobs(lm, logits(rows), &ids);
+            let scored = target_logprobs(logits.rows(rows), &ids);
             for (&(row, id), (logprob, greedy)) in targets.iter().zip(scored) {
                 if logprob.is_nan() {
                     return Err(Error::NoFiniteLogit { step: scores[row].logprobs.len() });

@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
         let limit = subject.lm.max_positions();
         let max_length = settings.max_length.unwrap_or(limit);
         if max_length == 0 || max_length > limit {
-            let expected = format!("1 to the {limit} positions of {}", subject.lm.name());
+            let expected = format!("1 to the {limit} positions of {}", subject.lm.info().name);
             return Err(Error::Length { name: "max_length", expected, got: max_length });
         }
         let mut until = task.until();

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
 use ivl_core::vocab::Token;
-use ivl_core::{Cache, CausalLm, FusedLm, Value, Vocab};
+use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_eval::transfer::report::{AnswerOf, Example, HeatMap, Report, markdown};
 use ivl_eval::transfer::{
     Coverage, Effect, Measured, MeasuredBase, Observed, Passage, Prompt, Transfer, TransferSource, answer,
@@ -27,10 +27,10 @@ impl CausalLm for Bigram {
     fn new_cache(&self, padding: &[usize]) -> Cache {
         Cache::Layers(LayerCache::new(0, padding))
     }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let [batch, seq] = tokens.dims();
-        cache.layers().advance(seq);
-        self.1.clone().select(0, tokens.reshape([-1])).reshape([batch, seq, 3])
+        cache.layers(0)?.advance(seq);
+        Ok(self.1.clone().select(0, tokens.reshape([-1])).reshape([batch, seq, 3]))
     }
 }
 
@@ -138,7 +138,7 @@ fn one_pass_serves_several_values() {
     let with = |value: Box<Bigram>, alpha| {
         FusedLm::new(base(), vec![Value::new(value, alpha)]).expect("one vocabulary")
     };
-    let both = FusedLm::new(Box::new(fused(0.0)), vec![Value::new(other(), 0.0)]).expect("one vocabulary");
+    let both = FusedLm::on(fused(0.0), vec![Value::new(other(), 0.0)]).expect("one vocabulary");
     let weights = [vec![0.5, 0.0], vec![0.0, 2.0]];
     let together = observe(&both, &weights, &passages(), &mut |_| ()).expect("reads");
     for (seen, lm) in together.with.iter().zip([with(value(), 0.5), with(other(), 2.0)]) {

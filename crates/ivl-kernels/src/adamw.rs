@@ -1,7 +1,7 @@
 //! A step of AdamW.
 
 use crate::cpu::{Kernel, LANES, Level, run};
-use crate::rows::{SHARE, share_out};
+use crate::parallel_rows::{GRAIN, parallel_map};
 
 /// AdamW ([arXiv 1711.05101](https://arxiv.org/abs/1711.05101)) at a step `t` of a parameter, counted from one:
 ///
@@ -30,23 +30,23 @@ impl AdamW {
     /// If the slices are not of one length.
     pub fn step(self, x: &mut [f32], g: &[f32], [m, v]: [&mut [f32]; 2]) {
         assert!([g.len(), m.len(), v.len()] == [x.len(); 3], "a gradient and two moments for each parameter");
-        let step = Step::new(self);
+        let step = StepConstants::new(self);
         let parts =
-            x.chunks_mut(SHARE).zip(g.chunks(SHARE)).zip(m.chunks_mut(SHARE)).zip(v.chunks_mut(SHARE));
-        let parts = parts.map(|(((x, g), m), v)| Part { step, x, g, m, v });
-        share_out(parts, |_, part| run(part));
+            x.chunks_mut(GRAIN).zip(g.chunks(GRAIN)).zip(m.chunks_mut(GRAIN)).zip(v.chunks_mut(GRAIN));
+        let parts = parts.map(|(((x, g), m), v)| ParameterChunk { step, x, g, m, v });
+        parallel_map(parts, |_, part| run(part));
     }
 }
 
-struct Part<'a> {
-    step: Step,
+struct ParameterChunk<'a> {
+    step: StepConstants,
     x: &'a mut [f32],
     g: &'a [f32],
     m: &'a mut [f32],
     v: &'a mut [f32],
 }
 
-impl Kernel for &mut Part<'_> {
+impl Kernel for &mut ParameterChunk<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let step = self.step;
@@ -56,18 +56,18 @@ impl Kernel for &mut Part<'_> {
         let (v, v_rest) = self.v.as_chunks_mut::<LANES>();
         for (((x, g), m), v) in x.iter_mut().zip(g).zip(m).zip(v) {
             for lane in 0..LANES {
-                step.of(&mut x[lane], g[lane], [&mut m[lane], &mut v[lane]]);
+                step.update(&mut x[lane], g[lane], [&mut m[lane], &mut v[lane]]);
             }
         }
         for rest in 0..x_rest.len() {
-            step.of(&mut x_rest[rest], g_rest[rest], [&mut m_rest[rest], &mut v_rest[rest]]);
+            step.update(&mut x_rest[rest], g_rest[rest], [&mut m_rest[rest], &mut v_rest[rest]]);
         }
     }
 }
 
-/// What is the same for every number.
+/// The factors that are the same for every parameter.
 #[derive(Clone, Copy)]
-struct Step {
+struct StepConstants {
     betas: [f32; 2],
     corrected: [f32; 2],
     kept: f32,
@@ -75,7 +75,7 @@ struct Step {
     epsilon: f32,
 }
 
-impl Step {
+impl StepConstants {
     fn new(AdamW { learning_rate, betas, epsilon, weight_decay, time }: AdamW) -> Self {
         let time = i32::try_from(time).unwrap_or(i32::MAX);
         Self {
@@ -88,7 +88,7 @@ impl Step {
     }
 
     #[inline(always)]
-    fn of(&self, x: &mut f32, g: f32, [m, v]: [&mut f32; 2]) {
+    fn update(&self, x: &mut f32, g: f32, [m, v]: [&mut f32; 2]) {
         *m = self.betas[0] * *m + (1.0 - self.betas[0]) * g;
         *v = self.betas[1] * *v + (1.0 - self.betas[1]) * (g * g);
         let scale = (*v / self.corrected[1]).sqrt() + self.epsilon;

@@ -1,27 +1,27 @@
-//! Attention over keys and values where they lie.
+//! GroupedQueryAttention over keys and values where they lie.
 
 use std::ops::Range;
 
-use crate::cpu::{Kernel, LANES, Level, each, run, sum};
-use crate::disjoint::Disjoint;
+use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
+use crate::disjoint::DisjointSlice;
 use crate::exp::exp;
 use crate::parallel;
 
-/// Positions of a unit of work, which read the same keys and values from a near cache.
-const POSITIONS: usize = 16;
+/// Positions of a unit of work. They read the same keys and values while these are in a near cache.
+const TILE_POSITIONS: usize = 16;
 
-/// Queries that are computed together.
-const TOGETHER: usize = 4;
+/// Queries that are computed together: each key is then read once for all of them.
+const QUERIES_AT_ONCE: usize = 4;
 
 /// Keys whose values are added up before the next ones: they stay in the nearest cache.
-const BLOCK: usize = 64;
+const VALUE_BLOCK: usize = 64;
 
-/// Multiplications that are worth the attention of another thread.
-const SHARE: usize = 64 << 10;
+/// Multiplications from which on several threads are faster than one.
+const PARALLEL_WORK: usize = 64 << 10;
 
 /// `softmax(scale * Q K^T) V`, where consecutive query heads may share a key head.
 #[derive(Debug, Clone, Copy)]
-pub struct Attention {
+pub struct GroupedQueryAttention {
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; divides `heads`.
@@ -34,19 +34,19 @@ pub struct Attention {
     pub softcap: Option<f32>,
 }
 
-impl Attention {
-    /// Puts new keys (or values) behind the first `len` of each row of a buffer.
+impl GroupedQueryAttention {
+    /// Writes new keys (or values) after the first `len` of each row of a buffer.
     ///
     /// # Shapes
     /// - `buffer`: `[batch, kv_heads, capacity, dim]`
     /// - `new`: `[batch, seq, kv_heads * dim]`
     ///
     /// # Panics
-    /// If there is no room for them.
+    /// If the buffer has no room for them.
     pub fn append(&self, buffer: &mut [f32], batch: usize, len: usize, new: &[f32]) {
         let Self { kv_heads, dim, .. } = *self;
         let (seq, capacity) = (new.len() / (batch * kv_heads * dim), buffer.len() / (batch * kv_heads * dim));
-        assert!(len + seq <= capacity, "no room for {seq} positions behind {len} of {capacity}");
+        assert!(len + seq <= capacity, "no room for {seq} positions after {len} of {capacity}");
         for (index, new) in new.chunks_exact(dim).enumerate() {
             let (row, position, head) = (index / (seq * kv_heads), index / kv_heads % seq, index % kv_heads);
             let at = ((row * kv_heads + head) * capacity + len + position) * dim;
@@ -54,8 +54,8 @@ impl Attention {
         }
     }
 
-    /// The mixed values of each query. A query gives the same bits whatever else is computed with it; one that sees no key
-    /// gives zeros.
+    /// The weighted sum of the values for each query. A query gives the same bits whatever else is computed with it; one that
+    /// sees no key gives zeros.
     ///
     /// # Shapes
     /// - `query`: `[batch, seq, heads * dim]`
@@ -65,7 +65,7 @@ impl Attention {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn mix(
+    pub fn attend(
         &self,
         query: &[f32],
         keys: &[f32],
@@ -78,14 +78,15 @@ impl Attention {
         assert_eq!(query.len(), seen.len() * heads * dim, "a range of keys for each query");
         assert!(seen.iter().all(|seen| seen.end <= capacity), "keys that exist");
         let mut mixed = vec![0.0; query.len()];
-        let target = Disjoint::new(&mut mixed);
-        let tiles = seq.div_ceil(POSITIONS);
+        let target = DisjointSlice::new(&mut mixed);
+        let tiles = seq.div_ceil(TILE_POSITIONS);
         let unit = |unit: usize| {
             let (row, head, tile) = (unit / (kv_heads * tiles), unit / tiles % kv_heads, unit % tiles);
             let own = (row * kv_heads + head) * capacity * dim..(row * kv_heads + head + 1) * capacity * dim;
-            let positions = row * seq + tile * POSITIONS..row * seq + ((tile + 1) * POSITIONS).min(seq);
+            let positions =
+                row * seq + tile * TILE_POSITIONS..row * seq + ((tile + 1) * TILE_POSITIONS).min(seq);
             run(Tile {
-                of: self,
+                attention: self,
                 head,
                 positions,
                 query,
@@ -97,7 +98,7 @@ impl Attention {
         };
         let units = batch * kv_heads * tiles;
         match seen.iter().map(ExactSizeIterator::len).sum::<usize>() * heads * dim {
-            work if work > SHARE => parallel(units, unit),
+            work if work > PARALLEL_WORK => parallel(units, unit),
             _ => (0..units).for_each(unit),
         }
         mixed
@@ -106,35 +107,35 @@ impl Attention {
 
 /// Some consecutive positions of one row and key head.
 struct Tile<'a> {
-    of: &'a Attention,
+    attention: &'a GroupedQueryAttention,
     head: usize,
     positions: Range<usize>,
     query: &'a [f32],
     keys: &'a [f32],
     values: &'a [f32],
     seen: &'a [Range<usize>],
-    target: &'a Disjoint<'a>,
+    target: &'a DisjointSlice<'a>,
 }
 
 impl Kernel for Tile<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let Attention { heads, kv_heads, .. } = *self.of;
+        let GroupedQueryAttention { heads, kv_heads, .. } = *self.attention;
         let groups = heads / kv_heads;
         let mut scratch = Scratch::default();
         let all = self.positions.clone().flat_map(|position| (0..groups).map(move |group| (position, group)));
-        let mut waiting: Vec<(usize, usize)> = Vec::with_capacity(TOGETHER);
+        let mut waiting: Vec<(usize, usize)> = Vec::with_capacity(QUERIES_AT_ONCE);
         for next in all {
-            // What is computed together begins at the same key, so that sums are formed in the same order as alone.
-            let alike =
+            // Queries that are computed together begin at the same key, so that their sums have the same order as one by one.
+            let same_start =
                 waiting.first().is_none_or(|first| self.seen[first.0].start == self.seen[next.0].start);
-            if !alike || waiting.len() == TOGETHER {
-                self.some::<L>(&waiting, &mut scratch);
+            if !same_start || waiting.len() == QUERIES_AT_ONCE {
+                self.attend_group::<L>(&waiting, &mut scratch);
                 waiting.clear();
             }
             waiting.push(next);
         }
-        self.some::<L>(&waiting, &mut scratch);
+        self.attend_group::<L>(&waiting, &mut scratch);
     }
 }
 
@@ -146,36 +147,36 @@ struct Scratch {
 }
 
 impl Tile<'_> {
-    /// At most [`TOGETHER`] queries.
+    /// At longest [`QUERIES_AT_ONCE`] queries.
     #[inline(always)]
-    fn some<L: Level>(&self, queries: &[(usize, usize)], scratch: &mut Scratch) {
-        // Queries times keys, as many as there are sums that the registers hold.
+    fn attend_group<L: Level>(&self, queries: &[(usize, usize)], scratch: &mut Scratch) {
+        // Queries times keys: as many sums as the registers hold.
         match (queries, L::ROWS < 8) {
             ([], _) => {}
-            ([a], true) => self.together::<L, 1, 2>([*a], scratch),
-            ([a], false) => self.together::<L, 1, 8>([*a], scratch),
+            ([a], true) => self.attend_queries::<L, 1, 2>([*a], scratch),
+            ([a], false) => self.attend_queries::<L, 1, 8>([*a], scratch),
             (queries, true) => {
                 for queries in queries.chunks(2) {
                     let queries = [queries[0], *queries.last().unwrap_or(&queries[0])];
-                    self.together::<L, 2, 1>(queries, scratch);
+                    self.attend_queries::<L, 2, 1>(queries, scratch);
                 }
             }
-            ([a, b], false) => self.together::<L, 2, 4>([*a, *b], scratch),
+            ([a, b], false) => self.attend_queries::<L, 2, 4>([*a, *b], scratch),
             // The last one twice, if there are three.
             ([a, b, c, d @ ..], false) => {
-                self.together::<L, 4, 2>([*a, *b, *c, *d.first().unwrap_or(c)], scratch);
+                self.attend_queries::<L, 4, 2>([*a, *b, *c, *d.first().unwrap_or(c)], scratch);
             }
         }
     }
 
     /// `Q` queries, in steps of `K` keys.
     #[inline(always)]
-    fn together<L: Level, const Q: usize, const K: usize>(
+    fn attend_queries<L: Level, const Q: usize, const K: usize>(
         &self,
         queries: [(usize, usize); Q],
         scratch: &mut Scratch,
     ) {
-        let Attention { heads, kv_heads, dim, .. } = *self.of;
+        let GroupedQueryAttention { heads, kv_heads, dim, .. } = *self.attention;
         let start = self.seen[queries[0].0].start;
         let mut lens = [0; Q];
         let mut first = [0; Q];
@@ -183,42 +184,42 @@ impl Tile<'_> {
             lens[q] = self.seen[position].len();
             first[q] = (position * heads + self.head * (heads / kv_heads) + group) * dim;
         }
-        let most = lens.into_iter().max().unwrap_or(0);
-        if most == 0 {
+        let longest = lens.into_iter().max().unwrap_or(0);
+        if longest == 0 {
             return;
         }
-        let keys = &self.keys[start * dim..][..most * dim];
-        let values = &self.values[start * dim..][..most * dim];
+        let keys = &self.keys[start * dim..][..longest * dim];
+        let values = &self.values[start * dim..][..longest * dim];
         let parts = dim.div_ceil(LANES);
         scratch.queries.clear();
         for part in 0..parts {
             for first in first {
                 let rest = &self.query[first + part * LANES..first + dim];
-                scratch.queries.push(padded(&rest[..LANES.min(rest.len())]));
+                scratch.queries.push(padded(&rest[..LANES.min(rest.len())], 0.0));
             }
         }
-        let chunks = most.div_ceil(LANES);
+        let chunks = longest.div_ceil(LANES);
         scratch.scores.clear();
         scratch.scores.resize(Q * chunks, [0.0; LANES]);
-        dots::<L, Q, K>(&scratch.queries, keys, dim, scratch.scores.as_flattened_mut());
+        dot_products::<L, Q, K>(&scratch.queries, keys, dim, scratch.scores.as_flattened_mut());
         let mut shares = [0.0; Q];
         for q in 0..Q {
             let scores = &mut scratch.scores[q * chunks..(q + 1) * chunks];
-            let total = self.of.weights::<L>(scores, lens[q]);
+            let total = self.attention.softmax_weights::<L>(scores, lens[q]);
             shares[q] = if total > 0.0 { total.recip() } else { 0.0 };
         }
         scratch.mixed.clear();
         scratch.mixed.resize(Q * parts, [0.0; LANES]);
-        for block in (0..most).step_by(BLOCK) {
-            let block = block..(block + BLOCK).min(most);
+        for block in (0..longest).step_by(VALUE_BLOCK) {
+            let block = block..(block + VALUE_BLOCK).min(longest);
             let weights = scratch.scores.as_flattened();
             let mixed = &mut scratch.mixed[..];
             let whole = dim / LANES;
             for part in (0..whole - whole % 2).step_by(2) {
-                add::<L, Q, 2>(weights, values, dim, block.clone(), part, mixed);
+                add_values::<L, Q, 2>(weights, values, dim, block.clone(), part, mixed);
             }
             for part in whole - whole % 2..parts {
-                add::<L, Q, 1>(weights, values, dim, block.clone(), part, mixed);
+                add_values::<L, Q, 1>(weights, values, dim, block.clone(), part, mixed);
             }
         }
         for q in 0..Q {
@@ -240,9 +241,9 @@ impl Tile<'_> {
 /// # Shapes
 /// - `queries`: `[parts, Q]`, the last part padded with zeros
 /// - `keys`: `[keys, dim]`
-/// - `scores`: `[Q, keys]`, each row in whole [`LANES`]; what stands behind the keys means nothing
+/// - `scores`: `[Q, keys]`, each row in whole [`LANES`]; the numbers after the last key are undefined
 #[inline(always)]
-fn dots<L: Level, const Q: usize, const K: usize>(
+fn dot_products<L: Level, const Q: usize, const K: usize>(
     queries: &[[f32; LANES]],
     keys: &[f32],
     dim: usize,
@@ -250,7 +251,7 @@ fn dots<L: Level, const Q: usize, const K: usize>(
 ) {
     let (count, width) = (keys.len() / dim, scores.len() / Q);
     for first in (0..count).step_by(16 / Q) {
-        let mut halves = [L::halved(L::splat(0.0)); 16];
+        let mut halves = [L::fold_lanes(L::splat(0.0)); 16];
         for step in 0..16 / (Q * K) {
             let mut own = [&keys[..dim]; K];
             for k in 0..K {
@@ -263,22 +264,22 @@ fn dots<L: Level, const Q: usize, const K: usize>(
                 for k in 0..K {
                     parts[k] = L::load(&own[k].as_chunks::<LANES>().0[part]);
                 }
-                sums = multiply::<L, Q, K>(&queries[part * Q..], parts, sums);
+                sums = multiply_part::<L, Q, K>(&queries[part * Q..], parts, sums);
             }
             if !dim.is_multiple_of(LANES) {
                 let mut parts = [L::splat(0.0); K];
                 for k in 0..K {
-                    parts[k] = L::load(&padded(&own[k][dim / LANES * LANES..]));
+                    parts[k] = L::load(&padded(&own[k][dim / LANES * LANES..], 0.0));
                 }
-                sums = multiply::<L, Q, K>(&queries[dim / LANES * Q..], parts, sums);
+                sums = multiply_part::<L, Q, K>(&queries[dim / LANES * Q..], parts, sums);
             }
             for k in 0..K {
                 for q in 0..Q {
-                    halves[(step * K + k) * Q + q] = L::halved(sums[k][q]);
+                    halves[(step * K + k) * Q + q] = L::fold_lanes(sums[k][q]);
                 }
             }
         }
-        let sums = L::sums(halves);
+        let sums = L::sum_lanes(halves);
         for q in 0..Q {
             for k in 0..16 / Q {
                 scores[q * width + first + k] = sums[k * Q + q];
@@ -289,7 +290,7 @@ fn dots<L: Level, const Q: usize, const K: usize>(
 
 /// Adds the weighted values of a block of keys, `P` parts of each.
 #[inline(always)]
-fn add<L: Level, const Q: usize, const P: usize>(
+fn add_values<L: Level, const Q: usize, const P: usize>(
     weights: &[f32],
     values: &[f32],
     dim: usize,
@@ -310,7 +311,7 @@ fn add<L: Level, const Q: usize, const P: usize>(
         for p in 0..P {
             lanes[p] = match value.as_chunks::<LANES>() {
                 (whole, _) if part + p < whole.len() => L::load(&whole[part + p]),
-                (_, rest) => L::load(&padded(rest)),
+                (_, rest) => L::load(&padded(rest, 0.0)),
             };
         }
         for q in 0..Q {
@@ -327,10 +328,10 @@ fn add<L: Level, const Q: usize, const P: usize>(
     }
 }
 
-impl Attention {
+impl GroupedQueryAttention {
     /// `exp(score - max)` of the first `len` scores in place, zero for the others; their sum.
     #[inline(always)]
-    fn weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize) -> f32 {
+    fn softmax_weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize) -> f32 {
         for chunk in scores.iter_mut() {
             *chunk = each(|lane| chunk[lane] * self.scale);
             if let Some(cap) = self.softcap {
@@ -340,18 +341,18 @@ impl Attention {
             }
         }
         scores.as_flattened_mut()[len..].fill(f32::NEG_INFINITY);
-        let mut most = [f32::NEG_INFINITY; LANES];
+        let mut largest = [f32::NEG_INFINITY; LANES];
         for chunk in scores.iter() {
-            most = each(|lane| most[lane].max(chunk[lane]));
+            largest = each(|lane| largest[lane].max(chunk[lane]));
         }
-        let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
-        if most == f32::NEG_INFINITY {
+        let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        if largest == f32::NEG_INFINITY {
             scores.fill([0.0; LANES]);
             return 0.0;
         }
         let mut total = [0.0; LANES];
         for chunk in scores.iter_mut() {
-            *chunk = exp::<L>(each(|lane| chunk[lane] - most));
+            *chunk = exp::<L>(each(|lane| chunk[lane] - largest));
             total = each(|lane| total[lane] + chunk[lane]);
         }
         sum(total)
@@ -360,7 +361,7 @@ impl Attention {
 
 /// One more part of the products of queries with keys.
 #[inline(always)]
-fn multiply<L: Level, const Q: usize, const K: usize>(
+fn multiply_part<L: Level, const Q: usize, const K: usize>(
     queries: &[[f32; LANES]],
     keys: [L::Lanes; K],
     mut sums: [[L::Lanes; Q]; K],
@@ -372,12 +373,4 @@ fn multiply<L: Level, const Q: usize, const K: usize>(
         }
     }
     sums
-}
-
-/// With zeros behind the end.
-#[inline(always)]
-fn padded(rest: &[f32]) -> [f32; LANES] {
-    let mut padded = [0.0; LANES];
-    padded[..rest.len()].copy_from_slice(rest);
-    padded
 }

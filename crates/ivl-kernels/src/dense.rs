@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use crate::cpu::{Kernel, LANES, Level, run};
-use crate::disjoint::Disjoint;
-use crate::product::{panels_of_unit, plain, registers};
+use crate::disjoint::DisjointSlice;
+use crate::product::{multiply_panels, panels_of_unit, rows_in_registers};
 use crate::{parallel, threads};
 
 /// Terms of a sum that are added at once: a panel of as many rows stays in the cache next to the processor while rows of the
@@ -27,14 +27,14 @@ const MANY: usize = 14;
 
 /// A matrix in rows or, transposed, in columns.
 #[derive(Debug, Clone, Copy)]
-pub struct Dense<'a> {
+pub struct DenseMatrix<'a> {
     numbers: &'a [f32],
     rows: usize,
     columns: usize,
     transposed: bool,
 }
 
-impl<'a> Dense<'a> {
+impl<'a> DenseMatrix<'a> {
     /// The matrix whose rows are `numbers`.
     ///
     /// # Panics
@@ -57,7 +57,7 @@ impl<'a> Dense<'a> {
 
     /// `to[column][row]` for some rows, at most `W`, and columns.
     #[inline(always)]
-    fn by_columns<const W: usize>(&self, rows: Range<usize>, columns: Range<usize>, to: &mut [f32]) {
+    fn copy_columns<const W: usize>(&self, rows: Range<usize>, columns: Range<usize>, to: &mut [f32]) {
         let (to, _) = to.as_chunks_mut::<W>();
         if self.transposed {
             for (column, to) in columns.zip(to) {
@@ -92,21 +92,21 @@ impl<'a> Dense<'a> {
 ///
 /// # Panics
 /// If `a` has not as many columns as `b` has rows.
-pub fn multiply(a: Dense<'_>, b: Dense<'_>) -> Vec<f32> {
+pub fn multiply(a: DenseMatrix<'_>, b: DenseMatrix<'_>) -> Vec<f32> {
     let ([m, k], [terms, n]) = (a.shape(), b.shape());
     assert_eq!(k, terms, "as many columns as rows");
     if k == 0 || m * n == 0 {
         return vec![0.0; m * n];
     }
     let mut output = Vec::with_capacity(m * n);
-    let target = Disjoint::room(&mut output, m * n);
+    let target = DisjointSlice::room(&mut output, m * n);
     let slab = k.div_ceil(k.div_ceil(SLAB));
-    let rows = if registers() < MANY { FEW } else { MANY };
+    let rows = if rows_in_registers() < MANY { FEW } else { MANY };
     for start in (0..k).step_by(slab) {
         let slab = start..k.min(start + slab);
-        let product = Product { a, b, rows, slab, target: &target };
+        let product = SlabProduct { a, b, rows, slab, target: &target };
         // The larger side is shared out, and what each thread reads of it is packed by itself.
-        if n >= m { product.by_columns() } else { product.by_rows() }
+        if n >= m { product.by_columns() } else { product.for_row_groups() }
     }
     #[expect(unsafe_code, reason = "the compiler cannot see that the tiles are all of the product")]
     // SAFETY: there is room for as many numbers, and each slab writes all of them: every row is in a block, every column in a
@@ -117,17 +117,17 @@ pub fn multiply(a: Dense<'_>, b: Dense<'_>) -> Vec<f32> {
     output
 }
 
-/// What a slab of terms adds to a product.
-struct Product<'a> {
-    a: Dense<'a>,
-    b: Dense<'a>,
+/// The contribution of a slab of terms to a product.
+struct SlabProduct<'a> {
+    a: DenseMatrix<'a>,
+    b: DenseMatrix<'a>,
     /// Rows of a block.
     rows: usize,
     slab: Range<usize>,
-    target: &'a Disjoint<'a>,
+    target: &'a DisjointSlice<'a>,
 }
 
-impl Product<'_> {
+impl SlabProduct<'_> {
     fn by_columns(&self) {
         let ([m, _], [_, n]) = (self.a.shape(), self.b.shape());
         let (len, panels) = (self.slab.len(), n.div_ceil(LANES));
@@ -144,7 +144,7 @@ impl Product<'_> {
                 for (panel, to) in unit.clone().zip(own.chunks_exact_mut(len)) {
                     self.pack_panel(panel, to);
                 }
-                run(Tiles {
+                run(SlabTiles {
                     product: self,
                     rows: group.clone(),
                     blocks: &blocks,
@@ -155,7 +155,7 @@ impl Product<'_> {
         }
     }
 
-    fn by_rows(&self) {
+    fn for_row_groups(&self) {
         let ([m, _], [_, n]) = (self.a.shape(), self.b.shape());
         let (len, panels) = (self.slab.len(), n.div_ceil(LANES));
         let shared = packed(panels, LANES * len, |panel, to| {
@@ -171,7 +171,7 @@ impl Product<'_> {
             for (block, to) in own.chunks_exact_mut(self.rows * len).enumerate() {
                 self.pack_block(&rows, block, to);
             }
-            run(Tiles { product: self, rows, blocks: &own, panels: 0..panels, weights });
+            run(SlabTiles { product: self, rows, blocks: &own, panels: 0..panels, weights });
         });
     }
 
@@ -180,22 +180,22 @@ impl Product<'_> {
         let first = rows.start + block * self.rows;
         let rows = first..rows.end.min(first + self.rows);
         match self.rows {
-            FEW => self.a.by_columns::<FEW>(rows, self.slab.clone(), to),
-            _ => self.a.by_columns::<MANY>(rows, self.slab.clone(), to),
+            FEW => self.a.copy_columns::<FEW>(rows, self.slab.clone(), to),
+            _ => self.a.copy_columns::<MANY>(rows, self.slab.clone(), to),
         }
     }
 
     /// A panel of columns, term by term.
     fn pack_panel(&self, panel: usize, to: &mut [[f32; LANES]]) {
         let columns = panel * LANES..self.b.columns.min((panel + 1) * LANES);
-        self.b.transposed().by_columns::<LANES>(columns, self.slab.clone(), to.as_flattened_mut());
+        self.b.transposed().copy_columns::<LANES>(columns, self.slab.clone(), to.as_flattened_mut());
     }
 }
 
 /// `count` parts of `len` numbers, each made by one thread.
 fn packed(count: usize, len: usize, pack: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut numbers = Vec::with_capacity(count * len);
-    let room = Disjoint::room(&mut numbers, count * len);
+    let room = DisjointSlice::room(&mut numbers, count * len);
     parallel(count, |part| {
         let mut own = vec![0.0; len];
         pack(part, &mut own);
@@ -214,15 +214,15 @@ fn packed(count: usize, len: usize, pack: impl Fn(usize, &mut [f32]) + Sync) -> 
 }
 
 /// Packed rows with packed panels.
-struct Tiles<'a> {
-    product: &'a Product<'a>,
+struct SlabTiles<'a> {
+    product: &'a SlabProduct<'a>,
     rows: Range<usize>,
     blocks: &'a [f32],
     panels: Range<usize>,
     weights: &'a [[f32; LANES]],
 }
 
-impl Kernel for Tiles<'_> {
+impl Kernel for SlabTiles<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let (len, rows) = (self.product.slab.len(), self.product.rows);
@@ -240,7 +240,7 @@ impl Kernel for Tiles<'_> {
     }
 }
 
-impl Tiles<'_> {
+impl SlabTiles<'_> {
     #[inline(always)]
     fn tile<L: Level, const R: usize>(
         &self,
@@ -252,11 +252,11 @@ impl Tiles<'_> {
     ) {
         // Known when this is compiled: code for more rows than a level has does not exist.
         assert!(R <= L::ROWS, "rows that fit the registers");
-        let Product { b, slab, target, .. } = self.product;
+        let SlabProduct { b, slab, target, .. } = self.product;
         let column = panel * LANES;
         let lanes = LANES.min(b.columns - column);
         let (x, _) = x.as_chunks::<R>();
-        let [sums] = plain::<L, R, 1, _>(x, [weights], |weights| L::load(weights));
+        let [sums] = multiply_panels::<L, R, 1, _>(x, [weights], |weights| L::load(weights));
         let mut numbers = [[0.0; LANES]; R];
         for row in 0..R {
             numbers[row] = L::store(sums[row]);

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 /// A slice of which threads write parts that are not contiguous, as columns of a matrix are.
-pub(crate) struct Disjoint<'a> {
+pub(crate) struct DisjointSlice<'a> {
     start: *mut f32,
     len: usize,
     slice: PhantomData<&'a mut [f32]>,
@@ -11,14 +11,14 @@ pub(crate) struct Disjoint<'a> {
 
 #[expect(unsafe_code, reason = "a raw pointer is not shared by default")]
 // SAFETY: all that can be done with it is `write`, whose callers promise that no two threads write the same numbers.
-unsafe impl Sync for Disjoint<'_> {}
+unsafe impl Sync for DisjointSlice<'_> {}
 
-impl<'a> Disjoint<'a> {
+impl<'a> DisjointSlice<'a> {
     pub(crate) fn new(slice: &'a mut [f32]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// The room for the first `len` numbers of an empty vector: nobody writes zeros there only to have them written over.
+    /// The room for the first `len` numbers of an empty vector, without zeros that would be overwritten.
     ///
     /// # Panics
     /// If the vector has no such room, or is not empty.
@@ -39,13 +39,13 @@ impl<'a> Disjoint<'a> {
     #[inline(always)]
     pub(crate) unsafe fn write(&self, at: usize, numbers: &[f32]) {
         assert!(at <= self.len && numbers.len() <= self.len - at, "a part of the slice");
-        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; nobody else has this part. Nothing is read
+        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; no other reference to this part exists. Nothing is read
         // there, so that it may be uninitialised.
         unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), self.start.add(at), numbers.len()) };
     }
 }
 
-impl Disjoint<'_> {
+impl DisjointSlice<'_> {
     /// The `len` numbers at `at`.
     ///
     /// # Safety
@@ -57,7 +57,7 @@ impl Disjoint<'_> {
     #[inline(always)]
     pub(crate) unsafe fn read(&self, at: usize, len: usize) -> &[f32] {
         assert!(at <= self.len && len <= self.len - at, "a part of the slice");
-        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; it was written, and nobody writes.
+        // SAFETY: inside the slice, which is borrowed for as long as `self` lives; it was written, and no thread writes now.
         unsafe { std::slice::from_raw_parts(self.start.add(at), len) }
     }
 }
@@ -71,17 +71,18 @@ mod tests {
     #[test]
     fn a_vector_has_its_room_and_no_more() {
         let mut numbers = Vec::with_capacity(4);
-        let room = Disjoint::room(&mut numbers, 3);
+        let room = DisjointSlice::room(&mut numbers, 3);
         #[expect(unsafe_code, reason = "the test has one thread, and writes all three")]
-        // SAFETY: nobody else writes, and three numbers are written.
+        // SAFETY: no other thread writes, and three numbers are written.
         unsafe {
             room.write(1, &[2.0, 3.0]);
             room.write(0, &[1.0]);
             numbers.set_len(3);
         }
         assert_eq!(numbers, [1.0, 2.0, 3.0]);
-        let refused =
-            |mut numbers: Vec<f32>, len| catch_unwind(move || Disjoint::room(&mut numbers, len).len).is_err();
+        let refused = |mut numbers: Vec<f32>, len| {
+            catch_unwind(move || DisjointSlice::room(&mut numbers, len).len).is_err()
+        };
         assert!(refused(Vec::new(), 1) && refused(vec![0.0], 0) && !refused(Vec::new(), 0));
     }
 
@@ -91,9 +92,9 @@ mod tests {
             catch_unwind(|| {
                 let mut all = [0.0; 4];
                 #[expect(unsafe_code, reason = "the test has one thread")]
-                // SAFETY: nobody else writes.
+                // SAFETY: no other thread writes.
                 unsafe {
-                    Disjoint::new(&mut all[1..3]).write(at, &[1.0; 3][..len]);
+                    DisjointSlice::new(&mut all[1..3]).write(at, &[1.0; 3][..len]);
                 }
                 all
             })

@@ -1,10 +1,10 @@
 //! CPU kernels of a transformer: slices in, slices out.
 //!
-//! Burn's operations serve every device; for decoding on a CPU they leave half of the memory's speed unused. These kernels take
-//! their place there. Weights are laid out once ([`Matrix`]) and then read from beginning to end ([`products`]), once for all
-//! rows that fit the registers; [`Attention`] reads keys and values where the cache keeps them. What a row gives never depends
-//! on the other rows: sums are formed in the same order, to the bit. What logits say about the next token ([`Mass`], [`logprobs`],
-//! [`argmax`]) is summed up where they lie.
+//! Burn's operations serve every device. For decoding on a CPU they leave half of the memory's speed unused, and these kernels
+//! take their place. Weights are laid out once ([`Matrix`]) and then read from beginning to end ([`products`]), once for all
+//! rows that fit the registers. [`GroupedQueryAttention`] reads keys and values where the cache keeps them. [`SoftmaxStats`],
+//! [`logprobs`] and [`argmax`] read logits where they lie. The result of a row never depends on the other rows: its sums have
+//! the same order, to the bit.
 //!
 //! # Example: a product
 //!
@@ -22,33 +22,33 @@
     reason = "plain loops over lanes are what becomes vector instructions"
 )]
 
+mod activation;
 mod adamw;
 mod attention;
 mod cpu;
 mod dense;
 mod disjoint;
-mod distribution;
 mod exp;
-mod gate;
 mod matrix;
-mod memory;
 mod norm;
 mod objective;
+mod paged_buffer;
+mod parallel_rows;
 mod pool;
 mod probe;
 mod product;
 mod rope;
-mod rows;
+mod softmax;
 
+pub use activation::ActivationFn;
 pub use adamw::AdamW;
-pub use attention::Attention;
-pub use dense::{Dense, multiply};
-pub use distribution::{Mass, argmax, divergence, logprobs, weights};
-pub use gate::Gate;
-pub use matrix::{GROUP, Matrix, PackedFormat};
-pub use norm::Norm;
+pub use attention::GroupedQueryAttention;
+pub use dense::{DenseMatrix, multiply};
+pub use matrix::{INT8_GROUP, Matrix, PackedFormat};
+pub use norm::Normalization;
 pub use objective::{Objective, Penalties};
 pub use pool::{parallel, threads};
-pub use probe::Probe;
+pub use probe::MemoryProbe;
 pub use product::products;
 pub use rope::rotate;
+pub use softmax::{SoftmaxStats, argmax, kl_divergence, logprobs, softmax_weights};

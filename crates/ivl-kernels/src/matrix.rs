@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::cpu::LANES;
-use crate::memory::Memory;
+use crate::paged_buffer::PagedBuffer;
 
 /// How the numbers of a [`Matrix`] are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,12 +12,12 @@ pub enum PackedFormat {
     F32,
     /// Half precision.
     F16,
-    /// Eight bits, symmetric around zero, with a scale for each [`GROUP`] inputs of an output.
+    /// Eight bits, symmetric around zero, with a scale for each [`INT8_GROUP`] inputs of an output.
     Int8,
 }
 
 /// Inputs of an output that share a scale in [`PackedFormat::Int8`].
-pub const GROUP: usize = 32;
+pub const INT8_GROUP: usize = 32;
 
 /// A weight matrix `[inputs, outputs]`.
 ///
@@ -32,9 +32,9 @@ pub struct Matrix {
 
 #[derive(Debug)]
 pub(crate) enum Panels {
-    F32(Memory<[f32; LANES]>),
-    F16(Memory<[u16; LANES]>),
-    Int8 { numbers: Memory<[i8; LANES]>, scales: Memory<[f32; LANES]> },
+    F32(PagedBuffer<[f32; LANES]>),
+    F16(PagedBuffer<[u16; LANES]>),
+    Int8 { numbers: PagedBuffer<[i8; LANES]>, scales: PagedBuffer<[f32; LANES]> },
 }
 
 impl Matrix {
@@ -51,35 +51,35 @@ impl Matrix {
         };
         let rows = (0..count).flat_map(|panel| (0..inputs).map(move |input| (panel, input)));
         let panels = match format {
-            PackedFormat::F32 => Panels::F32(Memory::filled(
+            PackedFormat::F32 => Panels::F32(PagedBuffer::filled(
                 count * inputs,
                 rows.map(|(panel, input)| std::array::from_fn(|lane| at(panel, input, lane))),
             )),
-            PackedFormat::F16 => Panels::F16(Memory::filled(
+            PackedFormat::F16 => Panels::F16(PagedBuffer::filled(
                 count * inputs,
                 rows.map(|(panel, input)| {
                     std::array::from_fn(|lane| f16::from_f32(at(panel, input, lane)).to_bits())
                 }),
             )),
             PackedFormat::Int8 => {
-                let groups =
-                    (0..count).flat_map(|panel| (0..inputs).step_by(GROUP).map(move |first| (panel, first)));
+                let groups = (0..count)
+                    .flat_map(|panel| (0..inputs).step_by(INT8_GROUP).map(move |first| (panel, first)));
                 let scale = |panel: usize, first: usize, lane| {
-                    let group = first..(first + GROUP).min(inputs);
+                    let group = first..(first + INT8_GROUP).min(inputs);
                     group.map(|input| at(panel, input, lane).abs()).fold(0.0, f32::max) / 127.0
                 };
-                let scales: Memory<[f32; LANES]> = Memory::filled(
-                    count * inputs.div_ceil(GROUP),
+                let scales: PagedBuffer<[f32; LANES]> = PagedBuffer::filled(
+                    count * inputs.div_ceil(INT8_GROUP),
                     groups.map(|(panel, first)| std::array::from_fn(|lane| scale(panel, first, lane))),
                 );
                 let numbers = rows.map(|(panel, input)| {
-                    let scales = &scales[panel * inputs.div_ceil(GROUP) + input / GROUP];
+                    let scales = &scales[panel * inputs.div_ceil(INT8_GROUP) + input / INT8_GROUP];
                     std::array::from_fn(|lane| match scales[lane] {
                         0.0 => 0,
                         scale => (at(panel, input, lane) / scale).round() as i8,
                     })
                 });
-                Panels::Int8 { numbers: Memory::filled(count * inputs, numbers), scales }
+                Panels::Int8 { numbers: PagedBuffer::filled(count * inputs, numbers), scales }
             }
         };
         Self { inputs, outputs, panels }
@@ -116,7 +116,7 @@ impl Matrix {
             Panels::F32(numbers) => numbers[row][lane],
             Panels::F16(numbers) => f16::from_bits(numbers[row][lane]).to_f32(),
             Panels::Int8 { numbers, scales } => {
-                let group = panel * self.inputs.div_ceil(GROUP) + input / GROUP;
+                let group = panel * self.inputs.div_ceil(INT8_GROUP) + input / INT8_GROUP;
                 f32::from(numbers[row][lane]) * scales[group][lane]
             }
         }

@@ -1,11 +1,11 @@
 //! Normalisation of rows.
 
 use crate::cpu::{Kernel, LANES, Level, run, sum};
-use crate::rows::{SHARE, by_rows, share_out};
+use crate::parallel_rows::{GRAIN, for_row_groups, parallel_map};
 
 /// A normalisation with its weights, shape `[width]`.
 #[derive(Debug, Clone, Copy)]
-pub enum Norm<'a> {
+pub enum Normalization<'a> {
     /// `x / sqrt(mean(x^2) + eps) * (w + offset)`.
     Rms {
         /// `w`.
@@ -22,7 +22,7 @@ pub enum Norm<'a> {
     },
 }
 
-impl Norm<'_> {
+impl Normalization<'_> {
     /// Normalises each row of `x`.
     ///
     /// # Shapes
@@ -30,12 +30,10 @@ impl Norm<'_> {
     pub fn apply(self, x: &[f32], eps: f32) -> Vec<f32> {
         let width = self.width();
         let mut y = x.to_vec();
-        by_rows(&mut y, width, |_, rows| run(Rows { numbers: rows, width, norm: self, eps }));
+        for_row_groups(&mut y, width, |_, rows| run(NormalizeRows { numbers: rows, width, norm: self, eps }));
         y
     }
-}
 
-impl Norm<'_> {
     /// The derivatives of `d . norm(x)`: by `x` in the place of `d`, by the weights and, for a layer norm, by the biases.
     ///
     /// # Shapes
@@ -47,9 +45,9 @@ impl Norm<'_> {
     pub fn gradient(self, x: &[f32], d: &mut [f32], eps: f32) -> [Vec<f32>; 2] {
         assert_eq!(x.len(), d.len(), "a derivative for each number");
         let width = self.width();
-        let rows = SHARE.div_ceil(width) * width;
+        let rows = GRAIN.div_ceil(width) * width;
         let parts = x.chunks(rows).zip(d.chunks_mut(rows));
-        let parts = parts.map(|(x, d)| Slope {
+        let parts = parts.map(|(x, d)| NormGradient {
             norm: self,
             x,
             d,
@@ -58,7 +56,7 @@ impl Norm<'_> {
             by_bias: vec![0.0; width],
         });
         let mut sums = [vec![0.0; width], vec![0.0; width]];
-        for part in share_out(parts, |_, part| run(part)) {
+        for part in parallel_map(parts, |_, part| run(part)) {
             for (sum, part) in sums.iter_mut().zip([part.by_weight, part.by_bias]) {
                 sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
             }
@@ -73,8 +71,8 @@ impl Norm<'_> {
     }
 }
 
-struct Slope<'a> {
-    norm: Norm<'a>,
+struct NormGradient<'a> {
+    norm: Normalization<'a>,
     x: &'a [f32],
     d: &'a mut [f32],
     eps: f32,
@@ -82,12 +80,12 @@ struct Slope<'a> {
     by_bias: Vec<f32>,
 }
 
-impl Kernel for &mut Slope<'_> {
+impl Kernel for &mut NormGradient<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let (weight, offset, layer) = match self.norm {
-            Norm::Rms { weight, offset } => (weight, offset, false),
-            Norm::Layer { weight, .. } => (weight, 0.0, true),
+            Normalization::Rms { weight, offset } => (weight, offset, false),
+            Normalization::Layer { weight, .. } => (weight, 0.0, true),
         };
         let width = weight.len();
         let mean = |total: f32| total / width as f32;
@@ -104,7 +102,7 @@ impl Kernel for &mut Slope<'_> {
                 self.by_bias[i] += d[i];
                 d[i] *= weight[i] + offset;
             }
-            // What the row as a whole has of its mean and of its length does not pass.
+            // The mean and the length of the row are normalised away: the derivative has no part along them.
             let along = mean(dot::<L>(d, &normed));
             let level = if layer { mean(total(d)) } else { 0.0 };
             for i in 0..width {
@@ -114,26 +112,26 @@ impl Kernel for &mut Slope<'_> {
     }
 }
 
-struct Rows<'a> {
+struct NormalizeRows<'a> {
     numbers: &'a mut [f32],
     width: usize,
-    norm: Norm<'a>,
+    norm: Normalization<'a>,
     eps: f32,
 }
 
-impl Kernel for Rows<'_> {
+impl Kernel for NormalizeRows<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let mean = |total: f32| total / self.width as f32;
         for row in self.numbers.chunks_exact_mut(self.width) {
             match self.norm {
-                Norm::Rms { weight, offset } => {
+                Normalization::Rms { weight, offset } => {
                     let scale = (mean(squares::<L>(row)) + self.eps).sqrt().recip();
                     for (x, w) in row.iter_mut().zip(weight) {
                         *x = *x * scale * (w + offset);
                     }
                 }
-                Norm::Layer { weight, bias } => {
+                Normalization::Layer { weight, bias } => {
                     let center = mean(total(row));
                     for x in row.iter_mut() {
                         *x -= center;

@@ -1,9 +1,9 @@
 //! The objective of value learning at some positions, with its gradient.
 
 use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
-use crate::distribution::{BLOCK, Mass};
 use crate::exp::exp;
-use crate::rows::share_out;
+use crate::parallel_rows::parallel_map;
+use crate::softmax::{BLOCK, SoftmaxStats};
 
 /// Weights of the terms of an objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ impl Objective {
     ///
     /// # Panics
     /// If there is not one target for each position, one is outside of `size`, or base and value differ in length.
-    pub fn of(
+    pub fn compute(
         base: Option<&[f32]>,
         value: &mut [f32],
         targets: &[u32],
@@ -60,7 +60,7 @@ impl Objective {
             return Self::default();
         }
         let rows = value.chunks_mut(size).map(|row| (row, Self::default()));
-        let rows = share_out(rows, |row, (value, terms)| {
+        let rows = parallel_map(rows, |row, (value, terms)| {
             let base = base.map(|base| &base[row * size..(row + 1) * size]);
             *terms = position(base, value, targets[row] as usize, penalties, scale);
         });
@@ -82,17 +82,23 @@ fn position(
     scale: f32,
 ) -> Objective {
     let size = value.len() as f64;
-    let mut sums = Sums { largest: f32::NEG_INFINITY, total: 0.0, tilt: 0.0, absolute: 0.0, square: 0.0 };
-    run(Largest { logits: Logits { base, value }, most: &mut sums.largest });
-    run(Adding { logits: Logits { base, value }, sums: &mut sums });
-    let log_normalizer = f64::from(sums.largest) + sums.total.ln();
+    let mut sums = PositionSums {
+        largest: f32::NEG_INFINITY,
+        sum_exp: 0.0,
+        weighted_sum: 0.0,
+        absolute: 0.0,
+        square: 0.0,
+    };
+    run(FindLargestSum { logits: FusedLogits { base, value }, most: &mut sums.largest });
+    run(AddPosition { logits: FusedLogits { base, value }, sums: &mut sums });
+    let log_normalizer = f64::from(sums.largest) + sums.sum_exp.ln();
     let wanted = f64::from(value[target]) + base.map_or(0.0, |base| f64::from(base[target]));
     let mut terms = Objective { cross_entropy: log_normalizer - wanted, ..Objective::default() };
-    let mut gradient = Gradient {
+    let mut gradient = PositionGradient {
         base,
         value,
         largest: sums.largest,
-        factor: (f64::from(scale) / sums.total) as f32,
+        factor: (f64::from(scale) / sums.sum_exp) as f32,
         l1: 0.0,
         l2: 0.0,
         kl: 0.0,
@@ -107,8 +113,8 @@ fn position(
             gradient.l2 = 2.0 * of_norm(penalties.l2);
         }
         if penalties.kl > 0.0 {
-            let mean = sums.tilt / sums.total;
-            terms.kl = mean - log_normalizer + Mass::of(base).log_normalizer();
+            let mean = sums.weighted_sum / sums.sum_exp;
+            terms.kl = mean - log_normalizer + SoftmaxStats::new(base).log_normalizer();
             (gradient.kl, gradient.mean) = (penalties.kl, mean as f32);
         }
     }
@@ -117,14 +123,14 @@ fn position(
     terms
 }
 
-/// Logits of a position: of the value alone, or with a base.
-struct Logits<'a> {
+/// Logits of a position: only the value's, or the value's and the base's.
+struct FusedLogits<'a> {
     base: Option<&'a [f32]>,
     value: &'a [f32],
 }
 
-impl Logits<'_> {
-    /// Some of both, from `start` on; what is behind the end is impossible.
+impl FusedLogits<'_> {
+    /// Some of both, from `start` on; ids beyond the end have probability 0.
     #[inline(always)]
     fn at(&self, start: usize) -> [[f32; LANES]; 2] {
         let whole = |numbers: &[f32]| numbers[start..].first_chunk::<LANES>().copied();
@@ -143,12 +149,12 @@ impl Logits<'_> {
     }
 }
 
-struct Largest<'a> {
-    logits: Logits<'a>,
+struct FindLargestSum<'a> {
+    logits: FusedLogits<'a>,
     most: &'a mut f32,
 }
 
-impl Kernel for Largest<'_> {
+impl Kernel for FindLargestSum<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let mut most = [f32::NEG_INFINITY; LANES];
@@ -168,40 +174,40 @@ impl Kernel for Largest<'_> {
 }
 
 /// Over the tokens of a position, with the weights `w = exp(b + v - largest)`.
-struct Sums {
+struct PositionSums {
     largest: f32,
     /// `sum w`.
-    total: f64,
+    sum_exp: f64,
     /// `sum w v`.
-    tilt: f64,
+    weighted_sum: f64,
     /// `sum |v|`.
     absolute: f64,
     /// `sum v^2`.
     square: f64,
 }
 
-struct Adding<'a> {
-    logits: Logits<'a>,
-    sums: &'a mut Sums,
+struct AddPosition<'a> {
+    logits: FusedLogits<'a>,
+    sums: &'a mut PositionSums,
 }
 
-impl Kernel for Adding<'_> {
+impl Kernel for AddPosition<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let Self { logits, sums } = self;
         let (len, block) = (logits.value.len(), BLOCK * LANES);
         for first in (0..len).step_by(block) {
-            let [mut total, mut tilt, mut absolute, mut square] = [[0.0; LANES]; 4];
+            let [mut total, mut weighted_sum, mut absolute, mut square] = [[0.0; LANES]; 4];
             for start in (first..len.min(first + block)).step_by(LANES) {
                 let [base, value] = logits.at(start);
                 let weights = exp::<L>(each(|lane| base[lane] + value[lane] - sums.largest));
                 total = each(|lane| total[lane] + weights[lane]);
-                tilt = each(|lane| L::fma_one(weights[lane], value[lane], tilt[lane]));
+                weighted_sum = each(|lane| L::fma_one(weights[lane], value[lane], weighted_sum[lane]));
                 absolute = each(|lane| absolute[lane] + value[lane].abs());
                 square = each(|lane| L::fma_one(value[lane], value[lane], square[lane]));
             }
-            sums.total += f64::from(sum(total));
-            sums.tilt += f64::from(sum(tilt));
+            sums.sum_exp += f64::from(sum(total));
+            sums.weighted_sum += f64::from(sum(weighted_sum));
             sums.absolute += f64::from(sum(absolute));
             sums.square += f64::from(sum(square));
         }
@@ -209,11 +215,11 @@ impl Kernel for Adding<'_> {
 }
 
 /// Puts the derivative in the place of the value, but for the target.
-struct Gradient<'a> {
+struct PositionGradient<'a> {
     base: Option<&'a [f32]>,
     value: &'a mut [f32],
     largest: f32,
-    /// What makes a weight a scaled probability.
+    /// The factor that turns a weight into a scaled probability.
     factor: f32,
     l1: f32,
     l2: f32,
@@ -222,11 +228,11 @@ struct Gradient<'a> {
     mean: f32,
 }
 
-impl Kernel for &mut Gradient<'_> {
+impl Kernel for &mut PositionGradient<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         for start in (0..self.value.len()).step_by(LANES) {
-            let [base, value] = Logits { base: self.base, value: self.value }.at(start);
+            let [base, value] = FusedLogits { base: self.base, value: self.value }.at(start);
             let weights = exp::<L>(each(|lane| base[lane] + value[lane] - self.largest));
             let gradient = each(|lane| {
                 let v = value[lane];

@@ -2,7 +2,7 @@
 //!
 //! A token of a small model is a hundred products of ten to a hundred microseconds. Waking a sleeping thread takes as long as
 //! the shortest of them, so that workers stay awake for a moment after each job before they sleep. A worker that comes too
-//! late for a job misses it: nobody waits for threads that have not begun.
+//! late for a job misses it: no thread waits for threads that have not begun.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -31,7 +31,7 @@ pub fn parallel(units: usize, work: impl Fn(usize) + Sync) {
     let pool = if units > 1 { pool() } else { None };
     match pool.map(|pool| (pool, pool.turn.try_lock())) {
         Some((pool, Ok(_turn))) => pool.run(units, &work),
-        // A panic of an earlier job left nothing behind.
+        // A panic of an earlier job leaves no state.
         Some((pool, Err(TryLockError::Poisoned(_turn)))) => pool.run(units, &work),
         _ => (0..units).for_each(work),
     }
@@ -57,7 +57,7 @@ struct Pool {
     state: AtomicU64,
     job: Mutex<Option<Job>>,
     next: AtomicUsize,
-    /// What a worker panicked with.
+    /// The payload of a worker's panic.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     asleep: AtomicUsize,
     workers: OnceLock<Vec<Thread>>,
@@ -74,7 +74,7 @@ fn pool() -> Option<&'static Pool> {
     let pool = POOL.get_or_init(|| (threads() > 1).then(Pool::new)).as_ref()?;
     pool.workers.get_or_init(|| {
         let spawn = |n| thread::Builder::new().name(format!("kernel {n}")).spawn(|| pool.serve());
-        // Without a thread the caller does the work alone.
+        // Without a thread the caller does all the work.
         (1..threads()).map_while(|n| spawn(n).ok()).map(|handle| handle.thread().clone()).collect()
     });
     Some(pool)

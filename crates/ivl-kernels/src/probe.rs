@@ -3,31 +3,31 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::{Kernel, LANES, Level, run, sum};
-use crate::memory::Memory;
+use crate::paged_buffer::PagedBuffer;
 use crate::parallel;
-use crate::product::TOGETHER;
+use crate::product::PANELS_AT_ONCE;
 
-/// Places that are read side by side: one alone leaves the memory waiting. As many as a product with one row reads.
-const STREAMS: usize = TOGETHER;
+/// Places that are read side by side: a single one leaves the memory idle. As many as a product with one row reads.
+const STREAMS: usize = PANELS_AT_ONCE;
 
 /// Bytes of a unit of work.
 const UNIT_BYTES: usize = 512 << 10;
 
-/// Memory of the size of some weights, laid out like them.
+/// PagedBuffer of the size of some weights, laid out like them.
 ///
 /// [`read`](Self::read) adds up the numbers and does nothing else with them, so that its time is a floor for everything that
 /// reads as much.
 #[derive(Debug)]
-pub struct Probe(Memory<[f32; LANES]>);
+pub struct MemoryProbe(PagedBuffer<[f32; LANES]>);
 
-impl Probe {
+impl MemoryProbe {
     /// At least `bytes` of memory, filled with ones.
     ///
     /// # Panics
     /// If the system has no memory.
     pub fn new(bytes: usize) -> Self {
         let len = bytes.div_ceil(size_of::<[f32; LANES]>()).next_multiple_of(STREAMS);
-        Self(Memory::filled(len, std::iter::repeat_n([1.0; LANES], len)))
+        Self(PagedBuffer::filled(len, std::iter::repeat_n([1.0; LANES], len)))
     }
 
     /// How much memory it is.
@@ -41,19 +41,19 @@ impl Probe {
         let units: Vec<&[[f32; LANES]]> = self.0.chunks(UNIT_BYTES / size_of::<[f32; LANES]>()).collect();
         parallel(units.len(), |unit| {
             let mut total = 0.0;
-            run(Sum { numbers: units[unit], total: &mut total });
+            run(SumStreams { numbers: units[unit], total: &mut total });
             *all.lock().unwrap_or_else(PoisonError::into_inner) += f64::from(total);
         });
         all.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Sum<'a> {
+struct SumStreams<'a> {
     numbers: &'a [[f32; LANES]],
     total: &'a mut f32,
 }
 
-impl Kernel for Sum<'_> {
+impl Kernel for SumStreams<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let len = self.numbers.len() / STREAMS;

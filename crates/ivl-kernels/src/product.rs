@@ -3,26 +3,26 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::cpu::{Kernel, LANES, Level, ask_ahead, run};
-use crate::disjoint::Disjoint;
-use crate::matrix::{GROUP, Matrix, Panels};
+use crate::cpu::{Kernel, LANES, Level, prefetch, run};
+use crate::disjoint::DisjointSlice;
+use crate::matrix::{INT8_GROUP, Matrix, Panels};
 use crate::{parallel, threads};
 
 /// Panels that one unit of work reads are about this large: worth a turn, and few enough to share evenly.
 const UNIT_BYTES: usize = 64 << 10;
 
-/// Panels that a single row reads side by side: the sums of one alone would wait for each other, and for the memory.
-pub(crate) const TOGETHER: usize = 4;
+/// Panels that a single row reads side by side: the sums of a single panel would wait for each other, and for the memory.
+pub(crate) const PANELS_AT_ONCE: usize = 4;
 
 /// Rows are multiplied in groups of about this size, which stay in the cache while the matrix passes by.
-const GROUP_BYTES: usize = 1 << 20;
+const ROW_GROUP_BYTES: usize = 1 << 20;
 
 /// Numbers that are brought into the order of a block at once.
-const PART: usize = 256;
+const TRANSPOSED_AT_ONCE: usize = 256;
 
 /// `y = x W` for several matrices that read the same rows.
 ///
-/// Each number is the sum over the inputs in their order, whatever the number of rows: a row gives the same bits alone as among
+/// Each number is the sum over the inputs in their order, whatever the number of rows: a row gives the same bits by itself as among
 /// others.
 ///
 /// # Shapes
@@ -39,16 +39,16 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
     assert_eq!(x.len() % inputs, 0, "whole rows of {inputs} numbers");
     let lens = matrices.map(|matrix| x.len() / inputs * matrix.shape()[1]);
     let mut outputs = lens.map(|len| (Vec::with_capacity(len), len));
-    let targets = outputs.each_mut().map(|(output, len)| Disjoint::room(output, *len));
+    let targets = outputs.each_mut().map(|(output, len)| DisjointSlice::room(output, *len));
     let units = units(&matrices);
-    let most = registers();
-    let group = (GROUP_BYTES / (4 * inputs)).next_multiple_of(most).max(most);
+    let most = rows_in_registers();
+    let group = (ROW_GROUP_BYTES / (4 * inputs)).next_multiple_of(most).max(most);
     for (index, x) in x.chunks(group * inputs).enumerate() {
-        let blocks = Blocks::new(x, inputs, most);
+        let blocks = RowBlocks::new(x, inputs, most);
         parallel(units.len(), |unit| {
             let (matrix, panels) = units[unit].clone();
             let (matrix, target) = (matrices[matrix], &targets[matrix]);
-            run(Unit { blocks: &blocks, first_row: index * group, matrix, panels, target });
+            run(PanelUnit { blocks: &blocks, first_row: index * group, matrix, panels, target });
         });
     }
     outputs.map(|(mut output, len)| {
@@ -76,52 +76,52 @@ fn units(matrices: &[&Matrix]) -> Vec<(usize, Range<usize>)> {
 /// Panels of a unit: those that are read side by side, and several of these if they are small. Of a narrow matrix every
 /// thread gets three units, since one that has two where another has one makes it wait.
 pub(crate) fn panels_of_unit(panels: usize, bytes: usize) -> usize {
-    let most = (UNIT_BYTES * panels / bytes.max(1)).max(TOGETHER).min(panels / (3 * threads()));
-    match most / TOGETHER {
-        0 => TOGETHER / 2,
-        several => several * TOGETHER,
+    let most = (UNIT_BYTES * panels / bytes.max(1)).max(PANELS_AT_ONCE).min(panels / (3 * threads()));
+    match most / PANELS_AT_ONCE {
+        0 => PANELS_AT_ONCE / 2,
+        several => several * PANELS_AT_ONCE,
     }
 }
 
 /// Rows whose sums fit the registers.
-pub(crate) fn registers() -> usize {
-    struct Rows<'a>(&'a mut usize);
-    impl Kernel for Rows<'_> {
+pub(crate) fn rows_in_registers() -> usize {
+    struct CountRows<'a>(&'a mut usize);
+    impl Kernel for CountRows<'_> {
         #[inline(always)]
         fn run<L: Level>(self) {
             *self.0 = L::ROWS;
         }
     }
     let mut rows = 0;
-    run(Rows(&mut rows));
+    run(CountRows(&mut rows));
     rows
 }
 
 /// Rows in blocks that fit the registers, each block input by input: the inner loop reads it from beginning to end.
-struct Blocks<'a> {
+struct RowBlocks<'a> {
     inputs: usize,
     rows: usize,
     most: usize,
     numbers: Cow<'a, [f32]>,
 }
 
-impl<'a> Blocks<'a> {
+impl<'a> RowBlocks<'a> {
     fn new(x: &'a [f32], inputs: usize, most: usize) -> Self {
         let rows = x.len() / inputs;
         if rows == 1 {
             return Self { inputs, rows, most, numbers: Cow::Borrowed(x) };
         }
-        // As few blocks as possible, and alike: sums of a few rows alone would wait for each other.
+        // As few blocks as possible, and alike: sums of only a few rows would wait for each other.
         let most = rows.div_ceil(rows.div_ceil(most));
         let mut numbers = Vec::with_capacity(x.len());
-        let room = Disjoint::room(&mut numbers, x.len());
+        let room = DisjointSlice::room(&mut numbers, x.len());
         parallel(rows.div_ceil(most), |block| {
             let start = block * most * inputs;
             let from = &x[start..x.len().min(start + most * inputs)];
             let count = from.len() / inputs;
-            let mut part = [0.0; PART];
-            for first in (0..inputs).step_by(PART / count) {
-                let last = inputs.min(first + PART / count);
+            let mut part = [0.0; TRANSPOSED_AT_ONCE];
+            for first in (0..inputs).step_by(TRANSPOSED_AT_ONCE / count) {
+                let last = inputs.min(first + TRANSPOSED_AT_ONCE / count);
                 let part = &mut part[..(last - first) * count];
                 for (input, to) in (first..last).zip(part.chunks_exact_mut(count)) {
                     for (row, to) in to.iter_mut().enumerate() {
@@ -147,27 +147,27 @@ impl<'a> Blocks<'a> {
     }
 }
 
-struct Unit<'a> {
-    blocks: &'a Blocks<'a>,
+struct PanelUnit<'a> {
+    blocks: &'a RowBlocks<'a>,
     first_row: usize,
     matrix: &'a Matrix,
     panels: Range<usize>,
-    target: &'a Disjoint<'a>,
+    target: &'a DisjointSlice<'a>,
 }
 
-impl Kernel for Unit<'_> {
+impl Kernel for PanelUnit<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let Blocks { inputs, rows, most, ref numbers } = *self.blocks;
+        let RowBlocks { inputs, rows, most, ref numbers } = *self.blocks;
         let mut panels = self.panels.clone();
         if rows == 1 {
-            while panels.len() >= TOGETHER {
-                self.block::<L, 1, TOGETHER>(panels.start, 0, numbers);
-                panels.start += TOGETHER;
+            while panels.len() >= PANELS_AT_ONCE {
+                self.block::<L, 1, PANELS_AT_ONCE>(panels.start, 0, numbers);
+                panels.start += PANELS_AT_ONCE;
             }
-            if panels.len() >= TOGETHER / 2 {
-                self.block::<L, 1, { TOGETHER / 2 }>(panels.start, 0, numbers);
-                panels.start += TOGETHER / 2;
+            if panels.len() >= PANELS_AT_ONCE / 2 {
+                self.block::<L, 1, { PANELS_AT_ONCE / 2 }>(panels.start, 0, numbers);
+                panels.start += PANELS_AT_ONCE / 2;
             }
         }
         // The panels of a unit lie side by side: so do the numbers that are written for a row.
@@ -196,7 +196,7 @@ impl Kernel for Unit<'_> {
     }
 }
 
-impl Unit<'_> {
+impl PanelUnit<'_> {
     /// `R` rows with `P` panels.
     #[inline(always)]
     fn block<L: Level, const R: usize, const P: usize>(&self, panel: usize, first: usize, x: &[f32]) {
@@ -206,15 +206,17 @@ impl Unit<'_> {
         let (x, _) = x.as_chunks::<R>();
         let sums = match &self.matrix.panels {
             Panels::F32(weights) => {
-                plain::<L, R, P, _>(x, parts(weights, panel, inputs), |weights| L::load(weights))
+                multiply_panels::<L, R, P, _>(x, parts(weights, panel, inputs), |weights| L::load(weights))
             }
             Panels::F16(weights) => {
-                plain::<L, R, P, _>(x, parts(weights, panel, inputs), |weights| L::halves(weights))
+                multiply_panels::<L, R, P, _>(x, parts(weights, panel, inputs), |weights| {
+                    L::widen_f16(weights)
+                })
             }
-            Panels::Int8 { numbers, scales } => grouped::<L, R, P>(
+            Panels::Int8 { numbers, scales } => multiply_int8_panels::<L, R, P>(
                 x,
                 parts(numbers, panel, inputs),
-                parts(scales, panel, inputs.div_ceil(GROUP)),
+                parts(scales, panel, inputs.div_ceil(INT8_GROUP)),
             ),
         };
         // All of them first: a call in between would have the sums leave their registers, and in the loop already.
@@ -244,7 +246,7 @@ impl Unit<'_> {
     }
 }
 
-/// What `P` panels from `panel` on have in a list with `len` entries a panel.
+/// The part of `P` panels from `panel` on in a list with `len` entries a panel.
 #[inline(always)]
 fn parts<const P: usize, W>(all: &[W], panel: usize, len: usize) -> [&[W]; P] {
     let mut parts = [&all[..0]; P];
@@ -255,7 +257,7 @@ fn parts<const P: usize, W>(all: &[W], panel: usize, len: usize) -> [&[W]; P] {
 }
 
 #[inline(always)]
-pub(crate) fn plain<L: Level, const R: usize, const P: usize, W>(
+pub(crate) fn multiply_panels<L: Level, const R: usize, const P: usize, W>(
     x: &[[f32; R]],
     panels: [&[W]; P],
     widen: impl Fn(&W) -> L::Lanes,
@@ -263,7 +265,7 @@ pub(crate) fn plain<L: Level, const R: usize, const P: usize, W>(
     let mut sums = [[L::splat(0.0); R]; P];
     for (input, x) in x.iter().enumerate() {
         for p in 0..P {
-            ask_ahead(&panels[p][input]);
+            prefetch(&panels[p][input]);
             let weights = widen(&panels[p][input]);
             for row in 0..R {
                 sums[p][row] = L::fma(L::splat(x[row]), weights, sums[p][row]);
@@ -274,19 +276,19 @@ pub(crate) fn plain<L: Level, const R: usize, const P: usize, W>(
 }
 
 #[inline(always)]
-fn grouped<L: Level, const R: usize, const P: usize>(
+fn multiply_int8_panels<L: Level, const R: usize, const P: usize>(
     x: &[[f32; R]],
     panels: [&[[i8; LANES]]; P],
     scales: [&[[f32; LANES]]; P],
 ) -> [[L::Lanes; R]; P] {
     let mut sums = [[L::splat(0.0); R]; P];
-    for group in 0..x.len().div_ceil(GROUP) {
+    for group in 0..x.len().div_ceil(INT8_GROUP) {
         // The scale is one number for the whole group: it is multiplied with the group's sum and not with each weight.
         let mut own = [[L::splat(0.0); R]; P];
-        for input in group * GROUP..x.len().min((group + 1) * GROUP) {
+        for input in group * INT8_GROUP..x.len().min((group + 1) * INT8_GROUP) {
             for p in 0..P {
-                ask_ahead(&panels[p][input]);
-                let weights = L::bytes(&panels[p][input]);
+                prefetch(&panels[p][input]);
+                let weights = L::widen_i8(&panels[p][input]);
                 for row in 0..R {
                     own[p][row] = L::fma(L::splat(x[input][row]), weights, own[p][row]);
                 }

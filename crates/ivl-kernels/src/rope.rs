@@ -1,8 +1,8 @@
 //! Rotary position embedding.
 
-use crate::rows::by_rows;
+use crate::parallel_rows::for_row_groups;
 
-/// Turns pair `(x_i, x_{i + pairs})` of each head by its angle, in place; what follows the pairs is left alone.
+/// Turns pair `(x_i, x_{i + pairs})` of each head by its angle, in place; numbers after the pairs stay as they are.
 ///
 /// # Shapes
 /// - `x`: `[positions, heads * dim]`
@@ -15,7 +15,7 @@ pub fn rotate(x: &mut [f32], heads: usize, dim: usize, pairs: usize, cos: &[f32]
     let width = heads * dim;
     let angles = cos.len() / pairs;
     assert_eq!(x.len() % (width * angles), 0, "the angles repeat a whole number of times");
-    by_rows(x, width, |first, rows| {
+    for_row_groups(x, width, |first, rows| {
         for (position, row) in (first..).zip(rows.chunks_exact_mut(width)) {
             let at = position % angles * pairs;
             let (cos, sin) = (&cos[at..at + pairs], &sin[at..at + pairs]);

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use half::f16;
 use ivl_kernels::{
-    Attention, GROUP, Gate, Mass, Matrix, Norm, PackedFormat, Probe, argmax, divergence, parallel, products,
-    rotate, weights,
+    ActivationFn, GroupedQueryAttention, INT8_GROUP, Matrix, MemoryProbe, Normalization, PackedFormat,
+    SoftmaxStats, argmax, kl_divergence, parallel, products, rotate, softmax_weights,
 };
 use precise::{close, numbers};
 use proptest::collection::vec;
@@ -85,7 +85,7 @@ proptest! {
             let matrix = Matrix::new(format, [inputs, outputs], |input, output| w[input * outputs + output]);
             let [y] = products(&x, [&matrix]);
             assert_close(&y, &product(&x, &matrix), inputs as f64)?;
-            // A row alone, and beside other matrices, gives the same bits.
+            // A single row, and a row beside other matrices, gives the same bits.
             for (row, y) in x.chunks(inputs).zip(y.chunks(outputs)) {
                 let [one, again] = products(row, [&matrix, &matrix]);
                 prop_assert!(one == y && again == y, "{format:?}: a row alone gives other bits");
@@ -99,8 +99,8 @@ proptest! {
             .map(|format| Matrix::new(format, [inputs, outputs], |input, output| w[input * outputs + output]));
         for (index, &original) in w.iter().enumerate() {
             let (input, output) = (index / outputs, index % outputs);
-            let first = input / GROUP * GROUP;
-            let group = first..(first + GROUP).min(inputs);
+            let first = input / INT8_GROUP * INT8_GROUP;
+            let group = first..(first + INT8_GROUP).min(inputs);
             let largest = group.map(|input| w[input * outputs + output].abs()).fold(0.0, f32::max);
             let [single, half, byte] = matrices.each_ref().map(|matrix| matrix.number(input, output));
             prop_assert_eq!(single, original);
@@ -114,8 +114,8 @@ proptest! {
         let ([groups, kv_heads, dim], [batch, seq, known, free]) = sizes;
         let (heads, capacity, scale) = (groups * kv_heads, known + seq + free, 0.3);
         let cap = capped.then_some(2.0);
-        let attention = Attention { heads, kv_heads, dim, scale, softcap: cap };
-        let got = attention.mix(&query, &keys, &values, batch, &seen);
+        let attention = GroupedQueryAttention { heads, kv_heads, dim, scale, softcap: cap };
+        let got = attention.attend(&query, &keys, &values, batch, &seen);
         let mut expected = Vec::new();
         for (index, one) in query.chunks(dim).enumerate() {
             let (position, head) = (index / heads, index % heads / groups);
@@ -125,11 +125,11 @@ proptest! {
             expected.extend(mixed(one, &some(&keys), &some(&values), f64::from(scale), cap.map(f64::from)));
         }
         assert_close(&got, &expected, 4.0)?;
-        // The last position of each row alone gives the same bits.
+        // The last position of each row by itself gives the same bits.
         let last = |row: usize| (row + 1) * seq - 1..(row + 1) * seq;
         let alone: Vec<f32> = (0..batch).flat_map(|row| query[last(row).start * heads * dim..][..heads * dim].to_vec()).collect();
         let ranges: Vec<Range<usize>> = (0..batch).map(|row| seen[last(row).start].clone()).collect();
-        let alone = attention.mix(&alone, &keys, &values, batch, &ranges);
+        let alone = attention.attend(&alone, &keys, &values, batch, &ranges);
         for (row, alone) in alone.chunks(heads * dim).enumerate() {
             prop_assert!(alone == &got[last(row).start * heads * dim..][..heads * dim], "other bits alone");
         }
@@ -150,8 +150,8 @@ proptest! {
             let scaled = centred.iter().zip(weight).map(|(x, w)| x / of_centred * f64::from(*w));
             layer.extend(scaled.zip(bias).map(|(x, b)| x + f64::from(*b)));
         }
-        assert_close(&Norm::Rms { weight, offset: 1.0 }.apply(x, eps), &rms, 10.0)?;
-        assert_close(&Norm::Layer { weight, bias }.apply(x, eps), &layer, 100.0)?;
+        assert_close(&Normalization::Rms { weight, offset: 1.0 }.apply(x, eps), &rms, 10.0)?;
+        assert_close(&Normalization::Layer { weight, bias }.apply(x, eps), &layer, 100.0)?;
     }
 
     #[test]
@@ -159,7 +159,7 @@ proptest! {
         let double: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let tanh = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
-        let check = |gate: Gate, formula: &dyn Fn(f64) -> f64| {
+        let check = |gate: ActivationFn, formula: &dyn Fn(f64) -> f64| {
             let expected: Vec<f64> = double.iter().map(|&x| formula(x)).collect();
             let mut got = x.clone();
             gate.apply(&mut got);
@@ -169,13 +169,13 @@ proptest! {
             let squared: Vec<f64> = expected.iter().zip(&double).map(|(a, b)| a * b).collect();
             assert_close(&product, &squared, 40.0)
         };
-        check(Gate::Silu, &|x| x * sigmoid(x))?;
-        check(Gate::QuickGelu, &|x| x * sigmoid(1.702 * x))?;
-        check(Gate::GeluTanh, &tanh)?;
+        check(ActivationFn::Silu, &|x| x * sigmoid(x))?;
+        check(ActivationFn::QuickGelu, &|x| x * sigmoid(1.702 * x))?;
+        check(ActivationFn::GeluTanh, &tanh)?;
     }
 }
 
-/// Enough rows for several groups, and for several threads: each row as it is alone.
+/// Enough rows for several groups, and for several threads: each row gives the bits of a single row.
 #[test]
 fn many_rows_are_as_each_alone() {
     let (rows, inputs) = (100, 4096);
@@ -184,23 +184,23 @@ fn many_rows_are_as_each_alone() {
         Matrix::new(PackedFormat::F32, [inputs, 70], |input, output| ((input * 13 + output) % 7) as f32);
     let [y] = products(&x, [&matrix]);
     let (weight, angles) = (vec![0.5; inputs], vec![0.6; 64]);
-    let normed = Norm::Rms { weight: &weight, offset: 0.0 }.apply(&x, 1e-5);
+    let normed = Normalization::Rms { weight: &weight, offset: 0.0 }.apply(&x, 1e-5);
     let turn = |x: &mut [f32]| rotate(x, 32, 128, 64, &angles, &angles);
     let (mut turned, mut gated) = (x.clone(), x.clone());
     turn(&mut turned);
-    Gate::Silu.apply_to(&mut gated, &x);
+    ActivationFn::Silu.apply_to(&mut gated, &x);
     for (row, x) in x.chunks(inputs).enumerate() {
         let own = row * inputs..(row + 1) * inputs;
         let [alone] = products(x, [&matrix]);
         assert!(alone == y[row * 70..(row + 1) * 70], "product of row {row}");
         assert!(
-            Norm::Rms { weight: &weight, offset: 0.0 }.apply(x, 1e-5) == normed[own.clone()],
+            Normalization::Rms { weight: &weight, offset: 0.0 }.apply(x, 1e-5) == normed[own.clone()],
             "norm {row}"
         );
         let (mut rotated, mut gate) = (x.to_vec(), x.to_vec());
         turn(&mut rotated);
         assert!(rotated == turned[own.clone()], "rotation {row}");
-        Gate::Silu.apply_to(&mut gate, x);
+        ActivationFn::Silu.apply_to(&mut gate, x);
         assert!(gate == gated[own], "gate {row}");
     }
 }
@@ -208,7 +208,7 @@ fn many_rows_are_as_each_alone() {
 #[test]
 fn a_probe_reads_all_of_its_memory_once() {
     for bytes in [0, 1, 512, 100_000, 3_000_001] {
-        let probe = Probe::new(bytes);
+        let probe = MemoryProbe::new(bytes);
         assert!(probe.bytes() >= bytes && probe.bytes() < bytes + 1024, "{bytes}");
         assert_eq!(probe.read(), probe.bytes() as f64 / 4.0, "{bytes}");
     }
@@ -216,7 +216,7 @@ fn a_probe_reads_all_of_its_memory_once() {
 
 #[test]
 fn new_keys_stand_behind_the_known_ones_of_their_row_and_head() {
-    let attention = Attention { heads: 2, kv_heads: 2, dim: 1, scale: 1.0, softcap: None };
+    let attention = GroupedQueryAttention { heads: 2, kv_heads: 2, dim: 1, scale: 1.0, softcap: None };
     let mut buffer = vec![0.0; 2 * 2 * 4];
     attention.append(&mut buffer, 2, 1, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
     let expected = [0.0, 1.0, 3.0, 0.0, 0.0, 2.0, 4.0, 0.0, 0.0, 5.0, 7.0, 0.0, 0.0, 6.0, 8.0, 0.0];
@@ -269,7 +269,7 @@ fn every_half_is_itself() {
     assert!(y == halves, "of {} halves", halves.len());
 }
 
-/// What `docs/cpu.md` says of AVX2, AVX-512 and 64-bit ARM: one sum of bits for all of them.
+/// AVX2, AVX-512 and 64-bit ARM give one checksum of bits, as `docs/cpu.md` says.
 #[test]
 fn processors_with_fused_multiply_add_give_the_same_bits() {
     #[cfg(target_arch = "x86_64")]
@@ -307,15 +307,18 @@ fn processors_with_fused_multiply_add_give_the_same_bits() {
         hash(&[all, one].concat())
     };
     let mixed = [None, Some(2.0)].map(|softcap| {
-        let attention = Attention { heads: 6, kv_heads: 2, dim: 72, scale: 0.3, softcap };
+        let attention = GroupedQueryAttention { heads: 6, kv_heads: 2, dim: 72, scale: 0.3, softcap };
         let (query, keys, values) = (some(2 * 20 * 6 * 72), some(2 * 2 * 90 * 72), some(2 * 2 * 90 * 72));
         let seen: Vec<_> = (0..40).map(|query| query / 7..70 + query % 20).collect();
-        hash(&attention.mix(&query, &keys, &values, 2, &seen))
+        hash(&attention.attend(&query, &keys, &values, 2, &seen))
     });
     let (weight, bias) = (some(inputs), some(inputs));
-    let normed = [Norm::Rms { weight: &weight, offset: 1.0 }, Norm::Layer { weight: &weight, bias: &bias }]
-        .map(|norm| hash(&norm.apply(&x, 1e-5)));
-    let gates = [Gate::Silu, Gate::GeluTanh, Gate::QuickGelu].map(|gate| {
+    let normed = [
+        Normalization::Rms { weight: &weight, offset: 1.0 },
+        Normalization::Layer { weight: &weight, bias: &bias },
+    ]
+    .map(|norm| hash(&norm.apply(&x, 1e-5)));
+    let gates = [ActivationFn::Silu, ActivationFn::GeluTanh, ActivationFn::QuickGelu].map(|gate| {
         let mut x: Vec<f32> = x.iter().map(|x| x * 8.0).collect();
         gate.apply(&mut x);
         hash(&x)
@@ -328,7 +331,7 @@ fn processors_with_fused_multiply_add_give_the_same_bits() {
     assert_eq!(mixed, [0x2AFD_29CB_B7DB_4EE8, 0xA793_93E5_753A_642C], "attention");
     assert_eq!(normed, [0x19DC_3F87_6FBB_51A4, 0x49D6_3736_C47A_336A], "norms");
     assert_eq!(gates, [0x3CE0_012F_E009_2681, 0xEF67_3624_06D9_3048, 0x0C3C_994D_1E72_5B2B], "gates");
-    assert_eq!(hash(&weights(&x, 1.0, 0.7)), 0xE7AA_898A_E9C0_A52E, "weights of a distribution");
+    assert_eq!(hash(&softmax_weights(&x, 1.0, 0.7)), 0xE7AA_898A_E9C0_A52E, "weights of a distribution");
 }
 
 /// Elsewhere there are none.
@@ -349,7 +352,7 @@ proptest! {
         let (p, q): (Vec<f32>, Vec<f32>) = logits.into_iter().unzip();
         let largest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         prop_assume!(largest > f32::NEG_INFINITY);
-        let [of_p, of_q] = [&p, &q].map(|logits| Mass::of(logits));
+        let [of_p, of_q] = [&p, &q].map(|logits| SoftmaxStats::new(logits));
         let log_sum = |of: &[f32]| of.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
         let (log_p, log_q) = (log_sum(&p), log_sum(&q));
         prop_assert!((of_p.log_normalizer() - log_p).abs() < 1e-6, "{} for {log_p}", of_p.log_normalizer());
@@ -361,21 +364,24 @@ proptest! {
             divergence_ += p.exp() * (p - q);
         }
         prop_assert!((of_p.entropy() - entropy).abs() < 1e-5, "{} for {entropy}", of_p.entropy());
-        let got = divergence([&p, &q], [&of_p, &of_q]);
+        let got = kl_divergence([&p, &q], [&of_p, &of_q]);
         prop_assert!((got - divergence_).abs() < 2e-5, "{got} for {divergence_}");
         let expected: Vec<f64> =
             p.iter().map(|&x| (f64::from(x - largest) / f64::from(temperature)).exp()).collect();
-        assert_close(&weights(&p, largest, temperature), &expected, 1.0)?;
+        assert_close(&softmax_weights(&p, largest, temperature), &expected, 1.0)?;
     }
 }
 
 #[test]
 fn distributions_without_tokens_or_numbers_say_so() {
-    let nothing = Mass::of(&[f32::NEG_INFINITY; 40]);
-    assert_eq!((nothing.total, nothing.log_normalizer()), (0.0, f64::NEG_INFINITY));
+    let nothing = SoftmaxStats::new(&[f32::NEG_INFINITY; 40]);
+    assert_eq!((nothing.sum_exp, nothing.log_normalizer()), (0.0, f64::NEG_INFINITY));
     assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), None);
     assert_eq!(argmax(&[f32::NAN, 1.0, f32::NAN, 1.0]), Some(1));
-    assert!(Mass::of(&[0.0, f32::NAN]).total.is_nan() && Mass::of(&[f32::NAN; 3]).total.is_nan());
+    assert!(
+        SoftmaxStats::new(&[0.0, f32::NAN]).sum_exp.is_nan()
+            && SoftmaxStats::new(&[f32::NAN; 3]).sum_exp.is_nan()
+    );
     let (p, q) = ([0.0, 0.0], [0.0, f32::NEG_INFINITY]);
-    assert_eq!(divergence([&p, &q], [&Mass::of(&p), &Mass::of(&q)]), f64::INFINITY);
+    assert_eq!(kl_divergence([&p, &q], [&SoftmaxStats::new(&p), &SoftmaxStats::new(&q)]), f64::INFINITY);
 }

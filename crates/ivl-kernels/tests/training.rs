@@ -2,7 +2,7 @@
 
 mod precise;
 
-use ivl_kernels::{AdamW, Dense, Gate, Norm, Objective, Penalties, multiply};
+use ivl_kernels::{ActivationFn, AdamW, DenseMatrix, Normalization, Objective, Penalties, multiply};
 use precise::{close, numbers};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,21 +41,21 @@ fn assert_multiplies(a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) -> Result<(), 
     };
     let expected: Vec<f64> = (0..m).flat_map(|row| (0..n).map(move |column| sum(row, column))).collect();
     let (a_turned, b_turned) = (turned(a, [m, k]), turned(b, [k, n]));
-    for a in [Dense::new(a, [m, k]), Dense::new(&a_turned, [k, m]).transposed()] {
-        for b in [Dense::new(b, [k, n]), Dense::new(&b_turned, [n, k]).transposed()] {
+    for a in [DenseMatrix::new(a, [m, k]), DenseMatrix::new(&a_turned, [k, m]).transposed()] {
+        for b in [DenseMatrix::new(b, [k, n]), DenseMatrix::new(&b_turned, [n, k]).transposed()] {
             assert_close(&multiply(a, b), &expected, k as f64)?;
         }
     }
     Ok(())
 }
 
-const GATES: [Gate; 3] = [Gate::Silu, Gate::GeluTanh, Gate::QuickGelu];
+const GATES: [ActivationFn; 3] = [ActivationFn::Silu, ActivationFn::GeluTanh, ActivationFn::QuickGelu];
 
-fn act(gate: Gate, x: f64) -> f64 {
+fn act(gate: ActivationFn, x: f64) -> f64 {
     let inner = match gate {
-        Gate::Silu => x,
-        Gate::GeluTanh => 2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3)),
-        Gate::QuickGelu => 1.702 * x,
+        ActivationFn::Silu => x,
+        ActivationFn::GeluTanh => 2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3)),
+        ActivationFn::QuickGelu => 1.702 * x,
     };
     x / (1.0 + (-inner).exp())
 }
@@ -113,7 +113,7 @@ proptest! {
         let eps = 0.1;
         for layer in [false, true] {
             let offset = if layer { 0.0 } else { 1.0 };
-            let norm = if layer { Norm::Layer { weight, bias } } else { Norm::Rms { weight, offset } };
+            let norm = if layer { Normalization::Layer { weight, bias } } else { Normalization::Rms { weight, offset } };
             let bias = if layer { double(bias) } else { vec![0.0; width] };
             let weight: Vec<f64> = weight.iter().map(|w| f64::from(*w) + f64::from(offset)).collect();
             let mut by_x = d.to_vec();
@@ -162,7 +162,7 @@ proptest! {
                 }));
             }
             let mut got = v.clone();
-            let terms = Objective::of(base, &mut got, &targets, Penalties { l1, l2, kl }, scale as f32);
+            let terms = Objective::compute(base, &mut got, &targets, Penalties { l1, l2, kl }, scale as f32);
             prop_assert!((terms.cross_entropy - cross_entropy).abs() < 1e-4, "{} for {cross_entropy}", terms.cross_entropy);
             if base.is_some() {
                 prop_assert!((terms.l1 - of_l1).abs() < 1e-5 && (terms.l2 - of_l2).abs() < 1e-5);
@@ -204,22 +204,22 @@ fn large_products_are_sums() {
         let (a, b) = (some(m * k, 7919), some(k * n, 104_729));
         assert_multiplies(&a, &b, [m, k, n]).expect("sums");
     }
-    let nothing = Dense::new(&[], [2, 0]);
-    assert_eq!(multiply(nothing, Dense::new(&[], [0, 3])), [0.0; 6]);
-    assert_eq!(multiply(Dense::new(&[], [0, 3]), Dense::new(&[0.0; 6], [3, 2])), []);
+    let nothing = DenseMatrix::new(&[], [2, 0]);
+    assert_eq!(multiply(nothing, DenseMatrix::new(&[], [0, 3])), [0.0; 6]);
+    assert_eq!(multiply(DenseMatrix::new(&[], [0, 3]), DenseMatrix::new(&[0.0; 6], [3, 2])), []);
 }
 
 #[test]
 fn what_is_no_number_stays_visible() {
     let mut value = [0.0, f32::NAN, 1.0];
     let none = Penalties { l1: 0.0, l2: 0.0, kl: 0.0 };
-    let terms = Objective::of(Some(&[0.0; 3]), &mut value, &[0], none, 1.0);
+    let terms = Objective::compute(Some(&[0.0; 3]), &mut value, &[0], none, 1.0);
     assert!(terms.cross_entropy.is_nan() && value.iter().all(|number| number.is_nan()));
     // A token that the base excludes costs nothing.
     let mut value = [0.0; 3];
     let base = [0.0, f32::NEG_INFINITY, 0.0];
     let all = Penalties { l1: 1.0, l2: 1.0, kl: 1.0 };
-    let terms = Objective::of(Some(&base), &mut value, &[0], all, 1.0);
+    let terms = Objective::compute(Some(&base), &mut value, &[0], all, 1.0);
     assert!((terms.cross_entropy - 2f64.ln()).abs() < 1e-6 && terms.kl.abs() < 1e-6);
     assert_eq!(value, [-0.5, 0.0, 0.5]);
 }

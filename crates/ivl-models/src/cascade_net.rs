@@ -1,15 +1,15 @@
 //! A transformer that reads a base's predictions: the network of a cascade value.
 
-use std::ops::Range;
-
 use burn::tensor::{Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
+use ivl_core::causal_lm::ModelInfo;
 use ivl_core::fusion::CascadeValue;
-use ivl_core::{Cache, Vocab};
+use ivl_core::{Cache, Error, Vocab};
 
 use crate::transformer::Transformer;
+use crate::transformer_lm::layers;
 
-/// What a cascade network is fed at each position.
+/// The input of a cascade network at each position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CascadeInput {
     /// The expected embedding of the base's next-token distribution: `softmax(b) E`.
@@ -28,8 +28,8 @@ impl CascadeInput {
     }
 
     /// An empty cache for a network that is fed so; see [`CausalLm::new_cache`](ivl_core::CausalLm::new_cache).
-    pub fn new_cache(self, net: &Transformer, padding: &[usize]) -> Cache {
-        Cache::Layers(LayerCache::new(net.config().layers.len(), padding).with_stride(self.stride()))
+    pub fn new_cache(self, net: &Transformer, padding: &[usize]) -> LayerCache {
+        net.new_cache(padding).with_stride(self.stride())
     }
 
     /// Inputs in reading order.
@@ -93,23 +93,27 @@ impl CascadeValue for CascadeNet {
     }
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        self.input.new_cache(&self.net, padding)
+        Cache::Layers(self.input.new_cache(&self.net, padding))
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, predicted: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(
+        &self,
+        tokens: Tensor<2, Int>,
+        predicted: Tensor<3>,
+        cache: &mut Cache,
+    ) -> Result<Tensor<3>, Error> {
+        let cache = layers(&self.net, cache)?;
         let [batch, seq, vocab] = predicted.dims();
         let predicted = self.net.expected_embedding(predicted.reshape([batch * seq, vocab]));
         let predicted = predicted.reshape([batch as i64, seq as i64, -1]);
         let embedded = self.input.arrange(|| self.net.embed(tokens), predicted);
-        self.net.head(self.input.outputs(self.net.hidden_of(embedded, cache)))
+        Ok(self.net.head(self.input.outputs(self.net.hidden_of(embedded, cache))))
     }
 
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        let stride = self.input.stride();
-        self.net.config().reads_at_once(&(positions.start * stride..positions.end * stride))
-    }
-
-    fn name(&self) -> &str {
-        &self.name
+    fn info(&self) -> ModelInfo {
+        let (config, stride) = (self.net.config(), self.input.stride());
+        ModelInfo::new(&self.name)
+            .length_dependence(config.length_dependence().with_stride(stride))
+            .bytes_per_position(stride * config.cache_bytes(self.net.dtype()))
     }
 }

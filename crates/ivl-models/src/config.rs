@@ -1,7 +1,8 @@
 //! The space of decoders that the one transformer covers: a product of small enums, so that a combination that makes no
 //! sense cannot be written.
 
-use std::ops::Range;
+use burn::tensor::DType;
+use ivl_core::causal_lm::LengthDependence;
 
 /// Everything that the forward pass needs to know about a model. Field names follow Hugging Face's `config.json` where
 /// one exists there.
@@ -128,12 +129,17 @@ pub enum RopeScaling {
 }
 
 impl ModelConfig {
-    /// See [`CausalLm::reads_at_once`](ivl_core::CausalLm::reads_at_once).
-    pub fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+    /// The lengths of a text at which the position encoding changes.
+    pub fn length_dependence(&self) -> LengthDependence {
         match &self.position {
-            Position::Rope(rope) => rope.scaling.reads_at_once(positions),
-            Position::Learned => true,
+            Position::Rope(rope) => rope.scaling.length_dependence(),
+            Position::Learned => LengthDependence::none(),
         }
+    }
+
+    /// Bytes of keys and values for one position, in a network that computes in `dtype`.
+    pub fn cache_bytes(&self, dtype: DType) -> usize {
+        2 * self.layers.len() * self.attention.num_kv_heads * self.attention.head_dim * dtype.size()
     }
 }
 
@@ -146,12 +152,11 @@ impl RopeScaling {
         }
     }
 
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
+    fn length_dependence(&self) -> LengthDependence {
         match self {
-            Self::Dynamic { original, .. } => positions.end <= *original,
-            // On one side of the switch.
-            Self::LongRope { original, .. } => positions.end <= *original || positions.start >= *original,
-            _ => true,
+            Self::Dynamic { original, .. } => LengthDependence::changes_after(*original),
+            Self::LongRope { original, .. } => LengthDependence::switches_at(*original),
+            _ => LengthDependence::none(),
         }
     }
 
@@ -243,7 +248,7 @@ impl AttentionConfig {
     }
 }
 
-/// What one block attends to.
+/// The positions that a block attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerKind {
     /// Every earlier position.

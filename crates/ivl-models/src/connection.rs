@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::CascadeInput;
 
-/// What a value reads: the text, or what its base predicts.
+/// The input of a value: the text, or the predictions of its base.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Connection {

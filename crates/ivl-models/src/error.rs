@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::{ChatError, FileError, TokenizerError};
 
-/// What can go wrong between a checkpoint directory and a model.
+/// Errors between a checkpoint directory and a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,13 +36,13 @@ pub enum Error {
         path: PathBuf,
         /// Which field.
         field: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: String,
-        /// What stands there.
+        /// The value in the file.
         got: String,
     },
     /// An architecture that is not in the table of families.
-    #[error("`{}` has model_type `{got}`, which ivl does not know; it knows {known}", path.display())]
+    #[error("`{}` has model_type `{got}`, which ivl does not support; it supports {known}", path.display())]
     UnknownArchitecture {
         /// Which file.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum Error {
         path: PathBuf,
         /// Its size.
         size: u64,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: safetensors::SafeTensorError,
     },

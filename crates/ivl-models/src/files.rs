@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 /// Largest JSON file that is read. The index of many shards is the largest in practice.
 const LARGEST_JSON: u64 = 64 << 20;
 
-/// What can go wrong with a file.
+/// Errors of reading and writing a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
@@ -29,7 +29,7 @@ pub enum FileError {
     TooLarge {
         /// Which file.
         path: PathBuf,
-        /// What it holds.
+        /// Its content.
         what: &'static str,
         /// Its size.
         got: u64,

@@ -1,13 +1,11 @@
 //! A transformer with its vocabulary: the causal LM that everything else composes.
 
-use std::ops::Range;
-
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::causal_lm::SelectedComponents;
-use ivl_core::fusion::LogitComponents;
-use ivl_core::{Cache, CausalLm, Vocab};
+use ivl_core::cache::LayerCache;
+use ivl_core::causal_lm::{ModelInfo, Positions, SelectedLogits};
+use ivl_core::{Cache, CausalLm, Error, Vocab};
 
-use crate::transformer::{Transformer, rows_at};
+use crate::transformer::Transformer;
 
 /// A [`Transformer`] that knows what its logits stand for.
 #[derive(Debug, Clone)]
@@ -34,6 +32,14 @@ impl TransformerLm {
     }
 }
 
+/// The layers of a cache, if `net` or a network of the same shape made it.
+pub(crate) fn layers<'c>(net: &Transformer, cache: &'c mut Cache) -> Result<&'c mut LayerCache, Error> {
+    let config = net.config();
+    let layers = cache.layers(config.layers.len())?;
+    layers.check_heads(config.attention.num_kv_heads, config.attention.head_dim)?;
+    Ok(layers)
+}
+
 impl CausalLm for TransformerLm {
     fn vocab(&self) -> &Vocab {
         &self.vocab
@@ -48,38 +54,27 @@ impl CausalLm for TransformerLm {
     }
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        self.net.new_cache(padding)
+        Cache::Layers(self.net.new_cache(padding))
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        self.net.forward(tokens, cache)
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
+        Ok(self.net.forward(tokens, layers(&self.net, cache)?))
     }
 
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        let hidden = self.net.hidden(tokens, cache);
-        let [batch, seq, width] = hidden.dims();
-        self.net.head(hidden.slice([0..batch, seq - 1..seq, 0..width])).squeeze_dim(1)
-    }
-
-    fn lazy_parts_at(
+    fn select_logits(
         &self,
         tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
+        at: Positions<'_>,
         cache: &mut Cache,
-    ) -> SelectedComponents<'_> {
-        let hidden = rows_at(self.net.hidden(tokens, cache), positions);
-        Box::new(move |rows| LogitComponents::new(self.net.head_rows(hidden.clone().slice([rows]))))
+    ) -> Result<SelectedLogits<'_>, Error> {
+        let hidden = at.select(self.net.hidden(tokens, layers(&self.net, cache)?));
+        Ok(SelectedLogits::with_head(hidden, |hidden| self.net.head_rows(hidden)))
     }
 
-    fn on_host(&self) -> bool {
-        self.net.is_packed()
-    }
-
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        self.net.config().reads_at_once(positions)
-    }
-
-    fn name(&self) -> &str {
-        &self.name
+    fn info(&self) -> ModelInfo {
+        let config = self.net.config();
+        ModelInfo::new(&self.name)
+            .length_dependence(config.length_dependence())
+            .bytes_per_position(config.cache_bytes(self.net.dtype()))
     }
 }

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::connection::Connection;
 use crate::files::{read_json, write_bytes};
 
-/// What a value is, and how it was trained.
+/// The description of a value and of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValueCard {
     /// Version of this format.
@@ -37,7 +37,7 @@ pub struct ValueCard {
     pub evals: Vec<EvalCard>,
     /// Mean loss of the last step.
     pub train_loss: Option<f64>,
-    /// What `ivl transfer` measured.
+    /// Results of `ivl transfer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferCard>,
     /// The version of ivl that wrote it.
@@ -51,7 +51,7 @@ pub struct TransferCard {
     pub verdict: String,
     /// The recommended alpha.
     pub alpha: f64,
-    /// What the figures below are: `exact_match`, a share of correct answers, or `loss`, nats per token.
+    /// The kind of the figures below: `exact_match`, a share of correct answers, or `loss`, nats per token.
     pub figure: String,
     /// SHA-256 of the questions.
     pub data: String,
@@ -63,7 +63,7 @@ pub struct TransferCard {
     pub bases: Vec<TransferBase>,
 }
 
-/// What a value does to one base, at the recommended alpha.
+/// Effect of a value on one base, at the recommended alpha.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TransferBase {
     /// Name of the base.

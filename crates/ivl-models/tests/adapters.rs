@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_models::transformer::Projection;
 use ivl_models::{Checkpoint, Error, Transformer, save_adapters};
 use safetensors::SafeTensors;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
-use ivl_core::causal_lm::token_tensor;
-use ivl_models::transformer::{LoraConfig, is_host, with_gradient};
+use ivl_core::tokens::is_host;
+use ivl_core::tokens::token_tensor;
+use ivl_models::transformer::{LoraConfig, with_gradient};
 use ivl_models::{Checkpoint, Transformer};
 
 fn fixtures() -> PathBuf {

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_core::causal_lm::token_tensor;
-use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation, generate, speculate};
+use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Speculation, generate, speculate};
+use ivl_core::fusion::BaseLm;
+use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
-use ivl_core::{CausalLm, FusedLm, Vocab};
+use ivl_core::{CausalLm, Vocab};
 use ivl_models::families::read_config;
 use ivl_models::{Checkpoint, PackedFormat, TransformerLm, save};
 use safetensors::SafeTensors;
@@ -69,7 +70,8 @@ fn lm(checkpoint: &Checkpoint, by: By) -> TransformerLm {
 }
 
 fn logits(lm: &dyn CausalLm, ids: &[u32]) -> Vec<f32> {
-    let logits = lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0]));
+    let logits =
+        lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
     logits.into_data().try_into_vec().expect("f32")
 }
 
@@ -106,17 +108,19 @@ fn check_by(name: &str, by: By) {
 
     // The same through a cache, in uneven pieces, the last token by token.
     let mut cache = lm.new_cache(&[0]);
-    cache.expect(ids.len());
+    cache.set_expected_len(ids.len());
     let cuts = [0, 1, 4, 11, ids.len() - 3, ids.len() - 2, ids.len() - 1, ids.len()];
     let mut pieces = Vec::new();
     for cut in cuts.windows(2) {
-        let piece = lm.forward(token_tensor(&ids[cut[0]..cut[1]], 1, &lm.device()), &mut cache);
+        let piece = lm
+            .forward(token_tensor(&ids[cut[0]..cut[1]], 1, &lm.device()), &mut cache)
+            .expect("its own cache");
         pieces.extend(piece.into_data().try_into_vec::<f32>().expect("f32"));
     }
     assert_same(by, "cached", &pieces, &whole);
 
     let greedy = &golden.ids("greedy")[0];
-    let config = GenerateConfig { max_new_tokens: greedy.len(), ..Default::default() };
+    let config = GenerateConfig::default().max_new_tokens(greedy.len()).end_tokens(EndTokens::none());
     let generated: Vec<u32> =
         generate(&lm, &[ids], &config).expect("valid").map(|step| step.expect("finite").token).collect();
     assert_eq!(&generated, greedy, "greedy");
@@ -124,8 +128,9 @@ fn check_by(name: &str, by: By) {
     // Prompts of different lengths, padded on the left.
     let (batch, mask) = (golden.ids("batch_ids"), golden.ids("batch_mask"));
     let padding: Vec<usize> = mask.iter().map(|row| row.iter().filter(|&&m| m == 0).count()).collect();
-    let together =
-        lm.forward(token_tensor(&batch.concat(), batch.len(), &lm.device()), &mut lm.new_cache(&padding));
+    let together = lm
+        .forward(token_tensor(&batch.concat(), batch.len(), &lm.device()), &mut lm.new_cache(&padding))
+        .expect("its own cache");
     let together: Vec<f32> = together.into_data().try_into_vec().expect("f32");
     let expected = golden.logits("batch_logits");
     let vocab = checkpoint.config().vocab_size;
@@ -142,7 +147,7 @@ fn check_by(name: &str, by: By) {
         }
     }
 
-    // What is saved is loaded again, bit for bit, and asks for nothing else.
+    // A saved model loads again, bit for bit.
     let dir = tempfile::tempdir().expect("temporary directory");
     save(lm.net(), checkpoint.json(), dir.path()).expect("saves");
     let again = self::lm(&Checkpoint::open(dir.path()).expect("opens"), by);
@@ -222,16 +227,16 @@ fn drafts_change_no_token_where_positions_depend_on_the_length() {
     let models = ["phi3_longrope", "llama_dynamic"].into_iter();
     for (name, by) in models.flat_map(|name| [(name, By::Backend), (name, By::Kernels)]) {
         let checkpoint = open(name);
-        let target = FusedLm::new(Box::new(lm(&checkpoint, by)), Vec::new()).expect("a base");
-        let config = GenerateConfig { max_new_tokens: 60, ..GenerateConfig::default() };
+        let target = BaseLm::plain(lm(&checkpoint, by));
+        let config = GenerateConfig::default().max_new_tokens(60).end_tokens(EndTokens::none());
         let prompt: Vec<u32> = (3..13).collect();
         let plain: Vec<u32> = generate(&target, &[&prompt], &config)
             .expect("valid")
             .map(|step| step.expect("finite").token)
             .collect();
         for (length, draft) in [3, 5, 8].into_iter().flat_map(|length| {
-            let model =
-                Draft::model(Box::new(lm(&checkpoint, by)), &target, true).expect("the same vocabulary");
+            let model = Draft::model(Box::new(lm(&checkpoint, by)), target.vocab(), true)
+                .expect("the same vocabulary");
             [(length, model), (length, Draft::prompt_lookup(1).expect("one"))]
         }) {
             let speculation = Speculation::new(draft, Pace::fixed(length));

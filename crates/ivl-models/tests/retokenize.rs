@@ -18,7 +18,7 @@ fn read(name: &str) -> Tokenizer {
     Tokenizer::from_file(&file(name)).expect("reads")
 }
 
-/// What the tokens up to some point spell, without the space that the tokenizer put in front.
+/// The text of the tokens up to some point, without the space that the tokenizer put in front.
 fn spelled(tokenizer: &Tokenizer, written: &[TokenEnd]) -> Vec<u8> {
     let vocab = tokenizer.vocab();
     let bytes: Vec<u8> = written.iter().flat_map(|token| vocab.text_bytes(token.id).to_vec()).collect();
@@ -32,7 +32,7 @@ proptest! {
     #[test]
     fn every_end_is_what_the_tokens_up_to_it_spell(text in "[a-d éß☃🦀日\\n]{0,24}", which in 0usize..4) {
         let tokenizer = read(FIXTURES[which]);
-        let written = tokenizer.write(&text).expect("every byte has a token");
+        let written = tokenizer.tokenize(&text).expect("every byte has a token");
         let ids: Vec<u32> = written.iter().map(|token| token.id).collect();
         prop_assert_eq!(&ids, &tokenizer.encode(&text, true).expect("encodes"));
         for count in 0..=written.len() {
@@ -49,12 +49,12 @@ proptest! {
 #[test]
 fn what_opens_a_text_is_written_once() {
     let tokenizer = read("sentencepiece");
-    let ids = |text: &str| tokenizer.write(text).expect("writes").iter().map(|t| t.id).collect::<Vec<_>>();
+    let ids = |text: &str| tokenizer.tokenize(text).expect("writes").iter().map(|t| t.id).collect::<Vec<_>>();
     assert_eq!(ids(""), [1]);
     let [plain, named] = ["a cat", "<s>a cat"].map(ids);
     assert_eq!(plain.iter().filter(|&&id| id == 1).count(), 1);
     assert_eq!(named.iter().filter(|&&id| id == 1).count(), 1, "the text names it already");
-    let written = tokenizer.write("<s>a").expect("writes");
+    let written = tokenizer.tokenize("<s>a").expect("writes");
     assert_eq!((written[0], written.last().expect("a").end), (TokenEnd { id: 1, end: 3 }, 4));
 }
 
@@ -87,7 +87,7 @@ fn text_that_no_token_can_write_is_named() {
     // Without byte fallback the snowman is unknown.
     let unknown =
         changed("sentencepiece", |json| json["model"]["byte_fallback"] = false.into()).expect("reads");
-    let error = unknown.write("a cat ☃").expect_err("unwritable");
+    let error = unknown.tokenize("a cat ☃").expect_err("unwritable");
     assert!(matches!(&error, Error::Unwritable { text, byte: 6 } if text == "☃"), "{error}");
     assert!(error.to_string().contains("no byte fallback"), "{error}");
     // Without an unknown token it would be dropped in silence.
@@ -97,9 +97,12 @@ fn text_that_no_token_can_write_is_named() {
     });
     let dropped = dropped.expect("reads");
     for (text, at) in [("☃", 0), ("a☃b", 1), ("ab ☃", 3)] {
-        assert!(matches!(dropped.write(text), Err(Error::Unwritable { byte, .. }) if byte == at), "{text}");
+        assert!(
+            matches!(dropped.tokenize(text), Err(Error::Unwritable { byte, .. }) if byte == at),
+            "{text}"
+        );
     }
-    assert!(dropped.write("a b").is_ok());
+    assert!(dropped.tokenize("a b").is_ok());
 }
 
 #[test]

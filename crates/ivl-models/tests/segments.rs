@@ -1,9 +1,9 @@
-//! Several texts in a row are read as if each stood alone, by every kind of position encoding and mask.
+//! Several texts in a row are computed as if each stood by itself, by every kind of position encoding and mask.
 
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Vocab};
 use ivl_models::{Checkpoint, TransformerLm};
@@ -17,7 +17,7 @@ fn lm(name: &str) -> TransformerLm {
 }
 
 fn read(lm: &TransformerLm, ids: &[u32], rows: usize, cache: &mut Cache) -> Vec<f32> {
-    let logits = lm.forward(token_tensor(ids, rows, &lm.device()), cache);
+    let logits = lm.forward(token_tensor(ids, rows, &lm.device()), cache).expect("its own cache");
     logits.into_data().try_into_vec().expect("f32")
 }
 
@@ -63,7 +63,7 @@ fn packed_texts_have_the_logits_that_they_have_alone() {
             ids.resize((row + 1) * seq, 0);
         }
         let mut cache = lm.new_cache(&[0; 3]);
-        cache.segment(&ROWS.map(<[usize]>::to_vec));
+        cache.segment(&ROWS.map(<[usize]>::to_vec)).expect("three rows");
         let packed = read(&lm, &ids, 3, &mut cache);
         for (row, texts) in texts.iter().enumerate() {
             let mut start = row * seq;
@@ -85,7 +85,7 @@ fn a_packed_row_may_be_read_in_pieces() {
         let ids = texts()[0].concat();
         let segmented = || {
             let mut cache = lm.new_cache(&[0]);
-            cache.segment(&[ROWS[0].to_vec()]);
+            cache.segment(&[ROWS[0].to_vec()]).expect("one row");
             cache
         };
         let whole = read(&lm, &ids, 1, &mut segmented());
@@ -110,7 +110,7 @@ fn right_padding_may_reach_beyond_the_table_of_positions() {
     };
     let texts: Vec<u32> = (0..len as u32).collect();
     let mut cache = lm.new_cache(&[0, 0]);
-    cache.segment(&[vec![len], vec![100, seq - 100]]);
+    cache.segment(&[vec![len], vec![100, seq - 100]]).expect("two rows");
     let both = read(&lm, &[row(&texts), row(&[5; 130])].concat(), 2, &mut cache);
     let alone = read(&lm, &texts, 1, &mut lm.new_cache(&[0]));
     let worst = alone.iter().zip(&both).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

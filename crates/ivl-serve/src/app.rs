@@ -1,4 +1,4 @@
-//! What every handler sees.
+//! State that every handler sees.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -99,7 +99,7 @@ impl Catalog {
         &self.base.tokenizer
     }
 
-    /// What the logits stand for.
+    /// The tokens of the logits.
     pub(crate) fn vocab(&self) -> &Vocab {
         &self.vocab
     }
@@ -138,7 +138,7 @@ impl Catalog {
         for (value, _) in self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
             let Some(CrossTokenizer { tokenizer, max_positions }) = &value.cross_tokenizer else { continue };
             let id = &value.id;
-            match tokenizer.write(text) {
+            match tokenizer.tokenize(text) {
                 Ok(tokens) if tokens.len() <= *max_positions => {}
                 Ok(tokens) => {
                     let got = tokens.len();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// What can go wrong while the server starts. Errors of requests go to the client.
+/// Errors while the server starts. Errors of requests go to the client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -34,15 +34,15 @@ pub enum Error {
     InvalidSetting {
         /// Name of the setting.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What was given.
+        /// The given value.
         got: usize,
     },
     /// The system refuses threads, signals or sockets.
     #[error("the operating system refuses {what}")]
     System {
-        /// What was asked for.
+        /// The refused resource.
         what: &'static str,
         /// The reason.
         #[source]

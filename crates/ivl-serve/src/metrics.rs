@@ -1,4 +1,4 @@
-//! What is measured, in the text format of Prometheus.
+//! Measurements, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -94,7 +94,7 @@ impl Metrics {
         self.lock().add("ivl_prompt_tokens_total", labels(&[("model", model)]), tokens as u64);
     }
 
-    /// So many tokens of a prompt did not have to be read.
+    /// Counts prompt tokens that came from the cache.
     pub(crate) fn cached(&self, tokens: usize) {
         self.lock().add("ivl_prompt_tokens_cached_total", String::new(), tokens as u64);
     }
@@ -109,7 +109,7 @@ impl Metrics {
         inner.observe(family, labels, SECONDS, after.as_secs_f64());
     }
 
-    /// A token was compared with what the base alone would say.
+    /// Records a comparison of a token with the base without values.
     pub(crate) fn change(&self, value: &str, change: &DistributionChange) {
         let labels = labels(&[("value", value)]);
         let mut inner = self.lock();
@@ -167,7 +167,7 @@ impl Metrics {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic elsewhere leaves at worst one number behind.
+        // A panic elsewhere leaves at worst one number out of date.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

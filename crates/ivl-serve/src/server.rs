@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use ivl_core::FusedLm;
 use ivl_core::decode::Speculation;
+use ivl_core::fusion::BaseLm;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -33,7 +33,7 @@ impl Server {
     /// [`Error::InvalidSetting`] and [`Error::Open`] for settings, [`Error::Listen`] for an address that is in use,
     /// [`Error::System`] if the system refuses threads.
     pub fn bind(
-        lm: FusedLm,
+        lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
         catalog: Catalog,
         settings: Settings,
@@ -52,7 +52,7 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let (catalog, metrics) = (Arc::new(catalog), Arc::new(Metrics::default()));
-        let models = Models { lm, speculation };
+        let models = Models { lm: lm.into(), speculation };
         let (handle, engine) = Engine::start(models, catalog.clone(), metrics.clone(), &settings)?;
         let app = App::new(catalog, handle, metrics, settings);
         Ok(Self { runtime, listener, address, app: Arc::new(app), engine })

@@ -1,4 +1,4 @@
-//! What a server allows.
+//! Limits and access of a server.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! What clients send and read, checked against what the library computes by itself.
+//! Requests and answers of clients, checked against the library.
 
 mod served;
 
 use ivl_core::CausalLm;
-use ivl_core::causal_lm::token_tensor;
-use ivl_core::decode::{GenerateConfig, SamplingConfig};
+use ivl_core::decode::{EndTokens, GenerateConfig, SamplingConfig};
 use ivl_core::score::{DistributionChange, score};
+use ivl_core::tokens::token_tensor;
 use served::{ALPHA, Answer, Json, Served, assert_alike, encode, fused, json, load, offline, request, send};
 
 fn floats(list: &Json) -> Vec<Option<f64>> {
@@ -56,7 +56,8 @@ fn scoring_gives_every_log_probability_that_score_gives() {
 }
 
 fn host_rows(lm: &dyn CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
-    let logits = lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0]));
+    let logits =
+        lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
     let size = lm.vocab().size();
     let all: Vec<f32> = logits.into_data().try_into_vec().expect("f32");
     all.chunks(size).map(<[f32]>::to_vec).collect()
@@ -107,7 +108,7 @@ fn prompts_come_in_four_shapes_and_greedy_text_is_that_of_generate() {
     let server = Served::new();
     let lm = fused(ALPHA);
     let texts = ["Suna lives in", "The home of Jomas"];
-    let config = GenerateConfig { max_new_tokens: 9, end_tokens: vec![1], ..GenerateConfig::default() };
+    let config = GenerateConfig::default().max_new_tokens(9).end_tokens(vec![1]);
     let alone: Vec<String> = texts.iter().map(|text| offline(&lm, &encode(text), &config).1).collect();
     let ask = |prompt: Json| {
         let answer =
@@ -124,12 +125,9 @@ fn prompts_come_in_four_shapes_and_greedy_text_is_that_of_generate() {
 #[test]
 fn seeds_draw_the_same_whatever_else_is_in_the_batch() {
     let server = Served::new();
-    let config = GenerateConfig {
-        max_new_tokens: 12,
-        seed: 7,
-        sampling: SamplingConfig { temperature: 1.2, top_p: 0.9, ..SamplingConfig::default() },
-        ..GenerateConfig::default()
-    };
+    let sampling = SamplingConfig::default().temperature(1.2).top_p(0.9);
+    let config =
+        GenerateConfig::default().max_new_tokens(12).seed(7).sampling(sampling).end_tokens(EndTokens::none());
     let (_, alone) = offline(&load("large").0, &encode("Suna"), &config);
     let body = |n: usize| {
         json!({
@@ -195,7 +193,7 @@ fn chats_use_the_template_and_count_their_tokens() {
     });
     let answer = server.post("/v1/chat/completions", &ask).json();
     let prompt = load("large").1.encode("Question: Where does Suna live?\nAnswer:", false).expect("encodes");
-    let config = GenerateConfig { max_new_tokens: 6, end_tokens: vec![1], ..GenerateConfig::default() };
+    let config = GenerateConfig::default().max_new_tokens(6).end_tokens(vec![1]);
     let (ids, text) = offline(&fused(ALPHA), &prompt, &config);
     assert_eq!(answer["choices"][0]["message"]["content"], text);
     let usage = &answer["usage"];

@@ -4,8 +4,8 @@ mod served;
 
 use std::thread;
 
-use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
-use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation};
+use ivl_core::cross_tokenizer::{RetokenizedValue, Retokenizer, TokenEnd};
+use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Speculation};
 use ivl_core::{CausalLm, Error, FusedLm, Value, VocabMap};
 use ivl_models::Tokenizer;
 use ivl_serve::{CrossTokenizer, Settings};
@@ -15,11 +15,11 @@ use served::{Served, encode, json, load, offline};
 struct Letters(Tokenizer);
 
 impl Retokenizer for Letters {
-    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
+    fn tokenize(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         let mut written = Vec::new();
         for (at, letter) in text.char_indices() {
-            for token in self.0.write(letter.encode_utf8(&mut [0; 4]))? {
-                // What opens a text opens the whole once.
+            for token in self.0.tokenize(letter.encode_utf8(&mut [0; 4]))? {
+                // The beginning of a text occurs once in the whole.
                 if at == 0 || token.end > 0 {
                     written.push(TokenEnd { id: token.id, end: at + token.end });
                 }
@@ -33,8 +33,9 @@ fn crossed(alpha: f64) -> FusedLm {
     let (base, (value, tokenizer)) = (load("large").0, load("small"));
     let same = (0..base.vocab().size() as u32).map(|id| base.vocab().token(id).map(|_| id)).collect();
     let map = VocabMap::new(same, base.vocab(), value.vocab()).expect("ids in range");
-    let value = Value::new(Box::new(value), alpha).with_map(map).with_tokenizer(Box::new(Letters(tokenizer)));
-    FusedLm::new(Box::new(base), vec![value]).expect("a map of the two")
+    let value = RetokenizedValue::new(base.vocab(), Box::new(value), map, Box::new(Letters(tokenizer)));
+    let value = Value::partial(Box::new(value.expect("a map of the two")), alpha);
+    FusedLm::new(Box::new(base), vec![value]).expect("the base's ids")
 }
 
 const PROMPTS: [&str; 4] =
@@ -47,7 +48,7 @@ fn such_a_value_writes_what_it_writes_offline_whoever_shares_the_steps() {
         .iter()
         .map(|&alpha| {
             let lm = crossed(alpha);
-            let config = GenerateConfig { max_new_tokens: 24, ..GenerateConfig::default() };
+            let config = GenerateConfig::default().max_new_tokens(24).end_tokens(EndTokens::none());
             PROMPTS.iter().map(|prompt| offline(&lm, &encode(prompt), &config).1).collect()
         })
         .collect();
@@ -55,7 +56,7 @@ fn such_a_value_writes_what_it_writes_offline_whoever_shares_the_steps() {
     let plain = Served::of(crossed(1.0), Settings::default());
     let drafted = {
         let lm = crossed(1.0);
-        let draft = Draft::model(Box::new(load("small").0), &lm, true).expect("one vocabulary");
+        let draft = Draft::model(Box::new(load("small").0), lm.vocab(), true).expect("one vocabulary");
         Served::start(lm, Some(Speculation::new(draft, Pace::fixed(3))), None, Settings::default())
     };
     for server in [&plain, &drafted] {

@@ -4,9 +4,9 @@ mod served;
 
 use std::thread;
 
-use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusionConfig};
-use ivl_core::decode::{Draft, GenerateConfig, Pace, Speculation};
-use ivl_core::fusion::CascadeLm;
+use ivl_core::cross_tokenizer::{ByteFusedLm, ByteFusion, ByteFusionConfig};
+use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Speculation};
+use ivl_core::fusion::{BaseLm, CascadeLm};
 use ivl_core::score::explain;
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{CascadeInput, CascadeNet};
@@ -15,33 +15,32 @@ use served::{Json, Served, encode, json, load, offline, value};
 
 const NAMES: [&str; 3] = ["cascade", "added", "bytes"];
 
-/// What the command line composes.
-fn composed([cascade, added, bytes]: [f64; 3]) -> FusedLm {
+/// The model that the command line composes.
+fn composed([cascade, added, bytes]: [f64; 3]) -> ByteFusedLm {
     let (net, vocab) = load("small").0.into_parts();
     let net = CascadeNet::new(net, CascadeInput::TextAndPredictions, vocab, "cascade");
     let lm = CascadeLm::new(Box::new(load("large").0), Box::new(net), cascade).expect("one vocabulary");
-    let lm = FusedLm::new(Box::new(lm), vec![Value::new(Box::new(load("small").0), added)]);
-    let lm = lm.expect("one vocabulary");
-    let (reference, (value, tokenizer)) = (load("large").0, load("small"));
+    let lm = FusedLm::on(lm, vec![Value::new(Box::new(load("small").0), added)]).expect("one vocabulary");
+    let (value, tokenizer) = load("small");
     let map = VocabMap::same_ids(lm.vocab(), value.vocab()).expect("one vocabulary");
-    let lm = ByteFusedLm::new(
-        Box::new(lm),
-        Box::new(reference),
-        Box::new(value),
-        bytes,
-        &map,
-        Box::new(tokenizer),
-        ByteFusionConfig::default(),
-    );
-    FusedLm::new(Box::new(lm.expect("one vocabulary")), Vec::new()).expect("no value")
+    ByteFusedLm::new(ByteFusion {
+        base: lm.into(),
+        reference: Box::new(load("large").0),
+        value: Box::new(value),
+        alpha: bytes,
+        map: &map,
+        tokenizer: Box::new(tokenizer),
+        config: ByteFusionConfig::default(),
+    })
+    .expect("one vocabulary")
 }
 
-fn serve(speculation: Option<Speculation>, lm: FusedLm) -> Served {
+fn serve(speculation: Option<Speculation>, lm: ByteFusedLm) -> Served {
     let (value_lm, tokenizer) = load("small");
     let own = CrossTokenizer { tokenizer, max_positions: value_lm.max_positions() };
     let values =
         vec![value(NAMES[0], 1.0, None), value(NAMES[1], 1.0, None), value(NAMES[2], 1.0, Some(own))];
-    Served::of_values(lm, speculation, values, Settings::default())
+    Served::of_values(BaseLm::stack(lm), speculation, values, Settings::default())
 }
 
 /// The extension field for these weights.
@@ -63,7 +62,7 @@ fn every_kind_writes_what_it_writes_offline_whoever_shares_the_steps() {
         .iter()
         .map(|&weights| {
             let lm = composed(weights);
-            let config = GenerateConfig { max_new_tokens: 16, ..GenerateConfig::default() };
+            let config = GenerateConfig::default().max_new_tokens(16).end_tokens(EndTokens::none());
             PROMPTS.iter().map(|prompt| offline(&lm, &encode(prompt), &config).1).collect()
         })
         .collect();
@@ -71,7 +70,7 @@ fn every_kind_writes_what_it_writes_offline_whoever_shares_the_steps() {
         assert_ne!(expected[0], expected[at], "{:?} change something", WEIGHTS[at]);
     }
     let lm = composed([1.0; 3]);
-    let draft = Draft::model(Box::new(load("small").0), &lm, true).expect("one vocabulary");
+    let draft = Draft::model(Box::new(load("small").0), lm.vocab(), true).expect("one vocabulary");
     let drafted = serve(Some(Speculation::new(draft, Pace::fixed(3))), lm);
     for server in [&serve(None, composed([1.0; 3])), &drafted] {
         let ask = |weights: usize, prompt: usize| {
@@ -135,7 +134,7 @@ fn each_value_answers_for_its_own_part() {
 #[test]
 fn a_written_token_is_explained_as_a_given_one() {
     let lm = composed([1.0; 3]);
-    let draft = Draft::model(Box::new(load("small").0), &lm, true).expect("one vocabulary");
+    let draft = Draft::model(Box::new(load("small").0), lm.vocab(), true).expect("one vocabulary");
     for server in [serve(None, composed([1.0; 3])), serve(Some(Speculation::new(draft, Pace::fixed(3))), lm)]
     {
         let mut ivl = asked(WEIGHTS[4]);

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::{Cache, CausalLm, FusedLm, Vocab};
+use ivl_core::fusion::BaseLm;
+use ivl_core::{Cache, CausalLm, Error, Vocab};
 use ivl_models::TransformerLm;
 use ivl_serve::Settings;
 use served::{Json, Served, encode, json, load, read, request, send, settings};
@@ -43,7 +44,7 @@ impl CausalLm for Held {
     fn new_cache(&self, padding: &[usize]) -> Cache {
         self.lm.new_cache(padding)
     }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         while self.hold.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -55,8 +56,7 @@ impl CausalLm for Held {
 fn held(settings: Settings) -> (Served, Arc<AtomicBool>) {
     let hold = Arc::new(AtomicBool::default());
     let lm = Held { lm: load("large").0, hold: hold.clone() };
-    let lm = FusedLm::new(Box::new(lm), Vec::new()).expect("no value");
-    (Served::of(lm, settings), hold)
+    (Served::of(BaseLm::plain(lm), settings), hold)
 }
 
 fn open(server: &Served, body: &Json) -> TcpStream {

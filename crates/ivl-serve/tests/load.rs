@@ -35,8 +35,7 @@ fn every_answer_under_load_is_the_offline_one() {
         if let Some(text) = known.lock().expect("lock").get(&(prompt, alpha, tokens)) {
             return text.clone();
         }
-        let config =
-            GenerateConfig { max_new_tokens: tokens, end_tokens: vec![1], ..GenerateConfig::default() };
+        let config = GenerateConfig::default().max_new_tokens(tokens).end_tokens(vec![1]);
         let text = offline(&*models[alpha].lock().expect("lock"), &encode(PROMPTS[prompt]), &config).1;
         known.lock().expect("lock").insert((prompt, alpha, tokens), text.clone());
         text

@@ -2,7 +2,8 @@
 
 mod served;
 
-use ivl_core::{CausalLm, FusedLm};
+use ivl_core::CausalLm;
+use ivl_core::fusion::BaseLm;
 use ivl_models::Checkpoint;
 use served::{Json, Served, encode, json, settings};
 
@@ -12,7 +13,7 @@ use burn::tensor::{DType, Device};
 const ORIGINAL: usize = 32;
 
 /// The model `large` with another `config.json`.
-fn stretched() -> FusedLm {
+fn stretched() -> BaseLm {
     let dir = tempfile::tempdir().expect("a directory");
     for entry in std::fs::read_dir(served::example("large")).expect("the model") {
         let path = entry.expect("a file").path();
@@ -25,7 +26,7 @@ fn stretched() -> FusedLm {
     std::fs::write(&path, config.to_string()).expect("writes");
     let checkpoint = Checkpoint::open(dir.path()).expect("opens");
     let (lm, _) = checkpoint.load_lm(&Device::flex(), DType::F32).expect("loads");
-    FusedLm::new(Box::new(lm), Vec::new()).expect("no value")
+    BaseLm::plain(lm)
 }
 
 #[test]

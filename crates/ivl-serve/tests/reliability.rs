@@ -7,8 +7,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::decode::GenerateConfig;
-use ivl_core::{Cache, CausalLm, FusedLm, Vocab};
+use ivl_core::decode::{EndTokens, GenerateConfig};
+use ivl_core::fusion::BaseLm;
+use ivl_core::{Cache, CausalLm, Error, Vocab};
 use ivl_models::TransformerLm;
 use ivl_serve::Settings;
 use served::{Json, Served, encode, fused, json, load, offline, read, request, send, settings};
@@ -100,7 +101,7 @@ impl CausalLm for Fragile {
     fn new_cache(&self, padding: &[usize]) -> Cache {
         self.0.new_cache(padding)
     }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let ids: Vec<i64> = tokens.clone().into_data().iter::<i64>().collect();
         assert!(!ids.contains(&i64::from(FATAL)), "a bug of the model");
         self.0.forward(tokens, cache)
@@ -109,11 +110,8 @@ impl CausalLm for Fragile {
 
 #[test]
 fn a_panic_ends_its_own_request_and_nothing_else() {
-    let server = Served::of(
-        FusedLm::new(Box::new(Fragile(load("large").0)), Vec::new()).expect("alone"),
-        Settings::default(),
-    );
-    let config = GenerateConfig { max_new_tokens: 150, ..GenerateConfig::default() };
+    let server = Served::of(BaseLm::plain(Fragile(load("large").0)), Settings::default());
+    let config = GenerateConfig::default().max_new_tokens(150).end_tokens(EndTokens::none());
     let prompts = ["Suna lives in", "Tara has a", "The home of Jomas"];
     let expected: Vec<String> =
         prompts.iter().map(|p| offline(&load("large").0, &encode(p), &config).1).collect();
@@ -208,7 +206,7 @@ fn a_stop_lets_texts_end_and_takes_no_new_ones() {
     let (_, text) = offline(
         &load("large").0,
         &encode("Suna"),
-        &GenerateConfig { max_new_tokens: 200, ..GenerateConfig::default() },
+        &GenerateConfig::default().max_new_tokens(200).end_tokens(EndTokens::none()),
     );
     let streamed: String = events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
     assert_eq!(streamed, text);
@@ -221,7 +219,7 @@ fn prompts_that_begin_alike_are_read_once() {
     let server = Served::new();
     let beginning = "Suna lives in Oslo. Tara has a cat. The home of Jomas is in Lima. ";
     let lm = fused(0.5);
-    let config = GenerateConfig { max_new_tokens: 10, end_tokens: vec![1], ..GenerateConfig::default() };
+    let config = GenerateConfig::default().max_new_tokens(10).end_tokens(vec![1]);
     let ask = |prompt: &str, ivl: Json| {
         let answer =
             server.complete(&json!({"prompt": prompt, "max_tokens": 10, "temperature": 0, "ivl": ivl}));
@@ -236,7 +234,7 @@ fn prompts_that_begin_alike_are_read_once() {
         assert_eq!(text, offline(&lm, &encode(&prompt), &config).1);
         assert_eq!(cached >= shared - 2, known, "{cached} of {shared}");
     }
-    // Another weight may go on from the same caches; the base alone, too.
+    // Another weight, and the base without values, may continue from the same caches.
     let prompt = format!("{beginning}Kato");
     let (text, cached) = ask(&prompt, json!({"values": []}));
     assert_eq!(text, offline(&load("large").0, &encode(&prompt), &config).1);

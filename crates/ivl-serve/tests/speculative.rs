@@ -2,7 +2,7 @@
 
 mod served;
 
-use ivl_core::decode::{Draft, Pace, SamplingConfig, Speculation};
+use ivl_core::decode::{Draft, EndTokens, Pace, SamplingConfig, Speculation};
 use ivl_serve::Settings;
 use served::{ALPHA, Json, Served, encode, fused, json, load, offline};
 
@@ -17,7 +17,7 @@ fn drafted(draft: impl FnOnce(&ivl_core::FusedLm) -> Draft) -> Served {
 }
 
 fn by_small_base(lm: &ivl_core::FusedLm) -> Draft {
-    Draft::model(Box::new(load("small").0), lm, true).expect("one vocabulary")
+    Draft::model(Box::new(load("small").0), ivl_core::CausalLm::vocab(lm), true).expect("one vocabulary")
 }
 
 fn bodies() -> Vec<Json> {
@@ -41,7 +41,7 @@ fn bodies() -> Vec<Json> {
     bodies
 }
 
-/// What does not depend on the rounding of sums: that is another one for several positions than for one.
+/// The parts that do not depend on the rounding of sums, which differs between several positions and one.
 fn without_numbers(answer: &Json) -> Json {
     let choice = &answer["choices"][0];
     json!([
@@ -84,13 +84,12 @@ fn texts_that_are_sometimes_alone_are_those_of_the_command_line() {
     std::thread::scope(|scope| {
         for (seed, prompt) in PROMPTS.into_iter().enumerate() {
             let server = &server;
-            let sampling = SamplingConfig { temperature: 1.0, ..SamplingConfig::default() };
-            let config = ivl_core::decode::GenerateConfig {
-                max_new_tokens: 60 - 14 * seed,
-                sampling,
-                seed: seed as u64,
-                ..Default::default()
-            };
+            let sampling = SamplingConfig::default().temperature(1.0);
+            let config = ivl_core::decode::GenerateConfig::default()
+                .max_new_tokens(60 - 14 * seed)
+                .sampling(sampling)
+                .seed(seed as u64)
+                .end_tokens(EndTokens::none());
             let expected = offline(&lm, &encode(prompt), &config).1;
             scope.spawn(move || {
                 let body = json!({

@@ -91,7 +91,7 @@ fn what_is_lost_is_the_divergence_of_the_definition() {
     let numbers = |source: BaseLogits| -> Vec<f32> {
         let base = FrozenBase { source, ..base("base") };
         let lazy = base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory");
-        lazy(0..batch.targets.len()).into_data().try_into_vec().expect("f32")
+        lazy.rows(0..batch.targets.len()).into_data().try_into_vec().expect("f32")
     };
     let header = cache.header().clone();
     let (exact, cut) = (numbers(base("base").source), numbers(cached(cache)));

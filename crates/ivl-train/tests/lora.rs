@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use burn::tensor::Tensor;
 use fixture::{base, config, examples, gradients_of, value};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_models::Transformer;
 use ivl_models::transformer::LoraConfig;
 use ivl_train::{

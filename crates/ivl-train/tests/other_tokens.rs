@@ -18,7 +18,7 @@ use ivl_train::{
 struct Longest(Vocab);
 
 impl Retokenizer for Longest {
-    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
+    fn tokenize(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         let (bytes, mut at, mut written) = (text.as_bytes(), 0, Vec::new());
         while at < bytes.len() {
             let fits = |id: &u32| {

@@ -4,7 +4,6 @@ mod fixture;
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
 use fixture::{base, gradients_of, net, value, vocab};
 use ivl_core::CausalLm;
 use ivl_models::TransformerLm;
@@ -105,10 +104,10 @@ fn a_fused_model_reads_segments_with_all_its_parts() {
         ivl_core::FusedLm::new(part(), vec![ivl_core::Value::new(part(), 0.5)]).expect("one vocabulary");
     let logits = |batch: &Batch| -> Vec<f32> {
         let device = fused.device();
-        let mut cache = batch.cache(|padding| fused.new_cache(padding));
-        let logits: Tensor<2> =
-            fused.logits_at(batch.tokens(&device), batch.position_tensor(&device), &mut cache);
-        logits.into_data().try_into_vec().expect("f32")
+        let positions: Vec<usize> = batch.positions.iter().map(|&position| position as usize).collect();
+        let at = ivl_core::causal_lm::Positions::Indices(&positions);
+        let logits = fused.select_logits(batch.tokens(&device), at, &mut batch.cache(&fused));
+        logits.expect("its own cache").all().into_data().try_into_vec().expect("f32")
     };
     let all = examples();
     let packed = logits(&Batch::packed(&[vec![&all[0], &all[3], &all[2]]]));

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_core::CausalLm;
 use ivl_eval::{
     Outcome, RunSettings, SampleLog, Subject, Task, evaluate, identity, results_json, results_table,
 };
@@ -113,7 +112,7 @@ fn one(
     let bar = bar(common, 0, "{msg} {bar:30} {pos}/{len}, {eta} left");
     bar.set_message(task.name().to_owned());
     let subject = Subject {
-        lm: &composed.lm,
+        lm: &*composed.lm,
         tokenizer: &composed.tokenizer,
         end_tokens: &composed.end_tokens,
         reads: &|text| composed.check(text).is_ok(),

@@ -25,7 +25,7 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
         Input::Messages(messages) => prompt::of_messages(messages, &composed.chat_template()?, &composed)?,
     };
     let config = decoding::ending(config, &args.decoding, &composed);
-    let speculation = speculation(&args.drafts, &composed.lm, common)?;
+    let speculation = speculation(&args.drafts, composed.lm.vocab(), common)?;
     let prompts = vec![prompt.clone(); args.n];
     let mut answers = vec![Answer::default(); args.n];
     let mut out = std::io::stdout().lock();
@@ -43,11 +43,11 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     let began = Instant::now();
     let mut drafts = None;
     if let Some(speculation) = speculation {
-        let mut texts = speculate(&composed.lm, speculation, &prompts, &config)?;
+        let mut texts = speculate(composed.lm.rows()?, speculation, &prompts, &config)?;
         texts.by_ref().try_for_each(|step| take(step?))?;
         drafts = Some(texts.totals());
     } else {
-        generate(&composed.lm, &prompts, &config)?.try_for_each(|step| take(step?))?;
+        generate(&*composed.lm, &prompts, &config)?.try_for_each(|step| take(step?))?;
     }
     let run = Run { prompt_tokens: prompt.len(), seconds: began.elapsed().as_secs_f64(), n: args.n, drafts };
     for (index, answer) in answers.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_models::{Checkpoint, PackedFormat, Transformer, Weights};
 use serde_json::{Value, json};
 
@@ -125,7 +125,7 @@ fn read(net: &Transformer, given: Option<&[u32]>) -> Read {
     let prompt = net.config().max_positions.saturating_sub(STEPS).clamp(PADDING + 1, PROMPT);
     let ids: Vec<u32> = (0..ROWS * prompt).map(|at| (at * 7919 % vocab) as u32).collect();
     let mut cache = net.new_cache(&[0, PADDING]);
-    cache.expect(prompt);
+    cache.set_expected_len(prompt);
     let all = net.forward(token_tensor(&ids, ROWS, &device), &mut cache).cast(DType::F32);
     let all: Vec<f32> = all.into_data().iter().collect();
     let rows = all.chunks(prompt * vocab);

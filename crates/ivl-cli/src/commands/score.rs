@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ivl_core::Vocab;
 use ivl_core::score::{Score, score};
-use ivl_core::{CausalLm, Vocab};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -39,7 +39,7 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
     let bar = bar(common, sequences.len() as u64, "scoring {bar:30} {pos}/{len}");
     let mut out = std::io::stdout().lock();
     for (batch, origins) in sequences.chunks(args.batch_size).zip(texts.chunks(args.batch_size)) {
-        let scores = score(&composed.lm, batch).with_context(|| format!("cannot score {}", origins[0].0))?;
+        let scores = score(&*composed.lm, batch).with_context(|| format!("cannot score {}", origins[0].0))?;
         for (ids, score) in batch.iter().zip(&scores) {
             print(&mut out, ids, score, composed.lm.vocab(), common)?;
         }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ivl_core::{CausalLm, FusedLm};
+use ivl_core::CausalLm;
+use ivl_core::fusion::BaseLm;
 use ivl_models::ChatTemplate;
 use ivl_serve::{Catalog, Error, ServedBase, ServedValue, Server, Settings};
 use serde_json::json;
@@ -19,7 +20,7 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     // What can be refused is refused before the first weight is read.
     settings.validate().map_err(with_hint)?;
     let (lm, catalog) = load(args, common)?;
-    let speculation = speculation(&args.drafts, &lm, common)?;
+    let speculation = speculation(&args.drafts, lm.vocab(), common)?;
     let models: Vec<String> = std::iter::once(catalog.base())
         .chain(catalog.values().iter().map(|value| value.id.as_str()))
         .map(str::to_owned)
@@ -65,7 +66,7 @@ fn settings(args: &Serve) -> Settings {
     settings
 }
 
-fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
+fn load(args: &Serve, common: &Common) -> Result<(BaseLm, Catalog)> {
     let values = args.value.iter().map(|value| served_value(value)).collect::<Result<_>>()?;
     let composed = Composed::of((&args.base, values), &args.vocabularies, None, common)?;
     let served = |Attached { name, alpha, dir, reads }: Attached| {
@@ -78,6 +79,7 @@ fn load(args: &Serve, common: &Common) -> Result<(FusedLm, Catalog)> {
     };
     let template = ChatTemplate::from_dir(composed.base_dir())?;
     let Composed { lm, tokenizer, end_tokens, attached, .. } = composed;
+    let lm = lm.into_rows()?;
     let values = attached.into_iter().map(served).collect::<Result<_>>()?;
     let base = ServedBase { id: name, tokenizer, template, end_tokens };
     let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions()).map_err(with_hint)?;

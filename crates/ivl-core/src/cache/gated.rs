@@ -1,11 +1,11 @@
-//! The cache of a base whose values are not always asked.
+//! The cache of a base whose values are not consulted at every position.
 
 use burn::tensor::{Int, Tensor};
 
 use super::Cache;
-use crate::causal_lm::index_tensor;
+use crate::tokens::index_tensor;
 
-/// What base and values have read. The values lag behind: they read on when they are next consulted.
+/// What base and values have read. The values lag: they read the missing tokens when they are next consulted.
 #[derive(Debug, Clone)]
 pub struct GatedCache {
     pub(crate) base: Box<Cache>,
@@ -37,7 +37,7 @@ impl GatedCache {
     }
 
     /// The index of the token that is predicted at a position of a row: counted from the end of the prompt, or from the
-    /// first token if nobody said where the prompt ends. `None` in padding and before the prompt's end.
+    /// first token if no end of the prompt was announced. `None` in padding and before the prompt's end.
     pub(crate) fn predicted(&self, row: usize, position: usize) -> Option<usize> {
         let first = self.prompt.map_or(0, |prompt| prompt.saturating_sub(1)).max(self.padding[row]);
         position.checked_sub(first)
@@ -56,7 +56,7 @@ impl GatedCache {
     /// # Panics
     /// If they were not read.
     pub(crate) fn tokens(&self, from: usize, to: usize) -> Tensor<2, Int> {
-        let tokens = self.tokens.clone().expect("the base has read");
+        let tokens = self.tokens.clone().expect("the base has read tokens");
         let rows = tokens.dims()[0];
         tokens.slice([0..rows, from..to])
     }
@@ -69,8 +69,9 @@ impl GatedCache {
         std::iter::once(&*self.base).chain(&self.values)
     }
 
-    pub(super) fn prompt(&mut self, len: usize) {
+    pub(super) fn set_prompt_len(&mut self, len: usize) {
         self.prompt = Some(len);
+        self.caches_mut().for_each(|cache| cache.set_prompt_len(len));
     }
 
     pub(super) fn truncate(&mut self, len: usize) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::cross_tokenizer::ByteTrie;
+use crate::cross_tokenizer::byte_trie::ByteTrie;
 use crate::vocab::{TokenKind, Vocab, VocabMap};
 
 /// Probabilities of one event under the reference and under the reference tilted by the value.

@@ -2,25 +2,22 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::cache::Cache;
-use crate::causal_lm::token_tensor;
-use crate::causal_lm::{CausalLm, SelectedComponents};
+use crate::cache::{ByteState, Cache, TextCache, TextRow};
+use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::cross_tokenizer::Retokenizer;
 use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State};
-use crate::cross_tokenizer::retokenized_value::host_ids;
-use crate::cross_tokenizer::retokenizer::{Context, Reader};
-use crate::cross_tokenizer::text_cache::{TextCache, TextRow};
-use crate::decode::generate::to_host;
+use crate::cross_tokenizer::reader::{Context, Reader, read_to_last};
 use crate::error::Error;
-use crate::fusion::fused_lm::{check_alpha, set_topmost_alpha, topmost};
-use crate::fusion::row_weights::put_back;
-use crate::fusion::{LogitComponents, RowWeights};
+use crate::fusion::{
+    BaseLm, CumulativeLogits, FusedLm, LogitComponents, RowBytes, RowWeighted, RowWeights,
+    SelectedComponents, ValueStack, check_alpha, put_back, set_last_alpha,
+};
+use crate::tokens::{host_ids, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
 
 /// Value tokens at the end of a text that may turn out to be the beginning of a longer one.
@@ -28,6 +25,7 @@ const LOOK_BACK: usize = 8;
 
 /// How far byte-level fusion looks.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct ByteFusionConfig {
     /// Look ahead until base tokens that are not seen to their end have at most this probability together.
     pub unseen: f64,
@@ -39,6 +37,40 @@ impl Default for ByteFusionConfig {
     fn default() -> Self {
         Self { unseen: 0.01, branches: 64 }
     }
+}
+
+impl ByteFusionConfig {
+    /// Sets [`unseen`](Self::unseen).
+    #[must_use]
+    pub fn unseen(mut self, unseen: f64) -> Self {
+        self.unseen = unseen;
+        self
+    }
+
+    /// Sets [`branches`](Self::branches).
+    #[must_use]
+    pub fn branches(mut self, branches: usize) -> Self {
+        self.branches = branches;
+        self
+    }
+}
+
+/// The parts of a [`ByteFusedLm`].
+pub struct ByteFusion<'a> {
+    /// The base, which may have values itself.
+    pub base: BaseLm,
+    /// The base that the value was trained on.
+    pub reference: Box<dyn CausalLm>,
+    /// The value.
+    pub value: Box<dyn CausalLm>,
+    /// The weight of the value.
+    pub alpha: f64,
+    /// Pairs control tokens of base and value, which have no bytes.
+    pub map: &'a VocabMap,
+    /// The tokenizer of reference and value.
+    pub tokenizer: Box<dyn Retokenizer>,
+    /// How far to look.
+    pub config: ByteFusionConfig,
 }
 
 /// A base with a value of another vocabulary, fused over bytes: `l(i) = b(i) + log p_v(E_i) - log p_ref(E_i)`.
@@ -54,35 +86,27 @@ impl Default for ByteFusionConfig {
 /// taken as neutral. With U those others, q the distribution here and p the exact one,
 /// `TV(p, q) <= max(q(U), p(U))`; [`unseen`](Self::unseen) says how large q(U) became.
 pub struct ByteFusedLm {
-    base: Box<dyn CausalLm>,
+    base: BaseLm,
     reference: Box<dyn CausalLm>,
     value: Box<dyn CausalLm>,
     alpha: f64,
-    settings: ByteFusionConfig,
+    config: ByteFusionConfig,
     events: Events,
     reader: Reader,
     unseen: Cell<f64>,
 }
 
 impl ByteFusedLm {
-    /// Fuses a base with a value of another vocabulary; `reference` is the base that the value was trained on. The map
-    /// pairs control tokens, which have no bytes.
+    /// Fuses a base with a value of another vocabulary.
     ///
     /// # Errors
     /// [`Error::ForeignReference`] if reference and value have not the same vocabulary, [`Error::ForeignMap`] if the map is
     /// not of base and value, [`Error::InvalidSetting`] for settings outside their range.
-    pub fn new(
-        base: Box<dyn CausalLm>,
-        reference: Box<dyn CausalLm>,
-        value: Box<dyn CausalLm>,
-        alpha: f64,
-        map: &VocabMap,
-        tokenizer: Box<dyn Retokenizer>,
-        settings: ByteFusionConfig,
-    ) -> Result<Self, Error> {
+    pub fn new(parts: ByteFusion<'_>) -> Result<Self, Error> {
+        let ByteFusion { base, reference, value, alpha, map, tokenizer, config } = parts;
         check_alpha(alpha)?;
-        if !(0.0..=1.0).contains(&settings.unseen) {
-            let got = settings.unseen.to_string();
+        if !(0.0..=1.0).contains(&config.unseen) {
+            let got = config.unseen.to_string();
             return Err(Error::InvalidSetting { name: "unseen", expected: "a probability, 0 to 1", got });
         }
         map.check(base.vocab(), value.vocab())?;
@@ -93,7 +117,7 @@ impl ByteFusedLm {
         }
         let events = Events::new(base.vocab(), value.vocab(), map);
         let reader = Reader::new(tokenizer, base.vocab(), value.vocab(), map);
-        Ok(Self { base, reference, value, alpha, settings, events, reader, unseen: Cell::new(0.0) })
+        Ok(Self { base, reference, value, alpha, config, events, reader, unseen: Cell::new(0.0) })
     }
 
     /// The largest probability of base tokens that were not seen to their end, in any step so far.
@@ -105,38 +129,52 @@ impl ByteFusedLm {
         [&*self.reference, &*self.value]
     }
 
+    /// Bytes of cache for one token of reference and value.
+    fn value_bytes(&self) -> usize {
+        self.lms().map(|lm| lm.info().bytes_per_position).iter().sum()
+    }
+
     fn value_positions(&self) -> usize {
         self.reference.max_positions().min(self.value.max_positions())
     }
 
     /// Lets reference and value read the text, and keeps the probabilities after its last tokens.
-    fn read(&self, row: &mut TextRow, tokens: &[u32]) {
+    fn read(&self, row: &mut TextRow<ByteState>, tokens: &[u32]) -> Result<(), Error> {
         let first = tokens.len().saturating_sub(LOOK_BACK + 1);
         let shared = row.shared(tokens).min(tokens.len() - 1);
-        let missing = (first..shared).find(|position| !row.recent.contains_key(position));
-        row.rewind(missing.unwrap_or(shared));
-        while row.held().len() < tokens.len() {
-            let at = row.held().len();
+        let missing = (first..shared).find(|position| !row.state.recent.contains_key(position));
+        let kept = missing.unwrap_or(shared);
+        if kept < row.held.len() {
+            row.rewind(kept);
+            row.state.recent.split_off(&kept);
+        }
+        while row.held.len() < tokens.len() {
+            let at = row.held.len();
             let end = if at < first { first } else { at + 1 };
-            let mut logits = row.read_last(&self.lms(), &tokens[at..end]);
-            if let (Some(value), Some(reference)) = (logits.pop(), logits.pop())
-                && end > first
-            {
-                row.recent.extend(after(reference, value, row.alpha()).pop().map(|next| (end - 1, next)));
+            let [reference, value] = read_to_last(row, self.lms(), &tokens[at..end])?;
+            if end > first {
+                let next = after(reference, value, row.state.alpha).pop();
+                row.state.recent.extend(next.map(|next| (end - 1, next)));
             }
         }
-        row.recent = row.recent.split_off(&first);
+        row.state.recent = row.state.recent.split_off(&first);
+        Ok(())
     }
 
     /// What is added to one row of base logits, `log p_v(E) - log p_ref(E)`.
-    fn advantages(&self, row: &mut TextRow, base: &[f32], context: Context) -> Vec<f32> {
+    fn advantages(
+        &self,
+        row: &mut TextRow<ByteState>,
+        base: &[f32],
+        context: Context,
+    ) -> Result<Vec<f32>, Error> {
         let Some(tokens) =
             context.tokens.filter(|tokens| !tokens.is_empty() && tokens.len() <= self.value_positions())
         else {
-            return vec![0.0; base.len()];
+            return Ok(vec![0.0; base.len()]);
         };
-        self.read(row, &tokens);
-        let (text, starts) = self.reader.last_tokens(row.ids(), LOOK_BACK * 4);
+        self.read(row, &tokens)?;
+        let (text, starts) = self.reader.last_tokens(row.text_ids(), LOOK_BACK * 4);
         let (hypotheses, next) = self.hypotheses(row, &tokens, &context.pending);
         let state = State { hypotheses, text: &text, starts: &starts };
         let next: Vec<&Next> = next.iter().map(|next| &**next).collect();
@@ -147,22 +185,27 @@ impl ByteFusedLm {
             let fused: Vec<f32> =
                 base.iter().zip(&advantages).map(|(base, advantage)| base + advantage).collect();
             let (wanted, mass) = self.most_probable(&fused, unseen, known.len());
-            if wanted.is_empty() || mass <= self.settings.unseen {
+            if wanted.is_empty() || mass <= self.config.unseen {
                 self.unseen.set(self.unseen.get().max(mass));
-                return advantages;
+                return Ok(advantages);
             }
-            self.look_ahead(row, &tokens, wanted, &mut known);
+            self.look_ahead(row, &tokens, wanted, &mut known)?;
         }
     }
 
     /// How the text may go on in the value's tokens: after all of them, or with a longer token in the place of the last
     /// ones.
-    fn hypotheses(&self, row: &TextRow, tokens: &[u32], pending: &[u8]) -> (Vec<Hypothesis>, Vec<Arc<Next>>) {
+    fn hypotheses(
+        &self,
+        row: &TextRow<ByteState>,
+        tokens: &[u32],
+        pending: &[u8],
+    ) -> (Vec<Hypothesis>, Vec<Arc<Next>>) {
         let vocab = self.value.vocab();
         let mut found = Vec::new();
         let mut tail = pending.to_vec();
         for kept in (1..=tokens.len()).rev() {
-            let Some(next) = row.recent.get(&(kept - 1)) else { break };
+            let Some(next) = row.state.recent.get(&(kept - 1)) else { break };
             found.push((Hypothesis { kept, tail: tail.clone(), path: [1.0; 2] }, next.clone()));
             let bytes = vocab.text_bytes(tokens[kept - 1]);
             tail = [bytes, &tail].concat();
@@ -203,18 +246,18 @@ impl ByteFusedLm {
         }
         let mut order: Vec<(Ahead, f64)> = worth.into_iter().collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let room = self.settings.branches.saturating_sub(known).min(BATCH);
+        let room = self.config.branches.saturating_sub(known).min(BATCH);
         (order.into_iter().take(room).map(|(ahead, _)| ahead).collect(), mass)
     }
 
     /// Computes the probabilities after tokens beyond the text, all of one length in one batch.
     fn look_ahead(
         &self,
-        row: &TextRow,
+        row: &TextRow<ByteState>,
         tokens: &[u32],
         wanted: HashSet<Ahead>,
         known: &mut HashMap<Ahead, Arc<Next>>,
-    ) {
+    ) -> Result<(), Error> {
         let mut groups: BTreeMap<(usize, usize), Vec<Ahead>> = BTreeMap::new();
         for ahead in wanted {
             groups.entry((ahead.0, ahead.1.len())).or_default().push(ahead);
@@ -228,20 +271,18 @@ impl ByteFusedLm {
                 continue;
             }
             let ids: Vec<u32> = group.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
-            let mut caches = row.branches(group.len(), kept);
-            let mut logits = self
-                .lms()
-                .into_iter()
-                .zip(&mut caches)
-                .map(|(lm, cache)| lm.next_logits(token_tensor(&ids, group.len(), &lm.device()), cache));
-            if let (Some(reference), Some(value)) = (logits.next(), logits.next()) {
-                drop(logits);
-                known.extend(group.into_iter().zip(after(reference, value, row.alpha())));
+            let mut logits = Vec::with_capacity(2);
+            for (lm, mut cache) in self.lms().into_iter().zip(row.branches(group.len(), kept)) {
+                logits.push(lm.next_logits(token_tensor(&ids, group.len(), &lm.device()), &mut cache)?);
             }
+            let [reference, value] =
+                <[Tensor<2>; 2]>::try_from(logits).expect("a row has a cache for each model");
+            known.extend(group.into_iter().zip(after(reference, value, row.state.alpha)));
         }
+        Ok(())
     }
 
-    /// Puts what is added beside base logits at some positions among the new tokens, in any order.
+    /// Adds the value to base logits at some positions among the new tokens, in any order.
     ///
     /// # Shapes
     /// - `base` and output: `[n, vocab]`
@@ -252,17 +293,17 @@ impl ByteFusedLm {
         base: LogitComponents,
         tokens: Tensor<2, Int>,
         positions: &[usize],
-        text: &mut TextCache,
-    ) -> LogitComponents {
+        text: &mut TextCache<ByteState>,
+    ) -> Result<LogitComponents, Error> {
         let seq = tokens.dims()[1];
         let ids = host_ids(tokens);
         if self.alpha == 0.0 {
             text.record(&ids, seq);
-            return base.with_silent(1);
+            return Ok(base.with_silent(1));
         }
         let alphas = vec![self.alpha; text.rows.len()];
-        let advantages = self.advantages_at(base.fused(), &ids, positions, (text, &alphas));
-        base.with((advantages, None), 1.0)
+        let advantages = self.advantages_at(base.fused(), &ids, positions, text, &alphas)?;
+        Ok(base.with((advantages, None), 1.0))
     }
 
     /// What is added at some positions, to rows of weights that are not 0.
@@ -275,30 +316,38 @@ impl ByteFusedLm {
         logits: Tensor<2>,
         ids: &[u32],
         positions: &[usize],
-        (text, alphas): (&mut TextCache, &[f64]),
-    ) -> Tensor<2> {
+        text: &mut TextCache<ByteState>,
+        alphas: &[f64],
+    ) -> Result<Tensor<2>, Error> {
         let seq = ids.len() / alphas.len();
         text.advance(seq);
         let (dims, device) = (logits.dims(), logits.device());
         let logits = to_host(logits);
-        let asked: BTreeMap<usize, &[f32]> = positions.iter().copied().zip(logits.chunks(dims[1])).collect();
+        let wanted: BTreeMap<usize, &[f32]> = positions.iter().copied().zip(logits.chunks(dims[1])).collect();
         let mut found: HashMap<usize, Vec<f32>> = HashMap::new();
         for (index, (row, &alpha)) in text.rows.iter_mut().zip(alphas).enumerate() {
-            row.weigh(alpha);
+            set_row_alpha(row, alpha);
             let (first, mut read) = (index * seq, 0);
             let new = &ids[first..first + seq];
-            for (&position, base) in asked.range(first..first + seq) {
+            for (&position, base) in wanted.range(first..first + seq) {
                 // All tokens up to this position, and what is to be read there.
                 let end = position - first + 1;
-                for context in row.extend(&self.reader, &new[read..end], 1) {
-                    found.insert(position, self.advantages(row, base, context));
+                for context in self.reader.extend(row, &new[read..end], 1) {
+                    found.insert(position, self.advantages(row, base, context)?);
                 }
                 read = end;
             }
-            row.extend(&self.reader, &new[read..], 0);
+            self.reader.extend(row, &new[read..], 0);
         }
         let advantages: Vec<f32> = positions.iter().flat_map(|position| &found[position]).copied().collect();
-        Tensor::from_data(TensorData::new(advantages, dims), &device)
+        Ok(Tensor::from_data(TensorData::new(advantages, dims), &device))
+    }
+}
+
+/// Sets the weight of the value in a row; probabilities under another weight are forgotten.
+fn set_row_alpha(row: &mut TextRow<ByteState>, alpha: f64) {
+    if row.state.alpha != alpha {
+        row.state = ByteState { alpha, ..ByteState::default() };
     }
 }
 
@@ -331,80 +380,99 @@ impl CausalLm for ByteFusedLm {
     }
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        let text = TextCache::new(padding, &self.lms());
-        Cache::Fused(vec![self.base.new_cache(padding), Cache::Text(text)])
+        let text = TextCache::new(padding, &self.lms().map(|lm| lm.new_cache(&[0])));
+        Cache::Fused(vec![self.base.new_cache(padding), Cache::Bytes(text)])
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base_cache, text) = cache.base_and_text();
-        let base = self.base.forward(tokens.clone(), base_cache);
-        let dims = base.dims();
-        let all: Vec<usize> = (0..dims[0] * dims[1]).collect();
-        self.join(LogitComponents::new(base.flatten(0, 1)), tokens, &all, text).fused().reshape(dims)
-    }
-
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        let (base_cache, text) = cache.base_and_text();
-        let base = self.base.next_logits(tokens.clone(), base_cache);
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let [batch, seq] = tokens.dims();
-        let last: Vec<usize> = (1..=batch).map(|row| row * seq - 1).collect();
-        self.join(LogitComponents::new(base), tokens, &last, text).fused()
+        let logits = self.select_logits(tokens, Positions::All, cache)?.all();
+        Ok(logits.reshape([batch as i64, seq as i64, -1]))
     }
 
-    /// What is looked at ahead depends on the base's logits, so all that are asked for are computed at once.
-    fn lazy_parts_at(
+    fn select_logits(
         &self,
         tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
+        at: Positions<'_>,
         cache: &mut Cache,
-    ) -> SelectedComponents<'_> {
-        let (base_cache, text) = cache.base_and_text();
-        let asked: Vec<usize> = host_ids(positions.clone()).into_iter().map(|at| at as usize).collect();
-        let base = self.base.lazy_parts_at(tokens.clone(), positions, base_cache)(0..asked.len());
-        let parts = self.join(base, tokens, &asked, text);
-        Box::new(move |rows| parts.slice(rows))
+    ) -> Result<SelectedLogits<'_>, Error> {
+        Ok(self.component_logits(tokens, at, cache)?.into_logits())
     }
 
-    fn row_stages(&self, tokens: Tensor<2, Int>, rows: RowWeights<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
-        let (base_cache, text) = cache.base_and_text();
-        let own = self.base.values();
-        let readers = rows.readers(own);
-        let mut stages = self.base.row_stages(tokens.clone(), rows, base_cache);
-        let below = topmost(&stages);
-        stages.push(if readers.is_empty() {
-            below
-        } else {
-            let logits = readers.of(&below);
-            let ([count, wanted, _], seq) = (logits.dims(), tokens.dims()[1]);
-            let positions: Vec<usize> =
-                (0..count).flat_map(|row| (row + 1) * seq - wanted..(row + 1) * seq).collect();
-            let (ids, alphas) = (host_ids(readers.of(&tokens)), rows.weights_of(own));
-            let flat = logits.clone().flatten(0, 1);
-            let advantages = self.advantages_at(flat, &ids, &positions, (text, &alphas));
-            put_back(&below, logits.clone() + advantages.reshape(logits.dims()), readers.places())
-        });
-        stages
+    fn info(&self) -> ModelInfo {
+        let base = self.base.info();
+        let bytes = base.bytes_per_position + self.value_bytes();
+        base.bytes_per_position(bytes)
     }
+}
 
+impl ValueStack for ByteFusedLm {
     fn alphas(&self) -> Vec<f64> {
         let mut alphas = self.base.alphas();
         alphas.push(self.alpha);
         alphas
     }
 
-    fn weights_read(&self) -> usize {
-        self.base.weights_read()
-    }
-
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
-        set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
+        set_last_alpha(&mut self.base, &mut self.alpha, value, alpha)
     }
 
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        self.base.reads_at_once(positions)
+    /// How far to look ahead depends on the base's logits, so all that are wanted are computed at once.
+    fn component_logits(
+        &self,
+        tokens: Tensor<2, Int>,
+        at: Positions<'_>,
+        cache: &mut Cache,
+    ) -> Result<SelectedComponents<'_>, Error> {
+        let (base_cache, text) = caches(cache)?;
+        let wanted = at.indices(tokens.dims());
+        let base = self.base.component_logits(tokens.clone(), at, base_cache)?.all();
+        Ok(SelectedComponents::new(self.join(base, tokens, &wanted, text)?))
+    }
+}
+
+impl RowWeighted for ByteFusedLm {
+    fn forward_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<CumulativeLogits, Error> {
+        let (base_cache, text) = caches(cache)?;
+        let own = self.base.num_values();
+        let readers = rows.readers(own);
+        let mut all = self.base.forward_rows(tokens.clone(), rows, base_cache)?;
+        let below = all.last();
+        if readers.is_empty() {
+            all.push(below);
+            return Ok(all);
+        }
+        let logits = readers.of(&below);
+        let ([count, wanted, _], seq) = (logits.dims(), tokens.dims()[1]);
+        let positions: Vec<usize> =
+            (0..count).flat_map(|row| (row + 1) * seq - wanted..(row + 1) * seq).collect();
+        let (ids, alphas) = (host_ids(readers.of(&tokens)), rows.weights_of(own));
+        let flat = logits.clone().flatten(0, 1);
+        let advantages = self.advantages_at(flat, &ids, &positions, text, &alphas)?;
+        all.push(put_back(&below, logits.clone() + advantages.reshape(logits.dims()), readers.places()));
+        Ok(all)
     }
 
-    fn name(&self) -> &str {
-        self.base.name()
+    fn num_cascade_values(&self) -> usize {
+        self.base.num_cascade_values()
     }
+
+    fn row_bytes(&self) -> RowBytes {
+        self.base.row_bytes().with_value(self.value_bytes())
+    }
+
+    /// The value looks ahead from the base's logits.
+    fn as_fused(&self) -> Option<&FusedLm> {
+        None
+    }
+}
+
+fn caches(cache: &mut Cache) -> Result<(&mut Cache, &mut TextCache<ByteState>), Error> {
+    let (base, values) = cache.base_and_values(1)?;
+    Ok((base, values[0].byte_text()?))
 }

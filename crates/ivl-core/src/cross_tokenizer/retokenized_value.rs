@@ -1,20 +1,18 @@
-//! A value of another vocabulary, in the words of the base.
+//! A value with another tokenizer, as a causal LM over the base's ids.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::cache::Cache;
-use crate::causal_lm::{CausalLm, SelectedComponents};
-use crate::cross_tokenizer::Retokenizer;
-use crate::cross_tokenizer::byte_trie::ByteTrie;
-use crate::cross_tokenizer::retokenizer::{Context, Reader};
-use crate::cross_tokenizer::text_cache::{TextCache, TextRow, shared};
-use crate::decode::generate::to_host;
-use crate::fusion::LogitComponents;
-use crate::vocab::{Vocab, VocabMap, VocabProjection};
+use crate::cache::{Cache, TextCache, TextRow};
+use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
+use crate::cross_tokenizer::reader::{Context, Reader, read_to_last, read_tokens};
+use crate::cross_tokenizer::{ByteTrie, Retokenizer};
+use crate::error::Error;
+use crate::fusion::VocabProjection;
+use crate::tokens::{host_ids, shared_prefix_len, to_host};
+use crate::vocab::{Vocab, VocabMap};
 
 /// A value that cuts texts into other tokens than the base: it reads the base's tokens and answers with logits `M(v)` of the
 /// base's ids, minus infinity where it says nothing. [`VocabProjection::add`] gives those ids the neutral value.
@@ -29,7 +27,7 @@ use crate::vocab::{Vocab, VocabMap, VocabProjection};
 ///
 /// The logits at a position depend on the text before it and on nothing else: reading a text at once, in pieces or token
 /// by token gives the same.
-pub(crate) struct RetokenizedValue {
+pub struct RetokenizedValue {
     /// The base's.
     vocab: Vocab,
     value: Box<dyn CausalLm>,
@@ -51,79 +49,92 @@ enum ValueLogits {
 }
 
 impl RetokenizedValue {
-    /// A value for a base of this vocabulary, with a map of these two.
-    pub(crate) fn new(
+    /// A value for a base of this vocabulary, with a map of these two. [`Value::partial`](crate::Value::partial) makes it a
+    /// part of a [`FusedLm`](crate::FusedLm).
+    ///
+    /// # Errors
+    /// [`Error::ForeignMap`] if the map was made for other vocabularies.
+    pub fn new(
         base: &Vocab,
         value: Box<dyn CausalLm>,
         map: VocabMap,
         tokenizer: Box<dyn Retokenizer>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        map.check(base, value.vocab())?;
+        Ok(Self {
             vocab: base.clone(),
             reader: Reader::new(tokenizer, base, value.vocab(), &map),
             trie: ByteTrie::new(value.vocab()),
             projection: map.on(&value.device()),
             value,
             map,
-        }
+        })
     }
 
-    /// What the value says at the last `wanted` of new positions.
-    fn opinions(&self, row: &mut TextRow, new: &[u32], wanted: usize) -> Vec<ValueLogits> {
-        let contexts = row.extend(&self.reader, new, wanted);
+    /// The value's logits at the last `wanted` of new positions of a row.
+    fn row_logits(&self, row: &mut TextRow, new: &[u32], wanted: usize) -> Result<Vec<ValueLogits>, Error> {
+        let contexts = self.reader.extend(row, new, wanted);
         let readable = |context: &Context| {
             let tokens = context.tokens.clone()?;
             (!tokens.is_empty() && tokens.len() <= self.value.max_positions()).then_some(tokens)
         };
         let texts: Vec<Option<Arc<[u32]>>> = contexts.iter().map(readable).collect();
-        let logits = read_texts(&*self.value, row, &texts);
-        let opinion = |(logits, context): (Option<Tensor<2>>, Context)| match logits {
+        let logits = read_texts(&*self.value, row, &texts)?;
+        let value_logits = |(logits, context): (Option<Tensor<2>>, Context)| match logits {
             None => ValueLogits::None,
             Some(logits) if context.pending.is_empty() => ValueLogits::Whole(logits),
             Some(logits) => ValueLogits::Inside(logits, context.pending),
         };
-        logits.into_iter().zip(contexts).map(opinion).collect()
+        Ok(logits.into_iter().zip(contexts).map(value_logits).collect())
     }
 
-    /// Opinions as logits of the base's ids, `[n, base_vocab]`, minus infinity where there is none.
-    fn logits(&self, opinions: &[ValueLogits]) -> Tensor<2> {
-        let silent = |logits: Tensor<2>, without: Option<Tensor<2>>| match without {
-            Some(without) => logits.mask_fill(without.equal_elem(1.0), f32::NEG_INFINITY),
+    /// The value's logits brought to the base's ids, `[n, base_vocab]`, minus infinity where there is none.
+    fn base_logits(&self, all: &[ValueLogits]) -> Tensor<2> {
+        let silent = |logits: Tensor<2>, unmapped: Option<Tensor<2>>| match unmapped {
+            Some(unmapped) => logits.mask_fill(unmapped.equal_elem(1.0), f32::NEG_INFINITY),
             None => logits,
         };
-        let whole = |opinion: &ValueLogits| match opinion {
+        let whole = |logits: &ValueLogits| match logits {
             ValueLogits::Whole(logits) => Some(logits.clone()),
             _ => None,
         };
         // All at once where the text ends between characters everywhere.
-        if let Some(logits) = opinions.iter().map(whole).collect::<Option<Vec<_>>>() {
+        if let Some(logits) = all.iter().map(whole).collect::<Option<Vec<_>>>() {
             let mapped = self.projection.rows(Tensor::cat(logits, 0)).cast(DType::F32);
-            let without = self.projection.without().map(|without| without.repeat_dim(0, opinions.len()));
-            return silent(mapped, without);
+            let unmapped = self.projection.unmapped_mask().map(|mask| mask.repeat_dim(0, all.len()));
+            return silent(mapped, unmapped);
         }
-        let rows = opinions.iter().map(|opinion| match opinion {
+        let rows = all.iter().map(|logits| match logits {
             ValueLogits::None => {
                 Tensor::full([1, self.vocab.size()], f32::NEG_INFINITY, (&self.value.device(), DType::F32))
             }
             ValueLogits::Inside(logits, pending) => {
-                let (mapped, without) = self.inside(logits.clone(), pending);
-                silent(mapped, Some(without))
+                let (mapped, unmapped) = self.inside(logits.clone(), pending);
+                silent(mapped, Some(unmapped))
             }
             ValueLogits::Whole(logits) => {
-                silent(self.projection.rows(logits.clone()).cast(DType::F32), self.projection.without())
+                silent(self.projection.rows(logits.clone()).cast(DType::F32), self.projection.unmapped_mask())
             }
         });
         Tensor::cat(rows.collect(), 0)
     }
 
-    /// What the value says at every new position, row by row.
-    fn all_opinions(&self, tokens: Tensor<2, Int>, cache: &mut Cache, wanted: usize) -> Vec<ValueLogits> {
-        let text = cache.text();
+    /// The value's logits at the last `wanted` of new positions of each row, row by row.
+    fn read(
+        &self,
+        tokens: Tensor<2, Int>,
+        wanted: usize,
+        cache: &mut Cache,
+    ) -> Result<Vec<ValueLogits>, Error> {
+        let text = cache.text()?;
         let seq = tokens.dims()[1];
         text.advance(seq);
         let ids = host_ids(tokens);
-        let rows = text.rows.iter_mut().zip(ids.chunks(seq));
-        rows.flat_map(|(row, new)| self.opinions(row, new, wanted)).collect()
+        let mut all = Vec::new();
+        for (row, new) in text.rows.iter_mut().zip(ids.chunks(seq)) {
+            all.extend(self.row_logits(row, new, wanted)?);
+        }
+        Ok(all)
     }
 
     /// The value of base tokens that go on with a character: that of the value token made of the pending bytes and the
@@ -139,56 +150,78 @@ impl RetokenizedValue {
         let values: Vec<Option<f32>> = (0..self.vocab.size() as u32).map(value_of).collect();
         let shape = [1, values.len()];
         let mapped: Vec<f32> = values.iter().map(|value| value.unwrap_or(0.0)).collect();
-        let without: Vec<f32> = values.iter().map(|value| f32::from(u8::from(value.is_none()))).collect();
+        let unmapped: Vec<f32> = values.iter().map(|value| f32::from(u8::from(value.is_none()))).collect();
         (
             Tensor::from_data(TensorData::new(mapped, shape), &device),
-            Tensor::from_data(TensorData::new(without, shape), &device),
+            Tensor::from_data(TensorData::new(unmapped, shape), &device),
         )
     }
 }
 
 /// Logits `[1, vocab]` after each of some texts, which grow one out of the other: in one pass over the longest, with a
-/// short detour for every text that is not a beginning of it.
-fn read_texts(lm: &dyn CausalLm, row: &mut TextRow, texts: &[Option<Arc<[u32]>>]) -> Vec<Option<Tensor<2>>> {
+/// short detour for every text that is not a prefix of it.
+fn read_texts(
+    lm: &dyn CausalLm,
+    row: &mut TextRow,
+    texts: &[Option<Arc<[u32]>>],
+) -> Result<Vec<Option<Tensor<2>>>, Error> {
     let Some(whole) = texts.iter().flatten().next_back().cloned() else {
-        return texts.iter().map(|_| None).collect();
+        return Ok(texts.iter().map(|_| None).collect());
     };
-    let on_the_way = |text: &Arc<[u32]>| whole.starts_with(text);
-    let first = texts.iter().flatten().filter(|text| on_the_way(text)).map(|text| text.len() - 1).min();
-    let mut at = row.shared(&whole).min(first.unwrap_or(whole.len() - 1));
+    let is_prefix = |text: &Arc<[u32]>| whole.starts_with(text);
+    let first = texts.iter().flatten().filter(|text| is_prefix(text)).map(|text| text.len() - 1).min();
+    let at = row.shared(&whole).min(first.unwrap_or(whole.len() - 1));
     row.rewind(at);
-    // Logits after token `i` of the whole, for every token that was read on the way.
-    let mut path: BTreeMap<usize, Tensor<2>> = BTreeMap::new();
-    let mut advance = |row: &mut TextRow, at: &mut usize, to: usize| {
-        if *at < to {
-            let logits = row.read(lm, &whole[*at..to]);
-            let vocab = logits.dims()[2];
-            for i in *at..to {
-                path.insert(
-                    i,
-                    logits.clone().slice([0..1, i - *at..i - *at + 1, 0..vocab]).reshape([1, vocab]),
-                );
-            }
-            *at = to;
-        }
-    };
+    let mut path = Path { lm, whole: &whole, at, logits: BTreeMap::new() };
     let mut detours: Vec<Option<Tensor<2>>> = Vec::with_capacity(texts.len());
     for text in texts {
-        detours.push(text.as_ref().filter(|text| !on_the_way(text)).and_then(|text| {
-            let fork = shared(text, &whole).min(text.len() - 1);
-            advance(row, &mut at, fork);
-            at = fork;
-            row.rewind(fork);
-            let logits = row.read_last(&[lm], &text[fork..]).pop();
-            row.rewind(fork);
-            logits
-        }));
+        detours.push(match text {
+            Some(text) if !is_prefix(text) => Some(path.detour(row, text)?),
+            _ => None,
+        });
     }
-    advance(row, &mut at, whole.len());
+    path.advance(row, whole.len())?;
     let after = |(text, detour): (&Option<Arc<[u32]>>, Option<Tensor<2>>)| {
-        detour.or_else(|| path.get(&(text.as_ref()?.len() - 1)).cloned())
+        detour.or_else(|| path.logits.get(&(text.as_ref()?.len() - 1)).cloned())
     };
-    texts.iter().zip(detours).map(after).collect()
+    Ok(texts.iter().zip(detours).map(after).collect())
+}
+
+/// The pass over the longest of some texts.
+struct Path<'a> {
+    lm: &'a dyn CausalLm,
+    whole: &'a [u32],
+    /// Tokens of the whole that the row holds.
+    at: usize,
+    /// Logits after token `i` of the whole, for every token that this pass has read.
+    logits: BTreeMap<usize, Tensor<2>>,
+}
+
+impl Path<'_> {
+    fn advance(&mut self, row: &mut TextRow, to: usize) -> Result<(), Error> {
+        if self.at >= to {
+            return Ok(());
+        }
+        let logits = read_tokens(row, self.lm, &self.whole[self.at..to])?;
+        let vocab = logits.dims()[2];
+        for place in 0..to - self.at {
+            let after = logits.clone().slice([0..1, place..place + 1, 0..vocab]).reshape([1, vocab]);
+            self.logits.insert(self.at + place, after);
+        }
+        self.at = to;
+        Ok(())
+    }
+
+    /// Logits after a text that leaves the path; the row then holds what the two share.
+    fn detour(&mut self, row: &mut TextRow, text: &[u32]) -> Result<Tensor<2>, Error> {
+        let fork = shared_prefix_len(text, self.whole).min(text.len() - 1);
+        self.advance(row, fork)?;
+        self.at = fork;
+        row.rewind(fork);
+        let [logits] = read_to_last(row, [self.lm], &text[fork..])?;
+        row.rewind(fork);
+        Ok(logits)
+    }
 }
 
 impl CausalLm for RetokenizedValue {
@@ -205,38 +238,36 @@ impl CausalLm for RetokenizedValue {
     }
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        Cache::Text(TextCache::new(padding, &[&*self.value]))
+        Cache::Text(TextCache::new(padding, &[self.value.new_cache(&[0])]))
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let [batch, seq] = tokens.dims();
-        let opinions = self.all_opinions(tokens, cache, seq);
-        self.logits(&opinions).reshape([batch, seq, self.vocab.size()])
+        let all = self.read(tokens, seq, cache)?;
+        Ok(self.base_logits(&all).reshape([batch, seq, self.vocab.size()]))
     }
 
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        self.logits(&self.all_opinions(tokens, cache, 1))
-    }
-
-    fn lazy_parts_at(
+    fn select_logits(
         &self,
         tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
+        at: Positions<'_>,
         cache: &mut Cache,
-    ) -> SelectedComponents<'_> {
-        let seq = tokens.dims()[1];
-        let all = self.all_opinions(tokens, cache, seq);
-        let opinions: Vec<ValueLogits> =
-            host_ids(positions).into_iter().map(|at| all[at as usize].clone()).collect();
-        Box::new(move |rows: Range<usize>| LogitComponents::new(self.logits(&opinions[rows])))
+    ) -> Result<SelectedLogits<'_>, Error> {
+        let dims = tokens.dims();
+        let selected: Vec<ValueLogits> = match at {
+            Positions::Last => self.read(tokens, 1, cache)?,
+            Positions::All => self.read(tokens, dims[1], cache)?,
+            Positions::Indices(indices) => {
+                let all = self.read(tokens, dims[1], cache)?;
+                indices.iter().map(|&at| all[at].clone()).collect()
+            }
+        };
+        Ok(SelectedLogits::computed(selected.len(), move |rows| self.base_logits(&selected[rows])))
     }
 
-    fn name(&self) -> &str {
-        self.value.name()
+    /// The name and the bytes are the value's; it reads the text in its own tokens whatever the base reads.
+    fn info(&self) -> ModelInfo {
+        let value = self.value.info();
+        ModelInfo::new(value.name).bytes_per_position(value.bytes_per_position)
     }
-}
-
-/// Token ids or positions on the host, row-major.
-pub(crate) fn host_ids<const D: usize>(tokens: Tensor<D, Int>) -> Vec<u32> {
-    tokens.into_data().iter().collect()
 }

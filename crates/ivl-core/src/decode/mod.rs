@@ -1,18 +1,25 @@
 //! From logits to text: sampling, generation, sessions, speculative decoding.
 
-pub(crate) mod continuation;
-pub(crate) mod generate;
-pub(crate) mod sampling;
+mod config;
+mod constraint;
+mod continuation;
+mod generate;
+mod sampling;
 mod session;
-pub(crate) mod speculative;
+mod speculative;
 mod text_stream;
+mod token;
 
+pub use crate::distribution::log_normalizer;
+pub use config::{EndTokens, GenerateConfig};
+pub use constraint::TokenConstraint;
 pub use continuation::Continuation;
-pub use generate::{FinishReason, GenerateConfig, GeneratedToken, TokenStream, generate};
-pub use sampling::{Choice, Sampler, SamplingConfig, log_normalizer};
+pub use generate::{TokenStream, generate};
+pub use sampling::{Choice, Sampler, SamplingConfig};
 pub use session::{Session, SessionGeneration};
 pub use speculative::{
     Draft, DraftBlock, Pace, Speculation, SpeculationTotals, SpeculativeGeneration, SpeculativeRound,
     speculate,
 };
 pub use text_stream::TextStream;
+pub use token::{FinishReason, GeneratedToken};

@@ -1,93 +1,21 @@
 //! From logits to a token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
 
 mod candidates;
+mod config;
+
+pub use config::SamplingConfig;
 
 use std::collections::HashMap;
 
-use ivl_kernels::{Mass, argmax};
+use ivl_kernels::argmax;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::candidates::Candidates;
+use crate::decode::TokenConstraint;
+use crate::distribution::logprob;
 use crate::error::Error;
 use crate::vocab::Vocab;
-
-/// How the next token is chosen. The default is greedy.
-///
-/// The steps run in the order that Hugging Face's processors and vLLM use: repetition penalty, frequency and presence
-/// penalties, logit bias, temperature, top-k, top-p, min-p, draw.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SamplingConfig {
-    /// Logits are divided by it; 0 means greedy: the largest logit, the lowest id among equals.
-    pub temperature: f64,
-    /// Keep the `k` most probable tokens; 0 keeps all.
-    pub top_k: usize,
-    /// Keep the fewest most probable tokens whose probabilities reach `p`; 1 keeps all.
-    pub top_p: f64,
-    /// Keep tokens at least `p` times as probable as the most probable one; 0 keeps all.
-    pub min_p: f64,
-    /// Divide positive and multiply negative logits of tokens seen in prompt or answer
-    /// ([Keskar et al. 2019](https://arxiv.org/abs/1909.05858)); 1 changes nothing.
-    pub repetition_penalty: f64,
-    /// Subtract this much for every time a token stands in the answer (as in the OpenAI API).
-    pub frequency_penalty: f64,
-    /// Subtract this much once if a token stands in the answer (as in the OpenAI API).
-    pub presence_penalty: f64,
-    /// Added to the logits of single tokens; minus infinity forbids one.
-    pub logit_bias: Vec<(u32, f32)>,
-}
-
-impl Default for SamplingConfig {
-    fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            logit_bias: Vec::new(),
-        }
-    }
-}
-
-impl SamplingConfig {
-    /// Checks every setting against its range.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSetting`] for the first that is outside.
-    pub fn validate(&self) -> Result<(), Error> {
-        let check = |ok: bool, name, expected, got: f64| {
-            if ok { Ok(()) } else { Err(Error::InvalidSetting { name, expected, got: got.to_string() }) }
-        };
-        let finite = f64::is_finite;
-        let positive = self.repetition_penalty > 0.0 && finite(self.repetition_penalty);
-        check(
-            self.temperature >= 0.0 && finite(self.temperature),
-            "temperature",
-            "0 or more",
-            self.temperature,
-        )?;
-        check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "above 0 and at most 1", self.top_p)?;
-        check((0.0..=1.0).contains(&self.min_p), "min_p", "0 to 1", self.min_p)?;
-        check(positive, "repetition_penalty", "above 0", self.repetition_penalty)?;
-        check(
-            finite(self.frequency_penalty),
-            "frequency_penalty",
-            "a finite number",
-            self.frequency_penalty,
-        )?;
-        check(finite(self.presence_penalty), "presence_penalty", "a finite number", self.presence_penalty)?;
-        let bad_bias = self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY);
-        check(
-            bad_bias.is_none(),
-            "logit_bias",
-            "finite numbers or minus infinity",
-            f64::from(bad_bias.map_or(0.0, |b| b.1)),
-        )
-    }
-}
 
 /// A token that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,8 +31,8 @@ pub struct Choice {
 ///
 /// A draw is a race ([Gumbel 1954](https://en.wikipedia.org/wiki/Gumbel_distribution#Gumbel_reparameterization_tricks)):
 /// seed and step give every id an exponential waiting time, divided by its probability, and the shortest wins. Two
-/// samplers with the same seed therefore mostly choose alike where their distributions are alike: what speculative
-/// decoding lives on.
+/// samplers with the same seed therefore mostly choose alike where their distributions are alike: speculative decoding
+/// relies on it.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplingConfig,
@@ -113,6 +41,9 @@ pub struct Sampler {
     prompt: Vec<u32>,
     counts: HashMap<u32, u32>,
     steps: usize,
+    /// Tokens that are not chosen before this many others.
+    late: (usize, Vec<u32>),
+    constraint: Option<Box<dyn TokenConstraint>>,
 }
 
 impl Sampler {
@@ -137,7 +68,28 @@ impl Sampler {
             prompt: prompt.to_vec(),
             counts: HashMap::new(),
             steps: 0,
+            late: (0, Vec::new()),
+            constraint: None,
         })
+    }
+
+    /// Does not choose these tokens, which end a text, before `steps` others.
+    #[must_use]
+    pub fn with_ends_after(mut self, steps: usize, ends: &[u32]) -> Self {
+        self.late = (steps, ends.to_vec());
+        self
+    }
+
+    /// Chooses only what a constraint allows.
+    #[must_use]
+    pub fn with_constraint(mut self, constraint: Box<dyn TokenConstraint>) -> Self {
+        self.constraint = Some(constraint);
+        self
+    }
+
+    /// Whether the constraint lets no token follow.
+    pub fn is_complete(&self) -> bool {
+        self.constraint.as_ref().is_some_and(|constraint| constraint.is_complete())
     }
 
     /// Chooses the next token from the logits of one position and remembers it.
@@ -147,6 +99,9 @@ impl Sampler {
     pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, Error> {
         let mut processed = logits.to_vec();
         self.penalize(&mut processed);
+        if let Some(constraint) = &mut self.constraint {
+            constraint.restrict(&mut processed);
+        }
         let nothing = Error::NoFiniteLogit { step: self.steps };
         let token = if self.config.temperature == 0.0 {
             argmax(&processed).ok_or(nothing)? as u32
@@ -155,12 +110,20 @@ impl Sampler {
         };
         *self.counts.entry(token).or_default() += 1;
         self.steps += 1;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token);
+        }
         Ok(Choice { token, logprob: logprob(logits, token) })
     }
 
     fn penalize(&self, logits: &mut [f32]) {
         for &id in &self.forbidden {
             logits[id as usize] = f32::NEG_INFINITY;
+        }
+        if self.steps < self.late.0 {
+            for &id in &self.late.1 {
+                logits[id as usize] = f32::NEG_INFINITY;
+            }
         }
         let penalty = self.config.repetition_penalty as f32;
         if penalty != 1.0 {
@@ -182,16 +145,6 @@ impl Sampler {
             logits[id as usize] += bias;
         }
     }
-}
-
-/// `log softmax(logits)[token]`.
-pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
-    (f64::from(logits[token as usize]) - log_normalizer(logits)) as f32
-}
-
-/// `log sum_i exp(logits[i])`: what is subtracted from a logit to get a log-probability.
-pub fn log_normalizer(logits: &[f32]) -> f64 {
-    Mass::of(logits).log_normalizer()
 }
 
 #[cfg(test)]
@@ -249,6 +202,45 @@ mod tests {
         assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite").token, 2);
         let forbid = SamplingConfig { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Default::default() };
         assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite").token, 2);
+    }
+
+    /// Allows each token once.
+    #[derive(Debug, Clone, Default)]
+    struct Once(Vec<u32>);
+
+    impl TokenConstraint for Once {
+        fn restrict(&mut self, logits: &mut [f32]) {
+            self.0.iter().for_each(|&id| logits[id as usize] = f32::NEG_INFINITY);
+        }
+        fn accept(&mut self, token: u32) {
+            self.0.push(token);
+        }
+        fn is_complete(&self) -> bool {
+            self.0.len() == 4
+        }
+        fn boxed_clone(&self) -> Box<dyn TokenConstraint> {
+            Box::new(self.clone())
+        }
+    }
+
+    #[test]
+    fn a_constraint_decides_what_is_left_and_a_copy_has_its_own() {
+        let logits = [4.0, 3.0, 2.0, 1.0];
+        let mut sampler =
+            sampler(SamplingConfig::default(), &[]).with_constraint(Box::new(Once::default()));
+        let mut next = |sampler: &mut Sampler| sampler.sample(&logits).expect("one is left").token;
+        assert_eq!([next(&mut sampler), next(&mut sampler)], [0, 1]);
+        let mut copy = sampler.clone();
+        assert_eq!([next(&mut copy), next(&mut sampler), next(&mut copy)], [2, 2, 3]);
+        assert!(copy.is_complete() && !sampler.is_complete());
+        assert!(matches!(copy.sample(&logits), Err(Error::NoFiniteLogit { step: 4 })));
+    }
+
+    #[test]
+    fn the_end_is_not_chosen_before_its_time() {
+        let mut sampler = sampler(SamplingConfig::default(), &[]).with_ends_after(2, &[0]);
+        let tokens = [(); 3].map(|()| sampler.sample(&[9.0, 0.0, 1.0, 0.0]).expect("finite").token);
+        assert_eq!(tokens, [2, 2, 0]);
     }
 
     #[test]

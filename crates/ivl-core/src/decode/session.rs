@@ -3,14 +3,14 @@
 use burn::tensor::Tensor;
 
 use crate::cache::Cache;
-use crate::causal_lm::token_tensor;
-use crate::causal_lm::{CausalLm, PaddedBatch};
-use crate::cross_tokenizer::text_cache::shared;
-use crate::decode::generate::{PREFILL, to_host};
+use crate::causal_lm::{CausalLm, prefill};
 use crate::decode::{Continuation, GenerateConfig, GeneratedToken};
 use crate::error::Error;
+use crate::row_chunks::PREFILL_CHUNK;
+use crate::tokens::{check_ids, shared_prefix_len, to_host, token_tensor};
 
-/// What a model has read of one text, to go on from. A next text that begins alike is read from where they part.
+/// What a model has read of one text, to continue from. Of a next text, the model reads only what follows the common
+/// prefix.
 pub struct Session {
     cache: Cache,
     read: Vec<u32>,
@@ -27,8 +27,8 @@ impl Session {
         &self.read
     }
 
-    /// Continues a prompt, as [`generate`](crate::decode::generate) does for one. Of what was read before, the common beginning
-    /// is kept. Dropping the iterator stops the work, and what was read stays.
+    /// Continues a prompt, as [`generate`](crate::decode::generate) does for one. The common prefix with what was read
+    /// before is kept. Dropping the iterator stops the work, and what was read stays.
     ///
     /// # Errors
     /// As [`generate`](crate::decode::generate).
@@ -38,10 +38,10 @@ impl Session {
         prompt: &[u32],
         config: &GenerateConfig,
     ) -> Result<SessionGeneration<'a>, Error> {
-        PaddedBatch::new(&[prompt], lm.vocab())?;
+        check_ids(prompt, lm.vocab())?;
         let continuation = Continuation::new(0, prompt, config, lm)?;
         // The last token is read in any case, for its logits.
-        let mut reused = shared(&self.read, prompt).min(prompt.len() - 1);
+        let mut reused = shared_prefix_len(&self.read, prompt).min(prompt.len() - 1);
         if self.cache.depends_on_length() {
             reused = 0;
         }
@@ -50,10 +50,10 @@ impl Session {
         }
         self.cache.truncate(reused);
         self.read.truncate(reused);
-        self.cache.expect(prompt.len());
-        self.cache.prompt(prompt.len());
+        self.cache.set_expected_len(prompt.len());
+        self.cache.set_prompt_len(prompt.len());
         let continuation = (config.max_new_tokens > 0).then_some(continuation);
-        Ok(SessionGeneration { session: self, lm, continuation, next: prompt[reused..].to_vec(), reused })
+        Ok(SessionGeneration { session: self, lm, continuation, unread: prompt[reused..].to_vec(), reused })
     }
 }
 
@@ -62,7 +62,7 @@ pub struct SessionGeneration<'a> {
     session: &'a mut Session,
     lm: &'a dyn CausalLm,
     continuation: Option<Continuation>,
-    next: Vec<u32>,
+    unread: Vec<u32>,
     reused: usize,
 }
 
@@ -72,15 +72,17 @@ impl SessionGeneration<'_> {
         self.reused
     }
 
-    /// Reads what is next, a long prompt in pieces.
-    fn read(&mut self) -> Option<Tensor<2>> {
-        let mut logits = None;
-        for piece in std::mem::take(&mut self.next).chunks(PREFILL) {
-            let tokens = token_tensor(piece, 1, &self.lm.device());
-            logits = Some(self.lm.next_logits(tokens, &mut self.session.cache));
-            self.session.read.extend_from_slice(piece);
+    /// Reads what is unread; the logits after it.
+    fn read(&mut self) -> Result<Tensor<2>, Error> {
+        let tokens = token_tensor(&self.unread, 1, &self.lm.device());
+        let read = |chunk| self.lm.next_logits(chunk, &mut self.session.cache);
+        let logits = prefill(tokens, PREFILL_CHUNK, read);
+        match &logits {
+            Ok(_) => self.session.read.append(&mut self.unread),
+            // It is not known how much of the text the caches hold.
+            Err(_) => *self.session = Session::new(self.lm),
         }
-        logits
+        logits?.ok_or(Error::EmptyPrompt)
     }
 }
 
@@ -88,12 +90,13 @@ impl Iterator for SessionGeneration<'_> {
     type Item = Result<GeneratedToken, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.continuation.as_ref()?;
-        let logits = to_host(self.read()?);
-        let step = self.continuation.as_mut()?.step(&logits, self.lm.vocab());
-        match &step {
-            Ok(step) if step.finish.is_none() => self.next = vec![step.token],
-            _ => self.continuation = None,
+        let mut continuation = self.continuation.take()?;
+        let step = self.read().and_then(|logits| continuation.step(&to_host(logits), self.lm.vocab()));
+        if let Ok(step) = &step
+            && step.finish.is_none()
+        {
+            self.unread = vec![step.token];
+            self.continuation = Some(continuation);
         }
         Some(step)
     }

@@ -1,19 +1,19 @@
 //! The cascade connection: a value that reads what the base predicted.
 
-use std::ops::Range;
-
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use crate::cache::Cache;
-use crate::causal_lm::{CausalLm, SelectedComponents};
+use crate::causal_lm::{CausalLm, ModelInfo, Positions};
 use crate::error::Error;
-use crate::fusion::fused_lm::{check_alpha, set_topmost_alpha, topmost};
-use crate::fusion::{RowWeights, fuse};
+use crate::fusion::{
+    BaseLm, CumulativeLogits, FusedLm, LogitsAt, RowBytes, RowWeighted, RowWeights, SelectedComponents,
+    ValueStack, VocabProjection, check_alpha, fuse, set_last_alpha,
+};
 use crate::row_chunks::row_chunks;
-use crate::vocab::{Vocab, VocabMap, VocabProjection};
+use crate::vocab::{Vocab, VocabMap};
 
-/// A network that reads a base's predictions, alone or together with the text.
+/// A network that reads a base's predictions, with the text or without it.
 ///
 /// The counterpart of [`CausalLm`] for the cascade connection of the paper; [`CascadeLm`] joins one to a base.
 pub trait CascadeValue: Send {
@@ -35,21 +35,26 @@ pub trait CascadeValue: Send {
     /// - `tokens`: `[batch, seq]`
     /// - `predicted`: `[batch, seq, vocab]`, probabilities over this network's ids
     /// - output: `[batch, seq, vocab]`
-    fn forward(&self, tokens: Tensor<2, Int>, predicted: Tensor<3>, cache: &mut Cache) -> Tensor<3>;
+    ///
+    /// # Errors
+    /// [`Error::ForeignCache`] for the cache of another model.
+    fn forward(
+        &self,
+        tokens: Tensor<2, Int>,
+        predicted: Tensor<3>,
+        cache: &mut Cache,
+    ) -> Result<Tensor<3>, Error>;
 
-    /// See [`CausalLm::reads_at_once`].
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool;
-
-    /// A name for error messages.
-    fn name(&self) -> &str;
+    /// See [`CausalLm::info`].
+    fn info(&self) -> ModelInfo;
 }
 
 /// A base and a value that reads its predictions: `l = l_base + alpha * M(v(softmax(l_base)))`, in f32.
 ///
-/// A [`CausalLm`] like any other: residual values may be added to it by a [`FusedLm`](crate::FusedLm). A second cascade
-/// value on top reads the fused predictions.
+/// A [`CausalLm`] like any other: residual values may be added to it by a [`FusedLm`]. A second cascade value on top reads
+/// the fused predictions.
 pub struct CascadeLm {
-    base: Box<dyn CausalLm>,
+    base: BaseLm,
     value: Box<dyn CascadeValue>,
     alpha: f64,
     projection: VocabProjection,
@@ -61,52 +66,52 @@ impl CascadeLm {
     /// # Errors
     /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings stand for the base's tokens, and no
     /// map leads there. [`Error::InvalidSetting`] for an alpha that is not finite.
-    pub fn new(base: Box<dyn CausalLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
+    pub fn on(base: impl Into<BaseLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
+        let base = base.into();
         check_alpha(alpha)?;
         let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&value.device());
         Ok(Self { base, value, alpha, projection })
     }
 
-    /// What the value says about what the base predicts, brought to the base's ids. Shapes `[batch, seq, vocab]`.
-    fn read(&self, tokens: Tensor<2, Int>, base: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
-        let predicted = predictions(base, self.value.vocab().size());
-        self.projection.logits(self.value.forward(self.projection.tokens(tokens), predicted, cache))
+    /// Attaches a value to a plain base of the same vocabulary.
+    ///
+    /// # Errors
+    /// As [`on`](Self::on).
+    pub fn new(base: Box<dyn CausalLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
+        Self::on(BaseLm::Plain(base), value, alpha)
     }
 
-    /// [`CausalLm::row_stages`] for tokens that are read at once.
-    fn stages_of_rows(
+    /// The value's logits from what the base predicts, brought to the base's ids. Shapes `[batch, seq, vocab]`.
+    fn read(&self, tokens: Tensor<2, Int>, base: Tensor<3>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
+        let predicted = predictions(base, self.value.vocab().size());
+        Ok(self.projection.logits(self.value.forward(self.projection.tokens(tokens), predicted, cache)?))
+    }
+
+    /// [`RowWeighted::forward_rows`] for tokens that are read at once.
+    fn forward_chunk(
         &self,
         tokens: Tensor<2, Int>,
         rows: RowWeights<'_>,
         cache: &mut Cache,
-    ) -> Vec<Tensor<3>> {
-        let (base_cache, value_cache) = Self::split(cache);
-        let own = self.base.values();
+    ) -> Result<CumulativeLogits, Error> {
+        let (base_cache, value_cache) = self.caches(cache)?;
+        let own = self.base.num_values();
         let readers = rows.readers(own);
         if readers.is_empty() {
-            let mut stages = self.base.row_stages(tokens, rows, base_cache);
-            stages.push(topmost(&stages));
-            return stages;
+            let mut all = self.base.forward_rows(tokens, rows, base_cache)?;
+            all.push(all.last());
+            return Ok(all);
         }
-        let below = self.base.row_stages(tokens.clone(), rows.at_all(), base_cache);
-        let said = self.read(readers.of(&tokens), readers.of(&topmost(&below)), value_cache);
-        let mut stages: Vec<_> = below.into_iter().map(|stage| rows.wanted(stage)).collect();
-        stages.push(rows.add(own, &self.projection, topmost(&stages), rows.wanted(said)));
-        stages
+        let below = self.base.forward_rows(tokens.clone(), rows.at_all(), base_cache)?;
+        let logits = self.read(readers.of(&tokens), readers.of(&below.last()), value_cache)?;
+        let mut all = below.map(|logits| rows.wanted(logits));
+        all.push(rows.add(own, &self.projection, all.last(), rows.wanted(logits)));
+        Ok(all)
     }
 
-    fn split(cache: &mut Cache) -> (&mut Cache, &mut Cache) {
-        match cache {
-            Cache::Fused(parts) if parts.len() == 2 => {
-                let (base, value) = parts.split_at_mut(1);
-                (&mut base[0], &mut value[0])
-            }
-            _ => panic!("a cascade was given the cache of another model"),
-        }
-    }
-
-    fn is_limited_by_value(&self) -> bool {
-        self.value.max_positions() < self.base.max_positions()
+    fn caches<'c>(&self, cache: &'c mut Cache) -> Result<(&'c mut Cache, &'c mut Cache), Error> {
+        let (base, values) = cache.base_and_values(1)?;
+        Ok((base, &mut values[0]))
     }
 }
 
@@ -127,64 +132,80 @@ impl CausalLm for CascadeLm {
         Cache::Fused(vec![self.base.new_cache(padding), self.value.new_cache(padding)])
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base_cache, value_cache) = Self::split(cache);
-        let base = self.base.forward(tokens.clone(), base_cache);
-        let value = self.read(tokens, base.clone(), value_cache);
-        fuse(base, value, self.alpha)
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
+        let (base_cache, value_cache) = self.caches(cache)?;
+        let base = self.base.forward(tokens.clone(), base_cache)?;
+        let value = self.read(tokens, base.clone(), value_cache)?;
+        Ok(fuse(base, value, self.alpha))
     }
 
-    /// The value reads the base's prediction at every position, so all logits of both are computed at once.
-    fn lazy_parts_at(
-        &self,
-        tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
-        cache: &mut Cache,
-    ) -> SelectedComponents<'_> {
-        let (base_cache, value_cache) = Self::split(cache);
-        let [batch, seq] = tokens.dims();
-        let all = Tensor::arange(0..(batch * seq) as i64, &positions.device());
-        let parts = self.base.lazy_parts_at(tokens.clone(), all, base_cache)(0..batch * seq);
-        let base = parts.fused().reshape([batch as i64, seq as i64, -1]);
-        let value = self.read(tokens, base, value_cache).flatten::<2>(0, 1);
-        let parts = parts.with(self.projection.apart(value), self.alpha).select(&positions);
-        Box::new(move |rows| parts.slice(rows))
+    fn info(&self) -> ModelInfo {
+        let (base, value) = (self.base.info(), self.value.info());
+        let limited_by_value = self.value.max_positions() < self.base.max_positions();
+        let name = if limited_by_value { value.name.clone() } else { base.name.clone() };
+        ModelInfo { name, ..base.beside(&value) }
     }
+}
 
-    fn row_stages(&self, tokens: Tensor<2, Int>, rows: RowWeights<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
-        let [count, seq] = tokens.dims();
-        if !rows.wants_last() {
-            return self.stages_of_rows(tokens, rows, cache);
-        }
-        // The value wants predictions at every position: of a long prompt they are made piece by piece.
-        let read = |columns| self.stages_of_rows(tokens.clone().slice([0..count, columns]), rows, cache);
-        row_chunks(seq, count * self.vocab().size()).map(read).last().unwrap_or_default()
-    }
-
+impl ValueStack for CascadeLm {
     fn alphas(&self) -> Vec<f64> {
         let mut alphas = self.base.alphas();
         alphas.push(self.alpha);
         alphas
     }
 
-    fn weights_read(&self) -> usize {
-        self.base.values()
-    }
-
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
-        set_topmost_alpha(&mut *self.base, &mut self.alpha, value, alpha)
+        set_last_alpha(&mut self.base, &mut self.alpha, value, alpha)
     }
 
-    fn on_host(&self) -> bool {
-        self.base.on_host()
+    /// The value reads the base's prediction at every position, so all logits of both are computed at once.
+    fn component_logits(
+        &self,
+        tokens: Tensor<2, Int>,
+        at: Positions<'_>,
+        cache: &mut Cache,
+    ) -> Result<SelectedComponents<'_>, Error> {
+        let (base_cache, value_cache) = self.caches(cache)?;
+        let [batch, seq] = tokens.dims();
+        let components = self.base.component_logits(tokens.clone(), Positions::All, base_cache)?.all();
+        let base = components.fused().reshape([batch as i64, seq as i64, -1]);
+        let value = self.read(tokens, base, value_cache)?.flatten::<2>(0, 1);
+        let components = components.with(self.projection.split_unmapped(value), self.alpha);
+        let order = crate::tokens::index_tensor(&at.indices([batch, seq]), &components.base().device());
+        Ok(SelectedComponents::new(components.select(&order)))
+    }
+}
+
+impl RowWeighted for CascadeLm {
+    fn forward_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<CumulativeLogits, Error> {
+        let [count, seq] = tokens.dims();
+        if rows.at() == LogitsAt::All {
+            return self.forward_chunk(tokens, rows, cache);
+        }
+        // The value wants predictions at every position: of a long prompt they are made chunk by chunk.
+        let mut last = None;
+        for columns in row_chunks(seq, count * self.vocab().size()) {
+            last = Some(self.forward_chunk(tokens.clone().slice([0..count, columns]), rows, cache)?);
+        }
+        last.ok_or(Error::EmptyPrompt)
     }
 
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        self.base.reads_at_once(positions) && self.value.reads_at_once(positions)
+    fn num_cascade_values(&self) -> usize {
+        self.base.num_values()
     }
 
-    fn name(&self) -> &str {
-        if self.is_limited_by_value() { self.value.name() } else { self.base.name() }
+    fn row_bytes(&self) -> RowBytes {
+        self.base.row_bytes().with_value(self.value.info().bytes_per_position)
+    }
+
+    /// The value reads predictions, not only tokens.
+    fn as_fused(&self) -> Option<&FusedLm> {
+        None
     }
 }
 

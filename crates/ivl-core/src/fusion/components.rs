@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::fusion::unmapped::fuse_some;
+use crate::causal_lm::SelectedLogits;
+use crate::fusion::VocabProjection;
+use crate::fusion::unmapped::fuse_partial;
 
 /// Logits of a base at some positions, and what its values add to them:
 ///
@@ -13,13 +15,13 @@ use crate::fusion::unmapped::fuse_some;
 /// ```
 ///
 /// in f32, with the model's own weights `w_i` or with others: one pass serves any number of weights. Values are in the order
-/// of [`CausalLm::values`](crate::CausalLm::values). A value fused over bytes is no sum; its term is the advantage that its own
-/// weight gives, counted once ([`ByteFusedLm`](crate::cross_tokenizer::ByteFusedLm)). What a cascade value reads is what the model's own
-/// weights predict ([`CascadeLm`](crate::fusion::CascadeLm)).
+/// of [`ValueStack::alphas`](crate::ValueStack::alphas). A value fused over bytes is no sum; its term is the advantage that
+/// its own weight gives, counted once ([`ByteFusedLm`](crate::cross_tokenizer::ByteFusedLm)). A cascade value reads what the
+/// model's own weights predict ([`CascadeLm`](crate::fusion::CascadeLm)).
 #[derive(Debug, Clone)]
 pub struct LogitComponents {
     base: Tensor<2>,
-    /// None for a value that says nothing at any of the positions.
+    /// `None` for a value that adds nothing at any of the positions.
     values: Vec<Option<Added>>,
 }
 
@@ -29,7 +31,7 @@ struct Added {
     /// Brought to the base's ids.
     value: Tensor<2>,
     /// 1 where there is no value and the neutral one takes its place; `[1, vocab]` or as `value`.
-    without: Option<Tensor<2>>,
+    unmapped: Option<Tensor<2>>,
     weight: f64,
 }
 
@@ -39,15 +41,14 @@ impl LogitComponents {
         Self { base: base.cast(DType::F32), values: Vec::new() }
     }
 
-    /// Adds a value as [`VocabProjection::apart`](crate::vocab::VocabProjection) gives it: brought to the base's ids, and 1 where it says
-    /// nothing.
+    /// Adds a value as [`VocabProjection::split_unmapped`] gives it: logits of the base's ids, and a mask of ids without one.
     #[must_use]
-    pub(crate) fn with(mut self, (value, without): (Tensor<2>, Option<Tensor<2>>), weight: f64) -> Self {
-        self.values.push(Some(Added { value, without, weight }));
+    pub(crate) fn with(mut self, (value, unmapped): (Tensor<2>, Option<Tensor<2>>), weight: f64) -> Self {
+        self.values.push(Some(Added { value, unmapped, weight }));
         self
     }
 
-    /// Adds values that say nothing.
+    /// Adds values that change no logit.
     #[must_use]
     pub(crate) fn with_silent(mut self, values: usize) -> Self {
         self.values.extend(std::iter::repeat_n(None, values));
@@ -75,21 +76,22 @@ impl LogitComponents {
         values.fold(self.base(), |fused, (value, weight)| value.onto(fused, weight))
     }
 
-    /// The base alone, then with the first value, with the first two, and so on, each with its own weight. Shape
+    /// The logits of the base, then with the first value, with the first two, and so on, each with its own weight. Shape
     /// `[n, vocab]` each.
-    pub fn stages(&self) -> Vec<Tensor<2>> {
-        let mut stages = vec![self.base()];
+    pub fn cumulative_logits(&self) -> Vec<Tensor<2>> {
+        let mut all = Vec::with_capacity(self.values.len() + 1);
+        let mut fused = self.base();
         for value in &self.values {
-            let before = stages[stages.len() - 1].clone();
-            stages.push(match value {
-                Some(value) => value.onto(before, value.weight),
-                None => before,
-            });
+            all.push(fused.clone());
+            if let Some(value) = value {
+                fused = value.onto(fused, value.weight);
+            }
         }
-        stages
+        all.push(fused);
+        all
     }
 
-    /// RowWeights in another order. Shape of `order`: `[m]`.
+    /// Rows in another order. Shape of `order`: `[m]`.
     #[must_use]
     pub(crate) fn select(&self, order: &Tensor<1, Int>) -> Self {
         self.each(|logits| logits.select(0, order.clone()))
@@ -98,19 +100,21 @@ impl LogitComponents {
     /// A range of rows.
     #[must_use]
     pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
+        if rows == (0..self.base.dims()[0]) {
+            return self.clone();
+        }
         self.each(|logits| logits.slice([rows.clone()]))
     }
 
     fn each(&self, rows: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
         let count = self.base.dims()[0];
         // One row may stand for all.
-        let own = |without: &Tensor<2>| match without.dims()[0] == count {
-            true => rows(without.clone()),
-            false => without.clone(),
+        let own = |unmapped: &Tensor<2>| {
+            if unmapped.dims()[0] == count { rows(unmapped.clone()) } else { unmapped.clone() }
         };
         let value = |added: &Added| Added {
             value: rows(added.value.clone()),
-            without: added.without.as_ref().map(own),
+            unmapped: added.unmapped.as_ref().map(own),
             weight: added.weight,
         };
         let values = self.values.iter().map(|added| added.as_ref().map(value)).collect();
@@ -120,6 +124,85 @@ impl LogitComponents {
 
 impl Added {
     fn onto(&self, logits: Tensor<2>, weight: f64) -> Tensor<2> {
-        fuse_some(logits, self.value.clone(), self.without.clone(), weight)
+        fuse_partial(logits, self.value.clone(), self.unmapped.clone(), weight)
+    }
+}
+
+/// [`LogitComponents`] at positions that were read, computed for the rows that are asked for.
+pub struct SelectedComponents<'a> {
+    base: Base<'a>,
+    values: Vec<SelectedValue<'a>>,
+}
+
+enum Base<'a> {
+    /// Of a model without values.
+    Logits(SelectedLogits<'a>),
+    /// Computed already.
+    Components(LogitComponents),
+}
+
+/// What one network gives over its own ids.
+struct SelectedValue<'a> {
+    logits: SelectedLogits<'a>,
+    projection: &'a VocabProjection,
+    weight: f64,
+}
+
+impl<'a> SelectedComponents<'a> {
+    /// Components that are there already.
+    pub fn new(components: LogitComponents) -> Self {
+        Self { base: Base::Components(components), values: Vec::new() }
+    }
+
+    /// The logits of a base to which nothing is added.
+    pub fn of_base(logits: SelectedLogits<'a>) -> Self {
+        Self { base: Base::Logits(logits), values: Vec::new() }
+    }
+
+    /// Adds a value.
+    #[must_use]
+    pub(crate) fn with(
+        mut self,
+        logits: SelectedLogits<'a>,
+        projection: &'a VocabProjection,
+        weight: f64,
+    ) -> Self {
+        self.values.push(SelectedValue { logits, projection, weight });
+        self
+    }
+
+    /// Number of positions.
+    pub fn len(&self) -> usize {
+        match &self.base {
+            Base::Logits(logits) => logits.len(),
+            Base::Components(components) => components.base.dims()[0],
+        }
+    }
+
+    /// Whether no position was selected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The components of a range of the positions, `[rows, vocab]` each.
+    pub fn rows(&self, rows: Range<usize>) -> LogitComponents {
+        let base = match &self.base {
+            Base::Logits(logits) => LogitComponents::new(logits.rows(rows.clone())),
+            Base::Components(components) => components.slice(rows.clone()),
+        };
+        self.values.iter().fold(base, |components, value| {
+            let logits = value.projection.rows(value.logits.rows(rows.clone()));
+            components.with(value.projection.split_unmapped(logits), value.weight)
+        })
+    }
+
+    /// The components of all positions.
+    pub(crate) fn all(self) -> LogitComponents {
+        self.rows(0..self.len())
+    }
+
+    /// The sums of the components, in f32.
+    pub(crate) fn into_logits(self) -> SelectedLogits<'a> {
+        SelectedLogits::computed(self.len(), move |rows| self.rows(rows).fused())
     }
 }

@@ -1,130 +1,187 @@
 //! A base and its values as one causal LM.
 
-mod batch;
-mod gated;
-
-pub use batch::{CumulativeLogits, DecodeBatch};
-pub(crate) use batch::{ValueRows, topmost};
-pub use gated::GatedLm;
-
-use std::ops::Range;
-
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::cache::Cache;
-use crate::causal_lm::{CausalLm, SelectedComponents, SelectedLogits};
-use crate::cross_tokenizer::Retokenizer;
-use crate::cross_tokenizer::retokenized_value::RetokenizedValue;
+use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::error::Error;
-use crate::fusion::{LogitComponents, RowWeights};
-use crate::vocab::{Vocab, VocabMap, VocabProjection};
+use crate::fusion::{
+    BaseLm, CumulativeLogits, DecodeBatch, LogitsAt, RowBytes, RowWeighted, RowWeights, SelectedComponents,
+    ValueStack, VocabProjection, check_alpha,
+};
+use crate::vocab::{Vocab, VocabMap};
 
 /// A value network, ready to be added to a base.
 pub struct Value {
     lm: Box<dyn CausalLm>,
     alpha: f64,
-    map: Option<VocabMap>,
-    tokenizer: Option<Box<dyn Retokenizer>>,
+    ids: ValueIds,
+}
+
+/// How the ids of a value relate to the base's.
+enum ValueIds {
+    Same,
+    Mapped(VocabMap),
+    Partial,
 }
 
 impl Value {
     /// A value whose ids mean the same tokens as the base's.
     pub fn new(lm: Box<dyn CausalLm>, alpha: f64) -> Self {
-        Self { lm, alpha, map: None, tokenizer: None }
+        Self { lm, alpha, ids: ValueIds::Same }
     }
 
     /// A value that gives tokens other ids, with the map that leads to it.
     #[must_use]
-    pub fn with_map(mut self, map: VocabMap) -> Self {
-        self.map = Some(map);
-        self
+    pub fn with_map(self, map: VocabMap) -> Self {
+        Self { ids: ValueIds::Mapped(map), ..self }
     }
 
-    /// A value that cuts texts into other tokens than the base: it reads every text in its own, and what it says is brought
-    /// to the base's ids by the map. `docs/vocabularies.md` has the details.
-    #[must_use]
-    pub fn with_tokenizer(mut self, tokenizer: Box<dyn Retokenizer>) -> Self {
-        self.tokenizer = Some(tokenizer);
-        self
+    /// A value that reads the base's ids and gives logits of them, minus infinity where it has none: those ids get the
+    /// neutral value of [`VocabProjection::add`]. Values with a tokenizer of their own are such
+    /// ([`RetokenizedValue`](crate::cross_tokenizer::RetokenizedValue)).
+    pub fn partial(lm: Box<dyn CausalLm>, alpha: f64) -> Self {
+        Self { lm, alpha, ids: ValueIds::Partial }
     }
 
-    /// What is added to a base of this vocabulary.
-    fn attach(self, base: &Vocab) -> Result<Part, Error> {
+    /// The value as a part of a model with this base.
+    fn attach(self, base: &Vocab) -> Result<AttachedNetwork, Error> {
         check_alpha(self.alpha)?;
-        let map = match self.map {
-            Some(map) => map,
-            None => VocabMap::same_ids(base, self.lm.vocab())?,
+        let map = match self.ids {
+            ValueIds::Partial => {
+                VocabMap::same_ids(base, self.lm.vocab())?;
+                let projection = VocabProjection::partial(base.size());
+                return Ok(AttachedNetwork { lm: self.lm, alpha: self.alpha, projection });
+            }
+            ValueIds::Mapped(map) => map,
+            ValueIds::Same => VocabMap::same_ids(base, self.lm.vocab())?,
         };
         map.check(base, self.lm.vocab())?;
-        Ok(match self.tokenizer {
-            None => Part { projection: map.on(&self.lm.device()), lm: self.lm, alpha: self.alpha },
-            Some(tokenizer) => Part {
-                lm: Box::new(RetokenizedValue::new(base, self.lm, map, tokenizer)),
-                alpha: self.alpha,
-                projection: VocabProjection::partial(base.size()),
-            },
-        })
+        Ok(AttachedNetwork { projection: map.on(&self.lm.device()), lm: self.lm, alpha: self.alpha })
     }
 }
 
-struct Part {
-    lm: Box<dyn CausalLm>,
-    alpha: f64,
-    projection: VocabProjection,
-}
-
-impl Part {
-    /// Puts what the network says over its own ids, `[n, value_vocab]`, beside the base.
-    fn join(&self, parts: LogitComponents, value: Tensor<2>) -> LogitComponents {
-        parts.with(self.projection.apart(self.projection.rows(value)), self.alpha)
-    }
+/// A value of a [`FusedLm`].
+pub(super) struct AttachedNetwork {
+    pub(super) lm: Box<dyn CausalLm>,
+    pub(super) alpha: f64,
+    pub(super) projection: VocabProjection,
 }
 
 /// A base with any number of values: `l = l_base + sum_i alpha_i * M_i(l_value_i)`, in f32.
 ///
-/// It is itself a [`CausalLm`], so that generation, scoring and evaluation neither know nor care that a value is
-/// attached, and fusions nest.
+/// It is itself a [`CausalLm`], so that generation, scoring and evaluation do not know whether values are attached, and
+/// fusions nest.
 pub struct FusedLm {
-    base: Box<dyn CausalLm>,
-    parts: Vec<Part>,
+    pub(super) base: BaseLm,
+    pub(super) values: Vec<AttachedNetwork>,
     max_positions: usize,
     name: String,
 }
 
 impl FusedLm {
-    /// Attaches values to a base. Every value's vocabulary is checked here, token by token.
+    /// Attaches values to a plain base. Every value's vocabulary is checked here, token by token.
     ///
     /// # Errors
     /// [`Error::VocabMismatch`] for a value of another vocabulary without a map, [`Error::ForeignMap`] for a map of other
     /// vocabularies, [`Error::InvalidSetting`] for an alpha that is not finite.
     pub fn new(base: Box<dyn CausalLm>, values: Vec<Value>) -> Result<Self, Error> {
-        let (mut max_positions, mut name) = (base.max_positions(), base.name().to_owned());
-        let mut parts = Vec::with_capacity(values.len());
+        Self::on(BaseLm::Plain(base), values)
+    }
+
+    /// Attaches values to a base that may have values itself.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn on(base: impl Into<BaseLm>, values: Vec<Value>) -> Result<Self, Error> {
+        let base = base.into();
+        let (mut max_positions, mut name) = (base.max_positions(), base.info().name);
+        let mut attached = Vec::with_capacity(values.len());
         for value in values {
-            let part = value.attach(base.vocab())?;
-            if part.lm.max_positions() < max_positions {
-                (max_positions, name) = (part.lm.max_positions(), part.lm.name().to_owned());
+            let value = value.attach(base.vocab())?;
+            if value.lm.max_positions() < max_positions {
+                (max_positions, name) = (value.lm.max_positions(), value.lm.info().name);
             }
-            parts.push(part);
+            attached.push(value);
         }
-        Ok(Self { base, parts, max_positions, name })
+        Ok(Self { base, values: attached, max_positions, name })
     }
 
-    /// The base alone.
+    /// The base without the values.
     pub fn base(&self) -> &dyn CausalLm {
-        &*self.base
+        &self.base
     }
 
-    fn split<'c>(&self, cache: &'c mut Cache) -> (&'c mut Cache, &'c mut [Cache]) {
-        match cache {
-            Cache::Fused(parts) if parts.len() == self.parts.len() + 1 => {
-                let (base, values) = parts.split_at_mut(1);
-                (&mut base[0], values)
+    /// What the base gives for new tokens of the rows of a batch, with the values that it has itself. It may read before
+    /// the other values or after them.
+    pub(crate) fn base_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        batch: &mut DecodeBatch,
+    ) -> Result<CumulativeLogits, Error> {
+        let (rows, cache) = batch.parts(LogitsAt::All);
+        self.base.forward_rows(tokens, rows, cache.base_and_values(self.values.len())?.0)
+    }
+
+    /// What each value gives for new tokens of the rows that take it, without its weight.
+    pub(crate) fn value_rows(
+        &self,
+        tokens: &Tensor<2, Int>,
+        batch: &mut DecodeBatch,
+    ) -> Result<ValueRows, Error> {
+        let (rows, cache) = batch.parts(LogitsAt::All);
+        let caches = cache.base_and_values(self.values.len())?.1;
+        (0..).zip(caches).map(|(value, cache)| self.read_value(value, tokens, rows, cache)).collect()
+    }
+
+    /// Adds what [`value_rows`](Self::value_rows) gave to logits of the base, each row with its weights.
+    pub(crate) fn add_rows(
+        &self,
+        base: Tensor<3>,
+        values: &ValueRows,
+        rows: RowWeights<'_>,
+    ) -> CumulativeLogits {
+        let mut all = CumulativeLogits::new(base);
+        for (value, logits) in values.iter().enumerate() {
+            all.push(self.add_value(value, all.last(), logits.clone(), rows));
+        }
+        all
+    }
+
+    fn read_value(
+        &self,
+        value: usize,
+        tokens: &Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<Option<Tensor<3>>, Error> {
+        let readers = rows.readers(self.base.num_values() + value);
+        if readers.is_empty() {
+            return Ok(None);
+        }
+        let value = &self.values[value];
+        let tokens = value.projection.tokens(readers.of(tokens));
+        Ok(Some(value.projection.logits(rows.logits(&*value.lm, tokens, cache)?)))
+    }
+
+    fn add_value(
+        &self,
+        value: usize,
+        fused: Tensor<3>,
+        logits: Option<Tensor<3>>,
+        rows: RowWeights<'_>,
+    ) -> Tensor<3> {
+        match logits {
+            Some(logits) => {
+                rows.add(self.base.num_values() + value, &self.values[value].projection, fused, logits)
             }
-            _ => panic!("a fused model was given the cache of another model"),
+            None => fused,
         }
     }
 }
+
+/// What each value gives for the base's tokens, `[readers, seq, vocab]`; `None` for one that no row takes.
+pub(crate) type ValueRows = Vec<Option<Tensor<3>>>;
 
 impl CausalLm for FusedLm {
     fn vocab(&self) -> &Vocab {
@@ -140,115 +197,101 @@ impl CausalLm for FusedLm {
     }
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
-        let values = self.parts.iter().map(|part| part.lm.new_cache(padding));
+        let values = self.values.iter().map(|value| value.lm.new_cache(padding));
         Cache::Fused(std::iter::once(self.base.new_cache(padding)).chain(values).collect())
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let (base_cache, value_caches) = self.split(cache);
-        let base = fuse_base(self.base.forward(tokens.clone(), base_cache));
-        self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
-            let value = part.lm.forward(part.projection.tokens(tokens.clone()), cache);
-            part.projection.add(fused, part.projection.logits(value), part.alpha)
-        })
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
+        let (base_cache, caches) = cache.base_and_values(self.values.len())?;
+        // Sums are taken in f32, whatever the base computes in.
+        let mut fused = self.base.forward(tokens.clone(), base_cache)?.cast(burn::tensor::DType::F32);
+        for (value, cache) in self.values.iter().zip(caches) {
+            let logits = value.lm.forward(value.projection.tokens(tokens.clone()), cache)?;
+            fused = value.projection.add(fused, value.projection.logits(logits), value.alpha);
+        }
+        Ok(fused)
     }
 
-    fn row_stages(&self, tokens: Tensor<2, Int>, rows: RowWeights<'_>, cache: &mut Cache) -> Vec<Tensor<3>> {
-        self.stages_of_rows(tokens, rows, cache)
+    fn select_logits(
+        &self,
+        tokens: Tensor<2, Int>,
+        at: Positions<'_>,
+        cache: &mut Cache,
+    ) -> Result<SelectedLogits<'_>, Error> {
+        Ok(self.component_logits(tokens, at, cache)?.into_logits())
     }
 
+    fn info(&self) -> ModelInfo {
+        let info = self.values.iter().fold(self.base.info(), |info, value| info.beside(&value.lm.info()));
+        ModelInfo { name: self.name.clone(), ..info }
+    }
+}
+
+impl ValueStack for FusedLm {
     fn alphas(&self) -> Vec<f64> {
         let mut alphas = self.base.alphas();
-        alphas.extend(self.parts.iter().map(|part| part.alpha));
+        alphas.extend(self.values.iter().map(|value| value.alpha));
         alphas
-    }
-
-    fn weights_read(&self) -> usize {
-        self.base.weights_read()
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
         check_alpha(alpha)?;
-        let below = self.base.values();
-        if value < below {
+        let of_base = self.base.num_values();
+        if value < of_base {
             return self.base.set_alpha(value, alpha);
         }
-        let values = below + self.parts.len();
-        let part = self.parts.get_mut(value - below).ok_or_else(|| Error::InvalidSetting {
+        let count = of_base + self.values.len();
+        let value = self.values.get_mut(value - of_base).ok_or_else(|| Error::InvalidSetting {
             name: "value",
             expected: "the index of an attached value",
-            got: format!("{value} of {values}"),
+            got: format!("{value} of {count}"),
         })?;
-        part.alpha = alpha;
+        value.alpha = alpha;
         Ok(())
     }
 
-    fn next_logits(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<2> {
-        let (base_cache, value_caches) = self.split(cache);
-        let base = fuse_base(self.base.next_logits(tokens.clone(), base_cache));
-        self.parts.iter().zip(value_caches).fold(base, |fused, (part, cache)| {
-            let value = part.lm.next_logits(part.projection.tokens(tokens.clone()), cache);
-            part.projection.add(fused, part.projection.rows(value), part.alpha)
-        })
-    }
-
-    fn lazy_parts_at(
+    fn component_logits(
         &self,
         tokens: Tensor<2, Int>,
-        positions: Tensor<1, Int>,
+        at: Positions<'_>,
         cache: &mut Cache,
-    ) -> SelectedComponents<'_> {
-        let (base_cache, value_caches) = self.split(cache);
-        let base = self.base.lazy_parts_at(tokens.clone(), positions.clone(), base_cache);
-        let values = self.parts.iter().zip(value_caches).map(|(part, cache)| {
-            let tokens = part.projection.tokens(tokens.clone());
-            (part, part.lm.lazy_logits_at(tokens, positions.clone(), cache))
-        });
-        let values: Vec<_> = values.collect();
-        Box::new(move |rows| {
-            let with = |parts: LogitComponents, (part, value): &(&Part, SelectedLogits<'_>)| {
-                part.join(parts, value(rows.clone()))
-            };
-            values.iter().fold(base(rows.clone()), with)
-        })
-    }
-
-    fn on_host(&self) -> bool {
-        self.base.on_host()
-    }
-
-    fn reads_at_once(&self, positions: &Range<usize>) -> bool {
-        self.base.reads_at_once(positions) && self.parts.iter().all(|part| part.lm.reads_at_once(positions))
-    }
-
-    fn name(&self) -> &str {
-        &self.name
+    ) -> Result<SelectedComponents<'_>, Error> {
+        let (base_cache, caches) = cache.base_and_values(self.values.len())?;
+        let mut components = self.base.component_logits(tokens.clone(), at, base_cache)?;
+        for (value, cache) in self.values.iter().zip(caches) {
+            let logits = value.lm.select_logits(value.projection.tokens(tokens.clone()), at, cache)?;
+            components = components.with(logits, &value.projection, value.alpha);
+        }
+        Ok(components)
     }
 }
 
-/// Sums are taken in f32, whatever the base computes in.
-fn fuse_base<const D: usize>(base: Tensor<D>) -> Tensor<D> {
-    base.cast(burn::tensor::DType::F32)
-}
-
-pub(crate) fn check_alpha(alpha: f64) -> Result<(), Error> {
-    if alpha.is_finite() {
-        return Ok(());
+impl RowWeighted for FusedLm {
+    fn forward_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<CumulativeLogits, Error> {
+        let (base_cache, caches) = cache.base_and_values(self.values.len())?;
+        let mut all = self.base.forward_rows(tokens.clone(), rows, base_cache)?;
+        for (value, cache) in caches.iter_mut().enumerate() {
+            let logits = self.read_value(value, &tokens, rows, cache)?;
+            all.push(self.add_value(value, all.last(), logits, rows));
+        }
+        Ok(all)
     }
-    Err(Error::InvalidSetting { name: "alpha", expected: "a finite number", got: alpha.to_string() })
-}
 
-/// [`CausalLm::set_alpha`] of a model that adds one value to a base.
-pub(crate) fn set_topmost_alpha(
-    base: &mut dyn CausalLm,
-    own: &mut f64,
-    value: usize,
-    alpha: f64,
-) -> Result<(), Error> {
-    if value != base.values() {
-        return base.set_alpha(value, alpha);
+    fn num_cascade_values(&self) -> usize {
+        self.base.num_cascade_values()
     }
-    check_alpha(alpha)?;
-    *own = alpha;
-    Ok(())
+
+    fn row_bytes(&self) -> RowBytes {
+        let values = self.values.iter().map(|value| value.lm.info().bytes_per_position);
+        values.fold(self.base.row_bytes(), RowBytes::with_value)
+    }
+
+    fn as_fused(&self) -> Option<&FusedLm> {
+        Some(self)
+    }
 }

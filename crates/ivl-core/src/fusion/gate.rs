@@ -1,13 +1,13 @@
-//! When values are asked.
+//! Conditions on which values are consulted.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
+use crate::distribution::Uncertainty;
 use crate::error::Error;
-use crate::score::Uncertainty;
 
-/// Where the values of a base are consulted; elsewhere the base stands alone. See [`GatedLm`](crate::fusion::GatedLm).
+/// Where the values of a base are consulted; elsewhere the logits are the base's. See [`GatedLm`](crate::fusion::GatedLm).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Gate {
     /// Where the base's entropy is above a threshold, in nats.
@@ -20,14 +20,14 @@ pub enum Gate {
         /// The threshold.
         below: f64,
     },
-    /// At the first of every so many tokens.
+    /// At the first of every `tokens` tokens.
     Every {
-        /// How many.
+        /// The period.
         tokens: usize,
     },
-    /// At so many tokens at the beginning.
+    /// At the first `tokens` tokens.
     First {
-        /// How many.
+        /// The number of tokens.
         tokens: usize,
     },
 }
@@ -91,7 +91,7 @@ impl FromStr for Gate {
 /// What a gate has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GateCounts {
-    /// Positions of texts, without padding, whose logits were asked for.
+    /// Positions of texts, without padding, whose logits were computed.
     pub positions: usize,
     /// Those at which the values were consulted.
     pub consulted: usize,
@@ -101,7 +101,7 @@ pub struct GateCounts {
     pub value_passes: usize,
 }
 
-/// The counts of a gate, shared with whoever watches.
+/// The counts of a gate, shared by the model and its observers.
 #[derive(Debug, Default)]
 pub struct GateLog(Mutex<GateCounts>);
 

@@ -1,16 +1,31 @@
 //! A base and its values as one causal LM.
 
-pub(crate) mod cascade;
-pub(crate) mod components;
+mod base_lm;
+mod cascade;
+mod components;
+mod cumulative;
+mod decode_batch;
 mod fuse;
-pub(crate) mod fused_lm;
-pub(crate) mod gate;
-pub(crate) mod row_weights;
-pub(crate) mod unmapped;
+mod fused_lm;
+mod gate;
+mod gated_lm;
+mod projection;
+mod row_weights;
+mod unmapped;
+mod value_stack;
 
+pub use base_lm::BaseLm;
 pub use cascade::{CascadeLm, CascadeValue, predictions};
-pub use components::LogitComponents;
+pub use components::{LogitComponents, SelectedComponents};
+pub use cumulative::CumulativeLogits;
+pub use decode_batch::DecodeBatch;
 pub use fuse::fuse;
-pub use fused_lm::{CumulativeLogits, DecodeBatch, FusedLm, GatedLm, Value};
+pub(crate) use fused_lm::ValueRows;
+pub use fused_lm::{FusedLm, Value};
 pub use gate::{Gate, GateCounts, GateLog};
-pub use row_weights::RowWeights;
+pub use gated_lm::GatedLm;
+pub use projection::VocabProjection;
+pub(crate) use row_weights::put_back;
+pub use row_weights::{LogitsAt, RowBytes, RowWeights};
+pub use value_stack::{RowWeighted, ValueStack};
+pub(crate) use value_stack::{check_alpha, set_last_alpha};

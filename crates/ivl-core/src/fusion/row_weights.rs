@@ -1,40 +1,45 @@
-//! RowWeights that are read together, each with weights of its own.
+//! Rows that are read together, each with weights of its own.
 
 use burn::tensor::kind::Basic;
 use burn::tensor::{Int, Tensor};
 
 use crate::cache::Cache;
-use crate::causal_lm::{CausalLm, index_tensor};
-use crate::vocab::VocabProjection;
+use crate::causal_lm::CausalLm;
+use crate::error::Error;
+use crate::fusion::VocabProjection;
+use crate::tokens::index_tensor;
 
-/// How much of each value the rows of a [`DecodeBatch`](crate::fusion::DecodeBatch) take, and where their logits are wanted.
+/// Where the logits of rows are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitsAt {
+    /// At every new position.
+    All,
+    /// At the last position.
+    Last,
+}
+
+/// The weight of each value in each row of a [`DecodeBatch`](crate::fusion::DecodeBatch), and where logits are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct RowWeights<'a> {
     weights: &'a [Vec<f64>],
-    last: bool,
+    at: LogitsAt,
 }
 
 impl<'a> RowWeights<'a> {
-    /// `weights[r][i]` is the weight of value `i` in row `r`; logits are wanted at every new position.
-    pub fn new(weights: &'a [Vec<f64>]) -> Self {
-        Self { weights, last: false }
+    /// `weights[r][i]` is the weight of value `i` in row `r`.
+    pub fn new(weights: &'a [Vec<f64>], at: LogitsAt) -> Self {
+        Self { weights, at }
     }
 
-    /// Logits are wanted at the last position alone.
-    #[must_use]
-    pub fn at_last(self) -> Self {
-        Self { last: true, ..self }
-    }
-
-    /// Logits are wanted at every new position.
+    /// The same weights, with logits at every new position.
     #[must_use]
     pub fn at_all(self) -> Self {
-        Self { last: false, ..self }
+        Self { at: LogitsAt::All, ..self }
     }
 
-    /// Whether logits are wanted at the last position alone.
-    pub(crate) fn wants_last(self) -> bool {
-        self.last
+    /// Where logits are wanted.
+    pub fn at(self) -> LogitsAt {
+        self.at
     }
 
     /// Reads tokens; logits at the positions wanted.
@@ -42,22 +47,25 @@ impl<'a> RowWeights<'a> {
     /// # Shapes
     /// - `tokens`: `[rows, seq]`
     /// - output: `[rows, positions, vocab]`
-    pub(crate) fn logits<L: CausalLm + ?Sized>(
+    pub(crate) fn logits(
         self,
-        lm: &L,
+        lm: &dyn CausalLm,
         tokens: Tensor<2, Int>,
         cache: &mut Cache,
-    ) -> Tensor<3> {
-        match self.last {
-            true => lm.next_logits(tokens, cache).unsqueeze_dim(1),
-            false => lm.forward(tokens, cache),
+    ) -> Result<Tensor<3>, Error> {
+        match self.at {
+            LogitsAt::Last => Ok(lm.next_logits(tokens, cache)?.unsqueeze_dim(1)),
+            LogitsAt::All => lm.forward(tokens, cache),
         }
     }
 
     /// Of logits at every new position, those wanted.
     pub(crate) fn wanted(self, logits: Tensor<3>) -> Tensor<3> {
         let [rows, seq, vocab] = logits.dims();
-        if self.last { logits.slice([0..rows, seq - 1..seq, 0..vocab]) } else { logits }
+        match self.at {
+            LogitsAt::Last => logits.slice([0..rows, seq - 1..seq, 0..vocab]),
+            LogitsAt::All => logits,
+        }
     }
 
     /// The rows that take a value.
@@ -75,24 +83,17 @@ impl<'a> RowWeights<'a> {
     ///
     /// # Shapes
     /// - `fused` and output: `[rows, positions, vocab]`
-    /// - `said`: `[readers, positions, vocab]`, for the rows that take the value, in order
+    /// - `logits`: `[readers, positions, vocab]`, for the rows that take the value, in order
     pub(crate) fn add(
         self,
         value: usize,
         projection: &VocabProjection,
         fused: Tensor<3>,
-        said: Tensor<3>,
+        logits: Tensor<3>,
     ) -> Tensor<3> {
-        let mut groups: Vec<(f64, Vec<usize>)> = Vec::new();
-        for (row, weights) in self.weights.iter().enumerate() {
-            let weight = weights[value];
-            match groups.iter_mut().find(|(of, _)| *of == weight) {
-                Some((_, rows)) => rows.push(row),
-                None => groups.push((weight, vec![row])),
-            }
-        }
+        let groups = self.groups(value);
         if let [(weight, _)] = groups.as_slice() {
-            return projection.add(fused, said, *weight);
+            return projection.add(fused, logits, *weight);
         }
         let readers = self.readers(value);
         let mut pieces = Vec::with_capacity(groups.len());
@@ -102,13 +103,26 @@ impl<'a> RowWeights<'a> {
                 own
             } else {
                 let places: Vec<usize> = rows.iter().filter_map(|&row| readers.place(row)).collect();
-                projection.add(own, pick(&said, &places), *weight)
+                projection.add(own, pick(&logits, &places), *weight)
             });
         }
         let order: Vec<usize> = groups.into_iter().flat_map(|(_, rows)| rows).collect();
         let mut back = vec![0; order.len()];
         order.into_iter().enumerate().for_each(|(place, row)| back[row] = place);
         pick(&Tensor::cat(pieces, 0), &back)
+    }
+
+    /// The rows of each weight that a value has.
+    fn groups(self, value: usize) -> Vec<(f64, Vec<usize>)> {
+        let mut groups: Vec<(f64, Vec<usize>)> = Vec::new();
+        for (row, weights) in self.weights.iter().enumerate() {
+            let weight = weights[value];
+            match groups.iter_mut().find(|(of, _)| *of == weight) {
+                Some((_, rows)) => rows.push(row),
+                None => groups.push((weight, vec![row])),
+            }
+        }
+        groups
     }
 }
 
@@ -143,7 +157,7 @@ fn pick<const D: usize, K: Basic>(from: &Tensor<D, K>, rows: &[usize]) -> Tensor
     from.clone().select(0, index_tensor(rows, &from.device()))
 }
 
-/// RowWeights of `all` with those at `places` replaced, in order.
+/// Rows of `all` with those at `places` replaced, in order.
 pub(crate) fn put_back<const D: usize>(all: &Tensor<D>, replaced: Tensor<D>, places: &[usize]) -> Tensor<D> {
     let rows = all.dims()[0];
     if places.len() == rows {
@@ -152,4 +166,31 @@ pub(crate) fn put_back<const D: usize>(all: &Tensor<D>, replaced: Tensor<D>, pla
     let mut order: Vec<usize> = (0..rows).collect();
     places.iter().enumerate().for_each(|(at, &place)| order[place] = rows + at);
     pick(&Tensor::cat(vec![all.clone(), replaced], 0), &order)
+}
+
+/// Bytes of cache that one position of a row takes: the base's, and those of each value that the row takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowBytes {
+    base: usize,
+    values: Vec<usize>,
+}
+
+impl RowBytes {
+    /// The bytes of a base.
+    pub fn new(base: usize) -> Self {
+        Self { base, values: Vec::new() }
+    }
+
+    /// Adds the bytes of one more value.
+    #[must_use]
+    pub fn with_value(mut self, bytes: usize) -> Self {
+        self.values.push(bytes);
+        self
+    }
+
+    /// Bytes of a position under these weights.
+    pub fn of(&self, weights: &[f64]) -> usize {
+        let taken = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        self.base + taken.map(|(bytes, _)| bytes).sum::<usize>()
+    }
 }

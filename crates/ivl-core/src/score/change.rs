@@ -1,6 +1,8 @@
 //! What the values changed at one position.
 
-use ivl_kernels::{Mass, argmax, divergence};
+use ivl_kernels::{SoftmaxStats, kl_divergence};
+
+use crate::distribution::most_probable;
 
 /// The effect of the values on one token: base and fused distribution side by side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,25 +28,20 @@ impl DistributionChange {
     /// If the slices differ in length or the token is outside.
     pub fn between(base: &[f32], fused: &[f32], token: u32) -> Self {
         assert_eq!(base.len(), fused.len(), "base and fused logits are of one vocabulary");
-        let [of_base, of_fused] = [base, fused].map(Mass::of);
+        let [of_base, of_fused] = [base, fused].map(SoftmaxStats::new);
         let at = token as usize;
-        let log_p = |logits: &[f32], mass: &Mass| f64::from(logits[at]) - mass.log_normalizer();
+        let log_p = |logits: &[f32], mass: &SoftmaxStats| f64::from(logits[at]) - mass.log_normalizer();
         let rank = |logits: &[f32]| logits.iter().filter(|&&logit| logit > logits[at]).count();
-        let base_top = top(base);
+        let base_top = most_probable(base);
         Self {
             delta: (log_p(fused, &of_fused) - log_p(base, &of_base)) as f32,
             base_rank: rank(base),
             rank: rank(fused),
             base_top,
-            flip: base_top != top(fused),
-            kl: divergence([fused, base], [&of_fused, &of_base]) as f32,
+            flip: base_top != most_probable(fused),
+            kl: kl_divergence([fused, base], [&of_fused, &of_base]) as f32,
         }
     }
-}
-
-/// The largest logit, the lowest id among equals.
-pub(crate) fn top(logits: &[f32]) -> u32 {
-    argmax(logits).unwrap_or(0) as u32
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use crate::causal_lm::{CausalLm, PaddedBatch, index_tensor};
-use crate::decode::generate::to_host;
-use crate::decode::sampling::logprob;
+use crate::causal_lm::Positions;
+use crate::distribution::{Uncertainty, logprob, most_probable};
 use crate::error::Error;
+use crate::fusion::ValueStack;
 use crate::row_chunks::row_chunks;
-use crate::score::change::top;
-use crate::score::{DistributionChange, Uncertainty};
+use crate::score::DistributionChange;
+use crate::tokens::{PaddedBatch, to_host};
 
 /// A token of a text, and what values did to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,15 +38,15 @@ pub struct ValueConflict {
 }
 
 impl TokenExplanation {
-    /// Explains a token from the logits at its place: of the base alone, with the first value, with the first two, and so on
-    /// ([`LogitComponents::stages`](crate::fusion::LogitComponents::stages)).
+    /// Explains a token from the logits at its place: of the base, with the first value, with the first two, and so on
+    /// ([`LogitComponents::cumulative_logits`](crate::fusion::LogitComponents::cumulative_logits)).
     ///
     /// # Panics
-    /// If there is no stage, lengths differ or the token is outside.
-    pub fn between(stages: &[&[f32]], token: u32) -> Self {
-        let (base, fused) = (stages[0], stages[stages.len() - 1]);
+    /// If there are no logits, lengths differ or the token is outside.
+    pub fn between(cumulative: &[&[f32]], token: u32) -> Self {
+        let (base, fused) = (cumulative[0], cumulative[cumulative.len() - 1]);
         let change = DistributionChange::between(base, fused, token);
-        let terms: Vec<Vec<f32>> = stages.windows(2).map(|pair| term(pair[0], pair[1])).collect();
+        let terms: Vec<Vec<f32>> = cumulative.windows(2).map(|pair| term(pair[0], pair[1])).collect();
         let without = |value: usize| -> Vec<f32> {
             let mut sum = base.to_vec();
             for (_, term) in terms.iter().enumerate().filter(|&(other, _)| other != value) {
@@ -73,7 +73,7 @@ impl TokenExplanation {
     }
 }
 
-/// What a stage adds. To what stays impossible nothing is added.
+/// What a value adds to the logits. To a token that stays impossible it adds nothing.
 fn term(before: &[f32], after: &[f32]) -> Vec<f32> {
     let difference = |(before, after): (&f32, &f32)| {
         let term = after - before;
@@ -95,8 +95,8 @@ impl ValueConflict {
         let with = |term: &[f32]| -> Vec<f32> { base.iter().zip(term).map(|(b, t)| b + t).collect() };
         Self {
             cosine: centred_cosine(first, second),
-            favourites_differ: top(first) != top(second),
-            choices_differ: top(&with(first)) != top(&with(second)),
+            favourites_differ: most_probable(first) != most_probable(second),
+            choices_differ: most_probable(&with(first)) != most_probable(&with(second)),
         }
     }
 }
@@ -125,7 +125,7 @@ fn centred_cosine(first: &[f32], second: &[f32]) -> Option<f64> {
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`], [`Error::TextTooLong`] or [`Error::TokenOutOfRange`].
-pub fn explain(lm: &dyn CausalLm, ids: &[u32]) -> Result<Vec<Option<TokenExplanation>>, Error> {
+pub fn explain(lm: &dyn ValueStack, ids: &[u32]) -> Result<Vec<Option<TokenExplanation>>, Error> {
     explain_from(lm, ids, 0)
 }
 
@@ -134,35 +134,36 @@ pub fn explain(lm: &dyn CausalLm, ids: &[u32]) -> Result<Vec<Option<TokenExplana
 /// # Errors
 /// As `explain`.
 pub fn explain_from(
-    lm: &dyn CausalLm,
+    lm: &dyn ValueStack,
     ids: &[u32],
     given: usize,
 ) -> Result<Vec<Option<TokenExplanation>>, Error> {
     let batch = PaddedBatch::new(&[ids], lm.vocab())?;
     let limit = lm.max_positions();
     if ids.len() > limit {
-        return Err(Error::TextTooLong { got: ids.len(), limit, what: lm.name().to_owned() });
+        return Err(Error::TextTooLong { got: ids.len(), limit, what: lm.info().name });
     }
     let (vocab, device) = (lm.vocab().size(), lm.device());
     let mut cache = lm.new_cache(&[0]);
-    cache.expect(ids.len());
-    cache.prompt(given);
-    // The first token that is explained, and what is said before it.
+    cache.set_expected_len(ids.len());
+    cache.set_prompt_len(given);
+    // The tokens before the first that is explained.
     let first = given.clamp(1, ids.len());
     let mut explained = vec![None; first];
     for Range { start, end } in row_chunks(ids.len() - 1, 0) {
         let tokens = batch.columns(start, end, &device);
-        let asked: Vec<usize> = ((first - 1).max(start)..end).map(|position| position - start).collect();
-        if asked.is_empty() {
-            lm.next_logits(tokens, &mut cache);
+        let wanted: Vec<usize> = ((first - 1).max(start)..end).map(|position| position - start).collect();
+        if wanted.is_empty() {
+            lm.next_logits(tokens, &mut cache)?;
             continue;
         }
-        let parts = lm.lazy_parts_at(tokens, index_tensor(&asked, &device), &mut cache);
-        for rows in row_chunks(asked.len(), (lm.values() + 1) * vocab) {
-            let stages: Vec<Vec<f32>> = parts(rows.clone()).stages().into_iter().map(to_host).collect();
+        let components = lm.component_logits(tokens, Positions::Indices(&wanted), &mut cache)?;
+        for rows in row_chunks(wanted.len(), (lm.num_values() + 1) * vocab) {
+            let cumulative = components.rows(rows.clone()).cumulative_logits();
+            let cumulative: Vec<Vec<f32>> = cumulative.into_iter().map(to_host).collect();
             for row in 0..rows.len() {
                 let at: Vec<&[f32]> =
-                    stages.iter().map(|logits| &logits[row * vocab..(row + 1) * vocab]).collect();
+                    cumulative.iter().map(|logits| &logits[row * vocab..(row + 1) * vocab]).collect();
                 explained.push(Some(TokenExplanation::between(&at, ids[explained.len()])));
             }
         }

@@ -6,16 +6,16 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
 use ivl_kernels::logprobs;
 
-use crate::causal_lm::index_tensor;
-use crate::causal_lm::{CausalLm, PaddedBatch};
-use crate::cross_tokenizer::retokenized_value::host_ids;
-use crate::decode::generate::to_host;
+use crate::causal_lm::{CausalLm, Positions};
 use crate::error::Error;
 use crate::row_chunks::row_chunks;
+use crate::tokens::{PaddedBatch, host_ids, index_tensor, is_host, to_host};
 
 /// Log-probabilities of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
+    /// The tokens.
+    pub ids: Vec<u32>,
     /// `log p(token_i | tokens before it)`, natural logarithm; the first token has none.
     pub logprobs: Vec<Option<f32>>,
 }
@@ -45,13 +45,14 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
     let batch = PaddedBatch::new(sequences, lm.vocab())?;
     let limit = lm.max_positions();
     if batch.seq > limit {
-        return Err(Error::TextTooLong { got: batch.seq, limit, what: lm.name().to_owned() });
+        return Err(Error::TextTooLong { got: batch.seq, limit, what: lm.info().name });
     }
     let device = lm.device();
     let mut cache = lm.new_cache(&batch.padding);
-    cache.expect(batch.seq);
-    let mut scores: Vec<Score> = batch.padding.iter().map(|_| Score { logprobs: vec![None] }).collect();
-    // Position i predicts token i + 1, so the last token is read by nobody.
+    cache.set_expected_len(batch.seq);
+    let score = |ids: &S| Score { ids: ids.as_ref().to_vec(), logprobs: vec![None] };
+    let mut scores: Vec<Score> = sequences.iter().map(score).collect();
+    // Position i predicts token i + 1, so the last token need not be read.
     for Range { start, end } in row_chunks(batch.seq - 1, batch.padding.len() * lm.vocab().size()) {
         let width = end - start;
         let (mut positions, mut targets) = (Vec::new(), Vec::new());
@@ -66,10 +67,10 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
             continue;
         }
         let tokens = batch.columns(start, end, &device);
-        let logits = lm.lazy_logits_at(tokens, index_tensor(&positions, &device), &mut cache);
+        let logits = lm.select_logits(tokens, Positions::Indices(&positions), &mut cache)?;
         for rows in row_chunks(targets.len(), lm.vocab().size()) {
             let (of, ids): (Vec<usize>, Vec<u32>) = targets[rows.clone()].iter().copied().unzip();
-            for (row, (logprob, _)) in of.into_iter().zip(target_logprobs(lm, logits(rows), &ids)) {
+            for (row, (logprob, _)) in of.into_iter().zip(target_logprobs(logits.rows(rows), &ids)) {
                 scores[row].logprobs.push(Some(logprob));
             }
         }
@@ -77,7 +78,7 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
     Ok(scores)
 }
 
-/// For each row of logits that a model computed, the log-probability of its target in nats, and the id of the largest logit.
+/// For each row of logits, the log-probability of its target in nats, and the id of the largest logit.
 ///
 /// # Shapes
 /// - `logits`: `[n, vocab]`
@@ -85,9 +86,9 @@ pub fn score<S: AsRef<[u32]>>(lm: &dyn CausalLm, sequences: &[S]) -> Result<Vec<
 ///
 /// # Panics
 /// If a target is outside the vocabulary, or there is not one for each row.
-pub fn target_logprobs(lm: &dyn CausalLm, logits: Tensor<2>, targets: &[u32]) -> Vec<(f32, u32)> {
+pub fn target_logprobs(logits: Tensor<2>, targets: &[u32]) -> Vec<(f32, u32)> {
     let logits = logits.cast(DType::F32);
-    if lm.on_host() {
+    if is_host(&logits.device()) {
         return logprobs(&to_host(logits), targets);
     }
     let ids: Vec<usize> = targets.iter().map(|&id| id as usize).collect();

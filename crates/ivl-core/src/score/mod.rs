@@ -1,11 +1,10 @@
 //! Texts under teacher forcing: log-likelihoods, and what values change at each token.
 
-pub(crate) mod change;
+mod change;
 mod explain;
 mod log_likelihood;
-mod uncertainty;
 
+pub use crate::distribution::Uncertainty;
 pub use change::DistributionChange;
 pub use explain::{TokenExplanation, ValueConflict, explain, explain_from};
 pub use log_likelihood::{Score, score, target_logprobs};
-pub use uncertainty::Uncertainty;

@@ -1,28 +1,25 @@
 //! Which logit of a value speaks about which token of a base.
 
-use burn::tensor::{Device, Int, Tensor};
-
 use crate::error::Error;
-use crate::fusion::unmapped::fuse_some;
 use crate::vocab::{TokenKind, Vocab};
 
 /// For every id of a base vocabulary, the id of the value vocabulary whose logit is added to it, or none.
 ///
 /// Where base and value cut a text into the same tokens, one map serves both directions of a fusion: value logits are
-/// brought to the base's ids, and the base's tokens to the value's ids. Where they cut it differently, the map serves the
-/// logits alone, and the value reads the text in its own tokens ([`Value::with_tokenizer`](crate::Value::with_tokenizer)).
+/// brought to the base's ids, and the base's tokens to the value's ids. Where they cut it differently, the map serves only the
+/// logits, and the value reads the text in its own tokens ([`RetokenizedValue`](crate::cross_tokenizer::RetokenizedValue)).
 ///
 /// Memory is one number per base id (two with weights), never `|base| x |value|`.
 ///
 /// Ids without a value: between vocabularies of one family ([`same_ids`](Self::same_ids)) the base's logit stands, as
-/// in training. Between families they receive the neutral value of [`VocabProjection::add`].
+/// in training. Between families they receive the neutral value of [`VocabProjection::add`](crate::fusion::VocabProjection::add).
 #[derive(Debug, Clone, PartialEq)]
 pub struct VocabMap {
     value_of_base: Vec<Option<u32>>,
     weights: Option<Vec<f32>>,
-    neutral: bool,
-    value_size: usize,
-    fallback: u32,
+    pub(crate) neutral: bool,
+    pub(crate) value_size: usize,
+    pub(crate) fallback: u32,
     base_fingerprint: String,
     value_fingerprint: String,
 }
@@ -181,157 +178,5 @@ impl VocabMap {
     /// Base ids that get no value, in order.
     pub fn without_value(&self) -> Vec<u32> {
         (0..self.value_of_base.len() as u32).filter(|&id| self.value_id(id).is_none()).collect()
-    }
-
-    /// The map as tensors on a device.
-    pub fn on(&self, device: &Device) -> VocabProjection {
-        let base_size = self.value_of_base.len();
-        let same = |(id, value): (usize, &Option<u32>)| value.is_none_or(|value| value as usize == id);
-        let same_ids = self.value_of_base.iter().enumerate().all(same);
-        let without = self.without_value();
-        let ids = |fill: &dyn Fn(usize) -> u32| -> Tensor<1, Int> {
-            let ids: Vec<i32> = self
-                .value_of_base
-                .iter()
-                .enumerate()
-                .map(|(id, v)| v.unwrap_or_else(|| fill(id)) as i32)
-                .collect();
-            Tensor::from_ints(ids.as_slice(), device)
-        };
-        let floats = |number: &dyn Fn(usize) -> f32| -> Tensor<1> {
-            let numbers: Vec<f32> = (0..base_size).map(number).collect();
-            Tensor::from_floats(numbers.as_slice(), device)
-        };
-        let masked = if same_ids {
-            without.iter().any(|&id| (id as usize) < self.value_size)
-        } else {
-            !without.is_empty()
-        };
-        // A base token that the value cannot read is shown to it as the value's own (untrained) row where there is
-        // one, else as a control token.
-        let readable = |id: usize| if same_ids && id < self.value_size { id as u32 } else { self.fallback };
-        VocabProjection {
-            gather: (!same_ids).then(|| ids(&|_| 0)),
-            translate: (!same_ids || base_size > self.value_size).then(|| ids(&readable)),
-            scale: (masked || self.weights.is_some()).then(|| {
-                floats(&|id| if self.value_of_base[id].is_some() { self.weight(id as u32) } else { 0.0 })
-            }),
-            without: (self.neutral && masked)
-                .then(|| floats(&|id| if self.value_of_base[id].is_some() { 0.0 } else { 1.0 })),
-            partial: false,
-            base_size,
-            value_size: self.value_size,
-        }
-    }
-}
-
-/// A [`VocabMap`] on a device. It does no work where base and value agree on every id.
-#[derive(Debug, Clone)]
-pub struct VocabProjection {
-    gather: Option<Tensor<1, Int>>,
-    translate: Option<Tensor<1, Int>>,
-    /// 0 where there is no value, the weight where there is one.
-    scale: Option<Tensor<1>>,
-    /// 1 where there is no value and the neutral one takes its place, 0 where there is one.
-    without: Option<Tensor<1>>,
-    /// The logits themselves say where there is no value: they are minus infinity there.
-    partial: bool,
-    base_size: usize,
-    value_size: usize,
-}
-
-impl VocabProjection {
-    /// For logits that are the base's ids' already, minus infinity where there is no value.
-    pub(crate) fn partial(size: usize) -> Self {
-        Self {
-            gather: None,
-            translate: None,
-            scale: None,
-            without: None,
-            partial: true,
-            base_size: size,
-            value_size: size,
-        }
-    }
-
-    /// [`rows`](Self::rows) with a sequence axis.
-    ///
-    /// # Shapes
-    /// - `value`: `[batch, seq, value_vocab]`
-    /// - output: `[batch, seq, base_vocab]`
-    pub fn logits(&self, value: Tensor<3>) -> Tensor<3> {
-        let [batch, seq, vocab] = value.dims();
-        self.rows(value.reshape([batch * seq, vocab])).reshape([batch, seq, self.base_size])
-    }
-
-    /// Brings value logits to the base's ids; ids without a value get 0. [`add`](Self::add) adds them.
-    ///
-    /// # Shapes
-    /// - `value`: `[n, value_vocab]`
-    /// - output: `[n, base_vocab]`
-    pub fn rows(&self, value: Tensor<2>) -> Tensor<2> {
-        let count = value.dims()[0];
-        let value = match &self.gather {
-            Some(ids) => value.select(1, ids.clone()),
-            None if self.base_size < self.value_size => value.slice([0..count, 0..self.base_size]),
-            None if self.base_size > self.value_size => {
-                let extra = [count, self.base_size - self.value_size];
-                let zeros = Tensor::zeros(extra, (&value.device(), value.dtype()));
-                Tensor::cat(vec![value, zeros], 1)
-            }
-            None => value,
-        };
-        match &self.scale {
-            Some(scale) => {
-                let scale = scale.clone().cast(value.dtype());
-                value.mul(scale.unsqueeze())
-            }
-            None => value,
-        }
-    }
-
-    /// Adds value logits that were brought to the base's ids: `b + alpha v`. Ids without a value keep the base's logit if
-    /// the vocabularies are of one family; between families they get the neutral value, which leaves their joint
-    /// probability as the base gave it (`docs/vocabularies.md` derives it).
-    ///
-    /// # Shapes
-    /// - `base`: `[.., base_vocab]`
-    /// - `mapped`: the same, from [`logits`](Self::logits) or [`rows`](Self::rows)
-    /// - output: the same, in f32
-    pub fn add<const D: usize>(&self, base: Tensor<D>, mapped: Tensor<D>, alpha: f64) -> Tensor<D> {
-        let (value, without) = self.apart(mapped);
-        fuse_some(base, value, without, alpha)
-    }
-
-    /// Mapped logits as [`fuse_some`] takes them: what is said, and 1 where nothing is; none where all ids have their say or
-    /// keep what they have.
-    ///
-    /// # Shapes
-    /// - `mapped` and outputs: `[.., base_vocab]`; the second may have 1 in place of every other axis
-    pub(crate) fn apart<const D: usize>(&self, mapped: Tensor<D>) -> (Tensor<D>, Option<Tensor<D>>) {
-        if self.partial {
-            let silent = mapped.clone().equal_elem(f32::NEG_INFINITY);
-            return (mapped.mask_fill(silent.clone(), 0.0), Some(silent.float()));
-        }
-        (mapped, self.without.clone().map(Tensor::unsqueeze))
-    }
-
-    /// 1 for every id that gets the neutral value, 0 for the others; none where all keep what they have. Shape `[1, vocab]`.
-    pub(crate) fn without(&self) -> Option<Tensor<2>> {
-        self.without.clone().map(Tensor::unsqueeze)
-    }
-
-    /// Brings the base's token ids to the value's.
-    ///
-    /// # Shapes
-    /// - `tokens` and output: `[batch, seq]`
-    pub fn tokens(&self, tokens: Tensor<2, Int>) -> Tensor<2, Int> {
-        match &self.translate {
-            Some(table) => {
-                let dims = tokens.dims();
-                table.clone().select(0, tokens.flatten::<1>(0, 1)).reshape(dims)
-            }
-            None => tokens,
-        }
     }
 }

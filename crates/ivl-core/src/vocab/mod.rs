@@ -2,7 +2,7 @@
 
 mod map;
 
-pub use map::{VocabMap, VocabProjection};
+pub use map::VocabMap;
 
 use sha2::{Digest, Sha256};
 

@@ -34,12 +34,12 @@ impl Greedy {
     }
 
     pub fn ids(&self, text: &str) -> Vec<u32> {
-        self.write(text).expect("covered").iter().map(|token| token.id).collect()
+        self.tokenize(text).expect("covered").iter().map(|token| token.id).collect()
     }
 }
 
 impl Retokenizer for Greedy {
-    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
+    fn tokenize(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         self.cut(text.as_bytes()).ok_or_else(|| Error::Unwritable { text: text.to_owned(), byte: 0 })
     }
 }

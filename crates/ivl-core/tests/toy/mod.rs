@@ -4,9 +4,10 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::cache::LayerCache;
-use ivl_core::causal_lm::{index_tensor, token_tensor};
+use ivl_core::causal_lm::{ModelInfo, Positions};
+use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
-use ivl_core::{Cache, CausalLm, Vocab};
+use ivl_core::{Cache, CausalLm, Error, ValueStack, Vocab};
 
 pub const DIM: usize = 4;
 
@@ -84,10 +85,10 @@ impl CausalLm for Toy {
         Cache::Layers(LayerCache::new(1, padding))
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let (device, size) = (self.device(), self.vocab.size());
         let [batch, seq] = tokens.dims();
-        let cache = cache.layers();
+        let cache = cache.layers(1)?;
         let start = cache.len();
         let weights: Vec<f32> = (0..batch)
             .flat_map(|row| {
@@ -105,12 +106,11 @@ impl CausalLm for Toy {
         let hidden =
             (start..start + seq).map(|i| all.clone().slice([0..batch, 0..i + 1]).sum_dim(1)).collect();
         let head = Tensor::<2>::from_data(TensorData::new(self.head.clone(), [DIM, size]), &device);
-        Tensor::<3>::cat(hidden, 1).reshape([-1, DIM as i64]).matmul(head).reshape([batch, seq, size])
+        Ok(Tensor::<3>::cat(hidden, 1).reshape([-1, DIM as i64]).matmul(head).reshape([batch, seq, size]))
     }
 
-    #[expect(clippy::unnecessary_literal_bound, reason = "the signature is the trait's")]
-    fn name(&self) -> &str {
-        "toy"
+    fn info(&self) -> ModelInfo {
+        ModelInfo::new("toy")
     }
 }
 
@@ -126,9 +126,8 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 /// The logits of every token of a text, flat, of the base alone, with the first value, with the first two, and so on.
-pub fn stages(lm: &dyn CausalLm, ids: &[u32]) -> Vec<Vec<f32>> {
+pub fn cumulative_logits(lm: &dyn ValueStack, ids: &[u32]) -> Vec<Vec<f32>> {
     let tokens = token_tensor(ids, 1, &lm.device());
-    let all: Vec<usize> = (0..ids.len()).collect();
-    let parts = lm.lazy_parts_at(tokens, index_tensor(&all, &lm.device()), &mut lm.new_cache(&[0]));
-    parts(0..ids.len()).stages().into_iter().map(host).collect()
+    let components = lm.component_logits(tokens, Positions::All, &mut lm.new_cache(&[0])).expect("its cache");
+    components.rows(0..ids.len()).cumulative_logits().into_iter().map(host).collect()
 }

@@ -46,11 +46,9 @@ pub fn answer(
     let mut done = 0;
     for group in groups(&lengths).iter().flat_map(|group| group.chunks(ROWS)) {
         let ids: Vec<&[u32]> = group.iter().map(|&index| prompts[index].ids.as_slice()).collect();
-        let config = GenerateConfig {
-            max_new_tokens: group.iter().map(|&index| prompts[index].limit).max().unwrap_or(1),
-            end_tokens: end_tokens.to_vec(),
-            ..GenerateConfig::default()
-        };
+        let config = GenerateConfig::default()
+            .max_new_tokens(group.iter().map(|&index| prompts[index].limit).max().unwrap_or(1))
+            .end_tokens(end_tokens.to_vec());
         for step in generate(lm, &ids, &config)? {
             let step = step?;
             let index = group[step.row];

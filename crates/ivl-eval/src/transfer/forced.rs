@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
-use ivl_core::causal_lm::{SelectedLogits, index_tensor, token_tensor};
+use ivl_core::causal_lm::{Positions, SelectedLogits};
 use ivl_core::row_chunks::row_chunks;
-use ivl_core::{CausalLm, Error, VocabMap};
+use ivl_core::tokens::token_tensor;
+use ivl_core::{CausalLm, Error, ValueStack, VocabMap};
 use serde::Serialize;
 
 use super::passage::{Pass, Passage, groups};
@@ -56,7 +57,7 @@ pub struct Observations {
 /// # Panics
 /// If there is another number of weights than of values.
 pub fn observe(
-    lm: &dyn CausalLm,
+    lm: &dyn ValueStack,
     weights: &[Vec<f64>],
     passages: &[Passage],
     progress: &mut dyn FnMut(usize),
@@ -65,12 +66,11 @@ pub fn observe(
     let mut seen = vec![vec![Observed::default(); passages.len()]; weights.len() + 1];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
         let tokens = pass.batch.columns(0, pass.batch.seq, &device);
-        let positions = index_tensor(&pass.positions, &device);
         let mut cache = lm.new_cache(&pass.batch.padding);
-        cache.expect(pass.batch.seq);
-        let parts = lm.lazy_parts_at(tokens, positions, &mut cache);
-        for rows in row_chunks(pass.targets.len(), (HELD + lm.values()) * lm.vocab().size()) {
-            let parts = parts(rows.clone());
+        cache.set_expected_len(pass.batch.seq);
+        let components = lm.component_logits(tokens, Positions::Indices(&pass.positions), &mut cache)?;
+        for rows in row_chunks(pass.targets.len(), (HELD + lm.num_values()) * lm.vocab().size()) {
+            let parts = components.rows(rows.clone());
             let targets = target_tensor(&pass.targets[rows.clone()], &device);
             let base = Distribution::new(parts.base());
             add(0, rows.clone(), &Logits { base: &base, model: &base, targets: targets.clone() });
@@ -83,6 +83,7 @@ pub fn observe(
                 );
             }
         }
+        Ok(())
     };
     over_passes(lm, passages, progress, &mut seen, read)?;
     let alone = seen.remove(0);
@@ -104,26 +105,27 @@ pub fn observe_tuned(
     let size = base.vocab().size().min(tuned.vocab().size());
     let mut seen = vec![vec![Observed::default(); passages.len()]];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
-        let (base, tuned) = (lazy(base, pass), lazy(tuned, pass));
+        let (base, tuned) = (select(base, pass)?, select(tuned, pass)?);
         for rows in row_chunks(pass.targets.len(), HELD * size) {
             // Padding ids that only one of them has are cut off.
             let of = |logits: Tensor<2>| Distribution::new(logits.narrow(1, 0, size));
-            let (base, tuned) = (of(base(rows.clone())), of(tuned(rows.clone())));
+            let (base, tuned) = (of(base.rows(rows.clone())), of(tuned.rows(rows.clone())));
             let targets = target_tensor(&pass.targets[rows.clone()], &device);
             add(0, rows, &Logits { base: &base, model: &tuned, targets });
         }
+        Ok(())
     };
     over_passes(base, passages, progress, &mut seen, read)?;
     Ok(seen.remove(0))
 }
 
 /// Logits where a pass asks for them.
-fn lazy<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> SelectedLogits<'a> {
+fn select<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> Result<SelectedLogits<'a>, Error> {
     let device = lm.device();
     let mut cache = lm.new_cache(&pass.batch.padding);
-    cache.expect(pass.batch.seq);
+    cache.set_expected_len(pass.batch.seq);
     let tokens = pass.batch.columns(0, pass.batch.seq, &device);
-    lm.lazy_logits_at(tokens, index_tensor(&pass.positions, &device), &mut cache)
+    lm.select_logits(tokens, Positions::Indices(&pass.positions), &mut cache)
 }
 
 /// Reads every pass and adds up what `read` hands over: which model, which of the pass's tokens, their logits.
@@ -132,7 +134,7 @@ fn over_passes(
     passages: &[Passage],
     progress: &mut dyn FnMut(usize),
     seen: &mut [Vec<Observed>],
-    read: impl Fn(&Pass, &mut dyn FnMut(usize, Range<usize>, &Logits)),
+    read: impl Fn(&Pass, &mut dyn FnMut(usize, Range<usize>, &Logits)) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let lengths: Vec<usize> = passages.iter().map(|passage| passage.ids.len()).collect();
     let mut done = 0;
@@ -143,7 +145,7 @@ fn over_passes(
                 for (token, &owner) in logits.tokens().into_iter().zip(&pass.owners[rows]) {
                     seen[which][owner].add(token);
                 }
-            });
+            })?;
         }
         done += group.len();
         progress(done);

@@ -1,6 +1,6 @@
 //! A demonstration in a base's tokens.
 
-use ivl_core::causal_lm::PaddedBatch;
+use ivl_core::tokens::PaddedBatch;
 use ivl_core::{CausalLm, Error};
 
 /// Positions of the padded texts in one forward pass.
@@ -59,7 +59,7 @@ impl Pass {
         let batch = PaddedBatch::new(&rows, lm.vocab())?;
         let limit = lm.max_positions();
         if batch.seq > limit {
-            return Err(Error::TextTooLong { got: batch.seq, limit, what: lm.name().to_owned() });
+            return Err(Error::TextTooLong { got: batch.seq, limit, what: lm.info().name });
         }
         let mut pass = Self { batch, positions: Vec::new(), targets: Vec::new(), owners: Vec::new() };
         for (row, &index) in indices.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What tests against double precision share.
+//! Helpers of tests against double precision.
 
 #[cfg(target_arch = "x86_64")]
 use std::process::Command;

@@ -20,7 +20,7 @@ use crate::{Error, FileError};
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// What PEFT puts before the name of a module.
+/// The prefix that PEFT puts before the name of a module.
 const PREFIX: &str = "base_model.model.";
 
 /// Adapters as their directory describes them.

@@ -5,11 +5,11 @@
 pub struct CheckpointFile {
     /// Its name; `*` stands for any characters.
     pub pattern: &'static str,
-    /// What it holds.
+    /// Its kind.
     pub kind: FileKind,
 }
 
-/// What a file of a checkpoint directory holds.
+/// Kind of a file of a checkpoint directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// The shape of the model, or rank and targets of its adapters.

@@ -46,7 +46,7 @@ impl Checkpoint {
     /// The same directory under another configuration, for a model of another shape with the same tokenizer.
     ///
     /// # Errors
-    /// What [`read_config`] says about it.
+    /// The result of [`read_config`].
     pub fn with_config(self, json: Map<String, Value>) -> Result<Self, Error> {
         Self::from_json(&self.dir, json)
     }

@@ -92,7 +92,7 @@ impl TensorFiles {
         let file = File::open(&path).map_err(FileError::io("read", &path))?;
         #[expect(unsafe_code, reason = "mapping is how weights larger than memory are read")]
         // SAFETY: the map is read-only and every access is bounds-checked. Another process may still cut the file short, which
-        // raises SIGBUS, or change it, which breaks the rule that the bytes behind a `&[u8]` stay the same. As every loader that
+        // raises SIGBUS, or change it, which breaks the rule that the bytes of a `&[u8]` do not change. As every loader that
         // maps weights, ivl accepts that: numbers are read once and any bytes are valid floats, so that the weights would be
         // wrong and nothing else.
         let map = unsafe { Mmap::map(&file) }.map_err(FileError::io("map", &path))?;

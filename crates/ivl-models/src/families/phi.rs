@@ -10,7 +10,7 @@ use crate::config::{
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
-/// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel behind one norm.
+/// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel after one norm.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let hidden_size = fields.size("hidden_size")?;
     let num_heads = fields.size("num_attention_heads")?;

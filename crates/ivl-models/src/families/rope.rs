@@ -4,7 +4,7 @@ use crate::Error;
 use crate::config::{RopeConfig, RopeScaling};
 use crate::fields::Fields;
 
-/// What a family assumes where its configuration is silent.
+/// Defaults of a family for fields that its configuration lacks.
 pub(super) struct RopeDefaults {
     pub(super) theta: f64,
     pub(super) partial: f64,

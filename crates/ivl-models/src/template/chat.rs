@@ -24,7 +24,7 @@ const LARGEST_FILE: u64 = 16 << 20;
 pub struct Message {
     /// Who speaks: `system`, `user`, `assistant`, ...
     pub role: String,
-    /// What is said: text, or a list of parts.
+    /// The content: text, or a list of parts.
     #[serde(default)]
     pub content: Value,
     /// All other fields.
@@ -39,7 +39,7 @@ impl Message {
     }
 }
 
-/// What a template is told beside the messages.
+/// The inputs of a template besides the messages.
 #[derive(Debug, Clone, Default)]
 pub struct RenderOptions {
     /// End with the beginning of the assistant's turn.

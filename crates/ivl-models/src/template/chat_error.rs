@@ -1,17 +1,17 @@
-//! What can go wrong with chat templates.
+//! Errors of chat templates.
 
 use std::path::PathBuf;
 
 use crate::FileError;
 
-/// What can go wrong with a chat template.
+/// Errors of a chat template.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
     /// The file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The template is no valid Jinja.
+    /// The template is not valid Jinja.
     #[error("the chat template in `{}` does not compile", path.display())]
     Compile {
         /// Where it stands.
@@ -29,10 +29,10 @@ pub enum ChatError {
         #[source]
         source: minijinja::Error,
     },
-    /// The template leaves out what an assistant says.
+    /// The template omits an assistant turn.
     #[error(
-        "the chat template in `{}` does not show the words of turn {turn} (counted from 0), so that they cannot be learnt; \
-         use a template that shows every assistant's turn", path.display()
+        "the chat template in `{}` does not show turn {turn} (counted from 0), so the turn cannot be trained; use a template \
+         that shows every assistant turn", path.display()
     )]
     TurnDropped {
         /// Where it stands.
@@ -40,10 +40,10 @@ pub enum ChatError {
         /// Which turn.
         turn: usize,
     },
-    /// The template shows what an assistant says more than once, or not in its place.
+    /// The template shows an assistant turn more than once, or out of order.
     #[error(
-        "the chat template in `{}` shows turn {turn} (counted from 0) twice or out of order, so that its tokens cannot be \
-         told apart; use a template that shows every turn once and in order", path.display()
+        "the chat template in `{}` shows turn {turn} (counted from 0) twice or out of order, so its tokens cannot \
+         be identified; use a template that shows every turn once and in order", path.display()
     )]
     TurnMoved {
         /// Where it stands.
@@ -51,10 +51,10 @@ pub enum ChatError {
         /// Which turn.
         turn: usize,
     },
-    /// The template changes what an assistant says.
+    /// The template changes the text of an assistant turn.
     #[error(
-        "the chat template in `{}` changes the words of turn {turn} (counted from 0) beyond the blanks around them; use a \
-         template that shows them as they are", path.display()
+        "the chat template in `{}` changes the text of turn {turn} (counted from 0) beyond surrounding white space; use a \
+         template that keeps it", path.display()
     )]
     TurnChanged {
         /// Where it stands.
@@ -62,16 +62,17 @@ pub enum ChatError {
         /// Which turn.
         turn: usize,
     },
-    /// The template marks nothing as the assistant's.
+    /// The template has generation blocks that mark no assistant turn.
     #[error(
-        "the chat template in `{}` has generation blocks, but none around an assistant's turn of these messages",
+        "the chat template in `{}` has generation blocks, but none around an assistant turn of these messages; put \
+         them around the assistant's content",
         path.display()
     )]
     NothingMarked {
         /// Where it stands.
         path: PathBuf,
     },
-    /// More turns than there are letters to mark them with, or a text that uses those letters.
+    /// Too few unused letters to mark the turns.
     #[error("cannot mark {turns} turns: the texts use too many letters of the last private plane of Unicode")]
     NoLetters {
         /// Turns.

@@ -28,17 +28,17 @@ pub struct Turn {
     pub turn: usize,
     /// From the end of the generation prompt to the end of what is said: words, reasoning, calls of tools.
     pub words: Range<usize>,
-    /// What closes the turn, as far as it does so whatever comes next; empty if only what opens the next turn does. A
-    /// control token in it, or right behind it, ends a generation. None if the template has said all by its blocks.
+    /// The text that closes the turn whatever follows; empty if the beginning of the next turn closes it. A
+    /// control token in it, or right after it, ends a generation. `None` if the template marks turns by blocks.
     pub close: Option<Range<usize>>,
 }
 
-/// What a template puts around every turn, found on a conversation of two.
+/// The text that a template puts around every turn, found on a conversation of two.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Frame {
-    /// What `add_generation_prompt` adds; empty if nothing.
+    /// The text that `add_generation_prompt` adds; may be empty.
     prompt: String,
-    /// What follows an assistant's last words.
+    /// The text after an assistant's last turn.
     close: Option<String>,
 }
 
@@ -46,14 +46,14 @@ pub(crate) struct Frame {
 const SPOKEN_FIELDS: [&str; 5] =
     ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
 
-/// What ends the reasoning that templates drop from earlier turns.
+/// The end of the reasoning that templates drop from earlier turns.
 const END_OF_REASONING: &str = "</think>";
 
 impl ChatTemplate {
     /// Renders a conversation and finds every turn of an assistant in it.
     ///
     /// Where the template has `{% generation %}` blocks, they define the words exactly, as in transformers, and nothing
-    /// else is learnt.
+    /// else is trained.
     ///
     /// # Errors
     /// [`ChatError::Render`], or [`ChatError::TurnDropped`], [`ChatError::TurnMoved`], [`ChatError::TurnChanged`] or
@@ -281,7 +281,7 @@ impl Finder<'_> {
     }
 }
 
-/// What a message says: its text, or the texts of its parts.
+/// The content of a message: its text, or the texts of its parts.
 fn words(message: &Message) -> Vec<&str> {
     let texts: Vec<&str> = match &message.content {
         Value::String(text) => vec![text],
@@ -355,7 +355,7 @@ mod tests {
         // Not closed at all: the next turn's opening is no part of the turn.
         let source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
         check(source, &LONG, &[(" a ", ""), ("<think>x</think>b", "")]);
-        // Reasoning is dropped but in the last turn, and put in where there is none.
+        // Reasoning is dropped except in the last turn, and inserted if it is missing.
         let source = "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' and loop.last and \
                       '</think>' not in m.content %}<think></think>{% endif %}\
                       {% if loop.last %}{{ m.content }}{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}<end>\

@@ -10,11 +10,11 @@ type Captures<'t> = fancy_regex::Captures<'t, str>;
 /// Longest pattern that is compiled.
 const LONGEST_PATTERN: usize = 64 << 10;
 
-/// What can go wrong with a pattern.
+/// Errors of a pattern.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// The pattern is longer than any honest one.
+    /// The pattern is longer than any useful one.
     #[error("the pattern has {got} bytes, more than the {LONGEST_PATTERN} that ivl compiles")]
     TooLong {
         /// Its length.
@@ -25,7 +25,7 @@ pub enum PatternError {
     Invalid {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: Box<fancy_regex::Error>,
     },
@@ -123,7 +123,7 @@ impl Pattern {
         }
     }
 
-    /// What `re.findall` gives: the whole match without groups, the group if there is one, else all groups. Groups that
+    /// The result of `re.findall`: the whole match without groups, the group if there is one, else all groups. Groups that
     /// took no part are empty.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Pattern {
         Ok(pieces)
     }
 
-    /// The match that follows an empty one: there it must not be empty, and behind it may.
+    /// The match that follows an empty one: at its position it must not be empty, after that it may.
     fn after_empty<'t>(&self, text: &'t str, at: usize) -> Result<Option<Captures<'t>>, PatternError> {
         let build = || RegexBuilder::new(self.compiled.as_str()).find_not_empty(true).build().ok();
         if let Some(not_empty) = self.not_empty.get_or_init(build)
@@ -322,7 +322,7 @@ fn is_repetition(text: &str) -> bool {
     digits(low) && digits(high) && !(low.is_empty() && high.is_empty())
 }
 
-/// Whether the pattern begins with flags like `(?m)`, where alone Python allows flags of the whole pattern.
+/// Whether the pattern begins with flags like `(?m)`, the only place where Python allows flags of the whole pattern.
 fn has_multiline_flag(source: &str) -> bool {
     let flags = source.strip_prefix("(?").and_then(|rest| rest.split_once(')'));
     flags.is_some_and(|(flags, _)| flags.bytes().all(|b| b.is_ascii_alphabetic()) && flags.contains('m'))
@@ -336,7 +336,7 @@ mod tests {
         Pattern::new(source).expect("compiles")
     }
 
-    /// What CPython 3.11 gives for `re.findall`.
+    /// Results of CPython 3.11 for `re.findall`.
     #[test]
     fn findall_gives_what_python_gives() {
         let check = |source: &str, text: &str, expected: &[&[&str]]| {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::Pattern;
 use crate::template::jinja::python_environment;
 
-/// What can go wrong with a template of rows.
+/// Errors of a template of rows.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowTemplateError {
@@ -19,7 +19,7 @@ pub enum RowTemplateError {
     /// The template failed on a row: most often a field that the row does not have.
     #[error("the template cannot render the row, which has the fields {fields}")]
     Render {
-        /// What the row has.
+        /// The fields of the row.
         fields: String,
         /// The reason.
         #[source]
@@ -81,7 +81,7 @@ impl RowTemplate {
         template.render(context).map_err(|error| render(row, error))
     }
 
-    /// What the template gives for a row: the field that it names, the value of the one expression that it consists of (a
+    /// The value of the template for a row: the field that it names, the value of the one expression that it consists of (a
     /// list stays a list), else its text.
     ///
     /// # Errors

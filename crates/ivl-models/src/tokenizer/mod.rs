@@ -21,7 +21,7 @@ const LARGEST_FILE: u64 = 256 << 20;
 /// Most ids that a vocabulary may span.
 const MOST_TOKENS: u32 = 1 << 22;
 
-/// What can go wrong with a tokenizer.
+/// Errors of a tokenizer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
@@ -33,7 +33,7 @@ pub enum TokenizerError {
     Invalid {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -155,7 +155,7 @@ impl Tokenizer {
         self.inner.to_string(false).map_err(TokenizerError::Encode)
     }
 
-    /// What every id stands for. Cheap enough to call where it is needed; not in a loop.
+    /// The token of every id. Cheap enough to call where it is needed; not in a loop.
     pub fn vocab(&self) -> Vocab {
         self.vocab.clone()
     }
@@ -260,7 +260,7 @@ impl Spelling {
     }
 }
 
-/// What a `tokenizer.json` does to a text, without its vocabulary: that is read once, by the tokenizer itself.
+/// The normalisation and pre-tokenization of a `tokenizer.json`, without its vocabulary, which the tokenizer itself reads once.
 #[derive(Debug, Deserialize)]
 struct Stages {
     #[serde(default)]
@@ -298,7 +298,7 @@ fn collect_parts<'a>(stage: &'a Value, parts: &mut Vec<&'a Value>) {
     parts.push(stage);
 }
 
-/// The byte behind a letter of GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes, in order, for
+/// The byte that a letter of GPT-2's alphabet encodes: printable Latin-1 stands for itself, the other 68 bytes, in order, for
 /// the letters from U+0100 on.
 fn byte_of_letter(letter: char) -> Option<u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);

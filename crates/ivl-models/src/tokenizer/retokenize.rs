@@ -7,9 +7,9 @@ use ivl_core::vocab::Role;
 use crate::Tokenizer;
 
 impl Retokenizer for Tokenizer {
-    /// As [`Tokenizer::encode`] with what the post-processor puts before a text and without what it puts behind. Where the
+    /// As [`Tokenizer::encode`] with the tokens that the post-processor puts before a text and without those it puts after. Where the
     /// text itself begins with the name of that token, it is not put there twice.
-    fn write(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
+    fn tokenize(&self, text: &str) -> Result<Vec<TokenEnd>, Error> {
         let encoding = self.encoding(text).map_err(|error| Error::Retokenize(error.into()))?;
         let added = encoding.get_special_tokens_mask();
         let opening = added.iter().take_while(|&&mask| mask == 1).count();

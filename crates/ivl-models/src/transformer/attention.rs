@@ -137,14 +137,15 @@ impl Attention {
         };
         let (query, key) = (placed(&self.query_norm, query, heads), placed(&self.key_norm, key, kv_heads));
         let softcap = softcap.map(|cap| cap as f32);
-        let kernel = ivl_kernels::Attention { heads, kv_heads, dim, scale: self.scale as f32, softcap };
+        let kernel =
+            ivl_kernels::GroupedQueryAttention { heads, kv_heads, dim, scale: self.scale as f32, softcap };
         let (batch, device) = (x.batch, &x.device);
         let mut mixed = Vec::new();
-        cache.extend_in_place([batch, kv_heads, x.seq, dim], (device, DType::F32), |keys, values, len| {
+        cache.extend_in_place([batch, kv_heads, x.seq, dim], device, DType::F32, |keys, values, len| {
             let (mut keys, mut values) = (Numbers::of(keys), Numbers::of(values));
             kernel.append(keys.as_mut_slice(), batch, len, &key);
             kernel.append(values.as_mut_slice(), batch, len, &value);
-            mixed = kernel.mix(&query, keys.as_slice(), values.as_slice(), batch, &mask.seen(batch));
+            mixed = kernel.attend(&query, keys.as_slice(), values.as_slice(), batch, &mask.seen(batch));
             (keys.into_tensor(device), values.into_tensor(device))
         });
         let [output] = Linear::rows_all([&self.output], x, &mixed);

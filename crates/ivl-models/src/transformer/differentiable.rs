@@ -10,7 +10,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::{Dense, Gate, Norm, multiply, rotate};
+use ivl_kernels::{ActivationFn, DenseMatrix, Normalization, multiply, rotate};
 
 /// A tensor of the CPU backend.
 type Host = FloatTensor<Flex>;
@@ -72,16 +72,16 @@ fn slice(tensor: &Host) -> &[f32] {
     tensor.as_slice().expect("contiguous numbers in f32")
 }
 
-/// The numbers of a tensor to change: no copy, if nobody else holds it.
+/// The numbers of a tensor to change: not copied if it has no other owner.
 fn change(tensor: Host, change: impl FnOnce(&mut [f32])) -> Host {
     let mut data = tensor.into_data();
     change(data.as_mut_slice().expect("numbers in f32"));
     Host::from_data(data)
 }
 
-fn matrix(tensor: &Host) -> Dense<'_> {
+fn matrix(tensor: &Host) -> DenseMatrix<'_> {
     let shape = tensor.shape();
-    Dense::new(slice(tensor), [shape[0], shape[1]])
+    DenseMatrix::new(slice(tensor), [shape[0], shape[1]])
 }
 
 /// `x W`, or `x W^T`.
@@ -97,11 +97,11 @@ pub(super) fn product(x: &Tensor<2>, weight: &Tensor<2>, transposed: bool) -> Op
     Some(finish(Product { transposed }, inputs.map(guard), [x, weight], output))
 }
 
-fn multiplied(a: Dense<'_>, b: Dense<'_>) -> Host {
+fn multiplied(a: DenseMatrix<'_>, b: DenseMatrix<'_>) -> Host {
     host(multiply(a, b), [a.shape()[0], b.shape()[1]])
 }
 
-fn turned(matrix: Dense<'_>, turned: bool) -> Dense<'_> {
+fn turned(matrix: DenseMatrix<'_>, turned: bool) -> DenseMatrix<'_> {
     if turned { matrix.transposed() } else { matrix }
 }
 
@@ -135,7 +135,11 @@ impl Backward<Flex, 2> for Product {
 ///
 /// # Shapes
 /// - inputs and output: the same
-pub(super) fn gated<const D: usize>(act: Gate, gate: &Tensor<D>, up: &Tensor<D>) -> Option<Tensor<D>> {
+pub(super) fn gated<const D: usize>(
+    act: ActivationFn,
+    gate: &Tensor<D>,
+    up: &Tensor<D>,
+) -> Option<Tensor<D>> {
     let inputs = [node(gate)?, node(up)?];
     let [gate, up] = inputs.each_ref().map(|input| contiguous(input.primitive()));
     let mut output = slice(&gate).to_vec();
@@ -148,7 +152,7 @@ pub(super) fn gated<const D: usize>(act: Gate, gate: &Tensor<D>, up: &Tensor<D>)
 ///
 /// # Shapes
 /// - `x` and output: the same
-pub(super) fn activated<const D: usize>(act: Gate, x: &Tensor<D>) -> Option<Tensor<D>> {
+pub(super) fn activated<const D: usize>(act: ActivationFn, x: &Tensor<D>) -> Option<Tensor<D>> {
     let inputs = [node(x)?];
     let x = contiguous(inputs[0].primitive());
     let mut output = slice(&x).to_vec();
@@ -158,7 +162,7 @@ pub(super) fn activated<const D: usize>(act: Gate, x: &Tensor<D>) -> Option<Tens
 }
 
 #[derive(Debug)]
-struct Gated(Gate);
+struct Gated(ActivationFn);
 
 impl Backward<Flex, 2> for Gated {
     type State = [Host; 2];
@@ -203,16 +207,16 @@ pub(super) fn normed<const D: usize>(
 ) -> Option<Tensor<D>> {
     let [input, weight] = [node(x)?, node(weight)?];
     let [x, numbers] = [&input, &weight].map(|input| contiguous(input.primitive()));
-    let apply = |norm: Norm<'_>| host(norm.apply(slice(&x), scaling.eps), x.shape());
+    let apply = |norm: Normalization<'_>| host(norm.apply(slice(&x), scaling.eps), x.shape());
     Some(match bias {
         None => {
-            let output = apply(Norm::Rms { weight: slice(&numbers), offset: scaling.offset });
+            let output = apply(Normalization::Rms { weight: slice(&numbers), offset: scaling.offset });
             finish(Normed(scaling), [input, weight].map(guard), [x, numbers], output)
         }
         Some(bias) => {
             let bias = node(bias)?;
             let biases = contiguous(bias.primitive());
-            let output = apply(Norm::Layer { weight: slice(&numbers), bias: slice(&biases) });
+            let output = apply(Normalization::Layer { weight: slice(&numbers), bias: slice(&biases) });
             finish(Normed(scaling), [input, weight, bias].map(guard), [x, numbers, biases], output)
         }
     })
@@ -226,7 +230,7 @@ impl Backward<Flex, 2> for Normed {
 
     fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         follow(ops, gradients, |d, [x, weight]| {
-            let norm = Norm::Rms { weight: slice(&weight), offset: self.0.offset };
+            let norm = Normalization::Rms { weight: slice(&weight), offset: self.0.offset };
             let [by_x, by_weight, _] = slopes(norm, &x, d, self.0.eps);
             [by_x, by_weight]
         });
@@ -238,13 +242,13 @@ impl Backward<Flex, 3> for Normed {
 
     fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         follow(ops, gradients, |d, [x, weight, bias]| {
-            let norm = Norm::Layer { weight: slice(&weight), bias: slice(&bias) };
+            let norm = Normalization::Layer { weight: slice(&weight), bias: slice(&bias) };
             slopes(norm, &x, d, self.0.eps)
         });
     }
 }
 
-fn slopes(norm: Norm<'_>, x: &Host, d: Host, eps: f32) -> [Host; 3] {
+fn slopes(norm: Normalization<'_>, x: &Host, d: Host, eps: f32) -> [Host; 3] {
     let mut others = [Vec::new(), Vec::new()];
     let by_x = change(d, |d| others = norm.gradient(slice(x), d, eps));
     let [by_weight, by_bias] = others.map(|numbers| {
@@ -306,7 +310,7 @@ pub fn constant<const D: usize>(inner: Tensor<D>, device: &Device) -> Tensor<D> 
 
 /// A number whose derivative by `tensor` is what `gradient` makes of its numbers; what the number is says nothing.
 ///
-/// Backpropagation from it continues a derivative that is known in closed form. On the CPU, a tensor that nobody else holds
+/// Backpropagation from it continues a derivative that is known in closed form. On the CPU, a tensor without other owners
 /// is handed over without a copy, and its memory can become that of the gradient.
 ///
 /// # Shapes

@@ -1,15 +1,8 @@
 //! Tensors of the CPU backend as numbers in memory, for kernels.
 
-use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-/// Whether tensors of a device lie in the memory of the host, where kernels read them: those of the CPU backend, without
-/// autodiff.
-pub fn is_host(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
-}
-
-/// The numbers of a tensor that nobody else holds: no copy, if it is contiguous.
+/// The numbers of a tensor without other owners; not copied if it is contiguous.
 pub(super) struct Numbers(TensorData);
 
 impl Numbers {
@@ -70,7 +63,7 @@ impl Rows {
         tensor(self.numbers, [self.batch, self.seq, width], &self.device)
     }
 
-    /// What an operation of the backend makes of numbers at the same positions.
+    /// Applies an element-wise operation of the backend to numbers.
     pub(super) fn by_backend(
         &self,
         numbers: &[f32],

@@ -21,7 +21,7 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Names of projections: all of them, which works best.
     pub targets: Vec<Projection>,
-    /// Add the update to the weights when it is saved. Without, adapters alone are saved, in the layout of PEFT: small, and
+    /// Add the update to the weights when it is saved. Otherwise only adapters are saved, in the layout of PEFT: small, and
     /// the model that they were trained on shares its memory with them.
     pub merge: bool,
 }
@@ -108,7 +108,7 @@ impl Lora {
 }
 
 impl Transformer {
-    /// Freezes every weight and adds adapters, which alone are trained; at first they change nothing.
+    /// Freezes every weight and adds adapters, the only trained parameters; at first they change nothing.
     #[must_use]
     pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Self {
         let device = self.device();
@@ -203,7 +203,7 @@ impl Linear {
             let weight = self.weight.val();
             let update = lora.update().cast(weight.dtype());
             self.weight = Param::initialized(self.weight.id, weight + update);
-            // What was packed is another weight.
+            // The packed weight is a copy without the update.
             self.packed = None;
         }
     }

@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
-use ivl_core::causal_lm::index_tensor;
+use ivl_core::tokens::index_tensor;
 
 use crate::config::LayerKind;
 
-/// What the new positions of one pass see, in one kind of layer.
+/// The positions that the new ones of a pass attend to, in one kind of layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Mask {
     /// For each new position of each row the keys that it sees; of one row, if all are alike.

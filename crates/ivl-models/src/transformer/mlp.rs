@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
-use ivl_kernels::Gate;
+use ivl_kernels::ActivationFn;
 
 use super::Linear;
 use super::differentiable;
@@ -82,11 +82,11 @@ impl Mlp {
 
 impl Activation {
     /// The kernel of the CPU that computes it.
-    fn kernel(self) -> Option<Gate> {
+    fn kernel(self) -> Option<ActivationFn> {
         match self {
-            Self::Silu => Some(Gate::Silu),
-            Self::GeluTanh => Some(Gate::GeluTanh),
-            Self::QuickGelu => Some(Gate::QuickGelu),
+            Self::Silu => Some(ActivationFn::Silu),
+            Self::GeluTanh => Some(ActivationFn::GeluTanh),
+            Self::QuickGelu => Some(ActivationFn::QuickGelu),
             Self::Gelu | Self::Relu => None,
         }
     }

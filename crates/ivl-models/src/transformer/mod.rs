@@ -18,7 +18,6 @@ mod states;
 pub use attention::Attention;
 pub use block::Block;
 pub use differentiable::{constant, with_gradient};
-pub use host::is_host;
 pub use initialize::initialize;
 pub use linear::Linear;
 pub use lora::{Lora, LoraConfig, Projection};
@@ -32,9 +31,8 @@ use std::sync::Arc;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::module::embedding;
 use burn::tensor::{DType, Device, Int, Tensor};
-use ivl_core::Cache;
 use ivl_core::cache::LayerCache;
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::tokens::token_tensor;
 use ivl_kernels::Matrix;
 
 use self::mask::Mask;
@@ -109,22 +107,14 @@ impl Transformer {
         self.embedding.weight.lazy_device()
     }
 
-    /// Whether the head is laid out for the kernels of the CPU, so that logits lie in the memory of the host.
-    pub fn is_packed(&self) -> bool {
-        match &self.head {
-            Some(head) => head.packed.is_some(),
-            None => self.embedding.packed.is_some(),
-        }
-    }
-
     /// The type that the model computes in.
     pub fn dtype(&self) -> DType {
         self.norm.weight.val().dtype()
     }
 
     /// An empty cache for rows that start with `padding[row]` tokens to be ignored.
-    pub fn new_cache(&self, padding: &[usize]) -> Cache {
-        Cache::Layers(LayerCache::new(self.blocks.len(), padding))
+    pub fn new_cache(&self, padding: &[usize]) -> LayerCache {
+        LayerCache::new(self.blocks.len(), padding)
     }
 
     /// Logits at every new position: [`head`](Self::head) of [`hidden`](Self::hidden).
@@ -132,7 +122,7 @@ impl Transformer {
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, vocab]`
-    pub fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+    pub fn forward(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
         self.head(self.hidden(tokens, cache))
     }
 
@@ -141,13 +131,12 @@ impl Transformer {
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, hidden]`
-    pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let cache = cache.layers();
+    pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
         let Some(switch) = self.switch() else { return self.read(self.embed(tokens), cache) };
         let (before, [batch, seq]) = (cache.len(), tokens.dims());
         let all = cache.remember(tokens.clone());
         let crosses = |&padding: &usize| {
-            let known = before.max(cache.expected()).saturating_sub(padding);
+            let known = before.max(cache.expected_len()).saturating_sub(padding);
             known <= switch && before + seq > switch + padding
         };
         // Of segments the lengths are known beforehand.
@@ -202,8 +191,8 @@ impl Transformer {
     ///
     /// # Shapes
     /// - `embedded` and output: `[batch, seq, hidden]`
-    pub fn hidden_of(&self, embedded: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
-        self.read(embedded, cache.layers())
+    pub fn hidden_of(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
+        self.read(embedded, cache)
     }
 
     fn read(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {

@@ -57,7 +57,7 @@ impl Norm {
         x.cast(dtype)
     }
 
-    /// What is added to the weights.
+    /// The offset added to the weights.
     fn offset(&self) -> f32 {
         if self.config.kind == NormKind::RmsUnitOffset { 1.0 } else { 0.0 }
     }
@@ -89,8 +89,8 @@ impl Norm {
     pub(super) fn rows(&self, x: &[f32]) -> Vec<f32> {
         let [weight, bias] = &**self.packed.as_ref().expect("a packed norm");
         let norm = match self.config.kind {
-            NormKind::Layer => ivl_kernels::Norm::Layer { weight, bias },
-            _ => ivl_kernels::Norm::Rms { weight, offset: self.offset() },
+            NormKind::Layer => ivl_kernels::Normalization::Layer { weight, bias },
+            _ => ivl_kernels::Normalization::Rms { weight, offset: self.offset() },
         };
         norm.apply(x, self.config.eps as f32)
     }

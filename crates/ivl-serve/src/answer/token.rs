@@ -64,7 +64,7 @@ pub(crate) fn entry(vocab: &Vocab, scored: &Scored) -> Value {
     entry
 }
 
-/// What values did to a token, as `/v1/explain` tells it: `id`, `token`, `control`, and where something precedes the token
+/// Effect of values on a token, as `/v1/explain` reports it: `id`, `token`, `control`, and where something precedes the token
 /// `logprob`, `delta`, `rank_before`, `rank_after`, `base_top`, `flip`, `kl`, `base_entropy` and `base_margin`; of several
 /// values, by `names`, also `values` and `conflicts`. `docs/explain.md` says what they are; minus infinity is -9999.
 pub fn explained_json(vocab: &Vocab, id: u32, explained: Option<&TokenExplanation>, names: &[&str]) -> Value {
@@ -104,7 +104,7 @@ pub fn explained_json(vocab: &Vocab, id: u32, explained: Option<&TokenExplanatio
     object
 }
 
-/// What the values in use did to a token of an answer.
+/// Effect of the values in use on a token of an answer.
 pub(crate) fn explained(vocab: &Vocab, scored: &Scored, names: &[&str]) -> Value {
     explained_json(vocab, scored.id, scored.explained.as_ref(), names)
 }

@@ -1,4 +1,4 @@
-//! What the engine is given to do.
+//! Jobs of the engine.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -35,7 +35,7 @@ pub(crate) struct Job {
     pub(crate) first: usize,
     /// Continuations.
     pub(crate) n: usize,
-    /// What to report beside the text.
+    /// What to report besides the text.
     pub(crate) output: OutputOptions,
     /// Where events go; a closed channel cancels the job.
     pub(crate) events: UnboundedSender<EngineEvent>,

@@ -1,12 +1,14 @@
 //! Reads prompts, several side by side.
 
+use burn::tensor::DType;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Tensor};
-use ivl_core::causal_lm::PaddedBatch;
-use ivl_core::fusion::{CumulativeLogits, DecodeBatch};
-use ivl_core::{CausalLm, FusedLm};
+use ivl_core::causal_lm::prefill;
+use ivl_core::fusion::{BaseLm, CumulativeLogits, DecodeBatch};
+use ivl_core::row_chunks::LogitBudget;
+use ivl_core::tokens::{PaddedBatch, to_host, token_tensor};
+use ivl_core::{CausalLm, Error, ValueStack};
 
-use super::row::{Logits, Row, explained, host, most_probable, wants_stages};
+use super::row::{Logits, Row, explained, most_probable, wants_stages};
 use super::{EngineEvent, Job, Scored};
 
 /// Tokens read in a round while texts are being written: bounds how long a prompt delays them.
@@ -18,8 +20,8 @@ const CHUNK: usize = 1024;
 /// Tokens, padding included, of prompts that are read together.
 const GROUP: usize = 2048;
 
-/// Upper bound on the logits held at once while a prompt is scored: 32 Mi numbers are 128 MiB in f32.
-const LOGITS_AT_ONCE: usize = 1 << 25;
+/// The logits held at once while a prompt is scored.
+const SCORED_LOGITS: LogitBudget = LogitBudget::mebibytes(128);
 
 /// Prompts that are read side by side.
 pub(super) struct Prefill {
@@ -43,20 +45,15 @@ pub(super) fn fit_together(group: &[Job], job: &Job) -> bool {
 
 impl Prefill {
     /// Prepares to read. `known` holds the beginning of the only prompt of the group, with its length in tokens.
-    pub(super) fn new(lm: &FusedLm, jobs: Vec<Job>, known: Option<(DecodeBatch, usize)>) -> Self {
+    pub(super) fn new(lm: &BaseLm, jobs: Vec<Job>, known: Option<(DecodeBatch, usize)>) -> Self {
         let cached = known.as_ref().map_or(0, |(_, len)| *len);
         let rest: Vec<&[u32]> = jobs.iter().map(|job| &job.prompt[cached..]).collect();
-        let seq = rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
-        let padding: Vec<usize> = rest.iter().map(|rest| seq - rest.len()).collect();
-        let padded = rest
-            .iter()
-            .zip(&padding)
-            .flat_map(|(rest, &padding)| std::iter::repeat_n(0, padding).chain(rest.iter().copied()));
-        let tokens = PaddedBatch { ids: padded.collect(), padding, seq };
+        let tokens = PaddedBatch::unchecked(&rest);
         let begun = || {
             let weights = jobs.iter().map(|job| job.weights.clone()).collect();
-            let mut batch = DecodeBatch::new(lm, &tokens.padding, weights);
-            batch.expect(seq);
+            let batch = DecodeBatch::new(lm, &tokens.padding, weights);
+            let mut batch = batch.expect("a model makes caches with a part for each of its values");
+            batch.set_prompt_len(tokens.seq);
             batch
         };
         let batch = known.map_or_else(begun, |(batch, _)| batch);
@@ -76,29 +73,29 @@ impl Prefill {
     }
 
     /// Reads a piece; returns the logits after the last token once all is read.
-    pub(super) fn advance(&mut self, lm: &FusedLm, busy: bool) -> Option<Logits> {
+    pub(super) fn advance(&mut self, lm: &BaseLm, busy: bool) -> Result<Option<Logits>, Error> {
         let rows = self.jobs.len();
         let scores = self.jobs[0].output.scores_prompt();
         let mut columns = (if busy { CHUNK_BUSY } else { CHUNK } / rows).max(1);
         if scores {
             let used = |value: &usize| self.jobs.iter().any(|job| job.weights[*value] != 0.0);
-            let stages = 1 + (0..lm.values()).filter(used).count();
-            columns = columns.min((LOGITS_AT_ONCE / (rows * stages * lm.vocab().size()).max(1)).max(1));
+            let stages = 1 + (0..lm.num_values()).filter(used).count();
+            columns = columns.min(SCORED_LOGITS.rows(rows * stages * lm.vocab().size()));
         }
         let end = (self.next + columns).min(self.tokens.seq);
         let tokens = self.tokens.columns(self.next, end, &lm.device());
         let last = end == self.tokens.seq;
         let logits = if scores {
-            let all = lm.forward_rows(tokens, &mut self.batch);
+            let all = self.batch.forward(lm, tokens)?;
             self.score(&all, end);
             last.then(|| last_position(all))
         } else {
-            let logits = lm.next_logits_rows(tokens, &mut self.batch);
+            let logits = self.batch.next_logits(lm, tokens)?;
             last.then_some(logits)
         };
         self.next = end;
         let compares = self.jobs.iter().any(|job| wants_stages(job, true));
-        logits.map(|logits| Logits::new(logits, compares))
+        Ok(logits.map(|logits| Logits::new(logits, compares)))
     }
 
     fn explains(&self) -> bool {
@@ -107,10 +104,10 @@ impl Prefill {
 
     /// Log-probabilities of the tokens after the positions `next..end`: f32 log-softmax, as `ivl_core::score::score`.
     fn score(&mut self, logits: &CumulativeLogits, end: usize) {
-        let fused = logits.fused();
+        let fused = logits.last();
         let [_, columns, vocab] = fused.dims();
-        let logprobs = host(log_softmax(fused.cast(DType::F32), 2));
-        let stages = self.explains().then(|| logits.stages.iter().cloned().map(host).collect::<Vec<_>>());
+        let logprobs = to_host(log_softmax(fused.cast(DType::F32), 2));
+        let stages = self.explains().then(|| logits.iter().cloned().map(to_host).collect::<Vec<_>>());
         for (row, (job, scored)) in self.jobs.iter().zip(&mut self.scored).enumerate() {
             let padding = self.tokens.padding[row];
             for position in self.next.max(padding)..end {
@@ -149,20 +146,18 @@ fn rank(logprobs: &[f32], id: u32) -> usize {
 }
 
 fn last_position(logits: CumulativeLogits) -> CumulativeLogits {
-    let [rows, seq, vocab] = logits.fused().dims();
-    let last = |stage: Tensor<3>| stage.slice([0..rows, seq - 1..seq, 0..vocab]);
-    CumulativeLogits { stages: logits.stages.into_iter().map(last).collect() }
+    logits.map(|logits| {
+        let [rows, seq, vocab] = logits.dims();
+        logits.slice([0..rows, seq - 1..seq, 0..vocab])
+    })
 }
 
 /// Reads all of a text that is being written.
-pub(super) fn read_text(lm: &FusedLm, row: &Row) -> (DecodeBatch, Logits) {
-    let mut batch = DecodeBatch::new(lm, &[0], vec![row.weights().to_vec()]);
-    batch.expect(row.text().len());
-    let mut logits = None;
-    for piece in row.text().chunks(CHUNK) {
-        let tokens = ivl_core::causal_lm::token_tensor(piece, 1, &lm.device());
-        logits = Some(lm.next_logits_rows(tokens, &mut batch));
-    }
+pub(super) fn read_text(lm: &BaseLm, row: &Row) -> Result<(DecodeBatch, Logits), Error> {
+    let mut batch = DecodeBatch::new(lm, &[0], vec![row.weights().to_vec()])?;
+    batch.set_prompt_len(row.text().len());
+    let tokens = token_tensor(row.text(), 1, &lm.device());
+    let logits = prefill(tokens, CHUNK, |chunk| batch.next_logits(lm, chunk))?;
     let logits = logits.expect("a text has at least the token of its prompt");
-    (batch, Logits::new(logits, row.compares(false)))
+    Ok((batch, Logits::new(logits, row.compares(false))))
 }

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::{DType, Tensor};
+use ivl_core::Error;
 use ivl_core::decode::{Continuation, log_normalizer};
-use ivl_core::fusion::CumulativeLogits;
+use ivl_core::fusion::{BaseLm, CumulativeLogits};
 use ivl_core::score::{DistributionChange, TokenExplanation};
-use ivl_core::{Error, FusedLm};
+use ivl_core::tokens::to_host;
 
 use super::{EngineError, EngineEvent, Job, Scored};
 use crate::catalog::Catalog;
@@ -25,7 +25,7 @@ pub(super) struct Logits {
 /// The logits of one row.
 pub(super) struct PositionLogits<'a> {
     pub(super) fused: &'a [f32],
-    /// What they are made of, if it was asked for: see [`CumulativeLogits::stages`].
+    /// Their components, if requested: see [`CumulativeLogits`].
     pub(super) stages: Option<Vec<&'a [f32]>>,
 }
 
@@ -35,14 +35,11 @@ impl Logits {
     /// # Shapes
     /// - `logits`: `[rows, 1, vocab]`
     pub(super) fn new(logits: CumulativeLogits, compared: bool) -> Self {
-        let fused = logits.fused();
+        let mut below = logits.into_vec();
+        let fused = below.pop().expect("there are at least the base's logits");
         let vocab = fused.dims()[2];
-        let mut stages = logits.stages;
-        stages.pop();
-        let below = compared.then(|| stages.iter().cloned().map(host).collect());
-        // A tensor without other owners is handed over, not copied.
-        drop(stages);
-        Self { fused: host(fused), below, vocab }
+        let below = compared.then(|| below.into_iter().map(to_host).collect());
+        Self { fused: to_host(fused), below, vocab }
     }
 
     pub(super) fn row(&self, row: usize) -> PositionLogits<'_> {
@@ -54,12 +51,6 @@ impl Logits {
             .map(|below| below.iter().map(|stage| &stage[range.clone()]).chain([fused]).collect());
         PositionLogits { fused, stages }
     }
-}
-
-/// A float tensor, row-major.
-pub(super) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    // The cast makes the element type certain, so that reading it back cannot fail.
-    tensor.cast(DType::F32).into_data().try_into_vec().unwrap_or_default()
 }
 
 /// The `k` largest of some log-probabilities, the largest first, the lower id among equals.
@@ -93,7 +84,7 @@ pub(super) struct Row {
 
 impl Row {
     /// The texts of a job.
-    pub(super) fn begin(job: &Arc<Job>, lm: &FusedLm) -> Vec<Self> {
+    pub(super) fn begin(job: &Arc<Job>, lm: &BaseLm) -> Vec<Self> {
         let row = |index| {
             let row = Self {
                 job: job.clone(),
@@ -204,7 +195,7 @@ impl Row {
     }
 }
 
-fn continuation(index: usize, job: &Job, lm: &FusedLm) -> Result<Continuation, Error> {
+fn continuation(index: usize, job: &Job, lm: &BaseLm) -> Result<Continuation, Error> {
     let continuation = Continuation::new(index, &job.prompt, &job.config, lm)?;
     Ok(match job.constraint.is_empty() {
         true => continuation,
@@ -212,7 +203,7 @@ fn continuation(index: usize, job: &Job, lm: &FusedLm) -> Result<Continuation, E
     })
 }
 
-/// What the values that a text takes did to a token; values of weight 0 are left out.
+/// Effect of a text's values on a token; values of weight 0 are left out.
 pub(super) fn explained(stages: &[&[f32]], weights: &[f64], token: u32) -> TokenExplanation {
     let used = stages[1..].iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
     let stages: Vec<&[f32]> = stages[..1].iter().chain(used.map(|(stage, _)| stage)).copied().collect();

@@ -9,12 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use ivl_core::causal_lm::token_tensor;
 use ivl_core::decode::Speculation;
-use ivl_core::fusion::DecodeBatch;
-use ivl_core::{CausalLm, FusedLm};
+use ivl_core::fusion::{BaseLm, DecodeBatch, RowBytes};
+use ivl_core::tokens::{retain_indices, token_tensor};
+use ivl_core::{CausalLm, Error};
 
-use super::handle::RowBytes;
 use super::prefill::{self, Prefill};
 use super::prefix_cache::PrefixCache;
 use super::queue::FairQueue;
@@ -30,14 +29,14 @@ const COMPARED: u64 = 8;
 /// The models that the thread owns.
 pub(crate) struct Models {
     /// The base with its values.
-    pub(crate) lm: FusedLm,
+    pub(crate) lm: BaseLm,
     /// Drafts tokens while a single text is being written.
     pub(crate) speculation: Option<Speculation>,
 }
 
 /// The state of the thread.
 pub(super) struct Scheduler {
-    lm: FusedLm,
+    lm: BaseLm,
     speculation: Option<Speculation>,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
@@ -65,9 +64,9 @@ impl Scheduler {
         inbox: Receiver<Job>,
     ) -> Self {
         let Models { lm, speculation } = models;
-        let prefixes = PrefixCache::new(settings.prefix_bytes, lm.weights_read());
+        let prefixes = PrefixCache::new(settings.prefix_bytes, lm.num_cascade_values());
         Self {
-            batch: DecodeBatch::empty(&lm),
+            batch: empty(&lm),
             lm,
             speculation,
             catalog,
@@ -109,7 +108,7 @@ impl Scheduler {
     fn reset(&mut self) {
         self.rows.drain(..).for_each(|row| row.fail(EngineError::Internal));
         self.prefill = None;
-        self.batch = DecodeBatch::empty(&self.lm);
+        self.batch = empty(&self.lm);
         self.prefixes.clear();
     }
 
@@ -153,11 +152,7 @@ impl Scheduler {
             return;
         }
         self.batch.keep(kept);
-        let mut row = 0;
-        self.rows.retain(|_| {
-            row += 1;
-            kept.binary_search(&(row - 1)).is_ok()
-        });
+        retain_indices(&mut self.rows, kept);
     }
 
     /// Reads one piece of some prompts; when they end, their texts join the batch.
@@ -176,10 +171,10 @@ impl Scheduler {
         }
         let Some(mut prefill) = self.prefill.take() else { return };
         let busy = !self.rows.is_empty();
-        match catch_unwind(AssertUnwindSafe(|| prefill.advance(&self.lm, busy))) {
-            Ok(None) => self.prefill = Some(prefill),
-            Ok(Some(logits)) => self.begin(prefill, &logits),
-            Err(_) => {
+        match caught(|| prefill.advance(&self.lm, busy)) {
+            Some(None) => self.prefill = Some(prefill),
+            Some(Some(logits)) => self.begin(prefill, &logits),
+            None => {
                 self.metrics.panicked();
                 let jobs = prefill.into_jobs();
                 match <[Job; 1]>::try_from(jobs) {
@@ -219,7 +214,7 @@ impl Scheduler {
     /// Whether what is read of a prompt may be used for others, and the reverse. Not so where the position encoding
     /// depends on the length of the text.
     fn is_cacheable(&self, job: &Job) -> bool {
-        !job.output.scores_prompt() && self.lm.reads_at_once(&(0..job.prompt.len()))
+        !job.output.scores_prompt() && self.lm.info().length_dependence.is_length_invariant(&(0..job.prompt.len()))
     }
 
     /// Whether rows and cache memory suffice for one more job, once all texts have their full length.
@@ -259,7 +254,7 @@ impl Scheduler {
             return;
         }
         batch.keep(&kept);
-        self.batch.join(batch);
+        join(&mut self.batch, batch);
         self.rows.extend(joining.into_iter().map(|(_, row)| row));
     }
 
@@ -277,9 +272,9 @@ impl Scheduler {
         let compares = self.rows.iter().any(|row| row.compares(sampled));
         let step = || {
             let tokens = token_tensor(&tokens, tokens.len(), &self.lm.device());
-            Logits::new(self.lm.next_logits_rows(tokens, &mut self.batch), compares)
+            Ok(Logits::new(self.batch.next_logits(&self.lm, tokens)?, compares))
         };
-        let Ok(logits) = catch_unwind(AssertUnwindSafe(step)) else {
+        let Some(logits) = caught(step) else {
             self.metrics.panicked();
             self.recover();
             return;
@@ -299,24 +294,24 @@ impl Scheduler {
         let (Some(speculation), [row]) = (&mut self.speculation, self.rows.as_mut_slice()) else { return };
         let (lm, batch) = (&self.lm, &mut self.batch);
         let compares = row.compares(self.rounds.is_multiple_of(COMPARED));
-        let write = AssertUnwindSafe(|| {
-            let mut block = speculation.block(lm, batch, row.text(), row.continuation());
+        let write = || {
+            let mut block = speculation.block(lm, batch, row.text(), row.continuation())?;
             let step = loop {
-                let stages = compares.then(|| block.stages(lm, batch));
+                let stages = compares.then(|| block.cumulative_logits(lm, batch)).transpose()?;
                 let stages = stages.as_ref().map(|stages| stages.iter().map(Vec::as_slice).collect());
-                let logits = PositionLogits { fused: block.logits(lm, batch), stages };
+                let logits = PositionLogits { fused: block.logits(lm, batch)?, stages };
                 let step = row.step(&logits, &self.catalog, &self.metrics);
                 if !block.accepts(row.last()) || step == Step::Ended {
                     break step;
                 }
             };
             self.metrics.drafted(&speculation.settle(&block, batch));
-            step
-        });
-        match catch_unwind(write) {
-            Ok(Step::On) => {}
-            Ok(Step::Ended) => self.keep(&[]),
-            Err(_) => {
+            Ok(step)
+        };
+        match caught(write) {
+            Some(Step::On) => {}
+            Some(Step::Ended) => self.keep(&[]),
+            None => {
                 self.metrics.panicked();
                 self.recover();
             }
@@ -326,18 +321,30 @@ impl Scheduler {
     /// After a panic in a step of all texts, reads each text again and repeats the step with that text only. The text that
     /// causes the panic fails; the others go on.
     fn recover(&mut self) {
-        self.batch = DecodeBatch::empty(&self.lm);
+        self.batch = empty(&self.lm);
         for mut row in std::mem::take(&mut self.rows) {
-            let read = catch_unwind(AssertUnwindSafe(|| prefill::read_text(&self.lm, &row)));
-            let Ok((batch, logits)) = read else {
+            let Some((batch, logits)) = caught(|| prefill::read_text(&self.lm, &row)) else {
                 self.metrics.panicked();
                 row.fail(EngineError::Internal);
                 continue;
             };
             if row.step(&logits.row(0), &self.catalog, &self.metrics) == Step::On {
-                self.batch.join(batch);
+                join(&mut self.batch, batch);
                 self.rows.push(row);
             }
         }
     }
+}
+
+/// What some work on the models returns; `None` if it panics or fails.
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()?.ok()
+}
+
+fn empty(lm: &BaseLm) -> DecodeBatch {
+    DecodeBatch::empty(lm).expect("a model makes caches with a part for each of its values")
+}
+
+fn join(batch: &mut DecodeBatch, other: DecodeBatch) {
+    batch.join(other).expect("the engine's batches are all of its one model");
 }

@@ -1,4 +1,4 @@
-//! What holds for every body: the target of a fuzzer.
+//! Properties that hold for every body: the target of a fuzzer.
 
 use super::{Fields, Request};
 use crate::catalog::Catalog;

@@ -41,7 +41,7 @@ pub(crate) struct Request {
     pub(crate) prompts: Vec<Prompt>,
     /// Begin the text with the prompt.
     pub(crate) echo: bool,
-    /// What to report beside the text.
+    /// What to report besides the text.
     pub(crate) output: OutputOptions,
 }
 
@@ -102,7 +102,7 @@ impl Request {
             ));
         }
         let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
-        // What is asked for explicitly must be possible; what is not stops at the end of the context.
+        // An explicit limit must be possible; the default limit is the end of the context.
         let tokens = self.params.max_tokens.unwrap_or_else(|| default.min(catalog.context() - longest));
         if longest + tokens > catalog.context() {
             let limit = catalog.context();

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use burn::tensor::{DType, Device};
 use ivl_core::decode::{GenerateConfig, Speculation, generate};
-use ivl_core::{CausalLm, FusedLm, Value};
+use ivl_core::fusion::BaseLm;
+use ivl_core::{CausalLm, FusedLm, Value, ValueStack};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
 use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
@@ -38,7 +39,7 @@ pub fn encode(text: &str) -> Vec<u32> {
     load("large").1.encode(text, true).expect("encodes")
 }
 
-/// What `ivl generate` writes.
+/// The answer of `ivl generate`.
 pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (Vec<u32>, String) {
     let mut answer = (Vec::new(), String::new());
     for step in generate(lm, &[prompt], config).expect("valid") {
@@ -97,30 +98,32 @@ impl Served {
         Self::of(fused(1.0), settings)
     }
 
-    /// A server of any base with the value `small`, or of a base alone.
-    pub fn of(lm: FusedLm, settings: Settings) -> Self {
+    /// A server of any base with the value `small`, or of a base without values.
+    pub fn of(lm: impl Into<BaseLm>, settings: Settings) -> Self {
         Self::start(lm, None, None, settings)
     }
 
     /// As [`of`](Self::of), with something that guesses ahead, and a value that has tokens of its own.
     pub fn start(
-        lm: FusedLm,
+        lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
         cross_tokenizer: Option<CrossTokenizer>,
         settings: Settings,
     ) -> Self {
+        let lm = lm.into();
         let value = value("small", ALPHA, cross_tokenizer);
-        let values = if lm.values() == 0 { Vec::new() } else { vec![value] };
+        let values = if lm.num_values() == 0 { Vec::new() } else { vec![value] };
         Self::of_values(lm, speculation, values, settings)
     }
 
     /// A server of any base with values of these names.
     pub fn of_values(
-        lm: FusedLm,
+        lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
         values: Vec<ServedValue>,
         mut settings: Settings,
     ) -> Self {
+        let lm = lm.into();
         settings.port = 0;
         let template = ChatTemplate::from_file(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_core::CausalLm;
+use ivl_core::causal_lm::Positions;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -235,14 +236,15 @@ fn write_batch(
     top_k: usize,
 ) -> std::io::Result<Vec<f64>> {
     let device = base.device();
-    let mut cache = batch.cache(|padding| base.new_cache(padding));
-    let positions = batch.position_tensor(&device);
-    let lazy = base.lazy_logits_at(batch.tokens(&device), positions, &mut cache);
+    let positions: Vec<usize> = batch.positions.iter().map(|&position| position as usize).collect();
+    let at = Positions::Indices(&positions);
+    let lazy = base.select_logits(batch.tokens(&device), at, &mut batch.cache(base));
+    let lazy = lazy.map_err(std::io::Error::other)?;
     let (n, mut errors) = (batch.targets.len(), Vec::new());
     let chunk = ((1 << 24) / base.vocab().size()).max(1);
     for start in (0..n).step_by(chunk) {
         let rows = start..(start + chunk).min(n);
-        let logprobs = log_softmax(lazy(rows.clone()).cast(DType::F32), 1);
+        let logprobs = log_softmax(lazy.rows(rows.clone()).cast(DType::F32), 1);
         let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().unwrap_or_default();
         for (row, &target) in logprobs.chunks(base.vocab().size()).zip(&batch.targets[rows]) {
             errors.push(write_record(file, row, target, top_k)?);

@@ -9,10 +9,10 @@ pub use self::rewriting::{OtherTokens, Rewritten};
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use ivl_core::causal_lm::SelectedLogits;
+use ivl_core::causal_lm::{Positions, SelectedLogits};
 use ivl_core::{CausalLm, VocabMap};
 
-use crate::data::batch::{Batch, index_tensor};
+use crate::data::batch::Batch;
 
 /// A frozen base, on a device without autodiff: no gradient can reach it.
 #[derive(Clone)]
@@ -68,9 +68,10 @@ impl FrozenBase {
         match &self.source {
             BaseLogits::Lm(lm) => {
                 let device = lm.device();
-                let positions = index_tensor(positions, &device);
-                let mut cache = batch.cache(|padding| lm.new_cache(padding));
-                Some(lm.lazy_logits_at(batch.tokens(&device), positions, &mut cache))
+                let positions: Vec<usize> = positions.iter().map(|&position| position as usize).collect();
+                let at = Positions::Indices(&positions);
+                let logits = lm.select_logits(batch.tokens(&device), at, &mut batch.cache(&**lm));
+                Some(logits.expect("the base reads a cache of its own"))
             }
             BaseLogits::Cached { train, eval, device } => {
                 assert_eq!(positions, batch.positions, "a cache holds the learnt positions");
@@ -79,7 +80,8 @@ impl FrozenBase {
                     Split::Eval => eval.as_ref()?,
                 };
                 let records = cache.records(batch);
-                Some(Box::new(move |rows| cache.logits(&records[rows], device)))
+                let logits = move |rows| cache.logits(&records[rows], device);
+                Some(SelectedLogits::computed(positions.len(), logits))
             }
         }
     }

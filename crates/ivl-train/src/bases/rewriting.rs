@@ -126,7 +126,7 @@ impl OtherTokens {
     /// A text in the base's tokens, and the value's positions where both stand and the next base token is learnt; none if the
     /// base cannot write it or nothing of it is learnt.
     fn example(&self, text: &Text) -> Option<(Example, Vec<usize>)> {
-        let mut written = self.tokenizer.write(&text.written).ok()?;
+        let mut written = self.tokenizer.tokenize(&text.written).ok()?;
         written.truncate(self.max_positions);
         let whole = written.last().is_some_and(|last| last.end == text.written.len());
         let mut ids: Vec<u32> = written.iter().map(|token| token.id).collect();

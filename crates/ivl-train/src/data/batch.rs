@@ -1,8 +1,9 @@
 //! One forward pass.
 
 use burn::tensor::{Device, Int, Tensor};
-use ivl_core::Cache;
-use ivl_core::causal_lm::token_tensor;
+use ivl_core::cache::LayerCache;
+use ivl_core::tokens::token_tensor;
+use ivl_core::{Cache, CausalLm};
 
 use crate::data::example::Example;
 
@@ -78,11 +79,20 @@ impl Batch {
         index_tensor(&self.positions, device)
     }
 
-    /// The cache to read the batch with: `new` makes an empty one for rows with so much left padding, of which there is
-    /// none. It knows where each example begins, so that none sees another.
-    pub fn cache(&self, new: impl FnOnce(&[usize]) -> Cache) -> Cache {
+    /// The cache with which a model reads the batch. It knows where each example begins, so that none sees another.
+    ///
+    /// # Panics
+    /// If the model reads texts in tokens of its own, one a row.
+    pub fn cache(&self, lm: &dyn CausalLm) -> Cache {
+        let mut cache = lm.new_cache(&vec![0; self.rows]);
+        cache.segment(&self.segments).expect("there is a list of lengths for each row of a base");
+        cache
+    }
+
+    /// The cache with which a network reads the batch; `new` makes an empty one for rows with this left padding.
+    pub fn layer_cache(&self, new: impl FnOnce(&[usize]) -> LayerCache) -> LayerCache {
         let mut cache = new(&vec![0; self.rows]);
-        cache.segment(&self.segments);
+        cache.segment(&self.segments).expect("there is a list of lengths for each row");
         cache
     }
 

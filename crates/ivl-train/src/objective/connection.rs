@@ -10,7 +10,7 @@ use crate::data::batch::{Batch, index_tensor};
 
 /// Hidden states of a residual network at all positions, shape `[rows, seq, hidden]`.
 pub(crate) fn residual_hidden(net: &Transformer, batch: &Batch, tokens: Tensor<2, Int>) -> Tensor<3> {
-    net.hidden(tokens, &mut batch.cache(|padding| net.new_cache(padding)))
+    net.hidden(tokens, &mut batch.layer_cache(|padding| net.new_cache(padding)))
 }
 
 /// Hidden states of a cascade network at the trained positions, shape `[n, hidden]`, from the expected embeddings of the
@@ -24,7 +24,7 @@ pub(crate) fn cascade_hidden(
 ) -> Tensor<2> {
     let ([rows, seq], width) = (tokens.dims(), features.dims()[1]);
     let embedded = input.arrange(|| net.embed(tokens), features.reshape([rows, seq, width]));
-    let mut cache = batch.cache(|padding| input.new_cache(net, padding));
+    let mut cache = batch.layer_cache(|padding| input.new_cache(net, padding));
     let hidden = input.outputs(net.hidden_of(embedded, &mut cache));
     rows_at(hidden, batch.position_tensor(&net.device()))
 }
@@ -57,7 +57,7 @@ impl TrainedFirst {
         let vocab = net.config().vocab_size;
         let parts = (0..self.positions.len()).step_by(chunk).map(|start| {
             let rows = start..(start + chunk).min(self.positions.len());
-            net.expected_embedding(predictions(base(rows), vocab))
+            net.expected_embedding(predictions(base.rows(rows), vocab))
         });
         let features = Tensor::cat(parts.collect(), 0);
         let places = index_tensor(&self.places, &features.device());

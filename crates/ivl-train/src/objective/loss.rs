@@ -2,10 +2,10 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
+use ivl_core::fusion::VocabProjection;
 use ivl_core::fusion::fuse;
-use ivl_core::vocab::VocabProjection;
+use ivl_core::tokens::is_host;
 use ivl_kernels::{Objective, Penalties};
-use ivl_models::transformer::is_host;
 
 use crate::config::RegularizationConfig;
 
@@ -121,7 +121,7 @@ fn by_kernel(
     let [l1, l2, kl] = [weights.l1, weights.l2, weights.kl].map(|weight| weight as f32);
     let mut gradient = value.into_data();
     let numbers = gradient.as_mut_slice().expect("logits in f32");
-    let terms = Objective::of(base, numbers, &targets, Penalties { l1, l2, kl }, scale as f32);
+    let terms = Objective::compute(base, numbers, &targets, Penalties { l1, l2, kl }, scale as f32);
     let term = |number: f64| Tensor::from_data([number as f32], (&device, DType::F32));
     Loss {
         terms: Terms {

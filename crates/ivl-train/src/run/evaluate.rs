@@ -3,7 +3,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Tensor};
 use ivl_core::causal_lm::SelectedLogits;
-use ivl_core::vocab::VocabProjection;
+use ivl_core::fusion::VocabProjection;
 use ivl_models::transformer::rows_at;
 use ivl_models::{Connection, Transformer};
 
@@ -111,7 +111,7 @@ impl Sums {
             let targets = targets.clone().slice([rows.clone()]);
             let (base, projection, logits) = match base {
                 Some((base, projection)) => {
-                    (Some(base(rows).cast(DType::F32)), Some(projection), projection.rows(logits))
+                    (Some(base.rows(rows).cast(DType::F32)), Some(projection), projection.rows(logits))
                 }
                 None => (None, None, logits),
             };

@@ -6,8 +6,8 @@ use burn::tensor::{DType, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use ivl_core::causal_lm::SelectedLogits;
+use ivl_core::fusion::VocabProjection;
 use ivl_core::fusion::predictions;
-use ivl_core::vocab::VocabProjection;
 use ivl_models::transformer::{constant, rows_at, with_gradient};
 use ivl_models::{CascadeInput, Connection, Transformer};
 
@@ -162,7 +162,8 @@ impl ValueLearner {
             let by_features = order.reorder(by_features);
             for start in (0..order.positions.len()).step_by(chunk) {
                 let rows = start..(start + chunk).min(order.positions.len());
-                let predicted = predictions((base[0].logits)(rows.clone()), self.value.config().vocab_size);
+                let predicted =
+                    predictions(base[0].logits.rows(rows.clone()), self.value.config().vocab_size);
                 let embedded = self.value.expected_embedding(self.constant(predicted));
                 let surrogate = with_gradient(embedded, |_| by_features.clone().slice([rows]));
                 self.accumulate(gradients, surrogate);
@@ -217,7 +218,7 @@ impl ValueLearner {
                 // The last base gets the logits themselves: what nobody else holds need not be copied.
                 let copies = std::iter::repeat_n(logits, bases.len());
                 for ((base, logits), sum) in bases.iter_mut().zip(copies).zip(&mut terms) {
-                    let base_logits = (base.logits)(rows.clone());
+                    let base_logits = base.logits.rows(rows.clone());
                     let base_logits = match &mut base.perturbation {
                         Some(perturbation) => perturbation.apply(base_logits),
                         None => base_logits,

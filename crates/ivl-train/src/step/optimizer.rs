@@ -3,7 +3,7 @@
 use burn::module::ParamGroup;
 use burn::optim::{AdamWConfig, AdamWState, LearningRate, ModuleOptimizer, Optimizer};
 use burn::tensor::{DType, Device, Tensor};
-use ivl_models::transformer::is_host;
+use ivl_core::tokens::is_host;
 
 use crate::config::OptimizerConfig;
 

@@ -18,7 +18,8 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainOutput;
 
-use ivl_core::vocab::VocabProjection;
+use ivl_core::causal_lm::SelectedLogits;
+use ivl_core::fusion::VocabProjection;
 
 use crate::Error;
 use crate::bases::rewriting::Rewritten;
@@ -222,7 +223,7 @@ impl Passes {
             let logits = match &rewritten {
                 // Nothing will be asked of it.
                 Some(rewritten) if rewritten.is_empty() => {
-                    Box::new(|_| Tensor::zeros([0, 0], &Device::default()))
+                    SelectedLogits::new(Tensor::zeros([0, 0], &Device::default()))
                 }
                 Some(Rewritten { batch, .. }) => base.logits(batch, &batch.positions, Split::Train)?,
                 None => base.logits(batch, &positions, Split::Train)?,

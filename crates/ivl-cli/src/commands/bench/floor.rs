@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use ivl_kernels::{Matrix, PackedFormat, Probe, products};
+use ivl_kernels::{Matrix, MemoryProbe, PackedFormat, products};
 
 /// Edge of the matrices whose product is timed on a CPU.
 const EDGE: usize = 1024;
@@ -24,7 +24,7 @@ const NUMBERS: usize = 1 << 28;
 /// Reading memory and multiplying, on one device.
 pub enum Floor {
     /// By the kernels of the CPU, on all threads.
-    Cpu { memory: Probe, matrix: Box<Matrix>, rows: Vec<f32> },
+    Cpu { memory: MemoryProbe, matrix: Box<Matrix>, rows: Vec<f32> },
     /// By the device's own operations, in the type of the weights.
     Device { memory: Box<Tensor<1>>, matrix: Box<Tensor<2>> },
 }
@@ -37,7 +37,7 @@ impl Floor {
             Weights::Packed(_) => {
                 let number = |row, column| ((row * 31 + column) % 17) as f32;
                 return Ok(Self::Cpu {
-                    memory: Probe::new(bytes),
+                    memory: MemoryProbe::new(bytes),
                     matrix: Box::new(Matrix::new(PackedFormat::F32, [EDGE, EDGE], number)),
                     rows: vec![1.0; EDGE * EDGE],
                 });

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use ivl_core::causal_lm::token_tensor;
 use ivl_core::score::score;
+use ivl_core::tokens::token_tensor;
 use ivl_core::{Cache, CausalLm};
 
 /// Tokens that stand for a text.
@@ -22,32 +22,32 @@ pub struct Decoding<'a> {
 
 impl<'a> Decoding<'a> {
     /// Reads `context` tokens in each row.
-    pub fn new(lm: &'a dyn CausalLm, rows: usize, context: usize) -> Self {
+    pub fn new(lm: &'a dyn CausalLm, rows: usize, context: usize) -> Result<Self> {
         let mut cache = lm.new_cache(&vec![0; rows]);
         let prompt = text(context, lm).repeat(rows);
-        lm.next_logits(token_tensor(&prompt, rows, &lm.device()), &mut cache);
-        Self { lm, rows, context, cache }
+        lm.next_logits(token_tensor(&prompt, rows, &lm.device()), &mut cache)?;
+        Ok(Self { lm, rows, context, cache })
     }
 
     /// Seconds of a step, over `steps` of them.
-    pub fn step(&mut self, steps: usize) -> f64 {
+    pub fn step(&mut self, steps: usize) -> Result<f64> {
         let began = Instant::now();
         for token in text(steps, self.lm) {
             let tokens = token_tensor(&vec![token; self.rows], self.rows, &self.lm.device());
-            self.lm.next_logits(tokens, &mut self.cache).into_data();
+            self.lm.next_logits(tokens, &mut self.cache)?.into_data();
         }
         let seconds = began.elapsed().as_secs_f64();
         self.cache.truncate(self.context);
-        seconds / steps as f64
+        Ok(seconds / steps as f64)
     }
 }
 
 /// Seconds to read a prompt of `len` tokens, up to the logits of the next.
-pub fn prefill(lm: &dyn CausalLm, len: usize) -> f64 {
+pub fn prefill(lm: &dyn CausalLm, len: usize) -> Result<f64> {
     let tokens = token_tensor(&text(len, lm), 1, &lm.device());
     let began = Instant::now();
-    lm.next_logits(tokens, &mut lm.new_cache(&[0])).into_data();
-    began.elapsed().as_secs_f64()
+    lm.next_logits(tokens, &mut lm.new_cache(&[0]))?.into_data();
+    Ok(began.elapsed().as_secs_f64())
 }
 
 /// Seconds to score `rows` texts of `len` tokens.

@@ -130,9 +130,9 @@ impl Bench<'_> {
         let rounds = (args.rounds, &self.device);
         if asked(Measure::Decode) {
             for &rows in &args.rows {
-                let mut decoding = Decoding::new(lm, rows, args.context);
+                let mut decoding = Decoding::new(lm, rows, args.context)?;
                 self.show(&Row::measure(("decode", Bound::Read), [rows, args.tokens], rounds, || {
-                    let (step, floor) = (decoding.step(args.tokens), costs.read(floor)?);
+                    let (step, floor) = (decoding.step(args.tokens)?, costs.read(floor)?);
                     Ok((rows as f64 / step, rows as f64 / floor))
                 })?)?;
             }
@@ -140,7 +140,7 @@ impl Bench<'_> {
         let len = args.prompt;
         if asked(Measure::Prefill) {
             self.show(&Row::measure(("prefill", Bound::Multiply), [1, len], rounds, || {
-                Ok((len as f64 / prefill(lm, len), len as f64 / costs.multiply(len, 1, floor)?))
+                Ok((len as f64 / prefill(lm, len)?, len as f64 / costs.multiply(len, 1, floor)?))
             })?)?;
         }
         let tokens = TEXTS * len;
@@ -156,10 +156,11 @@ impl Bench<'_> {
     /// Base and value, where the floor is the base's own speed and the share of the weights that are its own.
     fn against_base(&self, base: &dyn CausalLm, fused: &dyn CausalLm, costs: &[Costs]) -> Result<()> {
         let (args, share) = (self.args, costs[0].bytes / (costs[0].bytes + costs[1].bytes));
-        let [mut base, mut fused] = [base, fused].map(|lm| Decoding::new(lm, 1, args.context));
+        let mut base = Decoding::new(base, 1, args.context)?;
+        let mut fused = Decoding::new(fused, 1, args.context)?;
         let rounds = (args.rounds, &self.device);
         self.show(&Row::measure(("fused decode", Bound::Read), [1, args.tokens], rounds, || {
-            Ok((1.0 / fused.step(args.tokens), share / base.step(args.tokens)))
+            Ok((1.0 / fused.step(args.tokens)?, share / base.step(args.tokens)?))
         })?)?;
         Ok(())
     }

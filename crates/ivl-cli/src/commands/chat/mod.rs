@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use ivl_core::CausalLm;
+use ivl_core::RowWeighted;
 use ivl_core::decode::{FinishReason, GenerateConfig, Session};
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
             .context("cannot listen for Ctrl-C")?;
     }
     let mut chat = Chat {
-        session: Session::new(&composed.lm),
+        session: Session::new(&*composed.lm),
         composed,
         conversation,
         config,
@@ -109,9 +109,9 @@ impl Chat {
             Some(Line::Alphas) => eprintln!("{}", self.models()),
             Some(Line::Alpha(name, alpha)) => {
                 self.composed.set_alphas(name.as_deref(), alpha)?;
-                // What was read of the predictions is no use under another weight.
-                if self.composed.lm.weights_read() > 0 {
-                    self.session = Session::new(&self.composed.lm);
+                // What cascade values read holds only for the weights under which it was read.
+                if self.composed.lm.rows().is_ok_and(|lm| lm.num_cascade_values() > 0) {
+                    self.session = Session::new(&*self.composed.lm);
                 }
             }
             Some(Line::Help) => eprintln!("{HELP}"),
@@ -133,7 +133,7 @@ impl Chat {
         self.stopped.store(false, Ordering::Relaxed);
         let (mut ids, mut text, mut finish) = (Vec::new(), String::new(), None);
         let mut out = stdout().lock();
-        let writing = self.session.generate(&self.composed.lm, &prompt, &self.config)?;
+        let writing = self.session.generate(&*self.composed.lm, &prompt, &self.config)?;
         let cached = writing.reused();
         for step in writing {
             let step = step?;

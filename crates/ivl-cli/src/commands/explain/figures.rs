@@ -1,6 +1,5 @@
 //! Explanations as JSON.
 
-use ivl_core::CausalLm;
 use ivl_eval::{Disagreement, Effect, Influence};
 use serde_json::{Value, json};
 

@@ -30,7 +30,7 @@ impl Explanation {
     /// Reads a passage; of the tokens that nobody asked about nothing is kept.
     fn of(passage: Passage, composed: &Composed) -> Result<Self> {
         let given = passage.asked.iter().position(|asked| *asked).unwrap_or(passage.ids.len());
-        let mut tokens = explain_from(&composed.lm, &passage.ids, given)
+        let mut tokens = explain_from(&*composed.lm, &passage.ids, given)
             .with_context(|| format!("cannot explain {}", passage.origin.as_deref().unwrap_or("the text")))?;
         for (token, asked) in tokens.iter_mut().zip(&passage.asked) {
             *token = token.take().filter(|_| *asked);

@@ -1,6 +1,5 @@
 //! Explanations as a page of their own.
 
-use ivl_core::CausalLm;
 use ivl_eval::{Effect, HEAT_MAP_STYLE, Influence, escape, heat_map, page as html_page};
 
 use super::Explanation;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use ivl_core::Vocab;
 use ivl_core::decode::{GenerateConfig, generate};
-use ivl_core::{CausalLm, Vocab};
 use ivl_models::Message;
 use ivl_train::{Conversation, Dataset, Demonstration, Encoder, Place, Row, SourceConfig};
 
@@ -42,7 +42,7 @@ pub fn read(args: &Explain, config: &GenerateConfig, composed: &Composed) -> Res
 fn answer(prompt: Vec<u32>, config: &GenerateConfig, composed: &Composed) -> Result<Passage> {
     let mut asked = vec![false; prompt.len()];
     let mut ids = prompt.clone();
-    for step in generate(&composed.lm, &[prompt], config)? {
+    for step in generate(&*composed.lm, &[prompt], config)? {
         ids.push(step?.token);
         asked.push(true);
     }

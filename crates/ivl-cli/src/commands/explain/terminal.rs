@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use anyhow::Result;
+use ivl_core::Vocab;
 use ivl_core::score::TokenExplanation;
-use ivl_core::{CausalLm, Vocab};
 use ivl_eval::{Influence, Visible, strength, visible, visible_line};
 
 use super::Explanation;

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use ivl_core::fusion::CascadeLm;
+use ivl_core::cross_tokenizer::RetokenizedValue;
+use ivl_core::fusion::{BaseLm, CascadeLm};
 use ivl_core::{CausalLm, FusedLm, Value, Vocab, VocabMap};
 use ivl_models::{CascadeInput, CascadeNet, Tokenizer, Transformer, TransformerLm};
 
@@ -73,31 +74,33 @@ impl<'a> Plug<'a> {
     }
 
     /// The base with the value at a weight. Weights in memory are shared, so this costs next to nothing.
-    pub fn at(&self, alpha: f64) -> Result<Box<dyn CausalLm>> {
+    pub fn at(&self, alpha: f64) -> Result<BaseLm> {
         self.on(self.alone(), alpha)
     }
 
-    fn alone(&self) -> Box<dyn CausalLm> {
-        Box::new(self.base.0.lm(&self.base.1))
+    fn alone(&self) -> BaseLm {
+        BaseLm::plain(self.base.0.lm(&self.base.1))
     }
 
-    fn on(&self, base: Box<dyn CausalLm>, alpha: f64) -> Result<Box<dyn CausalLm>> {
+    fn on(&self, base: BaseLm, alpha: f64) -> Result<BaseLm> {
         if let Some(input) = self.input {
             let value = CascadeNet::new(self.net.clone(), input, self.vocab.clone(), &self.name);
-            return Ok(Box::new(CascadeLm::new(base, Box::new(value), alpha)?));
+            return Ok(CascadeLm::on(base, Box::new(value), alpha)?.into());
         }
         let value = Box::new(TransformerLm::new(self.net.clone(), self.vocab.clone(), &self.name));
-        let value = Value::new(value, alpha).with_map(self.map.clone());
-        let value = match self.same_tokens {
-            true => value,
-            false => value.with_tokenizer(Box::new(self.tokenizer.clone())),
+        let value = if self.same_tokens {
+            Value::new(value, alpha).with_map(self.map.clone())
+        } else {
+            let tokenizer = Box::new(self.tokenizer.clone());
+            let value = RetokenizedValue::new(base.vocab(), value, self.map.clone(), tokenizer)?;
+            Value::partial(Box::new(value), alpha)
         };
-        Ok(Box::new(FusedLm::new(base, vec![value])?))
+        Ok(FusedLm::on(base, vec![value])?.into())
     }
 }
 
 /// All values on their base, each at weight 0: what a cascade value reads is then the base's own prediction.
-pub fn together(plugs: &[Plug<'_>]) -> Result<Box<dyn CausalLm>> {
+pub fn together(plugs: &[Plug<'_>]) -> Result<BaseLm> {
     let first = plugs.first().context("no value")?;
     plugs.iter().try_fold(first.alone(), |base, plug| plug.on(base, 0.0))
 }

@@ -242,7 +242,7 @@ impl<'a> Bench<'a> {
         });
         let weights: Vec<Vec<f64>> = weights.collect();
         let all = together(&plugs)?;
-        let seen = self.step("reading", |progress| observe(&*all, &weights, &self.passages, progress))?;
+        let seen = self.step("reading", |progress| observe(&all, &weights, &self.passages, progress))?;
         let answers = self.answers(&lm, &self.end_tokens, "answering alone")?;
         let alone = Measured { observed: seen.alone, answers };
         let mut with: Vec<Vec<Measured>> = vec![Vec::new(); plan.alphas.len()];
@@ -252,7 +252,7 @@ impl<'a> Bench<'a> {
                 let what = format!("answering, alpha {alpha}");
                 with.push(Measured {
                     observed,
-                    answers: self.answers(&*plug.at(alpha)?, &self.end_tokens, &what)?,
+                    answers: self.answers(&plug.at(alpha)?, &self.end_tokens, &what)?,
                 });
             }
         }
@@ -287,7 +287,7 @@ impl<'a> Bench<'a> {
         let index = (0..self.passages.len()).find(turned).unwrap_or(0);
         let Some(passage) = self.passages.get(index) else { return Ok(None) };
         let plug = Plug::load(value, self.base, &self.net, &plan.map, (self.device, &self.common))?;
-        let mut explained = explain(&*plug.at(alpha)?, &passage.ids)?;
+        let mut explained = explain(&plug.at(alpha)?, &passage.ids)?;
         for (explained, _) in explained.iter_mut().zip(&passage.learnt).filter(|(_, learnt)| !**learnt) {
             *explained = None;
         }

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use ivl_kernels::{argmax, weights};
+use ivl_kernels::{argmax, softmax_weights};
 
-use super::SamplingConfig;
+use super::config::SamplingConfig;
 
 /// The processed distribution: tokens that may be drawn.
 pub(super) struct Candidates {
@@ -47,7 +47,7 @@ impl Candidates {
     /// The weights of all tokens in single precision.
     fn weights(&self) -> Vec<f32> {
         let logits: Vec<f32> = self.tokens.iter().map(|&(_, logit)| logit).collect();
-        weights(&logits, self.largest, self.temperature as f32)
+        softmax_weights(&logits, self.largest, self.temperature as f32)
     }
 
     fn keep(&mut self, keep: impl Fn(f64) -> bool) {

@@ -1,40 +1,39 @@
-//! Whole texts, written speculatively.
+//! Generation of whole texts with the help of a draft.
 
 use std::collections::VecDeque;
 
-use super::{Speculation, SpeculativeRound};
-use crate::causal_lm::CausalLm;
-use crate::causal_lm::token_tensor;
-use crate::decode::generate::{PREFILL, to_host};
+use super::{Speculation, SpeculationTotals};
+use crate::causal_lm::prefill;
 use crate::decode::{Continuation, GenerateConfig, GeneratedToken};
 use crate::error::Error;
-use crate::fusion::{DecodeBatch, FusedLm};
+use crate::fusion::{DecodeBatch, RowWeighted};
+use crate::row_chunks::PREFILL_CHUNK;
+use crate::tokens::{check_ids, to_host, token_tensor};
 
 /// Continues prompts as [`generate`](crate::decode::generate) does, token for token, with the help of a draft.
 ///
-/// Texts are written one after the other: together they would wait for each other's rejected tokens. Prompts that follow
-/// each other and are the same are read once.
+/// Texts are generated one after the other: in a batch they would wait for each other's rejected tokens. Equal prompts that
+/// follow each other are read once.
 ///
 /// # Errors
 /// As `generate`.
 pub fn speculate<'a, S: AsRef<[u32]>>(
-    target: &'a FusedLm,
+    target: &'a dyn RowWeighted,
     speculation: Speculation,
     prompts: &[S],
     config: &GenerateConfig,
 ) -> Result<SpeculativeGeneration<'a>, Error> {
-    let text = |(row, prompt): (usize, &S)| {
-        let prompt = prompt.as_ref().to_vec();
-        crate::causal_lm::check_ids(&prompt, target.vocab())?;
-        let continuation = Continuation::new(row, &prompt, config, target)?;
-        Ok((prompt, continuation))
-    };
-    let texts: VecDeque<_> = prompts.iter().enumerate().map(text).collect::<Result<_, Error>>()?;
+    let mut texts = VecDeque::with_capacity(prompts.len());
+    for (row, prompt) in prompts.iter().enumerate() {
+        let prompt = prompt.as_ref();
+        check_ids(prompt, target.vocab())?;
+        texts.push_back((prompt.to_vec(), Continuation::new(row, prompt, config, target)?));
+    }
     Ok(SpeculativeGeneration {
         target,
         speculation,
         texts: if config.max_new_tokens == 0 { VecDeque::new() } else { texts },
-        writing: None,
+        active: None,
         prompt: None,
         ready: VecDeque::new(),
         totals: SpeculationTotals::default(),
@@ -43,11 +42,11 @@ pub fn speculate<'a, S: AsRef<[u32]>>(
 
 /// The iterator that [`speculate`] returns.
 pub struct SpeculativeGeneration<'a> {
-    target: &'a FusedLm,
+    target: &'a dyn RowWeighted,
     speculation: Speculation,
     /// Texts that are not begun.
     texts: VecDeque<(Vec<u32>, Continuation)>,
-    writing: Option<SessionGeneration>,
+    active: Option<ActiveSequence>,
     /// The prompt that was read last, if the next one is the same: tokens, caches, and logits after it.
     prompt: Option<(Vec<u32>, DecodeBatch, Vec<f32>)>,
     ready: VecDeque<GeneratedToken>,
@@ -55,49 +54,24 @@ pub struct SpeculativeGeneration<'a> {
 }
 
 /// The text in progress: its last token is not read.
-struct SessionGeneration {
+struct ActiveSequence {
     text: Vec<u32>,
     batch: DecodeBatch,
     continuation: Continuation,
 }
 
-/// What came of the drafts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SpeculationTotals {
-    /// Passes of the target, without those over prompts.
-    pub rounds: usize,
-    /// Tokens drafted.
-    pub drafted: usize,
-    /// Drafted tokens that the target chose too.
-    pub accepted: usize,
-}
-
-impl SpeculationTotals {
-    /// Adds a round.
-    pub fn add(&mut self, round: &SpeculativeRound) {
-        self.rounds += 1;
-        self.drafted += round.drafted;
-        self.accepted += round.accepted;
-    }
-
-    /// Accepted of drafted tokens; nothing if none was drafted.
-    pub fn acceptance_rate(&self) -> Option<f64> {
-        (self.drafted > 0).then(|| self.accepted as f64 / self.drafted as f64)
-    }
-}
-
 impl SpeculativeGeneration<'_> {
-    /// What came of the drafts so far.
+    /// Drafted and accepted tokens so far.
     pub fn totals(&self) -> SpeculationTotals {
         self.totals
     }
 
     fn advance(&mut self) -> Result<(), Error> {
-        let Some(mut writing) = self.writing.take() else { return self.begin() };
-        let SessionGeneration { text, batch, continuation } = &mut writing;
-        let mut block = self.speculation.block(self.target, batch, text, continuation);
+        let Some(mut active) = self.active.take() else { return self.begin() };
+        let ActiveSequence { text, batch, continuation } = &mut active;
+        let mut block = self.speculation.block(self.target, batch, text, continuation)?;
         let ended = loop {
-            let step = continuation.step(block.logits(self.target, batch), self.target.vocab())?;
+            let step = continuation.step(block.logits(self.target, batch)?, self.target.vocab())?;
             text.push(step.token);
             let (token, ended) = (step.token, step.finish.is_some());
             self.ready.push_back(step);
@@ -106,7 +80,7 @@ impl SpeculativeGeneration<'_> {
             }
         };
         self.totals.add(&self.speculation.settle(&block, batch));
-        self.writing = (!ended).then_some(writing);
+        self.active = (!ended).then_some(active);
         Ok(())
     }
 
@@ -114,7 +88,10 @@ impl SpeculativeGeneration<'_> {
     fn begin(&mut self) -> Result<(), Error> {
         let Some((prompt, mut continuation)) = self.texts.pop_front() else { return Ok(()) };
         let known = self.prompt.take().filter(|(known, ..)| *known == prompt);
-        let (batch, logits) = known.map_or_else(|| self.read(&prompt), |(_, batch, logits)| (batch, logits));
+        let (batch, logits) = match known {
+            Some((_, batch, logits)) => (batch, logits),
+            None => self.read(&prompt)?,
+        };
         let step = continuation.step(&logits, self.target.vocab())?;
         if self.texts.front().is_some_and(|(next, _)| *next == prompt) {
             self.prompt = Some((prompt.clone(), batch.clone(), logits));
@@ -122,25 +99,20 @@ impl SpeculativeGeneration<'_> {
         let mut text = prompt;
         text.push(step.token);
         if step.finish.is_none() {
-            self.writing = Some(SessionGeneration { text, batch, continuation });
+            self.active = Some(ActiveSequence { text, batch, continuation });
         }
         self.ready.push_back(step);
         Ok(())
     }
 
-    fn read(&self, prompt: &[u32]) -> (DecodeBatch, Vec<f32>) {
-        let mut batch = DecodeBatch::new(self.target, &[0], vec![self.target.alphas()]);
-        batch.expect(prompt.len());
-        let mut logits = Vec::new();
-        let mut pieces = prompt.chunks(PREFILL).peekable();
-        while let Some(piece) = pieces.next() {
-            let tokens = token_tensor(piece, 1, &self.target.device());
-            let last = self.target.next_logits_rows(tokens, &mut batch);
-            if pieces.peek().is_none() {
-                logits = to_host(last.fused());
-            }
-        }
-        (batch, logits)
+    /// Reads a prompt; the batch that holds it, and the logits after it.
+    fn read(&self, prompt: &[u32]) -> Result<(DecodeBatch, Vec<f32>), Error> {
+        let mut batch = DecodeBatch::new(self.target, &[0], vec![self.target.alphas()])?;
+        batch.set_prompt_len(prompt.len());
+        let tokens = token_tensor(prompt, 1, &self.target.device());
+        let read = |chunk| batch.next_logits(self.target, chunk);
+        let logits = prefill(tokens, PREFILL_CHUNK, read)?.ok_or(Error::EmptyPrompt)?;
+        Ok((batch, to_host(logits.last())))
     }
 }
 
@@ -148,7 +120,7 @@ impl Iterator for SpeculativeGeneration<'_> {
     type Item = Result<GeneratedToken, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.ready.is_empty() && (self.writing.is_some() || !self.texts.is_empty()) {
+        while self.ready.is_empty() && (self.active.is_some() || !self.texts.is_empty()) {
             if let Err(error) = self.advance() {
                 self.texts.clear();
                 return Some(Err(error));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a round loses of its weight with each later one.
+/// The factor by which each later round lowers the weight of a round.
 const FADE: f64 = 0.9;
 
 /// Plain steps after which a draft that did not pay is tried again.
@@ -41,7 +41,7 @@ pub struct SpeculativeRound {
     pub drafted: usize,
     /// How many of them the target chose too.
     pub accepted: usize,
-    /// Tokens of which that is known: behind the first that the target did not choose nothing is.
+    /// Drafted tokens that were judged; everything after the first rejection is unknown.
     pub judged: usize,
     /// Time of the drafts.
     pub drafting: Duration,
@@ -50,7 +50,7 @@ pub struct SpeculativeRound {
 }
 
 impl Pace {
-    /// At most `most` tokens, as many as pay.
+    /// At most `most` tokens; the number adapts to acceptance and timing.
     pub fn up_to(most: usize) -> Self {
         Self {
             most,
@@ -63,7 +63,7 @@ impl Pace {
         }
     }
 
-    /// Always `length` tokens, whatever becomes of them.
+    /// Always `length` tokens.
     pub fn fixed(length: usize) -> Self {
         Self { adapts: false, ..Self::up_to(length) }
     }
@@ -97,7 +97,7 @@ impl Pace {
         }
     }
 
-    /// Learns from a round.
+    /// Updates the estimates with a round.
     pub fn observe(&mut self, round: &SpeculativeRound) {
         let verifying = round.verifying.as_secs_f64();
         if round.drafted == 0 {
@@ -148,7 +148,7 @@ impl Line {
         (self.xx, self.xy) = (fade(self.xx, x * x), fade(self.xy, x * y));
     }
 
-    /// Intercept and slope of the time of a pass; from points at one place alone, the slope leads to a pass over one token,
+    /// Intercept and slope of the time of a pass; if all points are at one place, the slope leads to a pass over one token,
     /// which takes `single`.
     fn fit(self, single: f64) -> Option<(f64, f64)> {
         if self.weight == 0.0 {

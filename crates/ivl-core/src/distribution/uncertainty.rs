@@ -1,6 +1,6 @@
 //! How sure a model is of the next token.
 
-use ivl_kernels::Mass;
+use ivl_kernels::SoftmaxStats;
 
 /// Two measures of a distribution over the next token.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Uncertainty {
 impl Uncertainty {
     /// Measures `softmax(logits)`. Tokens that are impossible (minus infinity) add nothing.
     pub fn of(logits: &[f32]) -> Self {
-        let mass = Mass::of(logits);
+        let mass = SoftmaxStats::new(logits);
         let [mut first, mut second] = [f32::NEG_INFINITY; 2];
         for &logit in logits {
             if logit > first {
@@ -24,7 +24,7 @@ impl Uncertainty {
             }
         }
         let weight = |logit: f32| f64::from(logit - mass.largest).exp();
-        Self { entropy: mass.entropy(), margin: (weight(first) - weight(second)) / mass.total }
+        Self { entropy: mass.entropy(), margin: (weight(first) - weight(second)) / mass.sum_exp }
     }
 }
 

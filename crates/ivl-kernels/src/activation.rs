@@ -2,11 +2,11 @@
 
 use crate::cpu::{Kernel, LANES, Level, each, padded, run};
 use crate::exp::exp;
-use crate::rows::{SHARE, by_rows, share_out};
+use crate::parallel_rows::{GRAIN, for_row_groups, parallel_map};
 
 /// A non-linearity of the form `x * sigmoid(g(x))`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum ActivationFn {
     /// `g(x) = x`.
     Silu,
     /// The tanh approximation of GELU: `g(x) = 2 sqrt(2 / pi) (x + 0.044715 x^3)`.
@@ -15,10 +15,10 @@ pub enum Gate {
     QuickGelu,
 }
 
-impl Gate {
+impl ActivationFn {
     /// `act(x)`, in place.
     pub fn apply(self, x: &mut [f32]) {
-        by_rows(x, LANES, |_, x| run(Numbers { gate: self, x }));
+        for_row_groups(x, LANES, |_, x| run(Activate { activation: self, x }));
     }
 
     /// `act(x) * up`, in place.
@@ -26,9 +26,9 @@ impl Gate {
     /// # Panics
     /// If the slices are not of one length.
     pub fn apply_to(self, x: &mut [f32], up: &[f32]) {
-        assert_eq!(x.len(), up.len(), "one gate for each number");
-        by_rows(x, LANES, |first, x| {
-            run(Numbers { gate: self, x });
+        assert_eq!(x.len(), up.len(), "one number to multiply with each");
+        for_row_groups(x, LANES, |first, x| {
+            run(Activate { activation: self, x });
             x.iter_mut().zip(&up[first * LANES..]).for_each(|(x, up)| *x *= up);
         });
     }
@@ -43,11 +43,14 @@ impl Gate {
             "a derivative for each number"
         );
         let ups: Vec<_> = match up {
-            Some(up) => up.chunks_mut(SHARE).map(Some).collect(),
-            None => d.chunks(SHARE).map(|_| None).collect(),
+            Some(up) => up.chunks_mut(GRAIN).map(Some).collect(),
+            None => d.chunks(GRAIN).map(|_| None).collect(),
         };
-        let parts = x.chunks_mut(SHARE).zip(ups).zip(d.chunks(SHARE));
-        share_out(parts.map(|((x, up), d)| Slope { gate: self, x, up, d }), |_, part| run(part));
+        let parts = x.chunks_mut(GRAIN).zip(ups).zip(d.chunks(GRAIN));
+        parallel_map(
+            parts.map(|((x, up), d)| ActivationGradient { activation: self, x, up, d }),
+            |_, part| run(part),
+        );
     }
 
     /// `g'(x)`.
@@ -71,38 +74,38 @@ impl Gate {
     }
 }
 
-struct Numbers<'a> {
-    gate: Gate,
+struct Activate<'a> {
+    activation: ActivationFn,
     x: &'a mut [f32],
 }
 
-impl Kernel for Numbers<'_> {
+impl Kernel for Activate<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let (chunks, rest) = self.x.as_chunks_mut::<LANES>();
         for chunk in chunks {
-            *chunk = act::<L>(self.gate, *chunk);
+            *chunk = act::<L>(self.activation, *chunk);
         }
-        let last = act::<L>(self.gate, padded(rest, 0.0));
+        let last = act::<L>(self.activation, padded(rest, 0.0));
         rest.copy_from_slice(&last[..rest.len()]);
     }
 }
 
 #[inline(always)]
-fn act<L: Level>(gate: Gate, x: [f32; LANES]) -> [f32; LANES] {
-    let negative = each(|lane| -gate.inner::<L>(x[lane]));
+fn act<L: Level>(activation: ActivationFn, x: [f32; LANES]) -> [f32; LANES] {
+    let negative = each(|lane| -activation.inner::<L>(x[lane]));
     let powers = exp::<L>(negative);
     each(|lane| x[lane] / (1.0 + powers[lane]))
 }
 
-struct Slope<'a> {
-    gate: Gate,
+struct ActivationGradient<'a> {
+    activation: ActivationFn,
     x: &'a mut [f32],
     up: Option<&'a mut [f32]>,
     d: &'a [f32],
 }
 
-impl Kernel for &mut Slope<'_> {
+impl Kernel for &mut ActivationGradient<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         for start in (0..self.x.len()).step_by(LANES) {
@@ -113,11 +116,11 @@ impl Kernel for &mut Slope<'_> {
             };
             let (x, d) = (part(self.x), part(self.d));
             let up = self.up.as_deref().map(part);
-            let powers = exp::<L>(each(|lane| -self.gate.inner::<L>(x[lane])));
+            let powers = exp::<L>(each(|lane| -self.activation.inner::<L>(x[lane])));
             let sigmoid = each(|lane| 1.0 / (1.0 + powers[lane]));
             let by_x = each(|lane| {
                 let (x, s) = (x[lane], sigmoid[lane]);
-                let slope = s * L::fma_one(x * (1.0 - s), self.gate.slope::<L>(x), 1.0);
+                let slope = s * L::fma_one(x * (1.0 - s), self.activation.slope::<L>(x), 1.0);
                 d[lane] * slope * up.map_or(1.0, |up| up[lane])
             });
             if let Some(up) = &mut self.up {

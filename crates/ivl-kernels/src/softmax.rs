@@ -1,10 +1,10 @@
-//! Sums over the distribution that logits stand for.
+//! Sums over the distribution that logits define.
 //!
 //! Weights are `exp(x - largest)`, in single precision; they are added up in blocks, and the blocks in double precision.
 
 use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
 use crate::exp::exp;
-use crate::rows::share_out;
+use crate::parallel_rows::parallel_map;
 
 /// Chunks that are added up in single precision.
 pub(crate) const BLOCK: usize = 32;
@@ -18,38 +18,38 @@ pub fn argmax(numbers: &[f32]) -> Option<usize> {
     if most == f32::NEG_INFINITY { None } else { numbers.iter().position(|&number| number == most) }
 }
 
-/// What `softmax(x)` is made of.
+/// The sums that `softmax(x)`, its normaliser and its entropy are made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Mass {
+pub struct SoftmaxStats {
     /// `max_i x_i`.
     pub largest: f32,
     /// `sum_i w_i`, with the weights `w_i = exp(x_i - largest)`.
-    pub total: f64,
+    pub sum_exp: f64,
     /// `sum_i w_i (x_i - largest)`.
-    pub tilt: f64,
+    pub weighted_sum: f64,
 }
 
-impl Mass {
-    /// Of these logits. Where all are minus infinity, `total` is zero; where one is NaN or infinite, it is NaN.
-    pub fn of(numbers: &[f32]) -> Self {
+impl SoftmaxStats {
+    /// The sums of these logits. Where all are minus infinity, `sum_exp` is zero; where one is NaN or infinite, it is NaN.
+    pub fn new(numbers: &[f32]) -> Self {
         let largest = largest(numbers);
-        let mut mass = Self { largest, total: 0.0, tilt: 0.0 };
+        let mut stats = Self { largest, sum_exp: 0.0, weighted_sum: 0.0 };
         if largest == f32::NEG_INFINITY {
-            mass.total = if numbers.iter().any(|number| number.is_nan()) { f64::NAN } else { 0.0 };
-            return mass;
+            stats.sum_exp = if numbers.iter().any(|number| number.is_nan()) { f64::NAN } else { 0.0 };
+            return stats;
         }
-        run(Sums { numbers, mass: &mut mass });
-        mass
+        run(SumExponentials { numbers, stats: &mut stats });
+        stats
     }
 
     /// `log sum_i exp(x_i)`: what is subtracted from a logit to get a log-probability, in nats.
     pub fn log_normalizer(&self) -> f64 {
-        f64::from(self.largest) + self.total.ln()
+        f64::from(self.largest) + self.sum_exp.ln()
     }
 
     /// `-sum_i p_i log p_i`, in nats.
     pub fn entropy(&self) -> f64 {
-        f64::max(self.total.ln() - self.tilt / self.total, 0.0)
+        f64::max(self.sum_exp.ln() - self.weighted_sum / self.sum_exp, 0.0)
     }
 }
 
@@ -66,9 +66,9 @@ pub fn logprobs(logits: &[f32], targets: &[u32]) -> Vec<(f32, u32)> {
     let size = logits.len() / targets.len().max(1);
     assert_eq!(logits.len(), size * targets.len(), "a target for each row");
     let mut judged = vec![(0.0, 0); targets.len()];
-    share_out(judged.iter_mut(), |row, place| {
+    parallel_map(judged.iter_mut(), |row, place| {
         let logits = &logits[row * size..(row + 1) * size];
-        let logprob = f64::from(logits[targets[row] as usize]) - Mass::of(logits).log_normalizer();
+        let logprob = f64::from(logits[targets[row] as usize]) - SoftmaxStats::new(logits).log_normalizer();
         **place = (logprob as f32, argmax(logits).unwrap_or(0) as u32);
     });
     judged
@@ -79,33 +79,33 @@ pub fn logprobs(logits: &[f32], targets: &[u32]) -> Vec<(f32, u32)> {
 ///
 /// # Panics
 /// If the lists differ in length.
-pub fn divergence([p, q]: [&[f32]; 2], [of_p, of_q]: [&Mass; 2]) -> f64 {
+pub fn kl_divergence([p, q]: [&[f32]; 2], [of_p, of_q]: [&SoftmaxStats; 2]) -> f64 {
     assert_eq!(p.len(), q.len(), "two distributions over the same tokens");
     let mut difference = 0.0;
-    run(Difference { p, q, largest: [of_p.largest, of_q.largest], total: &mut difference });
-    f64::max(difference / of_p.total - (of_p.total.ln() - of_q.total.ln()), 0.0)
+    run(SumKl { p, q, largest: [of_p.largest, of_q.largest], total: &mut difference });
+    f64::max(difference / of_p.sum_exp - (of_p.sum_exp.ln() - of_q.sum_exp.ln()), 0.0)
 }
 
 /// `exp((x - largest) / temperature)` of each number, zero where single precision has no such number.
-pub fn weights(numbers: &[f32], largest: f32, temperature: f32) -> Vec<f32> {
+pub fn softmax_weights(numbers: &[f32], largest: f32, temperature: f32) -> Vec<f32> {
     let mut weights = numbers.to_vec();
-    run(Weights { numbers: &mut weights, largest, scale: temperature.recip() });
+    run(WeightRow { numbers: &mut weights, largest, scale: temperature.recip() });
     weights
 }
 
 /// NaN counts for nothing.
 fn largest(numbers: &[f32]) -> f32 {
     let mut most = f32::NEG_INFINITY;
-    run(Largest { numbers, most: &mut most });
+    run(FindLargest { numbers, most: &mut most });
     most
 }
 
-struct Largest<'a> {
+struct FindLargest<'a> {
     numbers: &'a [f32],
     most: &'a mut f32,
 }
 
-impl Kernel for Largest<'_> {
+impl Kernel for FindLargest<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let (chunks, rest) = self.numbers.as_chunks::<LANES>();
@@ -121,43 +121,43 @@ impl Kernel for Largest<'_> {
     }
 }
 
-struct Sums<'a> {
+struct SumExponentials<'a> {
     numbers: &'a [f32],
-    mass: &'a mut Mass,
+    stats: &'a mut SoftmaxStats,
 }
 
-impl Kernel for Sums<'_> {
+impl Kernel for SumExponentials<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let Mass { largest, total, tilt } = self.mass;
+        let SoftmaxStats { largest, sum_exp, weighted_sum } = self.stats;
         for block in self.numbers.chunks(BLOCK * LANES) {
             let (chunks, rest) = block.as_chunks::<LANES>();
-            let (mut totals, mut tilts) = ([0.0; LANES], [0.0; LANES]);
+            let (mut totals, mut weighted) = ([0.0; LANES], [0.0; LANES]);
             for part in 0..chunks.len() + usize::from(!rest.is_empty()) {
                 let chunk = if part < chunks.len() { chunks[part] } else { padded(rest, f32::NEG_INFINITY) };
                 let below = each(|lane| chunk[lane] - *largest);
                 let weights = exp::<L>(below);
                 totals = each(|lane| totals[lane] + weights[lane]);
                 // Without the bound, what is impossible would be zero times infinity.
-                tilts = each(|lane| {
+                weighted = each(|lane| {
                     let below = if below[lane] < LEAST { LEAST } else { below[lane] };
-                    L::fma_one(weights[lane], below, tilts[lane])
+                    L::fma_one(weights[lane], below, weighted[lane])
                 });
             }
-            *total += f64::from(sum(totals));
-            *tilt += f64::from(sum(tilts));
+            *sum_exp += f64::from(sum(totals));
+            *weighted_sum += f64::from(sum(weighted));
         }
     }
 }
 
-struct Difference<'a> {
+struct SumKl<'a> {
     p: &'a [f32],
     q: &'a [f32],
     largest: [f32; 2],
     total: &'a mut f64,
 }
 
-impl Kernel for Difference<'_> {
+impl Kernel for SumKl<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         for (p, q) in self.p.chunks(BLOCK * LANES).zip(self.q.chunks(BLOCK * LANES)) {
@@ -181,13 +181,13 @@ impl Kernel for Difference<'_> {
     }
 }
 
-struct Weights<'a> {
+struct WeightRow<'a> {
     numbers: &'a mut [f32],
     largest: f32,
     scale: f32,
 }
 
-impl Kernel for Weights<'_> {
+impl Kernel for WeightRow<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let (chunks, rest) = self.numbers.as_chunks_mut::<LANES>();

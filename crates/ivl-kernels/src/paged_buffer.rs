@@ -9,12 +9,12 @@ use memmap2::MmapMut;
 /// Numbers that begin at the start of a page. Where the system can, pages are of megabytes: a product reads gigabytes a
 /// second, and each page costs a look-up.
 #[derive(Debug)]
-pub(crate) struct Memory<T> {
+pub(crate) struct PagedBuffer<T> {
     pages: Option<MmapMut>,
     kind: PhantomData<T>,
 }
 
-impl<T: Pod> Memory<T> {
+impl<T: Pod> PagedBuffer<T> {
     /// # Panics
     /// If the system has no memory, as every allocation does; or if there are not `len` numbers.
     pub(crate) fn filled(len: usize, numbers: impl Iterator<Item = T>) -> Self {
@@ -31,7 +31,7 @@ impl<T: Pod> Memory<T> {
     }
 }
 
-impl<T: Pod> Deref for Memory<T> {
+impl<T: Pod> Deref for PagedBuffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {

@@ -1,0 +1,28 @@
+//! The wording of help texts and errors, as snapshots: a change shows up in review as a change of text.
+//!
+//! Accept new wording with `INSTA_UPDATE=always cargo test --release --workspace --test wording`.
+
+#[path = "../run/mod.rs"]
+mod run;
+
+mod errors;
+mod examples;
+mod help;
+
+/// Every verb of the command, as words of its command line.
+const VERBS: [&[&str]; 14] = [
+    &["train"],
+    &["data", "preview"],
+    &["generate"],
+    &["chat"],
+    &["score"],
+    &["explain"],
+    &["align"],
+    &["eval"],
+    &["inspect"],
+    &["bench"],
+    &["parity"],
+    &["serve"],
+    &["transfer"],
+    &["demo"],
+];

@@ -1,0 +1,60 @@
+//! The target of speculative decoding: its base, and the values that can read drafted tokens before the base does.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::error::Error;
+use crate::fusion::{CumulativeLogits, DecodeBatch, FusedLm, RowWeighted, ValueRows};
+
+/// A target, seen as a base and values that read nothing but tokens. A target of another kind is all base.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    lm: &'a dyn RowWeighted,
+    fused: Option<&'a FusedLm>,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(lm: &'a dyn RowWeighted) -> Self {
+        Self { lm, fused: lm.as_fused() }
+    }
+
+    pub(super) fn device(self) -> Device {
+        self.lm.device()
+    }
+
+    /// What the base gives for new tokens.
+    pub(super) fn base_rows(
+        self,
+        tokens: Tensor<2, Int>,
+        batch: &mut DecodeBatch,
+    ) -> Result<CumulativeLogits, Error> {
+        match self.fused {
+            Some(fused) => fused.base_rows(tokens, batch),
+            None => batch.forward(self.lm, tokens),
+        }
+    }
+
+    /// What each value gives for new tokens, without its weight.
+    pub(super) fn value_rows(
+        self,
+        tokens: &Tensor<2, Int>,
+        batch: &mut DecodeBatch,
+    ) -> Result<ValueRows, Error> {
+        match self.fused {
+            Some(fused) => fused.value_rows(tokens, batch),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Adds what the values gave to logits of a base.
+    pub(super) fn add_rows(
+        self,
+        base: Tensor<3>,
+        values: &ValueRows,
+        batch: &DecodeBatch,
+    ) -> CumulativeLogits {
+        match self.fused {
+            Some(fused) => fused.add_rows(base, values, batch.row_weights()),
+            None => CumulativeLogits::new(base),
+        }
+    }
+}

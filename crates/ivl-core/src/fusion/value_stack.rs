@@ -1,0 +1,90 @@
+//! The contracts of a base with values, beyond those of a causal LM.
+
+use burn::tensor::{Int, Tensor};
+
+use crate::cache::Cache;
+use crate::causal_lm::{CausalLm, Positions};
+use crate::error::Error;
+use crate::fusion::{BaseLm, CumulativeLogits, FusedLm, RowBytes, RowWeights, SelectedComponents};
+
+/// A base with values that are seen apart: each has a weight, and logits are known with and without it.
+pub trait ValueStack: CausalLm {
+    /// The weight of each value. The values of a base that has some itself come first.
+    fn alphas(&self) -> Vec<f64>;
+
+    /// Number of values.
+    fn num_values(&self) -> usize {
+        self.alphas().len()
+    }
+
+    /// Changes the weight of a value. What was read before stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] if there is no such value or alpha is not finite.
+    fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error>;
+
+    /// Reads tokens like [`CausalLm::select_logits`], for the logits of the base and of each value.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    fn component_logits(
+        &self,
+        tokens: Tensor<2, Int>,
+        at: Positions<'_>,
+        cache: &mut Cache,
+    ) -> Result<SelectedComponents<'_>, Error>;
+}
+
+/// A [`ValueStack`] that reads rows with weights of their own: what a server and speculative decoding need.
+///
+/// [`GatedLm`](crate::fusion::GatedLm) is none: the values of different rows lag differently.
+pub trait RowWeighted: ValueStack {
+    /// Reads tokens of the rows of a [`DecodeBatch`](crate::fusion::DecodeBatch). A value reads the rows that take it and
+    /// no others: its part of the cache holds only those.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[rows, seq]`
+    /// - output: the logits of the base, then with the first value, and so on, at the positions that the rows want
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    fn forward_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<CumulativeLogits, Error>;
+
+    /// The number of leading values whose weight changes the input of later values: those read predictions. A cache is
+    /// valid only for the weights of these values under which it was read.
+    fn num_cascade_values(&self) -> usize;
+
+    /// Bytes of cache that one position of a row takes.
+    fn row_bytes(&self) -> RowBytes;
+
+    /// The model as a [`FusedLm`], if it is one: its values read nothing but tokens, so that they can read drafted tokens
+    /// before the base does.
+    fn as_fused(&self) -> Option<&FusedLm>;
+}
+
+pub(crate) fn check_alpha(alpha: f64) -> Result<(), Error> {
+    if alpha.is_finite() {
+        return Ok(());
+    }
+    Err(Error::InvalidSetting { name: "alpha", expected: "a finite number", got: alpha.to_string() })
+}
+
+/// [`ValueStack::set_alpha`] of a model that adds one value to a base.
+pub(crate) fn set_last_alpha(
+    base: &mut BaseLm,
+    own: &mut f64,
+    value: usize,
+    alpha: f64,
+) -> Result<(), Error> {
+    if value != base.num_values() {
+        return base.set_alpha(value, alpha);
+    }
+    check_alpha(alpha)?;
+    *own = alpha;
+    Ok(())
+}
