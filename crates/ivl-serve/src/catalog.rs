@@ -81,7 +81,15 @@ impl Catalog {
         }
         let longest_token = vocab.iter().flatten().map(|token| token.bytes.len()).max().unwrap_or(1);
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        Ok(Self { base, values, vocab: vocab.clone(), context, longest_token, created, grammars: OnceLock::new() })
+        Ok(Self {
+            base,
+            values,
+            vocab: vocab.clone(),
+            context,
+            longest_token,
+            created,
+            grammars: OnceLock::new(),
+        })
     }
 
     /// The base's name.

@@ -116,11 +116,7 @@ impl Answer {
     }
 
     /// Takes in an event; returns the choices that it is about.
-    pub(crate) fn take(
-        &mut self,
-        event: EngineEvent,
-        catalog: &Catalog,
-    ) -> Result<Range<usize>, ApiError> {
+    pub(crate) fn take(&mut self, event: EngineEvent, catalog: &Catalog) -> Result<Range<usize>, ApiError> {
         match event {
             EngineEvent::Prompt { first, mut tokens, cached } => {
                 self.cached += cached;

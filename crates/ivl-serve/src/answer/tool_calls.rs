@@ -133,9 +133,17 @@ impl ToolStream {
     fn call_start(&self) -> Option<usize> {
         let mark = self.format.mark();
         let bare = self.format == ToolFormat::Llama && !self.began;
-        let json = || self.held.find(|letter: char| !letter.is_whitespace()).filter(|&at| self.held[at..].starts_with('{'));
+        let json = || {
+            self.held
+                .find(|letter: char| !letter.is_whitespace())
+                .filter(|&at| self.held[at..].starts_with('{'))
+        };
         self.held.find(mark).or_else(|| json().filter(|_| bare)).or_else(|| {
-            (1..mark.len()).rev().map(|len| &mark[..len]).find(|start| self.held.ends_with(start)).map(|start| self.held.len() - start.len())
+            (1..mark.len())
+                .rev()
+                .map(|len| &mark[..len])
+                .find(|start| self.held.ends_with(start))
+                .map(|start| self.held.len() - start.len())
         })
     }
 
@@ -177,7 +185,10 @@ mod tests {
         );
         let mistral = "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"a\": \"b\"}}]";
         assert_eq!(read(ToolFormat::Mistral, mistral), (String::new(), vec![call("f", "{\"a\":\"b\"}")]));
-        for llama in ["{\"name\": \"f\", \"parameters\": {\"a\": 1}}", "<|python_tag|>{\"name\": \"f\", \"parameters\": {\"a\": 1}}"] {
+        for llama in [
+            "{\"name\": \"f\", \"parameters\": {\"a\": 1}}",
+            "<|python_tag|>{\"name\": \"f\", \"parameters\": {\"a\": 1}}",
+        ] {
             assert_eq!(read(ToolFormat::Llama, llama), (String::new(), vec![call("f", "{\"a\":1}")]));
         }
     }

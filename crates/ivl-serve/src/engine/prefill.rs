@@ -57,7 +57,13 @@ impl Prefill {
             batch
         };
         let batch = known.map_or_else(begun, |(batch, _)| batch);
-        let first = |job: &Job| Scored { id: job.prompt[0], logprob: None, rank: None, top: Vec::new(), explained: None };
+        let first = |job: &Job| Scored {
+            id: job.prompt[0],
+            logprob: None,
+            rank: None,
+            top: Vec::new(),
+            explained: None,
+        };
         let scored =
             jobs.iter().map(|job| if job.output.scores_prompt() { vec![first(job)] } else { Vec::new() });
         Self { scored: scored.collect(), jobs, batch, tokens, next: 0, cached }

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use ivl_core::decode::Speculation;
 use ivl_core::fusion::{BaseLm, DecodeBatch, RowBytes};
 use ivl_core::tokens::{retain_indices, token_tensor};
-use ivl_core::{CausalLm, Error};
+use ivl_core::{CausalLm, Error, RowWeighted};
 
 use super::prefill::{self, Prefill};
 use super::prefix_cache::PrefixCache;
@@ -214,7 +214,8 @@ impl Scheduler {
     /// Whether what is read of a prompt may be used for others, and the reverse. Not so where the position encoding
     /// depends on the length of the text.
     fn is_cacheable(&self, job: &Job) -> bool {
-        !job.output.scores_prompt() && self.lm.info().length_dependence.is_length_invariant(&(0..job.prompt.len()))
+        !job.output.scores_prompt()
+            && self.lm.info().length_dependence.is_length_invariant(&(0..job.prompt.len()))
     }
 
     /// Whether rows and cache memory suffice for one more job, once all texts have their full length.

@@ -82,7 +82,10 @@ impl CompletionParams {
         config.end_tokens = end_tokens(fields, catalog, &weights)?.into();
         config.stop_strings = stop_strings(fields)?;
         config.include_stop_string = fields.flag("include_stop_str_in_output")?;
-        let constraint = RequestConstraint { rules: token_rules(fields, catalog)?, grammar: grammar(fields, catalog, &weights)? };
+        let constraint = RequestConstraint {
+            rules: token_rules(fields, catalog)?,
+            grammar: grammar(fields, catalog, &weights)?,
+        };
         Ok(Self {
             model: model.unwrap_or(catalog.base()).to_owned(),
             weights,
@@ -99,8 +102,16 @@ impl CompletionParams {
     }
 }
 
-fn grammar(fields: &Fields, catalog: &Catalog, weights: &[f64]) -> Result<Option<crate::constraint::Grammar>, ApiError> {
+fn grammar(
+    fields: &Fields,
+    catalog: &Catalog,
+    weights: &[f64],
+) -> Result<Option<crate::constraint::Grammar>, ApiError> {
     let Some((name, source)) = grammar_source(fields)? else { return Ok(None) };
     let refused = |reason: String| expected(name, &format!("a form that the answer can follow: {reason}"));
-    catalog.grammars().and_then(|compiler| compiler.compile(&source, &catalog.end_tokens(weights))).map(Some).map_err(refused)
+    catalog
+        .grammars()
+        .and_then(|compiler| compiler.compile(&source, &catalog.end_tokens(weights)))
+        .map(Some)
+        .map_err(refused)
 }

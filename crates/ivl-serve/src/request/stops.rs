@@ -67,7 +67,8 @@ fn listed(name: &str, fields: &Fields, catalog: &Catalog) -> Result<Option<Vec<u
 }
 
 fn bad_words(fields: &Fields) -> Result<Vec<String>, ApiError> {
-    let wanted = || expected("bad_words", &format!("a list of at most {MOST_LISTED} strings that are not empty"));
+    let wanted =
+        || expected("bad_words", &format!("a list of at most {MOST_LISTED} strings that are not empty"));
     let Some(value) = fields.get("bad_words") else { return Ok(Vec::new()) };
     let list = value.as_array().filter(|list| list.len() <= MOST_LISTED).ok_or_else(wanted)?;
     let word = |value: &Value| value.as_str().filter(|word| !word.trim().is_empty()).map(str::to_owned);

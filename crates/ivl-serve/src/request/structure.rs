@@ -44,7 +44,10 @@ pub(super) fn grammar_source(fields: &Fields) -> Result<Option<(&'static str, Gr
     }
     match found.len() {
         0 | 1 => Ok(found.pop()),
-        _ => Err(ApiError::invalid(found[1].0, "the answer can have one form only; another field gives one too")),
+        _ => Err(ApiError::invalid(
+            found[1].0,
+            "the answer can have one form only; another field gives one too",
+        )),
     }
 }
 
@@ -70,7 +73,10 @@ fn any_object() -> GrammarSource {
 fn source(name: &str, kind: &str, value: &Value) -> Result<GrammarSource, ApiError> {
     let size = value.to_string().len();
     if size > LARGEST_GRAMMAR {
-        return Err(ApiError::invalid(name, format!("`{name}` has {size} bytes, expected at most {LARGEST_GRAMMAR}")));
+        return Err(ApiError::invalid(
+            name,
+            format!("`{name}` has {size} bytes, expected at most {LARGEST_GRAMMAR}"),
+        ));
     }
     let text = || value.as_str().map(str::to_owned).ok_or_else(|| expected(name, "a string"));
     match kind {

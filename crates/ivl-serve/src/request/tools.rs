@@ -23,11 +23,16 @@ impl Tools {
     /// [`ApiError::invalid`] for what is not a list of functions, and for a choice that cannot be enforced.
     pub(super) fn read(fields: &Fields) -> Result<Self, ApiError> {
         let wanted = || {
-            expected("tools", &format!("a list of at most {MOST_TOOLS} objects with `type`: \"function\" and `function`"))
+            expected(
+                "tools",
+                &format!("a list of at most {MOST_TOOLS} objects with `type`: \"function\" and `function`"),
+            )
         };
         let list = match fields.get("tools") {
             None => Vec::new(),
-            Some(value) => value.as_array().filter(|list| list.len() <= MOST_TOOLS).ok_or_else(wanted)?.clone(),
+            Some(value) => {
+                value.as_array().filter(|list| list.len() <= MOST_TOOLS).ok_or_else(wanted)?.clone()
+            }
         };
         let is_function =
             |tool: &Value| tool["type"] == "function" && tool["function"]["name"].as_str().is_some();
@@ -44,7 +49,10 @@ impl Tools {
             }
         }
         if !list.is_empty() && fields.get("parallel_tool_calls").is_some_and(|wanted| wanted == false) {
-            return Err(ApiError::invalid("parallel_tool_calls", "`parallel_tool_calls`: false is not supported"));
+            return Err(ApiError::invalid(
+                "parallel_tool_calls",
+                "`parallel_tool_calls`: false is not supported",
+            ));
         }
         Ok(Self { list })
     }

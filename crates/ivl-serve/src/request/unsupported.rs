@@ -75,8 +75,14 @@ const UNSUPPORTED: &[&str] = &[
 /// Fields whose value says that nothing is to change.
 fn neutral(name: &str, value: &Value) -> bool {
     match name {
-        "typical_p" | "typical" | "length_penalty" | "guidance_scale" | "repeat_penalty" | "num_beams"
-        | "num_return_sequences" | "tfs_z" => value.as_f64() == Some(1.0),
+        "typical_p"
+        | "typical"
+        | "length_penalty"
+        | "guidance_scale"
+        | "repeat_penalty"
+        | "num_beams"
+        | "num_return_sequences"
+        | "tfs_z" => value.as_f64() == Some(1.0),
         "modalities" => *value == json!(["text"]),
         "suffix" => value == "",
         "function_call" => value == "none",

@@ -18,8 +18,7 @@ pub(crate) fn values(
     catalog: &Catalog,
     model: Option<&str>,
 ) -> Result<(Vec<f64>, bool), ApiError> {
-    let named =
-        catalog.weights_of(model).ok_or_else(|| ApiError::no_model(model.unwrap_or_default()))?;
+    let named = catalog.weights_of(model).ok_or_else(|| ApiError::no_model(model.unwrap_or_default()))?;
     let Some(ivl) = fields.object("ivl")? else { return Ok((named, false)) };
     let explain = ivl.flag("explain")?;
     let Some(list) = ivl.get("values") else { return Ok((named, explain)) };

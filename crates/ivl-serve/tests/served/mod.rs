@@ -51,7 +51,7 @@ pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (V
 }
 
 pub fn value(id: &str, alpha: f64, cross_tokenizer: Option<CrossTokenizer>) -> ServedValue {
-    ServedValue { id: id.to_owned(), alpha, template: None, cross_tokenizer }
+    ServedValue { id: id.to_owned(), alpha, template: None, end_tokens: Vec::new(), cross_tokenizer }
 }
 
 /// Equal, but for the rounding of numbers: which rows share a step depends on when they were admitted, and the order of an f32
@@ -72,6 +72,16 @@ pub fn assert_alike(a: &Json, b: &Json, what: &str) {
             x.values().zip(y.values()).for_each(|(x, y)| assert_alike(x, y, what));
         }
         _ => assert_eq!(a, b, "{what}"),
+    }
+}
+
+/// The base `large` with a chat template.
+pub fn base(template: &Path) -> ServedBase {
+    ServedBase {
+        id: "large".to_owned(),
+        tokenizer: load("large").1,
+        template: Some(ChatTemplate::from_file(template).expect("compiles")),
+        end_tokens: vec![1],
     }
 }
 
@@ -121,19 +131,29 @@ impl Served {
         lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
         values: Vec<ServedValue>,
+        settings: Settings,
+    ) -> Self {
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja");
+        Self::assemble(lm.into(), speculation, base(&template), values, settings)
+    }
+
+    /// A server of `large` without values, with another chat template.
+    pub fn with_template(source: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("chat_template.jinja");
+        std::fs::write(&path, source).expect("writes");
+        Self::assemble(BaseLm::plain(load("large").0), None, base(&path), Vec::new(), Settings::default())
+    }
+
+    /// A server of these parts.
+    pub fn assemble(
+        lm: BaseLm,
+        speculation: Option<Speculation>,
+        base: ServedBase,
+        values: Vec<ServedValue>,
         mut settings: Settings,
     ) -> Self {
-        let lm = lm.into();
         settings.port = 0;
-        let template = ChatTemplate::from_file(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
-        );
-        let base = ServedBase {
-            id: "large".to_owned(),
-            tokenizer: load("large").1,
-            template: Some(template.expect("compiles")),
-            end_tokens: vec![1],
-        };
         let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions()).expect("two names");
         let server = Server::bind(lm, speculation, catalog, settings).expect("binds");
         let address = server.address();
