@@ -42,7 +42,13 @@ fn catalog() -> &'static Catalog {
             template: Some(ChatTemplate::from_file(&path).expect("compiles")),
             end_tokens: vec![1],
         };
-        let value = ServedValue { id: "value".to_owned(), alpha: 1.0, template: None, end_tokens: Vec::new(), cross_tokenizer: None };
+        let value = ServedValue {
+            id: "value".to_owned(),
+            alpha: 1.0,
+            template: None,
+            end_tokens: Vec::new(),
+            cross_tokenizer: None,
+        };
         Catalog::new(base, vec![value], vocab(), CONTEXT).expect("two names")
     })
 }

@@ -96,7 +96,8 @@ fn tokens_are_allowed_and_words_forbidden() {
 fn prompts_have_log_probabilities_of_their_own() {
     let server = Served::new();
     let prompt = encode("Suna lives in Oslo.");
-    let body = json!({"model": "large", "prompt": prompt, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 2});
+    let body =
+        json!({"model": "large", "prompt": prompt, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 2});
     let choice = server.complete(&body)["choices"][0].clone();
     assert!(choice["logprobs"].is_null());
     let echo = server.complete(&json!({
@@ -112,7 +113,8 @@ fn prompts_have_log_probabilities_of_their_own() {
         served::assert_alike(&own["logprob"], &expected, "the token of the prompt");
         let rank = own["rank"].as_u64().expect("a rank") as usize;
         assert_eq!(entry.len(), if rank <= 2 { 2 } else { 3 }, "{entry:?}");
-        let better = entry.values().filter(|other| other["logprob"].as_f64() > own["logprob"].as_f64()).count();
+        let better =
+            entry.values().filter(|other| other["logprob"].as_f64() > own["logprob"].as_f64()).count();
         assert_eq!(better, 2.min(rank - 1));
         assert!(own["decoded_token"].is_string());
     }
@@ -124,7 +126,8 @@ fn prompts_have_log_probabilities_of_their_own() {
 fn answers_have_the_form_that_is_asked_for() {
     let target = BaseLm::from(served::fused(1.0));
     let draft = Draft::prompt_lookup(2).expect("at least 1");
-    let drafted = Served::start(target, Some(Speculation::new(draft, Pace::fixed(3))), None, Settings::default());
+    let drafted =
+        Served::start(target, Some(Speculation::new(draft, Pace::fixed(3))), None, Settings::default());
     for server in [&Served::new(), &drafted] {
         let schema = json!({
             "type": "object",
@@ -138,7 +141,11 @@ fn answers_have_the_form_that_is_asked_for() {
             let choice = server.complete(&body)["choices"][0].clone();
             (text(&choice), choice["finish_reason"].clone())
         };
-        for more in [json!({"response_format": format}), json!({"guided_json": schema}), json!({"structured_outputs": {"json": schema}})] {
+        for more in [
+            json!({"response_format": format}),
+            json!({"guided_json": schema}),
+            json!({"structured_outputs": {"json": schema}}),
+        ] {
             let (answer, finish) = ask(more);
             let home: Json = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("not JSON: {answer}"));
             assert!(["Oslo", "Lima"].contains(&home["city"].as_str().expect("a city")), "{answer}");
@@ -152,10 +159,13 @@ fn answers_have_the_form_that_is_asked_for() {
         assert_eq!(ask(json!({"guided_grammar": "start: \"a\" \"b\" \"c\""})).0, "abc");
     }
     let server = Served::new();
-    let chat = server.post("/v1/chat/completions", &json!({
-        "messages": [{"role": "user", "content": "Suna"}], "max_tokens": 60, "seed": 1,
-        "response_format": {"type": "json_object"}, "ivl": {"explain": true},
-    }));
+    let chat = server.post(
+        "/v1/chat/completions",
+        &json!({
+            "messages": [{"role": "user", "content": "Suna"}], "max_tokens": 60, "seed": 1,
+            "response_format": {"type": "json_object"}, "ivl": {"explain": true},
+        }),
+    );
     let answer = chat.json()["choices"][0]["message"]["content"].as_str().expect("text").to_owned();
     assert!(answer.trim_start().starts_with('{'), "{answer}");
     for (field, value) in [
@@ -167,7 +177,12 @@ fn answers_have_the_form_that_is_asked_for() {
         ("response_format", json!({"type": "json_schema"})),
     ] {
         let refused = server.post("/v1/completions", &json!({"prompt": "a", field: value}));
-        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(field)), "{}", refused.text());
+        assert_eq!(
+            (refused.status, &refused.json()["error"]["param"]),
+            (400, &json!(field)),
+            "{}",
+            refused.text()
+        );
     }
     let two = json!({"prompt": "a", "guided_regex": "a", "guided_choice": ["a"]});
     assert_eq!(server.post("/v1/completions", &two).status, 400);
@@ -190,16 +205,24 @@ fn tools_are_shown_and_their_calls_parsed() {
     });
     let choice = server.post("/v1/chat/completions", &body).json()["choices"][0].clone();
     let message = &choice["message"];
-    assert_eq!((&message["content"], &choice["finish_reason"]), (&json!("Well. "), &json!("tool_calls")), "{choice}");
+    assert_eq!(
+        (&message["content"], &choice["finish_reason"]),
+        (&json!("Well. "), &json!("tool_calls")),
+        "{choice}"
+    );
     let function = &message["tool_calls"][0]["function"];
     assert_eq!((&function["name"], &function["arguments"]), (&json!("find"), &json!("{\"city\":\"Oslo\"}")));
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
     let events = server.post("/v1/chat/completions", &streamed).events();
-    let content: String = events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
+    let content: String =
+        events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(content, "Well. ");
     let last = &events.last().expect("a chunk")["choices"][0];
-    assert_eq!((&last["delta"]["tool_calls"][0]["function"], &last["finish_reason"]), (function, &json!("tool_calls")));
+    assert_eq!(
+        (&last["delta"]["tool_calls"][0]["function"], &last["finish_reason"]),
+        (function, &json!("tool_calls"))
+    );
     // Without tools, or with none to choose, it is text, and the prompt shows no tool.
     let tokens = |body: &Json| server.post("/tokenize", body).json()["count"].as_u64().expect("a number");
     let mut none = body.clone();
@@ -220,13 +243,18 @@ fn tools_are_shown_and_their_calls_parsed() {
         assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(field)));
     }
     let blind = Served::new().post("/v1/chat/completions", &body);
-    assert_eq!((blind.status, &blind.json()["error"]["param"]), (400, &json!("tools")), "the template shows none");
+    assert_eq!(
+        (blind.status, &blind.json()["error"]["param"]),
+        (400, &json!("tools")),
+        "the template shows none"
+    );
 }
 
 #[test]
 fn the_final_message_can_be_continued() {
     let server = Served::with_template(WITH_TOOLS);
-    let messages = |last: &str| json!([{"role": "user", "content": "Where?"}, {"role": "assistant", "content": last}]);
+    let messages =
+        |last: &str| json!([{"role": "user", "content": "Where?"}, {"role": "assistant", "content": last}]);
     let tokens = |more: Json| {
         let mut body = json!({"messages": messages("In Oslo, ")});
         body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -243,14 +271,19 @@ fn the_final_message_can_be_continued() {
     let of_user = json!({"messages": [{"role": "user", "content": "a"}], "continue_final_message": true});
     assert_eq!(server.post("/tokenize", &of_user).status, 400);
     // A template that trims messages loses the blanks, as in transformers.
-    let trimming = Served::with_template("{% for m in messages %}{{ m.role }}: {{ m.content | trim }}\n{% endfor %}");
+    let trimming =
+        Served::with_template("{% for m in messages %}{{ m.role }}: {{ m.content | trim }}\n{% endfor %}");
     let body = json!({"messages": messages("In Oslo, "), "continue_final_message": true});
-    assert_eq!(trimming.post("/tokenize", &body).json()["tokens"], plain("user: Where?\nassistant: In Oslo,"));
+    assert_eq!(
+        trimming.post("/tokenize", &body).json()["tokens"],
+        plain("user: Where?\nassistant: In Oslo,")
+    );
 }
 
 #[test]
 fn what_a_template_says_reaches_the_client() {
-    let refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}x";
+    let refusing =
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}x";
     let server = Served::with_template(refusing);
     let body = json!({"messages": [{"role": "system", "content": "a"}]});
     let refused = server.post("/v1/chat/completions", &body);
@@ -263,9 +296,10 @@ fn tokens_that_the_model_cannot_read_are_refused() {
     // A tokenizer that knows one token more than the model has logits.
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("tokenizer.json");
-    let mut json: Json =
-        serde_json::from_slice(&std::fs::read(served::example("large").join("tokenizer.json")).expect("reads"))
-            .expect("JSON");
+    let mut json: Json = serde_json::from_slice(
+        &std::fs::read(served::example("large").join("tokenizer.json")).expect("reads"),
+    )
+    .expect("JSON");
     json["added_tokens"].as_array_mut().expect("a list").push(json!({
         "id": 384, "content": "<beyond>", "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true,
@@ -275,7 +309,8 @@ fn tokens_that_the_model_cannot_read_are_refused() {
     assert!(tokenizer.encode("hi <beyond>", false).expect("encodes").contains(&384));
     let template = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja");
     let base = ivl_serve::ServedBase { tokenizer, ..served::base(&template) };
-    let server = Served::assemble(BaseLm::plain(load("large").0), None, base, Vec::new(), Settings::default());
+    let server =
+        Served::assemble(BaseLm::plain(load("large").0), None, base, Vec::new(), Settings::default());
     let completion = server.post("/v1/completions", &json!({"prompt": "hi <beyond>", "max_tokens": 2}));
     let chat = json!({"messages": [{"role": "user", "content": "hi <beyond>"}], "max_tokens": 2});
     for refused in [completion, server.post("/v1/chat/completions", &chat)] {
@@ -312,7 +347,12 @@ fn unsupported_fields_are_refused_and_neutral_values_are_not() {
     ];
     for (field, value) in refused {
         let answer = server.post("/v1/completions", &json!({"prompt": "a", "max_tokens": 1, field: value}));
-        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(field)), "{}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["param"]),
+            (400, &json!(field)),
+            "{}",
+            answer.text()
+        );
     }
     let neutral = json!({
         "prompt": "a", "max_tokens": 1, "no_repeat_ngram_size": 0, "typical_p": 1.0, "skip_special_tokens": true,

@@ -71,7 +71,13 @@ fn load(args: &Serve, common: &Common) -> Result<(BaseLm, Catalog)> {
     let composed = Composed::of((&args.base, values), &args.vocabularies, None, common)?;
     let served = |Attached { name, alpha, dir, reads }: Attached| {
         let cross_tokenizer = reads.as_ref().map(Reads::cross_tokenizer);
-        Ok(ServedValue { id: name, alpha, template: ChatTemplate::from_dir(&dir)?, end_tokens: Vec::new(), cross_tokenizer })
+        Ok(ServedValue {
+            id: name,
+            alpha,
+            template: ChatTemplate::from_dir(&dir)?,
+            end_tokens: Vec::new(),
+            cross_tokenizer,
+        })
     };
     let name = match &args.name {
         Some(name) => name.clone(),

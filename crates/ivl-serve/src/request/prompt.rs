@@ -163,3 +163,22 @@ fn character_offsets(text: &str, encoded: &[(u32, (usize, usize))], vocab: &Voca
     }
     offsets
 }
+
+#[cfg(test)]
+mod tests {
+    use ivl_core::vocab::Token;
+
+    use super::*;
+
+    #[test]
+    fn tokens_begin_where_their_text_does_whatever_the_tokenizer_trims() {
+        let texts = ["ab", "   ", " c", "\u{fc}"].map(|text| Some(Token::text(text.as_bytes())));
+        let vocab = Vocab::new(texts.into_iter().chain([Some(Token::control("<s>"))]).collect());
+        // Offsets without blanks, as GPT-NeoX gives them.
+        let trimmed = [(4, (0, 0)), (0, (0, 2)), (1, (5, 5)), (2, (6, 7)), (3, (7, 9))];
+        assert_eq!(character_offsets("ab    c\u{fc}", &trimmed, &vocab), [0, 0, 2, 5, 7]);
+        // A text that the tokenizer changed, where its own offsets are all there is.
+        let lowered = [(0, (0, 2)), (2, (2, 4))];
+        assert_eq!(character_offsets("AB C", &lowered, &vocab), [0, 2]);
+    }
+}
