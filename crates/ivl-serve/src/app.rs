@@ -9,7 +9,7 @@ use crate::api_error::ApiError;
 use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::security::Keys;
+use crate::keys::Keys;
 use crate::settings::Settings;
 
 /// The state that all requests share.

@@ -51,6 +51,7 @@ mod constraint;
 mod engine;
 mod error;
 mod json_response;
+mod keys;
 mod listener;
 mod metrics;
 mod request;

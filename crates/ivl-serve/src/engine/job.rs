@@ -1,22 +1,12 @@
 //! Jobs of the engine.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use ivl_core::decode::GenerateConfig;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{EngineEvent, OutputOptions, QueuePermit};
+use super::{Client, EngineError, EngineEvent, OutputOptions, QueuePermit};
 use crate::constraint::RequestConstraint;
-
-/// Who sent a job: clients take turns in the queue.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Client {
-    /// By the digest of the API key.
-    Key([u8; 32]),
-    /// By address.
-    Address(IpAddr),
-}
 
 /// A prompt to be read and continued `n` times.
 #[derive(Debug)]
@@ -53,7 +43,7 @@ impl Job {
     }
 
     /// Ends it without an answer.
-    pub(crate) fn fail(&self, error: super::EngineError) {
+    pub(crate) fn fail(&self, error: EngineError) {
         // A client that has gone away needs no report.
         let _ = self.events.send(EngineEvent::Failed(error));
     }

@@ -1,10 +1,8 @@
 //! Who may send requests: clients with a key, and no pages of other sites.
 
-mod keys;
 mod origin;
 mod record;
 
-pub(crate) use keys::Keys;
 pub(crate) use record::RequestRecord;
 
 use std::net::IpAddr;
