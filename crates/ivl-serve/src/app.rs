@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use crate::api_error::ApiError;
 use crate::catalog::Catalog;
 use crate::engine::Engine;
-use crate::metrics::Metrics;
 use crate::keys::Keys;
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 
 /// The state that all requests share.

@@ -47,6 +47,7 @@ const RESERVED: [(&str, &[&str]); 20] = [
     ("hyper", &["ivl-serve"]),
     ("subtle", &["ivl-serve"]),
     ("tokio", &["ivl-serve"]),
+    ("llguidance", &["ivl-serve"]),
     ("flate2", &["ivl-train"]),
     ("parquet", &["ivl-train"]),
     ("plotters", &["ivl-eval"]),

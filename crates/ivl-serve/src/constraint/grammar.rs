@@ -155,7 +155,7 @@ mod tests {
     /// Whether a grammar lets a text through, token by token, and whether it may end there.
     fn follows(source: &GrammarSource, text: &str) -> (bool, bool) {
         let mut grammar = compile(source).expect("a grammar");
-        let mut open = |grammar: &mut Grammar| {
+        let open = |grammar: &mut Grammar| {
             let mut logits = vec![0.0; 201];
             grammar.restrict(&mut logits);
             logits
