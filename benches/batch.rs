@@ -1,4 +1,4 @@
-//! One step of a batch of rows, as the server takes it: a base of 24 million parameters alone, and with a value of a fifth
+//! One step of a batch of rows, as the server takes it: a base of 24 million parameters without a value, and with one of a fifth
 //! of its size that half of the rows take. Random weights; the shapes are Llama's, with a tied head over 32k ids.
 
 mod shapes;

@@ -1,4 +1,4 @@
-//! Decoding with caches, token by token: a base alone, and with a value of a sixth of its size. Shapes of 24 and 134
+//! Decoding with caches, token by token: a base without a value, and with one of a sixth of its size. Shapes of 24 and 134
 //! million parameters (Llama, 32k vocabulary), random weights.
 
 mod shapes;

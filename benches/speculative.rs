@@ -1,5 +1,5 @@
 //! Speculative decoding of a base of 134 million parameters with a value of 24 million, drafted by a base of 24 million in
-//! int8 with the same value, beside plain decoding of base and value, and of the base alone. Random weights (Llama shapes, 32k
+//! int8 with the same value, against plain decoding of base and value, and of the base without the value. Random weights (Llama shapes, 32k
 //! vocabulary), so that the share of right guesses is set: the draft computes as a real one does, and then prefers the
 //! token that the target will write with the given probability, and another one else. Prompt lookup guesses what it finds: a
 //! network of random weights repeats itself, so that it finds much.
@@ -28,7 +28,7 @@ const RIGHT: [f64; 4] = [0.6, 0.7, 0.8, 0.9];
 /// A draft whose guesses are set beforehand.
 struct Scripted {
     lm: Box<dyn CausalLm>,
-    /// What it guesses at each position.
+    /// Its drafted token at each position.
     guesses: Vec<u32>,
 }
 
@@ -86,7 +86,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// All sides once in each round, so that what else the machine does falls on all alike. Ratios are of the same round.
+/// All sides once in each round, so that other load on the machine affects all alike. Ratios are of the same round.
 fn main() {
     if !std::env::args().any(|arg| arg == "--bench") {
         // `cargo test --all-targets` asks whether it starts.

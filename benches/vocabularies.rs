@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ivl_align::{Counter, Method, Pairing, TextPair, align};
+use ivl_align::{CooccurrenceCounter, Method, Pairing, TextPair, align};
 use ivl_core::cross_tokenizer::TokenEnd;
 use ivl_core::fusion::fuse;
 use ivl_core::tokens::token_tensor;
@@ -112,10 +112,10 @@ fn count(c: &mut Criterion) {
     let (texts, bytes): (Vec<TextPair>, Vec<usize>) = (0..4000).map(text).unzip();
     let mut group = c.benchmark_group("count");
     group.sample_size(10).throughput(Throughput::Bytes(bytes.iter().sum::<usize>() as u64));
-    for (name, pairing) in [("bytes", Pairing::Bytes), ("warped", Pairing::Warped)] {
+    for (name, pairing) in [("bytes", Pairing::SameStart), ("warped", Pairing::Dtw)] {
         group.bench_function(name, |bench| {
             bench.iter(|| {
-                let mut counter = Counter::new(&base, &halves, pairing);
+                let mut counter = CooccurrenceCounter::new(&base, &halves, pairing);
                 counter.count(&texts);
                 black_box(counter.finish())
             });

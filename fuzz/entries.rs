@@ -1,4 +1,4 @@
-//! What is fuzzed: everything that reads bytes of strangers. Each entry takes bytes, must return, and checks what it was
+//! Fuzz entries: everything that reads a user's bytes. Each entry takes bytes, must return, and checks what it was
 //! promised.
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ivl_core::Vocab;
 use ivl_core::vocab::{Role, Token};
 
-use crate::Match;
+use crate::coverage::Match;
 
 /// Roles in the order in which they decide, each with the one that stands in for it: many models end a turn with the
 /// token that ends a text.

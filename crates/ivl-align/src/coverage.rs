@@ -6,7 +6,7 @@ use ivl_core::Vocab;
 use ivl_core::vocab::Role;
 use serde::{Deserialize, Serialize};
 
-use crate::Evidence;
+use crate::counts::CooccurrenceCounts;
 
 /// How one base id was matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,14 +20,14 @@ pub enum Match {
     Prefix,
     /// The fewest edits.
     EditDistance,
-    /// Counts over a corpus.
+    /// MatchCounts over a corpus.
     CoOccurrence,
 }
 
 /// Base ids by how they were matched, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub struct Counts {
+pub struct MatchCounts {
     /// Same bytes, or a control token of the same name.
     pub exact: u64,
     /// A control token of the same role.
@@ -36,13 +36,13 @@ pub struct Counts {
     pub prefix: u64,
     /// The fewest edits.
     pub edit_distance: u64,
-    /// Counts over a corpus.
+    /// MatchCounts over a corpus.
     pub co_occurrence: u64,
     /// No value.
     pub unmapped: u64,
 }
 
-impl Counts {
+impl MatchCounts {
     fn add(&mut self, how: Option<Match>, count: u64) {
         let field = match how {
             Some(Match::Exact) => &mut self.exact,
@@ -68,10 +68,10 @@ impl Counts {
 
 /// A base token and the value token that speaks about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Example {
+pub struct MatchExample {
     /// The base's token.
     pub base: String,
-    /// The value's token; none if there is none.
+    /// The value's token, if there is one.
     pub value: Option<String>,
     /// How it was found.
     pub how: Option<Match>,
@@ -81,11 +81,11 @@ pub struct Example {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Every token of the base once.
-    pub tokens: Counts,
+    pub tokens: MatchCounts,
     /// Every token as often as the corpus has it, if there was one.
-    pub corpus: Option<Counts>,
+    pub corpus: Option<MatchCounts>,
     /// Tokens that are matched approximately or not at all: the most frequent of the corpus, else spread over the ids.
-    pub examples: Vec<Example>,
+    pub examples: Vec<MatchExample>,
 }
 
 /// Examples that a report shows.
@@ -96,12 +96,13 @@ impl Coverage {
         base: &Vocab,
         value: &Vocab,
         found: &[Option<(u32, Match)>],
-        evidence: Option<&Evidence>,
+        counts: Option<&CooccurrenceCounts>,
     ) -> Self {
         let known: Vec<u32> = (0..base.size() as u32).filter(|&id| base.token(id).is_some()).collect();
         let how = |id: u32| found[id as usize].map(|(_, how)| how);
-        let frequency = |id: u32| evidence.and_then(|e| e.frequency().get(id as usize)).copied().unwrap_or(0);
-        let (mut tokens, mut corpus) = (Counts::default(), Counts::default());
+        let frequency =
+            |id: u32| counts.and_then(|counts| counts.frequency().get(id as usize)).copied().unwrap_or(0);
+        let (mut tokens, mut corpus) = (MatchCounts::default(), MatchCounts::default());
         for &id in &known {
             tokens.add(how(id), 1);
             corpus.add(how(id), frequency(id));
@@ -109,7 +110,7 @@ impl Coverage {
         let text = |vocab: &Vocab, id: u32| {
             vocab.token(id).map_or_else(String::new, |t| String::from_utf8_lossy(&t.bytes).into_owned())
         };
-        let example = |id: u32| Example {
+        let example = |id: u32| MatchExample {
             base: text(base, id),
             value: found[id as usize].map(|(other, _)| text(value, other)),
             how: how(id),
@@ -129,7 +130,7 @@ impl Coverage {
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |what: &str, counts: &Counts| {
+        let mut line = |what: &str, counts: &MatchCounts| {
             let share = |count: u64| 100.0 * count as f64 / counts.total().max(1) as f64;
             writeln!(
                 f,
@@ -146,7 +147,7 @@ impl fmt::Display for Coverage {
         if let Some(corpus) = &self.corpus {
             line("tokens of the corpus", corpus)?;
         }
-        for Example { base, value, .. } in &self.examples {
+        for MatchExample { base, value, .. } in &self.examples {
             match value {
                 Some(value) => writeln!(f, "  {base:?} -> {value:?}")?,
                 None => writeln!(f, "  {base:?} has no value")?,

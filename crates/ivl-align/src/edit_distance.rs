@@ -1,18 +1,22 @@
 //! The fewest edits.
+//!
+//! The distance is our own because no crate offers what the two methods need: one pattern prepared once and compared with a
+//! whole vocabulary, its 2 KiB table of positions reused from token to token without allocating. A property test compares
+//! it with the textbook table.
 
 use ivl_core::Vocab;
 use ivl_core::cross_tokenizer::ByteTrie;
 
-/// Levenshtein's distance of two byte strings, by the bit-parallel recurrence of Myers (1999) in the form of Hyyrö (2003)
+/// A byte string that others are compared with: Levenshtein's distance, by the bit-parallel recurrence of Myers (1999) in the form of Hyyrö (2003)
 /// for up to 64 bytes, and by the table for more.
 #[derive(Debug)]
-pub(crate) struct Pattern<'a> {
+pub(crate) struct BytePattern<'a> {
     bytes: &'a [u8],
     /// Where in the pattern each byte stands.
     places: Box<[u64; 256]>,
 }
 
-impl<'a> Pattern<'a> {
+impl<'a> BytePattern<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         let mut pattern = Self { bytes: &[], places: Box::new([0; 256]) };
         pattern.set(bytes);
@@ -77,12 +81,12 @@ fn at_least(a: u64, b: u64) -> u32 {
 }
 
 /// The value's tokens by length, each with its set of bytes.
-pub(crate) struct Nearest<'a> {
+pub(crate) struct NearestTokens<'a> {
     trie: &'a ByteTrie,
     by_length: Vec<Vec<(u64, u32)>>,
 }
 
-impl<'a> Nearest<'a> {
+impl<'a> NearestTokens<'a> {
     pub(crate) fn new(trie: &'a ByteTrie) -> Self {
         let mut by_length: Vec<Vec<(u64, u32)>> = Vec::new();
         for index in 0..trie.len() {
@@ -99,7 +103,7 @@ impl<'a> Nearest<'a> {
     /// bytes, then the one that comes first by its bytes. None if every byte would have to be edited.
     pub(crate) fn find(&self, base: &Vocab, id: u32) -> Option<u32> {
         let bytes = base.text_bytes(id);
-        let (pattern, set) = (Pattern::new(bytes), byte_set(bytes));
+        let (pattern, set) = (BytePattern::new(bytes), byte_set(bytes));
         let mut best: Option<(u32, std::cmp::Reverse<usize>, u32)> = None;
         let mut bound = bytes.len() as u32;
         for off in 0..self.by_length.len().max(bytes.len()) {
@@ -138,7 +142,7 @@ mod tests {
     proptest! {
         #[test]
         fn bits_and_table_agree(a in prop::collection::vec(0u8..4, 0..70), b in prop::collection::vec(0u8..4, 0..70)) {
-            prop_assert_eq!(Pattern::new(&a).distance(&b), table(&a, &b));
+            prop_assert_eq!(BytePattern::new(&a).distance(&b), table(&a, &b));
             prop_assert!(at_least(byte_set(&a), byte_set(&b)) <= table(&a, &b));
         }
 
@@ -156,15 +160,15 @@ mod tests {
                 (table(&query, token), std::cmp::Reverse(shared), *index)
             };
             let best = (0..trie.len()).min_by_key(key).filter(|i| (table(&query, trie.bytes(*i)) as usize) < query.len());
-            prop_assert_eq!(Nearest::new(&trie).find(&base, 0), best.map(|index| trie.id(index)));
+            prop_assert_eq!(NearestTokens::new(&trie).find(&base, 0), best.map(|index| trie.id(index)));
         }
     }
 
     #[test]
     fn distances_by_hand() {
-        assert_eq!(Pattern::new(b"kitten").distance(b"sitting"), 3);
-        assert_eq!(Pattern::new(b"").distance(b"abc"), 3);
-        let mut pattern = Pattern::new(b"abc");
+        assert_eq!(BytePattern::new(b"kitten").distance(b"sitting"), 3);
+        assert_eq!(BytePattern::new(b"").distance(b"abc"), 3);
+        let mut pattern = BytePattern::new(b"abc");
         pattern.set(b"xyz");
         assert_eq!(pattern.distance(b"abc"), 3, "nothing of the old pattern is left");
     }

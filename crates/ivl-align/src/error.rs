@@ -1,14 +1,14 @@
 //! The errors of this crate.
 
-use crate::Method;
+use crate::method::Method;
 
-/// What can go wrong between two vocabularies and a map.
+/// Errors of an alignment or a map.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A vocabulary without text.
     #[error(
-        "the {which} vocabulary has no token of text, so there is nothing to align; is its tokenizer.json complete?"
+        "the {which} vocabulary has no token of text, so there is nothing to align; check that its tokenizer.json is complete"
     )]
     NoText {
         /// `base` or `value`.
@@ -16,7 +16,7 @@ pub enum Error {
     },
     /// A method that needs a corpus, without one.
     #[error(
-        "method `{method}` counts which tokens meet in a corpus, but there are no counts; give a corpus (--corpus FILE)"
+        "method `{method}` needs token co-occurrence counts of a corpus, but there are no counts; count a corpus first"
     )]
     NoCorpus {
         /// The method.
@@ -36,11 +36,13 @@ pub enum Error {
     #[error(transparent)]
     Map(#[from] ivl_core::Error),
     /// Bytes that are not a safetensors file.
-    #[error("not a vocabulary map: expected a safetensors file of {got} bytes written by `ivl align`")]
+    #[error(
+        "not a vocabulary map: expected a safetensors file written by `ivl align`, got {got} bytes of another kind"
+    )]
     NotSafetensors {
         /// Bytes of the file.
         got: usize,
-        /// What is wrong.
+        /// The reason.
         #[source]
         source: safetensors::SafeTensorError,
     },
@@ -49,9 +51,9 @@ pub enum Error {
     Malformed {
         /// The part of the file.
         what: &'static str,
-        /// What stands there.
+        /// The value in the file.
         got: String,
-        /// What should.
+        /// The expected value.
         expected: String,
     },
 }

@@ -6,7 +6,10 @@ use ivl_core::{Vocab, VocabMap};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{Alignment, Coverage, Error, Method};
+use crate::align::Alignment;
+use crate::coverage::Coverage;
+use crate::error::Error;
+use crate::method::Method;
 
 /// The version of the layout.
 const FORMAT: &str = "ivl-map-1";
@@ -58,7 +61,7 @@ impl MapFile {
         if let Some(weights) = &weights {
             tensors.push(("weights", view(Dtype::F32, weights)?));
         }
-        let coverage = serde_json::to_string(&self.coverage).unwrap_or_default();
+        let coverage = serde_json::to_string(&self.coverage).expect("counts and texts are JSON");
         let metadata = HashMap::from(
             [
                 ("format", FORMAT),

@@ -1,8 +1,8 @@
-//! What the methods find, and what they refuse.
+//! Matches and refusals of the methods.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ivl_align::{Counter, Error, Match, Method, Pairing, TextPair, align};
+use ivl_align::{CooccurrenceCounter, Error, Match, Method, Pairing, TextPair, align};
 use ivl_core::Vocab;
 use ivl_core::cross_tokenizer::TokenEnd;
 use ivl_core::vocab::{Role, Token};
@@ -85,7 +85,7 @@ fn a_corpus_decides_where_bytes_differ_and_weighs_the_report() {
     let value = vocab(&["under", "st", "stand", "ing"]);
     let written = |tokens: &[(u32, usize)]| tokens.iter().map(|&(id, end)| TokenEnd { id, end }).collect();
     let text = TextPair { base: written(&[(0, 5), (1, 13)]), value: written(&[(0, 5), (1, 7), (3, 13)]) };
-    let mut counter = Counter::new(&base, &value, Pairing::Bytes);
+    let mut counter = CooccurrenceCounter::new(&base, &value, Pairing::SameStart);
     counter.count(&vec![text; 3]);
     let evidence = counter.finish();
     let map = |method| align(&base, &value, method, Some(&evidence), &|_| ()).expect("aligns");
@@ -115,7 +115,7 @@ fn impossible_pairs_are_refused() {
     let no_corpus = refused(&text, &text, Method::CoOccurrence);
     assert!(matches!(no_corpus, Error::NoCorpus { method: Method::CoOccurrence }), "{no_corpus}");
     // Counts without warping are no counts for the published method.
-    let mut counter = Counter::new(&text, &text, Pairing::Bytes);
+    let mut counter = CooccurrenceCounter::new(&text, &text, Pairing::SameStart);
     let word = vec![TokenEnd { id: 0, end: 1 }];
     counter.count(&[TextPair { base: word.clone(), value: word }]);
     let evidence = counter.finish();

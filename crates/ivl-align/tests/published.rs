@@ -1,6 +1,6 @@
 //! The published method against plain Python (`fixtures/make_counts.py`): the same counts, the same matrix.
 
-use ivl_align::{Counter, Method, Pairing, TextPair, align};
+use ivl_align::{CooccurrenceCounter, Method, Pairing, TextPair, align};
 use ivl_core::Vocab;
 use ivl_core::cross_tokenizer::TokenEnd;
 use ivl_core::vocab::Token;
@@ -41,11 +41,11 @@ fn counts_and_weights_are_those_of_plain_python() {
     let pair =
         |text: &Text| TextPair { base: written(&text.base, &base), value: written(&text.value, &value) };
     let texts: Vec<TextPair> = fixture.texts.iter().map(pair).collect();
-    let mut counter = Counter::new(&base, &value, Pairing::Warped);
+    let mut counter = CooccurrenceCounter::new(&base, &value, Pairing::Dtw);
     counter.count(&texts[..17]);
     counter.count(&texts[17..]);
     let evidence = counter.finish();
-    assert_eq!(evidence.warped_pairs(), fixture.counts);
+    assert_eq!(evidence.dtw_pairs(), fixture.counts);
 
     let alignment =
         align(&base, &value, Method::CoOccurrencePublished, Some(&evidence), &|_| ()).expect("aligns");

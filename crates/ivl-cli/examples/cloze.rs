@@ -4,41 +4,35 @@
 //! cargo run --release -p ivl-cli --example cloze
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks on standard output")]
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, Device};
-use ivl_core::decode::{EndTokens, GenerateConfig, generate};
+use ivl::core::decode::EndTokens;
+use ivl::{GenerateConfig, Model};
 use ivl_demo_models::{held_out, models};
-use ivl_models::Checkpoint;
 
 /// Texts that are completed at once.
 const ROWS: usize = 64;
 /// Enough tokens for any fact.
 const TOKENS: usize = 8;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let questions = held_out();
-    let asked: Vec<(&str, (&str, &str))> =
+    let clozes: Vec<(&str, (&str, &str))> =
         questions.iter().filter_map(|q| Some((q.kind.as_str(), q.cloze()?))).collect();
-    let device = Device::flex();
+    let config = GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none());
     let dir = tempfile::tempdir()?;
     for model in models() {
-        let checkpoint = Checkpoint::open(&model.unpack(dir.path())?)?;
-        let (lm, tokenizer) = checkpoint.load_lm(&device, DType::F32)?;
+        let lm = Model::open(model.unpack(dir.path())?)?;
         let mut known: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        for rows in asked.chunks(ROWS) {
+        for rows in clozes.chunks(ROWS) {
             let prompts: Vec<Vec<u32>> =
-                rows.iter().map(|(_, (text, _))| tokenizer.encode(text, true)).collect::<Result<_, _>>()?;
+                rows.iter().map(|(_, (text, _))| lm.encode_prompt(text)).collect::<Result<_, _>>()?;
             let mut texts = vec![String::new(); rows.len()];
-            for step in generate(
-                &lm,
-                &prompts,
-                &GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none()),
-            )? {
-                let step = step?;
-                texts[step.row].push_str(&step.text);
+            for token in lm.stream_tokens(&prompts, &config)? {
+                let token = token?;
+                texts[token.row].push_str(&token.text);
             }
             for ((kind, (_, fact)), text) in rows.iter().zip(&texts) {
                 let (right, all) = known.entry(kind).or_default();

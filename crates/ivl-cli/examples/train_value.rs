@@ -1,64 +1,43 @@
-//! Train a value from code, with the losses as they come, and save it where any tool finds an ordinary checkpoint.
+//! Train a value from code, with the losses as they come, and use it.
 //!
 //! ```text
 //! cargo run --release -p ivl-cli --example train_value -- runs/from-code
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks on standard output")]
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 use std::path::PathBuf;
-use std::rc::Rc;
 
-use burn::tensor::{DType, Device};
-use ivl_core::{CausalLm, VocabMap};
-use ivl_models::{Checkpoint, save};
-use ivl_train::{
-    BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig,
-    train,
-};
+use ivl::train::Event;
+use ivl::{GenerateConfig, Model, TrainConfig, TrainEvent, TrainedValue};
 
-fn main() -> anyhow::Result<()> {
-    let output = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "runs/from-code".to_owned()));
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config: TrainConfig = toml::from_str(
-        "output = ''\nbase = 'examples/first-value/small'\n[value]\n[data]\ntrain = ['examples/first-value/train.jsonl']\n\
-         [optimizer]\nlearning_rate = 3e-3\n[steps]\nmax_steps = 40\nbatch_size = 8\n[regularization]\nl1 = 0.05",
+        "output = 'runs/from-code'
+         base = 'examples/first-value/small'
+         [value]
+         [data]
+         train = ['examples/first-value/train.jsonl']
+         eval = ['examples/first-value/held-out.jsonl']
+         [optimizer]
+         learning_rate = 3e-3
+         [steps]
+         max_steps = 40
+         batch_size = 8
+         [regularization]
+         l1 = 0.05
+         [eval]
+         bases = ['examples/first-value/large']",
     )?;
-    config.output.clone_from(&output);
+    if let Some(output) = std::env::args().nth(1) {
+        config.output = PathBuf::from(output);
+    }
 
-    // The base lives on a plain device, where no gradient can reach it; the value on one with autodiff.
-    let device = Device::flex();
-    let checkpoint = Checkpoint::open("examples/first-value/small".as_ref())?;
-    let (base, tokenizer) = checkpoint.load_lm(&device, DType::F32)?;
-    let value = checkpoint.load(&device.clone().autodiff(), DType::F32)?;
-    let map = VocabMap::same_ids(base.vocab(), &checkpoint.vocab(&tokenizer)?)?;
-    let frozen = |name: &str, lm| FrozenBase {
-        name: name.to_owned(),
-        source: BaseLogits::Lm(Rc::new(lm)),
-        map: map.clone(),
-        other_tokens: None,
-        weight: 1.0,
-    };
-    let (large, _) = Checkpoint::open("examples/first-value/large".as_ref())?.load_lm(&device, DType::F32)?;
-
-    let encoder = Encoder::new(&tokenizer, None, 256);
-    let examples = |file: &str, what| -> anyhow::Result<Examples> {
-        let data = Dataset::open(&[SourceConfig::new(file)])?;
-        Ok(Examples::encode(&data, &encoder, what, &output.join("tokens"), &mut |_| ())?)
-    };
-    let run = Run {
-        bases: vec![frozen("small", base)],
-        value,
-        train: examples("examples/first-value/train.jsonl", "demonstrations")?,
-        eval: examples("examples/first-value/held-out.jsonl", "held-out demonstrations")?,
-        held_out: vec![frozen("large", large)],
-        workers: Vec::new(),
-        fingerprint: "train_value".to_owned(),
-        resume: false,
-        interrupter: Interrupter::new(),
-    };
-    let trained = train(run, &config, |event| match event {
-        Event::Step(step) if step.step % 10 == 0 => println!("step {} loss {:.3}", step.step, step.loss),
-        Event::Eval(eval) => {
+    let TrainedValue { output, card, .. } = ivl::train(&config, |event| match event {
+        TrainEvent::Run(Event::Step(step)) if step.step % 10 == 0 => {
+            println!("step {} loss {:.3}", step.step, step.loss);
+        }
+        TrainEvent::Run(Event::Eval(eval)) => {
             println!(
                 "held out, on {:?}: {:?} alone, {:.3} with the value",
                 eval.base, eval.base_loss, eval.loss
@@ -66,12 +45,12 @@ fn main() -> anyhow::Result<()> {
         }
         _ => {}
     })?;
-    let tokenizer_files: Vec<PathBuf> =
-        ["tokenizer.json", "tokenizer_config.json"].iter().map(|file| checkpoint.dir().join(file)).collect();
-    for file in tokenizer_files {
-        std::fs::copy(&file, output.join(file.file_name().unwrap_or_default()))?;
-    }
-    save(&trained.value, checkpoint.json(), &output)?;
-    println!("saved in {}", output.display());
+    let card = card.ok_or("a value that was trained against a base has a card")?;
+    println!("saved in {}: {} steps, connection {:?}", output.display(), card.steps, card.connection);
+
+    let mut lm = Model::open("examples/first-value/large")?;
+    lm.attach(&output)?;
+    let answer = lm.generate("Question: Where does Suna live?\nAnswer:", &GenerateConfig::default())?;
+    println!("{}", answer.text);
     Ok(())
 }

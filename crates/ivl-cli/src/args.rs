@@ -1,10 +1,10 @@
-//! The command line as clap reads it. What it means is decided in `compose.rs` and the commands.
+//! The command line as clap reads it. What it means is decided in `models.rs` and the commands.
 #![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
-use ivl_core::fusion::Gate;
+use ivl::Gate;
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]
@@ -216,7 +216,7 @@ pub enum Color {
 }
 
 fn gate(text: &str) -> Result<Gate, String> {
-    text.parse().map_err(|error: ivl_core::Error| error.to_string())
+    text.parse().map_err(|error: ivl::core::Error| error.to_string())
 }
 
 /// Continue a prompt with a base and any number of values
@@ -506,12 +506,27 @@ pub struct Serve {
     /// Allow other machines without a key
     #[arg(long)]
     pub open: bool,
+    /// Host name that clients may use beside local ones, such as that of a proxy; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allowed_host: Vec<String>,
+    /// Site whose pages may use the API from a browser, such as https://app.example, or * for all; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Write a line for each request to standard error
+    #[arg(long)]
+    pub access_log: bool,
+    /// Jinja chat template for all models, in place of their own
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<std::path::PathBuf>,
     /// Maximum number of texts generated at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub max_rows: usize,
     /// Maximum number of texts generated or waiting; further requests get status 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_queue: usize,
+    /// Maximum number of texts of one client generated or waiting (default: half of --max-queue)
+    #[arg(long, value_name = "N")]
+    pub max_queue_per_client: Option<usize>,
     /// Maximum number of new tokens per text
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub max_tokens: usize,

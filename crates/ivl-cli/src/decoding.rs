@@ -1,12 +1,12 @@
-//! Options of writing, as the library takes them.
+//! Options of decoding, as the library takes them.
 
 use anyhow::{Context, Result};
-use ivl_core::decode::{EndTokens, GenerateConfig, SamplingConfig};
+use ivl::core::decode::EndTokens;
+use ivl::{GenerateConfig, SamplingConfig};
 
 use crate::args::{Common, Decoding};
-use crate::compose::Composed;
 
-/// What can be checked before a model is loaded. Nothing ends the text yet.
+/// What can be checked before a model is loaded.
 pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
     let bias = |text: &String| -> Result<(u32, f32)> {
         let parsed = text.split_once('=').and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
@@ -22,16 +22,13 @@ pub fn config(options: &Decoding, common: &Common) -> Result<GenerateConfig> {
         .presence_penalty(options.presence_penalty)
         .logit_bias(options.logit_bias.iter().map(bias).collect::<Result<_>>()?);
     sampling.validate()?;
-    Ok(GenerateConfig::default()
+    let mut config = GenerateConfig::default()
         .max_new_tokens(options.max_new_tokens)
         .sampling(sampling)
         .seed(common.seed.unwrap_or(0))
-        .end_tokens(EndTokens::none())
-        .stop_strings(options.stop.clone()))
-}
-
-/// With the tokens that end a text of these models.
-pub fn ending(config: GenerateConfig, options: &Decoding, composed: &Composed) -> GenerateConfig {
-    let end_tokens = if options.ignore_eos { Vec::new() } else { composed.end_tokens.clone() };
-    config.end_tokens(end_tokens)
+        .stop_strings(options.stop.clone());
+    if options.ignore_eos {
+        config.end_tokens = EndTokens::none();
+    }
+    Ok(config)
 }

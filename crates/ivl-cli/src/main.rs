@@ -1,41 +1,31 @@
-//! The command `ivl`: train a value once, plug it into other bases.
+//! The command `ivl`: arguments, calls of the library, and printing.
 
 #![expect(
     unreachable_pub,
     reason = "nothing outside sees a binary's items; `pub` marks what a file offers the others"
 )]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command speaks on standard output and error"
-)]
+#![expect(clippy::print_stdout, reason = "a command speaks on standard output")]
 
+mod allocator;
 mod args;
 mod color;
 mod commands;
-mod compose;
-mod corpus;
 mod decoding;
-mod demonstrations;
-mod device;
-mod digest;
-mod draft;
-mod hub;
-mod memory;
-mod model_identity;
-mod other_vocabulary;
+mod hints;
+mod models;
+mod notes;
 mod progress;
-mod prompt;
-mod tokens;
+mod prompt_files;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::{Args, Command, DataCommand};
+use crate::notes::note;
 
 fn main() -> ExitCode {
-    memory::keep_freed_pages();
+    allocator::keep_freed_pages();
     let args = Args::parse();
     let done = match args.command {
         Command::Train(train) => commands::train::run(&train, &args.common),
@@ -59,13 +49,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            note(format_args!("error: {error:#}"));
+            if let Some(hint) = hints::hint(&error) {
+                note(format_args!("hint: {hint}"));
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whoever read our output has seen enough (`ivl .. | head`).
+/// Whether the reader of our output has seen enough (`ivl .. | head`).
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(broken))

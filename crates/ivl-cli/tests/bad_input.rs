@@ -1,4 +1,4 @@
-//! What a broken file or a wrong option is answered with: one clear message, exit 1 or 2, nothing half-written.
+//! Broken files and wrong options: one clear message, exit status 1 or 2, nothing half-written.
 
 mod run;
 
@@ -239,7 +239,7 @@ fn configurations_of_training_that_mean_nothing() {
     set("optimizer.learning_rate=-1", &["`optimizer.learning_rate` is -1", "0 or more"]);
     set("steps.batch_size=0", &["`steps.batch_size` is 0"]);
     set("seed", &["--set is `seed`", "KEY=VALUE"]);
-    set("eval.bases=['x']", &["`eval.bases` is set, but `data.eval`"]);
+    set("eval.bases=['x']", &["`data.eval` is not set: `eval.bases` are evaluated on held-out data"]);
     set("value.overrides.hidden_size=64", &["value.overrides"]);
     fails(&["train", &config, "--resume"], &["no complete checkpoint", "start without --resume"]);
 }
@@ -274,7 +274,7 @@ fn a_disk_that_is_full_leaves_nothing_half_written() {
     );
     assert!(!left.iter().any(|name| name.ends_with("complete.toml")), "{left:?}");
     assert!(!dir.path().join("value/config.json").exists());
-    // What is left is recognised for what it is, and does not stand in the way of a new output.
+    // The rest is recognised as unfinished, and does not block a new output.
     let value = dir.path().join("value");
     fails(&generate(text(&value), "x"), &["holds an unfinished training run", "--resume"]);
     ok(&["train", &config, "--resume", "--quiet"]);

@@ -232,7 +232,7 @@ fn a_cascade_value_is_recognised_by_its_card() {
     let value = text(&dir.path().join("value"));
     assert_eq!(json(&["inspect", &value, "--json"])["card"]["connection"], "cascade-text");
 
-    // What it does to a text is what training measured, not what its weights would do as a residual value.
+    // It changes a text as training measured, not as its weights would as a residual value.
     let row: Value = serde_json::from_str(
         std::fs::read_to_string(&held_out).expect("reads").lines().next().expect("a row"),
     )
@@ -263,7 +263,7 @@ fn adapters_share_the_base_and_are_merged_on_request() {
     args.extend(sets.iter().flat_map(|set| ["--set", set]));
     let eval = &json(&args)["evals"][0];
     assert!(eval["loss"].as_f64() < eval["base_loss"].as_f64().map(|loss| loss - 0.5), "{eval}");
-    // The directory holds adapters alone; they go with the base that they were trained on, and with others.
+    // The directory has only adapters; they work with the base that they were trained on, and with others.
     let value = text(&dir.path().join("value"));
     let files = |name: &str| dir.path().join(name).join("model.safetensors").exists();
     assert!(!files("value"));

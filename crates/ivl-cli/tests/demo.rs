@@ -49,7 +49,7 @@ fn a_value_of_the_smallest_helps_the_others() {
     assert_eq!(card["alpha"], alpha);
     assert_eq!(card["transfer"]["verdict"], table["verdict"]["text"]);
 
-    // What is there is used again, and gives the same.
+    // Existing files are reused, with the same result.
     let before =
         std::fs::metadata(at("value/model.safetensors")).expect("weights").modified().expect("a time");
     assert_eq!(json(&["demo", "--quick", "--out", out, "--json", "--quiet"]), table);

@@ -1,4 +1,4 @@
-//! What values change, gates before them, and a conversation with them.
+//! Explanations, gates, and conversations with values.
 
 mod run;
 

@@ -49,7 +49,7 @@ fn mutated(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The corpus of a target, and so many mutations, divided among its files.
+/// The corpus of a target, and `mutations` mutations, divided among its files.
 fn run(name: &str, entry: fn(&[u8]), mutations: u64) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
     let mut files: Vec<_> =

@@ -13,15 +13,14 @@ use ivl_core::tokens::token_tensor;
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::{Checkpoint, PackedFormat, TransformerLm};
 use ivl_train::{
-    BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Interrupter, Run, SourceConfig, TrainConfig,
-    train,
+    BaseLogits, Dataset, Encoder, Event, Examples, FrozenBase, Run, SourceConfig, TrainConfig, train,
 };
 use run::base;
 
 #[global_allocator]
 static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What may differ: buffers of threads that are found when they are first needed, and the records of a run.
+/// The allowed difference: buffers that threads allocate on first use, and the records of a run.
 const SLACK: usize = 64 << 10;
 
 #[track_caller]
@@ -81,17 +80,9 @@ fn training() {
     };
     let map = VocabMap::same_ids(lm.vocab(), lm.vocab()).expect("one vocabulary");
     let source = BaseLogits::Lm(Rc::new(lm));
-    let run = Run {
-        bases: vec![FrozenBase { name: "small".to_owned(), source, map, other_tokens: None, weight: 1.0 }],
-        value: checkpoint.load(&Device::flex().autodiff(), DType::F32).expect("loads"),
-        train: examples("train.jsonl"),
-        eval: examples("held-out.jsonl"),
-        held_out: Vec::new(),
-        workers: Vec::new(),
-        fingerprint: String::new(),
-        resume: false,
-        interrupter: Interrupter::new(),
-    };
+    let value = checkpoint.load(&Device::flex().autodiff(), DType::F32).expect("loads");
+    let mut run = Run::new(vec![FrozenBase::new("small", source, map)], value, examples("train.jsonl"));
+    run.eval = examples("held-out.jsonl");
     let held = Rc::new(std::cell::RefCell::new(Vec::new()));
     let seen = held.clone();
     train(run, &config, move |event| {

@@ -1,6 +1,6 @@
 //! The errors of this crate: each a situation, with its facts as fields.
 
-/// What can go wrong between logits and tokens.
+/// Errors between logits and tokens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -96,7 +96,7 @@ pub enum Error {
     EmptyPrompt,
     /// A prompt that leaves no room for a new token.
     #[error(
-        "the prompt has {got} tokens, but the context of {what} holds {limit} and at least one is for the answer"
+        "the prompt has {got} tokens, but the context of {what} holds {limit}, of which at least one is for the answer; shorten the prompt"
     )]
     PromptTooLong {
         /// Tokens in the prompt.
@@ -131,9 +131,9 @@ pub enum Error {
     InvalidSetting {
         /// Name of the setting.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What was given.
+        /// The given value.
         got: String,
     },
     /// The model produced no finite logit to choose from.

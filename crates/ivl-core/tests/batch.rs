@@ -33,7 +33,7 @@ fn close(ours: &[f32], oracle: &[f64]) {
     }
 }
 
-/// What happens between two steps of the batch.
+/// Changes between two steps of the batch.
 #[derive(Debug, Clone)]
 enum Event {
     /// New rows read their prompts together and join.

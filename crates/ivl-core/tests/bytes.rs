@@ -396,7 +396,7 @@ fn logits_where_they_are_asked_for_are_those_of_the_whole() {
         let expected = &whole[position * size..(position + 1) * size];
         assert!(close(&host(components.rows(row..row + 1).fused()), expected), "position {position}");
     }
-    // What was not asked for was read all the same.
+    // Positions without a request were read too.
     let next = || token_tensor(&[rows[0][0], rows[1][0]], 2, &lm.device());
     let mut all = lm.new_cache(&batch.padding);
     lm.forward(tokens(), &mut all).expect("its own cache");

@@ -214,7 +214,7 @@ proptest! {
                 prop_assert_eq!(alone.0, together.0);
                 prop_assert!((alone.1 - together.1).abs() < 1e-3);
             }
-            // What generation says of its tokens is what scoring says of them.
+            // Generation and scoring give the same log-probabilities.
             let ids: Vec<u32> = prompts[row].iter().copied().chain(together.iter().map(|step| step.0)).collect();
             let scores = &score(&lm, &[&ids]).expect("fits")[0];
             for (scored, step) in scores.logprobs[prompts[row].len()..].iter().zip(&together) {

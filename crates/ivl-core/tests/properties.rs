@@ -185,7 +185,7 @@ proptest! {
             let reused = writing.reused();
             let answer: Vec<u32> = writing.map(|step| step.expect("finite").token).collect();
             prop_assert_eq!(&answer, &tokens_of(&lm, &[text.clone()], &config)[0]);
-            // All but the last token was read, and the next turn begins behind it.
+            // All but the last token was read, and the next turn begins after it.
             prop_assert_eq!(session.read(), [&text[..], &answer[..answer.len() - 1]].concat());
             if turn == 1 {
                 prop_assert_eq!(reused, text.len() - more.len() - 1);

@@ -5,7 +5,7 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use ivl_demo_models::{Corpus, Split, World, questions};
+use ivl_demo_models::{Corpus, QuestionSplit, World, questions};
 use serde_json::{Value, json};
 
 fn main() -> std::io::Result<()> {
@@ -23,9 +23,11 @@ fn main() -> std::io::Result<()> {
     for (name, texts, corpus) in corpora {
         write(&dir.join(format!("{name}.jsonl")), corpus.take(texts).map(|text| json!({"text": text})))?;
     }
-    for (name, split) in
-        [("train", Split::Demonstrations), ("held-out", Split::HeldOut), ("final-test", Split::FinalTest)]
-    {
+    for (name, split) in [
+        ("train", QuestionSplit::Demonstrations),
+        ("held-out", QuestionSplit::HeldOut),
+        ("final-test", QuestionSplit::FinalTest),
+    ] {
         let rows = questions(&world, split);
         write(&dir.join(format!("{name}.jsonl")), rows.iter().map(ivl_demo_models::Question::row))?;
     }

@@ -33,5 +33,5 @@ mod world;
 
 pub use corpus::Corpus;
 pub use models::{File, Model, model, models, unpack};
-pub use question::{Question, Split, demonstrations, final_test, held_out, questions};
+pub use question::{Question, QuestionSplit, demonstrations, final_test, held_out, questions};
 pub use world::{Entity, World};

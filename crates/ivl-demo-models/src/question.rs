@@ -12,7 +12,7 @@ use crate::world::{Entity, World};
 
 /// Which part of the world a question is about. No entity is in two parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
+pub enum QuestionSplit {
     /// Three tenths of everything: what values and full fine-tunings learn from.
     Demonstrations,
     /// Half as many: questions to tune with.
@@ -68,23 +68,23 @@ const ASK_SUM: [&str; 3] =
 
 /// Questions and answers to learn from.
 pub fn demonstrations() -> Vec<Question> {
-    questions(&World::new(), Split::Demonstrations)
+    questions(&World::new(), QuestionSplit::Demonstrations)
 }
 
 /// Questions to tune with, about others.
 pub fn held_out() -> Vec<Question> {
-    questions(&World::new(), Split::HeldOut)
+    questions(&World::new(), QuestionSplit::HeldOut)
 }
 
 /// Questions for the end, about others again: not to be looked at before everything is fixed.
 pub fn final_test() -> Vec<Question> {
-    questions(&World::new(), Split::FinalTest)
+    questions(&World::new(), QuestionSplit::FinalTest)
 }
 
 /// All questions of a part, in a mixed order that never changes.
-pub fn questions(world: &World, split: Split) -> Vec<Question> {
+pub fn questions(world: &World, split: QuestionSplit) -> Vec<Question> {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED + split as u64);
-    let ways = if split == Split::Demonstrations { WAYS } else { 1 };
+    let ways = if split == QuestionSplit::Demonstrations { WAYS } else { 1 };
     let mut all = Vec::new();
     for entities in [&world.people, &world.books, &world.villages] {
         for entity in part(entities, split) {
@@ -105,12 +105,12 @@ pub fn questions(world: &World, split: Split) -> Vec<Question> {
 }
 
 /// The part of a list that a split has. The world's lists are in random order.
-fn part<T>(all: &[T], split: Split) -> &[T] {
+fn part<T>(all: &[T], split: QuestionSplit) -> &[T] {
     let share = all.len() * 3 / 20;
     match split {
-        Split::Demonstrations => &all[..2 * share],
-        Split::HeldOut => &all[2 * share..3 * share],
-        Split::FinalTest => &all[3 * share..4 * share],
+        QuestionSplit::Demonstrations => &all[..2 * share],
+        QuestionSplit::HeldOut => &all[2 * share..3 * share],
+        QuestionSplit::FinalTest => &all[3 * share..4 * share],
     }
 }
 

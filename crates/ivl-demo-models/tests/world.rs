@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use ivl_demo_models::{Corpus, Question, Split, World, demonstrations, final_test, held_out, questions};
+use ivl_demo_models::{
+    Corpus, Question, QuestionSplit, World, demonstrations, final_test, held_out, questions,
+};
 use sha2::{Digest, Sha256};
 
 fn fingerprint(lines: impl Iterator<Item = String>) -> String {
@@ -23,9 +25,9 @@ fn texts_and_questions_never_change() {
     assert_eq!(fingerprint(Corpus::varied(&world, 4).take(5000)), "0b32cb86eb7f7908");
     assert_eq!(fingerprint(Corpus::varied(&world, 2).take(5000)), "417a7f2bb43a6c51");
     let rows = |split| fingerprint(questions(&world, split).iter().map(|q| q.row().to_string()));
-    assert_eq!(rows(Split::Demonstrations), "f297f487219a2480");
-    assert_eq!(rows(Split::HeldOut), "0cca2b140267a27a");
-    assert_eq!(rows(Split::FinalTest), "3129ed249207737a");
+    assert_eq!(rows(QuestionSplit::Demonstrations), "f297f487219a2480");
+    assert_eq!(rows(QuestionSplit::HeldOut), "0cca2b140267a27a");
+    assert_eq!(rows(QuestionSplit::FinalTest), "3129ed249207737a");
 }
 
 #[test]

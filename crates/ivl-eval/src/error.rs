@@ -7,20 +7,20 @@ use ivl_models::{ChatError, FileError, PatternError, RowTemplateError, Tokenizer
 
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct FileLine {
     /// Which file.
     pub path: PathBuf,
     /// Which line, from 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {} of `{}`", self.line, self.path.display())
     }
 }
 
-/// What can go wrong while a model is measured.
+/// Errors of an evaluation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -55,7 +55,7 @@ pub enum Error {
         path: PathBuf,
         /// The key.
         key: String,
-        /// What was expected.
+        /// The expected value.
         #[source]
         source: Box<toml::de::Error>,
     },
@@ -66,9 +66,9 @@ pub enum Error {
         path: PathBuf,
         /// The key.
         key: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What stands there.
+        /// The value in the file.
         got: String,
     },
     /// A key without which a task of this kind means nothing.
@@ -96,7 +96,7 @@ pub enum Error {
     },
     /// A data file that is not there.
     #[error(
-        "`{}` is not there, which `{key}` in the task `{}` names; the comments of the task say where to get it",
+        "`{}`, which `{key}` in the task `{}` names, does not exist; the comments of the task file say where to get it",
         data.display(), path.display()
     )]
     NoData {
@@ -108,16 +108,16 @@ pub enum Error {
         data: PathBuf,
     },
     /// A data file without rows.
-    #[error("`{}` has no row, expected one JSON object a line", path.display())]
+    #[error("`{}` has no rows, expected one JSON object per line", path.display())]
     NoRows {
         /// Which file.
         path: PathBuf,
     },
-    /// A line that is longer than any honest one.
+    /// A line longer than ivl reads.
     #[error("{place} is longer than {limit} bytes")]
     LongLine {
         /// Where.
-        place: Place,
+        place: FileLine,
         /// The bound.
         limit: u64,
     },
@@ -125,8 +125,8 @@ pub enum Error {
     #[error("{place} is not a JSON object")]
     Json {
         /// Where.
-        place: Place,
-        /// What is wrong with it.
+        place: FileLine,
+        /// The reason.
         #[source]
         source: serde_json::Error,
     },
@@ -137,7 +137,7 @@ pub enum Error {
         path: PathBuf,
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: RowTemplateError,
     },
@@ -145,7 +145,7 @@ pub enum Error {
     #[error("`{key}` fails on {place}")]
     Row {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The key.
         key: &'static str,
         /// The reason.
@@ -156,12 +156,12 @@ pub enum Error {
     #[error("`{key}` gives {got} for {place}, expected {expected}")]
     Gives {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The key.
         key: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What it gives.
+        /// The value it gives.
         got: String,
     },
     /// More examples are asked for than there are.
@@ -189,19 +189,21 @@ pub enum Error {
     #[error("{place} has the instruction `{instruction}` with {got}, expected {expected}")]
     Instruction {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The instruction.
         instruction: String,
-        /// What is wrong with it.
+        /// The reason.
         got: String,
-        /// What would do.
+        /// The accepted values.
         expected: &'static str,
     },
     /// A continuation that adds no token to its context.
-    #[error("{continuation:?} adds no token to its context, for {place}; there is nothing to score")]
+    #[error(
+        "the continuation {continuation:?} of {place} adds no token to its context, so there is nothing to score"
+    )]
     NoToken {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// The continuation.
         continuation: String,
     },
@@ -211,7 +213,7 @@ pub enum Error {
     )]
     LongContinuation {
         /// Which row.
-        place: Place,
+        place: FileLine,
         /// Its tokens.
         got: usize,
         /// Positions.
@@ -219,44 +221,44 @@ pub enum Error {
     },
     /// A text without context, for a tokenizer that has no token to begin with.
     #[error(
-        "{place} has nothing before what is scored, and the tokenizer has neither bos_token nor eos_token to begin with; \
+        "{place} has an empty context, and the tokenizer has neither a bos_token nor an eos_token to start from; \
          declare one in tokenizer_config.json"
     )]
     NoBeginning {
         /// Which row.
-        place: Place,
+        place: FileLine,
     },
     /// A length that leaves nothing.
     #[error("`{name}` is {got}, expected {expected}")]
     Length {
         /// The setting.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: String,
-        /// What was given.
+        /// The given value.
         got: usize,
     },
     /// A log of samples that belongs to another run.
     #[error(
-        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file to begin anew, or give another \
+        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file to start again, or give another \
          --output", path.display()
     )]
     OtherRun {
         /// The log.
         path: PathBuf,
-        /// What differs.
+        /// The part that differs.
         what: String,
-        /// What it was.
+        /// Its value in the log.
         was: String,
-        /// What it is.
+        /// Its value now.
         is: String,
     },
     /// A log of samples that is broken before its end.
-    #[error("{place} is no sample of this task; delete the file to begin anew, or give another --output")]
+    #[error("{place} is not a sample of this task; delete the file to start again, or give another --output")]
     BrokenLog {
         /// Where.
-        place: Place,
-        /// What is wrong with it.
+        place: FileLine,
+        /// The reason.
         #[source]
         source: Option<serde_json::Error>,
     },

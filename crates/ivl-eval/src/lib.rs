@@ -1,11 +1,11 @@
-//! Measuring models: evaluation tasks, what values change, how far they travel, and how sure one can be of the figures.
+//! Measures models: evaluation tasks, what values change, how far they travel, and how sure one can be of the figures.
 //!
-//! A [`Task`] is a TOML file with rows of JSON. [`evaluate`] asks a model about each row, in batches of similar length, and
-//! gives figures with their standard errors; a [`SampleLog`] keeps every answer, so that a run that was cut off goes on
-//! where it ended. Prompts, scores and figures are those of lm-evaluation-harness 0.4.
+//! A [`Task`] is a TOML file with rows of JSON. [`evaluate`] runs a model on every row, in batches of similar length, and
+//! returns figures with their standard errors. A [`SampleLog`] keeps every answer, so that an interrupted run continues
+//! where it stopped. Prompts, scores and figures are those of lm-evaluation-harness 0.4.
 //!
-//! The parts stand by themselves: [`likelihoods`] scores continuations of contexts, [`Writing`] writes greedy answers,
-//! [`Extraction`] and [`TextMatch`] compare an answer with the right text.
+//! [`transfer`] compares bases without a value, with it, and fully fine-tuned. [`explanation`] shows what values
+//! change in a text. [`Extraction`] and [`TextMatch`] compare an answer with the right text.
 //!
 //! # Example: does an answer hold the fact?
 //!
@@ -17,38 +17,23 @@
 //! # Ok::<(), ivl_models::PatternError>(())
 //! ```
 
-mod encoding;
 mod error;
-mod gate_curve;
-mod generation;
-mod heat_map;
-mod html;
-mod influence;
+pub mod explanation;
+pub mod html;
 mod instructions;
-mod likelihood;
 mod python_text;
-mod report;
+mod requests;
 mod run;
-mod sample_log;
 mod score;
 mod statistics;
 mod task;
 pub mod transfer;
-mod visible;
 
-pub use encoding::{Encoding, Fitted};
-pub use error::{Error, Place};
-pub use gate_curve::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
-pub use generation::Writing;
-pub use heat_map::{HEAT_MAP_STYLE, heat_map, strength};
-pub use html::{escape, page};
-pub use influence::{Disagreement, Effect, Influence};
-pub use instructions::{Followed, Instruction, Relation, check as check_instructions};
-pub use likelihood::{Continuation, Likelihood, likelihoods};
-pub use report::{results_json, results_table};
-pub use run::{Notes, Outcome, RunSettings, Subject, evaluate, identity};
-pub use sample_log::SampleLog;
-pub use score::*;
-pub use statistics::{Estimate, Interval, bootstrap, bootstrap_error, mean};
-pub use task::*;
-pub use visible::{Visible, visible, visible_line};
+pub use error::{Error, FileLine};
+pub use instructions::{InstructionVerdicts, check as check_instructions};
+pub use requests::Likelihood;
+pub use run::{
+    EvalModel, Notes, Outcome, RunSettings, SampleLog, evaluate, identity, results_json, results_table,
+};
+pub use score::{Aggregate, ChoiceMetric, Extraction, Metric, SampleAnswer, TextMatch, TextRule};
+pub use task::{MetricName, OutputType, Task, TaskRow};

@@ -5,18 +5,18 @@ use rand_chacha::ChaCha8Rng;
 
 /// A mean with its standard error.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// The arithmetic mean.
-    pub mean: f64,
+    pub(crate) mean: f64,
     /// `s / sqrt(n)` with `s` the sample standard deviation (divisor `n - 1`), as lm-evaluation-harness has it; NaN for
     /// fewer than two samples.
-    pub standard_error: f64,
+    pub(crate) standard_error: f64,
     /// Number of samples.
-    pub samples: usize,
+    pub(crate) samples: usize,
 }
 
 /// Mean and standard error of independent samples; the mean of none is NaN.
-pub fn mean(samples: &[f64]) -> Estimate {
+pub(crate) fn mean(samples: &[f64]) -> Estimate {
     let n = samples.len() as f64;
     let mean = samples.iter().sum::<f64>() / n;
     let squares: f64 = samples.iter().map(|x| (x - mean).powi(2)).sum();
@@ -26,11 +26,11 @@ pub fn mean(samples: &[f64]) -> Estimate {
 
 /// A percentile interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// Lower end.
-    pub low: f64,
+    pub(crate) low: f64,
     /// Upper end.
-    pub high: f64,
+    pub(crate) high: f64,
 }
 
 /// Percentile bootstrap of a statistic of `samples` things (Efron 1979): the statistic is computed on `rounds` draws of the
@@ -41,7 +41,7 @@ pub struct Interval {
 ///
 /// # Panics
 /// If `level` is outside `0..=1`.
-pub fn bootstrap(
+pub(crate) fn bootstrap(
     samples: usize,
     rounds: usize,
     level: f64,
@@ -61,7 +61,12 @@ pub fn bootstrap(
 
 /// Bootstrap standard error of a statistic: the sample standard deviation of its finite results on `rounds` draws as in
 /// [`bootstrap`]; NaN for fewer than two of them.
-pub fn bootstrap_error(samples: usize, rounds: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> f64 {
+pub(crate) fn bootstrap_error(
+    samples: usize,
+    rounds: usize,
+    seed: u64,
+    statistic: impl Fn(&[usize]) -> f64,
+) -> f64 {
     let results = resample(samples, rounds, seed, statistic);
     mean(&results).standard_error * (results.len() as f64).sqrt()
 }

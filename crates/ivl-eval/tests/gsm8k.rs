@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ivl_eval::{Extraction, Measure, OutputType, Task, TextMatch};
+use ivl_eval::{Extraction, Metric, OutputType, Task, TextMatch};
 use serde_json::Value;
 
 /// The filters and the metric of the task, whose data is not in the repository.
@@ -17,9 +17,9 @@ fn rules() -> (Vec<Extraction>, TextMatch) {
             .expect("writes");
     }
     let task = Task::open(&dir.path().join("gsm8k.toml")).expect("opens");
-    assert_eq!((task.output_type(), task.file.num_fewshot), (OutputType::GenerateUntil, 5));
-    match task.measures.as_slice() {
-        [Measure::Text(rule, _)] => (task.extractions.clone(), rule.clone()),
+    assert_eq!((task.output_type(), task.num_fewshot()), (OutputType::GenerateUntil, 5));
+    match task.metrics.as_slice() {
+        [Metric::Text(rule, _)] => (task.extractions.clone(), rule.clone()),
         other => panic!("{other:?}"),
     }
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use ivl_eval::{Answer, Outcome, RunSettings, SampleLog, Subject, Task, evaluate, identity};
+use ivl_eval::{EvalModel, Outcome, RunSettings, SampleAnswer, SampleLog, Task, evaluate, identity};
 use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ impl Model {
 
     fn run(&self, task: &Task, settings: &RunSettings, log: Option<&mut SampleLog>) -> Outcome {
         let (tokenizer, end_tokens) = (&self.tokenizer, self.end_tokens.as_slice());
-        let subject = Subject { lm: &self.lm, tokenizer, end_tokens, reads: &|_| true };
+        let subject = EvalModel { lm: &self.lm, tokenizer, end_tokens, reads: &|_| true };
         evaluate(task, subject, settings, log, &mut |_, _| ()).expect("runs")
     }
 }
@@ -103,9 +103,9 @@ fn every_sample_and_figure_is_that_of_the_harness() {
 
 /// Compares a sample and says of which kind it is.
 fn compare(sample: &Value, expected: &Value, what: &str) -> usize {
-    let answer: Answer = serde_json::from_value(sample["answer"].clone()).expect("an answer");
+    let answer: SampleAnswer = serde_json::from_value(sample["answer"].clone()).expect("an answer");
     match answer {
-        Answer::Choices(choices) => {
+        SampleAnswer::Choices(choices) => {
             let theirs = expected["choices"].as_array().expect("choices");
             assert_eq!(choices.len(), theirs.len(), "{what}");
             assert_eq!(sample["context"], expected["context"], "{what}");
@@ -119,12 +119,12 @@ fn compare(sample: &Value, expected: &Value, what: &str) -> usize {
             }
             0
         }
-        Answer::Text(text) => {
+        SampleAnswer::Text(text) => {
             let sum = expected["loglikelihood"].as_f64().expect("a number");
             assert!((text.sum() - sum).abs() < LOGLIKELIHOOD * 2.0, "{what}: {} and {sum}", text.sum());
             1
         }
-        Answer::Response(response) => {
+        SampleAnswer::Response(response) => {
             assert_eq!(json!(response), expected["response"], "{what}");
             assert_eq!(sample["context"], expected["context"], "{what}");
             assert_eq!(sample["filtered"], expected["filtered"], "{what}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ivl_eval::{Place, Row, check_instructions};
+use ivl_eval::{FileLine, TaskRow, check_instructions};
 use serde_json::Value;
 
 /// Checks every case of a file; returns for each instruction how many verdicts there are, and those that differ.
@@ -12,8 +12,8 @@ fn check(path: &Path) -> (BTreeMap<String, [usize; 2]>, Vec<String>) {
     let (mut counts, mut different) = (BTreeMap::<String, [usize; 2]>::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
         let fields: serde_json::Map<String, Value> = serde_json::from_str(line).expect("JSON");
-        let place = Place { path: path.to_owned(), line: index + 1 };
-        let row = Row { fields: fields.clone(), place };
+        let place = FileLine { path: path.to_owned(), line: index + 1 };
+        let row = TaskRow { fields: fields.clone(), place };
         let response = fields["response"].as_str().expect("a text");
         let followed = match check_instructions(&row, response) {
             Ok(followed) => followed,

@@ -4,10 +4,10 @@ use burn::tensor::{Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
-use ivl_eval::transfer::report::{AnswerOf, Example, HeatMap, Report, markdown};
+use ivl_eval::transfer::report::{AnswerOf, HeatMap, Report, ReportExample, markdown};
 use ivl_eval::transfer::{
-    Coverage, Effect, Measured, MeasuredBase, Observed, Passage, Prompt, Transfer, TransferSource, answer,
-    observe, observe_tuned,
+    AnswerStats, Effect, MapCoverage, Measured, MeasuredBase, Passage, QuestionPrompt, Transfer,
+    TransferSource, answer_greedily, answer_stats, tuned_answer_stats,
 };
 
 /// After token `t` the next logits are row `t` of a table.
@@ -72,7 +72,7 @@ fn close(a: f64, b: f64) {
 #[test]
 fn numbers_by_hand() {
     let lm = fused(1.0);
-    let seen = observe(&lm, &[vec![1.0]], &passages()[..1], &mut |_| ()).expect("reads");
+    let seen = answer_stats(&lm, &[vec![1.0]], &passages()[..1], &mut |_| ()).expect("reads");
     let (alone, with) = (seen.alone[0], seen.with[0][0]);
     // Base 1/2, 1/4, 1/4; with the value 2/5, 2/5, 1/5.
     let log = f64::ln;
@@ -83,10 +83,10 @@ fn numbers_by_hand() {
     close(with.entropy, 0.8 * log(2.5) + 0.2 * log(5.0));
     close(with.kl, 0.4 * log(0.8) + 0.4 * log(1.6) + 0.2 * log(0.8));
     close(alone.kl, 0.0);
-    // What is added, less its mean, is -1/3, 2/3, -1/3 of log 2.
+    // The added logits, minus their mean, are -1/3, 2/3, -1/3 of log 2.
     close(with.change, log(2.0) * (6.0_f64 / 9.0 / 3.0).sqrt());
     close(with.flips, 0.0);
-    let strong = observe(&lm, &[vec![2.0]], &passages()[..1], &mut |_| ()).expect("reads");
+    let strong = answer_stats(&lm, &[vec![2.0]], &passages()[..1], &mut |_| ()).expect("reads");
     close(strong.with[0][0].flips, 1.0);
 }
 
@@ -95,16 +95,18 @@ fn many_weights_are_as_many_runs() {
     let (alphas, passages) = ([0.0, 0.5, 1.0, 1.75], passages());
     let weights = alphas.map(|alpha| vec![alpha]);
     let mut read = Vec::new();
-    let together = observe(&fused(1.0), &weights, &passages, &mut |done| read.push(done)).expect("reads");
+    let together =
+        answer_stats(&fused(1.0), &weights, &passages, &mut |done| read.push(done)).expect("reads");
     assert_eq!(read.last(), Some(&3));
     for ((alpha, weights), with) in alphas.into_iter().zip(&weights).zip(&together.with) {
-        let apart = observe_tuned(&*base(), &fused(alpha), &passages, &mut |_| ()).expect("reads");
-        let singly: Vec<Observed> = passages
+        let apart = tuned_answer_stats(&*base(), &fused(alpha), &passages, &mut |_| ()).expect("reads");
+        let singly: Vec<AnswerStats> = passages
             .iter()
             .map(|passage| {
                 let one = std::slice::from_ref(passage);
-                observe(&fused(0.0), std::slice::from_ref(weights), one, &mut |_| ()).expect("reads").with[0]
-                    [0]
+                answer_stats(&fused(0.0), std::slice::from_ref(weights), one, &mut |_| ())
+                    .expect("reads")
+                    .with[0][0]
             })
             .collect();
         for other in [&apart, &singly] {
@@ -125,7 +127,7 @@ fn many_weights_are_as_many_runs() {
     }
     // A fine-tuning that is the fused model is seen as the fused model.
     let tuned = bigram([[0.5_f32.ln(), 0.5_f32.ln(), 0.25_f32.ln()], [0.0; 3], [1.5, 1.0, 2.0]]);
-    let seen = observe_tuned(&*base(), &*tuned, &passages, &mut |_| ()).expect("reads");
+    let seen = tuned_answer_stats(&*base(), &*tuned, &passages, &mut |_| ()).expect("reads");
     for (a, b) in seen.iter().zip(&together.with[2]) {
         close(a.nll, b.nll);
         close(a.kl, b.kl);
@@ -140,9 +142,9 @@ fn one_pass_serves_several_values() {
     };
     let both = FusedLm::on(fused(0.0), vec![Value::new(other(), 0.0)]).expect("one vocabulary");
     let weights = [vec![0.5, 0.0], vec![0.0, 2.0]];
-    let together = observe(&both, &weights, &passages(), &mut |_| ()).expect("reads");
+    let together = answer_stats(&both, &weights, &passages(), &mut |_| ()).expect("reads");
     for (seen, lm) in together.with.iter().zip([with(value(), 0.5), with(other(), 2.0)]) {
-        let alone = observe_tuned(&*base(), &lm, &passages(), &mut |_| ()).expect("reads");
+        let alone = tuned_answer_stats(&*base(), &lm, &passages(), &mut |_| ()).expect("reads");
         for (a, b) in seen.iter().zip(&alone) {
             close(a.nll, b.nll);
             close(a.kl, b.kl);
@@ -154,10 +156,11 @@ fn one_pass_serves_several_values() {
 fn answers_are_compared_whole() {
     // a is followed by b, b by c, c by c.
     let lm = bigram([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]);
-    let prompt = |reference: &str, limit| Prompt { ids: vec![0], reference: reference.to_owned(), limit };
+    let prompt =
+        |reference: &str, limit| QuestionPrompt { ids: vec![0], reference: reference.to_owned(), limit };
     let prompts = [prompt("bcc", 3), prompt(" b ", 1), prompt("b", 3)];
-    let right = |prompts: &[Prompt]| -> Vec<bool> {
-        let answers = answer(&*lm, prompts, &[], &mut |_| ()).expect("generates");
+    let right = |prompts: &[QuestionPrompt]| -> Vec<bool> {
+        let answers = answer_greedily(&*lm, prompts, &[], &mut |_| ()).expect("generates");
         answers.iter().map(|answer| answer.correct).collect()
     };
     assert_eq!(right(&prompts[..1]), [true]);
@@ -165,17 +168,18 @@ fn answers_are_compared_whole() {
     assert_eq!(right(&prompts[2..]), [false]);
     // One that may go on longer does not lengthen its neighbours.
     assert_eq!(right(&prompts), [true, true, false]);
-    let ended = answer(&*lm, &prompts[2..], &[2], &mut |_| ()).expect("generates");
+    let ended = answer_greedily(&*lm, &prompts[2..], &[2], &mut |_| ()).expect("generates");
     assert_eq!((ended[0].text.as_str(), ended[0].correct), ("b", true));
 }
 
 /// A base that answers `right` of 40 questions, with a loss to match.
 fn measured(right: usize) -> Measured {
-    let answered = |index: usize| ivl_eval::transfer::Answer { text: "b".to_owned(), correct: index < right };
-    let seen = |index: usize| Observed {
+    let answered =
+        |index: usize| ivl_eval::transfer::GradedAnswer { text: "b".to_owned(), correct: index < right };
+    let seen = |index: usize| AnswerStats {
         tokens: 2,
         nll: if index < right { 0.2 } else { 2.0 },
-        ..Observed::default()
+        ..AnswerStats::default()
     };
     Measured { observed: (0..40).map(seen).collect(), answers: Some((0..40).map(answered).collect()) }
 }
@@ -185,7 +189,7 @@ fn measured_base(name: &str, home: bool, right: [usize; 4]) -> MeasuredBase {
     MeasuredBase {
         name: name.to_owned(),
         home,
-        coverage: Coverage { vocabulary: 1.0, answers: 1.0, exact: 1.0 },
+        coverage: MapCoverage { vocabulary: 1.0, answers: 1.0, exact: 1.0 },
         alone: measured(alone),
         with: vec![vec![measured(half)], vec![measured(whole)]],
         tuned: vec![measured(tuned)],
@@ -243,7 +247,7 @@ fn a_report_stands_alone_and_nothing_in_it_is_markup() {
     };
     let report = Report {
         transfer: &transfer,
-        examples: vec![Example {
+        examples: vec![ReportExample {
             question: hostile.to_owned(),
             reference: hostile.to_owned(),
             answers: vec![of],

@@ -107,7 +107,7 @@ impl CascadeValue for CascadeNet {
         let predicted = self.net.expected_embedding(predicted.reshape([batch * seq, vocab]));
         let predicted = predicted.reshape([batch as i64, seq as i64, -1]);
         let embedded = self.input.arrange(|| self.net.embed(tokens), predicted);
-        Ok(self.net.head(self.input.outputs(self.net.hidden_of(embedded, cache))))
+        Ok(self.net.head(self.input.outputs(self.net.hidden_from_embeddings(embedded, cache))))
     }
 
     fn info(&self) -> ModelInfo {

@@ -21,6 +21,18 @@ pub enum Error {
         /// The file that is missing.
         expected: &'static str,
     },
+    /// A directory holds the model in another format.
+    #[error("`{}` has no {expected} but holds `{found}`; {advice}", dir.display())]
+    OtherFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// The file that is missing.
+        expected: &'static str,
+        /// What it holds in its place.
+        found: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A required field of `config.json` is missing.
     #[error("`{}` has no field `{field}`", path.display())]
     MissingField {
@@ -138,6 +150,28 @@ impl WeightReport {
     }
 }
 
+/// The names of the head in checkpoints.
+pub(crate) const HEADS: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
+
+/// Whether a tensor belongs to a quantised weight.
+fn is_quantised(name: &str) -> bool {
+    let ends = [
+        ".qweight",
+        ".qzeros",
+        ".scales",
+        ".g_idx",
+        ".absmax",
+        ".quant_map",
+        ".weight_scale",
+        ".weight_scale_inv",
+        ".weight_packed",
+        ".nested_absmax",
+        ".SCB",
+        ".input_scale",
+    ];
+    ends.iter().any(|end| name.ends_with(end)) || name.contains(".weight.quant_state")
+}
+
 /// Names shown of each kind; the rest is counted.
 const SHOWN: usize = 12;
 
@@ -164,6 +198,18 @@ impl fmt::Display for WeightReport {
                 write!(f, " and {} more", items.len() - SHOWN)?;
             }
             first = false;
+        }
+        if self.missing.iter().any(|name| HEADS.contains(&name.as_str())) {
+            write!(
+                f,
+                "; if the head is the embedding transposed, set tie_word_embeddings to true in config.json"
+            )?;
+        }
+        if self.unused.iter().any(|name| is_quantised(name)) {
+            write!(
+                f,
+                "; these are quantised weights, ivl reads f32, f16 and bf16: use the model that they were made from"
+            )?;
         }
         Ok(())
     }

@@ -9,7 +9,10 @@ use crate::Error;
 /// Largest size that any field may name: bounds what a stranger's file can make us allocate.
 const LARGEST: u64 = 1 << 28;
 
-/// The fields of one JSON object. A null counts as absent, as in Hugging Face's own reading.
+/// The fields of one JSON object.
+///
+/// `opt_..` takes a null for an absent field. `.._or` has a default for an absent field only: where transformers 5 gives a field
+/// no null, a null is an error, not a default that the file did not mean.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
     map: &'a Map<String, Value>,
@@ -21,6 +24,22 @@ impl<'a> Fields<'a> {
     /// The fields of `map`, which stands in the file `path`.
     pub fn new(map: &'a Map<String, Value>, path: &'a Path) -> Self {
         Self { map, path, prefix: "" }
+    }
+
+    /// No fields, of the same file.
+    pub(crate) fn empty(&self) -> Self {
+        static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
+        Self { map: &EMPTY, path: self.path, prefix: "" }
+    }
+
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Whether a field is not there. A null is there.
+    pub fn is_absent(&self, field: &str) -> bool {
+        !self.map.contains_key(field)
     }
 
     fn get(&self, field: &str) -> Option<&'a Value> {
@@ -57,9 +76,25 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A size, or `default` if the field is absent.
+    pub fn size_or(&self, field: &str, default: usize) -> Result<usize, Error> {
+        if self.is_absent(field) { Ok(default) } else { self.size(field) }
+    }
+
     /// A size that must be there.
     pub fn size(&self, field: &str) -> Result<usize, Error> {
         self.required(field, self.opt_size(field)?)
+    }
+
+    /// A whole number that may be 0, or `default` if the field is absent.
+    pub fn count_or(&self, field: &str, default: usize) -> Result<usize, Error> {
+        match self.map.get(field) {
+            None => Ok(default),
+            Some(value) => match value.as_u64() {
+                Some(count) if count <= LARGEST => Ok(count as usize),
+                _ => Err(self.invalid(field, format!("a whole number from 0 to {LARGEST}"))),
+            },
+        }
     }
 
     /// A finite number.
@@ -71,34 +106,40 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number above 0, or nothing if the field is null or 0; `default` if it is absent.
+    /// A number above 0; `default` if the field is absent, nothing if it is null.
     pub fn positive_unless_null(&self, field: &str, default: f64) -> Result<Option<f64>, Error> {
-        if !self.map.contains_key(field) {
-            return Ok(Some(default));
+        match self.map.get(field) {
+            None => Ok(Some(default)),
+            Some(Value::Null) => Ok(None),
+            Some(_) => self.positive(field).map(Some),
         }
-        Ok(self.opt_number(field)?.filter(|&number| number > 0.0))
     }
 
-    /// A number above 0, or `default`.
+    /// A number above 0, or `default` if the field is absent.
     pub fn positive_or(&self, field: &str, default: f64) -> Result<f64, Error> {
-        match self.opt_number(field)?.unwrap_or(default) {
+        if self.is_absent(field) { Ok(default) } else { self.positive(field) }
+    }
+
+    /// A number above 0 that must be there.
+    pub fn positive(&self, field: &str) -> Result<f64, Error> {
+        match self.required(field, self.opt_number(field)?)? {
             number if number > 0.0 => Ok(number),
             _ => Err(self.invalid(field, "a number above 0")),
         }
     }
 
-    /// A number above 0 that must be there.
-    pub fn positive(&self, field: &str) -> Result<f64, Error> {
-        self.required(field, self.opt_number(field)?)?;
-        self.positive_or(field, 0.0)
+    /// A truth value.
+    pub fn opt_flag(&self, field: &str) -> Result<Option<bool>, Error> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.invalid(field, "true or false"))
     }
 
-    /// A truth value, or `default`.
+    /// A truth value, or `default` if the field is absent.
     pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, Error> {
-        match self.get(field) {
-            None => Ok(default),
-            Some(value) => value.as_bool().ok_or_else(|| self.invalid(field, "true or false")),
+        if self.is_absent(field) {
+            return Ok(default);
         }
+        self.opt_flag(field)?.ok_or_else(|| self.invalid(field, "true or false"))
     }
 
     /// A string.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::de::DeserializeOwned;
 
@@ -95,6 +97,7 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>
         write(partial)?;
         fs::set_permissions(partial, permissions)?;
         fs::File::open(partial)?.sync_all()?;
+        abort_at_rename();
         fs::rename(partial, path)?;
         sync_directory(path)
     });
@@ -102,6 +105,18 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>
         let _ = fs::remove_file(partial);
         FileError::Io { action: "write", path: path.to_owned(), source }
     })
+}
+
+/// Aborts the process in place of the rename that the environment variable `IVL_ABORT_AT_RENAME` counts to, so that tests can
+/// kill a run between the files of a checkpoint.
+fn abort_at_rename() {
+    static LEFT: OnceLock<Option<AtomicUsize>> = OnceLock::new();
+    let parse = || std::env::var("IVL_ABORT_AT_RENAME").ok()?.parse().ok().map(AtomicUsize::new);
+    if let Some(left) = LEFT.get_or_init(parse)
+        && left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        std::process::abort();
+    }
 }
 
 /// Makes a rename in the directory of `path` permanent.

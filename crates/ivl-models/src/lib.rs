@@ -37,8 +37,8 @@ mod weights;
 
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
-    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Progress, TensorFiles,
-    save, save_adapters,
+    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress,
+    TensorFiles, save, save_adapters,
 };
 pub use config::ModelConfig;
 pub use connection::Connection;
@@ -50,7 +50,7 @@ pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, Spoken, Turn,
 };
-pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};
 pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};

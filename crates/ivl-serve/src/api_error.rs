@@ -120,7 +120,8 @@ impl ApiError {
 
     /// No token could be chosen.
     pub(crate) fn no_token() -> Self {
-        let message = "no token can be chosen: the model's logits are not finite; another alpha may help";
+        let message = "no token can be chosen: the model's logits are not finite, or the limits of the request leave none; another alpha, or \
+                       fewer limits may help";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Some("no_finite_logit"), message)
     }
 

@@ -165,6 +165,14 @@ impl Catalog {
         Ok(())
     }
 
+    /// Uses one chat template for all models, in place of their own.
+    #[must_use]
+    pub fn with_chat_template(mut self, template: ChatTemplate) -> Self {
+        self.values.iter_mut().for_each(|value| value.template = None);
+        self.base.template = Some(template);
+        self
+    }
+
     /// The template of the first value in use that has one, else the base's.
     pub(crate) fn chat_template(&self, weights: &[f64]) -> Option<&ChatTemplate> {
         let used = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);

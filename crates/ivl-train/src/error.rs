@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use ivl_models::FileError;
 
-use crate::config::data::Format;
-use crate::data::Place;
+use crate::config::format::Format;
+use crate::data::place::Place;
 
-/// What can go wrong between a configuration and a trained value.
+/// Errors between a configuration and a trained value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,10 +16,35 @@ pub enum Error {
     InvalidSetting {
         /// Its name in the TOML.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What was given.
+        /// The given value.
         got: String,
+    },
+    /// Settings that exclude each other.
+    #[error("`{}` cannot be combined with `{}`: {reason}. Remove one", settings[0], settings[1])]
+    Conflict {
+        /// Their names in the TOML, with their values where only these conflict.
+        settings: [&'static str; 2],
+        /// Why.
+        reason: &'static str,
+    },
+    /// A setting that another one needs.
+    #[error("`{name}` is not set: {reason}")]
+    MissingSetting {
+        /// Its name in the TOML.
+        name: &'static str,
+        /// Why it is needed.
+        reason: &'static str,
+    },
+    /// A file that is not TOML.
+    #[error("`{}` is not TOML", path.display())]
+    Toml {
+        /// Which file.
+        path: PathBuf,
+        /// Where it is broken.
+        #[source]
+        source: Box<toml::de::Error>,
     },
     /// A key that no configuration has.
     #[error("unknown key `{key}`; {}", match meant {
@@ -29,7 +54,7 @@ pub enum Error {
     UnknownKey {
         /// The key, with the table that it stands in.
         key: String,
-        /// What was probably meant.
+        /// The key that was probably meant.
         meant: Option<String>,
         /// The keys of that table.
         known: Vec<String>,
@@ -48,7 +73,7 @@ pub enum Error {
     File(#[from] FileError),
     /// A record that is not a JSON object.
     #[error(
-        "{place} is not a JSON object; expected one object a line, one array of objects, or a Parquet table"
+        "{place} is not a JSON object; expected one object per line, one array of objects, or a Parquet table"
     )]
     Json {
         /// Where.
@@ -57,7 +82,7 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// A record longer than any honest one.
+    /// A record longer than the bound.
     #[error("{place} is longer than {limit} bytes")]
     LongRecord {
         /// Where.
@@ -66,13 +91,13 @@ pub enum Error {
         limit: usize,
     },
     /// A JSON array without its end.
-    #[error("the array ends in the middle of {place}; the file seems cut off")]
+    #[error("the array ends in the middle of {place}; the file seems truncated")]
     OpenArray {
         /// Where.
         place: Place,
     },
     /// A JSON file with more than one array.
-    #[error("`{}` goes on after its array; expected one array of objects, or one object a line", path.display())]
+    #[error("`{}` continues after its array; expected one array of objects, or one object per line", path.display())]
     AfterArray {
         /// Which file.
         path: PathBuf,
@@ -87,25 +112,25 @@ pub enum Error {
         source: parquet::errors::ParquetError,
     },
     /// A source without rows.
-    #[error("`{}` holds no rows; expected a .jsonl, .json or .parquet file (perhaps .gz), or a directory of such", path.display())]
+    #[error("`{}` holds no rows; expected a .jsonl, .json or .parquet file (or .gz), or a directory of such files", path.display())]
     EmptySource {
         /// The file or directory.
         path: PathBuf,
     },
     /// Fields that belong to none of the formats.
     #[error(
-        "{place} has the fields {fields:?}, which fit no format; expected `messages`, `conversations`, `instruction` and \
-         `output`, `prompt` and `completion`, or `text`. Say which of the fields are meant, such as \
+        "{place} has the fields {fields:?}, which match no format; expected `messages`, `conversations`, `instruction` and \
+         `output`, `prompt` and `completion`, or `text`. Map the fields, for example \
          columns = {{ prompt = \"question\", completion = \"answer\" }}"
     )]
     UnknownFormat {
         /// Where.
         place: Place,
-        /// What stands there.
+        /// The content of the row.
         fields: Vec<String>,
     },
     /// Fields that belong to several formats.
-    #[error("{place} fits the formats {}; say which is meant, such as format = \"{}\"", names(formats), formats[0].name())]
+    #[error("{place} matches the formats {}; choose one, for example format = \"{}\"", names(formats), formats[0].name())]
     AmbiguousFormat {
         /// Where.
         place: Place,
@@ -121,7 +146,7 @@ pub enum Error {
         format: Format,
         /// The name in the file.
         column: String,
-        /// What stands there.
+        /// The content of the row.
         fields: Vec<String>,
     },
     /// Columns of different formats.
@@ -144,7 +169,7 @@ pub enum Error {
         place: Place,
         /// The source's format.
         format: Format,
-        /// What stands there.
+        /// The content of the row.
         got: String,
     },
     /// Messages without a template to render them.
@@ -156,7 +181,7 @@ pub enum Error {
         place: Place,
     },
     /// Messages that the template does not render, or not so that the assistant's words can be told.
-    #[error("cannot learn from {place}")]
+    #[error("cannot train on {place}")]
     Render {
         /// Where.
         place: Place,
@@ -166,7 +191,7 @@ pub enum Error {
     },
     /// A file of tokens that is not what was just written.
     #[error("`{}` was written but cannot be read back; is the disk full or shared with another run?", path.display())]
-    TornTokens {
+    CorruptTokenFile {
         /// Which file.
         path: PathBuf,
     },
@@ -192,6 +217,23 @@ pub enum Error {
         /// The step.
         step: usize,
     },
+    /// Logits of a base that are not on disk.
+    #[error("the logits of the base `{base}` are not on disk {wanted}; load the base itself")]
+    NotCached {
+        /// The base.
+        base: String,
+        /// The expected content.
+        wanted: &'static str,
+    },
+    /// A record of a checkpoint that cannot be read.
+    #[error("cannot load `{}`", path.display())]
+    Checkpoint {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: Box<burn::train::checkpoint::CheckpointerError>,
+    },
     /// Resuming with other settings or data.
     #[error(
         "`{}` was written by a run with other settings, data or models; resume with those, or choose another `output`",
@@ -202,17 +244,17 @@ pub enum Error {
         path: PathBuf,
     },
     /// Nothing to resume from.
-    #[error("there is no complete checkpoint in `{}` to resume from; start without --resume", path.display())]
+    #[error("there is no complete checkpoint in `{}` to resume from", path.display())]
     NoCheckpoint {
         /// Where it was looked for.
         path: PathBuf,
     },
     /// A run is already there.
-    #[error("`{}` already holds {what}; continue with --resume, or choose another `output`", path.display())]
+    #[error("`{}` already holds {what}; resume that run, or choose another `output`", path.display())]
     OutputExists {
         /// The directory.
         path: PathBuf,
-        /// What was found in it.
+        /// Its content.
         what: &'static str,
     },
     /// A device that shares the work.

@@ -39,25 +39,23 @@ mod run;
 mod step;
 
 pub use bases::{
-    BaseLogits, CacheSettings, FrozenBase, LogitCache, LogitCacheHeader, OtherTokens, Rewritten, Split,
+    BaseLogits, BatchRetokenizer, CacheSettings, CachedLogits, FrozenBase, LogitCache, LogitCacheHeader,
+    RetokenizedBatch, Split,
 };
 pub use burn::train::Interrupter;
 pub use config::{
     BaseConfig, BaseLogitsConfig, Batching, CheckpointConfig, DataConfig, EvalConfig, Field, Format, Init,
-    MixingConfig, OptimizerConfig, RegularizationConfig, ResultKind, ScheduleKind, SourceConfig, StepsConfig,
-    TrainConfig, ValueConfig,
+    MixingConfig, MixingStrategy, OptimizerConfig, Precision, RegularizationConfig, ResultKind, ScheduleKind,
+    SourceConfig, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use data::{
     Batch, Conversation, Dataset, Demonstration, Encoder, Example, Examples, Filling, Place, Plan, Row,
     Shape, Source, SourceReport, best_fit_decreasing,
 };
 pub use error::Error;
-pub use objective::{Loss, Mixing, MixingStrategy, Perturbation, Terms, mapped_loss, value_loss};
-pub use run::{
-    Best, CheckpointDir, EvalReport, Event, EventFile, Part, Restored, Run, RunState, StepReport, Trained,
-    Watch, WhenAsked, train,
-};
+pub use objective::{Loss, Terms, mapped_loss, value_loss};
+pub use run::{Best, EvalReport, Event, EventFile, Run, StepReport, Trained, train};
 pub use step::{
-    Against, Gathered, LearnerSettings, LoadBases, PassOutput, Precision, Schedule, Seen, ValueLearner,
-    Worker, Workers, clip_gradient_norm, optimizer,
+    BaseTarget, LearnerSettings, LoadBases, MicroBatchGradients, MicroBatchLosses, StepGradients, StepSums,
+    ValueLearner, Worker, Workers, clip_gradient_norm, optimizer,
 };

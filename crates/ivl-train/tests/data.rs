@@ -98,7 +98,10 @@ fn the_formats_are_recognised_by_their_fields() {
     else {
         panic!("a conversation")
     };
-    assert_eq!((found.messages.len(), found.given, found.learnt().collect::<Vec<_>>()), (4, 3, vec![3]));
+    assert_eq!(
+        (found.messages.len(), found.given, found.trained_turns().collect::<Vec<_>>()),
+        (4, 3, vec![3])
+    );
 }
 
 #[test]
@@ -143,14 +146,7 @@ fn columns_may_have_other_names_and_be_deep() {
     let names = [(Field::Messages, "dialog"), (Field::Role, "who"), (Field::Content, "says")];
     let rows = read_as(line, columns(names)).expect("reads");
     assert_eq!(rows[0].demonstration, conversation(&[("user", "q"), ("assistant", "a")]));
-    let mut config = ivl_train::DataConfig {
-        train: vec![SourceConfig::new("x")],
-        eval: Vec::new(),
-        max_length: 8,
-        chat_template: None,
-        batching: ivl_train::Batching::Random,
-        cache: None,
-    };
+    let mut config = ivl_train::DataConfig::new(vec![SourceConfig::new("x")]);
     columns([(Field::Prompt, "a"), (Field::Output, "b")])(&mut config.train[0]);
     let message = config.validate().expect_err("refused").to_string();
     assert!(message.contains("[\"output\", \"prompt\"]") && message.contains("one format"), "{message}");
@@ -211,7 +207,7 @@ fn broken_records_are_named() {
     refused(read("[1]"), &["row 1 of `", "is not a JSON object"]);
     refused(read("[{\"text\":\"a\"},]"), &["row 2 of `", "is not a JSON object"]);
     refused(read("[{\"text\":\"a\"}, {\"te"), &["ends in the middle of row 2"]);
-    refused(read("[{\"text\":\"a\"}][{}]"), &["goes on after its array"]);
+    refused(read("[{\"text\":\"a\"}][{}]"), &["continues after its array"]);
     refused(
         read("{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}"),
         &["no turn of an assistant in `messages`"],

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use fixture::{base, config, examples, value};
 use ivl_train::{
-    BaseLogits, CacheSettings, Event, Examples, FrozenBase, Interrupter, LogitCache, Run, StepReport, train,
+    BaseLogits, CacheSettings, CachedLogits, Event, Examples, LogitCache, Run, StepReport, train,
 };
 
 const VOCAB: usize = 48;
@@ -26,17 +26,11 @@ fn write(path: &Path, top_k: usize) -> LogitCache {
 /// Losses of all steps, and the last held-out loss.
 fn losses(source: BaseLogits) -> (Vec<f64>, f64) {
     let dir = tempfile::tempdir().expect("dir");
-    let run = Run {
-        bases: vec![FrozenBase { source, ..base("base") }],
-        value: value(),
-        train: examples().into(),
-        eval: examples().into(),
-        held_out: Vec::new(),
-        workers: Vec::new(),
-        fingerprint: "fixture".to_owned(),
-        resume: false,
-        interrupter: Interrupter::new(),
-    };
+    let mut from = base("base");
+    from.source = source;
+    let mut run = Run::new(vec![from], value(), examples().into());
+    run.eval = examples().into();
+    "fixture".clone_into(&mut run.fingerprint);
     let steps = Rc::new(std::cell::RefCell::new(Vec::new()));
     let sink = steps.clone();
     let trained = train(run, &config(dir.path()), move |event| {
@@ -50,7 +44,7 @@ fn losses(source: BaseLogits) -> (Vec<f64>, f64) {
 
 fn cached(cache: LogitCache) -> BaseLogits {
     let cache = Rc::new(cache);
-    BaseLogits::Cached { train: cache.clone(), eval: Some(cache), device: Device::flex() }
+    BaseLogits::Cached(CachedLogits { train: cache.clone(), eval: Some(cache), device: Device::flex() })
 }
 
 #[test]
@@ -77,7 +71,7 @@ fn whole_distributions_train_alike_and_cut_ones_nearly() {
         errors.push((header.mean_kl, worst(cache)));
     }
     assert!(errors[0].0 > errors[1].0 && errors[1].0 > errors[2].0, "{errors:?}");
-    // One id alone has all of the rest's mass: nothing is lost.
+    // A single id has all of the rest's mass: nothing is lost.
     assert!(errors[2].0 < 1e-9 && errors[2].1 < 1e-4, "{errors:?}");
     assert!(errors[0].1 < 0.5, "{errors:?}");
 }
@@ -89,8 +83,9 @@ fn what_is_lost_is_the_divergence_of_the_definition() {
     let cache = write(&dir.path().join("cut"), 4);
     let batch = ivl_train::Batch::new(&examples.iter().collect::<Vec<_>>());
     let numbers = |source: BaseLogits| -> Vec<f32> {
-        let base = FrozenBase { source, ..base("base") };
-        let lazy = base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory");
+        let mut base = base("base");
+        base.source = source;
+        let lazy = base.trained_logits(&batch, ivl_train::Split::Train).expect("in memory");
         lazy.rows(0..batch.targets.len()).into_data().try_into_vec().expect("f32")
     };
     let header = cache.header().clone();

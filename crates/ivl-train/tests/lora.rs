@@ -1,16 +1,16 @@
-//! Low-rank adapters: trained alone, by the gradient that their definition gives, and merged without a trace.
+//! Low-rank adapters: the only trained parameters, by the gradient of their definition; merging gives the same logits.
 
 mod fixture;
 
 use std::collections::HashMap;
 
 use burn::tensor::Tensor;
-use fixture::{base, config, examples, gradients_of, value};
+use fixture::{base, config, examples, gradients_of, penalties, value};
 use ivl_core::tokens::token_tensor;
 use ivl_models::Transformer;
 use ivl_models::transformer::LoraConfig;
 use ivl_train::{
-    Against, Batch, Interrupter, LearnerSettings, PassOutput, RegularizationConfig, Run, ValueLearner, train,
+    BaseTarget, Batch, LearnerSettings, MicroBatchGradients, MicroBatchLosses, Run, ValueLearner, train,
 };
 
 fn lora() -> LoraConfig {
@@ -26,23 +26,18 @@ fn parameters(net: &Transformer) -> HashMap<String, Vec<f32>> {
 fn adapters_follow_the_gradient_of_their_definition() {
     let (examples, base) = (examples(), base("base"));
     let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
-    let pass = |net: Transformer| {
-        let regularization = RegularizationConfig { l1: 0.0, ..Default::default() };
+    let gradients = |net: Transformer| {
+        let regularization = penalties(0.0, 0.0, 0.0);
         let learner = ValueLearner::new(net, LearnerSettings { regularization, ..Default::default() });
-        let against = Against {
-            weight: 1.0,
-            logits: base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory"),
-            projection: base.map.on(&learner.value.device()),
-            rewritten: None,
-            perturbation: None,
-        };
-        let pass = learner.pass(&batch, vec![against]);
-        (gradients_of(&learner.value, &pass.grads), pass.item)
+        let target = BaseTarget::new(&base, 1.0, base.map.on(&learner.value.device()));
+        let MicroBatchGradients { gradients, losses } =
+            learner.gradients(&batch, vec![target]).expect("in memory");
+        (gradients_of(&learner.value, &gradients), losses)
     };
     let adapted = value().with_lora(&lora(), 1);
     let start = parameters(&adapted);
-    let ((by_weight, before), (by_adapter, after)) = (pass(value()), pass(adapted));
-    let loss = |item: &PassOutput| item.terms[0].read()[0];
+    let ((by_weight, before), (by_adapter, after)) = (gradients(value()), gradients(adapted));
+    let loss = |losses: &MicroBatchLosses| losses.terms[0].read()[0];
     assert!((loss(&before) - loss(&after)).abs() < 1e-4, "adapters change nothing at first");
     assert_eq!(
         by_adapter.len(),
@@ -66,17 +61,9 @@ fn adapters_follow_the_gradient_of_their_definition() {
 fn training_moves_the_adapters_alone_and_merging_keeps_the_function() {
     let dir = tempfile::tempdir().expect("dir");
     let start = parameters(&value());
-    let run = Run {
-        bases: vec![base("base")],
-        value: value().with_lora(&lora(), 1),
-        train: examples().into(),
-        eval: examples().into(),
-        held_out: Vec::new(),
-        workers: Vec::new(),
-        fingerprint: "fixture".to_owned(),
-        resume: false,
-        interrupter: Interrupter::new(),
-    };
+    let mut run = Run::new(vec![base("base")], value().with_lora(&lora(), 1), examples().into());
+    run.eval = examples().into();
+    "fixture".clone_into(&mut run.fingerprint);
     let trained = train(run, &config(dir.path()), |_| ()).expect("trains");
     let end = parameters(&trained.value);
     assert!(start.iter().all(|(path, numbers)| end[path] == *numbers), "the weights are frozen");

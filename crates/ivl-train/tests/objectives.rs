@@ -4,14 +4,11 @@ mod fixture;
 use ivl_models::Connection;
 
 use burn::tensor::{Device, Int, Tensor};
-use fixture::{assert_close, base, examples, golden, gradients_of, names, value};
+use fixture::{assert_close, base, examples, golden, gradients_of, names, penalties, value};
 use ivl_train::{
-    Against, Batch, FrozenBase, LearnerSettings, RegularizationConfig, ValueLearner, value_loss,
+    BaseTarget, Batch, FrozenBase, LearnerSettings, MicroBatchGradients, RegularizationConfig, ValueLearner,
+    value_loss,
 };
-
-fn none() -> RegularizationConfig {
-    RegularizationConfig { l1: 0.0, ..Default::default() }
-}
 
 fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularization: &RegularizationConfig) {
     let (golden, examples) = (golden("objectives.safetensors"), examples());
@@ -21,16 +18,11 @@ fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularizati
     for head_rows in [0, 5] {
         let settings = LearnerSettings { connection, regularization: regularization.clone(), head_rows };
         let learner = ValueLearner::new(value(), settings);
-        let positions = learner.base_positions(&batch);
-        let against = bases.iter().map(|(base, weight)| Against {
-            weight: *weight,
-            logits: base.logits(&batch, &positions, ivl_train::Split::Train).expect("in memory"),
-            projection: base.map.on(&learner.value.device()),
-            rewritten: None,
-            perturbation: None,
-        });
-        let pass = learner.pass(&batch, against.collect());
-        let terms = pass.item.mean_terms().expect("bases").read().map(|sum| sum / batch.targets.len() as f64);
+        let device = learner.value.device();
+        let targets = bases.iter().map(|(base, weight)| BaseTarget::new(base, *weight, base.map.on(&device)));
+        let MicroBatchGradients { gradients, losses } =
+            learner.gradients(&batch, targets.collect()).expect("in memory");
+        let terms = losses.mean_terms().expect("bases").read().map(|sum| sum / batch.targets.len() as f64);
         let weights = [1.0, 1.0, regularization.l2, regularization.kl];
         for (index, (got, expected)) in terms.iter().zip(&golden[&format!("{case}.terms")]).enumerate() {
             // Terms that have no weight are not computed.
@@ -40,7 +32,7 @@ fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularizati
                 "{case} term {index}: {got}, expected {expected}"
             );
         }
-        let gradients = gradients_of(&learner.value, &pass.grads);
+        let gradients = gradients_of(&learner.value, &gradients);
         for (ours, theirs, shape) in names() {
             let expected = &golden[&format!("{case}.gradient.{theirs}")];
             assert_close(&format!("{case} {ours}"), &gradients[&ours], expected, shape, 1e-4);
@@ -50,34 +42,39 @@ fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularizati
 
 #[test]
 fn the_l2_penalty() {
-    check("l2", Connection::Residual, &[("base", 1.0)], &RegularizationConfig { l2: 0.3, ..none() });
+    check("l2", Connection::Residual, &[("base", 1.0)], &penalties(0.0, 0.3, 0.0));
 }
 
 #[test]
 fn the_divergence_from_the_base() {
-    check("kl", Connection::Residual, &[("base", 1.0)], &RegularizationConfig { kl: 0.4, ..none() });
+    check("kl", Connection::Residual, &[("base", 1.0)], &penalties(0.0, 0.0, 0.4));
 }
 
 #[test]
 fn several_bases_of_unequal_vocabularies_with_all_penalties() {
-    let all = RegularizationConfig { l1: 0.2, l2: 0.1, kl: 0.3, ..none() };
+    let all = penalties(0.2, 0.1, 0.3);
     check("average", Connection::Residual, &[("base", 0.75), ("other", 0.25)], &all);
 }
 
 #[test]
 fn the_cascade_reads_predictions() {
-    check("cascade", Connection::Cascade, &[("base", 1.0)], &RegularizationConfig { l1: 0.2, ..none() });
+    check("cascade", Connection::Cascade, &[("base", 1.0)], &penalties(0.2, 0.0, 0.0));
 }
 
 #[test]
 fn the_cascade_reads_text_and_predictions() {
-    let kl = RegularizationConfig { kl: 0.4, ..none() };
+    let kl = penalties(0.0, 0.0, 0.4);
     check("cascade_text", Connection::CascadeText, &[("base", 1.0)], &kl);
 }
 
 #[test]
 fn a_cascade_against_several_bases_reads_each() {
-    check("cascade_average", Connection::Cascade, &[("base", 0.5), ("other", 0.5)], &none());
+    check(
+        "cascade_average",
+        Connection::Cascade,
+        &[("base", 0.5), ("other", 0.5)],
+        &penalties(0.0, 0.0, 0.0),
+    );
 }
 
 /// On the CPU a kernel computes the loss. Under autodiff it is composed of the backend's operations, as on other devices.
@@ -88,7 +85,7 @@ fn the_kernel_of_the_loss_agrees_with_the_backends_operations() {
         let number = |index: usize| ((index * 7919 + step) % 2003) as f32 / 1001.0 - 1.0;
         (0..rows * vocab).map(|index| number(index) * scale).collect()
     };
-    let weights = RegularizationConfig { l1: 0.3, l2: 0.2, kl: 0.7, ..Default::default() };
+    let weights = penalties(0.3, 0.2, 0.7);
     for with_base in [true, false] {
         let loss = |device: &Device| {
             let logits = |numbers: Vec<f32>| {

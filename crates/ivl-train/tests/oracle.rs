@@ -11,22 +11,16 @@ use fixture::{assert_close, base, config, examples, golden, gradients_of, names,
 use ivl_core::{CausalLm, Vocab};
 use ivl_models::{Transformer, TransformerLm};
 use ivl_train::{
-    Against, Batch, Error, Event, FrozenBase, Interrupter, LearnerSettings, Run, StepReport, TrainConfig,
-    Trained, ValueLearner, train,
+    BaseTarget, Batch, Error, Event, Interrupter, LearnerSettings, MicroBatchGradients, Run, StepReport,
+    TrainConfig, Trained, ValueLearner, train,
 };
 
 fn run(resume: bool, interrupter: Interrupter) -> Run {
-    Run {
-        bases: vec![base("base")],
-        value: value(),
-        train: examples().into(),
-        eval: examples().into(),
-        held_out: Vec::new(),
-        workers: Vec::new(),
-        fingerprint: "fixture".to_owned(),
-        resume,
-        interrupter,
-    }
+    let mut run = Run::new(vec![base("base")], value(), examples().into());
+    run.eval = examples().into();
+    "fixture".clone_into(&mut run.fingerprint);
+    (run.resume, run.interrupter) = (resume, interrupter);
+    run
 }
 
 fn train_all(run: Run, config: &TrainConfig) -> (Result<Trained, Error>, Vec<Event>) {
@@ -53,20 +47,13 @@ fn loss_and_gradients_of_a_batch_equal_pytorch() {
         let settings =
             LearnerSettings { regularization: regularization.clone(), head_rows, ..Default::default() };
         let learner = ValueLearner::new(value(), settings);
-        let against = Against {
-            weight: 1.0,
-            logits: base
-                .logits(&batch, &learner.base_positions(&batch), ivl_train::Split::Train)
-                .expect("in memory"),
-            projection: base.map.on(&learner.value.device()),
-            rewritten: None,
-            perturbation: None,
-        };
-        let pass = learner.pass(&batch, vec![against]);
-        let [loss, norm, ..] = pass.item.terms[0].read().map(|term| term / batch.targets.len() as f64);
+        let target = BaseTarget::new(&base, 1.0, base.map.on(&learner.value.device()));
+        let MicroBatchGradients { gradients, losses } =
+            learner.gradients(&batch, vec![target]).expect("in memory");
+        let [loss, norm, ..] = losses.terms[0].read().map(|term| term / batch.targets.len() as f64);
         assert!((loss - golden["loss"][0]).abs() < 1e-4);
         assert!((norm - golden["norm"][0]).abs() < 1e-4);
-        let gradients = gradients_of(&learner.value, &pass.grads);
+        let gradients = gradients_of(&learner.value, &gradients);
         let names = names();
         assert_eq!(gradients.len(), names.len());
         for (ours, theirs, shape) in names {
@@ -112,8 +99,10 @@ fn the_base_gets_no_gradient_and_keeps_its_bytes() {
     let before = bytes(base.net());
     assert!(!base.device().is_autodiff(), "the base computes without autodiff");
     let held = Rc::new(base);
-    let frozen = FrozenBase { source: ivl_train::BaseLogits::Lm(held.clone()), ..self::base("base") };
-    let run = Run { bases: vec![frozen], ..run(false, Interrupter::new()) };
+    let mut frozen = self::base("base");
+    frozen.source = ivl_train::BaseLogits::Lm(held.clone());
+    let mut run = run(false, Interrupter::new());
+    run.bases = vec![frozen];
     train_all(run, &config(dir.path())).0.expect("trains");
     assert_eq!(bytes(held.net()), before);
     // A gradient could only reach the base through a graph; its logits have none.
@@ -147,7 +136,8 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
 
     let again = train_all(run(false, Interrupter::new()), &config(cut.path())).0;
     assert!(matches!(again, Err(Error::OutputExists { .. })), "a second run does not overwrite the first");
-    let foreign = Run { fingerprint: "another".to_owned(), ..run(true, Interrupter::new()) };
+    let mut foreign = run(true, Interrupter::new());
+    "another".clone_into(&mut foreign.fingerprint);
     assert!(matches!(train_all(foreign, &config(cut.path())).0, Err(Error::ForeignCheckpoint { .. })));
 
     let (resumed, events) = train_all(run(true, Interrupter::new()), &config(cut.path()));
@@ -179,8 +169,9 @@ fn training_lowers_the_loss_on_the_base_and_reports_it() {
 #[test]
 fn no_base_trains_the_network_by_itself() {
     let dir = tempfile::tempdir().expect("dir");
-    let (trained, events) =
-        train_all(Run { bases: Vec::new(), ..run(false, Interrupter::new()) }, &config(dir.path()));
+    let mut run = run(false, Interrupter::new());
+    run.bases.clear();
+    let (trained, events) = train_all(run, &config(dir.path()));
     trained.expect("trains");
     let steps = steps(&events);
     assert!(steps[9].loss < steps[0].loss);

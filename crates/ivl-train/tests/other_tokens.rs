@@ -5,13 +5,13 @@ mod fixture;
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use fixture::{base, examples, gradients_of, value, vocab};
+use fixture::{base, examples, gradients_of, penalties, value, vocab};
 use ivl_core::cross_tokenizer::{Retokenizer, TokenEnd};
 use ivl_core::vocab::{Role, Token};
 use ivl_core::{Error, Vocab, VocabMap};
 use ivl_train::{
-    Against, Batch, Example, FrozenBase, LearnerSettings, OtherTokens, RegularizationConfig, Rewritten,
-    Split, ValueLearner,
+    BaseTarget, Batch, BatchRetokenizer, Example, FrozenBase, LearnerSettings, MicroBatchGradients,
+    RetokenizedBatch, ValueLearner,
 };
 
 /// Writes a text in the longest tokens that fit, without a beginning.
@@ -41,8 +41,8 @@ fn words(tokens: &[&str]) -> Vocab {
     end.with_role(Role::End, tokens.len() as u32)
 }
 
-fn other(base: &Vocab, value: &Vocab, map: &VocabMap) -> OtherTokens {
-    OtherTokens::new(Box::new(Longest(base.clone())), base, value, map, 64)
+fn other(base: &Vocab, value: &Vocab, map: &VocabMap) -> BatchRetokenizer {
+    BatchRetokenizer::new(Box::new(Longest(base.clone())), base, value, map, 64)
 }
 
 fn map(base: &Vocab, value: &Vocab) -> VocabMap {
@@ -51,13 +51,13 @@ fn map(base: &Vocab, value: &Vocab) -> VocabMap {
 }
 
 #[test]
-fn positions_are_those_where_both_stand_and_the_next_token_is_learnt() {
-    // value: un|der|stand|ing|</s>, learnt from "stand" on; base: under|st|anding|</s>, and letters.
+fn positions_are_those_where_both_stand_and_the_next_token_is_trained() {
+    // value: un|der|stand|ing|</s>, trained from "stand" on; base: under|st|anding|</s>, and letters.
     let value = words(&["un", "der", "stand", "ing"]);
     let base = words(&["under", "st", "anding", "a", "stand", "ing"]);
-    let example = Example { ids: vec![0, 1, 2, 3, 4], learnt: vec![false, false, true, true, true] };
+    let example = Example { ids: vec![0, 1, 2, 3, 4], loss_mask: vec![false, false, true, true, true] };
     let other = other(&base, &value, &map(&base, &value));
-    let Rewritten { batch, value_positions } = other.rewrite(&Batch::new(&[&example]));
+    let RetokenizedBatch { batch, value_positions } = other.retokenize(&Batch::new(&[&example]));
     // "under" | "standing" is cut as stand|ing by the base as well: the longest token first.
     assert_eq!(batch.ids, [0, 4, 5]);
     // After "under" both stand: the value after "der". After "under stand" too, and at the end.
@@ -66,14 +66,14 @@ fn positions_are_those_where_both_stand_and_the_next_token_is_learnt() {
 
     // Cut otherwise, only the common borders are left.
     let base = words(&["under", "stan", "ding"]);
-    let rewritten = self::other(&base, &value, &map(&base, &value)).rewrite(&Batch::new(&[&example]));
-    assert_eq!(rewritten.batch.ids, [0, 1, 2]);
-    assert_eq!((rewritten.batch.positions, rewritten.batch.targets), (vec![0, 2], vec![1, 3]));
-    assert_eq!(rewritten.value_positions, [1, 3], "behind \"under\", and at the end");
+    let retokenized = self::other(&base, &value, &map(&base, &value)).retokenize(&Batch::new(&[&example]));
+    assert_eq!(retokenized.batch.ids, [0, 1, 2]);
+    assert_eq!((retokenized.batch.positions, retokenized.batch.targets), (vec![0, 2], vec![1, 3]));
+    assert_eq!(retokenized.value_positions, [1, 3], "after \"under\", and at the end");
 
     // A base that cannot write the text has nothing to say.
     let base = words(&["q"]);
-    assert!(self::other(&base, &value, &map(&base, &value)).rewrite(&Batch::new(&[&example])).is_empty());
+    assert!(self::other(&base, &value, &map(&base, &value)).retokenize(&Batch::new(&[&example])).is_empty());
 }
 
 #[test]
@@ -81,44 +81,37 @@ fn rows_and_segments_keep_their_places() {
     let value = words(&["un", "der", "stand", "ing"]);
     let base = words(&["under", "stand", "ing"]);
     let other = other(&base, &value, &map(&base, &value));
-    let long = Example { ids: vec![0, 1, 2, 3], learnt: vec![false, false, true, true] };
-    let short = Example { ids: vec![2, 3], learnt: vec![false, true] };
+    let long = Example { ids: vec![0, 1, 2, 3], loss_mask: vec![false, false, true, true] };
+    let short = Example { ids: vec![2, 3], loss_mask: vec![false, true] };
     let packed = Batch::packed(&[vec![&short, &long], vec![&long]]);
-    let rewritten = other.rewrite(&packed);
-    assert_eq!(rewritten.batch.rows, 3, "a row for each text");
+    let retokenized = other.retokenize(&packed);
+    assert_eq!(retokenized.batch.rows, 3, "a row for each text");
     // In the first row `short` has one token and `long` begins at 1; the second row begins at 4.
-    assert_eq!(rewritten.value_positions, [0, 2, 3, 5, 6]);
-    assert_eq!(rewritten.batch.targets, [2, 1, 2, 1, 2]);
+    assert_eq!(retokenized.value_positions, [0, 2, 3, 5, 6]);
+    assert_eq!(retokenized.batch.targets, [2, 1, 2, 1, 2]);
 }
 
 /// A base that happens to cut as the value does is trained against by the same loss and the same gradients.
 #[test]
 fn equal_tokens_give_the_ordinary_loss_and_gradients() {
-    let regularization = RegularizationConfig { l1: 0.3, l2: 0.1, kl: 0.2, ..Default::default() };
+    let regularization = penalties(0.3, 0.1, 0.2);
     let examples = examples();
     let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
     let run = |base: &FrozenBase, head_rows: usize| {
         let settings =
             LearnerSettings { regularization: regularization.clone(), head_rows, ..Default::default() };
         let learner = ValueLearner::new(value(), settings);
-        let rewritten = base.other_tokens.as_ref().map(|tokens| tokens.rewrite(&batch));
-        let read = rewritten.as_ref().map_or(&batch, |rewritten| &rewritten.batch);
-        let against = Against {
-            weight: 1.0,
-            logits: base.logits(read, &read.positions, Split::Train).expect("in memory"),
-            projection: base.map.on(&learner.value.device()),
-            perturbation: None,
-            rewritten: rewritten.clone(),
-        };
-        let pass = learner.pass(&batch, vec![against]);
-        (pass.item.terms[0].read(), gradients_of(&learner.value, &pass.grads))
+        let target = BaseTarget::new(base, 1.0, base.map.on(&learner.value.device()));
+        let MicroBatchGradients { gradients, losses } =
+            learner.gradients(&batch, vec![target]).expect("in memory");
+        (losses.terms[0].read(), gradients_of(&learner.value, &gradients))
     };
     let plain = base("base");
-    let tokens = Rc::new(other(&vocab(), &vocab(), &plain.map));
-    let rewriting = FrozenBase { other_tokens: Some(tokens), ..base("base") };
+    let mut retokenizing = base("base");
+    retokenizing.retokenizer = Some(Rc::new(other(&vocab(), &vocab(), &plain.map)));
     let (terms, gradients) = run(&plain, 0);
     for head_rows in [0, 4] {
-        let (others, other_gradients) = run(&rewriting, head_rows);
+        let (others, other_gradients) = run(&retokenizing, head_rows);
         for (a, b) in terms.iter().zip(&others) {
             assert!((a - b).abs() < 1e-3 * (1.0 + a.abs()), "{terms:?} {others:?}");
         }

@@ -8,8 +8,8 @@ use fixture::{base, gradients_of, net, value, vocab};
 use ivl_core::CausalLm;
 use ivl_models::TransformerLm;
 use ivl_train::{
-    Against, Batch, Batching, DataConfig, Example, LearnerSettings, Plan, SourceConfig, StepsConfig,
-    ValueLearner,
+    BaseTarget, Batch, Batching, DataConfig, Example, LearnerSettings, MicroBatchGradients, Plan,
+    SourceConfig, StepsConfig, ValueLearner,
 };
 
 fn learner() -> ValueLearner {
@@ -18,12 +18,12 @@ fn learner() -> ValueLearner {
     ValueLearner::new(value(), settings)
 }
 
-/// Lengths from 2 to 30, each with a learnt end.
+/// Lengths from 2 to 30, each with a trained end.
 fn examples() -> Vec<Example> {
     let lens = [7, 30, 2, 14, 9, 21, 3, 17, 11, 5, 26, 4];
     let example = |(row, &len): (usize, &usize)| Example {
         ids: (0..len).map(|i| ((i * i + 5 * row + 3) % 48) as u32).collect(),
-        learnt: (0..len).map(|i| i >= len / 3 && i % 5 != 1 || i + 1 == len).collect(),
+        loss_mask: (0..len).map(|i| i >= len / 3 && i % 5 != 1 || i + 1 == len).collect(),
     };
     lens.iter().enumerate().map(example).collect()
 }
@@ -32,17 +32,12 @@ fn examples() -> Vec<Example> {
 fn step(learner: &ValueLearner, batches: Vec<Batch>) -> (f64, Vec<f32>) {
     let (base, mut loss, mut sums) = (base("base"), 0.0, Vec::new());
     for batch in batches {
-        let against = Against {
-            weight: 1.0,
-            logits: base.logits(&batch, &batch.positions, ivl_train::Split::Train).expect("in memory"),
-            projection: base.map.on(&learner.value.device()),
-            rewritten: None,
-            perturbation: None,
-        };
-        let pass = learner.pass(&batch, vec![against]);
-        let [cross_entropy, l1, ..] = pass.item.terms[0].read();
+        let target = BaseTarget::new(&base, 1.0, base.map.on(&learner.value.device()));
+        let MicroBatchGradients { gradients, losses } =
+            learner.gradients(&batch, vec![target]).expect("in memory");
+        let [cross_entropy, l1, ..] = losses.terms[0].read();
         loss += (cross_entropy + 0.3 * l1) / batch.step_tokens as f64;
-        let mut gradients: Vec<_> = gradients_of(&learner.value, &pass.grads).into_iter().collect();
+        let mut gradients: Vec<_> = gradients_of(&learner.value, &gradients).into_iter().collect();
         gradients.sort_by(|(a, _), (b, _)| a.cmp(b));
         let flat: Vec<f32> = gradients.into_iter().flat_map(|(_, gradient)| gradient).collect();
         sums.resize(flat.len(), 0.0);
@@ -53,7 +48,8 @@ fn step(learner: &ValueLearner, batches: Vec<Batch>) -> (f64, Vec<f32>) {
 
 /// The only step of an epoch in which all examples share a step.
 fn epoch(batching: Batching, batch_size: usize) -> Vec<Batch> {
-    let steps = StepsConfig { epochs: 1, batch_size, accumulation: 12, ..StepsConfig::default() };
+    let mut steps = StepsConfig::default();
+    (steps.epochs, steps.batch_size, steps.accumulation) = (1, batch_size, 12);
     let data = data(batching, 31);
     let plan = Plan::training(Arc::new(examples().into()), &steps, &data, 5);
     assert_eq!(plan.steps(), 1);
@@ -61,8 +57,9 @@ fn epoch(batching: Batching, batch_size: usize) -> Vec<Batch> {
 }
 
 fn data(batching: Batching, max_length: usize) -> DataConfig {
-    let train = vec![SourceConfig::new("unused")];
-    DataConfig { train, eval: Vec::new(), max_length, chat_template: None, batching, cache: None }
+    let mut data = DataConfig::new(vec![SourceConfig::new("unused")]);
+    (data.batching, data.max_length) = (batching, max_length);
+    data
 }
 
 #[test]
@@ -104,9 +101,11 @@ fn a_fused_model_reads_segments_with_all_its_parts() {
         ivl_core::FusedLm::new(part(), vec![ivl_core::Value::new(part(), 0.5)]).expect("one vocabulary");
     let logits = |batch: &Batch| -> Vec<f32> {
         let device = fused.device();
+        let mut cache = fused.new_cache(&vec![0; batch.rows]);
+        cache.segment(&batch.segments).expect("a list of lengths for each row");
         let positions: Vec<usize> = batch.positions.iter().map(|&position| position as usize).collect();
         let at = ivl_core::causal_lm::Positions::Indices(&positions);
-        let logits = fused.select_logits(batch.tokens(&device), at, &mut batch.cache(&fused));
+        let logits = fused.select_logits(batch.tokens(&device), at, &mut cache);
         logits.expect("its own cache").all().into_data().try_into_vec().expect("f32")
     };
     let all = examples();

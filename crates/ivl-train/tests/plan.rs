@@ -13,18 +13,21 @@ use ivl_train::{
 fn examples(lens: &[usize]) -> Vec<Example> {
     let example = |(row, &len): (usize, &usize)| Example {
         ids: (0..len).map(|i| (100 * row + i) as u32).collect(),
-        learnt: (0..len).map(|i| i >= len / 2).collect(),
+        loss_mask: (0..len).map(|i| i >= len / 2).collect(),
     };
     lens.iter().enumerate().map(example).collect()
 }
 
 fn config(batching: Batching) -> DataConfig {
-    let train = vec![SourceConfig::new("unused")];
-    DataConfig { train, eval: Vec::new(), max_length: 16, chat_template: None, batching, cache: None }
+    let mut data = DataConfig::new(vec![SourceConfig::new("unused")]);
+    (data.batching, data.max_length) = (batching, 16);
+    data
 }
 
 fn steps(epochs: usize, batch_size: usize, accumulation: usize) -> StepsConfig {
-    StepsConfig { epochs, batch_size, accumulation, ..StepsConfig::default() }
+    let mut steps = StepsConfig::default();
+    (steps.epochs, steps.batch_size, steps.accumulation) = (epochs, batch_size, accumulation);
+    steps
 }
 
 fn plan(lens: &[usize], steps: &StepsConfig, batching: Batching, seed: u64) -> Plan {
@@ -62,7 +65,7 @@ fn every_example_comes_once_an_epoch_and_steps_are_whole() {
         seen.sort_unstable();
         let expected: Vec<u32> = (0..LENS.len() as u32).flat_map(|row| [100 * row; 3]).collect();
         assert_eq!(seen, expected, "{batching:?}");
-        // Each pass of a step knows the learnt tokens of all its passes.
+        // Each micro-batch of a step knows the trained tokens of all of them.
         for step in all.split_inclusive(|batch| batch.ends_step) {
             let tokens: usize = step.iter().map(|batch| batch.targets.len()).sum();
             assert!(step.len() <= 3 && step.iter().all(|batch| batch.step_tokens == tokens), "{batching:?}");
@@ -103,10 +106,11 @@ fn the_order_depends_on_seed_and_epoch_alone() {
 
 #[test]
 fn a_limit_of_steps_cuts_the_plan() {
-    let limited = StepsConfig { max_steps: 7, ..steps(5, 1, 3) };
+    let mut limited = steps(5, 1, 3);
+    limited.max_steps = 7;
     let plan = plan(&[4; 10], &limited, Batching::Random, 1);
     let all = batches(&plan);
-    // An epoch of ten passes has steps of 3, 3, 3 and 1.
+    // An epoch of ten micro-batches has steps of 3, 3, 3 and 1.
     assert_eq!((plan.steps(), all.len()), (7, 19));
     assert!(all.last().expect("batches").ends_step);
 }
@@ -142,7 +146,9 @@ fn encoded(dir: &Path, weights: [f64; 2]) -> Examples {
         let path = dir.join(format!("{name}.jsonl"));
         let line = |row| format!("{{\"text\": \"{name}{row:02} x\"}}\n");
         std::fs::write(&path, (0..rows).map(line).collect::<String>()).expect("writes");
-        SourceConfig { weight, ..SourceConfig::new(path) }
+        let mut source = SourceConfig::new(path);
+        source.weight = weight;
+        source
     });
     let dataset = Dataset::open(&sources.collect::<Vec<_>>()).expect("opens");
     let first = dataset.sources[0].rows().next().expect("a row").expect("reads");
@@ -185,10 +191,10 @@ fn tokens_are_kept_in_a_file_that_is_made_anew_if_it_is_not_whole() {
     };
     let first = encoded(dir.path(), [1.0, 1.0]);
     let expected = all(&first);
-    assert!(expected.iter().all(|example| example.ids.len() == 4 && example.learnt == [true; 4]));
+    assert!(expected.iter().all(|example| example.ids.len() == 4 && example.loss_mask == [true; 4]));
     let report = &first.reports()[1];
     assert_eq!((report.rows, report.examples, report.truncated, report.dropped), (5, 5, 5, 0));
-    assert_eq!((report.tokens, report.learnt), (20, 15));
+    assert_eq!((report.tokens, report.trained), (20, 15));
     assert!(report.cut >= 5);
     let files = || -> Vec<_> {
         let entries = std::fs::read_dir(dir.path().join("cache")).expect("reads");

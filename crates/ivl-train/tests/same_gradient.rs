@@ -1,4 +1,4 @@
-//! The same gradient by other ways: in several passes, on several devices, with recomputed activations, in bf16.
+//! The same gradient by other ways: in several micro-batches, on several devices, with recomputed activations, in bf16.
 
 mod fixture;
 
@@ -10,12 +10,12 @@ use burn::tensor::{DType, Device};
 use fixture::{base, config, examples, gradients_of, net, value};
 use ivl_models::{Connection, Transformer};
 use ivl_train::{
-    Batch, Event, Example, Interrupter, LearnerSettings, Precision, Run, TrainConfig, Trained, ValueLearner,
-    Worker, Workers, train,
+    Batch, Event, Example, LearnerSettings, Precision, Run, TrainConfig, Trained, ValueLearner, Worker,
+    Workers, train,
 };
 
-/// Passes of one step, each of so many examples.
-fn passes(sizes: &[usize]) -> Vec<Batch> {
+/// Micro-batches of one step, each of so many examples.
+fn micro_batches(sizes: &[usize]) -> Vec<Batch> {
     let examples = examples();
     let mut rest: &[Example] = &examples;
     let total = Batch::new(&examples.iter().collect::<Vec<_>>()).targets.len();
@@ -31,12 +31,16 @@ fn worker(device: Device) -> Worker {
     Worker { device, bases: Box::new(|| Ok(vec![base("base")])) }
 }
 
-fn gradients(passes: Vec<Batch>, workers: Vec<Worker>, config: &TrainConfig) -> HashMap<String, Vec<f32>> {
+fn gradients(
+    micro_batches: Vec<Batch>,
+    workers: Vec<Worker>,
+    config: &TrainConfig,
+) -> HashMap<String, Vec<f32>> {
     let settings =
         LearnerSettings { regularization: config.regularization.clone(), ..LearnerSettings::default() };
     let learner = ValueLearner::new(value(), settings);
     let workers = Workers::new(vec![base("base")], workers, config);
-    let gathered = workers.gradient(&learner, passes, &[(0, 1.0)], 0).expect("a gradient");
+    let gathered = workers.gradients(&learner, micro_batches, &[(0, 1.0)], 0).expect("a gradient");
     gradients_of(&learner.value, &gathered.gradients)
 }
 
@@ -60,17 +64,9 @@ fn config_in(dir: &tempfile::TempDir) -> TrainConfig {
 fn run(value: Transformer, workers: Vec<Worker>, config: &TrainConfig) -> (Trained, Vec<f64>) {
     let losses = Rc::new(RefCell::new(Vec::new()));
     let sink = losses.clone();
-    let run = Run {
-        bases: vec![base("base")],
-        value,
-        train: examples().into(),
-        eval: Vec::new().into(),
-        held_out: Vec::new(),
-        workers,
-        fingerprint: "fixture".to_owned(),
-        resume: false,
-        interrupter: Interrupter::new(),
-    };
+    let mut run = Run::new(vec![base("base")], value, examples().into());
+    run.workers = workers;
+    "fixture".clone_into(&mut run.fingerprint);
     let trained = train(run, config, move |event| {
         if let Event::Step(step) = event {
             sink.borrow_mut().push(step.loss);
@@ -90,12 +86,12 @@ fn weights(value: &Transformer) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn small_passes_add_up_to_one_large_pass() {
+fn small_micro_batches_add_up_to_one_large_one() {
     let dir = tempfile::tempdir().expect("dir");
     let config = config_in(&dir);
-    let whole = gradients(passes(&[4]), Vec::new(), &config);
+    let whole = gradients(micro_batches(&[4]), Vec::new(), &config);
     for sizes in [&[1, 1, 1, 1][..], &[2, 2], &[3, 1], &[1, 3]] {
-        let distance = distance(&gradients(passes(sizes), Vec::new(), &config), &whole);
+        let distance = distance(&gradients(micro_batches(sizes), Vec::new(), &config), &whole);
         assert!(distance < 1e-6, "{sizes:?}: {distance:e}");
     }
 }
@@ -120,8 +116,8 @@ fn two_workers_give_the_gradient_of_one() {
     let dir = tempfile::tempdir().expect("dir");
     let config = config_in(&dir);
     for sizes in [&[2, 2][..], &[1, 1, 1, 1], &[3, 1], &[4]] {
-        let one = gradients(passes(sizes), Vec::new(), &config);
-        let two = gradients(passes(sizes), vec![worker(Device::flex().autodiff())], &config);
+        let one = gradients(micro_batches(sizes), Vec::new(), &config);
+        let two = gradients(micro_batches(sizes), vec![worker(Device::flex().autodiff())], &config);
         let distance = distance(&two, &one);
         assert!(distance < 1e-6, "{sizes:?}: {distance:e}");
     }
@@ -146,7 +142,7 @@ fn a_worker_that_cannot_load_its_bases_is_named() {
     let broken = Worker { device: Device::flex().autodiff(), bases: Box::new(|| Err("no file".to_owned())) };
     let workers = Workers::new(vec![base("base")], vec![broken], &config);
     let learner = ValueLearner::new(value(), LearnerSettings::default());
-    let error = workers.gradient(&learner, passes(&[2, 2]), &[(0, 1.0)], 0).err().expect("fails");
+    let error = workers.gradients(&learner, micro_batches(&[2, 2]), &[(0, 1.0)], 0).err().expect("fails");
     assert!(error.to_string().contains("no file"), "{error}");
 }
 
@@ -170,7 +166,7 @@ fn recomputed_activations_change_nothing() {
 }
 
 #[test]
-fn bf16_passes_follow_f32_and_move_f32_masters() {
+fn bf16_micro_batches_follow_f32_and_move_f32_masters() {
     let trained = |precision, learning_rate| {
         let dir = tempfile::tempdir().expect("dir");
         let mut config = config_in(&dir);

@@ -1,4 +1,4 @@
-//! What is learnt from conversations, against transformers: `fixtures/make_span_fixtures.py` says how.
+//! The loss mask of conversations, against transformers: `fixtures/make_span_fixtures.py` says how.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ fn template(source: &str) -> ChatTemplate {
 }
 
 #[test]
-fn the_same_tokens_are_learnt_as_by_transformers_with_and_without_generation_blocks() {
+fn the_same_tokens_are_trained_as_by_transformers_with_and_without_generation_blocks() {
     let tokenizer = Tokenizer::from_file(&fixtures().join("tokenizer.json")).expect("a tokenizer");
     let cases = std::fs::read(fixtures().join("cases.json")).expect("cases");
     let cases: Vec<Case> = serde_json::from_slice(&cases).expect("json");
@@ -48,14 +48,14 @@ fn the_same_tokens_are_learnt_as_by_transformers_with_and_without_generation_blo
             let example = Encoder::new(&tokenizer, Some(&template), 1 << 20).encode(&row(&case.messages));
             let example = example.expect(&case.name);
             assert_eq!(example.ids, case.ids, "{}", case.name);
-            let mask: Vec<u8> = example.learnt.iter().map(|&learnt| u8::from(learnt)).collect();
+            let mask: Vec<u8> = example.loss_mask.iter().map(|&trained| u8::from(trained)).collect();
             assert_eq!(mask, case.mask, "{} from {source}: {:?}", case.name, case.messages);
         }
     }
 }
 
 #[test]
-fn given_turns_are_not_learnt() {
+fn given_turns_are_not_trained() {
     let tokenizer = Tokenizer::from_file(&fixtures().join("tokenizer.json")).expect("a tokenizer");
     let source = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}";
     let turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "help"), ("assistant", "yes")];
@@ -64,7 +64,8 @@ fn given_turns_are_not_learnt() {
     let row = Row { demonstration: Demonstration::Conversation(conversation), ..row(&[]) };
     let template = template(source);
     let example = Encoder::new(&tokenizer, Some(&template), 64).encode(&row).expect("encodes");
-    let learnt = example.ids.iter().zip(&example.learnt).filter(|(_, learnt)| **learnt).map(|(&id, _)| id);
-    let learnt: Vec<u32> = learnt.collect();
-    assert_eq!(tokenizer.decode(&learnt, false).expect("decodes"), "yes</s>");
+    let trained =
+        example.ids.iter().zip(&example.loss_mask).filter(|(_, trained)| **trained).map(|(&id, _)| id);
+    let trained: Vec<u32> = trained.collect();
+    assert_eq!(tokenizer.decode(&trained, false).expect("decodes"), "yes</s>");
 }

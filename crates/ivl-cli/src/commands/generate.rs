@@ -1,76 +1,110 @@
 //! `ivl generate`: streams text.
 
-use std::io::Write;
+use std::io::{StdoutLock, Write};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use ivl_core::decode::{FinishReason, GeneratedToken, SpeculationTotals, generate, speculate};
-use ivl_models::Message;
+use ivl::core::decode::{GeneratedToken, SpeculationTotals};
+use ivl::core::fusion::GateCounts;
+use ivl::{FinishReason, Message, Model};
 use serde_json::json;
 
 use crate::args::{Common, Generate};
-use crate::compose::Composed;
-use crate::draft::speculation;
-use crate::{decoding, prompt};
+use crate::decoding;
+use crate::models;
+use crate::notes::note;
+use crate::prompt_files::{read_messages, read_prompt};
 
 pub fn run(args: &Generate, common: &Common) -> Result<()> {
     if args.n == 0 {
         bail!("--n is 0, expected at least 1");
     }
     let config = decoding::config(&args.decoding, common)?;
-    let input = input(args)?;
-    let composed = Composed::load_gated(&args.models, args.gate, common)?;
+    let (input, drafts) = (input(args)?, models::drafts(&args.drafts)?);
+    let model = models::open(&args.models, args.gate, common)?;
     let prompt = match &input {
-        Input::Text(text) => prompt::of_text(text, &composed)?,
-        Input::Messages(messages) => prompt::of_messages(messages, &composed.chat_template()?, &composed)?,
+        Input::Text(text) => model.encode_prompt(text)?,
+        Input::Messages(messages) => model.encode_chat(messages, &model.chat_template()?)?,
     };
-    let config = decoding::ending(config, &args.decoding, &composed);
-    let speculation = speculation(&args.drafts, composed.lm.vocab(), common)?;
+    let speculation = drafts.map(|drafts| model.speculation(&drafts)).transpose()?;
     let prompts = vec![prompt.clone(); args.n];
-    let mut answers = vec![Answer::default(); args.n];
-    let mut out = std::io::stdout().lock();
-    let mut take = |step: GeneratedToken| -> Result<()> {
-        let answer = &mut answers[step.row];
-        answer.ids.push(step.token);
-        answer.text.push_str(&step.text);
-        answer.finish = step.finish;
-        if !common.json && args.n == 1 {
-            write!(out, "{}", step.text)?;
-            out.flush()?;
-        }
-        Ok(())
-    };
+    let mut answers = Answers::new(args.n, args.n == 1 && !common.json);
     let began = Instant::now();
     let mut drafts = None;
     if let Some(speculation) = speculation {
-        let mut texts = speculate(composed.lm.rows()?, speculation, &prompts, &config)?;
-        texts.by_ref().try_for_each(|step| take(step?))?;
+        let mut texts = model.speculate(speculation, &prompts, &config)?;
+        texts.by_ref().try_for_each(|token| answers.take(token?))?;
         drafts = Some(texts.totals());
     } else {
-        generate(&*composed.lm, &prompts, &config)?.try_for_each(|step| take(step?))?;
+        model.stream_tokens(&prompts, &config)?.try_for_each(|token| answers.take(token?))?;
     }
     let run = Run { prompt_tokens: prompt.len(), seconds: began.elapsed().as_secs_f64(), n: args.n, drafts };
-    for (index, answer) in answers.iter().enumerate() {
-        match (common.json, args.n) {
-            (true, _) => {
-                let mut object = run.json(index, answer);
-                if let Some(gate) = &composed.gate {
-                    object["gate"] = gate.json();
-                }
-                writeln!(out, "{object}")?;
-            }
-            (false, 1) => writeln!(out)?,
-            (false, _) => writeln!(out, "[{}]\n{}", index + 1, answer.text)?,
-        }
-    }
+    let tokens = answers.print(&run, &model, common)?;
     if common.verbose && !common.quiet {
-        let tokens: usize = answers.iter().map(|answer| answer.ids.len()).sum();
-        eprintln!("{}", run.summary(tokens));
-        if let Some(gate) = &composed.gate {
-            eprintln!("{gate}");
+        note(run.summary(tokens));
+        if let Some((gate, counts)) = model.gate().zip(model.gate_counts()) {
+            let GateCounts { positions, consulted, base_passes, value_passes } = counts;
+            note(format_args!(
+                "{gate}: values consulted at {consulted} of {positions} tokens, in {value_passes} passes for \
+                 {base_passes} of the base"
+            ));
         }
     }
     Ok(())
+}
+
+/// What the gate has done, as JSON.
+fn gate_json(model: &Model) -> Option<serde_json::Value> {
+    let (gate, counts) = model.gate().zip(model.gate_counts())?;
+    let GateCounts { positions, consulted, base_passes, value_passes } = counts;
+    Some(json!({
+        "gate": gate.to_string(), "positions": positions, "consulted": consulted,
+        "skipped": positions - consulted, "base_passes": base_passes, "value_passes": value_passes,
+    }))
+}
+
+/// The answers as they come.
+struct Answers {
+    answers: Vec<Answer>,
+    out: StdoutLock<'static>,
+    /// Whether text is printed as it comes.
+    streamed: bool,
+}
+
+impl Answers {
+    fn new(n: usize, streamed: bool) -> Self {
+        Self { answers: vec![Answer::default(); n], out: std::io::stdout().lock(), streamed }
+    }
+
+    fn take(&mut self, token: GeneratedToken) -> Result<()> {
+        let answer = &mut self.answers[token.row];
+        answer.ids.push(token.token);
+        answer.text.push_str(&token.text);
+        answer.finish = token.finish;
+        if self.streamed {
+            write!(self.out, "{}", token.text)?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Prints what was not streamed; the number of tokens.
+    fn print(&mut self, run: &Run, model: &Model, common: &Common) -> Result<usize> {
+        for (index, answer) in self.answers.iter().enumerate() {
+            if common.json {
+                let mut object = run.json(index, answer);
+                if let Some(gate) = gate_json(model) {
+                    object["gate"] = gate;
+                }
+                writeln!(self.out, "{object}")?;
+            } else if self.streamed {
+                writeln!(self.out)?;
+            } else {
+                writeln!(self.out, "[{}]\n{}", index + 1, answer.text)?;
+            }
+        }
+        Ok(self.answers.iter().map(|answer| answer.ids.len()).sum())
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -129,8 +163,8 @@ enum Input {
 
 fn input(args: &Generate) -> Result<Input> {
     Ok(match (&args.messages, &args.prompt, &args.prompt_file) {
-        (Some(path), _, _) => Input::Messages(prompt::read_messages(path)?),
-        (None, None, Some(path)) => Input::Text(prompt::read_text(path)?),
+        (Some(path), _, _) => Input::Messages(read_messages(path)?),
+        (None, None, Some(path)) => Input::Text(read_prompt(path)?),
         (None, prompt, _) => Input::Text(prompt.clone().unwrap_or_default()),
     })
 }

@@ -4,15 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_core::Vocab;
-use ivl_core::score::{Score, score};
+use ivl::core::Vocab;
+use ivl::{Score, readable_token};
 use serde_json::{Value, json};
 
 use crate::args;
 use crate::args::Common;
-use crate::compose::Composed;
+use crate::models;
 use crate::progress::bar;
-use crate::tokens::readable;
 
 /// Longest line that is read.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -26,22 +25,21 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
     if args.batch_size == 0 {
         bail!("--batch-size is 0, expected at least 1");
     }
-    let composed = Composed::load(&args.models, common)?;
+    let model = models::open(&args.models, None, common)?;
     let mut sequences = Vec::with_capacity(texts.len());
     for (origin, text) in &texts {
-        let ids = composed.tokenizer.encode(text, true)?;
+        let ids = model.encode_text(text).with_context(|| origin.clone())?;
         if ids.is_empty() {
             bail!("{origin}: the text is empty, so there is nothing to score");
         }
-        composed.check(text).with_context(|| origin.clone())?;
         sequences.push(ids);
     }
     let bar = bar(common, sequences.len() as u64, "scoring {bar:30} {pos}/{len}");
     let mut out = std::io::stdout().lock();
     for (batch, origins) in sequences.chunks(args.batch_size).zip(texts.chunks(args.batch_size)) {
-        let scores = score(&*composed.lm, batch).with_context(|| format!("cannot score {}", origins[0].0))?;
+        let scores = model.score_tokens(batch).with_context(|| format!("cannot score {}", origins[0].0))?;
         for (ids, score) in batch.iter().zip(&scores) {
-            print(&mut out, ids, score, composed.lm.vocab(), common)?;
+            print(&mut out, ids, score, model.vocab(), common)?;
         }
         bar.inc(batch.len() as u64);
     }
@@ -50,7 +48,7 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
 }
 
 fn print(out: &mut impl Write, ids: &[u32], score: &Score, vocab: &Vocab, common: &Common) -> Result<()> {
-    let tokens: Vec<String> = ids.iter().map(|&id| readable(vocab, id)).collect();
+    let tokens: Vec<String> = ids.iter().map(|&id| readable_token(vocab, id)).collect();
     if common.json {
         let object = json!({
             "ids": ids,

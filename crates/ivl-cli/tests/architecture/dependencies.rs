@@ -36,7 +36,7 @@ const EDGES: [(&str, &[&str]); 11] = [
 const RESERVED: [(&str, &[&str]); 20] = [
     ("anyhow", &["ivl-cli"]),
     ("clap", &["ivl-cli"]),
-    ("hf-hub", &["ivl-cli"]),
+    ("hf-hub", &["ivl"]),
     ("indicatif", &["ivl-cli"]),
     ("tokenizers", &["ivl-models"]),
     ("minijinja", &["ivl-models"]),
@@ -85,11 +85,12 @@ fn libraries_stay_in_their_crates() {
 }
 
 #[test]
-fn only_the_command_has_features_for_backends() {
+fn backends_are_features_of_the_facade_and_the_command() {
     for (name, manifest) in manifests() {
         let features = keys(&manifest, "features");
-        assert_eq!(features.contains("cuda"), name == "ivl-cli", "{name}");
-        if name != "ivl-cli" && name != "ivl-bench" {
+        let is_outer = name == "ivl" || name == "ivl-cli";
+        assert_eq!(features.contains("cuda"), is_outer, "{name}");
+        if !is_outer && name != "ivl-bench" {
             let burn = manifest["dependencies"].as_table().and_then(|table| table.get("burn"));
             let burn = burn.map(ToString::to_string).unwrap_or_default();
             assert!(["cuda", "wgpu"].iter().all(|backend| !burn.contains(backend)), "{name}: {burn}");

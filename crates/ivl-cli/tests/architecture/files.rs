@@ -11,10 +11,7 @@ use crate::workspace::{files, read, repository, shown, sources};
 const LONGEST_FILE: usize = 600;
 
 /// Lines of the command's source: it parses, calls the library and prints. 4,500 is the goal.
-const COMMAND: usize = 7201;
-
-/// Lines that the command may be below [`COMMAND`] before that has to be lowered.
-const SLACK: usize = 400;
+const COMMAND: usize = 4500;
 
 #[test]
 fn files_are_short_and_named_after_what_they_hold() {
@@ -31,7 +28,6 @@ fn the_command_is_thin() {
     let files = files(&repository().join("crates/ivl-cli/src"), "rs");
     let lines: usize = files.iter().map(|file| read(file).lines().count()).sum();
     assert!(lines <= COMMAND, "the command has {lines} lines, expected at most {COMMAND}");
-    assert!(lines + SLACK > COMMAND.max(4500), "the command has {lines} lines: lower COMMAND");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::workspace::read;
 
 /// A crate's modules.
 #[derive(Debug, Default)]
-pub struct Modules {
+pub(crate) struct Modules {
     modules: Vec<Module>,
     files: Vec<PathBuf>,
 }
@@ -40,7 +40,7 @@ struct Module {
 
 impl Modules {
     /// Reads a crate from its root file.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut modules = Self::default();
         let dir = root.parent().expect("a folder").to_owned();
         modules.add_file(root, &dir, None);
@@ -48,7 +48,7 @@ impl Modules {
     }
 
     /// The names of the files, below the root's folder.
-    pub fn name(&self, file: usize) -> String {
+    pub(crate) fn name(&self, file: usize) -> String {
         let root = self.files[0].parent().expect("a folder");
         self.files[file].strip_prefix(root).expect("below the root").display().to_string()
     }
@@ -85,7 +85,7 @@ impl Modules {
     }
 
     /// For every file, the files that it uses.
-    pub fn uses(&self) -> Vec<BTreeSet<usize>> {
+    pub(crate) fn uses(&self) -> Vec<BTreeSet<usize>> {
         let mut uses = vec![BTreeSet::new(); self.files.len()];
         for (index, module) in self.modules.iter().enumerate() {
             for path in &module.written {
@@ -180,7 +180,7 @@ impl Module {
 }
 
 /// The name that an item defines in its module.
-pub fn defined(item: &Item) -> Option<String> {
+pub(crate) fn defined(item: &Item) -> Option<String> {
     let ident = match item {
         Item::Const(item) => &item.ident,
         Item::Enum(item) => &item.ident,
@@ -269,14 +269,14 @@ fn paths(tokens: TokenStream, found: &mut BTreeSet<Vec<String>>) {
     found.remove(&Vec::new());
 }
 
-pub fn is_for_tests(attribute: &Attribute) -> bool {
+pub(crate) fn is_for_tests(attribute: &Attribute) -> bool {
     let syn::Meta::List(list) = &attribute.meta else { return false };
     let names_tests = |token: TokenTree| matches!(&token, TokenTree::Ident(ident) if ident == "test");
     list.path.is_ident("cfg") && list.tokens.clone().into_iter().any(names_tests)
 }
 
 /// The attributes of an item.
-pub fn attributes(item: &Item) -> &[Attribute] {
+pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,

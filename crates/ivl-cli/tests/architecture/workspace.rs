@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The root of the workspace.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().expect("the workspace has a root")
 }
 
 /// A path as messages show it: below the root, with slashes.
-pub fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(repository()).unwrap_or(path).display().to_string()
 }
 
 /// Reads a file of the workspace.
-pub fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The manifest of every workspace member, by package name.
-pub fn manifests() -> BTreeMap<String, toml::Table> {
+pub(crate) fn manifests() -> BTreeMap<String, toml::Table> {
     let crates = std::fs::read_dir(repository().join("crates")).expect("crates");
     let dirs =
         crates.map(|entry| entry.expect("an entry").path()).filter(|dir| dir.join("Cargo.toml").exists());
@@ -34,13 +34,13 @@ pub fn manifests() -> BTreeMap<String, toml::Table> {
 }
 
 /// The keys of a section of a manifest.
-pub fn keys(manifest: &toml::Table, section: &str) -> BTreeSet<String> {
+pub(crate) fn keys(manifest: &toml::Table, section: &str) -> BTreeSet<String> {
     let table = manifest.get(section).and_then(toml::Value::as_table);
     table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
 }
 
 /// Files below a directory with one of these extensions, in order; build outputs and hidden directories are left out.
-pub fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![dir.to_owned()];
     while let Some(dir) = waiting.pop() {
@@ -59,12 +59,12 @@ pub fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 /// Every Rust file of the workspace and of the fuzz targets.
-pub fn sources() -> Vec<PathBuf> {
+pub(crate) fn sources() -> Vec<PathBuf> {
     ["crates", "benches", "fuzz"].iter().flat_map(|dir| files(&repository().join(dir), "rs")).collect()
 }
 
 /// The folder `src` of every workspace member that has one, by the crate's name.
-pub fn source_folders() -> Vec<(String, PathBuf)> {
+pub(crate) fn source_folders() -> Vec<(String, PathBuf)> {
     let crates = std::fs::read_dir(repository().join("crates")).expect("crates");
     let mut found: Vec<(String, PathBuf)> = crates
         .map(|entry| entry.expect("an entry").path())
@@ -78,6 +78,6 @@ pub fn source_folders() -> Vec<(String, PathBuf)> {
 }
 
 /// Every Markdown page of the workspace.
-pub fn pages() -> Vec<PathBuf> {
+pub(crate) fn pages() -> Vec<PathBuf> {
     files(&repository(), "md")
 }

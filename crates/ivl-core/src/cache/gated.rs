@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 use super::Cache;
 use crate::tokens::index_tensor;
 
-/// What base and values have read. The values lag: they read the missing tokens when they are next consulted.
+/// Cached state of base and values. The values lag: they read the missing tokens when they are next consulted.
 #[derive(Debug, Clone)]
 pub struct GatedCache {
     pub(crate) base: Box<Cache>,

@@ -13,7 +13,7 @@ pub use text::{ByteState, TextCache};
 
 use crate::error::Error;
 
-/// What a [`CausalLm`](crate::CausalLm) remembers of the tokens it has read. It mirrors the model: layers for a
+/// The state of a [`CausalLm`](crate::CausalLm) after the tokens it has read. It mirrors the model: layers for a
 /// transformer, one cache for each part of a [`FusedLm`](crate::FusedLm).
 #[derive(Debug, Clone)]
 pub enum Cache {

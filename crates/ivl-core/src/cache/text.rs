@@ -31,7 +31,7 @@ pub(crate) struct TextRow<S = ()> {
     pub(crate) state: S,
 }
 
-/// What [`ByteFusedLm`](crate::cross_tokenizer::ByteFusedLm) keeps for each row: under one weight of the value, the
+/// The state of [`ByteFusedLm`](crate::cross_tokenizer::ByteFusedLm) for each row: under one weight of the value, the
 /// probabilities that reference and tilted reference give the next token after some of the value's tokens.
 #[derive(Debug, Clone, Default)]
 pub struct ByteState {

@@ -1,4 +1,4 @@
-//! What a model says about itself.
+//! Properties that a model reports.
 
 use std::ops::Range;
 

@@ -23,7 +23,7 @@ use crate::vocab::Vocab;
 /// Object-safe on purpose: models are composed at run time. One virtual call per forward costs nanoseconds where the
 /// forward costs milliseconds.
 pub trait CausalLm: Send {
-    /// What each logit stands for.
+    /// The token of each logit.
     fn vocab(&self) -> &Vocab;
 
     /// The largest number of positions the model can read.

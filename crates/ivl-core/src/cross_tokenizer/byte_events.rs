@@ -47,7 +47,7 @@ pub(crate) struct State<'a> {
     pub(crate) starts: &'a [usize],
 }
 
-/// What was summed for every base token, and what is still to be seen.
+/// The sums of every base token, and the sequences still to be evaluated.
 pub(crate) struct Masses {
     /// By entry of the base's trie.
     direct: Vec<Pair>,

@@ -161,7 +161,7 @@ impl ByteFusedLm {
         Ok(())
     }
 
-    /// What is added to one row of base logits, `log p_v(E) - log p_ref(E)`.
+    /// The term that is added to one row of base logits, `log p_v(E) - log p_ref(E)`.
     fn advantages(
         &self,
         row: &mut TextRow<ByteState>,
@@ -226,7 +226,7 @@ impl ByteFusedLm {
         found.into_iter().unzip()
     }
 
-    /// What to look at next: the sequences that hide the most probability. Also how much is hidden.
+    /// The sequences to evaluate next, which hide the most probability, and the hidden probability.
     fn most_probable(&self, fused: &[f32], unseen: Vec<(u32, Ahead)>, known: usize) -> (HashSet<Ahead>, f64) {
         let hidden: HashSet<u32> = unseen.iter().map(|(entry, _)| *entry).collect();
         let largest = fused.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -306,7 +306,7 @@ impl ByteFusedLm {
         Ok(base.with((advantages, None), 1.0))
     }
 
-    /// What is added at some positions, to rows of weights that are not 0.
+    /// The terms at some positions, for rows whose weight is not 0.
     ///
     /// # Shapes
     /// - `logits` and output: `[n, vocab]`

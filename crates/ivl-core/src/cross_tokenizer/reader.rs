@@ -1,4 +1,4 @@
-//! What a value reads: the text of the base's tokens, in the value's own tokens.
+//! The input of a value: the text of the base's tokens, in the value's own tokens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Transcript {
     }
 }
 
-/// What a value has to read at one position of the base.
+/// The tokens that a value has to read at one position of the base.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// The text so far in the value's tokens; `None` if the value's tokenizer cannot write it.
@@ -82,7 +82,7 @@ impl Reader {
     /// Adds a base token to a text.
     fn push(&self, transcript: &mut Transcript, id: u32) {
         if let Some(name) = self.control_names.get(&id) {
-            // What opens every text is written by the value's tokenizer.
+            // The value's tokenizer writes the beginning of every text.
             if transcript.started || !self.base.plays(id, Role::Beginning) {
                 transcript.push(name, false);
             }

@@ -23,7 +23,7 @@ use crate::vocab::{Vocab, VocabMap};
 /// Where the base's text ends inside a character, the value has read the complete characters. A base token that goes on
 /// with the character then gets the logit of the value token that holds the pending bytes and its own, if there is one.
 /// Where the value cannot read the text at all (nothing to read yet, more tokens than its context, a character that its
-/// tokenizer cannot write) it says nothing about any token, and the base stands alone.
+/// tokenizer cannot write) it gives no logits, and the base predicts without it.
 ///
 /// The logits at a position depend on the text before it and on nothing else: reading a text at once, in pieces or token
 /// by token gives the same.
@@ -37,7 +37,7 @@ pub struct RetokenizedValue {
     trie: ByteTrie,
 }
 
-/// What the value says about the next base token.
+/// The value's logits for the next base token.
 #[derive(Clone)]
 enum ValueLogits {
     /// Logits `[1, value_vocab]` after whole characters.
@@ -88,7 +88,7 @@ impl RetokenizedValue {
         Ok(logits.into_iter().zip(contexts).map(value_logits).collect())
     }
 
-    /// The value's logits brought to the base's ids, `[n, base_vocab]`, minus infinity where there is none.
+    /// The value's logits brought to the base's ids, `[n, base_vocab]`, minus infinity for ids without a logit.
     fn base_logits(&self, all: &[ValueLogits]) -> Tensor<2> {
         let silent = |logits: Tensor<2>, unmapped: Option<Tensor<2>>| match unmapped {
             Some(unmapped) => logits.mask_fill(unmapped.equal_elem(1.0), f32::NEG_INFINITY),

@@ -1,9 +1,9 @@
-//! What to generate.
+//! Configuration of a generation.
 
 use crate::decode::SamplingConfig;
 use crate::vocab::{Role, Vocab};
 
-/// What to generate. The default is greedy, at most 128 tokens, and ends where the model ends a text.
+/// Configuration of a generation. The default is greedy, at most 128 tokens, and ends where the model ends a text.
 ///
 /// ```
 /// use ivl_core::decode::GenerateConfig;

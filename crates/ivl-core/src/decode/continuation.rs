@@ -33,13 +33,18 @@ impl Continuation {
         if prompt.len() >= limit {
             return Err(Error::PromptTooLong { got: prompt.len(), limit, what: lm.info().name });
         }
+        let mut text =
+            TextStream::new(&config.stop_strings).include_stop(config.include_stop_string);
+        if lm.vocab().closes_with_space() {
+            text = text.after_words(prompt.last().map_or(&[][..], |&id| lm.vocab().text_bytes(id)));
+        }
         let seed = config.seed.wrapping_add(index as u64);
         let end_tokens = config.end_tokens.ids(lm.vocab());
         Ok(Self {
             index,
             sampler: Sampler::new(&config.sampling, seed, prompt, lm.vocab())?
                 .with_ends_after(config.min_new_tokens, &end_tokens),
-            text: TextStream::new(&config.stop_strings).include_stop(config.include_stop_string),
+            text,
             end_tokens,
             unstopped: config.min_new_tokens,
             remaining: config.max_new_tokens.min(limit - prompt.len()),

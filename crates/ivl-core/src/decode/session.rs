@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::row_chunks::PREFILL_CHUNK;
 use crate::tokens::{check_ids, shared_prefix_len, to_host, token_tensor};
 
-/// What a model has read of one text, to continue from. Of a next text, the model reads only what follows the common
+/// The state of a model after one text, to continue from. Of a next text, the model reads only what follows the common
 /// prefix.
 pub struct Session {
     cache: Cache,

@@ -16,6 +16,7 @@ pub struct TextStream {
     stops: Vec<String>,
     include_stop: bool,
     stopped: bool,
+    closes_with_space: bool,
 }
 
 impl TextStream {
@@ -28,6 +29,18 @@ impl TextStream {
     #[must_use]
     pub fn include_stop(self, include_stop: bool) -> Self {
         Self { include_stop, ..self }
+    }
+
+    /// The same stream after the bytes of a prompt, for a vocabulary whose words end with a space
+    /// ([`Vocab::closes_with_space`](crate::vocab::Vocab::closes_with_space)): the space that ends the prompt comes with the next
+    /// word, and the last space never comes.
+    #[must_use]
+    pub fn after_words(mut self, prompt: &[u8]) -> Self {
+        self.closes_with_space = true;
+        if prompt.ends_with(b" ") {
+            self.held.push(' ');
+        }
+        self
     }
 
     /// Whether a stop string was found.
@@ -49,7 +62,9 @@ impl TextStream {
     /// Adds the bytes of a token without looking for stop strings.
     pub fn push_unwatched(&mut self, bytes: &[u8]) -> String {
         self.bytes.extend_from_slice(bytes);
-        self.take_characters()
+        let text = self.take_characters();
+        self.held.push_str(&text);
+        self.take_visible(self.held.len() - self.closing_space())
     }
 
     /// Adds a control token by its name.
@@ -71,7 +86,12 @@ impl TextStream {
         let rest = String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned();
         self.held.push_str(&rest);
         let text = self.release();
-        if self.stopped { text } else { text + &self.take_visible(self.held.len()) }
+        if self.stopped {
+            return text;
+        }
+        // The space after the last word never comes.
+        self.held.truncate(self.held.len() - self.closing_space());
+        text + &self.take_visible(self.held.len())
     }
 
     /// Complete characters at the front; bytes that can never become one turn into U+FFFD.
@@ -109,7 +129,12 @@ impl TextStream {
             return text;
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
-        self.take_visible(self.held.len() - keep)
+        self.take_visible(self.held.len() - keep.max(self.closing_space()))
+    }
+
+    /// Bytes at the end of what is held that may be the space after the last word.
+    fn closing_space(&self) -> usize {
+        usize::from(self.closes_with_space && self.held.ends_with(' '))
     }
 
     /// Takes the first bytes out of what is held; the text of them without names of control tokens.
@@ -221,5 +246,12 @@ mod tests {
         let mut stream = TextStream::new(&["b".to_owned()]);
         let text = stream.push_unwatched(b"ab") + &stream.push(b"ab") + &stream.finish();
         assert_eq!((text.as_str(), stream.stopped()), ("aba", true));
+    }
+
+    #[test]
+    fn words_that_end_with_a_space_are_joined_by_it() {
+        let mut stream = TextStream::new(&[]).after_words(b"one ");
+        let pieces = [stream.push(b"two "), stream.push(b"th"), stream.push(b"ree "), stream.finish()];
+        assert_eq!(pieces, [" two", " th", "ree", ""]);
     }
 }

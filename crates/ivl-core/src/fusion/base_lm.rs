@@ -1,4 +1,4 @@
-//! What values can be added to: a plain causal LM, or one that has values already.
+//! The base of a fusion: a plain causal LM, or one that has values already.
 
 use burn::tensor::{DType, Device, Int, Tensor};
 

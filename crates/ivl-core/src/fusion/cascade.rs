@@ -17,7 +17,7 @@ use crate::vocab::{Vocab, VocabMap};
 ///
 /// The counterpart of [`CausalLm`] for the cascade connection of the paper; [`CascadeLm`] joins one to a base.
 pub trait CascadeValue: Send {
-    /// What each logit stands for.
+    /// The token of each logit.
     fn vocab(&self) -> &Vocab;
 
     /// The largest number of tokens it can read.
@@ -209,7 +209,7 @@ impl RowWeighted for CascadeLm {
     }
 }
 
-/// What a base predicts, as probabilities over the `size` ids of a value: `softmax(l)` in f32. Padding ids that only one side
+/// The predictions of a base, as probabilities over the `size` ids of a value: `softmax(l)` in f32. Padding ids that only one side
 /// has are cut off or get 0.
 ///
 /// # Shapes

@@ -25,7 +25,7 @@ pub struct LogitComponents {
     values: Vec<Option<Added>>,
 }
 
-/// What one value adds.
+/// The term of one value.
 #[derive(Debug, Clone)]
 struct Added {
     /// Brought to the base's ids.
@@ -141,7 +141,7 @@ enum Base<'a> {
     Components(LogitComponents),
 }
 
-/// What one network gives over its own ids.
+/// The logits of one network over its own ids.
 struct SelectedValue<'a> {
     logits: SelectedLogits<'a>,
     projection: &'a VocabProjection,

@@ -37,7 +37,7 @@ impl Value {
         Self { ids: ValueIds::Mapped(map), ..self }
     }
 
-    /// A value that reads the base's ids and gives logits of them, minus infinity where it has none: those ids get the
+    /// A value that reads the base's ids and gives logits of them, minus infinity for ids without a logit: those ids get the
     /// neutral value of [`VocabProjection::add`]. Values with a tokenizer of their own are such
     /// ([`RetokenizedValue`](crate::cross_tokenizer::RetokenizedValue)).
     pub fn partial(lm: Box<dyn CausalLm>, alpha: f64) -> Self {
@@ -112,7 +112,7 @@ impl FusedLm {
         &self.base
     }
 
-    /// What the base gives for new tokens of the rows of a batch, with the values that it has itself. It may read before
+    /// The base's logits for new tokens of the rows of a batch, with the values that it has itself. It may read before
     /// the other values or after them.
     pub(crate) fn base_rows(
         &self,
@@ -123,7 +123,7 @@ impl FusedLm {
         self.base.forward_rows(tokens, rows, cache.base_and_values(self.values.len())?.0)
     }
 
-    /// What each value gives for new tokens of the rows that take it, without its weight.
+    /// The logits of each value for new tokens of the rows that take it, without its weight.
     pub(crate) fn value_rows(
         &self,
         tokens: &Tensor<2, Int>,
@@ -180,7 +180,7 @@ impl FusedLm {
     }
 }
 
-/// What each value gives for the base's tokens, `[readers, seq, vocab]`; `None` for one that no row takes.
+/// The logits of each value for the base's tokens, `[readers, seq, vocab]`; `None` for one that no row takes.
 pub(crate) type ValueRows = Vec<Option<Tensor<3>>>;
 
 impl CausalLm for FusedLm {

@@ -63,7 +63,7 @@ impl fmt::Display for Gate {
     }
 }
 
-/// As it is displayed; `=` may stand for `>` and `<`, which a shell would have to be told to leave alone.
+/// As it is displayed; `=` may stand for `>` and `<`, which a shell would interpret.
 impl FromStr for Gate {
     type Err = Error;
 
@@ -88,7 +88,7 @@ impl FromStr for Gate {
     }
 }
 
-/// What a gate has done so far.
+/// Counts of a gate so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GateCounts {
     /// Positions of texts, without padding, whose logits were computed.
@@ -106,7 +106,7 @@ pub struct GateCounts {
 pub struct GateLog(Mutex<GateCounts>);
 
 impl GateLog {
-    /// What was counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> GateCounts {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

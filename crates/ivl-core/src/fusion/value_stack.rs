@@ -37,7 +37,7 @@ pub trait ValueStack: CausalLm {
 
 /// A [`ValueStack`] that reads rows with weights of their own: what a server and speculative decoding need.
 ///
-/// [`GatedLm`](crate::fusion::GatedLm) is none: the values of different rows lag differently.
+/// [`GatedLm`](crate::fusion::GatedLm) does not implement it: the values of different rows lag differently.
 pub trait RowWeighted: ValueStack {
     /// Reads tokens of the rows of a [`DecodeBatch`](crate::fusion::DecodeBatch). A value reads the rows that take it and
     /// no others: its part of the cache holds only those.

@@ -1,4 +1,4 @@
-//! What the values changed at one position.
+//! Changes of the distribution by values at one position.
 
 use ivl_kernels::{SoftmaxStats, kl_divergence};
 

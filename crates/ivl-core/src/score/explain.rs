@@ -1,4 +1,4 @@
-//! What values do to a text, token by token, and to each other.
+//! Effects of values on a text, token by token, and on each other.
 
 use std::ops::Range;
 
@@ -73,7 +73,7 @@ impl TokenExplanation {
     }
 }
 
-/// What a value adds to the logits. To a token that stays impossible it adds nothing.
+/// The term of a value. It is 0 for a token that stays impossible.
 fn term(before: &[f32], after: &[f32]) -> Vec<f32> {
     let difference = |(before, after): (&f32, &f32)| {
         let term = after - before;

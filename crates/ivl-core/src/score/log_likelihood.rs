@@ -16,7 +16,7 @@ use crate::tokens::{PaddedBatch, host_ids, index_tensor, is_host, to_host};
 pub struct Score {
     /// The tokens.
     pub ids: Vec<u32>,
-    /// `log p(token_i | tokens before it)`, natural logarithm; the first token has none.
+    /// `log p(token_i | tokens before it)`, natural logarithm; `None` for the first token.
     pub logprobs: Vec<Option<f32>>,
 }
 

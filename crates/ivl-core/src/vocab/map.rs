@@ -155,7 +155,7 @@ impl VocabMap {
         self.value_of_base.get(base_id as usize).copied().flatten()
     }
 
-    /// What the logit for a base id is multiplied by: 1 unless the map has weights.
+    /// The factor of the logit of a base id: 1 unless the map has weights.
     pub fn weight(&self, base_id: u32) -> f32 {
         self.weights.as_ref().and_then(|weights| weights.get(base_id as usize).copied()).unwrap_or(1.0)
     }

@@ -1,4 +1,4 @@
-//! What every token id means: its bytes, whether it is text, and a fingerprint of the whole.
+//! The meaning of every token id: its bytes, whether it is text, and a fingerprint of the whole.
 
 mod map;
 
@@ -17,7 +17,7 @@ pub enum TokenKind {
     Control,
 }
 
-/// What a control token is for. Families name the same thing differently; roles are how they meet.
+/// The purpose of a control token. Families use different names for one purpose; roles match them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// Begins a text.
@@ -78,6 +78,7 @@ pub struct Vocab {
     tokens: Vec<Option<Token>>,
     roles: Vec<(Role, u32)>,
     adds_space: bool,
+    closes_with_space: bool,
     fingerprint: String,
 }
 
@@ -85,7 +86,7 @@ impl Vocab {
     /// A vocabulary from its slots, in id order. `None` is an id without a token.
     pub fn new(tokens: Vec<Option<Token>>) -> Self {
         let fingerprint = fingerprint(&tokens);
-        Self { tokens, roles: Vec::new(), adds_space: false, fingerprint }
+        Self { tokens, roles: Vec::new(), adds_space: false, closes_with_space: false, fingerprint }
     }
 
     /// The same vocabulary, in which `id` plays `role`. A token may play several roles, and several tokens one role; an id
@@ -102,6 +103,13 @@ impl Vocab {
     #[must_use]
     pub fn with_added_space(mut self, adds_space: bool) -> Self {
         self.adds_space = adds_space;
+        self
+    }
+
+    /// The same vocabulary, of a tokenizer whose words end with a space, so that the last space of a text is not part of it.
+    #[must_use]
+    pub fn with_closing_space(mut self, closes_with_space: bool) -> Self {
+        self.closes_with_space = closes_with_space;
         self
     }
 
@@ -161,6 +169,11 @@ impl Vocab {
     /// Whether the tokenizer begins every text with a space that is not part of it.
     pub fn adds_space(&self) -> bool {
         self.adds_space
+    }
+
+    /// Whether the words of the tokenizer end with a space, so that the last space of a text is not part of it.
+    pub fn closes_with_space(&self) -> bool {
+        self.closes_with_space
     }
 
     /// Ids that hold no token, in order.

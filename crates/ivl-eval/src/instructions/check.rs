@@ -148,7 +148,7 @@ fn highlights(text: &str) -> Result<usize, PatternError> {
     Ok(single + double.iter().filter(|piece| inside(piece[0])).count())
 }
 
-/// What stands inside a fence of Markdown.
+/// The text inside a fence of Markdown.
 fn without_fence(text: &str) -> &str {
     let mut text = trim(text);
     for fence in ["```json", "```Json", "```JSON", "```"] {

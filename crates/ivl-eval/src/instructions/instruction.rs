@@ -4,11 +4,11 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::python_text::trim;
-use crate::task::Row;
+use crate::task::TaskRow;
 
 /// How a number is compared with what was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Relation {
+pub(super) enum Relation {
     /// `less than`.
     LessThan,
     /// `at least`.
@@ -26,8 +26,7 @@ impl Relation {
 
 /// A verifiable instruction. The names are those of the data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "docs/evaluation.md and the data set say what each asks for")]
-pub enum Instruction {
+pub(super) enum Instruction {
     KeywordExistence { keywords: Vec<String> },
     KeywordFrequency { keyword: String, frequency: usize, relation: Relation },
     ForbiddenWords { words: Vec<String> },
@@ -57,7 +56,7 @@ pub enum Instruction {
 
 impl Instruction {
     /// The instructions of a row.
-    pub(super) fn all(row: &Row) -> Result<Vec<Self>, Error> {
+    pub(super) fn all(row: &TaskRow) -> Result<Vec<Self>, Error> {
         let gives = |key, expected, got: &Value| Error::Gives {
             place: row.place.clone(),
             key,
@@ -85,7 +84,7 @@ impl Instruction {
     }
 
     /// Its name in the data set.
-    pub fn id(&self) -> &'static str {
+    pub(super) fn id(&self) -> &'static str {
         match self {
             Self::KeywordExistence { .. } => "keywords:existence",
             Self::KeywordFrequency { .. } => "keywords:frequency",
@@ -116,9 +115,9 @@ impl Instruction {
     }
 }
 
-/// What a row says about one instruction.
+/// The fields of a row for one instruction.
 struct Arguments<'a> {
-    row: &'a Row,
+    row: &'a TaskRow,
     id: &'a str,
     kwargs: &'a Map<String, Value>,
 }

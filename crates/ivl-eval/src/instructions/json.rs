@@ -31,7 +31,7 @@ pub(super) fn is_json(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What CPython 3.11 says.
+    /// Results of CPython 3.11.
     #[test]
     fn python_reads_what_it_reads() {
         let good = [

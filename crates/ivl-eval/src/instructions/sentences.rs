@@ -45,7 +45,7 @@ const NON_WORD: &str = r#"(?:[)";}\]*:@'({\[‘’“”«»?!])"#;
 const MULTI: &str = r"(?:-{2,}|\.{2,}|(?:\.\s){2,}\.)";
 
 struct Patterns {
-    /// A mark that may end a sentence, with what follows: punctuation, or the next word behind white space.
+    /// A mark that may end a sentence, with what follows: punctuation, or the next word after white space.
     ends: Pattern,
     /// Words, without the punctuation around them.
     words: Pattern,
@@ -98,7 +98,7 @@ struct Candidate {
     next: usize,
 }
 
-/// Marks that may end a sentence; of several behind one word, the last.
+/// Marks that may end a sentence; of several after one word, the last.
 fn candidates(text: &str, patterns: &Patterns) -> Result<Vec<Candidate>, PatternError> {
     let mut found: Vec<Candidate> = Vec::new();
     let mut word = 0..0;
@@ -106,7 +106,7 @@ fn candidates(text: &str, patterns: &Patterns) -> Result<Vec<Candidate>, Pattern
     for spans in patterns.ends.spans(text)? {
         let Some(mark) = spans[0].clone() else { continue };
         let last_space = text[word.end..mark.start].rfind([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']);
-        // As in NLTK, a space right behind the word before counts as none.
+        // As in NLTK, a space right after the previous word does not count.
         let start = match last_space {
             Some(space) if space > 0 => word.end + space + 1,
             _ => word.start,
@@ -167,7 +167,7 @@ struct Word {
 }
 
 impl Word {
-    /// What the word says by itself.
+    /// Annotations from the word itself.
     fn new(text: &str, patterns: &Patterns) -> Result<Self, PatternError> {
         let small = text.to_lowercase();
         let kind = if patterns.number.is_match(&small)? { "##number##".to_owned() } else { small };
@@ -223,7 +223,7 @@ impl Word {
         (self.begins(char::is_lowercase) && never_first).then_some(false)
     }
 
-    /// What the next word says about this one.
+    /// Annotations from the next word.
     fn reconsider(&mut self, next: &Word) {
         if !self.text.ends_with('.') {
             return;
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!((model.starters.len(), model.contexts.len()), (39, 20366));
     }
 
-    /// What `nltk.sent_tokenize` of NLTK 3.10.4 gives.
+    /// Results of `nltk.sent_tokenize` of NLTK 3.10.4.
     #[test]
     fn sentences_are_those_of_nltk() {
         let check =

@@ -89,7 +89,7 @@ mod tests {
         assert!(RULES.iter().all(Result::is_ok));
     }
 
-    /// What `nltk.word_tokenize` of NLTK 3.10.4 gives.
+    /// Results of `nltk.word_tokenize` of NLTK 3.10.4.
     #[test]
     fn words_are_those_of_nltk() {
         let check = |text: &str, expected: &str| {

@@ -12,7 +12,7 @@ const ROUNDS: usize = 1000;
 pub struct Aggregate {
     /// Which metric.
     pub metric: &'static str,
-    /// What was taken from the answers.
+    /// The name of the filter.
     pub filter: String,
     /// The figure.
     pub value: f64,
@@ -26,7 +26,7 @@ pub struct Aggregate {
 ///
 /// A mean of what is right; `exp(-sum of log-likelihoods / sum of units)` for a perplexity; bits per byte in base 2; the
 /// share of all instructions where samples have several.
-pub fn aggregate(metric: &'static str, filter: &str, scores: &[&ScoreValue], seed: u64) -> Aggregate {
+pub(crate) fn aggregate(metric: &'static str, filter: &str, scores: &[&ScoreValue], seed: u64) -> Aggregate {
     let all: Vec<usize> = (0..scores.len()).collect();
     let of = |drawn: &[usize]| figure(metric, drawn.iter().map(|&index| scores[index]));
     let right: Option<Vec<f64>> = scores

@@ -15,7 +15,7 @@ impl ChoiceMetric {
     /// Number of the choice that is the most likely by this measure; the first among equals.
     ///
     /// As lm-evaluation-harness has it: lengths are those of the choice without the delimiter before it.
-    pub fn choose(self, loglikelihoods: &[f64], choices: &[String]) -> usize {
+    pub(crate) fn choose(self, loglikelihoods: &[f64], choices: &[String]) -> usize {
         let length = |choice: &String| match self {
             Self::Acc => 1.0,
             Self::AccNorm => choice.chars().count() as f64,
@@ -28,7 +28,7 @@ impl ChoiceMetric {
 }
 
 /// Index of the largest number, the first among equals; a NaN counts as the largest, as in `numpy.argmax`.
-pub fn most_likely(numbers: &[f64]) -> usize {
+fn most_likely(numbers: &[f64]) -> usize {
     let mut best = 0;
     for (index, &number) in numbers.iter().enumerate() {
         if numbers[best].is_nan() {

@@ -2,7 +2,7 @@
 
 use ivl_models::{Pattern, PatternError};
 
-/// What two texts must have in common.
+/// The comparison of two texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextRule {
     /// The answer is the text: `exact_match`.
@@ -15,7 +15,7 @@ pub enum TextRule {
 /// capitals, ASCII punctuation and digits, from both texts.
 #[derive(Debug, Clone)]
 pub struct TextMatch {
-    /// What they must have in common.
+    /// Equality or containment.
     pub rule: TextRule,
     /// Taken out of both.
     pub ignored: Vec<Pattern>,

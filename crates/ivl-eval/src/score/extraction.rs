@@ -1,4 +1,4 @@
-//! What is taken from an answer before it is scored.
+//! Filters that extract the scored part of an answer.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::python_text::trim;
 use crate::task::{FilterFunction, FilterPipeline, FilterStep};
 
-/// What stands in place of an answer in which nothing was found, as in lm-evaluation-harness.
+/// The result of a filter that finds nothing, as in lm-evaluation-harness.
 const FALLBACK: &str = "[invalid]";
 
-/// What is taken from an answer, step by step.
+/// A filter: a list of steps.
 #[derive(Debug, Clone)]
 pub struct Extraction {
     /// Its name in tables; `none` for the answer as it is.
@@ -60,7 +60,7 @@ impl Extraction {
         pipelines.iter().enumerate().map(read).collect()
     }
 
-    /// What is taken from an answer.
+    /// The extracted part of an answer.
     ///
     /// # Errors
     /// [`PatternError::Steps`].

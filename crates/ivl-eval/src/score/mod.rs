@@ -4,10 +4,12 @@ mod aggregate;
 mod choice;
 mod exact_match;
 mod extraction;
-mod measure;
+mod metric;
 
-pub use aggregate::{Aggregate, aggregate};
-pub use choice::{ChoiceMetric, most_likely};
+pub use aggregate::Aggregate;
+pub(crate) use aggregate::aggregate;
+pub use choice::ChoiceMetric;
 pub use exact_match::{TextMatch, TextRule};
 pub use extraction::Extraction;
-pub use measure::{Answer, Measure, Score, ScoreValue};
+pub use metric::{Metric, SampleAnswer};
+pub(crate) use metric::{SampleScore, ScoreValue};

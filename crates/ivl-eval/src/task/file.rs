@@ -13,52 +13,52 @@ const LARGEST_FILE: u64 = 4 << 20;
 /// A task file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TaskFile {
+pub(crate) struct TaskFile {
     /// Its name in tables and file names.
-    pub task: String,
-    /// What a model is asked for.
-    pub output_type: OutputType,
+    pub(crate) task: String,
+    /// The kind of output that a model computes.
+    pub(crate) output_type: OutputType,
     /// The rows, one JSON object a line, relative to the task file.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where the few-shot examples come from; the rows themselves unless set.
     #[serde(default)]
-    pub fewshot_data: Option<PathBuf>,
+    pub(crate) fewshot_data: Option<PathBuf>,
     /// How many examples stand before each prompt, unless the run says otherwise.
     #[serde(default)]
-    pub num_fewshot: usize,
-    /// What stands before everything; the system's turn in a chat.
+    pub(crate) num_fewshot: usize,
+    /// Text before everything else; the system turn in a chat.
     #[serde(default)]
-    pub description: String,
+    pub(crate) description: String,
     /// Template of the prompt.
     #[serde(default)]
-    pub doc_to_text: String,
+    pub(crate) doc_to_text: String,
     /// Template of what is right: an index, one of the choices, a text, or a list of them.
     #[serde(default)]
-    pub doc_to_target: Option<String>,
+    pub(crate) doc_to_target: Option<String>,
     /// The choices: a template that gives a list, or the list.
     #[serde(default)]
-    pub doc_to_choice: Option<ChoiceSource>,
+    pub(crate) doc_to_choice: Option<ChoiceSource>,
     /// Between prompt and answer.
     #[serde(default = "space")]
-    pub target_delimiter: String,
+    pub(crate) target_delimiter: String,
     /// Between examples.
     #[serde(default = "empty_line")]
-    pub fewshot_delimiter: String,
+    pub(crate) fewshot_delimiter: String,
     /// Template of the text whose words and bytes a perplexity is divided by; the scored text unless set.
     #[serde(default)]
-    pub doc_to_count: Option<String>,
+    pub(crate) doc_to_count: Option<String>,
     /// How answers end.
     #[serde(default)]
-    pub generation_kwargs: GenerationSettings,
-    /// What is taken from an answer; each entry is scored by itself.
+    pub(crate) generation_kwargs: GenerationSettings,
+    /// Filters of an answer; each is scored separately.
     #[serde(default)]
-    pub filter_list: Vec<FilterPipeline>,
-    /// What is measured.
+    pub(crate) filter_list: Vec<FilterPipeline>,
+    /// The metrics.
     #[serde(default)]
-    pub metric_list: Vec<MetricSettings>,
+    pub(crate) metric_list: Vec<MetricSettings>,
     /// Answers written out for the harness of another project, in place of metrics.
     #[serde(default)]
-    pub completions: Option<CompletionSettings>,
+    pub(crate) completions: Option<CompletionSettings>,
 }
 
 fn space() -> String {
@@ -69,7 +69,7 @@ fn empty_line() -> String {
     "\n\n".to_owned()
 }
 
-/// What a model is asked for.
+/// The kind of output that a model computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputType {
@@ -95,7 +95,7 @@ impl OutputType {
 /// Where choices come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a template that gives a list, or a list of texts")]
-pub enum ChoiceSource {
+pub(crate) enum ChoiceSource {
     /// A template.
     Template(String),
     /// The same for all rows.
@@ -105,46 +105,46 @@ pub enum ChoiceSource {
 /// How answers end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GenerationSettings {
+pub(crate) struct GenerationSettings {
     /// Strings that end an answer; the few-shot delimiter unless set.
     #[serde(default)]
-    pub until: Option<Vec<String>>,
+    pub(crate) until: Option<Vec<String>>,
     /// Most new tokens; 256 unless set.
     #[serde(default)]
-    pub max_gen_toks: Option<usize>,
+    pub(crate) max_gen_toks: Option<usize>,
 }
 
-/// What is taken from an answer, step by step.
+/// A filter of an answer: a list of steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FilterPipeline {
+pub(crate) struct FilterPipeline {
     /// Its name in tables.
-    pub name: String,
+    pub(crate) name: String,
     /// The steps.
-    pub filter: Vec<FilterStep>,
+    pub(crate) filter: Vec<FilterStep>,
 }
 
 /// One step of a filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FilterStep {
-    /// What is done.
-    pub function: FilterFunction,
+pub(crate) struct FilterStep {
+    /// The operation.
+    pub(crate) function: FilterFunction,
     /// For `regex`: what is looked for.
     #[serde(default)]
-    pub regex_pattern: Option<String>,
+    pub(crate) regex_pattern: Option<String>,
     /// For `regex`: which match; negative numbers count from the last.
     #[serde(default)]
-    pub group_select: Option<i64>,
+    pub(crate) group_select: Option<i64>,
     /// For `regex`: what is taken if nothing is found.
     #[serde(default)]
-    pub fallback: Option<String>,
+    pub(crate) fallback: Option<String>,
 }
 
-/// What a step of a filter does.
+/// The operation of a step of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FilterFunction {
+pub(crate) enum FilterFunction {
     /// Takes a match of a regular expression.
     Regex,
     /// Takes white space away at both ends.
@@ -158,26 +158,26 @@ pub enum FilterFunction {
 /// A metric with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MetricSettings {
+pub(crate) struct MetricSettings {
     /// Which.
-    pub metric: MetricName,
+    pub(crate) metric: MetricName,
     /// For texts: whether capitals count.
     #[serde(default)]
-    pub ignore_case: bool,
+    pub(crate) ignore_case: bool,
     /// For texts: whether ASCII punctuation counts.
     #[serde(default)]
-    pub ignore_punctuation: bool,
+    pub(crate) ignore_punctuation: bool,
     /// For texts: whether digits count.
     #[serde(default)]
-    pub ignore_numbers: bool,
+    pub(crate) ignore_numbers: bool,
     /// For texts: what is taken out before they are compared.
     #[serde(default)]
-    pub regexes_to_ignore: Vec<String>,
+    pub(crate) regexes_to_ignore: Vec<String>,
 }
 
 impl MetricSettings {
     /// A metric as it is without settings.
-    pub fn new(metric: MetricName) -> Self {
+    pub(crate) fn new(metric: MetricName) -> Self {
         Self {
             metric,
             ignore_case: false,
@@ -188,7 +188,7 @@ impl MetricSettings {
     }
 }
 
-/// What is measured.
+/// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "docs/evaluation.md defines each")]
@@ -237,9 +237,9 @@ impl MetricName {
 /// How answers are written out for the harness of another project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CompletionSettings {
+pub(crate) struct CompletionSettings {
     /// Template of `task_id`.
-    pub task_id: String,
+    pub(crate) task_id: String,
 }
 
 impl TaskFile {
@@ -248,7 +248,7 @@ impl TaskFile {
     /// # Errors
     /// [`Error::File`], [`Error::Toml`]; [`Error::UnknownKey`] names the key that was probably meant,
     /// [`Error::Value`] the key with a wrong value.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text = read_text(path, "a task", LARGEST_FILE)?;
         let broken = |source| Error::Toml { path: path.to_owned(), source: Box::new(source) };
         let table = toml::Deserializer::parse(&text).map_err(broken)?;

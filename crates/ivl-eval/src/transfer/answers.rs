@@ -9,9 +9,9 @@ use super::passage::groups;
 /// Prompts that are continued together.
 const ROWS: usize = 32;
 
-/// What comes before an answer, and the answer.
+/// A prompt and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
+pub struct QuestionPrompt {
     /// Token ids.
     pub ids: Vec<u32>,
     /// The text to compare with.
@@ -22,8 +22,8 @@ pub struct Prompt {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Answer {
-    /// What was written, without white space around it.
+pub struct GradedAnswer {
+    /// The generated text, without surrounding white space.
     pub text: String,
     /// Whether it is the reference, apart from white space around both.
     pub correct: bool,
@@ -35,12 +35,12 @@ pub struct Answer {
 ///
 /// # Errors
 /// Those of [`generate`].
-pub fn answer(
+pub fn answer_greedily(
     lm: &dyn CausalLm,
-    prompts: &[Prompt],
+    prompts: &[QuestionPrompt],
     end_tokens: &[u32],
     progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Answer>, Error> {
+) -> Result<Vec<GradedAnswer>, Error> {
     let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.ids.len()).collect();
     let mut texts = vec![(String::new(), 0); prompts.len()];
     let mut done = 0;
@@ -61,9 +61,9 @@ pub fn answer(
         done += group.len();
         progress(done);
     }
-    let judge = |((text, _), prompt): ((String, usize), &Prompt)| {
+    let judge = |((text, _), prompt): ((String, usize), &QuestionPrompt)| {
         let text = text.trim().to_owned();
-        Answer { correct: text == prompt.reference.trim(), text }
+        GradedAnswer { correct: text == prompt.reference.trim(), text }
     };
     Ok(texts.into_iter().zip(prompts).map(judge).collect())
 }

@@ -7,7 +7,7 @@ use super::passage::Passage;
 
 /// Shares of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Coverage {
+pub struct MapCoverage {
     /// Of the base's tokens, those with a value.
     pub vocabulary: f64,
     /// Of the tokens of the answers, those with a value.
@@ -16,8 +16,8 @@ pub struct Coverage {
     pub exact: f64,
 }
 
-impl Coverage {
-    /// What a map covers, of the vocabulary and of these answers.
+impl MapCoverage {
+    /// The coverage of a map, by vocabulary and by tokens of these answers.
     pub fn new(map: &VocabMap, base: &Vocab, value: &Vocab, passages: &[Passage]) -> Self {
         let known = || (0..base.size() as u32).filter(|&id| base.token(id).is_some());
         let mapped = |id: &u32| map.value_id(*id).is_some();

@@ -1,16 +1,16 @@
-//! What was measured, question by question.
+//! Measurements, question by question.
 
-use super::answers::Answer;
-use super::coverage::Coverage;
-use super::forced::Observed;
+use super::answers::GradedAnswer;
+use super::coverage::MapCoverage;
+use super::teacher_forcing::AnswerStats;
 
 /// One model on all questions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     /// Under teacher forcing.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<AnswerStats>,
     /// Generated; none where the data has no questions to answer.
-    pub answers: Option<Vec<Answer>>,
+    pub answers: Option<Vec<GradedAnswer>>,
 }
 
 /// One base on all questions. Every list of [`Measured`] has one for each seed.
@@ -20,13 +20,13 @@ pub struct MeasuredBase {
     pub name: String,
     /// Whether the value was trained against it.
     pub home: bool,
-    /// What the value speaks about.
-    pub coverage: Coverage,
-    /// The base alone.
+    /// The coverage of the value.
+    pub coverage: MapCoverage,
+    /// The base without the value.
     pub alone: Measured,
     /// With the value, for each alpha.
     pub with: Vec<Vec<Measured>>,
-    /// After a fine-tuning of its own; empty if there is none.
+    /// After full fine-tuning; empty without one.
     pub tuned: Vec<Measured>,
 }
 
@@ -48,7 +48,7 @@ impl Measured {
             let answers = self.answers.as_ref()?;
             return Some(answers.iter().map(|answer| (f64::from(u8::from(answer.correct)), 1.0)).collect());
         }
-        let of = |seen: &Observed| match quantity {
+        let of = |seen: &AnswerStats| match quantity {
             Quantity::Loss | Quantity::ExactMatch => seen.nll,
             Quantity::Entropy => seen.entropy,
             Quantity::Kl => seen.kl,

@@ -53,7 +53,7 @@ pub(super) fn groups(lengths: &[usize]) -> Vec<Vec<usize>> {
 impl Pass {
     /// One pass over the passages with these indices.
     pub(super) fn new(passages: &[Passage], indices: &[usize], lm: &dyn CausalLm) -> Result<Self, Error> {
-        // The last token is read by nobody.
+        // The last token predicts nothing.
         let read = |&index: &usize| &passages[index].ids[..passages[index].ids.len().saturating_sub(1)];
         let rows: Vec<&[u32]> = indices.iter().map(read).collect();
         let batch = PaddedBatch::new(&rows, lm.vocab())?;

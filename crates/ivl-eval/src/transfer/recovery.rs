@@ -12,7 +12,7 @@ const LEVEL: f64 = 0.95;
 
 /// A figure with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Share {
+pub struct IntervalEstimate {
     /// On all questions.
     pub value: f64,
     /// Lower end of the 95% interval.
@@ -21,7 +21,7 @@ pub struct Share {
     pub high: f64,
 }
 
-impl Share {
+impl IntervalEstimate {
     fn new(value: f64, interval: Interval) -> Self {
         Self { value, low: interval.low, high: interval.high }
     }
@@ -54,10 +54,10 @@ fn all(questions: usize) -> Vec<usize> {
 ///
 /// # Panics
 /// If they are not about the same number of questions.
-pub fn difference(of: &[(f64, f64)], over: &[(f64, f64)], seed: u64) -> Share {
+pub fn difference(of: &[(f64, f64)], over: &[(f64, f64)], seed: u64) -> IntervalEstimate {
     assert_eq!(of.len(), over.len(), "both answer the same questions");
     let statistic = |drawn: &[usize]| mean(of, drawn) - mean(over, drawn);
-    Share::new(statistic(&all(of.len())), bootstrap(of.len(), ROUNDS, LEVEL, seed, statistic))
+    IntervalEstimate::new(statistic(&all(of.len())), bootstrap(of.len(), ROUNDS, LEVEL, seed, statistic))
 }
 
 /// The share of the fine-tuning gap that a value recovers,
@@ -67,7 +67,7 @@ pub fn difference(of: &[(f64, f64)], over: &[(f64, f64)], seed: u64) -> Share {
 /// ```
 ///
 /// of means over questions, with a bootstrap interval in which every draw takes the same questions for all three. Right for
-/// figures that grow and for figures that fall. None where there is no gap to recover: the interval of `tuned - alone`
+/// figures that grow and for figures that fall. `None` if there is no gap to recover: the interval of `tuned - alone`
 /// holds 0.
 ///
 /// # Panics
@@ -77,7 +77,7 @@ pub fn gap_recovered(
     with: &[(f64, f64)],
     tuned: &[(f64, f64)],
     seed: u64,
-) -> Option<Share> {
+) -> Option<IntervalEstimate> {
     assert_eq!(alone.len(), with.len(), "all three answer the same questions");
     let gap = difference(tuned, alone, seed);
     if !gap.is_positive() && !gap.is_negative() {
@@ -88,7 +88,7 @@ pub fn gap_recovered(
         (mean(with, drawn) - alone) / (mean(tuned, drawn) - alone)
     };
     let share = statistic(&all(alone.len()));
-    Some(Share::new(share, bootstrap(alone.len(), ROUNDS, LEVEL, seed, statistic)))
+    Some(IntervalEstimate::new(share, bootstrap(alone.len(), ROUNDS, LEVEL, seed, statistic)))
 }
 
 #[cfg(test)]

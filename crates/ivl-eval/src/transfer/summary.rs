@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::coverage::Coverage;
+use super::coverage::MapCoverage;
 use super::measured::{Measured, MeasuredBase, Quantity, over_seeds};
-use super::recovery::{Share, difference, gap_recovered};
+use super::recovery::{IntervalEstimate, difference, gap_recovered};
 use super::verdict::Verdict;
 use crate::statistics::mean;
 
-/// What was measured on what.
+/// The values and the data of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TransferSource {
     /// Directories of the value, one a seed.
@@ -24,7 +24,7 @@ pub struct TransferSource {
 /// The whole study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Transfer {
-    /// What was measured on what.
+    /// The values and the data of a measurement.
     #[serde(flatten)]
     pub source: TransferSource,
     /// Questions to every base.
@@ -33,7 +33,7 @@ pub struct Transfer {
     pub seed: u64,
     /// One row a base.
     pub bases: Vec<BaseSummary>,
-    /// What follows.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
@@ -44,14 +44,14 @@ pub struct BaseSummary {
     pub name: String,
     /// Whether the value was trained against it.
     pub home: bool,
-    /// What the value speaks about.
-    pub coverage: Coverage,
-    /// The base alone.
-    pub alone: Setting,
+    /// The coverage of the value.
+    pub coverage: MapCoverage,
+    /// The base without the value.
+    pub alone: SettingSummary,
     /// With the value, for each alpha.
-    pub with: Vec<Setting>,
+    pub with: Vec<SettingSummary>,
     /// After a fine-tuning of its own.
-    pub tuned: Option<Setting>,
+    pub tuned: Option<SettingSummary>,
 }
 
 /// A mean over questions.
@@ -67,29 +67,29 @@ pub struct Figure {
 
 /// A base in one of its settings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Setting {
+pub struct SettingSummary {
     /// Weight of the value; none without it.
     pub alpha: Option<f64>,
     /// Cross-entropy of a token of the answer, in nats.
     pub loss: Figure,
-    /// Share of the questions that are answered word by word as in the data.
+    /// IntervalEstimate of the questions that are answered word by word as in the data.
     pub exact_match: Option<Figure>,
     /// Of the predictions at tokens of the answer, in nats.
     pub entropy: Figure,
     /// `KL(model, base)` at tokens of the answer, in nats.
     pub kl: Option<Figure>,
-    /// Share of the tokens of the answer at which the most probable token is not the base's.
+    /// IntervalEstimate of the tokens of the answer at which the most probable token is not the base's.
     pub flips: Option<Figure>,
     /// Norm of what is added: root mean square of the centred difference of the logits.
     pub change: Option<Figure>,
-    /// By how much better than the base alone: more right answers, or a lower loss where nothing is answered.
-    pub gain: Option<Share>,
-    /// Share of the fine-tuning gap that is recovered, in right answers (else in loss).
-    pub recovered: Option<Share>,
+    /// The gain over the base: more right answers, or a lower loss if no answers are generated.
+    pub gain: Option<IntervalEstimate>,
+    /// IntervalEstimate of the fine-tuning gap that is recovered, in right answers (else in loss).
+    pub recovered: Option<IntervalEstimate>,
     /// The same of every seed of the value.
     pub recovered_by_seed: Vec<f64>,
     /// The share in terms of loss.
-    pub recovered_loss: Option<Share>,
+    pub recovered_loss: Option<IntervalEstimate>,
 }
 
 impl Transfer {
@@ -119,31 +119,31 @@ impl Transfer {
 impl BaseSummary {
     fn new(base: &MeasuredBase, alphas: &[f64], seed: u64) -> Self {
         let alone = std::slice::from_ref(&base.alone);
-        let compare = |setting: Setting, seeds: &[Measured]| compared(setting, seeds, base, seed);
+        let compare = |setting: SettingSummary, seeds: &[Measured]| compared(setting, seeds, base, seed);
         let with = base.with.iter().zip(alphas).map(|(seeds, &alpha)| {
-            compare(Setting { alpha: Some(alpha), ..Setting::new(seeds, true) }, seeds)
+            compare(SettingSummary { alpha: Some(alpha), ..SettingSummary::new(seeds, true) }, seeds)
         });
         let tuned = (!base.tuned.is_empty()).then(|| {
-            let setting = Setting::new(&base.tuned, true);
-            Setting { gain: gain(&base.tuned, base, seed), ..setting }
+            let setting = SettingSummary::new(&base.tuned, true);
+            SettingSummary { gain: gain(&base.tuned, base, seed), ..setting }
         });
         Self {
             name: base.name.clone(),
             home: base.home,
             coverage: base.coverage,
-            alone: Setting::new(alone, false),
+            alone: SettingSummary::new(alone, false),
             with: with.collect(),
             tuned,
         }
     }
 
     /// The setting with this alpha.
-    pub fn at(&self, alpha: f64) -> Option<&Setting> {
+    pub fn at(&self, alpha: f64) -> Option<&SettingSummary> {
         self.with.iter().find(|setting| setting.alpha == Some(alpha))
     }
 }
 
-impl Setting {
+impl SettingSummary {
     fn new(seeds: &[Measured], differs: bool) -> Self {
         let figure = |quantity| Figure::new(seeds, quantity);
         let nothing = Figure { mean: f64::NAN, standard_error: f64::NAN, by_seed: Vec::new() };
@@ -164,13 +164,13 @@ impl Setting {
     }
 }
 
-/// What answers are judged by where there are any, else the loss.
+/// The figure of the verdict: exact match if answers are generated, else the loss.
 pub(super) fn judged_by(base: &MeasuredBase) -> Quantity {
     if base.alone.answers.is_some() { Quantity::ExactMatch } else { Quantity::Loss }
 }
 
-/// By how much some seeds together do better than the base alone.
-pub(super) fn gain(seeds: &[Measured], base: &MeasuredBase, seed: u64) -> Option<Share> {
+/// The gain of some seeds together over the base.
+pub(super) fn gain(seeds: &[Measured], base: &MeasuredBase, seed: u64) -> Option<IntervalEstimate> {
     let quantity = judged_by(base);
     let (with, alone) = (over_seeds(seeds, quantity)?, base.alone.sums(quantity)?);
     Some(match quantity {
@@ -179,15 +179,15 @@ pub(super) fn gain(seeds: &[Measured], base: &MeasuredBase, seed: u64) -> Option
     })
 }
 
-/// Adds what a setting is beside the base alone and beside its fine-tuning.
-fn compared(setting: Setting, seeds: &[Measured], base: &MeasuredBase, seed: u64) -> Setting {
+/// Adds the comparison of a setting with the base and with its fine-tuning.
+fn compared(setting: SettingSummary, seeds: &[Measured], base: &MeasuredBase, seed: u64) -> SettingSummary {
     let share = |quantity: Quantity, seeds: &[Measured]| {
         let tuned = over_seeds(&base.tuned, quantity)?;
         gap_recovered(&base.alone.sums(quantity)?, &over_seeds(seeds, quantity)?, &tuned, seed)
     };
     let judged = judged_by(base);
     let each = seeds.iter().filter_map(|one| Some(share(judged, std::slice::from_ref(one))?.value));
-    Setting {
+    SettingSummary {
         gain: gain(seeds, base, seed),
         recovered: share(judged, seeds),
         recovered_by_seed: each.collect(),

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::measured::{MeasuredBase, Quantity, over_seeds};
-use super::recovery::{Share, gap_recovered};
+use super::recovery::{IntervalEstimate, gap_recovered};
 use super::summary::{gain, judged_by};
 use crate::statistics::mean;
 
-/// What a value does to a base.
+/// The effect of a value on a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
@@ -30,7 +30,7 @@ impl Effect {
     }
 }
 
-/// What a value does to one base, at the recommended alpha.
+/// The effect of a value on one base, at the recommended alpha.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BaseVerdict {
     /// Which base.
@@ -39,10 +39,10 @@ pub struct BaseVerdict {
     pub home: bool,
     /// In a word.
     pub effect: Effect,
-    /// By how much better than alone.
-    pub gain: Option<Share>,
-    /// Share of the fine-tuning gap.
-    pub recovered: Option<Share>,
+    /// The gain over the base without the value.
+    pub gain: Option<IntervalEstimate>,
+    /// IntervalEstimate of the fine-tuning gap.
+    pub recovered: Option<IntervalEstimate>,
 }
 
 /// Where a value helps, by how much, and with which weight.

@@ -48,7 +48,7 @@ impl Checkpoint {
             return Err(fields.invalid("peft_type", "LORA"));
         }
         for flag in ["use_dora", "use_rslora", "fan_in_fan_out"] {
-            if fields.flag_or(flag, false)? {
+            if fields.opt_flag(flag)? == Some(true) {
                 return Err(fields.invalid(flag, "false: ivl reads plain low-rank adapters"));
             }
         }

@@ -10,7 +10,7 @@ use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
 use crate::families::weight_map::{Rule, WeightMap};
 
-use crate::error::WeightReport;
+use crate::error::{HEADS, WeightReport};
 use crate::tokenizer::Tokenizer;
 use crate::transformer::Transformer;
 use crate::transformer::parameters::{ParameterSource, fill_parameters, parameter_shapes};
@@ -126,7 +126,12 @@ fn plan(
         let (rule, name) = map.resolve(&path);
         // Files saved from the model without its head leave the prefix out.
         let short = name.strip_prefix(map.prefix()).unwrap_or(&name);
-        let Some(tensor) = [name.as_str(), short].into_iter().find(|name| files.shape(name).is_some()) else {
+        let mut names = vec![name.as_str(), short];
+        if path == "embedding.weight" && net.config().embedding.tied {
+            // A tied matrix may be stored as the head only.
+            names.extend(HEADS);
+        }
+        let Some(tensor) = names.into_iter().find(|name| files.shape(name).is_some()) else {
             report.missing.push(name);
             continue;
         };
@@ -139,8 +144,7 @@ fn plan(
         plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned(), len });
     }
     // A tied head is often stored all the same.
-    let spare_head =
-        |name: &str| net.config().embedding.tied && matches!(name, "lm_head.weight" | "embed_out.weight");
+    let spare_head = |name: &str| net.config().embedding.tied && HEADS.contains(&name);
     let unused =
         files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
     report.unused = unused.map(str::to_owned).collect();

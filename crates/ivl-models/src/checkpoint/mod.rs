@@ -4,13 +4,16 @@ mod adapter;
 mod contents;
 mod layout;
 mod load;
+mod notes;
 mod open;
+mod other_format;
 mod save;
 mod tensor_files;
 
 pub use adapter::{Adapters, save_adapters};
 pub use contents::{CHECKPOINT_FILES, CheckpointFile, FileKind};
 pub use load::{LoadOptions, Progress};
+pub use notes::Note;
 pub use open::Checkpoint;
 pub use save::save;
 pub use tensor_files::TensorFiles;

@@ -7,6 +7,7 @@ use ivl_core::Vocab;
 use ivl_core::vocab::{Role, TokenKind};
 use serde_json::{Map, Value};
 
+use super::other_format::missing;
 use super::tensor_files::TensorFiles;
 use crate::Error;
 use crate::config::ModelConfig;
@@ -14,6 +15,7 @@ use crate::families::{Family, read_config};
 use crate::files::read_json;
 use crate::template::chat::ChatTemplate;
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::configured_ids::{generation_config, ids};
 
 /// An opened checkpoint: its configuration is read, its weights are not.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct Checkpoint {
     json: Map<String, Value>,
     family: &'static Family,
     config: ModelConfig,
+    other_head: Option<String>,
 }
 
 impl Checkpoint {
@@ -32,15 +35,45 @@ impl Checkpoint {
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("config.json");
         if !path.is_file() {
-            return Err(Error::NotACheckpoint { dir: dir.to_owned(), expected: "config.json" });
+            return Err(missing(dir, "config.json"));
         }
-        Self::from_json(dir, read_json(&path)?)
+        let mut checkpoint = Self::from_json(dir, read_json(&path)?)?;
+        checkpoint.untie_other_head();
+        Ok(checkpoint)
+    }
+
+    /// Where the files hold a head that is not the embedding, it is the head, whatever `tie_word_embeddings` says: then the
+    /// configuration that is read, and written for models that start from this one, says so too.
+    fn untie_other_head(&mut self) {
+        self.other_head = if self.config.embedding.tied { self.find_other_head() } else { None };
+        if self.other_head.is_some() {
+            self.config.embedding.tied = false;
+            self.json.insert("tie_word_embeddings".to_owned(), Value::Bool(false));
+        }
+    }
+
+    /// The stored head that is another matrix than the embedding. Weights that cannot be opened are reported when they are loaded.
+    fn find_other_head(&self) -> Option<String> {
+        let files = TensorFiles::open(&self.dir).ok()?;
+        let map = (self.family.weights)(&self.config);
+        let stored = |parameter: &str| {
+            let (_, name) = map.resolve(parameter);
+            let short = name.strip_prefix(map.prefix()).unwrap_or(&name).to_owned();
+            [name, short].into_iter().find(|name| files.shape(name).is_some())
+        };
+        let (embedding, head) = (stored("embedding.weight")?, stored("head.weight")?);
+        (!files.are_equal(&embedding, &head)).then_some(head)
+    }
+
+    /// The tensor of a head that is used although the configuration says that the embedding is the head.
+    pub(super) fn head_of_its_own(&self) -> Option<&str> {
+        self.other_head.as_deref()
     }
 
     /// A directory with the configuration that it has or will have.
     pub(crate) fn from_json(dir: &Path, json: Map<String, Value>) -> Result<Self, Error> {
         let (family, config) = read_config(&json, &dir.join("config.json"))?;
-        Ok(Self { dir: dir.to_owned(), json, family, config })
+        Ok(Self { dir: dir.to_owned(), json, family, config, other_head: None })
     }
 
     /// The same directory under another configuration, for a model of another shape with the same tokenizer.
@@ -56,7 +89,7 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// `config.json` as it stands.
+    /// `config.json` as it stands; `tie_word_embeddings` is false if the files hold a head of their own.
     pub fn json(&self) -> &Map<String, Value> {
         &self.json
     }
@@ -78,7 +111,7 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
         let path = self.dir.join("tokenizer.json");
         if !path.is_file() {
-            return Err(Error::NotACheckpoint { dir: self.dir.clone(), expected: "tokenizer.json" });
+            return Err(missing(&self.dir, "tokenizer.json"));
         }
         Ok(Tokenizer::from_file(&path)?)
     }
@@ -95,7 +128,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::TokenizerMismatch`] if an ordinary token has no logit. Control tokens beyond the logits, which some
-    /// tokenizers define and no text contains, are left out. [`Error::File`] as [`end_tokens`](Self::end_tokens).
+    /// tokenizers define and no text contains, are left out. [`Error::InvalidField`] as [`end_tokens`](Self::end_tokens).
     pub fn vocab(&self, tokenizer: &Tokenizer) -> Result<Vocab, Error> {
         let (mut vocab, size) = (tokenizer.vocab(), self.config.vocab_size);
         for id in self.end_tokens(tokenizer)? {
@@ -117,22 +150,28 @@ impl Checkpoint {
         }
     }
 
-    /// Tokens that end a text: `eos_token_id` of `generation_config.json` and `config.json`, and the tokenizer's own.
+    /// Tokens that end a text: `eos_token_id` of `generation_config.json` and `config.json`, and the tokenizer's own. A
+    /// `generation_config.json` that cannot be read is a [note](Self::notes).
     ///
     /// # Errors
-    /// [`Error::File`] for a `generation_config.json` that is not JSON.
+    /// [`Error::InvalidField`] for an id that is no number, or of which the model has no logit.
     pub fn end_tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
-        let path = self.dir.join("generation_config.json");
-        let generation = if path.is_file() { read_json(&path)? } else { Map::new() };
-        let ids = |json: &Map<String, Value>| -> Vec<u32> {
-            match json.get("eos_token_id") {
-                Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect(),
-                Some(id) => id.as_u64().map(|id| id as u32).into_iter().collect(),
-                None => Vec::new(),
+        let generation = generation_config(&self.dir).unwrap_or_default();
+        let mut all: BTreeSet<u32> = tokenizer.eos_id().into_iter().collect();
+        for (json, file) in [(&generation, "generation_config.json"), (&self.json, "config.json")] {
+            let path = self.dir.join(file);
+            for id in ids(json, "eos_token_id", &path)? {
+                if id as usize >= self.config.vocab_size {
+                    return Err(Error::InvalidField {
+                        path,
+                        field: "eos_token_id".to_owned(),
+                        expected: format!("an id below {}, the number of logits", self.config.vocab_size),
+                        got: id.to_string(),
+                    });
+                }
+                all.insert(id);
             }
-        };
-        let all: BTreeSet<u32> =
-            ids(&generation).into_iter().chain(ids(&self.json)).chain(tokenizer.eos_id()).collect();
+        }
         Ok(all.into_iter().collect())
     }
 

@@ -9,6 +9,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
+use super::other_format::missing;
 use crate::files::read_json;
 use crate::{Error, FileError};
 
@@ -59,7 +60,7 @@ impl TensorFiles {
     /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, and checks every header.
     ///
     /// # Errors
-    /// [`Error::NotACheckpoint`] if there is neither, [`Error::ShardName`] for a shard outside the directory,
+    /// [`Error::NotACheckpoint`] or [`Error::OtherFormat`] if there is neither, [`Error::ShardName`] for a shard outside the directory,
     /// [`Error::Safetensors`] for a file that is cut short or has a broken header.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let single = dir.join("model.safetensors");
@@ -69,13 +70,36 @@ impl TensorFiles {
         } else if index.is_file() {
             shard_paths(dir, &index)?
         } else {
-            return Err(Error::NotACheckpoint { dir: dir.to_owned(), expected: "model.safetensors" });
+            return Err(missing(dir, "model.safetensors"));
         };
         let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
         for path in paths {
             files.add(path)?;
         }
         Ok(files)
+    }
+
+    /// Whether a directory holds such files.
+    pub(super) fn are_in(dir: &Path) -> bool {
+        ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| dir.join(name).is_file())
+    }
+
+    /// Whether two tensors have one shape and the same numbers.
+    ///
+    /// # Panics
+    /// If there is no tensor of either name.
+    pub(super) fn are_equal(&self, a: &str, b: &str) -> bool {
+        let [x, y] = [a, b].map(|name| &self.tensors[name]);
+        let bytes = |entry: &Entry| &self.shards[entry.shard].1[entry.bytes.clone()];
+        if x.shape != y.shape || (x.dtype == y.dtype && bytes(x) == bytes(y)) {
+            return x.shape == y.shape;
+        }
+        match (self.tensor(a), self.tensor(b)) {
+            (Ok(first), Ok(second)) if x.dtype != y.dtype => {
+                (0..x.shape.iter().product()).all(|index| first.get(index) == second.get(index))
+            }
+            _ => false,
+        }
     }
 
     /// Opens one file.

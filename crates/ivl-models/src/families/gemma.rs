@@ -1,38 +1,72 @@
 //! Gemma and Gemma 2.
 
-use super::{activation, layer_kinds, llama};
+use super::defaults::{Bias, Defaults, DerivedSize};
+use super::{default_head_dim, layer_kinds, llama, window};
 use crate::Error;
 use crate::config::{Activation, ModelConfig, NormKind, Wiring};
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
+const GEMMA: Defaults = Defaults {
+    vocab_size: 256_000,
+    hidden_size: 3072,
+    intermediate_size: 24_576,
+    num_layers: 28,
+    num_heads: 16,
+    num_kv_heads: DerivedSize::Fixed(16),
+    head_dim: DerivedSize::Fixed(256),
+    max_positions: 8192,
+    activation: Activation::GeluTanh,
+    tied: true,
+    mlp_bias: Bias::Never,
+    ..llama::DEFAULTS
+};
+
+const GEMMA2: Defaults = Defaults {
+    hidden_size: 2304,
+    intermediate_size: 9216,
+    num_layers: 26,
+    num_heads: 8,
+    num_kv_heads: DerivedSize::Fixed(4),
+    activation_field: "hidden_activation",
+    ..GEMMA
+};
+
 /// Llama with `1 + w` norms, scaled embeddings, a tied head and a tanh-GELU.
 pub(super) fn gemma(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    let mut config = llama::config(fields)?;
+    let mut config = with_defaults(fields, &GEMMA)?;
+    // The first configurations said `gelu` and meant the approximation.
+    if config.mlp.activation == Activation::Gelu && fields.opt_text("hidden_act")? == Some("gelu") {
+        config.mlp.activation = Activation::GeluTanh;
+    }
+    Ok(config)
+}
+
+fn with_defaults(fields: &Fields<'_>, defaults: &Defaults) -> Result<ModelConfig, Error> {
+    if fields.opt_flag("use_bidirectional_attention")? == Some(true) {
+        return Err(fields.invalid("use_bidirectional_attention", "false: a causal LM sees no later tokens"));
+    }
+    let mut config = llama::with_rope(fields, defaults)?;
     config.norm.kind = NormKind::RmsUnitOffset;
     config.embedding.scale = Some((config.hidden_size as f64).sqrt());
-    config.embedding.tied = fields.flag_or("tie_word_embeddings", true)?;
-    let field = if fields.has("hidden_activation") { "hidden_activation" } else { "hidden_act" };
-    config.mlp.activation = match activation(fields, field, Activation::GeluTanh)? {
-        // The first configurations said `gelu` and meant the approximation.
-        Activation::Gelu => Activation::GeluTanh,
-        other => other,
-    };
     Ok(config)
 }
 
 /// Gemma with norms on both sides, soft caps, and a window on every other layer.
 pub(super) fn gemma2(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    if fields.flag_or("use_bidirectional_attention", false)? {
-        return Err(fields.invalid("use_bidirectional_attention", "false: a causal LM sees no later tokens"));
-    }
-    let mut config = gemma(fields)?;
+    let mut config = with_defaults(fields, &GEMMA2)?;
+    // Checked by transformers even where `head_dim` is given.
+    default_head_dim(fields, config.hidden_size, config.attention.num_heads, "num_attention_heads")?;
     config.wiring = Wiring::Sandwich;
-    config.attention.scale = fields.positive_or("query_pre_attn_scalar", 256.0)?.powf(-0.5);
+    config.attention.scale = (fields.size_or("query_pre_attn_scalar", 256)? as f64).powf(-0.5);
     config.attention.softcap = fields.positive_unless_null("attn_logit_softcapping", 50.0)?;
     config.embedding.softcap = fields.positive_unless_null("final_logit_softcapping", 30.0)?;
-    let window = fields.opt_size("sliding_window")?.or(Some(4096));
+    let window = window(fields, Some(4096))?;
     config.layers = layer_kinds(fields, config.layers.len(), window, |layer| layer % 2 == 0)?;
+    if window.is_none() {
+        return Err(fields
+            .invalid("sliding_window", "a size: transformers makes the mask of the window for any layers"));
+    }
     Ok(config)
 }
 

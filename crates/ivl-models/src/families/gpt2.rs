@@ -11,17 +11,22 @@ use crate::fields::Fields;
 
 /// Layer norm, learned positions, a tied head.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    let hidden_size = fields.size("n_embd")?;
-    let num_heads = fields.size("n_head")?;
-    let head_dim = default_head_dim(fields, hidden_size, num_heads, "n_head")?;
+    // The names of other families are other names of the same attributes in transformers, and go before.
+    let name = |common: &'static str, own: &'static str| if fields.is_absent(common) { own } else { common };
+    let [hidden, heads] = [name("hidden_size", "n_embd"), name("num_attention_heads", "n_head")];
+    let [layers, positions] =
+        [name("num_hidden_layers", "n_layer"), name("max_position_embeddings", "n_positions")];
+    let hidden_size = fields.size_or(hidden, 768)?;
+    let num_heads = fields.size_or(heads, 12)?;
+    let head_dim = default_head_dim(fields, hidden_size, num_heads, heads)?;
     if fields.flag_or("add_cross_attention", false)? {
         return Err(fields.invalid("add_cross_attention", "false: ivl runs decoder-only models"));
     }
     let scaled = fields.flag_or("scale_attn_weights", true)?;
     Ok(ModelConfig {
-        vocab_size: fields.size("vocab_size")?,
+        vocab_size: fields.size_or("vocab_size", 50_257)?,
         hidden_size,
-        max_positions: fields.size("n_positions")?,
+        max_positions: fields.size_or(positions, 1024)?,
         norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_epsilon", 1e-5)? },
         position: Position::Learned,
         mlp: MlpConfig {
@@ -38,7 +43,7 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
             scale_by_layer: fields.flag_or("scale_attn_by_inverse_layer_idx", false)?,
             ..AttentionConfig::multi_head(num_heads, head_dim)
         },
-        layers: vec![LayerKind::Full; num_layers(fields, "n_layer")?],
+        layers: vec![LayerKind::Full; num_layers(fields, layers, 12)?],
         embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", true)?),
     })
 }

@@ -12,27 +12,19 @@ use crate::fields::Fields;
 
 /// Layer norm, partly rotary positions, attention and feed-forward in parallel.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    let hidden_size = fields.size("hidden_size")?;
-    let num_heads = fields.size("num_attention_heads")?;
+    let hidden_size = fields.size_or("hidden_size", 6144)?;
+    let num_heads = fields.size_or("num_attention_heads", 64)?;
     let head_dim = default_head_dim(fields, hidden_size, num_heads, "num_attention_heads")?;
-    let defaults = RopeDefaults {
-        partial: 0.25,
-        theta_field: "rotary_emb_base",
-        partial_field: "rotary_pct",
-        ..Default::default()
-    };
-    let max_positions = fields.size("max_position_embeddings")?;
-    let (rope, max_positions) = rope::read(fields, head_dim, max_positions, &defaults)?;
     let bias = fields.flag_or("attention_bias", true)?;
     let parallel = fields.flag_or("use_parallel_residual", true)?;
-    Ok(ModelConfig {
-        vocab_size: fields.size("vocab_size")?,
+    let mut config = ModelConfig {
+        vocab_size: fields.size_or("vocab_size", 50_432)?,
         hidden_size,
-        max_positions,
+        max_positions: fields.size_or("max_position_embeddings", 2048)?,
         norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_eps", 1e-5)? },
-        position: Position::Rope(rope),
+        position: Position::Learned,
         mlp: MlpConfig {
-            intermediate_size: fields.size("intermediate_size")?,
+            intermediate_size: fields.size_or("intermediate_size", 24_576)?,
             activation: activation(fields, "hidden_act", Activation::Gelu)?,
             gated: false,
             bias: true,
@@ -43,9 +35,17 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
             output_bias: bias,
             ..AttentionConfig::multi_head(num_heads, head_dim)
         },
-        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers")?],
+        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers", 44)?],
         embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", false)?),
-    })
+    };
+    let defaults = RopeDefaults {
+        partial: Some(0.25),
+        theta_field: "rotary_emb_base",
+        partial_field: "rotary_pct",
+        ..RopeDefaults::default()
+    };
+    rope::read_into(&mut config, fields, &defaults)?;
+    Ok(config)
 }
 
 pub(super) fn weights(config: &ModelConfig) -> WeightMap {

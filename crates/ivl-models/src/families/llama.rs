@@ -1,54 +1,59 @@
 //! Llama (also TinyLlama and CodeLlama) and Mistral, and what the families that follow them share.
 
+use super::defaults::{Bias, Defaults, DerivedSize};
 use super::rope::{self, RopeDefaults};
-use super::{activation, default_head_dim, layer_kinds, num_layers};
+use super::{default_head_dim, window_of_all};
 use crate::Error;
-use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
-    Position, Wiring,
-};
+use crate::config::{Activation, ModelConfig};
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
+/// Those of Llama; families that follow it change some.
+pub(super) const DEFAULTS: Defaults = Defaults {
+    vocab_size: 32_000,
+    hidden_size: 4096,
+    intermediate_size: 11_008,
+    num_layers: 32,
+    num_heads: 32,
+    num_kv_heads: DerivedSize::Derived,
+    head_dim: DerivedSize::Derived,
+    max_positions: 2048,
+    activation: Activation::Silu,
+    activation_field: "hidden_act",
+    norm_eps: 1e-6,
+    tied: false,
+    attention_bias: Bias::Field,
+    mlp_bias: Bias::Field,
+};
+
+const MISTRAL: Defaults = Defaults {
+    intermediate_size: 14_336,
+    num_kv_heads: DerivedSize::Fixed(8),
+    max_positions: 4096 * 32,
+    attention_bias: Bias::Never,
+    mlp_bias: Bias::Never,
+    ..DEFAULTS
+};
+
 /// Pre-norm, RMS norm, rotary positions, grouped queries, gated feed-forward.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    let hidden_size = fields.size("hidden_size")?;
-    let num_heads = fields.size("num_attention_heads")?;
-    let head_dim = match fields.opt_size("head_dim")? {
-        Some(head_dim) => head_dim,
-        None => default_head_dim(fields, hidden_size, num_heads, "num_attention_heads")?,
-    };
-    let bias = fields.flag_or("attention_bias", false)?;
-    let max_positions = fields.size("max_position_embeddings")?;
-    let (rope, max_positions) = rope::read(fields, head_dim, max_positions, &RopeDefaults::default())?;
-    Ok(ModelConfig {
-        vocab_size: fields.size("vocab_size")?,
-        hidden_size,
-        max_positions,
-        norm: NormConfig { kind: NormKind::Rms, eps: fields.positive_or("rms_norm_eps", 1e-6)? },
-        position: Position::Rope(rope),
-        mlp: MlpConfig {
-            intermediate_size: fields.size("intermediate_size")?,
-            activation: activation(fields, "hidden_act", Activation::Silu)?,
-            gated: true,
-            bias: fields.flag_or("mlp_bias", false)?,
-        },
-        wiring: Wiring::PreNorm,
-        attention: AttentionConfig {
-            num_kv_heads: fields.opt_size("num_key_value_heads")?.unwrap_or(num_heads),
-            qkv_bias: bias,
-            output_bias: bias,
-            ..AttentionConfig::multi_head(num_heads, head_dim)
-        },
-        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers")?],
-        embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", false)?),
-    })
+    let config = with_rope(fields, &DEFAULTS)?;
+    // Checked by transformers even where `head_dim` is given.
+    default_head_dim(fields, config.hidden_size, config.attention.num_heads, "num_attention_heads")?;
+    Ok(config)
 }
 
-/// Mistral: a window on every layer where one is given.
+/// Mistral: a window on every layer, of 4096 positions unless the file says null.
 pub(super) fn mistral(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    let mut config = self::config(fields)?;
-    config.layers = layer_kinds(fields, config.layers.len(), fields.opt_size("sliding_window")?, |_| true)?;
+    let mut config = with_rope(fields, &MISTRAL)?;
+    config.layers = window_of_all(fields, config.layers.len(), Some(4096))?;
+    Ok(config)
+}
+
+/// A decoder with these defaults and rotary positions over whole heads.
+pub(super) fn with_rope(fields: &Fields<'_>, defaults: &Defaults) -> Result<ModelConfig, Error> {
+    let mut config = defaults.read(fields)?;
+    rope::read_into(&mut config, fields, &RopeDefaults::default())?;
     Ok(config)
 }
 

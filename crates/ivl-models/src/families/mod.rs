@@ -2,6 +2,7 @@
 //!
 //! To add one: a file beside this one with `config` and `weights`, a line in [`FAMILIES`], and a fixture directory.
 
+mod defaults;
 mod gemma;
 mod gpt2;
 mod gpt_neox;
@@ -63,13 +64,14 @@ pub fn read_config(json: &Map<String, Value>, path: &Path) -> Result<(&'static F
             known: FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", "),
         });
     };
-    if fields.has("quantization_config") {
-        return Err(fields.invalid("quantization_config", "none: ivl reads f32, f16 and bf16 weights"));
-    }
+    refuse_unsupported(&fields)?;
     let config = (family.config)(&fields)?;
     check(&config, &fields)?;
     Ok((family, config))
 }
+
+/// What a layer may be called, the last for `full_attention`.
+const LAYER_TYPES: [&str; 3] = ["full_attention", "sliding_attention", "attention"];
 
 fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
     let attention = &config.attention;
@@ -77,6 +79,16 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
         return Err(
             fields.invalid("num_key_value_heads", format!("a divisor of {} heads", attention.num_heads))
         );
+    }
+    // Transformers checks the list even of families that read none.
+    if let Some(types) = fields.opt_texts("layer_types")? {
+        if types.len() != config.layers.len() {
+            return Err(fields
+                .invalid("layer_types", format!("one entry for each of {} layers", config.layers.len())));
+        }
+        if !types.iter().all(|kind| LAYER_TYPES.contains(kind)) {
+            return Err(fields.invalid("layer_types", "entries full_attention or sliding_attention"));
+        }
     }
     // Together with the bound on single sizes, no product below overflows.
     let widest = attention.num_heads.saturating_mul(attention.head_dim).max(config.mlp.intermediate_size);
@@ -86,9 +98,23 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Fields of any family that change the model in ways that ivl does not have.
+fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Error> {
+    if fields.has("quantization_config") {
+        return Err(fields.invalid(
+            "quantization_config",
+            "none: ivl reads f32, f16 and bf16 weights; use the model that this one was quantised from",
+        ));
+    }
+    if fields.opt_object("per_layer_config")?.is_some_and(|layers| !layers.is_empty()) {
+        return Err(fields.invalid("per_layer_config", "nothing: all layers of a model have one shape"));
+    }
+    Ok(())
+}
+
 /// Number of blocks, bounded.
-fn num_layers(fields: &Fields<'_>, field: &str) -> Result<usize, Error> {
-    match fields.size(field)? {
+fn num_layers(fields: &Fields<'_>, field: &str, default: usize) -> Result<usize, Error> {
+    match fields.size_or(field, default)? {
         layers if layers <= 4096 => Ok(layers),
         _ => Err(fields.invalid(field, "at most 4096 layers")),
     }
@@ -103,18 +129,35 @@ fn default_head_dim(fields: &Fields<'_>, hidden: usize, heads: usize, field: &st
 }
 
 fn activation(fields: &Fields<'_>, field: &str, default: Activation) -> Result<Activation, Error> {
+    if fields.is_absent(field) {
+        return Ok(default);
+    }
     Ok(match fields.opt_text(field)? {
-        None => default,
         Some("silu" | "swish") => Activation::Silu,
         Some("gelu" | "gelu_python") => Activation::Gelu,
         Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh") => Activation::GeluTanh,
         Some("quick_gelu") => Activation::QuickGelu,
         Some("relu") => Activation::Relu,
-        Some(_) => {
+        _ => {
             return Err(fields
                 .invalid(field, "silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu or relu"));
         }
     })
+}
+
+/// The size of sliding windows, `default` where the file does not say. A null is none.
+fn window(fields: &Fields<'_>, default: Option<usize>) -> Result<Option<usize>, Error> {
+    if fields.is_absent("sliding_window") { Ok(default) } else { fields.opt_size("sliding_window") }
+}
+
+/// A sliding window on all layers or on none: these families read no `layer_types`.
+fn window_of_all(
+    fields: &Fields<'_>,
+    layers: usize,
+    default: Option<usize>,
+) -> Result<Vec<LayerKind>, Error> {
+    let kind = window(fields, default)?.map_or(LayerKind::Full, |window| LayerKind::Sliding { window });
+    Ok(vec![kind; layers])
 }
 
 /// Sliding windows: `layer_types` where given (transformers 5), else `default` for each layer.
@@ -124,23 +167,26 @@ fn layer_kinds(
     window: Option<usize>,
     default: impl Fn(usize) -> bool,
 ) -> Result<Vec<LayerKind>, Error> {
-    let kind = |sliding: bool| match window {
-        Some(window) if sliding => LayerKind::Sliding { window },
-        _ => LayerKind::Full,
-    };
     let Some(types) = fields.opt_texts("layer_types")? else {
-        return Ok((0..layers).map(|layer| kind(default(layer))).collect());
+        let kind = |layer| match window {
+            Some(window) if default(layer) => LayerKind::Sliding { window },
+            _ => LayerKind::Full,
+        };
+        return Ok((0..layers).map(kind).collect());
     };
     if types.len() != layers {
         return Err(fields.invalid("layer_types", format!("one entry for each of {layers} layers")));
     }
     let parse = |name: &&str| match (*name, window) {
-        ("full_attention", _) => Ok(LayerKind::Full),
+        ("full_attention" | "attention", _) => Ok(LayerKind::Full),
         ("sliding_attention", Some(window)) => Ok(LayerKind::Sliding { window }),
-        ("sliding_attention", None) => {
-            Err(fields.invalid("sliding_window", "a size, as layer_types asks for it"))
-        }
+        ("sliding_attention", None) => Err(fields.invalid("sliding_window", SLIDING_LAYERS)),
         _ => Err(fields.invalid("layer_types", "entries full_attention or sliding_attention")),
     };
     types.iter().map(parse).collect()
 }
+
+const SLIDING_LAYERS: &str = "a size that is switched on, since layer_types has layers with a sliding window";
+
+#[cfg(test)]
+mod tests;

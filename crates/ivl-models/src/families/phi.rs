@@ -1,7 +1,8 @@
 //! Phi-1, Phi-1.5 and Phi-2.
 
+use super::defaults::{DerivedSize, rounded_head_dim};
 use super::rope::{self, RopeDefaults};
-use super::{activation, default_head_dim, num_layers};
+use super::{activation, num_layers};
 use crate::Error;
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
@@ -12,26 +13,24 @@ use crate::fields::Fields;
 
 /// Layer norm, partly rotary positions, biases everywhere, attention and feed-forward in parallel after one norm.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    let hidden_size = fields.size("hidden_size")?;
-    let num_heads = fields.size("num_attention_heads")?;
-    let head_dim = default_head_dim(fields, hidden_size, num_heads, "num_attention_heads")?;
-    let defaults = RopeDefaults { partial: 0.5, ..Default::default() };
-    let max_positions = fields.size("max_position_embeddings")?;
-    let (rope, max_positions) = rope::read(fields, head_dim, max_positions, &defaults)?;
+    let hidden_size = fields.size_or("hidden_size", 2048)?;
+    let num_heads = fields.size_or("num_attention_heads", 32)?;
+    let head_dim =
+        DerivedSize::DerivedIfAbsent.read(fields, "head_dim", || rounded_head_dim(hidden_size, num_heads))?;
     let tied = fields.flag_or("tie_word_embeddings", false)?;
     if tied {
         return Err(
             fields.invalid("tie_word_embeddings", "false: the head of this family has a bias of its own")
         );
     }
-    Ok(ModelConfig {
-        vocab_size: fields.size("vocab_size")?,
+    let mut config = ModelConfig {
+        vocab_size: fields.size_or("vocab_size", 51_200)?,
         hidden_size,
-        max_positions,
+        max_positions: fields.size_or("max_position_embeddings", 2048)?,
         norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_eps", 1e-5)? },
-        position: Position::Rope(rope),
+        position: Position::Learned,
         mlp: MlpConfig {
-            intermediate_size: fields.opt_size("intermediate_size")?.unwrap_or(4 * hidden_size),
+            intermediate_size: fields.size_or("intermediate_size", 8192)?,
             activation: activation(fields, "hidden_act", Activation::GeluTanh)?,
             gated: false,
             bias: true,
@@ -44,9 +43,11 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
             qk_norm: fields.flag_or("qk_layernorm", false)?,
             ..AttentionConfig::multi_head(num_heads, head_dim)
         },
-        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers")?],
+        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers", 24)?],
         embedding: EmbeddingConfig { scale: None, tied, head_bias: true, softcap: None },
-    })
+    };
+    rope::read_into(&mut config, fields, &RopeDefaults { partial: Some(0.5), ..RopeDefaults::default() })?;
+    Ok(config)
 }
 
 pub(super) fn weights(_: &ModelConfig) -> WeightMap {

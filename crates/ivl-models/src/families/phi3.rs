@@ -1,15 +1,42 @@
 //! Phi-3 and Phi-3.5.
 
-use super::{layer_kinds, llama};
+use super::defaults::{Bias, Defaults, DerivedSize};
+use super::rope::{self, RopeDefaults};
+use super::{llama, window_of_all};
 use crate::Error;
 use crate::config::ModelConfig;
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 use crate::fields::Fields;
 
-/// Mistral with fused projections.
+const DEFAULTS: Defaults = Defaults {
+    vocab_size: 32_064,
+    hidden_size: 3072,
+    intermediate_size: 8192,
+    head_dim: DerivedSize::DerivedIfAbsent,
+    max_positions: 4096,
+    norm_eps: 1e-5,
+    attention_bias: Bias::Never,
+    mlp_bias: Bias::Never,
+    ..llama::DEFAULTS
+};
+
+/// Context of pre-training.
+const ORIGINAL: usize = 4096;
+
+/// Mistral with fused projections, and no window unless the file gives one.
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
-    let mut config = llama::config(fields)?;
-    config.layers = layer_kinds(fields, config.layers.len(), fields.opt_size("sliding_window")?, |_| true)?;
+    let mut config = DEFAULTS.read(fields)?;
+    fields.size_or("original_max_position_embeddings", ORIGINAL)?;
+    let defaults = RopeDefaults {
+        partial: Some(1.0),
+        original: Some(ORIGINAL),
+        // Its first releases said `su`, later ones `yarn`.
+        longrope_names: &["longrope", "su", "yarn"],
+        only_longrope: true,
+        ..RopeDefaults::default()
+    };
+    rope::read_into(&mut config, fields, &defaults)?;
+    config.layers = window_of_all(fields, config.layers.len(), None)?;
     Ok(config)
 }
 

@@ -92,10 +92,26 @@ impl Rule {
     }
 }
 
+/// Parts of the names of tensors that carry no weights of a language model: tables that are computed anyway, counters, and the
+/// value heads that TRL trains beside a model.
+const NOT_WEIGHTS: [&str; 11] = [
+    ".rotary_emb.",
+    ".rotary_pos_emb.",
+    ".rope.freqs",
+    ".freqs_cis",
+    ".cos_cached",
+    ".sin_cached",
+    "._extra_state",
+    ".v_head.",
+    ".position_ids",
+    ".causal_mask",
+    ".num_batches_tracked",
+];
+
 impl WeightMap {
     /// Rules of a family whose names start with `prefix`, which some files leave out.
     pub fn new(prefix: &'static str, rules: Vec<Rule>) -> Self {
-        Self { prefix, rules, ignored: vec![".rotary_emb.inv_freq"] }
+        Self { prefix, rules, ignored: NOT_WEIGHTS.to_vec() }
     }
 
     /// Further rules; one for a module that already has a rule replaces it.
@@ -106,7 +122,7 @@ impl WeightMap {
         self
     }
 
-    /// Tensors that old files carry and no model needs, by the ends of their names.
+    /// Further tensors that old files carry and no model needs, by parts of their names.
     #[must_use]
     pub fn ignoring(mut self, names: &[&'static str]) -> Self {
         self.ignored.extend(names);
@@ -118,7 +134,8 @@ impl WeightMap {
     }
 
     pub(crate) fn ignores(&self, name: &str) -> bool {
-        self.ignored.iter().any(|end| name.ends_with(end))
+        let name = format!(".{name}");
+        self.ignored.iter().any(|part| name.contains(part))
     }
 
     /// The rule for one of our parameters, and the name of its tensor: `blocks.3.mlp.up.weight` is found under

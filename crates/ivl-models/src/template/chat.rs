@@ -13,8 +13,8 @@ use crate::FileError;
 use crate::files::{read_json, read_text};
 use crate::template::chat_error::ChatError;
 use crate::template::chat_spans::Frame;
-use crate::template::jinja::python_environment;
-use crate::template::python::strftime_now;
+use crate::template::jinja::{python_environment, python_source};
+use crate::template::strftime::strftime_now;
 
 /// Largest file with a template that is read.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -111,7 +111,7 @@ impl ChatTemplate {
         let all = [(DEFAULT, Some(&source)), (TOOL_USE, tool_use.as_ref())];
         for (name, source) in all.into_iter().filter_map(|(name, source)| Some((name, source?))) {
             compiled
-                .add_template_owned(name, with_generation_filter(source))
+                .add_template_owned(name, with_generation_filter(&python_source(source)))
                 .map_err(|source| ChatError::Compile { path: path.clone(), source })?;
         }
         let (compiled, frames) = (Arc::new(compiled), Arc::default());
@@ -208,8 +208,6 @@ fn environment() -> Environment<'static> {
     });
     environment.add_function("strftime_now", |format: String| strftime_now(&format));
     environment.add_filter(GENERATION, mark_generation);
-    // Nothing can be looped over, but in Python it says so.
-    environment.add_test("iterable", |value: &minijinja::Value| !value.is_none() && value.try_iter().is_ok());
     environment
 }
 

@@ -5,8 +5,12 @@ pub(crate) mod chat_error;
 pub(crate) mod chat_spans;
 mod jinja;
 mod pattern;
+mod percent_format;
 mod python;
+mod python_filters;
+mod python_methods;
 mod row_template;
+mod strftime;
 
 pub use chat::{ChatTemplate, Message, RenderOptions};
 pub use chat_error::ChatError;

@@ -7,7 +7,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use crate::Pattern;
-use crate::template::jinja::python_environment;
+use crate::template::jinja::{python_environment, python_source};
 
 /// Errors of a template of rows.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ impl RowTemplate {
         environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().map_err(compile)?);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.add_filter("regex_replace", regex_replace);
-        environment.add_template_owned(NAME, source.to_owned()).map_err(compile)?;
+        environment.add_template_owned(NAME, python_source(source)).map_err(compile)?;
         let expression = lone_expression(source).map(str::to_owned);
         if let Some(expression) = &expression {
             environment.compile_expression(expression).map_err(compile)?;

@@ -1,7 +1,14 @@
 //! A checkpoint's tokenizer: text to ids, and what bytes every id stands for.
 
+pub(crate) mod configured_ids;
+mod offsets;
 mod retokenize;
 mod roles;
+mod special_tokens;
+mod spelling;
+
+pub use offsets::Encoded;
+pub use special_tokens::SpecialTokens;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,11 +16,14 @@ use std::path::{Path, PathBuf};
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::FileError;
 use crate::files::read_bounded;
-use crate::tokenizer::roles::{adds_space, changes_text, with_roles};
+use configured_ids::ConfiguredIds;
+use offsets::{trims, untrimmed};
+use roles::{adds_space, changes_text, with_roles};
+use spelling::Spelling;
 
 /// Largest `tokenizer.json` that is read.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -67,21 +77,21 @@ pub enum TokenizerError {
     Decode(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A token id and the bytes of the text, from and to, that it covers; control tokens cover none.
-pub(crate) type Encoded = (u32, (usize, usize));
-
 /// A fast tokenizer as `tokenizer.json` describes it. Which special tokens are added to a text is decided by its
 /// post-processor; truncation and padding that the file may ask for are switched off.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocab: Vocab,
-    special: HashMap<&'static str, String>,
+    special: SpecialTokens,
+    /// Ids that begin and end a text by the model's configuration, for a tokenizer that names no such token.
+    configured: ConfiguredIds,
     changes_text: bool,
+    trims_offsets: bool,
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, and the names of special tokens from the `tokenizer_config.json` beside it.
+    /// Reads a `tokenizer.json`, and the special tokens that the files beside it declare; see [`SpecialTokens`].
     ///
     /// # Errors
     /// [`TokenizerError`] names the file and what is wrong with it.
@@ -92,15 +102,22 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
         inner.with_truncation(None).map_err(invalid)?;
         inner.with_padding(None);
-        let vocab = vocab(&inner, &json, path)?;
-        let config = path.with_file_name("tokenizer_config.json");
-        let special: HashMap<&str, String> =
-            if config.is_file() { special_tokens(&config)? } else { HashMap::new() };
-        let declared = |field: &str| special.get(field).map(String::as_str);
-        let vocab = with_roles(vocab, declared, |name| inner.token_to_id(name));
-        let vocab = vocab.with_added_space(adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])));
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let mut special = SpecialTokens::from_dir(dir)?;
+        special.complete(&mut inner).map_err(invalid)?;
+        let spelling = Spelling::of(&json);
+        let vocab = with_roles(
+            vocab(&inner, &spelling, path)?,
+            |role| special.get(role),
+            |name| inner.token_to_id(name),
+        );
+        let adds_space =
+            adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])) || spelling.begins_with_space();
+        let vocab = vocab.with_added_space(adds_space).with_closing_space(spelling.ends_with_space());
         let changes_text = changes_text(&parts(&[&json.normalizer]));
-        Ok(Self { inner, vocab, special, changes_text })
+        let trims_offsets = trims(&parts(&[&json.post_processor]));
+        let configured = ConfiguredIds::from_dir(dir);
+        Ok(Self { inner, vocab, special, configured, changes_text, trims_offsets })
     }
 
     /// Ids of a text, with the special tokens that the post-processor adds or without.
@@ -122,6 +139,9 @@ impl Tokenizer {
         add_special_tokens: bool,
     ) -> Result<Vec<Encoded>, TokenizerError> {
         let encoding = self.inner.encode(text, add_special_tokens).map_err(TokenizerError::Encode)?;
+        if self.trims_offsets {
+            return Ok(untrimmed(text, &encoding, &self.vocab));
+        }
         Ok(encoding.get_ids().iter().copied().zip(encoding.get_offsets().iter().copied()).collect())
     }
 
@@ -170,19 +190,21 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// A special token of `tokenizer_config.json`: `bos_token`, `eos_token`, `unk_token` or `pad_token`.
+    /// A special token by its role, such as `bos_token` or `eos_token`.
     pub fn special_token(&self, role: &str) -> Option<&str> {
-        self.special.get(role).map(String::as_str)
+        self.special.get(role)
     }
 
-    /// The beginning-of-text token.
+    /// The beginning-of-text token: the tokenizer's, else that of the model's configuration.
     pub fn bos_id(&self) -> Option<u32> {
-        self.special_token("bos_token").and_then(|token| self.token_to_id(token))
+        let named = self.special_token("bos_token").and_then(|token| self.token_to_id(token));
+        named.or_else(|| self.configured.bos.filter(|&id| self.vocab.token(id).is_some()))
     }
 
-    /// The end-of-text token.
+    /// The end-of-text token: the tokenizer's, else that of the model's generation settings or configuration.
     pub fn eos_id(&self) -> Option<u32> {
-        self.special_token("eos_token").and_then(|token| self.token_to_id(token))
+        let named = self.special_token("eos_token").and_then(|token| self.token_to_id(token));
+        named.or_else(|| self.configured.eos.filter(|&id| self.vocab.token(id).is_some()))
     }
 }
 
@@ -190,83 +212,15 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     read_bounded(path, "a tokenizer", LARGEST_FILE)
 }
 
-/// The special tokens of a `tokenizer_config.json`, written as strings or as objects with `content`.
-fn special_tokens(path: &Path) -> Result<HashMap<&'static str, String>, TokenizerError> {
-    let json: Map<String, Value> = serde_json::from_slice(&read(path)?)
-        .map_err(|error| TokenizerError::Invalid { path: path.to_owned(), source: error.into() })?;
-    let named = |role: &'static str| {
-        let token = json.get(role)?;
-        let content = token.as_str().or_else(|| token.get("content")?.as_str())?;
-        Some((role, content.to_owned()))
-    };
-    Ok(["bos_token", "eos_token", "unk_token", "pad_token"].into_iter().filter_map(named).collect())
-}
-
-/// How the tokens of a file spell their bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    /// GPT-2: every byte is a printable letter.
-    ByteLevel,
-    /// SentencePiece: a space is `▁`; with byte fallback, `<0xNN>` is a byte.
-    SentencePiece { byte_fallback: bool },
-    /// As they stand.
-    Plain,
-}
-
-impl Spelling {
-    fn of(json: &Stages) -> Self {
-        let parts = parts(&[&json.decoder, &json.pre_tokenizer, &json.normalizer]);
-        let kind = |part: &&Value| part["type"].as_str().unwrap_or_default().to_owned();
-        if parts.iter().any(|part| kind(part) == "ByteLevel") {
-            return Self::ByteLevel;
-        }
-        let marks_spaces = |part: &&Value| {
-            kind(part) == "Metaspace"
-                || kind(part) == "Replace" && (part["pattern"]["String"] == "▁" || part["content"] == "▁")
-        };
-        let byte_fallback = json.model.byte_fallback == Some(true);
-        if byte_fallback || parts.iter().any(marks_spaces) {
-            return Self::SentencePiece { byte_fallback };
-        }
-        Self::Plain
-    }
-
-    /// A token of text.
-    fn token(self, token: &str) -> Token {
-        match (self, self.byte(token)) {
-            (_, Some(byte)) => Token::byte(byte),
-            _ => Token::text(self.bytes(token)),
-        }
-    }
-
-    /// The byte that a token of byte fallback stands for.
-    fn byte(self, token: &str) -> Option<u8> {
-        let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
-        let fallback = self == Self::SentencePiece { byte_fallback: true } && hex.len() == 2;
-        fallback.then(|| u8::from_str_radix(hex, 16).ok()).flatten()
-    }
-
-    fn bytes(self, token: &str) -> Vec<u8> {
-        match self {
-            // A token with any other letter stands for itself, as in the decoder of the reference.
-            Self::ByteLevel => token
-                .chars()
-                .map(byte_of_letter)
-                .collect::<Option<_>>()
-                .unwrap_or_else(|| token.as_bytes().to_vec()),
-            Self::SentencePiece { .. } => token.replace('▁', " ").into_bytes(),
-            Self::Plain => token.as_bytes().to_vec(),
-        }
-    }
-}
-
-/// The normalisation and pre-tokenization of a `tokenizer.json`, without its vocabulary, which the tokenizer itself reads once.
+/// What a `tokenizer.json` does to a text, without its vocabulary: that is read once, by the tokenizer itself.
 #[derive(Debug, Deserialize)]
 struct Stages {
     #[serde(default)]
     normalizer: Value,
     #[serde(default)]
     pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
     #[serde(default)]
     decoder: Value,
     #[serde(default)]
@@ -290,7 +244,7 @@ fn parts<'a>(stages: &[&'a Value]) -> Vec<&'a Value> {
 
 /// The stages of a (possibly nested) pipeline.
 fn collect_parts<'a>(stage: &'a Value, parts: &mut Vec<&'a Value>) {
-    for list in ["decoders", "pretokenizers", "normalizers"] {
+    for list in ["decoders", "pretokenizers", "normalizers", "processors"] {
         for part in stage[list].as_array().into_iter().flatten() {
             collect_parts(part, parts);
         }
@@ -298,18 +252,7 @@ fn collect_parts<'a>(stage: &'a Value, parts: &mut Vec<&'a Value>) {
     parts.push(stage);
 }
 
-/// The byte that a letter of GPT-2's alphabet encodes: printable Latin-1 stands for itself, the other 68 bytes, in order, for
-/// the letters from U+0100 on.
-fn byte_of_letter(letter: char) -> Option<u8> {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    match u32::from(letter) {
-        code @ 0..=0xff => Some(code as u8).filter(|&byte| printable(byte)),
-        code => (0..=255u8).filter(|&byte| !printable(byte)).nth((code - 0x100) as usize),
-    }
-}
-
-fn vocab(inner: &tokenizers::Tokenizer, json: &Stages, path: &Path) -> Result<Vocab, TokenizerError> {
-    let spelling = Spelling::of(json);
+fn vocab(inner: &tokenizers::Tokenizer, spelling: &Spelling, path: &Path) -> Result<Vocab, TokenizerError> {
     let special = inner.get_added_tokens_decoder();
     // An added token may take the id of one that the model had; no other two may share one.
     let mut names: Vec<(String, u32)> = inner.get_vocab(true).into_iter().collect();
@@ -338,31 +281,4 @@ fn vocab(inner: &tokenizers::Tokenizer, json: &Stages, path: &Path) -> Result<Vo
         tokens[id as usize] = Some(token);
     }
     Ok(Vocab::new(tokens))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gpt2_letters_stand_for_all_bytes_once() {
-        let mut bytes: Vec<u8> = (0..0x200).filter_map(char::from_u32).filter_map(byte_of_letter).collect();
-        bytes.sort_unstable();
-        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
-        assert_eq!(byte_of_letter('Ġ'), Some(b' '));
-        assert_eq!(byte_of_letter('Ċ'), Some(b'\n'));
-        assert_eq!(byte_of_letter('▁'), None);
-    }
-
-    #[test]
-    fn spellings_give_the_bytes_of_the_text() {
-        let sentencepiece = Spelling::SentencePiece { byte_fallback: true };
-        assert_eq!(sentencepiece.bytes("▁the"), b" the");
-        assert_eq!(sentencepiece.token("<0x0A>"), Token::byte(b'\n'));
-        assert_eq!(sentencepiece.token("<0xZZ>"), Token::text(*b"<0xZZ>"));
-        assert_eq!(Spelling::SentencePiece { byte_fallback: false }.token("<0x0A>"), Token::text(*b"<0x0A>"));
-        assert_eq!(Spelling::ByteLevel.bytes("Ġthe"), b" the");
-        assert_eq!(Spelling::ByteLevel.bytes("a b"), b"a b", "an added token with a literal space");
-        assert_eq!(Spelling::Plain.bytes("▁x"), "▁x".as_bytes());
-    }
 }

@@ -5,8 +5,7 @@ use burn::tensor::Device;
 use ivl_core::cache::KvCache;
 
 use super::mask::Mask;
-use super::rope::Rotation;
-use super::states::States;
+use super::ops::{Activations, Rotation};
 use super::{Attention, Mlp, Norm};
 use crate::config::{ModelConfig, Wiring};
 
@@ -55,32 +54,32 @@ impl Block {
         always.chain(others.into_iter().flatten()).chain(self.attention.norms_mut())
     }
 
+    /// # Shapes
+    /// - `x` and output: `[batch, seq, hidden]`
     pub(super) fn forward(
         &self,
-        x: States,
+        x: Activations,
         rotation: Option<&Rotation>,
         mask: &Mask,
         cache: &mut KvCache,
-    ) -> States {
-        let normed = self.attention_norm.of(&x);
-        let mixed =
-            post(self.attention_post_norm.as_ref(), self.attention.of(&normed, rotation, mask, cache));
-        let read = |x: &States| match &self.mlp_norm {
-            Some(norm) => norm.of(x),
-            None => normed,
-        };
+    ) -> Activations {
+        let normed = self.attention_norm.forward(&x);
+        let attended = self.attention.forward(&normed, rotation, mask, cache);
+        let attended = normalize(self.attention_post_norm.as_ref(), attended);
         if let Wiring::Parallel { .. } = self.wiring {
-            return self.mlp.of(&read(&x)) + mixed + x;
+            let input = self.mlp_norm.as_ref().map_or(normed, |norm| norm.forward(&x));
+            return self.mlp.forward(&input) + attended + x;
         }
-        let x = x + mixed;
-        let more = post(self.mlp_post_norm.as_ref(), self.mlp.of(&read(&x)));
-        x + more
+        let x = x + attended;
+        let input = self.mlp_norm.as_ref().map_or(normed, |norm| norm.forward(&x));
+        let fed = normalize(self.mlp_post_norm.as_ref(), self.mlp.forward(&input));
+        x + fed
     }
 }
 
-fn post(norm: Option<&Norm>, x: States) -> States {
+fn normalize(norm: Option<&Norm>, x: Activations) -> Activations {
     match norm {
-        Some(norm) => norm.of(&x),
+        Some(norm) => norm.forward(&x),
         None => x,
     }
 }

@@ -6,14 +6,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::linear::product;
+use super::ops::LowRankParams;
 use super::{Block, Linear, Transformer};
 use crate::config::ModelConfig;
 use crate::transformer::parameters::parameter_shapes;
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct LoraConfig {
     /// Rank of the update: the usual 16.
     pub rank: usize,
@@ -94,11 +94,8 @@ impl Lora {
         }
     }
 
-    /// # Shapes
-    /// - `x`: `[n, input]`
-    /// - output: `[n, output]`
-    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        product(&product(&x, self.down.val()), self.up.val()) * self.scale
+    pub(super) fn params(&self) -> LowRankParams<'_> {
+        LowRankParams { down: &self.down, up: &self.up, scale: self.scale }
     }
 
     /// `scale * A B`, shape `[input, output]`.

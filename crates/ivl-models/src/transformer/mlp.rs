@@ -1,13 +1,10 @@
 //! Feed-forward layers.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation};
-use ivl_kernels::ActivationFn;
+use burn::tensor::Device;
 
 use super::Linear;
-use super::differentiable;
-use super::host::Rows;
-use super::states::States;
+use super::ops::{self, Activations};
 use crate::config::{Activation, ModelConfig};
 
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without a gate.
@@ -31,73 +28,15 @@ impl Mlp {
         }
     }
 
-    pub(super) fn of(&self, x: &States) -> States {
-        match x {
-            States::Device(x) => States::Device(self.forward(x.clone())),
-            States::Host(rows) => States::Host(rows.with(self.rows(rows))),
-        }
-    }
-
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let kernel = self.activation.kernel();
+    pub(super) fn forward(&self, x: &Activations) -> Activations {
         let inner = if let Some(gate) = &self.gate {
             let [gate, up] = Linear::forward_all([gate, &self.up], x);
-            kernel
-                .and_then(|kernel| differentiable::gated(kernel, &gate, &up))
-                .unwrap_or_else(|| self.activation.apply(gate) * up)
+            ops::gate(self.activation, gate, Some(up))
         } else {
-            let up = self.up.forward(x);
-            kernel
-                .and_then(|kernel| differentiable::activated(kernel, &up))
-                .unwrap_or_else(|| self.activation.apply(up))
+            ops::gate(self.activation, self.up.forward(x), None)
         };
-        self.down.forward(inner)
-    }
-
-    /// [`forward`](Self::forward) on the host.
-    fn rows(&self, x: &Rows) -> Vec<f32> {
-        let (mut inner, up) = if let Some(gate) = &self.gate {
-            let [gate, up] = Linear::rows_all([gate, &self.up], x, &x.numbers);
-            (gate, Some(up))
-        } else {
-            let [up] = Linear::rows_all([&self.up], x, &x.numbers);
-            (up, None)
-        };
-        match (self.activation.kernel(), up) {
-            (Some(kernel), Some(up)) => kernel.apply_to(&mut inner, &up),
-            (Some(kernel), None) => kernel.apply(&mut inner),
-            (None, up) => {
-                inner = x.by_backend(&inner, |x| self.activation.apply(x));
-                if let Some(up) = up {
-                    inner.iter_mut().zip(up).for_each(|(x, up)| *x *= up);
-                }
-            }
-        }
-        let [down] = Linear::rows_all([&self.down], x, &inner);
-        down
-    }
-}
-
-impl Activation {
-    /// The kernel of the CPU that computes it.
-    fn kernel(self) -> Option<ActivationFn> {
-        match self {
-            Self::Silu => Some(ActivationFn::Silu),
-            Self::GeluTanh => Some(ActivationFn::GeluTanh),
-            Self::QuickGelu => Some(ActivationFn::QuickGelu),
-            Self::Gelu | Self::Relu => None,
-        }
-    }
-
-    fn apply(self, x: Tensor<3>) -> Tensor<3> {
-        match self {
-            Self::Silu => activation::silu(x),
-            Self::Gelu => activation::gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
-            Self::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
-            Self::Relu => activation::relu(x),
-        }
+        self.down.forward(&inner)
     }
 }

@@ -2,27 +2,25 @@
 
 mod attention;
 mod block;
-mod differentiable;
-mod host;
 mod initialize;
 mod linear;
 mod lora;
 mod mask;
 mod mlp;
 mod norm;
+mod ops;
 mod packed;
 pub(crate) mod parameters;
 mod rope;
-mod states;
 
 pub use attention::Attention;
 pub use block::Block;
-pub use differentiable::{constant, with_gradient};
 pub use initialize::initialize;
 pub use linear::Linear;
 pub use lora::{Lora, LoraConfig, Projection};
 pub use mlp::Mlp;
 pub use norm::Norm;
+pub use ops::{constant, with_gradient};
 pub(crate) use packed::Packer;
 pub use parameters::NamedParameter;
 
@@ -36,12 +34,8 @@ use ivl_core::tokens::token_tensor;
 use ivl_kernels::Matrix;
 
 use self::mask::Mask;
-use self::rope::Rotation;
-use self::states::States;
+use self::ops::{Activations, Rotation, host_tensor};
 use crate::config::{LayerKind, ModelConfig, Position};
-
-/// Rows up to which a tied head multiplies from the left, where the embedding is read as it lies in memory.
-const FEW_ROWS: usize = 64;
 
 /// A decoder-only transformer, in the shape that its [`ModelConfig`] describes.
 #[derive(Module, Debug)]
@@ -174,7 +168,7 @@ impl Transformer {
     pub fn expected_embedding(&self, probabilities: Tensor<2>) -> Tensor<2> {
         let table = self.embedding.weight.val();
         let probabilities = probabilities.cast(table.dtype());
-        self.scaled(linear::product(&probabilities, table))
+        self.scaled(ops::product(&probabilities, table))
     }
 
     fn scaled<const D: usize>(&self, embedded: Tensor<D>) -> Tensor<D> {
@@ -191,7 +185,7 @@ impl Transformer {
     ///
     /// # Shapes
     /// - `embedded` and output: `[batch, seq, hidden]`
-    pub fn hidden_of(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
+    pub fn hidden_from_embeddings(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
         self.read(embedded, cache)
     }
 
@@ -206,7 +200,7 @@ impl Transformer {
         }
         let rotation = self.rotation(cache, seq, x.dtype(), &device);
         let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
-        let mut x = States::new(x, self.norm.is_packed());
+        let mut x = Activations::new(x, self.norm.is_packed());
         for (index, (block, &kind)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
             let known = masks.iter().position(|(k, _)| *k == kind).unwrap_or_else(|| {
                 masks.push((kind, Mask::new(kind, cache, seq)));
@@ -215,7 +209,7 @@ impl Transformer {
             x = block.forward(x, rotation.as_ref(), &masks[known].1, cache.layer(index));
         }
         cache.advance(seq);
-        self.norm.of(&x).into_tensor()
+        self.norm.forward(&x).into_tensor()
     }
 
     /// Logits of hidden states.
@@ -225,7 +219,7 @@ impl Transformer {
     /// - output: `[batch, seq, vocab]`
     pub fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
         let logits = match &self.head {
-            Some(head) => head.forward(hidden),
+            Some(head) => head.forward(&Activations::new(hidden, head.packed.is_some())).into_tensor(),
             None => self.tied_head(hidden),
         };
         match self.config.embedding.softcap {
@@ -238,18 +232,8 @@ impl Transformer {
         let [batch, seq, width] = hidden.dims();
         let rows = hidden.reshape([batch * seq, width]);
         let logits = match &self.embedding.packed {
-            Some(matrix) => {
-                let [logits] = linear::multiplied(rows, [matrix]);
-                logits
-            }
-            // A transposed embedding is copied whole by the CPU backend; for a few rows the other order avoids it.
-            None if batch * seq <= FEW_ROWS => {
-                self.embedding.weight.val().matmul(rows.transpose()).transpose()
-            }
-            None => {
-                let table = self.embedding.weight.val();
-                differentiable::product(&rows, &table, true).unwrap_or_else(|| rows.matmul(table.transpose()))
-            }
+            Some(matrix) => ops::packed_product(rows, matrix),
+            None => ops::transposed_product(rows, self.embedding.weight.val()),
         };
         logits.reshape([batch, seq, self.config.vocab_size])
     }
@@ -293,7 +277,7 @@ fn columns(matrix: &Matrix, ids: Tensor<2, Int>) -> Tensor<3> {
     let [width, _] = matrix.shape();
     let ids = ids.into_data();
     let vector = |id: i64| (0..width).map(move |input| matrix.number(input, id as usize));
-    host::tensor(ids.iter::<i64>().flat_map(vector).collect(), [batch, seq, width], &device)
+    host_tensor(ids.iter::<i64>().flat_map(vector).collect(), [batch, seq, width], &device)
 }
 
 /// Some rows of hidden states.

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{Matrix, PackedFormat};
 
 use super::Transformer;
-use super::host::Numbers;
+use super::ops::Numbers;
 
 /// Packs the weights of projections as they pass by; everything else becomes f32.
 pub(crate) struct Packer {
@@ -34,7 +34,7 @@ impl Packer {
         }
         let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
         let tensor = param.into_value().cast(DType::F32);
-        let numbers = Numbers::of(tensor);
+        let numbers = Numbers::new(tensor);
         let (numbers, columns) = (numbers.as_slice(), shape[1]);
         let matrix = Arc::new(match tied {
             true => Matrix::new(self.format, [columns, shape[0]], |input, output| {

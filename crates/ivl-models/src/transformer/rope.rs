@@ -1,13 +1,11 @@
 //! Rotary position embedding ([arXiv 2104.09864](https://arxiv.org/abs/2104.09864)) in the half-split form of the
 //! checkpoints, with its extensions to longer contexts.
 
-use std::cell::OnceCell;
 use std::f64::consts::PI;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::rotate;
+use burn::tensor::{DType, Device};
 
-use super::differentiable;
+use super::ops::Rotation;
 use crate::config::{RopeConfig, RopeScaling};
 
 impl RopeConfig {
@@ -65,7 +63,7 @@ impl RopeConfig {
     }
 
     /// The rotation at the given places, row by row: the position of each token in its text, and the text's length.
-    pub(crate) fn rotation(&self, places: &[Vec<(usize, usize)>], dtype: DType, device: &Device) -> Rotation {
+    pub(super) fn rotation(&self, places: &[Vec<(usize, usize)>], dtype: DType, device: &Device) -> Rotation {
         let (rows, seq, pairs) = (places.len(), places[0].len(), self.dim / 2);
         let mut cos = Vec::with_capacity(rows * seq * pairs);
         let mut sin = Vec::with_capacity(rows * seq * pairs);
@@ -79,57 +77,6 @@ impl RopeConfig {
                 }
             }
         }
-        Rotation { cos, sin, rows, pairs, target: (device.clone(), dtype), tensors: OnceCell::new() }
-    }
-}
-
-/// Cosines and sines at some positions, of all rows of a batch or of one if they are alike.
-#[derive(Debug, Clone)]
-pub(crate) struct Rotation {
-    /// Shape `[rows, seq, pairs]`.
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    rows: usize,
-    pairs: usize,
-    target: (Device, DType),
-    tensors: OnceCell<[Tensor<4>; 2]>,
-}
-
-impl Rotation {
-    /// Turns pair `(x_i, x_{i + dim/2})` by its angle; dimensions beyond `dim` pass through.
-    ///
-    /// # Shapes
-    /// - `x` and output: `[batch, seq, heads, head_dim]`
-    pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, seq, heads, width] = x.dims();
-        let pairs = self.pairs;
-        if let Some(turned) = differentiable::rotated(&x, &self.cos, &self.sin, pairs) {
-            return turned;
-        }
-        let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..seq, 0..heads, from..to]);
-        let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
-        let [cos, sin] = self.tensors();
-        let turned =
-            vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
-        let rest = (2 * pairs < width).then(|| part(2 * pairs, width));
-        Tensor::cat(turned.into_iter().chain(rest).collect(), 3)
-    }
-
-    /// [`apply`](Self::apply) on the host.
-    pub(crate) fn turn(&self, x: &mut [f32], heads: usize, width: usize) {
-        rotate(x, heads, width, self.pairs, &self.cos, &self.sin);
-    }
-
-    /// Shape `[rows, seq, 1, pairs]`.
-    fn tensors(&self) -> [Tensor<4>; 2] {
-        let tensors = self.tensors.get_or_init(|| {
-            [&self.cos, &self.sin].map(|numbers| {
-                let shape = [self.rows, numbers.len() / (self.rows * self.pairs), 1, self.pairs];
-                let (device, dtype) = &self.target;
-                let data = TensorData::new(numbers.clone(), shape);
-                Tensor::<4>::from_data(data, (device, DType::F32)).cast(*dtype)
-            })
-        });
-        tensors.clone()
+        Rotation::new([cos, sin], [rows, pairs], dtype, device)
     }
 }

@@ -19,7 +19,7 @@ pub use fuzz::fuzz_request;
 pub(crate) use prompt::Prompt;
 pub(crate) use values::values;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
 use crate::catalog::Catalog;
@@ -56,17 +56,14 @@ impl Request {
         settings: &Settings,
     ) -> Result<Self, ApiError> {
         let params = CompletionParams::read(fields, catalog, settings)?;
-        let best = fields.count("best_of", 1, usize::MAX)?.unwrap_or(params.n);
-        if best != params.n {
-            return Err(ApiError::invalid("best_of", "`best_of` other than `n` is not supported"));
-        }
+        refuse_best_of(fields, &params)?;
         let prompts = Prompt::read_all(fields.get("prompt"), settings.max_choices, catalog)?;
         let echo = fields.flag("echo")?;
         let logprobs = match fields.get("logprobs") {
             Some(Value::Bool(wanted)) => wanted.then_some(1),
             _ => fields.count("logprobs", 0, MOST_LOGPROBS)?,
         };
-        refuse_flag(fields, "add_special_tokens", false)?;
+        refuse_fields_of_chats(fields)?;
         let prompt_logprobs = prompt_logprobs(fields, &params)?;
         let output = OutputOptions { logprobs, echo, prompt_logprobs, explain: params.explain };
         Self { params, prompts, echo, output }.checked(COMPLETION_TOKENS, catalog, settings)
@@ -80,6 +77,7 @@ impl Request {
         let params = CompletionParams::read(fields, catalog, settings)?;
         refuse_flag(fields, "add_special_tokens", true)?;
         refuse_flag(fields, "echo", true)?;
+        refuse_best_of(fields, &params)?;
         let prompts = vec![conversation(fields, catalog, &params.weights)?];
         let alternatives = fields.count("top_logprobs", 0, MOST_LOGPROBS)?;
         let wanted = fields.flag("logprobs")?;
@@ -120,11 +118,32 @@ impl Request {
     }
 }
 
+/// Refuses what only a chat can do.
+fn refuse_fields_of_chats(fields: &Fields) -> Result<(), ApiError> {
+    refuse_flag(fields, "add_special_tokens", false)?;
+    refuse_flag(fields, "continue_final_message", true)?;
+    for name in ["tools", "messages", "chat_template_kwargs"] {
+        if fields.get(name).is_some_and(|value| *value != json!([]) && *value != json!({})) {
+            return Err(ApiError::invalid(name, format!("`{name}` is a field of /v1/chat/completions")));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a flag that has this value.
 fn refuse_flag(fields: &Fields, name: &str, value: bool) -> Result<(), ApiError> {
     match fields.get(name).is_some() && fields.flag(name)? == value {
         true => Err(ApiError::invalid(name, format!("`{name}`: {value} is not supported"))),
         false => Ok(()),
+    }
+}
+
+fn refuse_best_of(fields: &Fields, params: &CompletionParams) -> Result<(), ApiError> {
+    match fields.count("best_of", 1, usize::MAX)? {
+        Some(best) if best != params.n => {
+            Err(ApiError::invalid("best_of", "`best_of` other than `n` is not supported"))
+        }
+        _ => Ok(()),
     }
 }
 

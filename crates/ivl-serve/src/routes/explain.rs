@@ -8,6 +8,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::body::read_body;
 use super::complete::submit;
@@ -33,10 +34,8 @@ pub(super) async fn explain(
     loop {
         match events.recv().await.ok_or_else(|| app.engine_gone())? {
             EngineEvent::Prompt { tokens, .. } => {
-                return Ok(json_response(
-                    StatusCode::OK,
-                    &explanation(&tokens, &request.params, &app.catalog),
-                ));
+                let answer = || explanation(&tokens, &request.params, &app.catalog);
+                return Ok(block_in_place(|| json_response(StatusCode::OK, &answer())));
             }
             EngineEvent::Token { .. } => {}
             EngineEvent::Failed(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
 //! A frozen base's logits on disk: training then needs no base in memory.
 //!
-//! One record for each learnt token, in the order of the examples: log-probabilities of all ids, or of the `k` most probable
+//! One record for each trained token, in the order of the examples: log-probabilities of all ids, or of the `k` most probable
 //! ones (the target always among them) and the exact mass of the rest.
 
 use std::fs::File;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_core::CausalLm;
-use ivl_core::causal_lm::Positions;
+use ivl_models::FileError;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::data::batch::Batch;
+use crate::bases::lm_logits::lm_logits;
+use crate::data::batch::{Batch, row_ranges};
 use crate::data::examples::Examples;
-use ivl_models::FileError;
 
 /// First bytes of the file.
 const MAGIC: &[u8; 8] = b"ivllogit";
@@ -24,10 +24,10 @@ const MAGIC: &[u8; 8] = b"ivllogit";
 /// Longest header that is read.
 const LONGEST_HEADER: u64 = 1 << 16;
 
-/// What a cache holds.
+/// The description of a cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogitCacheHeader {
-    /// Of the base and the examples: a cache of others is made anew.
+    /// Of the base and the examples: a cache of others is written again.
     pub fingerprint: String,
     /// Logits of the base.
     pub vocab: usize,
@@ -57,7 +57,7 @@ pub struct LogitCache {
     file: File,
     header: LogitCacheHeader,
     records: u64,
-    /// Record of the first learnt token of each example.
+    /// Record of the first trained token of each example.
     starts: Vec<u64>,
 }
 
@@ -155,12 +155,12 @@ impl LogitCache {
         }
     }
 
-    /// What the cache holds.
+    /// The description of the cache.
     pub fn header(&self) -> &LogitCacheHeader {
         &self.header
     }
 
-    /// Where the records of a batch's learnt tokens lie, in the order of its positions.
+    /// The places of the records of a batch's trained tokens, in the order of its positions.
     pub(crate) fn records(&self, batch: &Batch) -> Vec<u64> {
         let tokens = |&example: &usize| self.starts[example]..self.starts[example + 1];
         batch.examples.iter().flat_map(tokens).collect()
@@ -211,11 +211,11 @@ pub struct CacheSettings<'a> {
     pub batch_size: usize,
 }
 
-/// Record of the first learnt token of each example, and the number of all.
+/// Record of the first trained token of each example, and the number of all.
 fn starts(examples: &Examples) -> Vec<u64> {
     let mut total = 0;
     let counts = examples.shapes().iter().map(|shape| {
-        total += u64::from(shape.learnt);
+        total += u64::from(shape.trained);
         total
     });
     std::iter::once(0).chain(counts).collect()
@@ -235,15 +235,10 @@ fn write_batch(
     batch: &Batch,
     top_k: usize,
 ) -> std::io::Result<Vec<f64>> {
-    let device = base.device();
-    let positions: Vec<usize> = batch.positions.iter().map(|&position| position as usize).collect();
-    let at = Positions::Indices(&positions);
-    let lazy = base.select_logits(batch.tokens(&device), at, &mut batch.cache(base));
-    let lazy = lazy.map_err(std::io::Error::other)?;
+    let lazy = lm_logits(base, batch, &batch.positions).map_err(std::io::Error::other)?;
     let (n, mut errors) = (batch.targets.len(), Vec::new());
     let chunk = ((1 << 24) / base.vocab().size()).max(1);
-    for start in (0..n).step_by(chunk) {
-        let rows = start..(start + chunk).min(n);
+    for rows in row_ranges(n, chunk) {
         let logprobs = log_softmax(lazy.rows(rows.clone()).cast(DType::F32), 1);
         let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().unwrap_or_default();
         for (row, &target) in logprobs.chunks(base.vocab().size()).zip(&batch.targets[rows]) {
@@ -266,7 +261,7 @@ fn write_record(file: &mut impl Write, logprobs: &[f32], target: u32, top_k: usi
         |a: &u32, b: &u32| logprobs[*b as usize].total_cmp(&logprobs[*a as usize]).then(a.cmp(b));
     ids.select_nth_unstable_by(top_k - 1, by_probability);
     if !ids[..top_k].contains(&target) {
-        // The least probable of the kept makes room for what is learnt.
+        // The least probable of the kept makes room for the target.
         let least = (0..top_k).max_by(|&a, &b| by_probability(&ids[a], &ids[b])).unwrap_or(0);
         let place = ids.iter().position(|&id| id == target).unwrap_or(least);
         ids.swap(least, place);

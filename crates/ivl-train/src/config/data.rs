@@ -1,4 +1,4 @@
-//! What `[data]` says: which files, how their rows are read, and how examples share a forward pass.
+//! The table `[data]`: files, how their rows are read, and how examples share a forward pass.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,15 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
+use crate::config::format::{Field, Format};
 
 /// Demonstrations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DataConfig {
-    /// What to train on.
+    /// Sources to train on.
     pub train: Vec<SourceConfig>,
-    /// What to measure the held-out loss on.
+    /// Sources of the held-out loss.
     #[serde(default)]
     pub eval: Vec<SourceConfig>,
     /// Longest example in tokens; the rest is cut off at the end and counted. 1024 holds most instruction data, and
@@ -38,7 +39,7 @@ fn default_max_length() -> usize {
     1024
 }
 
-/// Which examples share a forward pass. None of the three changes what is learnt from an example: its tokens never see
+/// Which examples share a forward pass. None of the three changes the gradient of an example: its tokens never see
 /// another example's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,12 +67,13 @@ impl Batching {
 
 /// A set of files of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SourceConfig {
     /// A file, or a directory whose data files are read in the order of their names.
     pub path: PathBuf,
     /// How often each row comes in an epoch.
     pub weight: f64,
-    /// What the rows are; recognised by their fields if not set.
+    /// The format of the rows; recognised by their fields if not set.
     pub format: Option<Format>,
     /// From our names of fields to those of the file.
     pub columns: BTreeMap<Field, String>,
@@ -84,114 +86,8 @@ impl SourceConfig {
     }
 }
 
-/// What the rows of a source are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// `messages`: a list of `role` and `content`.
-    Messages,
-    /// `conversations`: a list of `from` and `value`.
-    Sharegpt,
-    /// `instruction`, `output`, and perhaps `input`.
-    Alpaca,
-    /// `prompt` and `completion`: texts, or lists of messages.
-    Completion,
-    /// `text`, all of it learnt.
-    Text,
-}
-
-impl Format {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Messages, Self::Sharegpt, Self::Alpaca, Self::Completion, Self::Text];
-
-    /// Its name in the TOML.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::Sharegpt => "sharegpt",
-            Self::Alpaca => "alpaca",
-            Self::Completion => "completion",
-            Self::Text => "text",
-        }
-    }
-
-    /// The fields without which a row is not of this format.
-    pub fn required(self) -> &'static [Field] {
-        match self {
-            Self::Messages => &[Field::Messages],
-            Self::Sharegpt => &[Field::Conversations],
-            Self::Alpaca => &[Field::Instruction, Field::Output],
-            Self::Completion => &[Field::Prompt, Field::Completion],
-            Self::Text => &[Field::Text],
-        }
-    }
-
-    /// The fields that a row may have beside.
-    pub fn optional(self) -> &'static [Field] {
-        match self {
-            Self::Sharegpt => &[Field::From, Field::Value, Field::System, Field::Tools],
-            Self::Alpaca => &[Field::Input, Field::System],
-            Self::Messages | Self::Completion => &[Field::Role, Field::Content, Field::System, Field::Tools],
-            Self::Text => &[],
-        }
-    }
-
-    pub(crate) fn knows(self, field: Field) -> bool {
-        self.required().contains(&field) || self.optional().contains(&field)
-    }
-}
-
-/// A field of a row, or of a message in it (the last four), by our name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are those of the formats")]
-pub enum Field {
-    Messages,
-    Conversations,
-    Instruction,
-    Input,
-    Output,
-    Prompt,
-    Completion,
-    Text,
-    System,
-    Tools,
-    Role,
-    Content,
-    From,
-    Value,
-}
-
-impl Field {
-    /// Its name in the TOML, and in files that do not say otherwise.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::Conversations => "conversations",
-            Self::Instruction => "instruction",
-            Self::Input => "input",
-            Self::Output => "output",
-            Self::Prompt => "prompt",
-            Self::Completion => "completion",
-            Self::Text => "text",
-            Self::System => "system",
-            Self::Tools => "tools",
-            Self::Role => "role",
-            Self::Content => "content",
-            Self::From => "from",
-            Self::Value => "value",
-        }
-    }
-
-    /// Whether it belongs to a message, not to the row.
-    pub(crate) fn is_inner(self) -> bool {
-        matches!(self, Self::Role | Self::Content | Self::From | Self::Value)
-    }
-}
-
 /// A source as a table of the TOML.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SourceTable {
     path: PathBuf,
     #[serde(default = "default_weight")]
@@ -232,6 +128,18 @@ impl<'de> Deserialize<'de> for SourceConfig {
 }
 
 impl DataConfig {
+    /// Sources to train on, with all defaults.
+    pub fn new(train: Vec<SourceConfig>) -> Self {
+        Self {
+            train,
+            eval: Vec::new(),
+            max_length: default_max_length(),
+            chat_template: None,
+            batching: Batching::default(),
+            cache: None,
+        }
+    }
+
     /// Checks every setting against its range.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Configurations as people write them: a key that is not known is an error that names the one that was meant.
 
-use ivl_models::{UnknownField, nearest};
+use ivl_models::nearest;
 use serde::Deserializer;
+use serde_ignored::Path;
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -44,49 +45,116 @@ impl TrainConfig {
     where
         D::Error: Send + Sync + 'static,
     {
-        serde_path_to_error::deserialize(table).map_err(|error| {
-            let path = error.path().to_string();
-            let reason = error.inner().to_string();
-            match UnknownField::in_message(&reason) {
-                Some(field) => unknown_key(&path, &field),
-                None => Error::Config { key: path, source: Box::new(error.into_inner()) },
+        let mut unknown = None;
+        let mut note = |path: Path<'_>| {
+            unknown.get_or_insert_with(|| UnknownKey::new(&path));
+        };
+        let config = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(table, &mut note));
+        // A key that is missing may be the one that was misspelt.
+        match (unknown, config) {
+            (Some(key), _) => Err(key.error()),
+            (None, Ok(config)) => Ok(config),
+            (None, Err(error)) => {
+                let key = error.path().to_string();
+                Err(Error::Config { key, source: Box::new(error.into_inner()) })
             }
-        })
+        }
     }
 }
 
-fn unknown_key(path: &str, field: &UnknownField<'_>) -> Error {
-    let UnknownField { key, known } = field;
-    // Of the path, the table that the key stands in.
-    let table = path.strip_suffix(*key).unwrap_or(path).trim_end_matches('.');
-    let table = if table == "." { "" } else { table };
-    let inside = |key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
-    let meant = meant(key, known, inside);
-    Error::UnknownKey { key: inside(key), meant, known: known.iter().map(|key| (*key).to_owned()).collect() }
+/// A key that its table does not have.
+struct UnknownKey {
+    /// The table, such as `data.train[0]`; empty for the outermost.
+    table: String,
+    key: String,
 }
 
-fn meant(key: &str, siblings: &[&str], inside: impl Fn(&str) -> String) -> Option<String> {
-    let all = known_keys();
-    let leaf = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-    let synonym = SYNONYMS.iter().find(|(theirs, _)| *theirs == key);
-    let elsewhere = || all.iter().find(|path| leaf(path) == key).cloned();
-    let sibling = || nearest(key, siblings.iter().map(|name| (inside(name), name)));
-    let anywhere = || nearest(key, all.iter().map(|path| (path.clone(), leaf(path))));
-    synonym.map(|(_, ours)| (*ours).to_owned()).or_else(elsewhere).or_else(sibling).or_else(anywhere)
+impl UnknownKey {
+    fn new(path: &Path<'_>) -> Self {
+        match path {
+            Path::Map { parent, key } => Self { table: name(parent), key: key.clone() },
+            other => Self { table: String::new(), key: name(other) },
+        }
+    }
+
+    fn error(self) -> Error {
+        let Self { table, key } = &self;
+        let all = known_keys();
+        let siblings = siblings(&all, table);
+        let meant = meant(key, &siblings, &all, |key| joined(table, key));
+        Error::UnknownKey { key: joined(table, key), meant, known: siblings }
+    }
+}
+
+/// A path as the TOML would spell it.
+fn name(path: &Path<'_>) -> String {
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", name(parent)),
+        Path::Map { parent, key } => joined(&name(parent), key),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            name(parent)
+        }
+    }
+}
+
+fn joined(table: &str, key: &str) -> String {
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+}
+
+/// The keys of a table; every element of a list has those of the first.
+fn siblings(all: &[String], table: &str) -> Vec<String> {
+    let first = table.split('[').enumerate().map(|(part, text)| match text.split_once(']') {
+        Some((_, rest)) if part > 0 => format!("[0]{rest}"),
+        _ => text.to_owned(),
+    });
+    let table: String = first.collect();
+    let inside = all.iter().filter_map(|path| match path.rsplit_once('.') {
+        Some((parent, leaf)) => (parent == table).then(|| leaf.to_owned()),
+        None => table.is_empty().then(|| path.clone()),
+    });
+    inside.collect()
+}
+
+fn meant(key: &str, siblings: &[String], all: &[String], inside: impl Fn(&str) -> String) -> Option<String> {
+    if let Some((_, ours)) = SYNONYMS.iter().find(|(theirs, _)| *theirs == key) {
+        return Some((*ours).to_owned());
+    }
+    // Keys inside a list are meant only there.
+    let elsewhere: Vec<(&String, &str)> =
+        all.iter().filter(|path| !path.contains('[')).map(|path| (path, leaf(path))).collect();
+    if let Some((path, _)) = elsewhere.iter().find(|(_, leaf)| *leaf == key) {
+        return Some((*path).clone());
+    }
+    nearest(key, siblings.iter().map(|name| (inside(name), name)))
+        .or_else(|| nearest(key, elsewhere).cloned())
+}
+
+fn leaf(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
 }
 
 /// Paths of all keys, from a configuration in which all are written out.
 fn known_keys() -> Vec<String> {
-    let least = json!({ "output": "", "value": { "model": "" }, "data": { "train": [] } });
-    let config = serde_json::from_value::<TrainConfig>(least).ok();
+    let full = json!({
+        "output": "",
+        "bases": [{ "model": "" }],
+        "base_logits": { "dir": "" },
+        "value": { "lora": {} },
+        "data": { "train": [""], "eval": [""] },
+    });
+    let config: TrainConfig = serde_json::from_value(full).expect("a configuration with its required keys");
     let mut keys = Vec::new();
-    collect(&serde_json::to_value(config).unwrap_or_default(), "", &mut keys);
+    collect(&serde_json::to_value(config).expect("a configuration is plain data"), "", &mut keys);
     keys
 }
 
 fn collect(value: &Value, path: &str, keys: &mut Vec<String>) {
+    if let Some(first) = value.as_array().and_then(|items| items.first()) {
+        collect(first, &format!("{path}[0]"), keys);
+    }
     for (key, inner) in value.as_object().into_iter().flatten() {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let path = joined(path, key);
         collect(inner, &path, keys);
         keys.push(path);
     }

@@ -1,13 +1,14 @@
-//! One forward pass.
+//! One micro-batch.
+
+use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
 use ivl_core::tokens::token_tensor;
-use ivl_core::{Cache, CausalLm};
 
 use crate::data::example::Example;
 
-/// One forward pass: examples side by side, or several one after the other in a row.
+/// One micro-batch: examples side by side, or several one after the other in a row.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Ids, row-major, padded on the right: causal attention never looks there.
@@ -16,15 +17,15 @@ pub struct Batch {
     pub rows: usize,
     /// Lengths of the examples in each row, one after the other.
     pub segments: Vec<Vec<usize>>,
-    /// Indices into `ids` of the positions whose next token is learnt.
+    /// Indices into `ids` of the positions whose next token is trained.
     pub positions: Vec<u32>,
     /// Those next tokens.
     pub targets: Vec<u32>,
-    /// Indices of the examples among all of the run, row by row; as they were given, where nobody said.
+    /// Indices of the examples among all of the run, row by row; without a plan, their order here.
     pub examples: Vec<usize>,
-    /// Learnt tokens of the whole step.
+    /// Trained tokens of the whole step.
     pub step_tokens: usize,
-    /// Whether this is the last pass of its step.
+    /// Whether this is the last micro-batch of its step.
     pub ends_step: bool,
 }
 
@@ -34,8 +35,8 @@ impl Batch {
         Self::packed(&examples.iter().map(|&example| vec![example]).collect::<Vec<_>>())
     }
 
-    /// Several examples a row. The last token of an example is read by nobody and left out; so nothing is asked across
-    /// the border of two examples.
+    /// Several examples a row. The last token of an example predicts nothing and is left out, so that no position predicts
+    /// across the border of two examples.
     pub fn packed(rows: &[Vec<&Example>]) -> Self {
         let segments: Vec<Vec<usize>> =
             rows.iter().map(|row| row.iter().map(|example| example.ids.len() - 1).collect()).collect();
@@ -62,7 +63,7 @@ impl Batch {
 
     fn push(&mut self, example: &Example) {
         let start = self.ids.len();
-        for next in (1..example.ids.len()).filter(|&next| example.learnt[next]) {
+        for next in (1..example.ids.len()).filter(|&next| example.loss_mask[next]) {
             self.positions.push((start + next - 1) as u32);
             self.targets.push(example.ids[next]);
         }
@@ -79,27 +80,26 @@ impl Batch {
         index_tensor(&self.positions, device)
     }
 
-    /// The cache with which a model reads the batch. It knows where each example begins, so that none sees another.
-    ///
-    /// # Panics
-    /// If the model reads texts in tokens of its own, one a row.
-    pub fn cache(&self, lm: &dyn CausalLm) -> Cache {
-        let mut cache = lm.new_cache(&vec![0; self.rows]);
-        cache.segment(&self.segments).expect("there is a list of lengths for each row of a base");
-        cache
-    }
-
-    /// The cache with which a network reads the batch; `new` makes an empty one for rows with this left padding.
-    pub fn layer_cache(&self, new: impl FnOnce(&[usize]) -> LayerCache) -> LayerCache {
-        let mut cache = new(&vec![0; self.rows]);
-        cache.segment(&self.segments).expect("there is a list of lengths for each row");
-        cache
+    /// The left padding of the rows: none.
+    pub(crate) fn no_padding(&self) -> Vec<usize> {
+        vec![0; self.rows]
     }
 
     /// Tokens to predict there, shape `[n]`.
     pub fn target_tensor(&self, device: &Device) -> Tensor<1, Int> {
         index_tensor(&self.targets, device)
     }
+}
+
+/// An empty cache for reading a batch: it knows where each example begins, so that none sees another.
+pub(crate) fn segmented(mut cache: LayerCache, batch: &Batch) -> LayerCache {
+    cache.segment(&batch.segments).expect("a batch has a list of lengths for each row");
+    cache
+}
+
+/// `0..n` in ranges of `chunk`; the last may be shorter.
+pub(crate) fn row_ranges(n: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(chunk).map(move |start| start..(start + chunk).min(n))
 }
 
 /// Ids or positions as a tensor `[n]`.
@@ -112,11 +112,11 @@ mod tests {
     use super::*;
 
     fn example(first: u32, len: u32) -> Example {
-        Example { ids: (first..first + len).collect(), learnt: (0..len).map(|i| i >= len / 2).collect() }
+        Example { ids: (first..first + len).collect(), loss_mask: (0..len).map(|i| i >= len / 2).collect() }
     }
 
     #[test]
-    fn positions_predict_the_learnt_tokens() {
+    fn positions_predict_the_trained_tokens() {
         let batch = Batch::new(&[&example(0, 4), &example(100, 2)]);
         assert_eq!(batch.ids, [0, 1, 2, 100, 0, 0]);
         assert_eq!(batch.positions, [1, 2, 3]);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_across_the_border_of_two_examples() {
+    fn no_position_predicts_across_the_border_of_two_examples() {
         let all = [example(0, 4), example(100, 2), example(200, 6)];
         let batch = Batch::packed(&[vec![&all[0], &all[1]], vec![&all[2]]]);
         assert_eq!(batch.ids, [0, 1, 2, 100, 0, 200, 201, 202, 203, 204]);

@@ -1,4 +1,4 @@
-//! What a row teaches.
+//! The demonstration of a row.
 
 use std::collections::BTreeMap;
 
@@ -6,34 +6,34 @@ use ivl_models::Message;
 use serde_json::{Map, Value};
 
 use super::recognition::find;
-use super::record_file::Record;
-use crate::config::data::{Field, Format};
+use super::record::Record;
+use crate::config::{Field, Format};
 
 /// One demonstration.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Demonstration {
-    /// A conversation; the assistant's turns are learnt.
+    /// A conversation; the assistant's turns are trained.
     Conversation(Conversation),
-    /// A task and its answer, which is learnt. Where there is a chat template it becomes a conversation of one turn, else
+    /// A task and its answer, which is trained. With a chat template it becomes a conversation of one turn, else
     /// Alpaca's prompt.
     Instruction {
-        /// What to do.
+        /// The task.
         instruction: String,
-        /// What to do it with; may be empty.
+        /// The input of the task; may be empty.
         input: String,
         /// Learnt.
         output: String,
         /// The system's message; may be empty.
         system: String,
     },
-    /// A prompt and what should follow it; the completion is learnt.
+    /// A prompt and its completion; the completion is trained.
     Completion {
         /// Given.
         prompt: String,
         /// Learnt.
         completion: String,
     },
-    /// Plain text, all of it learnt: for pre-training.
+    /// Plain text, all of it trained: for pre-training.
     Text(String),
 }
 
@@ -42,20 +42,20 @@ pub enum Demonstration {
 pub struct Conversation {
     /// The turns.
     pub messages: Vec<Message>,
-    /// So many at the start are given: nothing of them is learnt, whoever speaks.
+    /// Number of messages at the start that belong to the prompt; none of their tokens is trained.
     pub given: usize,
     /// Tools, as JSON schemas.
     pub tools: Option<Vec<Value>>,
 }
 
 impl Conversation {
-    /// Messages of which every assistant turn is learnt.
+    /// Messages of which every assistant turn is trained.
     pub fn new(messages: Vec<Message>) -> Self {
         Self { messages, ..Self::default() }
     }
 
-    /// The turns that are learnt.
-    pub fn learnt(&self) -> impl Iterator<Item = usize> {
+    /// The turns that are trained.
+    pub fn trained_turns(&self) -> impl Iterator<Item = usize> {
         (self.given..self.messages.len()).filter(|&turn| self.messages[turn].role == "assistant")
     }
 }
@@ -131,7 +131,7 @@ impl Fields<'_> {
             given += usize::from(given > 0);
         }
         let conversation = Conversation { messages, given, tools: self.tools()? };
-        if conversation.learnt().next().is_none() {
+        if conversation.trained_turns().next().is_none() {
             return Err(format!("no turn of an assistant in `{}`", self.column(field)));
         }
         Ok(conversation)

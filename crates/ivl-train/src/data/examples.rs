@@ -3,45 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::Error;
-use crate::config::data::Format;
-use crate::data::example::{Encoder, Example};
+use crate::data::dataset::{Dataset, Row};
+use crate::data::encoder::Encoder;
+use crate::data::example::{Example, Shape};
+use crate::data::source_report::SourceReport;
 use crate::data::token_file::{TokenFile, TokenFileWriter};
-use crate::data::{Dataset, Row};
-
-/// How long an example is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Its tokens.
-    pub tokens: u32,
-    /// Those that are learnt.
-    pub learnt: u32,
-}
-
-/// What became of the rows of a source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceReport {
-    /// Where it stands.
-    pub path: std::path::PathBuf,
-    /// What its rows are.
-    pub format: Format,
-    /// Rows read.
-    pub rows: usize,
-    /// Examples made of them: those with a learnt token.
-    pub examples: usize,
-    /// Rows that were cut to the longest length.
-    pub truncated: usize,
-    /// Rows of which nothing learnt was left.
-    pub dropped: usize,
-    /// Tokens of the examples.
-    pub tokens: u64,
-    /// Those that are learnt.
-    pub learnt: u64,
-    /// Tokens that were cut off.
-    pub cut: u64,
-}
 
 /// Examples in the order of their sources. Only their lengths are in memory; the tokens are where they were put.
 #[derive(Debug, Default)]
@@ -69,7 +36,7 @@ impl From<Vec<Example>> for Examples {
     /// One source, in memory.
     fn from(examples: Vec<Example>) -> Self {
         Self {
-            shapes: examples.iter().map(shape).collect(),
+            shapes: examples.iter().map(Example::shape).collect(),
             sources: vec![(0..examples.len(), 1.0)],
             reports: Vec::new(),
             max_length: None,
@@ -78,16 +45,12 @@ impl From<Vec<Example>> for Examples {
     }
 }
 
-fn shape(example: &Example) -> Shape {
-    Shape { tokens: example.ids.len() as u32, learnt: example.learnt_tokens() as u32 }
-}
-
 impl Examples {
     /// Tokenises a dataset into a file in `cache`, once: a later run with the same data, tokenizer, template and longest
     /// length opens the file. `progress` is told the rows read so far.
     ///
     /// # Errors
-    /// What reading and [encoding](Encoder::encode) refuse; [`Error::NothingToTrain`] if no example is left, where `what`
+    /// Errors of reading and [encoding](Encoder::encode); [`Error::NothingToTrain`] if no example is left, where `what`
     /// names the setting.
     pub fn encode(
         dataset: &Dataset,
@@ -142,7 +105,7 @@ impl Examples {
         &self.sources
     }
 
-    /// What became of the rows of each source.
+    /// Counts of the rows of each source.
     pub fn reports(&self) -> &[SourceReport] {
         &self.reports
     }
@@ -190,7 +153,7 @@ fn write(
                 read += chunk.len() as u64;
                 for example in encode_chunk(encoder, &chunk)? {
                     if let Some(example) = report.admit(example, encoder.max_length()) {
-                        writer.push(&example, shape(&example))?;
+                        writer.push(&example, example.shape())?;
                     }
                 }
                 progress(read);
@@ -199,7 +162,7 @@ fn write(
         }
         Ok(())
     })?;
-    TokenFile::open(path, fingerprint).ok_or_else(|| Error::TornTokens { path: path.to_owned() })
+    TokenFile::open(path, fingerprint).ok_or_else(|| Error::CorruptTokenFile { path: path.to_owned() })
 }
 
 /// Examples of rows, in their order, on all processors.
@@ -216,30 +179,4 @@ fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Result<Vec<Example>, Err
         threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
     })?;
     Ok(encoded.concat())
-}
-
-impl SourceReport {
-    /// Of a source that nothing was read of yet.
-    pub fn new(path: std::path::PathBuf, format: Format) -> Self {
-        Self { path, format, rows: 0, examples: 0, truncated: 0, dropped: 0, tokens: 0, learnt: 0, cut: 0 }
-    }
-
-    /// Cuts an example to the longest length and counts it; none if nothing learnt is left of it.
-    pub fn admit(&mut self, mut example: Example, max_length: usize) -> Option<Example> {
-        self.rows += 1;
-        if example.ids.len() > max_length {
-            self.truncated += 1;
-            self.cut += (example.ids.len() - max_length) as u64;
-            example.truncate(max_length);
-        }
-        let learnt = example.learnt_tokens();
-        if learnt == 0 {
-            self.dropped += 1;
-            return None;
-        }
-        self.examples += 1;
-        self.tokens += example.ids.len() as u64;
-        self.learnt += learnt as u64;
-        Some(example)
-    }
 }

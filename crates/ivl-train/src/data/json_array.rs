@@ -3,10 +3,11 @@
 use std::io::{BufRead, ErrorKind};
 use std::path::PathBuf;
 
-use super::Place;
-use super::record_file::{Bytes, LONGEST_RECORD, Record};
-use crate::Error;
 use ivl_models::FileError;
+
+use super::place::Place;
+use super::record::{Bytes, LONGEST_RECORD, Record};
+use crate::Error;
 
 /// The elements of one array.
 pub(super) struct Elements {

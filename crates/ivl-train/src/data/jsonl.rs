@@ -3,10 +3,11 @@
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
 
-use super::Place;
-use super::record_file::{Bytes, LONGEST_RECORD, Record};
-use crate::Error;
 use ivl_models::FileError;
+
+use super::place::Place;
+use super::record::{Bytes, LONGEST_RECORD, Record};
+use crate::Error;
 
 /// One object a line; empty lines are skipped.
 pub(super) struct Lines {

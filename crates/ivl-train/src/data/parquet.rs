@@ -11,9 +11,9 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::{Map, Value};
 
-use super::Place;
 use super::guard::guarded;
-use super::record_file::Record;
+use super::place::Place;
+use super::record::Record;
 use crate::Error;
 
 /// The rows of a table; row groups are read one after the other.
@@ -73,12 +73,12 @@ impl Iterator for Table {
     }
 }
 
-/// What the library says by a panic.
+/// The message of a panic of the library.
 fn broken() -> ParquetError {
     ParquetError::General("the table contradicts itself".to_owned())
 }
 
-/// The schema without the columns that nobody asks for: they are then not even decompressed.
+/// The schema of the columns in use; the others are then not even decompressed.
 fn projection(whole: &SchemaDescPtr, columns: &[String]) -> Result<SchemaDescPtr, ParquetError> {
     let root = whole.root_schema();
     let fields = root.get_fields().iter().filter(|field| columns.iter().any(|column| column == field.name()));

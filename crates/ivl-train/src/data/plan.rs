@@ -1,15 +1,12 @@
-//! The order of training, fixed before it begins: which examples share a forward pass, and which passes share a step.
+//! The order of training, fixed before it begins: which examples share a micro-batch, and which micro-batches share a step.
 //!
-//! It is a function of the seed, the settings and the lengths of the examples alone, and is worked out one epoch at a
+//! It is a function of the seed, the settings and the lengths of the examples only, and is computed one epoch at a
 //! time: a resumed run sees what an uninterrupted one would.
 
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
-use burn::data::dataset::DatasetError;
-use burn::tensor::Device;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -26,15 +23,15 @@ use crate::data::pack::best_fit_decreasing;
 /// for an order that is still random.
 const SORTED_TOGETHER: usize = 50;
 
-/// Batches in training order, as burn-train's data loader.
+/// Micro-batches in training order.
 #[derive(Debug, Clone)]
 pub struct Plan {
     examples: Arc<Examples>,
     order: Order,
-    /// Passes of each epoch.
+    /// Micro-batches of each epoch.
     epochs: Arc<[usize]>,
-    /// Those of all passes, counted over epochs, that are part of this plan.
-    passes: Range<usize>,
+    /// Those of all micro-batches, counted over epochs, that are part of this plan.
+    micro_batches: Range<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -53,15 +50,15 @@ struct Shuffled {
     capacity: usize,
 }
 
-/// Examples of one row, rows of one pass.
-type Pass = Vec<Vec<usize>>;
+/// Examples of one row, rows of one micro-batch.
+type MicroBatch = Vec<Vec<usize>>;
 
 impl Plan {
     /// The whole run.
     ///
     /// In an epoch a source of `n` rows and weight `w` gives `w * n` examples (rounded so that the sum over epochs is
     /// never off by one). They are drawn without putting back: a row is not seen again before all others of its source
-    /// were. The draws of all sources are shuffled together, and then share rows and passes by `data.batching`.
+    /// were. The draws of all sources are shuffled together, and then share rows and micro-batches by `data.batching`.
     pub fn training(examples: Arc<Examples>, steps: &StepsConfig, data: &DataConfig, seed: u64) -> Self {
         let longest = examples.shapes().iter().map(|shape| shape.tokens as usize).max().unwrap_or(0);
         let limit = examples.max_length().unwrap_or(data.max_length);
@@ -69,57 +66,58 @@ impl Plan {
         let capacity = limit.max(longest).saturating_sub(1);
         let shuffled = Some(Shuffled { seed, batching: data.batching, capacity });
         let order = Order { shuffled, batch_size: steps.batch_size, accumulation: steps.accumulation };
-        let (mut epochs, mut done, mut passes) = (Vec::new(), 0, 0);
+        let (mut epochs, mut done, mut micro_batches) = (Vec::new(), 0, 0);
         for epoch in 0..steps.epochs {
             if steps.max_steps > 0 && done >= steps.max_steps {
                 break;
             }
             let in_epoch = order.epoch(&examples, epoch).len();
             let left = if steps.max_steps > 0 { steps.max_steps - done } else { usize::MAX };
-            passes += in_epoch.min(left.saturating_mul(steps.accumulation));
+            micro_batches += in_epoch.min(left.saturating_mul(steps.accumulation));
             done += in_epoch.div_ceil(steps.accumulation);
             epochs.push(in_epoch);
         }
-        Self { examples, order, epochs: epochs.into(), passes: 0..passes }
+        Self { examples, order, epochs: epochs.into(), micro_batches: 0..micro_batches }
     }
 
-    /// Every example once; similar lengths share a pass.
+    /// Every example once; similar lengths share a micro-batch.
     pub fn evaluation(examples: Arc<Examples>, batch_size: usize) -> Self {
         let order = Order { shuffled: None, batch_size, accumulation: 1 };
-        let passes = order.epoch(&examples, 0).len();
-        Self { examples, order, epochs: [passes].into(), passes: 0..passes }
+        let micro_batches = order.epoch(&examples, 0).len();
+        Self { examples, order, epochs: [micro_batches].into(), micro_batches: 0..micro_batches }
     }
 
     /// Optimizer steps.
     pub fn steps(&self) -> usize {
-        self.steps_before(self.passes.end) - self.steps_before(self.passes.start)
+        self.steps_before(self.micro_batches.end) - self.steps_before(self.micro_batches.start)
     }
 
     /// The same plan from step `first` on.
     #[must_use]
     pub fn from_step(&self, first: usize) -> Self {
-        let mut step = self.steps_before(self.passes.start) + first;
+        let mut step = self.steps_before(self.micro_batches.start) + first;
         let mut start = 0;
-        for &passes in &*self.epochs {
-            let steps = passes.div_ceil(self.order.accumulation);
+        for &micro_batches in &*self.epochs {
+            let steps = micro_batches.div_ceil(self.order.accumulation);
             if step < steps {
                 start += step * self.order.accumulation;
                 break;
             }
-            (step, start) = (step - steps, start + passes);
+            (step, start) = (step - steps, start + micro_batches);
         }
-        let start = start.clamp(self.passes.start, self.passes.end);
-        Self { passes: start..self.passes.end, ..self.clone() }
+        let start = start.clamp(self.micro_batches.start, self.micro_batches.end);
+        Self { micro_batches: start..self.micro_batches.end, ..self.clone() }
     }
 
-    /// Steps that have ended before a pass.
-    fn steps_before(&self, mut pass: usize) -> usize {
+    /// Steps that have ended before a micro-batch.
+    fn steps_before(&self, mut micro_batch: usize) -> usize {
         let mut steps = 0;
-        for &passes in &*self.epochs {
-            if pass < passes {
-                return steps + pass / self.order.accumulation;
+        for &micro_batches in &*self.epochs {
+            if micro_batch < micro_batches {
+                return steps + micro_batch / self.order.accumulation;
             }
-            (pass, steps) = (pass - passes, steps + passes.div_ceil(self.order.accumulation));
+            (micro_batch, steps) =
+                (micro_batch - micro_batches, steps + micro_batches.div_ceil(self.order.accumulation));
         }
         steps
     }
@@ -127,31 +125,32 @@ impl Plan {
     /// The batches in order. Each is an error if its examples cannot be read.
     pub fn batches(&self) -> impl Iterator<Item = Result<Batch, Error>> {
         let mut start = 0;
-        let spans = self.epochs.iter().enumerate().map(move |(epoch, &passes)| {
+        let spans = self.epochs.iter().enumerate().map(move |(epoch, &micro_batches)| {
             let span = (epoch, start);
-            start += passes;
-            (span, passes)
+            start += micro_batches;
+            (span, micro_batches)
         });
-        spans.flat_map(move |((epoch, start), passes)| {
-            let inside = |pass: usize| pass.clamp(start, start + passes) - start;
-            let range = inside(self.passes.start)..inside(self.passes.end);
+        spans.flat_map(move |((epoch, start), micro_batches)| {
+            let inside = |micro_batch: usize| micro_batch.clamp(start, start + micro_batches) - start;
+            let range = inside(self.micro_batches.start)..inside(self.micro_batches.end);
             let all = if range.is_empty() { Vec::new() } else { self.order.epoch(&self.examples, epoch) };
-            range.map(move |pass| self.batch(&all, pass))
+            range.map(move |micro_batch| self.batch(&all, micro_batch))
         })
     }
 
-    fn batch(&self, epoch: &[Pass], pass: usize) -> Result<Batch, Error> {
+    fn batch(&self, epoch: &[MicroBatch], micro_batch: usize) -> Result<Batch, Error> {
         let row = |row: &Vec<usize>| row.iter().map(|&index| self.examples.get(index)).collect();
-        let rows: Vec<Vec<Example>> = epoch[pass].iter().map(row).collect::<Result<_, Error>>()?;
+        let rows: Vec<Vec<Example>> = epoch[micro_batch].iter().map(row).collect::<Result<_, Error>>()?;
         let rows: Vec<Vec<&Example>> = rows.iter().map(|row| row.iter().collect()).collect();
-        let first = pass - pass % self.order.accumulation;
+        let first = micro_batch - micro_batch % self.order.accumulation;
         let end = (first + self.order.accumulation).min(epoch.len());
         let shapes = self.examples.shapes();
-        let learnt = epoch[first..end].iter().flatten().flatten().map(|&index| shapes[index].learnt as usize);
+        let trained =
+            epoch[first..end].iter().flatten().flatten().map(|&index| shapes[index].trained as usize);
         Ok(Batch {
-            step_tokens: learnt.sum(),
-            ends_step: pass + 1 == end,
-            examples: epoch[pass].concat(),
+            step_tokens: trained.sum(),
+            ends_step: micro_batch + 1 == end,
+            examples: epoch[micro_batch].concat(),
             ..Batch::packed(&rows)
         })
     }
@@ -160,9 +159,9 @@ impl Plan {
     pub fn filling(&self) -> Filling {
         let epoch = self.order.epoch(&self.examples, 0);
         let read = |index: &usize| u64::from(self.examples.shapes()[*index].tokens) - 1;
-        let mut filling = Filling { passes: epoch.len(), ..Filling::default() };
-        for pass in &epoch {
-            let rows: Vec<u64> = pass.iter().map(|row| row.iter().map(read).sum()).collect();
+        let mut filling = Filling { micro_batches: epoch.len(), ..Filling::default() };
+        for micro_batch in &epoch {
+            let rows: Vec<u64> = micro_batch.iter().map(|row| row.iter().map(read).sum()).collect();
             filling.rows += rows.len();
             filling.tokens += rows.iter().sum::<u64>();
             filling.places += rows.len() as u64 * rows.iter().max().copied().unwrap_or(0);
@@ -174,21 +173,21 @@ impl Plan {
 /// How full the batches of an epoch are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Filling {
-    /// Forward passes.
-    pub passes: usize,
-    /// Rows of all passes.
+    /// Micro-batches.
+    pub micro_batches: usize,
+    /// Rows of all micro-batches.
     pub rows: usize,
     /// Tokens that are read.
     pub tokens: u64,
-    /// Places for tokens: rows times the longest row, for each pass.
+    /// Places for tokens: rows times the longest row, for each micro-batch.
     pub places: u64,
 }
 
 impl Order {
-    /// The passes of an epoch.
-    fn epoch(&self, examples: &Examples, epoch: usize) -> Vec<Pass> {
+    /// The micro-batches of an epoch.
+    fn epoch(&self, examples: &Examples, epoch: usize) -> Vec<MicroBatch> {
         let len = |index: usize| examples.shapes()[index].tokens as usize;
-        let alone = |indices: &[usize]| indices.iter().map(|&index| vec![index]).collect::<Pass>();
+        let alone = |indices: &[usize]| indices.iter().map(|&index| vec![index]).collect::<MicroBatch>();
         let Some(Shuffled { seed, batching, capacity }) = &self.shuffled else {
             let mut all: Vec<usize> = (0..examples.len()).collect();
             all.sort_by_key(|&index| Reverse(len(index)));
@@ -203,13 +202,13 @@ impl Order {
                 drawn
                     .chunks_mut(SORTED_TOGETHER * self.batch_size)
                     .for_each(|chunk| chunk.sort_by_key(|&index| Reverse(len(index))));
-                let mut passes: Vec<Pass> = drawn.chunks(self.batch_size).map(alone).collect();
-                passes.shuffle(&mut rng);
-                passes
+                let mut micro_batches: Vec<MicroBatch> = drawn.chunks(self.batch_size).map(alone).collect();
+                micro_batches.shuffle(&mut rng);
+                micro_batches
             }
             Batching::Packed => {
                 let lens: Vec<usize> = drawn.iter().map(|&index| len(index) - 1).collect();
-                let mut rows: Pass = best_fit_decreasing(&lens, *capacity);
+                let mut rows: MicroBatch = best_fit_decreasing(&lens, *capacity);
                 rows.iter_mut().flatten().for_each(|item| *item = drawn[*item]);
                 rows.shuffle(&mut rng);
                 rows.chunks(self.batch_size).map(<[_]>::to_vec).collect()
@@ -243,44 +242,4 @@ fn random(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);
     rng
-}
-
-impl DataLoader<Batch> for Plan {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
-        Box::new(PlanIterator { done: 0, total: self.passes.len(), batches: Box::new(self.batches()) })
-    }
-
-    fn num_items(&self) -> usize {
-        self.passes.len()
-    }
-
-    fn to_device(&self, _: &Device) -> Arc<dyn DataLoader<Batch>> {
-        Arc::new(self.clone())
-    }
-
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
-        let passes = self.passes.start + start..self.passes.start + end;
-        Arc::new(Self { passes, ..self.clone() })
-    }
-}
-
-struct PlanIterator<'a> {
-    done: usize,
-    total: usize,
-    batches: Box<dyn Iterator<Item = Result<Batch, Error>> + 'a>,
-}
-
-impl Iterator for PlanIterator<'_> {
-    type Item = Result<Batch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.done += 1;
-        self.batches.next().map(|batch| batch.map_err(DatasetError::new))
-    }
-}
-
-impl DataLoaderIterator<Batch> for PlanIterator<'_> {
-    fn progress(&self) -> Progress {
-        Progress::new(self.done.min(self.total), self.total, Some("passes".to_owned()))
-    }
 }

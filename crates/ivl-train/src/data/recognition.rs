@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::Place;
-use super::record_file::Record;
+use super::place::Place;
+use super::record::Record;
 use crate::Error;
-use crate::config::data::{Field, Format, SourceConfig};
+use crate::config::{Field, Format, SourceConfig};
 
 /// The format of a record; the rule stands at [`Source::format`](super::Source::format).
 pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -> Result<Format, Error> {
@@ -40,7 +40,7 @@ pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -
 /// Fields that an error lists.
 const MOST_NAMED: usize = 12;
 
-/// What the file calls a field.
+/// The name of a field in the file.
 fn column(config: &SourceConfig, field: Field) -> &str {
     config.columns.get(&field).map_or(field.name(), String::as_str)
 }

@@ -1,8 +1,8 @@
 //! Tokenised examples in a file: `docs/decisions/0010-token-file.md` says why.
 //!
 //! ```text
-//! tokens     u32, little endian, for each token: its id, and the highest bit if it is learnt
-//! shapes     two u32 for each example: its tokens, and those of them that are learnt
+//! tokens     u32, little endian, for each token: its id, and the highest bit if it is trained
+//! shapes     two u32 for each example: its tokens, and those of them that are trained
 //! reports    JSON: what became of the rows of each source
 //! footer     three u64: tokens, examples, bytes of reports; 64 bytes of fingerprint; 8 bytes that say what this is
 //! ```
@@ -12,19 +12,19 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use ivl_models::FileError;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::data::example::Example;
-use crate::data::examples::{Shape, SourceReport};
-use ivl_models::FileError;
+use crate::data::example::{Example, Shape};
+use crate::data::source_report::SourceReport;
 
-/// The last bytes of the file; the digit is the version of the format and of the rules by which tokens are learnt.
+/// The last bytes of the file; the digit is the version of the format and of the rules of the loss mask.
 const MAGIC: &[u8; 8] = b"ivltok01";
 const FOOTER: u64 = 24 + 64 + 8;
 
-/// Set in a token that is learnt.
-const LEARNT: u32 = 1 << 31;
+/// Set in a token that is trained.
+const TRAINED: u32 = 1 << 31;
 
 /// Of the file that holds the tokens of a dataset.
 pub(crate) fn fingerprint(dataset: &str, encoder: &str) -> String {
@@ -42,7 +42,7 @@ pub(crate) struct TokenFile {
 }
 
 impl TokenFile {
-    /// Opens a file; none if it is not there, is of another fingerprint, or is not whole: it is made anew then.
+    /// Opens a file; none if it is missing, has another fingerprint, or is not whole: it is then written again.
     pub(crate) fn open(path: &Path, fingerprint: &str) -> Option<Self> {
         let mut file = File::open(path).ok()?;
         let size = file.metadata().ok()?.len();
@@ -62,7 +62,7 @@ impl TokenFile {
         file.read_exact(&mut shapes).ok()?;
         file.read_exact(&mut reports).ok()?;
         let shapes: Vec<u32> = words(&shapes).collect();
-        let shapes = shapes.chunks_exact(2).map(|pair| Shape { tokens: pair[0], learnt: pair[1] });
+        let shapes = shapes.chunks_exact(2).map(|pair| Shape { tokens: pair[0], trained: pair[1] });
         let shapes: Vec<Shape> = shapes.collect();
         let mut end = 0;
         let starts = shapes.iter().map(|shape| {
@@ -96,8 +96,8 @@ impl TokenFile {
         file.seek(SeekFrom::Start(self.starts[index] * 4))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|source| FileError::Io { action: "read", path: self.path.clone(), source })?;
-        let (ids, learnt) = words(&bytes).map(|word| (word & !LEARNT, word & LEARNT != 0)).unzip();
-        Ok(Example { ids, learnt })
+        let (ids, loss_mask) = words(&bytes).map(|word| (word & !TRAINED, word & TRAINED != 0)).unzip();
+        Ok(Example { ids, loss_mask })
     }
 }
 
@@ -123,7 +123,7 @@ impl TokenFileWriter {
     ) -> Result<(), Error> {
         let io = |source| FileError::Io { action: "write", path: path.to_owned(), source };
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
-        // What went wrong in `fill` is not what went wrong in writing.
+        // An error of `fill` is not an error of writing.
         let mut failed = None;
         let written = ivl_models::write_whole(path, |partial| {
             let out = BufWriter::new(File::create(partial)?);
@@ -142,8 +142,8 @@ impl TokenFileWriter {
     }
 
     pub(crate) fn push(&mut self, example: &Example, shape: Shape) -> Result<(), Error> {
-        for (id, &learnt) in example.ids.iter().zip(&example.learnt) {
-            let word = if learnt { id | LEARNT } else { *id };
+        for (id, &trained) in example.ids.iter().zip(&example.loss_mask) {
+            let word = if trained { id | TRAINED } else { *id };
             self.out.write_all(&word.to_le_bytes()).map_err(|source| FileError::Io {
                 action: "write",
                 path: self.path.clone(),
@@ -162,7 +162,7 @@ impl TokenFileWriter {
     fn finish(mut self, fingerprint: &str) -> std::io::Result<()> {
         for shape in &self.shapes {
             self.out.write_all(&shape.tokens.to_le_bytes())?;
-            self.out.write_all(&shape.learnt.to_le_bytes())?;
+            self.out.write_all(&shape.trained.to_le_bytes())?;
         }
         let reports = serde_json::to_vec(&self.reports)?;
         self.out.write_all(&reports)?;

@@ -6,6 +6,7 @@ use ivl_core::fusion::VocabProjection;
 use ivl_core::fusion::fuse;
 use ivl_core::tokens::is_host;
 use ivl_kernels::{Objective, Penalties};
+use ivl_models::transformer::with_gradient;
 
 use crate::config::RegularizationConfig;
 
@@ -46,7 +47,7 @@ pub struct Terms {
 /// one. The base enters as a constant. The paper averages the norm over all positions, prompt and padding included; ours
 /// counts the trained ones.
 ///
-/// The gradient comes times `scale`. On the CPU one kernel computes all of it, in the memory of `value` if nobody else
+/// The gradient comes times `scale`. On the CPU one kernel computes all of it, in the memory of `value` if no other tensor
 /// holds that.
 ///
 /// # Shapes
@@ -105,6 +106,30 @@ pub fn value_loss(
         None => gradient,
     };
     Loss { terms: Terms { cross_entropy, l1, l2, kl }, gradient: gradient * scale }
+}
+
+/// [`value_loss`] in a graph: its terms, and on a device with autodiff a number whose derivative by the parameters is that
+/// of the objective times `scale`.
+///
+/// # Shapes
+/// - as [`value_loss`], but `value` may be under autodiff
+pub(crate) fn differentiable_loss(
+    base: Option<Tensor<2>>,
+    value: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: &RegularizationConfig,
+    scale: f64,
+) -> (Terms, Option<Tensor<1>>) {
+    if !value.is_autodiff() {
+        return (value_loss(base, value, targets, weights, scale).terms, None);
+    }
+    let mut terms = Terms::zero(&value.device());
+    let surrogate = with_gradient(value, |value| {
+        let loss = value_loss(base, value, targets, weights, scale);
+        terms = loss.terms;
+        loss.gradient
+    });
+    (terms, Some(surrogate))
 }
 
 fn by_kernel(

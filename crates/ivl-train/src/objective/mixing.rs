@@ -2,21 +2,8 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
-/// How several bases share the training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MixingStrategy {
-    /// Each step sees one base, drawn by weight: as fast as one base.
-    #[default]
-    Sample,
-    /// Each step sees all, their losses averaged by weight.
-    Average,
-    /// Each step sees all; those with the larger loss gain weight (group DRO,
-    /// [arXiv 1911.08731](https://arxiv.org/abs/1911.08731)).
-    Worst,
-}
+use crate::config::MixingStrategy;
 
 /// The weights of the bases over the steps.
 ///
@@ -26,7 +13,7 @@ pub enum MixingStrategy {
 /// - average: `L = sum_k w_k L_k`;
 /// - worst: `L = sum_k q_k L_k` with `q = w` at first and `q_k <- q_k exp(eta L_k) / Z` after each step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mixing {
+pub(crate) struct Mixing {
     strategy: MixingStrategy,
     eta: f64,
     seed: u64,
@@ -35,14 +22,14 @@ pub struct Mixing {
 
 impl Mixing {
     /// Bases with the given weights, of which each is above 0.
-    pub fn new(strategy: MixingStrategy, eta: f64, seed: u64, weights: &[f64]) -> Self {
+    pub(crate) fn new(strategy: MixingStrategy, eta: f64, seed: u64, weights: &[f64]) -> Self {
         let total: f64 = weights.iter().sum();
         Self { strategy, eta, seed, weights: weights.iter().map(|weight| weight / total).collect() }
     }
 
     /// The bases that step `step` sees, with their weights in its loss. A pure function of seed and step but for
     /// [`MixingStrategy::Worst`].
-    pub fn bases(&self, step: usize) -> Vec<(usize, f64)> {
+    pub(crate) fn bases(&self, step: usize) -> Vec<(usize, f64)> {
         if self.strategy == MixingStrategy::Sample {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x6d69_7869_6e67);
             rng.set_stream(step as u64);
@@ -57,7 +44,7 @@ impl Mixing {
     }
 
     /// Learns from the losses of a step; one for each base.
-    pub fn update(&mut self, losses: &[f64]) {
+    pub(crate) fn update(&mut self, losses: &[f64]) {
         if self.strategy != MixingStrategy::Worst {
             return;
         }
@@ -69,12 +56,12 @@ impl Mixing {
     }
 
     /// The current weights; with [`restore`](Self::restore), the state of a run.
-    pub fn weights(&self) -> &[f64] {
+    pub(crate) fn weights(&self) -> &[f64] {
         &self.weights
     }
 
     /// Goes on with weights that [`weights`](Self::weights) gave; those of another number of bases are ignored.
-    pub fn restore(&mut self, weights: &[f64]) {
+    pub(crate) fn restore(&mut self, weights: &[f64]) {
         if weights.len() == self.weights.len() {
             self.weights.copy_from_slice(weights);
         }

@@ -1,10 +1,7 @@
-//! What a step minimises.
+//! The objective of a step.
 
-pub(crate) mod connection;
 pub(crate) mod loss;
 pub(crate) mod mixing;
 pub(crate) mod perturbation;
 
 pub use loss::{Loss, Terms, mapped_loss, value_loss};
-pub use mixing::{Mixing, MixingStrategy};
-pub use perturbation::Perturbation;

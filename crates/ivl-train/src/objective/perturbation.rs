@@ -15,7 +15,7 @@ use crate::config::RegularizationConfig;
 ///
 /// A pure function of seed, step and pass, so that a resumed run sees what an uninterrupted one would.
 #[derive(Debug, Clone)]
-pub struct Perturbation {
+pub(crate) struct Perturbation {
     temperature: f64,
     noise: f64,
     dropout: f64,
@@ -24,7 +24,7 @@ pub struct Perturbation {
 
 impl Perturbation {
     /// The perturbations of a pass; none if the configuration asks for none.
-    pub fn new(config: &RegularizationConfig, seed: u64, step: usize, pass: usize) -> Option<Self> {
+    pub(crate) fn new(config: &RegularizationConfig, seed: u64, step: usize, pass: usize) -> Option<Self> {
         let plain = config.base_temperature == 1.0 && config.base_noise == 0.0 && config.base_dropout == 0.0;
         if plain {
             return None;
@@ -40,7 +40,7 @@ impl Perturbation {
     ///
     /// # Shapes
     /// - `base` and output: `[n, vocab]`
-    pub fn apply(&mut self, base: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn apply(&mut self, base: Tensor<2>) -> Tensor<2> {
         let [rows, vocab] = base.dims();
         let device = base.device();
         let mut base = base.cast(DType::F32) / self.temperature;

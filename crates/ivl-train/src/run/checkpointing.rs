@@ -9,11 +9,11 @@ use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
+use ivl_models::FileError;
 
 use crate::Error;
 use crate::run::completeness::{FileNote, NOTE, Note};
 use crate::run::run_state::RunState;
-use ivl_models::FileError;
 
 /// The parts of a checkpoint, one file each.
 const PARTS: [&str; 3] = ["model", "optimizer", "schedule"];
@@ -27,7 +27,7 @@ pub struct CheckpointDir {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// What the writers of the parts know together.
+/// The shared state of the writers of the records.
 #[derive(Debug, Default)]
 struct Shared {
     /// Checkpoints on their way to the disk: those whose note is not written.
@@ -41,7 +41,7 @@ struct Shared {
 pub struct Restored {
     /// Steps done.
     pub step: usize,
-    /// What it knew.
+    /// The state of the run.
     pub state: RunState,
     /// Later checkpoints that were passed over, with what is wrong with them.
     pub torn: Vec<(PathBuf, String)>,
@@ -88,7 +88,7 @@ impl CheckpointDir {
         Ok(std::fs::create_dir_all(&self.root).map_err(FileError::io("create", &self.root))?)
     }
 
-    /// Goes on from the last checkpoint that agrees with its note; from the beginning if the run began and has none.
+    /// Continues from the last checkpoint that matches its manifest; from the beginning if the run has none.
     ///
     /// # Errors
     /// [`Error::NoCheckpoint`] if no run began here, [`Error::ForeignCheckpoint`] if it was another one.
@@ -166,7 +166,7 @@ impl CheckpointDir {
 }
 
 /// Removes a checkpoint, its note first: what is half removed must not pass for complete. What cannot be removed stays,
-/// and is tried again by nobody: a checkpoint too many is no reason to end a run.
+/// and not retried: an extra checkpoint is no reason to end a run.
 fn remove(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(NOTE));
     let _ = std::fs::remove_dir_all(dir);

@@ -1,13 +1,13 @@
-//! Which value was the best so far, and whether it is worth going on.
+//! The best value so far, and whether the run should stop.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::EvalConfig;
 use crate::run::report::{Best, EvalReport};
 
-/// What the held-out figure did so far; part of every checkpoint.
+/// Early stopping on the held-out loss; part of every checkpoint.
 ///
-/// The figure is the loss with the value, on the base that `eval.figure` names, or its mean over all bases measured:
+/// The figure is the loss with the value on the base that `eval.figure` names, or its mean over all evaluated bases:
 ///
 /// ```text
 /// f = 1/B * sum_b L_b
@@ -15,20 +15,26 @@ use crate::run::report::{Best, EvalReport};
 ///
 /// An evaluation counts as an improvement if `f < f_ref - eval.min_improvement`, with `f_ref` the figure of the last
 /// improvement: small gains add up, noise does not. After `eval.patience` evaluations without one the run ends. The best
-/// value is the one with the lowest figure, however small the gain; an untrained one (step 0) is none.
+/// value is the one with the lowest figure, however small the gain; the untrained value (step 0) is never selected.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Watch {
+pub(crate) struct EarlyStopping {
     /// The figure of the last improvement.
     reference: Option<f64>,
     /// Evaluations since.
     stale: usize,
     /// The lowest figure of a trained value.
-    pub best: Option<Best>,
+    pub(crate) best: Option<Best>,
 }
 
-impl Watch {
-    /// Takes note of an evaluation after `step` steps and `tokens` learnt tokens; whether it is the best so far.
-    pub fn see(&mut self, config: &EvalConfig, evals: &[EvalReport], step: usize, tokens: u64) -> bool {
+impl EarlyStopping {
+    /// Records an evaluation after `step` steps and `tokens` trained tokens. Returns whether it is the best so far.
+    pub(crate) fn update(
+        &mut self,
+        config: &EvalConfig,
+        evals: &[EvalReport],
+        step: usize,
+        tokens: u64,
+    ) -> bool {
         let figure = figure(config, evals);
         let bar = self.reference.map_or(f64::INFINITY, |reference| reference - config.min_improvement);
         if figure < bar {
@@ -44,8 +50,8 @@ impl Watch {
         best
     }
 
-    /// Whether patience is at its end.
-    pub fn is_over(&self, config: &EvalConfig) -> bool {
+    /// Whether patience has run out.
+    pub(crate) fn should_stop(&self, config: &EvalConfig) -> bool {
         config.patience > 0 && self.stale >= config.patience
     }
 }
@@ -76,15 +82,15 @@ mod tests {
 
     /// Figures in order; after which evaluation the run ends, and the step of the best.
     fn end(config: &EvalConfig, losses: &[[f64; 2]]) -> (Option<usize>, Option<usize>) {
-        let mut watch = Watch::default();
+        let mut stopping = EarlyStopping::default();
         let mut over = None;
         for (step, &pair) in losses.iter().enumerate() {
-            watch.see(config, &evals(step, pair), step, 10 * step as u64);
-            over = over.or(watch.is_over(config).then_some(step));
-            // What a checkpoint keeps is all there is.
-            watch = toml::from_str(&toml::to_string(&watch).expect("TOML")).expect("the same");
+            stopping.update(config, &evals(step, pair), step, 10 * step as u64);
+            over = over.or(stopping.should_stop(config).then_some(step));
+            // A checkpoint holds the whole state.
+            stopping = toml::from_str(&toml::to_string(&stopping).expect("TOML")).expect("the same");
         }
-        (over, watch.best.map(|best| best.step))
+        (over, stopping.best.map(|best| best.step))
     }
 
     #[test]

@@ -1,29 +1,28 @@
-//! Held-out loss: of bases alone, and with the value plugged in.
+//! The held-out loss: of the bases by themselves, and with the value.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Tensor};
-use ivl_core::causal_lm::SelectedLogits;
+use burn::tensor::{DType, Int, Tensor};
 use ivl_core::fusion::VocabProjection;
-use ivl_models::transformer::rows_at;
-use ivl_models::{Connection, Transformer};
+use ivl_models::Transformer;
+
+use ivl_models::Connection;
 
 use crate::Error;
 use crate::bases::{FrozenBase, Split};
 use crate::config::RegularizationConfig;
-use crate::data::batch::{Batch, index_tensor};
+use crate::data::batch::{index_tensor, row_ranges};
 use crate::data::plan::Plan;
-use crate::objective::connection::{TrainedFirst, cascade_hidden, residual_hidden};
-use crate::objective::loss::{mapped_loss, value_loss};
+use crate::objective::loss::{Terms, differentiable_loss};
 use crate::run::report::EvalReport;
+use crate::step::forward::{BaseTarget, ForwardConfig, HeadGroup, forward};
 
-/// Positions that go through the heads at once.
+/// Rows that go through the heads at once.
 const HEAD_ROWS: usize = 256;
 
-/// Losses of every base, alone and with the value, on the same tokens; without a base, of the network by itself. A residual
-/// network is run once for all bases.
+/// Losses of every base by itself and with the value, on the same tokens; without a base, of the network by itself.
 ///
 /// # Errors
-/// [`Error::File`] if the examples cannot be read.
+/// [`Error::File`] if the examples cannot be read, [`Error::NotCached`] for logits that a base does not give.
 pub(crate) fn evaluate(
     bases: &[FrozenBase],
     value: &Transformer,
@@ -31,102 +30,82 @@ pub(crate) fn evaluate(
     plan: &Plan,
     step: usize,
 ) -> Result<Vec<EvalReport>, Error> {
-    let mut sums = vec![Sums::default(); bases.len().max(1)];
+    let config =
+        ForwardConfig { cascade: connection.cascade_input(), head_rows: HEAD_ROWS, split: Split::Eval };
     let projections: Vec<VocabProjection> = bases.iter().map(|base| base.map.on(&value.device())).collect();
+    let mut sums = vec![EvalSums::default(); bases.len().max(1)];
     for batch in plan.batches() {
         let batch = batch?;
-        let read = || batch.tokens(&value.device());
-        let residual = || residual_hidden(value, &batch, read());
-        match connection.cascade_input() {
-            None => {
-                let all = residual();
-                let hidden =
-                    |positions: &[u32]| rows_at(all.clone(), index_tensor(positions, &value.device()));
-                if bases.is_empty() {
-                    sums[0].add(&batch, value, hidden(&batch.positions), None);
-                }
-                for ((base, projection), sums) in bases.iter().zip(&projections).zip(&mut sums) {
-                    let rewritten = base.other_tokens.as_ref().map(|tokens| tokens.rewrite(&batch));
-                    let (read, positions) = match &rewritten {
-                        Some(rewritten) if rewritten.is_empty() => continue,
-                        Some(rewritten) => (&rewritten.batch, &rewritten.value_positions),
-                        None => (&batch, &batch.positions),
-                    };
-                    let Some(logits) = base.logits(read, &read.positions, Split::Eval) else { continue };
-                    sums.add(read, value, hidden(positions), Some((&logits, projection)));
-                }
-            }
-            Some(input) => {
-                let order = TrainedFirst::new(&batch);
-                for ((base, projection), sums) in bases.iter().zip(&projections).zip(&mut sums) {
-                    let Some(logits) = base.logits(&batch, &order.positions, Split::Eval) else { continue };
-                    let features = order.features(value, &logits, HEAD_ROWS);
-                    let hidden = cascade_hidden(value, input, &batch, read(), features);
-                    sums.add(&batch, value, hidden, Some((&logits, projection)));
-                }
+        let targets = bases.iter().zip(&projections);
+        let targets = targets.map(|(base, projection)| BaseTarget::new(base, 1.0, projection.clone()));
+        for targets in config.group(targets.collect()) {
+            for mut group in forward(value, config, &batch, targets)?.groups {
+                sum_losses(value, &mut group, &mut sums);
             }
         }
     }
-    let names = bases.iter().map(|base| Some(base.name.clone())).chain(std::iter::once(None));
-    let report = |(name, sums): (Option<String>, Sums)| {
-        let mean = |sum: f64| sum / sums.tokens.max(1) as f64;
-        EvalReport {
-            step,
-            base_loss: name.is_some().then(|| mean(sums.alone)),
-            kl: name.is_some().then(|| mean(sums.kl)),
-            base: name,
-            loss: mean(sums.with),
-            tokens: sums.tokens,
-        }
-    };
-    Ok(names.zip(sums).map(report).collect())
+    let names = bases.iter().map(|base| Some(base.name.clone())).chain([None]);
+    Ok(names.zip(sums).map(|(name, sums)| sums.report(step, name)).collect())
 }
 
-/// Sums over tokens.
+/// Adds the losses at the positions of a group.
+fn sum_losses(value: &Transformer, group: &mut HeadGroup<'_>, sums: &mut [EvalSums]) {
+    // A weight above 0 only makes the loss compute the term.
+    let terms = RegularizationConfig { kl: 1.0, ..Default::default() };
+    for rows in row_ranges(group.targets.len(), HEAD_ROWS) {
+        let logits = value.head_rows(group.hidden.clone().slice([rows.clone()]));
+        let targets = index_tensor(&group.targets[rows.clone()], &logits.device());
+        if group.bases.is_empty() {
+            let (found, _) = differentiable_loss(None, logits, targets, &terms, 1.0);
+            sums[0].add(rows.len(), &found, None);
+            continue;
+        }
+        let copies = std::iter::repeat_n(logits, group.bases.len());
+        for (base, logits) in group.bases.iter_mut().zip(copies) {
+            let base_logits = base.logits(rows.clone());
+            let base_loss = cross_entropy(base_logits.clone(), targets.clone());
+            let (found, _) = base.loss(base_logits, logits, targets.clone(), &terms, 1);
+            sums[base.index].add(rows.len(), &found, Some(base_loss));
+        }
+    }
+}
+
+/// The summed cross-entropy of logits.
+fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> f64 {
+    let logprobs = log_softmax(logits.cast(DType::F32), 1).gather(1, targets.unsqueeze_dim(1));
+    -f64::from(logprobs.sum().into_scalar::<f32>())
+}
+
+/// Sums over held-out tokens.
 #[derive(Debug, Clone, Default)]
-struct Sums {
-    alone: f64,
-    with: f64,
+struct EvalSums {
+    /// Cross-entropy of the base by itself.
+    base: f64,
+    /// Cross-entropy with the value.
+    fused: f64,
     kl: f64,
     tokens: usize,
 }
 
-impl Sums {
-    /// Adds a batch, from the network's hidden states at its trained positions.
-    fn add(
-        &mut self,
-        batch: &Batch,
-        value: &Transformer,
-        hidden: Tensor<2>,
-        base: Option<(&SelectedLogits<'_>, &VocabProjection)>,
-    ) {
-        // Weights above 0 only ask for the terms to be computed.
-        let terms = RegularizationConfig { kl: 1.0, ..Default::default() };
-        let targets = batch.target_tensor(&hidden.device());
-        let n = hidden.dims()[0];
-        self.tokens += n;
-        for start in (0..n).step_by(HEAD_ROWS) {
-            let rows = start..(start + HEAD_ROWS).min(n);
-            let logits = value.head_rows(hidden.clone().slice([rows.clone()]));
-            let targets = targets.clone().slice([rows.clone()]);
-            let (base, projection, logits) = match base {
-                Some((base, projection)) => {
-                    (Some(base.rows(rows).cast(DType::F32)), Some(projection), projection.rows(logits))
-                }
-                None => (None, None, logits),
-            };
-            if let Some(base) = base.clone() {
-                let logprobs =
-                    log_softmax(base.cast(DType::F32), 1).gather(1, targets.clone().unsqueeze_dim(1));
-                self.alone -= f64::from(logprobs.sum().into_scalar::<f32>());
-            }
-            let found = match (base, projection) {
-                (Some(base), Some(projection)) => mapped_loss(projection, base, logits, targets, &terms).0,
-                (base, _) => value_loss(base, logits, targets, &terms, 1.0).terms,
-            };
-            let [with, _, _, kl] = found.read();
-            self.with += with;
-            self.kl += kl;
+impl EvalSums {
+    fn add(&mut self, tokens: usize, terms: &Terms, base: Option<f64>) {
+        let [cross_entropy, _, _, kl] = terms.read();
+        self.fused += cross_entropy;
+        self.kl += kl;
+        self.base += base.unwrap_or(0.0);
+        self.tokens += tokens;
+    }
+
+    /// Means over the tokens; `base` is `None` without a base.
+    fn report(self, step: usize, base: Option<String>) -> EvalReport {
+        let mean = |sum: f64| sum / self.tokens.max(1) as f64;
+        EvalReport {
+            step,
+            base_loss: base.is_some().then(|| mean(self.base)),
+            kl: base.is_some().then(|| mean(self.kl)),
+            base,
+            loss: mean(self.fused),
+            tokens: self.tokens,
         }
     }
 }

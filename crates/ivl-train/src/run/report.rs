@@ -1,11 +1,11 @@
-//! What a run says while it goes on.
+//! Reports of a run in progress.
 
 use std::path::PathBuf;
 
 use ivl_models::EvalCard;
 use serde::{Deserialize, Serialize};
 
-/// What a run reports while it goes on.
+/// An event of a run in progress.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The run begins, or goes on after `done` steps.
@@ -15,11 +15,11 @@ pub enum Event {
         /// Steps in all.
         total: usize,
     },
-    /// A torn checkpoint was passed over in favour of an earlier one.
-    Torn {
+    /// A corrupt checkpoint was skipped in favour of an earlier one.
+    CorruptCheckpoint {
         /// Its directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// An optimizer step.
@@ -45,7 +45,7 @@ pub enum Event {
 pub struct StepReport {
     /// Counted from 1.
     pub step: usize,
-    /// Mean cross-entropy of a learnt token.
+    /// Mean cross-entropy of a trained token.
     pub loss: f64,
     /// Mean `|v|_1 / vocab`.
     pub value_norm: f64,
@@ -55,9 +55,9 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// Learning rate.
     pub learning_rate: f64,
-    /// Learnt tokens.
+    /// Trained tokens.
     pub tokens: usize,
-    /// Learnt tokens a second.
+    /// Trained tokens a second.
     pub tokens_per_second: f64,
 }
 
@@ -68,7 +68,7 @@ pub struct EvalReport {
     pub step: usize,
     /// Which base; none if the model is trained by itself.
     pub base: Option<String>,
-    /// Mean cross-entropy of the base alone.
+    /// Mean cross-entropy of the base by itself.
     pub base_loss: Option<f64>,
     /// Mean cross-entropy with the value.
     pub loss: f64,
@@ -93,7 +93,7 @@ pub struct Best {
     pub step: usize,
     /// The figure that was watched.
     pub loss: f64,
-    /// Learnt tokens seen until then.
+    /// Trained tokens seen until then.
     pub tokens: u64,
     /// The held-out losses it was made from.
     pub evals: Vec<EvalReport>,

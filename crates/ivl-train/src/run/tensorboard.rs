@@ -10,8 +10,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Error;
 use ivl_models::FileError;
+
+use crate::Error;
 
 /// Field numbers of TensorFlow's `event.proto` and `summary.proto`.
 mod field {

@@ -1,27 +1,26 @@
-//! The value as burn-train sees it: a module with a training step.
+//! The value in training: a module, and the gradient of its loss on a micro-batch.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{DType, Tensor};
-use burn::train::metric::{Adaptor, LossInput};
-use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use ivl_core::causal_lm::SelectedLogits;
-use ivl_core::fusion::VocabProjection;
+use burn::tensor::Tensor;
 use ivl_core::fusion::predictions;
-use ivl_models::transformer::{constant, rows_at, with_gradient};
-use ivl_models::{CascadeInput, Connection, Transformer};
+use ivl_models::Transformer;
+use ivl_models::transformer::{constant, with_gradient};
 
-use crate::bases::rewriting::Rewritten;
-use crate::config::RegularizationConfig;
-use crate::data::batch::{Batch, index_tensor};
-use crate::objective::connection::{TrainedFirst, cascade_hidden, residual_hidden};
-use crate::objective::loss::{Terms, mapped_loss, value_loss};
-use crate::objective::perturbation::Perturbation;
+use ivl_models::Connection;
+
+use crate::Error;
+use crate::bases::Split;
+use crate::config::{RegularizationConfig, TrainConfig};
+use crate::data::batch::{Batch, index_tensor, row_ranges};
+use crate::objective::loss::{Terms, differentiable_loss};
+use crate::step::forward::{BaseForward, BaseTarget, BatchForward, ForwardConfig, HeadGroup, forward};
+use crate::step::trained_first::TrainedFirst;
 
 /// Logits held at once where the configuration does not say: 128 MiB in f32.
 const LOGITS_AT_ONCE: usize = 1 << 25;
 
-/// The network that is trained. The frozen bases are no part of it: their logits come with each pass, as constants.
+/// The network that is trained. The frozen bases are no part of it: their logits come with each micro-batch, as constants.
 #[derive(Module, Debug)]
 pub struct ValueLearner {
     /// The network.
@@ -30,39 +29,44 @@ pub struct ValueLearner {
     settings: LearnerSettings,
 }
 
-/// How a [`ValueLearner`] reads and what it minimises.
+/// Inputs and objective of a [`ValueLearner`].
 #[derive(Debug, Clone, Default)]
 pub struct LearnerSettings {
-    /// What the network reads.
+    /// The input of the network.
     pub connection: Connection,
     /// Weights of the penalties.
     pub regularization: RegularizationConfig,
-    /// Positions that go through the heads at once; 0 chooses.
+    /// Rows that go through the heads at once; 0 chooses.
     pub head_rows: usize,
 }
 
-/// A base in a pass.
-pub struct Against<'a> {
-    /// Its weight in the loss.
-    pub weight: f64,
-    /// Its logits at the positions that [`ValueLearner::base_positions`] names.
-    pub logits: SelectedLogits<'a>,
-    /// From the value's vocabulary to the base's, on the value's device.
-    pub projection: VocabProjection,
-    /// What is done to its logits first.
-    pub perturbation: Option<Perturbation>,
-    /// The batch as the base reads it, if it cuts texts into other tokens.
-    pub rewritten: Option<Rewritten>,
+impl LearnerSettings {
+    /// The settings of a run.
+    pub fn new(config: &TrainConfig) -> Self {
+        Self {
+            connection: config.value.connection,
+            regularization: config.regularization.clone(),
+            head_rows: config.steps.head_rows,
+        }
+    }
 }
 
-/// What a pass reports.
+/// The gradient of a micro-batch, and its losses.
+pub struct MicroBatchGradients {
+    /// By the parameters of the value.
+    pub gradients: GradientsParams,
+    /// The minimised loss.
+    pub losses: MicroBatchLosses,
+}
+
+/// The losses of a micro-batch.
 #[derive(Debug, Clone)]
-pub struct PassOutput {
-    /// Sums over the learnt tokens, for each base in the order given.
+pub struct MicroBatchLosses {
+    /// Sums over the trained tokens, for each base in the order given; one where there is no base.
     pub terms: Vec<Terms>,
     /// The weights of the bases.
     pub weights: Vec<f64>,
-    /// Learnt tokens.
+    /// Trained tokens.
     pub tokens: usize,
 }
 
@@ -72,258 +76,164 @@ impl ValueLearner {
         Self { value, settings }
     }
 
-    /// Positions of a batch at which a pass wants a base's logits: the trained ones, or all for a network that reads them.
-    pub fn base_positions(&self, batch: &Batch) -> Vec<u32> {
-        match self.settings.connection {
-            Connection::Residual => batch.positions.clone(),
-            _ => TrainedFirst::new(batch).positions,
-        }
-    }
-
-    /// Loss and gradients of a pass against some bases, or by itself against none.
+    /// Loss and gradients of a micro-batch against some bases; against none the network is trained by itself.
     ///
-    /// The heads of base and value are computed for some positions at a time, and the gradient of the loss by the logits is
-    /// known in closed form: at no time are the logits of a whole batch in memory.
-    pub fn pass(&self, batch: &Batch, mut bases: Vec<Against<'_>>) -> TrainOutput<PassOutput> {
-        let mut gradients = GradientsAccumulator::new();
-        let terms = match self.settings.connection.cascade_input() {
-            None => self.residual_pass(batch, &mut bases, &mut gradients),
-            Some(input) => {
-                let passes = bases.chunks_mut(1);
-                passes.flat_map(|base| self.cascade_pass(input, batch, base, &mut gradients)).collect()
-            }
+    /// The heads of base and value are computed for some rows at a time, and the gradient of the loss by the logits is
+    /// known in closed form: the logits of a whole batch are never in memory.
+    ///
+    /// # Errors
+    /// [`Error::NotCached`] for logits that a base does not give.
+    pub fn gradients(
+        &self,
+        batch: &Batch,
+        targets: Vec<BaseTarget<'_>>,
+    ) -> Result<MicroBatchGradients, Error> {
+        let config = ForwardConfig {
+            cascade: self.settings.connection.cascade_input(),
+            head_rows: self.head_rows(),
+            split: Split::Train,
         };
         let weights =
-            if bases.is_empty() { vec![1.0] } else { bases.iter().map(|base| base.weight).collect() };
-        let item = PassOutput { terms, weights, tokens: batch.targets.len() };
-        TrainOutput { grads: gradients.grads(), item }
+            if targets.is_empty() { vec![1.0] } else { targets.iter().map(|base| base.weight).collect() };
+        let mut accumulated = Accumulated::new(weights.len());
+        for targets in config.group(targets) {
+            let forward = forward(&self.value, config, batch, targets)?;
+            self.backward(forward, batch.step_tokens, &mut accumulated);
+        }
+        let device = self.value.device();
+        let terms = accumulated.terms.into_iter().map(|terms| terms.unwrap_or_else(|| Terms::zero(&device)));
+        let losses = MicroBatchLosses { terms: terms.collect(), weights, tokens: batch.targets.len() };
+        Ok(MicroBatchGradients { gradients: accumulated.gradients.grads(), losses })
     }
 
-    /// The network is run once. Bases that read the batch as it is are taken together, others each at their positions.
-    fn residual_pass(
-        &self,
-        batch: &Batch,
-        bases: &mut [Against<'_>],
-        gradients: &mut GradientsAccumulator<Self>,
-    ) -> Vec<Terms> {
-        let all = residual_hidden(&self.value, batch, batch.tokens(&self.value.device()));
-        let device = all.device();
-        let mut surrogate: Option<Tensor<1>> = None;
-        let mut terms = Vec::new();
-        // Without a base there is one group of none. Their order is that of the reports: neighbours that read alike are
-        // taken together.
-        let alike = |a: &Against<'_>, b: &Against<'_>| a.rewritten.is_none() && b.rewritten.is_none();
-        let groups: Vec<&mut [Against<'_>]> = match bases.is_empty() {
-            true => vec![bases],
-            false => bases.chunk_by_mut(alike).collect(),
-        };
-        for group in groups {
-            let rewritten = group.first().and_then(|base| base.rewritten.clone());
-            let (positions, targets) = match &rewritten {
-                Some(rewritten) => (&rewritten.value_positions, &rewritten.batch.targets),
-                None => (&batch.positions, &batch.targets),
-            };
-            if positions.is_empty() {
-                terms.extend(group.iter().map(|_| Terms::zero(&device)));
-                continue;
-            }
-            let hidden = rows_at(all.clone(), index_tensor(positions, &device));
-            let targets = Targets { ids: targets, step_tokens: batch.step_tokens };
-            let found = self.through_head(&hidden, &targets, group, gradients);
-            terms.extend(found.terms);
-            let term = with_gradient(hidden, |_| found.gradient);
-            surrogate = Some(surrogate.map_or(term.clone(), |sum| sum + term));
+    /// Accumulates losses and gradients of a forward pass.
+    fn backward(&self, forward: BatchForward<'_>, step_tokens: usize, accumulated: &mut Accumulated) {
+        let BatchForward { groups, features } = forward;
+        let (mut surrogate, mut bases) = (None, Vec::new());
+        for HeadGroup { hidden, targets, bases: mut of_group } in groups {
+            let by_hidden = self.through_head(&hidden, &targets, &mut of_group, step_tokens, accumulated);
+            surrogate = add(surrogate, Some(with_gradient(hidden, |_| by_hidden)));
+            bases.extend(of_group);
         }
-        if let Some(surrogate) = surrogate {
-            self.accumulate(gradients, surrogate);
+        // Frozen weights leave nothing to follow back.
+        let Some(surrogate) = surrogate.filter(Tensor::is_tracked) else { return };
+        let backward = surrogate.backward();
+        let by_features = features.as_ref().and_then(|features| features.embeddings.grad(&backward));
+        accumulated.gradients.accumulate(self, GradientsParams::from_grads(backward, self));
+        if let (Some(features), Some(by_features), Some(base)) = (features, by_features, bases.first()) {
+            self.backward_features(base, &features.order, by_features, accumulated);
         }
-        terms
     }
 
-    fn cascade_pass(
+    /// The gradient of the embedding that a base's predictions were multiplied with. The predictions are computed again.
+    ///
+    /// # Shapes
+    /// - `by_features`: `[rows * seq, hidden]`
+    fn backward_features(
         &self,
-        input: CascadeInput,
-        batch: &Batch,
-        base: &mut [Against<'_>],
-        gradients: &mut GradientsAccumulator<Self>,
-    ) -> Vec<Terms> {
-        let (order, chunk) = (TrainedFirst::new(batch), self.head_rows(self.value.config().vocab_size));
-        let features = order.features(&self.value.valid(), &base[0].logits, chunk);
-        let features = self.constant(features).require_grad();
-        let tokens = batch.tokens(&self.value.device());
-        let hidden = cascade_hidden(&self.value, input, batch, tokens, features.clone());
-        let targets = Targets { ids: &batch.targets, step_tokens: batch.step_tokens };
-        let found = self.through_head(&hidden, &targets, base, gradients);
-        let backward = with_gradient(hidden, |_| found.gradient).backward();
-        let by_features = features.grad(&backward);
-        gradients.accumulate(self, GradientsParams::from_grads(backward, self));
-        // The predictions are computed again, for the gradient of the embedding that they were multiplied with.
-        if let Some(by_features) = by_features {
-            let by_features = order.reorder(by_features);
-            for start in (0..order.positions.len()).step_by(chunk) {
-                let rows = start..(start + chunk).min(order.positions.len());
-                let predicted =
-                    predictions(base[0].logits.rows(rows.clone()), self.value.config().vocab_size);
-                let embedded = self.value.expected_embedding(self.constant(predicted));
-                let surrogate = with_gradient(embedded, |_| by_features.clone().slice([rows]));
-                self.accumulate(gradients, surrogate);
+        base: &BaseForward<'_>,
+        order: &TrainedFirst,
+        by_features: Tensor<2>,
+        accumulated: &mut Accumulated,
+    ) {
+        let by_features = order.reorder(by_features);
+        for rows in row_ranges(order.positions.len(), self.head_rows()) {
+            let predicted = predictions(base.raw_logits(rows.clone()), self.value.config().vocab_size);
+            let embedded = self.value.expected_embedding(constant(predicted, &self.value.device()));
+            let surrogate = with_gradient(embedded, |_| by_features.clone().slice([rows]));
+            if surrogate.is_tracked() {
+                accumulated
+                    .gradients
+                    .accumulate(self, GradientsParams::from_grads(surrogate.backward(), self));
             }
         }
-        found.terms
     }
 
-    /// Losses at the trained positions, from their hidden states, and their gradient by those; the gradients of the head are
-    /// accumulated.
+    /// The gradient of the loss by the hidden states of a group. Accumulates its terms and the gradients of the head.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[n, hidden]`
     fn through_head(
         &self,
         hidden: &Tensor<2>,
-        targets: &Targets<'_>,
-        bases: &mut [Against<'_>],
-        gradients: &mut GradientsAccumulator<Self>,
-    ) -> ThroughHead {
-        let constant = hidden.clone().inner();
-        let device = constant.device();
-        let (n, vocab) = (constant.dims()[0], self.value.config().vocab_size);
-        let chunk = self.head_rows(vocab);
-        let mut terms: Vec<Option<Terms>> = vec![None; bases.len().max(1)];
+        targets: &[u32],
+        bases: &mut [BaseForward<'_>],
+        step_tokens: usize,
+        accumulated: &mut Accumulated,
+    ) -> Tensor<2> {
+        let constants = hidden.clone().inner();
+        let (device, weights) = (constants.device(), &self.settings.regularization);
         let mut by_hidden = Vec::new();
-        for start in (0..n).step_by(chunk) {
-            let rows = start..(start + chunk).min(n);
-            let leaf = self.constant(constant.clone().slice([rows.clone()])).require_grad();
+        for rows in row_ranges(targets.len(), self.head_rows()) {
+            let leaf = constant(constants.clone().slice([rows.clone()]), &self.value.device()).require_grad();
             let logits = self.value.head_rows(leaf.clone());
-            let step_tokens = targets.step_tokens as f64;
-            let targets = index_tensor(&targets.ids[rows.clone()], &device);
-            let mut surrogate: Option<Tensor<1>> = None;
-            let add = |base: Option<Tensor<2>>, value: Tensor<2>, weight: f64| {
-                let mut terms = Terms::zero(&device);
-                let term = with_gradient(value, |value| {
-                    let weights = &self.settings.regularization;
-                    let loss = value_loss(base, value, targets.clone(), weights, weight / step_tokens);
-                    terms = loss.terms;
-                    loss.gradient
-                });
-                (terms, term)
-            };
-            let mut sum_up = |term: Tensor<1>| {
-                surrogate = Some(match surrogate.take() {
-                    Some(sum) => sum + term,
-                    None => term,
-                });
-            };
+            let targets = index_tensor(&targets[rows.clone()], &device);
+            let mut surrogate = None;
             if bases.is_empty() {
-                let (found, term) = add(None, logits, 1.0);
-                sum_into(&mut terms[0], found);
-                sum_up(term);
+                let scale = 1.0 / step_tokens as f64;
+                let (terms, term) = differentiable_loss(None, logits, targets, weights, scale);
+                accumulated.add_terms(0, terms);
+                surrogate = term;
             } else {
-                // The last base gets the logits themselves: what nobody else holds need not be copied.
+                // The last base gets the logits themselves, not a copy: the loss can work in their memory.
                 let copies = std::iter::repeat_n(logits, bases.len());
-                for ((base, logits), sum) in bases.iter_mut().zip(copies).zip(&mut terms) {
-                    let base_logits = base.logits.rows(rows.clone());
-                    let base_logits = match &mut base.perturbation {
-                        Some(perturbation) => perturbation.apply(base_logits),
-                        None => base_logits,
-                    };
-                    let value = base.projection.rows(logits);
-                    let (found, term) = if base.rewritten.is_some() {
-                        let base_logits = self.constant(base_logits.cast(DType::F32));
-                        let weights = &self.settings.regularization;
-                        let (found, loss) =
-                            mapped_loss(&base.projection, base_logits, value, targets.clone(), weights);
-                        (found, loss * (base.weight / step_tokens))
-                    } else {
-                        add(Some(base_logits), value, base.weight)
-                    };
-                    sum_into(sum, found);
-                    sum_up(term);
+                for (base, logits) in bases.iter_mut().zip(copies) {
+                    let base_logits = base.logits(rows.clone());
+                    let (terms, term) = base.loss(base_logits, logits, targets.clone(), weights, step_tokens);
+                    accumulated.add_terms(base.index, terms);
+                    surrogate = add(surrogate, term);
                 }
             }
             let Some(surrogate) = surrogate else { continue };
             let backward = surrogate.backward();
             by_hidden.extend(leaf.grad(&backward));
-            gradients.accumulate(self, GradientsParams::from_grads(backward, self));
+            accumulated.gradients.accumulate(self, GradientsParams::from_grads(backward, self));
         }
-        ThroughHead { terms: terms.into_iter().flatten().collect(), gradient: Tensor::cat(by_hidden, 0) }
+        Tensor::cat(by_hidden, 0)
     }
 
-    /// A constant in the graph of the value.
-    fn constant<const D: usize>(&self, inner: Tensor<D>) -> Tensor<D> {
-        constant(inner, &self.value.device())
-    }
-
-    fn accumulate(&self, gradients: &mut GradientsAccumulator<Self>, surrogate: Tensor<1>) {
-        // Frozen weights leave nothing to follow back.
-        if surrogate.is_tracked() {
-            gradients.accumulate(self, GradientsParams::from_grads(surrogate.backward(), self));
-        }
-    }
-
-    /// Positions that go through the heads at once.
-    fn head_rows(&self, vocab: usize) -> usize {
+    /// Rows that go through the heads at once.
+    fn head_rows(&self) -> usize {
         match self.settings.head_rows {
-            0 => (LOGITS_AT_ONCE / vocab).max(1),
+            0 => (LOGITS_AT_ONCE / self.value.config().vocab_size).max(1),
             rows => rows,
         }
     }
 }
 
-/// What is to be predicted.
-struct Targets<'a> {
-    ids: &'a [u32],
-    step_tokens: usize,
+/// Sums over the forward passes of a micro-batch.
+struct Accumulated {
+    gradients: GradientsAccumulator<ValueLearner>,
+    /// For each base; none before its first row.
+    terms: Vec<Option<Terms>>,
 }
 
-struct ThroughHead {
-    terms: Vec<Terms>,
-    gradient: Tensor<2>,
-}
+impl Accumulated {
+    fn new(bases: usize) -> Self {
+        Self { gradients: GradientsAccumulator::new(), terms: vec![None; bases] }
+    }
 
-fn sum_into(sum: &mut Option<Terms>, terms: Terms) {
-    *sum = Some(match sum.take() {
-        Some(sum) => sum.plus(terms),
-        None => terms,
-    });
-}
-
-/// What burn-train asks of a module. Our loop calls [`ValueLearner::pass`], since bases are no part of a batch.
-impl TrainStep for ValueLearner {
-    type Input = Batch;
-    type Output = PassOutput;
-
-    fn step(&self, batch: Batch) -> TrainOutput<PassOutput> {
-        self.pass(&batch, Vec::new())
+    fn add_terms(&mut self, index: usize, terms: Terms) {
+        let sum = &mut self.terms[index];
+        *sum = Some(match sum.take() {
+            Some(sum) => sum.plus(terms),
+            None => terms,
+        });
     }
 }
 
-impl InferenceStep for ValueLearner {
-    type Input = Batch;
-    type Output = PassOutput;
-
-    fn step(&self, batch: Batch) -> PassOutput {
-        self.pass(&batch, Vec::new()).item
+fn add(sum: Option<Tensor<1>>, term: Option<Tensor<1>>) -> Option<Tensor<1>> {
+    match (sum, term) {
+        (Some(sum), Some(term)) => Some(sum + term),
+        (sum, term) => sum.or(term),
     }
 }
 
-impl PassOutput {
+impl MicroBatchLosses {
     /// The terms of all bases, weighted.
     pub fn mean_terms(&self) -> Option<Terms> {
         let mut terms = self.terms.iter().cloned().zip(self.weights.iter().copied());
         let (first, weight) = terms.next()?;
         Some(terms.fold(first.times(weight), |sum, (terms, weight)| sum.plus(terms.times(weight))))
-    }
-}
-
-impl ItemLazy for PassOutput {
-    fn sync(self) -> Result<Self, burn::tensor::ExecutionError> {
-        Ok(self)
-    }
-}
-
-impl Adaptor<LossInput> for PassOutput {
-    fn adapt(&self) -> LossInput {
-        let sum = self.mean_terms().map_or_else(
-            || Tensor::zeros([1], &burn::tensor::Device::default()),
-            |terms| terms.cross_entropy,
-        );
-        LossInput::new(sum / self.tokens.max(1) as f64)
     }
 }

@@ -7,7 +7,7 @@ use ivl_core::tokens::is_host;
 
 use crate::config::OptimizerConfig;
 
-/// AdamW with decay on matrices only: norms and biases are left alone.
+/// AdamW with decay on matrices only: norms and biases do not decay.
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     let optimizer = AdamW::new(config, config.weight_decay).into();
     match ParamGroup::from_regex(r"(norm\.weight|\.bias)$") {

@@ -3,22 +3,8 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
-use serde::{Deserialize, Serialize};
 
-/// The number format of the forward and backward passes.
-///
-/// The weights that are trained (masters) are f32 in either case, as are the logits, the loss and the sum of the gradients
-/// of several passes. In bf16 each step begins with a rounded copy of the masters; the gradient by the copy is the gradient
-/// by the masters, rounded. bf16 has the range of f32, so that no loss scaling is needed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// What the masters are.
-    #[default]
-    F32,
-    /// Half the memory of activations, and the fast format of recent GPUs. A CPU converts at every product: slower.
-    Bf16,
-}
+use crate::config::Precision;
 
 impl Precision {
     /// The weights to compute a step with: leaves of their own, with the identities of the masters.

@@ -9,7 +9,7 @@ use crate::config::{OptimizerConfig, ScheduleKind};
 /// - `(k + 1) / w` for `k < w`,
 /// - `(1 + cos(pi p)) / 2` (cosine), `1 - p` (linear) or `1` (constant) after, with `p = (k - w) / (n - w)`.
 #[derive(Debug, Clone)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     peak: f64,
     kind: ScheduleKind,
     warmup: usize,
@@ -19,13 +19,13 @@ pub struct Schedule {
 
 impl Schedule {
     /// The schedule of a run of `total` steps.
-    pub fn new(config: &OptimizerConfig, total: usize) -> Self {
+    pub(crate) fn new(config: &OptimizerConfig, total: usize) -> Self {
         let warmup = (config.warmup_ratio * total as f64).ceil() as usize;
         Self { peak: config.learning_rate, kind: config.schedule, warmup, total, step: 0 }
     }
 
     /// The rate of step `k`, counted from 0.
-    pub fn rate(&self, k: usize) -> f64 {
+    pub(crate) fn rate(&self, k: usize) -> f64 {
         if k < self.warmup {
             return self.peak * (k + 1) as f64 / self.warmup as f64;
         }

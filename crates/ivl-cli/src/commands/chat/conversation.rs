@@ -1,11 +1,9 @@
 //! What was said so far, and the prompt that it makes.
 
 use anyhow::{Context, Result};
-use ivl_models::{ChatTemplate, Message};
+use ivl::{ChatTemplate, Message, Model};
 
 use crate::args::Chat;
-use crate::compose::Composed;
-use crate::prompt;
 
 /// Turns, the user's and the assistant's one after the other.
 pub struct Conversation {
@@ -16,23 +14,23 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    pub fn new(args: &Chat, composed: &Composed) -> Result<Self> {
+    pub fn new(args: &Chat, model: &Model) -> Result<Self> {
         let template = match args.plain {
             true => None,
-            false => Some(composed.chat_template().context("cannot chat; --plain does without a template")?),
+            false => Some(model.chat_template().context("cannot chat; --plain does without a template")?),
         };
         Ok(Self { template, system: args.system.clone().filter(|text| !text.is_empty()), turns: Vec::new() })
     }
 
     /// The tokens of what was said, up to the beginning of the assistant's turn.
-    pub fn prompt(&self, composed: &Composed) -> Result<Vec<u32>> {
+    pub fn prompt(&self, model: &Model) -> Result<Vec<u32>> {
         let Some(template) = &self.template else {
-            return prompt::of_text(&self.text(), composed);
+            return Ok(model.encode_prompt(&self.text())?);
         };
         let system = self.system.iter().map(|text| Message::new("system", text));
         let turn = |(at, text): (usize, &String)| Message::new(["user", "assistant"][at % 2], text);
         let messages: Vec<Message> = system.chain(self.turns.iter().enumerate().map(turn)).collect();
-        prompt::of_messages(&messages, template, composed)
+        Ok(model.encode_chat(&messages, template)?)
     }
 
     /// One text: a message begins a line, and its answer goes on with it.

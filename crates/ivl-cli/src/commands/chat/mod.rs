@@ -9,24 +9,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use ivl_core::RowWeighted;
-use ivl_core::decode::{FinishReason, GenerateConfig, Session};
+use ivl::core::decode::Session;
+use ivl::{AttachedValue, FinishReason, GenerateConfig, MaskedText, Model};
 use serde_json::json;
 
 use self::command::{HELP, Line};
 use self::conversation::Conversation;
 use self::lines::Lines;
-use super::explain;
+use super::explain::{self, Shown};
 use crate::args::{self, Common};
 use crate::color::is_colored;
-use crate::compose::Composed;
 use crate::decoding;
+use crate::models;
+use crate::notes::note;
 
 pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
     let config = decoding::config(&args.decoding, common)?;
-    let composed = Composed::load_gated(&args.models, args.gate, common)?;
-    let conversation = Conversation::new(args, &composed)?;
-    let config = decoding::ending(config, &args.decoding, &composed);
+    let model = models::open(&args.models, args.gate, common)?;
+    let conversation = Conversation::new(args, &model)?;
     let mut lines = Lines::open()?;
     let stopped = Arc::new(AtomicBool::new(false));
     if lines.is_terminal() {
@@ -35,24 +35,23 @@ pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
             .context("cannot listen for Ctrl-C")?;
     }
     let mut chat = Chat {
-        session: Session::new(&*composed.lm),
-        composed,
+        session: model.session(),
+        model,
         conversation,
         config,
         stopped,
-        colored: is_colored(args.color),
+        shown: Shown { colored: is_colored(args.color), verbose: common.verbose },
         json: common.json,
-        verbose: common.verbose,
         last: None,
     };
     if lines.is_terminal() && !common.quiet {
-        eprintln!("{}\n/help lists the commands, Ctrl-D leaves", chat.models());
+        note(format_args!("{}\n/help lists the commands, Ctrl-D leaves", chat.models()));
     }
     while let Some(line) = lines.next()? {
         match chat.take(&line) {
             Ok(true) => {}
             Ok(false) => break,
-            Err(error) if lines.is_terminal() => eprintln!("error: {error:#}"),
+            Err(error) if lines.is_terminal() => note(format_args!("error: {error:#}")),
             Err(error) => return Err(error),
         }
     }
@@ -61,14 +60,13 @@ pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
 
 /// A conversation and those who hold it.
 struct Chat {
-    composed: Composed,
+    model: Model,
     session: Session,
     conversation: Conversation,
     config: GenerateConfig,
     stopped: Arc<AtomicBool>,
-    colored: bool,
+    shown: Shown,
     json: bool,
-    verbose: bool,
     /// The last prompt and its answer, in tokens.
     last: Option<(Vec<u32>, Vec<u32>)>,
 }
@@ -106,15 +104,11 @@ impl Chat {
             }
             Some(Line::System(text)) => self.conversation.set_system(text),
             Some(Line::Explain) => self.explain()?,
-            Some(Line::Alphas) => eprintln!("{}", self.models()),
+            Some(Line::Alphas) => note(self.models()),
             Some(Line::Alpha(name, alpha)) => {
-                self.composed.set_alphas(name.as_deref(), alpha)?;
-                // What cascade values read holds only for the weights under which it was read.
-                if self.composed.lm.rows().is_ok_and(|lm| lm.num_cascade_values() > 0) {
-                    self.session = Session::new(&*self.composed.lm);
-                }
+                self.set_alpha(name.as_deref(), alpha)?;
             }
-            Some(Line::Help) => eprintln!("{HELP}"),
+            Some(Line::Help) => note(HELP),
             Some(Line::Wrong(what)) => bail!("{what}"),
             Some(Line::Leave) => return Ok(false),
         }
@@ -123,17 +117,34 @@ impl Chat {
 
     /// The base, the values and their weights.
     fn models(&self) -> String {
-        let value = |value: &crate::compose::Attached| format!(" + {} × {}", value.alpha, value.name);
-        self.composed.base_name() + &self.composed.attached.iter().map(value).collect::<String>()
+        let value = |value: &AttachedValue| format!(" + {} × {}", value.alpha(), value.name());
+        self.model.base_name() + &self.model.values().iter().map(value).collect::<String>()
+    }
+
+    /// Changes the weight of the value of a name, or of all.
+    fn set_alpha(&mut self, name: Option<&str>, alpha: f64) -> Result<()> {
+        let all = || self.model.values().iter().map(|value| value.name().to_owned()).collect();
+        let names: Vec<String> = name.map_or_else(all, |name| vec![name.to_owned()]);
+        if names.is_empty() {
+            bail!("no value is attached; begin with --value");
+        }
+        for name in names {
+            self.model.set_alpha(&name, alpha)?;
+        }
+        // Cached state of cascade values is valid only for the weight it was computed with.
+        if self.model.has_cascade_values() {
+            self.session = self.model.session();
+        }
+        Ok(())
     }
 
     /// Writes the assistant's turn, until it ends or is stopped.
     fn answer(&mut self) -> Result<()> {
-        let prompt = self.conversation.prompt(&self.composed)?;
+        let prompt = self.conversation.prompt(&self.model)?;
         self.stopped.store(false, Ordering::Relaxed);
         let (mut ids, mut text, mut finish) = (Vec::new(), String::new(), None);
         let mut out = stdout().lock();
-        let writing = self.session.generate(&*self.composed.lm, &prompt, &self.config)?;
+        let writing = self.session.generate(self.model.lm(), &prompt, &self.config)?;
         let cached = writing.reused();
         for step in writing {
             let step = step?;
@@ -158,8 +169,8 @@ impl Chat {
         } else {
             writeln!(out)?;
         }
-        if self.verbose {
-            eprintln!("{} tokens, {cached} of the prompt's {} were known", ids.len(), prompt.len());
+        if self.shown.verbose {
+            note(format_args!("{} tokens, {cached} of the prompt's {} were known", ids.len(), prompt.len()));
         }
         self.conversation.say(text);
         self.last = Some((prompt, ids));
@@ -170,12 +181,7 @@ impl Chat {
         let Some((prompt, answer)) = self.last.as_ref().filter(|(_, answer)| !answer.is_empty()) else {
             bail!("there is no answer to explain");
         };
-        explain::answer(
-            &mut stdout().lock(),
-            &self.composed,
-            (prompt, answer),
-            self.json,
-            (self.colored, self.verbose),
-        )
+        let target = MaskedText::answer(prompt, answer);
+        explain::answer(&mut stdout().lock(), &self.model, target, self.shown, self.json)
     }
 }

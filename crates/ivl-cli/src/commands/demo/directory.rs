@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ivl::models::write_bytes;
 
 const RECIPE: &str = "value.toml";
 const COMPARISON: &str = "full.toml";
@@ -38,15 +39,15 @@ impl DemoDirectory {
         let context = || format!("cannot write to `{}`", dir.display());
         std::fs::create_dir_all(dir).with_context(context)?;
         // First, so that whatever is interrupted is known again.
-        ivl_models::write_bytes(&directory.recipe(), recipe.as_bytes())?;
+        write_bytes(&directory.recipe(), recipe.as_bytes())?;
         let comparison = directory.filled_in(include_str!("full.toml"), seed, steps);
-        ivl_models::write_bytes(&directory.comparison(), comparison.as_bytes())?;
+        write_bytes(&directory.comparison(), comparison.as_bytes())?;
         ivl_demo_models::unpack(&dir.join("models")).with_context(context)?;
         let rows = |questions: Vec<ivl_demo_models::Question>| -> Vec<u8> {
             questions.iter().flat_map(|question| format!("{}\n", question.row()).into_bytes()).collect()
         };
-        ivl_models::write_bytes(&dir.join(DEMONSTRATIONS), &rows(ivl_demo_models::demonstrations()))?;
-        ivl_models::write_bytes(&dir.join(QUESTIONS), &rows(ivl_demo_models::held_out()))?;
+        write_bytes(&dir.join(DEMONSTRATIONS), &rows(ivl_demo_models::demonstrations()))?;
+        write_bytes(&dir.join(QUESTIONS), &rows(ivl_demo_models::held_out()))?;
         Ok(directory)
     }
 

@@ -6,11 +6,15 @@ mod story;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use ivl::is_result_of;
+use ivl::transfer::{FinetuneConfig, Finetunes, StudyPlan, write_report};
 
 use self::directory::DemoDirectory;
-use crate::args::{Common, Demo, Train};
-use crate::commands::train::{fit, is_result_of, read_config};
-use crate::commands::transfer::{Finetunes, StudyPlan, show, write_report, write_verdict};
+use crate::args::{Common, Demo};
+use crate::commands::train::{fit, read_config};
+use crate::commands::transfer::{finetune, measure, show, write_card};
+use crate::models::open_options;
+use crate::notes::note;
 
 /// Seed of the demonstration, unless --seed is given.
 const SEED: u64 = 1;
@@ -33,7 +37,7 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
     let extent = if args.quick { QUICK } else { WHOLE };
     let say = |line: &str| {
         if !common.quiet {
-            eprintln!("{line}");
+            note(line);
         }
     };
     let directory = DemoDirectory::prepare(&args.out, common.seed.unwrap_or(SEED), extent.steps)?;
@@ -42,7 +46,8 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
     let bases = directory.models();
     let full = if extent.tuned {
         say("\nFor comparison, a fine-tuning of each by itself:");
-        Finetunes::trained(&directory.comparison(), &bases, &[], &args.out, &file_seed(common))?
+        let recipe = read_config(&directory.comparison(), &[], &file_seed(common))?;
+        finetune(&bases, &args.out, FinetuneConfig::new(recipe), common)?
     } else {
         Finetunes::default()
     };
@@ -50,19 +55,14 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
         "\nAsking every base {} questions about others, alone and with the value:",
         extent.questions
     ));
-    let plan = StudyPlan {
-        values: vec![directory.value()],
-        bases,
-        data: directory.questions(),
-        full,
-        alphas: vec![0.5, 1.0, 1.5],
-        map: vec!["hybrid".to_owned()],
-        limit: Some(extent.questions),
-        answers: true,
-    };
-    let study = plan.measure(common)?;
+    let mut plan = StudyPlan::new(vec![directory.value()], bases, directory.questions())
+        .finetunes(full)
+        .limit(Some(extent.questions))
+        .options(open_options(common));
+    plan.seed = common.seed.unwrap_or(plan.seed);
+    let study = measure(&plan, common)?;
     write_report(&study, &args.out)?;
-    write_verdict(&plan, &study, common)?;
+    write_card(&study, common)?;
     if common.json {
         println!("{}", serde_json::to_string(&study.transfer)?);
         return Ok(());
@@ -80,8 +80,7 @@ fn file_seed(common: &Common) -> Common {
 
 /// Trains the value as `ivl train` does, or finds what an earlier call has made.
 fn train_value(directory: &DemoDirectory, common: &Common, say: &dyn Fn(&str)) -> Result<()> {
-    let recipe = Train { config: directory.recipe(), set: Vec::new(), resume: false };
-    let config = read_config(&recipe, &file_seed(common))?;
+    let config = read_config(&directory.recipe(), &[], &file_seed(common))?;
     if config.output.join("config.json").exists() && is_result_of(&config) {
         say("The value was trained by an earlier call.");
         return Ok(());
@@ -89,6 +88,6 @@ fn train_value(directory: &DemoDirectory, common: &Common, say: &dyn Fn(&str)) -
     let resume = config.output.join("checkpoints").is_dir();
     let trained = fit(&config, resume, "run the same command again to go on", common);
     let trained = trained.context("training the value")?;
-    say(&format!("Trained in {} steps, on {} tokens of answers.", trained.steps, trained.tokens));
+    say(&format!("Trained in {} steps, on {} tokens of answers.", trained.run.steps, trained.run.tokens));
     Ok(())
 }

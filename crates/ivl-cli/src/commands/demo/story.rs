@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::directory::DemoDirectory;
-use crate::commands::transfer::{Study, WIDTH, bold, wrapped};
+use ivl::transfer::Study;
+
+use crate::commands::transfer::{WIDTH, bold, wrapped};
 
 /// Questions whose answers are shown.
 const SHOWN: usize = 3;

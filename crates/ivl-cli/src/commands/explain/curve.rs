@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use anyhow::Result;
-use ivl_core::score::TokenExplanation;
-use ivl_eval::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
+use ivl::TokenExplanation;
+use ivl::eval::explanation::{GatePoint, GateSignal, gate_curve, most_skipped, skipped_at_random};
 use serde_json::{Value, json};
 
 use crate::args::Common;

@@ -3,67 +3,37 @@
 mod curve;
 mod figures;
 mod page;
-mod passage;
 mod terminal;
 
 use std::io::Write;
 
-use anyhow::{Context, Result, bail};
-use ivl_core::score::{TokenExplanation, explain_from};
-use ivl_eval::Influence;
+use anyhow::{Result, bail};
+use ivl::eval::explanation::Influence;
+use ivl::models::write_bytes;
+use ivl::{Explanation, GenerateConfig, MaskedText, Model, TokenExplanation};
 
-use self::passage::Passage;
+pub use self::terminal::Shown;
 use crate::args;
 use crate::args::Common;
 use crate::color::is_colored;
-use crate::compose::Composed;
 use crate::decoding;
+use crate::models;
 use crate::progress::bar;
-
-/// A passage and what was done to its tokens.
-struct Explanation {
-    passage: Passage,
-    tokens: Vec<Option<TokenExplanation>>,
-}
-
-impl Explanation {
-    /// Reads a passage; of the tokens that nobody asked about nothing is kept.
-    fn of(passage: Passage, composed: &Composed) -> Result<Self> {
-        let given = passage.asked.iter().position(|asked| *asked).unwrap_or(passage.ids.len());
-        let mut tokens = explain_from(&*composed.lm, &passage.ids, given)
-            .with_context(|| format!("cannot explain {}", passage.origin.as_deref().unwrap_or("the text")))?;
-        for (token, asked) in tokens.iter_mut().zip(&passage.asked) {
-            *token = token.take().filter(|_| *asked);
-        }
-        Ok(Self { passage, tokens })
-    }
-
-    fn explained(&self) -> impl Iterator<Item = &TokenExplanation> {
-        self.tokens.iter().flatten()
-    }
-
-    fn influence(&self) -> Influence {
-        Influence::of(&self.explained().collect::<Vec<_>>())
-    }
-}
+use crate::prompt_files::read_messages;
 
 pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     let config = decoding::config(&args.decoding, common)?;
-    let composed = Composed::load(&args.models, common)?;
-    if composed.attached.is_empty() {
+    if args.models.value.is_empty() {
         bail!("there is nothing to explain without a value: give one with --value");
     }
-    let config = decoding::ending(config, &args.decoding, &composed);
-    let passages = passage::read(args, &config, &composed)?;
-    let bar = bar(common, passages.len() as u64, "explaining {bar:30} {pos}/{len}");
-    let explanations: Vec<Explanation> = passages
-        .into_iter()
-        .map(|passage| {
-            let explanation = Explanation::of(passage, &composed);
-            bar.inc(1);
-            explanation
-        })
-        .collect::<Result<_>>()?;
+    let model = models::open(&args.models, None, common)?;
+    let targets = targets(args, &config, &model)?;
+    let bar = bar(common, targets.len() as u64, "explaining {bar:30} {pos}/{len}");
+    let mut explanations = Vec::with_capacity(targets.len());
+    for target in targets {
+        explanations.push(model.explain_masked(target)?);
+        bar.inc(1);
+    }
     bar.finish_and_clear();
     let all: Vec<&TokenExplanation> = explanations.iter().flat_map(Explanation::explained).collect();
     if all.is_empty() {
@@ -75,49 +45,60 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     }
     let influence = Influence::of(&all);
     if let Some(path) = &args.html {
-        let html = page::page(&explanations, &influence, &composed);
-        ivl_models::write_bytes(path, html.as_bytes())?;
+        write_bytes(path, page::page(&explanations, &influence, &model).as_bytes())?;
     }
+    let shown = Shown { colored: is_colored(args.color), verbose: common.verbose };
     for explanation in &explanations {
         if common.json {
-            writeln!(out, "{}", figures::json(explanation, &composed))?;
+            writeln!(out, "{}", figures::json(explanation, &model))?;
         } else if args.html.is_none() {
-            terminal::print(&mut out, explanation, &composed, (is_colored(args.color), common.verbose))?;
+            terminal::print(&mut out, explanation, &model, shown)?;
         }
     }
     if common.json && explanations.len() > 1 {
-        writeln!(
-            out,
-            "{}",
-            serde_json::json!({"summary": figures::summary(&influence, &composed.attached)})
-        )?;
+        let summary = figures::summary(&influence, model.values());
+        writeln!(out, "{}", serde_json::json!({"summary": summary}))?;
     } else if !common.json {
-        terminal::print_summary(&mut out, &influence, &composed.attached)?;
+        terminal::print_summary(&mut out, &influence, model.values())?;
     }
     Ok(())
 }
 
-/// Explains an answer that was written.
+/// The texts that the options name. Answers are generated first.
+fn targets(args: &args::Explain, config: &GenerateConfig, model: &Model) -> Result<Vec<MaskedText>> {
+    if let Some(path) = &args.file {
+        return Ok(model.masked_rows(path)?);
+    }
+    if let Some(text) = &args.text {
+        return Ok(vec![model.masked_text(text)?]);
+    }
+    if let Some(path) = &args.messages {
+        return Ok(vec![model.masked_chat(read_messages(path)?, &model.chat_template()?, config)?]);
+    }
+    let prompt = model.encode_prompt(args.prompt.as_deref().unwrap_or_default())?;
+    Ok(vec![model.masked_answer(&prompt, config)?])
+}
+
+/// Explains an answer that was generated.
 pub fn answer(
     out: &mut impl Write,
-    composed: &Composed,
-    (prompt, answer): (&[u32], &[u32]),
+    model: &Model,
+    target: MaskedText,
+    shown: Shown,
     json: bool,
-    shown: (bool, bool),
 ) -> Result<()> {
-    if composed.attached.is_empty() {
+    if model.values().is_empty() {
         bail!("there is nothing to explain without a value: begin with --value");
     }
-    let asked = (0..prompt.len() + answer.len()).map(|at| at >= prompt.len()).collect();
-    let passage = Passage { origin: None, ids: [prompt, answer].concat(), asked };
-    let mut explanation = Explanation::of(passage, composed)?;
+    let prompt = target.mask.iter().filter(|counts| !**counts).count();
+    let mut explanation = model.explain_masked(target)?;
     if json {
-        writeln!(out, "{}", figures::json(&explanation, composed))?;
+        writeln!(out, "{}", figures::json(&explanation, model))?;
         return Ok(());
     }
     // The prompt was seen before.
-    explanation.passage.ids.drain(..prompt.len());
-    explanation.tokens.drain(..prompt.len());
-    terminal::print(out, &explanation, composed, shown)?;
-    terminal::print_summary(out, &explanation.influence(), &composed.attached)
+    explanation.drop_prompt(prompt);
+    terminal::print(out, &explanation, model, shown)?;
+    let influence = Influence::of(&explanation.explained().collect::<Vec<_>>());
+    terminal::print_summary(out, &influence, model.values())
 }

@@ -1,23 +1,23 @@
 //! Explanations as a page of their own.
 
-use ivl_eval::{Effect, HEAT_MAP_STYLE, Influence, escape, heat_map, page as html_page};
+use ivl::eval::explanation::{HEAT_MAP_STYLE, Influence, MeanChange, heat_map};
+use ivl::eval::html::{escape, page as html_page};
 
-use super::Explanation;
-use crate::compose::Composed;
+use ivl::{Explanation, Model};
 
 /// Texts that one page holds; more make it slow to open.
 const MOST_TEXTS: usize = 200;
 
 /// The means and a heat map of every text.
-pub fn page(explanations: &[Explanation], influence: &Influence, composed: &Composed) -> String {
-    let names: Vec<String> = composed.attached.iter().map(|value| value.name.clone()).collect();
-    let mut body = format!("<h1>What {} changed on {}</h1>\n", list(&names), escape(&composed.base_name()));
-    body += &means(influence, composed);
+pub fn page(explanations: &[Explanation], influence: &Influence, model: &Model) -> String {
+    let names: Vec<String> = model.values().iter().map(|value| value.name().to_owned()).collect();
+    let mut body = format!("<h1>What {} changed on {}</h1>\n", list(&names), escape(&model.base_name()));
+    body += &means(influence, model);
     for explanation in explanations.iter().take(MOST_TEXTS) {
-        if let Some(origin) = &explanation.passage.origin {
+        if let Some(origin) = &explanation.origin {
             body += &format!("<h2>{}</h2>\n", escape(origin));
         }
-        body += &heat_map(composed.lm.vocab(), &explanation.passage.ids, &explanation.tokens, &names);
+        body += &heat_map(model.vocab(), &explanation.ids, &explanation.tokens, &names);
     }
     if explanations.len() > MOST_TEXTS {
         body += &format!("<p>The first {MOST_TEXTS} of {} texts.</p>\n", explanations.len());
@@ -29,8 +29,8 @@ fn list(names: &[String]) -> String {
     names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(", ")
 }
 
-fn means(influence: &Influence, composed: &Composed) -> String {
-    let row = |name: &str, alpha: &str, Effect { delta, flips, kl }: &Effect| {
+fn means(influence: &Influence, model: &Model) -> String {
+    let row = |name: &str, alpha: &str, MeanChange { delta, flips, kl }: &MeanChange| {
         format!(
             "<tr><th scope=\"row\">{}</th><td>{alpha}</td><td>{}</td><td>{:.1}%</td><td>{kl:.3}</td></tr>\n",
             escape(name),
@@ -43,18 +43,18 @@ fn means(influence: &Influence, composed: &Composed) -> String {
          <th scope=\"col\">nats a token</th><th scope=\"col\">another first choice</th>\
          <th scope=\"col\">KL</th></tr></thead>\n<tbody>\n",
     );
-    match composed.attached.as_slice() {
-        [only] => table += &row(&only.name, &only.alpha.to_string(), &influence.all),
+    match model.values() {
+        [only] => table += &row(only.name(), &only.alpha().to_string(), &influence.all),
         several => {
             for (value, own) in several.iter().zip(&influence.values) {
-                table += &row(&format!("due to {}", value.name), &value.alpha.to_string(), own);
+                table += &row(&format!("due to {}", value.name()), &value.alpha().to_string(), own);
             }
             table += &row("all", "", &influence.all);
         }
     }
     table += "</tbody>\n</table></div>\n";
     for conflict in &influence.conflicts {
-        let [first, second] = [conflict.first, conflict.second].map(|at| escape(&composed.attached[at].name));
+        let [first, second] = [conflict.first, conflict.second].map(|at| escape(model.values()[at].name()));
         table += &format!(
             "<p>{first} and {second}: cosine {}, they raise different tokens most at {:.1}% and would choose different \
              ones at {:.1}%.</p>\n",

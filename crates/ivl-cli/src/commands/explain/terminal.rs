@@ -3,12 +3,20 @@
 use std::io::Write;
 
 use anyhow::Result;
-use ivl_core::Vocab;
-use ivl_core::score::TokenExplanation;
-use ivl_eval::{Influence, Visible, strength, visible, visible_line};
+use ivl::TokenExplanation;
+use ivl::core::Vocab;
+use ivl::eval::explanation::{Influence, Visible, strength, visible, visible_line};
 
-use super::Explanation;
-use crate::compose::{Attached, Composed};
+use ivl::{AttachedValue, Explanation, Model};
+
+/// How an explanation is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// In colours, where there would be a table.
+    pub colored: bool,
+    /// As a table as well.
+    pub verbose: bool,
+}
 
 const RESET: &str = "\x1b[0m";
 
@@ -21,21 +29,16 @@ const LESS: [&str; 5] = ["30;48;5;224", "30;48;5;223", "30;48;5;215", "30;48;5;2
 const FAINT: f32 = 0.1;
 
 /// The text, in colours or as a table.
-pub fn print(
-    out: &mut impl Write,
-    explanation: &Explanation,
-    composed: &Composed,
-    (colored, verbose): (bool, bool),
-) -> Result<()> {
-    let vocab = composed.lm.vocab();
-    if let Some(origin) = &explanation.passage.origin {
+pub fn print(out: &mut impl Write, explanation: &Explanation, model: &Model, shown: Shown) -> Result<()> {
+    let vocab = model.vocab();
+    if let Some(origin) = &explanation.origin {
         writeln!(out, "── {origin}")?;
     }
-    if colored {
-        writeln!(out, "{}\n", painted(vocab, &explanation.passage.ids, &explanation.tokens))?;
+    if shown.colored {
+        writeln!(out, "{}\n", painted(vocab, &explanation.ids, &explanation.tokens))?;
     }
-    if !colored || verbose {
-        print_table(out, explanation, composed)?;
+    if !shown.colored || shown.verbose {
+        print_table(out, explanation, model)?;
     }
     Ok(())
 }
@@ -69,18 +72,18 @@ fn style(explained: Option<&TokenExplanation>) -> String {
 }
 
 /// One line for each token that is explained.
-fn print_table(out: &mut impl Write, explanation: &Explanation, composed: &Composed) -> Result<()> {
-    let (vocab, several) = (composed.lm.vocab(), composed.attached.len() > 1);
+fn print_table(out: &mut impl Write, explanation: &Explanation, model: &Model) -> Result<()> {
+    let (vocab, several) = (model.vocab(), model.values().len() > 1);
     write!(
         out,
         "{:>8} {:>8} {:>12} {:>7}  {:<12} {:<12}",
         "log p", "delta", "rank", "KL", "token", "base's first"
     )?;
     if several {
-        composed.attached.iter().try_for_each(|value| write!(out, " {:>9}", value.name))?;
+        model.values().iter().try_for_each(|value| write!(out, " {:>9}", value.name()))?;
     }
     writeln!(out)?;
-    for (&id, explained) in explanation.passage.ids.iter().zip(&explanation.tokens) {
+    for (&id, explained) in explanation.ids.iter().zip(&explanation.tokens) {
         let Some(explained) = explained else { continue };
         let change = &explained.change;
         let ranks = format!("{} → {}", change.base_rank, change.rank);
@@ -103,7 +106,7 @@ fn print_table(out: &mut impl Write, explanation: &Explanation, composed: &Compo
 }
 
 /// The means, and with several values each one's part and how two agree.
-pub fn print_summary(out: &mut impl Write, influence: &Influence, attached: &[Attached]) -> Result<()> {
+pub fn print_summary(out: &mut impl Write, influence: &Influence, attached: &[AttachedValue]) -> Result<()> {
     let percent = |share: f64| 100.0 * share;
     let all = &influence.all;
     writeln!(
@@ -121,8 +124,8 @@ pub fn print_summary(out: &mut impl Write, influence: &Influence, attached: &[At
         writeln!(
             out,
             "  due to {} (alpha {}): {:+.3} nats each, another first choice at {:.1}%, KL {:.3}",
-            value.name,
-            value.alpha,
+            value.name(),
+            value.alpha(),
             own.delta,
             percent(own.flips),
             own.kl
@@ -132,8 +135,8 @@ pub fn print_summary(out: &mut impl Write, influence: &Influence, attached: &[At
         writeln!(
             out,
             "  {} and {}: cosine {:.3}, they raise different tokens most at {:.1}%, choose different ones at {:.1}%",
-            attached[conflict.first].name,
-            attached[conflict.second].name,
+            attached[conflict.first].name(),
+            attached[conflict.second].name(),
             conflict.cosine,
             percent(conflict.favourites_differ),
             percent(conflict.choices_differ)
@@ -144,7 +147,7 @@ pub fn print_summary(out: &mut impl Write, influence: &Influence, attached: &[At
 
 #[cfg(test)]
 mod tests {
-    use ivl_core::vocab::Token;
+    use ivl::core::vocab::Token;
 
     use super::*;
 

@@ -1,38 +1,31 @@
-//! One run's configuration: the TOML, what the command line replaces, and every default filled in.
+//! One run's configuration: the TOML, and what the command line replaces in it.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ivl_train::TrainConfig;
+use ivl::TrainConfig;
 
-use crate::args::{Common, Train};
-
-/// Name of the resolved configuration in the output directory.
-const RESOLVED: &str = "train.toml";
+use crate::args::Common;
 
 /// The TOML with `--set` and `--seed` applied.
-pub fn read_config(args: &Train, common: &Common) -> Result<TrainConfig> {
-    let path = args.config.display();
-    let text = std::fs::read_to_string(&args.config).with_context(|| format!("cannot read `{path}`"))?;
-    let mut table: toml::Table = text.parse().with_context(|| format!("`{path}` is not TOML"))?;
-    for set in &args.set {
+pub fn read_config(path: &Path, sets: &[String], common: &Common) -> Result<TrainConfig> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))?;
+    let mut table: toml::Table = text.parse().with_context(|| format!("`{shown}` is not TOML"))?;
+    for set in sets {
         let Some((key, value)) = set.split_once('=') else {
             bail!("--set is `{set}`, expected KEY=VALUE, such as optimizer.learning_rate=1e-3");
         };
-        let value =
+        let parsed =
             format!("x = {value}").parse::<toml::Table>().ok().and_then(|mut parsed| parsed.remove("x"));
-        let text = || toml::Value::String(set.split_once('=').map_or("", |(_, value)| value).to_owned());
-        insert(&mut table, key.trim(), value.unwrap_or_else(text))?;
+        insert(&mut table, key.trim(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())))?;
     }
     if let Some(seed) = common.seed {
         table.insert("seed".to_owned(), toml::Value::Integer(seed as i64));
     }
     let config =
-        TrainConfig::read(table).with_context(|| format!("`{path}` is not a training configuration"))?;
+        TrainConfig::read(table).with_context(|| format!("`{shown}` is not a training configuration"))?;
     config.validate()?;
-    if !config.eval.bases.is_empty() && config.data.eval.is_empty() {
-        bail!("`eval.bases` is set, but `data.eval` names no held-out file to measure on");
-    }
     Ok(config)
 }
 
@@ -46,16 +39,4 @@ fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> 
     }
     table.insert(last.to_owned(), value);
     Ok(())
-}
-
-/// Whether a directory was made by this very configuration.
-pub fn is_result_of(config: &TrainConfig) -> bool {
-    let saved = std::fs::read_to_string(config.output.join(RESOLVED));
-    saved.is_ok_and(|saved| toml::to_string_pretty(config).is_ok_and(|text| text == saved))
-}
-
-/// Saves the configuration with every default filled in: running it again gives the same losses.
-pub fn save_resolved(config: &TrainConfig, output: &Path) -> Result<()> {
-    let text = toml::to_string_pretty(config).context("the configuration has no TOML")?;
-    Ok(ivl_models::write_bytes(&output.join(RESOLVED), text.as_bytes())?)
 }

@@ -3,11 +3,11 @@
 use std::io::{Write, stdout};
 
 use anyhow::Result;
-use ivl_eval::transfer::Transfer;
+use ivl::eval::transfer::Transfer;
 
 use crate::args::Color;
 use crate::color::is_colored;
-use ivl_eval::transfer::report::{Table, tables};
+use ivl::eval::transfer::report::{Table, tables};
 
 /// Widest line of text.
 pub const WIDTH: usize = 78;

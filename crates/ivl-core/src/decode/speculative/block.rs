@@ -188,7 +188,7 @@ fn at_place(logits: &Tensor<3>, place: usize) -> Tensor<3> {
     logits.clone().slice([0..1, place..place + 1, 0..vocab])
 }
 
-/// What each value gave at one place after the other, in one tensor.
+/// The logits of each value at consecutive positions, in one tensor.
 fn join(places: &[ValueRows]) -> ValueRows {
     let values = places.first().map_or(0, Vec::len);
     let at_all_places = |value: usize| -> Option<Tensor<3>> {

@@ -15,7 +15,7 @@ use crate::row_chunks::PREFILL_CHUNK;
 use crate::tokens::{shared_prefix_len, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
 
-/// What guesses tokens.
+/// A source of drafted tokens.
 pub struct Draft {
     source: Source,
 }

@@ -34,7 +34,7 @@ pub struct Pace {
     since_draft: usize,
 }
 
-/// What a round did.
+/// The outcome of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpeculativeRound {
     /// Tokens drafted.
@@ -79,7 +79,7 @@ impl Pace {
             return self.most;
         }
         let Some(plain) = self.plain.value() else {
-            // What a step without drafts costs has to be known first.
+            // The cost of a step without drafts must be known first.
             return 0;
         };
         let Some(line) = self.pass.fit(plain) else { return FIRST.min(self.most) };

@@ -21,7 +21,7 @@ impl<'a> Target<'a> {
         self.lm.device()
     }
 
-    /// What the base gives for new tokens.
+    /// The base's logits for new tokens.
     pub(super) fn base_rows(
         self,
         tokens: Tensor<2, Int>,
@@ -33,7 +33,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// What each value gives for new tokens, without its weight.
+    /// The logits of each value for new tokens, without its weight.
     pub(super) fn value_rows(
         self,
         tokens: &Tensor<2, Int>,

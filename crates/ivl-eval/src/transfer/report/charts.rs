@@ -8,9 +8,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::table::Table;
 use crate::html::escape;
-use crate::transfer::{BaseSummary, Setting, Transfer};
+use crate::transfer::{BaseSummary, SettingSummary, Transfer};
 
-/// Lines and text, the grid, and what is said of a base alone, with the value, and fine-tuned. `style.css` names them.
+/// Lines and text, the grid, and the series: without the value, with it, fine-tuned. `style.css` names them.
 const INK: RGBColor = RGBColor(0x16, 0x19, 0x1d);
 const GRID: RGBColor = RGBColor(0xd5, 0xd9, 0xde);
 const ALONE: RGBColor = RGBColor(0x8a, 0x93, 0x9d);
@@ -58,7 +58,7 @@ fn legend(entries: &[(String, &str)]) -> String {
     format!("<ul class=\"legend\">{}</ul>", entries.iter().map(entry).collect::<String>())
 }
 
-/// Bars of every base alone, with the value and fine-tuned.
+/// Bars of every base without the value, with it and fine-tuned.
 pub(super) fn bars(transfer: &Transfer, table: &Table) -> String {
     let mut names = vec![
         ("alone".to_owned(), "alone"),
@@ -77,7 +77,7 @@ fn draw_bars(transfer: &Transfer) -> Drawn {
         .bases
         .iter()
         .map(|base| {
-            let of = |setting: Option<&Setting>| setting.map(|setting| judged(setting, answers));
+            let of = |setting: Option<&SettingSummary>| setting.map(|setting| judged(setting, answers));
             let mut bars = vec![(of(Some(&base.alone)), ALONE), (of(base.at(transfer.verdict.alpha)), WITH)];
             if transfer.has_tuned() {
                 bars.push((of(base.tuned.as_ref()), TUNED));
@@ -102,7 +102,7 @@ fn draw_bars(transfer: &Transfer) -> Drawn {
                 let bar = Rectangle::new([(0.0, high), (x, high - thick * 0.88)], colour.filled());
                 chart.draw_series(std::iter::once(bar))?;
                 let number = if answers { format!("{x:.0}") } else { format!("{x:.2}") };
-                // Inside the bar where there would be no room behind it.
+                // Inside the bar if there is no room after it.
                 let inside = x > end * 0.93;
                 let (at, anchor) =
                     if inside { (x - end * 0.01, HPos::Right) } else { (x + end * 0.01, HPos::Left) };
@@ -261,7 +261,7 @@ fn horizontal<'a>(
     Ok(chart)
 }
 
-fn judged(setting: &Setting, answers: bool) -> f64 {
+fn judged(setting: &SettingSummary, answers: bool) -> f64 {
     match &setting.exact_match {
         Some(figure) if answers => 100.0 * figure.mean,
         _ => setting.loss.mean,

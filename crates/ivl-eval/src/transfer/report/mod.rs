@@ -4,7 +4,7 @@ mod charts;
 mod page;
 mod table;
 
-pub use page::{AnswerOf, Example, HeatMap, Report};
+pub use page::{AnswerOf, HeatMap, Report, ReportExample};
 pub use table::{Table, tables};
 
 use crate::transfer::Transfer;

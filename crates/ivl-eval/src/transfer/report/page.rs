@@ -5,7 +5,7 @@ use super::table::tables;
 use crate::html::{escape, page};
 use crate::transfer::{Effect, Transfer};
 
-/// What is particular to this page; colours of charts are replaced here, so that they follow the page's scheme.
+/// Styles of this page; colours of charts are replaced here, so that they follow the page's scheme.
 const STYLE: &str = include_str!("style.css");
 
 /// A study, with what makes it easy to picture.
@@ -14,23 +14,23 @@ pub struct Report<'a> {
     /// The figures.
     pub transfer: &'a Transfer,
     /// Some questions with answers.
-    pub examples: Vec<Example>,
-    /// What the value changed in one answer.
+    pub examples: Vec<ReportExample>,
+    /// The explanation of one answer.
     pub heat_map: Option<&'a HeatMap>,
 }
 
-/// What the value changed in one answer: an HTML fragment, and the style it needs.
+/// The explanation of one answer: an HTML fragment, and the style it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeatMap {
     /// Which base wrote the answer.
     pub base: String,
-    /// From [`heat_map`](crate::heat_map).
+    /// From [`heat_map`](crate::explanation::heat_map).
     pub html: String,
 }
 
 /// A question and what every base answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Example {
+pub struct ReportExample {
     /// As the base reads it.
     pub question: String,
     /// The answer of the data.
@@ -39,12 +39,12 @@ pub struct Example {
     pub answers: Vec<AnswerOf>,
 }
 
-/// What one base answers without and with the value, and whether that is right.
+/// The answers of one base without and with the value, and whether they are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerOf {
     /// Which base.
     pub base: String,
-    /// The base alone.
+    /// Without the value.
     pub alone: (String, bool),
     /// With the value.
     pub with: (String, bool),
@@ -74,7 +74,7 @@ impl Report<'_> {
             }
         }
         body += &self.about();
-        page("How far a value travels", &format!("{}{STYLE}", crate::HEAT_MAP_STYLE), &body)
+        page("How far a value travels", &format!("{}{STYLE}", crate::explanation::HEAT_MAP_STYLE), &body)
     }
 
     fn verdict(&self) -> String {
@@ -112,7 +112,7 @@ impl Report<'_> {
                 "<td class=\"{class}\"><span class=\"mark\" role=\"img\" aria-label=\"{word}\">{sign}</span>{text}</td>"
             )
         };
-        let example = |example: &Example| {
+        let example = |example: &ReportExample| {
             let row = |of: &AnswerOf| {
                 format!(
                     "<tr><th scope=\"row\">{}</th>{}{}</tr>\n",

@@ -1,14 +1,14 @@
 //! The figures as tables of text, for every medium the same.
 
 use crate::html::escape;
-use crate::transfer::{BaseSummary, Figure, Setting, Share, Transfer};
+use crate::transfer::{BaseSummary, Figure, IntervalEstimate, SettingSummary, Transfer};
 
 /// A table; the first column names the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// What its figures are.
+    /// A description of its figures.
     pub note: String,
     /// Names of the columns.
     pub header: Vec<String>,
@@ -87,10 +87,11 @@ fn kept_together(cell: &str) -> String {
     escape(cell).replace(" ± ", "\u{a0}±\u{a0}").replace(", ", ",\u{a0}").replace(" *", "\u{a0}*")
 }
 
-/// The claim: every base alone, with the value, fine-tuned.
+/// The main table: every base without the value, with it, fine-tuned.
 fn results(transfer: &Transfer) -> Table {
     let answers = transfer.has_answers();
-    let cell = |setting: Option<&Setting>| setting.map_or_else(none, |setting| judged(setting, answers));
+    let cell =
+        |setting: Option<&SettingSummary>| setting.map_or_else(none, |setting| judged(setting, answers));
     let mut header = vec!["base", "alone", "with the value"];
     if transfer.has_tuned() {
         header.extend(["fine-tuned", "gap recovered"]);
@@ -135,7 +136,8 @@ fn losses(transfer: &Transfer) -> Table {
     }
     let row = |base: &BaseSummary| {
         let with = base.at(transfer.verdict.alpha);
-        let cell = |setting: Option<&Setting>| setting.map_or_else(none, |setting| judged(setting, false));
+        let cell =
+            |setting: Option<&SettingSummary>| setting.map_or_else(none, |setting| judged(setting, false));
         let mut row = vec![name(base), cell(Some(&base.alone)), cell(with)];
         if transfer.has_tuned() {
             row.push(cell(base.tuned.as_ref()));
@@ -158,7 +160,7 @@ fn losses(transfer: &Transfer) -> Table {
 fn changes(transfer: &Transfer) -> Table {
     let row = |base: &BaseSummary| {
         let with = base.at(transfer.verdict.alpha);
-        let of = |figure: fn(&Setting) -> Option<&Figure>| {
+        let of = |figure: fn(&SettingSummary) -> Option<&Figure>| {
             with.and_then(figure).map_or_else(none, |figure| format!("{:.2}", figure.mean))
         };
         let flips = with.and_then(|with| with.flips.as_ref());
@@ -185,7 +187,7 @@ fn changes(transfer: &Transfer) -> Table {
     }
 }
 
-/// What the weight does.
+/// The effect of the weight.
 fn weights(transfer: &Transfer) -> Table {
     let answers = transfer.has_answers();
     let mut header = vec!["base".to_owned(), "alone".to_owned()];
@@ -206,7 +208,7 @@ fn weights(transfer: &Transfer) -> Table {
     }
 }
 
-/// What the seed does.
+/// The effect of the seed.
 fn seeds(transfer: &Transfer) -> Table {
     let scale = if transfer.has_answers() { 100.0 } else { 1.0 };
     let list = |numbers: &[f64], scale: f64, digits: usize| {
@@ -253,7 +255,7 @@ fn name(base: &BaseSummary) -> String {
 }
 
 /// Right answers, or the loss where nothing is answered.
-fn judged(setting: &Setting, answers: bool) -> String {
+fn judged(setting: &SettingSummary, answers: bool) -> String {
     match &setting.exact_match {
         Some(figure) if answers => {
             format!("{:.1} ± {:.1}", 100.0 * figure.mean, 100.0 * figure.standard_error)
@@ -266,6 +268,6 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
 }
 
-fn interval(share: Share) -> String {
+fn interval(share: IntervalEstimate) -> String {
     format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * share.low, 100.0 * share.high)
 }

@@ -1,0 +1,157 @@
+//! What a run shows: a bar on a terminal, or plain lines.
+
+use indicatif::ProgressBar;
+use ivl::TrainEvent;
+use ivl::train::{EvalReport, Event, SourceReport, StepReport};
+
+use crate::args::Common;
+use crate::notes::note;
+use crate::progress::bar;
+
+/// Plain lines of a run, if there is no terminal.
+const LINES: usize = 20;
+
+/// What the bar shows. Rates and remaining time are of this process.
+const DISPLAY: &str = "{bar:20} {pos}/{len} steps  {eta} left  {wide_msg}";
+
+/// Shows the events of a run.
+pub struct Display {
+    common: Common,
+    /// The steps.
+    bar: ProgressBar,
+    /// What comes before the steps.
+    before: Option<ProgressBar>,
+    /// Whether plain lines stand for the bar.
+    lines: bool,
+    /// Steps between two plain lines.
+    every: usize,
+}
+
+/// Prints lines above the bar, or plain ones; none if the run is to be quiet.
+#[derive(Clone)]
+pub struct Voice {
+    bar: ProgressBar,
+    lines: bool,
+}
+
+impl Voice {
+    /// Prints a line.
+    pub fn say(&self, line: &str) {
+        if self.lines { note(line) } else { self.bar.println(line) }
+    }
+}
+
+impl Display {
+    /// A display that shows nothing yet.
+    pub fn new(common: &Common) -> Self {
+        let bar = bar(common, 0, DISPLAY);
+        let lines = bar.is_hidden() && !common.quiet;
+        Self { common: common.clone(), bar, before: None, lines, every: 1 }
+    }
+
+    /// Prints lines without getting in the way of the bar, from any thread.
+    pub fn voice(&self) -> Voice {
+        Voice { bar: self.bar.clone(), lines: self.lines }
+    }
+
+    /// Shows an event.
+    pub fn show(&mut self, event: &TrainEvent) {
+        match event {
+            TrainEvent::Tokenizing { rows, done } => {
+                self.progress(*rows, 0, *done, "tokenizing {human_pos} rows");
+            }
+            TrainEvent::Tokenized { setting, reports, max_length } => {
+                for report in reports.iter().filter(|report| report.truncated + report.dropped > 0) {
+                    self.note(&format!("{setting}: {}", lost_rows(report, *max_length)));
+                }
+            }
+            TrainEvent::BaseLogits { done, total } => {
+                let template = "base logits {bar:30} {pos}/{len} examples, {eta} left";
+                self.progress(*done as u64, *total as u64, done == total, template);
+            }
+            TrainEvent::BaseLogitsWritten { base, tokens, top_k, mean_kl, largest_kl } => self.note(&format!(
+                "wrote logits of {base} for {tokens} tokens; what the {top_k} kept ids leave out is {mean_kl:.2e} nats a \
+                 token, at most {largest_kl:.2e}"
+            )),
+            TrainEvent::Run(event) => self.show_run(event),
+            _ => {}
+        }
+    }
+
+    fn show_run(&mut self, event: &Event) {
+        match event {
+            Event::Start { done, total } => {
+                self.bar.set_length(*total as u64);
+                self.bar.set_position(*done as u64);
+                self.bar.reset_eta();
+                self.every = total.div_ceil(LINES).max(1);
+            }
+            Event::Step(step) => {
+                self.bar.set_position(step.step as u64);
+                self.bar.set_message(step_message(step));
+                if self.lines && step.step % self.every == 0 {
+                    note(format_args!("step {:>6}  {}", step.step, step_message(step)));
+                }
+            }
+            Event::Eval(eval) => self.voice().say(&eval_line(eval)),
+            Event::CorruptCheckpoint { path, reason } => {
+                let line = format!("skipped the corrupt checkpoint `{}`: {reason}", path.display());
+                self.voice().say(&line);
+            }
+            Event::StoppedEarly { step, best } => {
+                let best = best.as_ref().map_or(String::new(), |best| {
+                    format!("; it was lowest, {:.4}, after step {}", best.loss, best.step)
+                });
+                let line = format!("stopped after step {step}: the held-out loss no longer falls{best}");
+                self.voice().say(&line);
+            }
+            Event::Checkpoint { .. } => {}
+        }
+    }
+
+    /// Shows how far something that comes before the steps has come.
+    fn progress(&mut self, done: u64, total: u64, finished: bool, template: &str) {
+        let before = self.before.get_or_insert_with(|| bar(&self.common, total, template));
+        before.set_position(done);
+        if finished {
+            before.finish_and_clear();
+            self.before = None;
+        }
+    }
+
+    fn note(&self, line: &str) {
+        if !self.common.quiet {
+            note(line);
+        }
+    }
+}
+
+/// Which rows of a source are not trained on, in part or as a whole.
+pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
+    format!(
+        "{} of {} rows of `{}` were cut to {max_length} tokens ({} tokens lost), {} had nothing learnt left and were left out",
+        report.truncated,
+        report.rows,
+        report.path.display(),
+        report.cut,
+        report.dropped
+    )
+}
+
+/// The first words matter most: a narrow terminal cuts the last.
+fn step_message(step: &StepReport) -> String {
+    format!(
+        "loss {:.4}  lr {:.2e}  {:.0} tokens/s  |v| {:.4}  gradient {:.3}",
+        step.loss, step.learning_rate, step.tokens_per_second, step.value_norm, step.gradient_norm
+    )
+}
+
+/// A held-out loss, in words.
+pub fn eval_line(eval: &EvalReport) -> String {
+    let base = eval.base.as_deref().unwrap_or("the model");
+    let losses = match eval.base_loss {
+        Some(alone) => format!("alone {alone:.4}, with the value {:.4}", eval.loss),
+        None => format!("{:.4}", eval.loss),
+    };
+    format!("step {:>6}  held out: {base} {losses}", eval.step)
+}

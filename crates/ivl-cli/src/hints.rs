@@ -1,0 +1,72 @@
+//! Hints for errors: libraries know no command line, so the options that help are named here.
+
+use ivl::Error;
+
+/// The option that helps against an error, if one does.
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        // A boxed error is a type of its own to `downcast_ref`.
+        let boxed = cause.downcast_ref::<Box<Error>>().map(|error| &**error);
+        if let Some(error) = cause.downcast_ref::<Error>().or(boxed)
+            && let Some(hint) = of_ivl(error)
+        {
+            return Some(hint);
+        }
+        if let Some(error) = cause.downcast_ref::<ivl::core::Error>() {
+            return of_core(error);
+        }
+        if let Some(error) = cause.downcast_ref::<ivl::serve::Error>() {
+            return of_server(error);
+        }
+        cause.downcast_ref::<ivl::train::Error>().and_then(of_training)
+    })
+}
+
+fn of_ivl(error: &Error) -> Option<String> {
+    let hint = match error {
+        Error::UnfinishedRun { .. } => "finish it with `ivl train CONFIG.toml --resume`",
+        Error::GateWithoutValue { .. } => "--gate needs at least one --value",
+        Error::EmptyPrompt => "give some text with --prompt, --prompt-file or --messages",
+        Error::NoChatTemplate { .. } => {
+            "add a template, or do without: `--prompt`, `--text` and tasks need none, and `ivl chat` has --plain"
+        }
+        Error::MethodNeedsCorpus { method } => {
+            return Some(format!("`ivl align --method {method} --corpus FILE` makes a map file for --map"));
+        }
+        Error::Core(error) => return of_core(error),
+        Error::Train(error) => return of_training(error),
+        Error::Serve(error) => return of_server(error),
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_core(error: &ivl::core::Error) -> Option<String> {
+    let hint = match error {
+        ivl::core::Error::VocabMismatch { .. } => {
+            "map the vocabularies with --map hybrid, or with a file made by `ivl align --from BASE --to VALUE`"
+        }
+        ivl::core::Error::ForeignMap { .. } => "make a new map with `ivl align`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_training(error: &ivl::train::Error) -> Option<String> {
+    let hint = match error {
+        ivl::train::Error::NoCheckpoint { .. } => "start without --resume",
+        ivl::train::Error::OutputExists { .. } => "continue with --resume",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_server(error: &ivl::serve::Error) -> Option<String> {
+    let hint = match error {
+        ivl::serve::Error::Open { .. } => "give --api-key, or --open to allow requests without a key",
+        ivl::serve::Error::Listen { .. } => "choose another port with --port",
+        ivl::serve::Error::SameId { .. } => "name values with --value NAME=VALUE",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,122 @@
+//! Options of the command line, as the library takes them.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use ivl::core::cross_tokenizer::ByteFusionConfig;
+use ivl::{
+    Attach, DraftOptions, DraftSource, Gate, LoadProgress, Model, ModelBuilder, OpenOptions, ServeOptions,
+};
+
+use crate::args::{Common, Drafts, Dtype, Models, Vocabularies};
+use crate::progress::bar;
+
+/// The name of drafts without a model. A directory of this name is `./prompt-lookup`.
+const LOOKUP: &str = "prompt-lookup";
+
+/// Tokens that prompt lookup finds again, unless told.
+const NGRAM: usize = 3;
+
+/// Device and type of the weights, with a progress bar for every model that is loaded.
+pub fn open_options(common: &Common) -> OpenOptions {
+    let options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
+    let common = common.clone();
+    let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    options.progress(move |progress: LoadProgress<'_>| {
+        let mut current = current.lock().expect("no one panics while it holds the bar");
+        let bar = current.get_or_insert_with(|| {
+            let bar = bar(&common, progress.total, "{msg} {bar:30} {percent}%");
+            bar.set_message(format!("loading {}", progress.model));
+            bar
+        });
+        bar.set_position(progress.done);
+        if progress.done == progress.total {
+            bar.finish_and_clear();
+            *current = None;
+        }
+    })
+}
+
+/// A type of weights as the library calls it.
+pub fn dtype(dtype: Dtype) -> ivl::Dtype {
+    match dtype {
+        Dtype::Auto => ivl::Dtype::Auto,
+        Dtype::F32 => ivl::Dtype::F32,
+        Dtype::F16 => ivl::Dtype::F16,
+        Dtype::Bf16 => ivl::Dtype::Bf16,
+        Dtype::Int8 => ivl::Dtype::Int8,
+    }
+}
+
+/// What `--base` and `--value` name, about to be opened.
+pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<ModelBuilder> {
+    let mut builder = Model::builder(&models.base).options(open_options(common));
+    for text in &models.value {
+        let (value, alpha) = value_and_alpha(text)?;
+        builder = builder.attach(value, attach(alpha, &models.vocabularies));
+    }
+    Ok(match gate {
+        Some(gate) => builder.gate(gate),
+        None => builder,
+    })
+}
+
+/// Opens what `--base` and `--value` name.
+pub fn open(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Model> {
+    Ok(builder(models, gate, common)?.open()?)
+}
+
+/// How a value is attached.
+pub fn attach(alpha: Option<f64>, vocabularies: &Vocabularies) -> Attach {
+    let config = ByteFusionConfig::default().unseen(vocabularies.unseen).branches(vocabularies.branches);
+    let mut attach = Attach::new().byte_fusion_config(config);
+    (attach.alpha, attach.maps) = (alpha, vocabularies.map.clone());
+    attach.byte_fusion.clone_from(&vocabularies.byte_fusion);
+    attach
+}
+
+/// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
+pub fn value_and_alpha(text: &str) -> Result<(&str, Option<f64>)> {
+    match text.rsplit_once(':') {
+        Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
+            Ok(alpha) => Ok((name, Some(alpha))),
+            Err(_) => bail!("--value is `{text}`, expected VALUE or VALUE:ALPHA with a number for ALPHA"),
+        },
+        _ => Ok((text, None)),
+    }
+}
+
+/// What `--draft` names.
+pub fn drafts(options: &Drafts) -> Result<Option<DraftOptions>> {
+    let Some(name) = &options.draft else { return Ok(None) };
+    if options.draft_tokens == 0 {
+        bail!("--draft-tokens is 0, expected at least 1");
+    }
+    let source = match name.strip_prefix(LOOKUP) {
+        Some(rest) if rest.is_empty() || rest.starts_with(':') => {
+            let ngram = match rest.strip_prefix(':') {
+                None => NGRAM,
+                Some(n) => n.parse().ok().filter(|&n| n > 0).with_context(|| {
+                    format!("--draft is `{name}`, expected {LOOKUP} or {LOOKUP}:N with N at least 1")
+                })?,
+            };
+            DraftSource::PromptLookup { ngram }
+        }
+        _ => DraftSource::Model(name.clone()),
+    };
+    let drafts = DraftOptions::new(source).dtype(dtype(options.draft_dtype));
+    Ok(Some(drafts.without_values(options.draft_alone).max_tokens(options.draft_tokens)))
+}
+
+/// How a model is served under some settings.
+pub fn serve_options(
+    name: Option<&String>,
+    drafts: Option<DraftOptions>,
+    settings: ivl::serve::Settings,
+) -> ServeOptions {
+    let mut options = ServeOptions::new().settings(settings);
+    (options.name, options.draft) = (name.cloned(), drafts);
+    options
+}

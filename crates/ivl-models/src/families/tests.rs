@@ -1,0 +1,117 @@
+//! Every field of every family against transformers: `tests/fixtures/make_config_fixtures.py` made the table.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::read_config;
+use crate::config::{Activation, LayerKind, ModelConfig, Position, RopeConfig, Wiring};
+
+/// Lengths of the texts for which the table has frequencies.
+const SHORT: usize = 2;
+const LONG: usize = 48;
+
+/// What the table says of a model, of ours.
+fn describe(config: &ModelConfig) -> Map<String, Value> {
+    let attention = &config.attention;
+    let window = |kind: &LayerKind| match kind {
+        LayerKind::Full => Value::Null,
+        LayerKind::Sliding { window } => json!(window),
+    };
+    let said = json!({
+        "vocab_size": config.vocab_size, "hidden_size": config.hidden_size, "layers": config.layers.len(),
+        "windows": config.layers.iter().map(window).collect::<Vec<_>>(),
+        "heads": attention.num_heads, "kv_heads": attention.num_kv_heads, "head_dim": attention.head_dim,
+        "qkv_bias": attention.qkv_bias, "output_bias": attention.output_bias, "qk_norm": attention.qk_norm,
+        "scale": attention.scale, "scale_by_layer": attention.scale_by_layer, "softcap": attention.softcap,
+        "intermediate_size": config.mlp.intermediate_size, "mlp_bias": config.mlp.bias,
+        "activation": match config.mlp.activation {
+            Activation::Silu => "silu", Activation::Gelu => "gelu", Activation::GeluTanh => "gelu_tanh",
+            Activation::QuickGelu => "quick_gelu", Activation::Relu => "relu",
+        },
+        "norm_eps": config.norm.eps, "parallel": matches!(config.wiring, Wiring::Parallel { .. }),
+        "tied": config.embedding.tied, "head_bias": config.embedding.head_bias,
+        "final_softcap": config.embedding.softcap, "causal": true,
+    });
+    let mut said = said.as_object().cloned().unwrap_or_default();
+    if let Position::Rope(rope) = &config.position {
+        said.insert("rotated".to_owned(), json!(rope.dim));
+        said.insert("frequencies".to_owned(), json!(some_frequencies(rope, SHORT)));
+        said.insert("long_frequencies".to_owned(), json!(some_frequencies(rope, LONG)));
+        said.insert("attention_scaling".to_owned(), json!(rope.frequencies(SHORT).1));
+    }
+    said
+}
+
+/// At most eight frequencies, as many apart as the table has them.
+fn some_frequencies(rope: &RopeConfig, len: usize) -> Vec<f32> {
+    let (all, _) = rope.frequencies(len);
+    all.iter().step_by((all.len() / 8).max(1)).copied().collect()
+}
+
+/// Equal; numbers up to the digits of the table and the order of f32 operations.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+            (a - b).abs() <= 1e-5 * a.abs().max(b.abs())
+        }
+        _ => a == b,
+    }
+}
+
+/// The first releases of Phi-3 call LongRoPE `su`, which transformers 5 no longer takes.
+fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
+    family == "phi3" && json["rope_scaling"]["type"] == "su"
+}
+
+/// Models that ivl does not run, and rotary parameters for each kind of layer where transformers ignores them.
+fn is_refused_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
+    let is_true = |field: &str| json.get(field) == Some(&Value::Bool(true));
+    family == "phi" && is_true("tie_word_embeddings")
+        || family == "gpt2" && is_true("add_cross_attention")
+        || json.get("rope_parameters").is_some_and(|rope| rope.get("full_attention").is_some())
+}
+
+#[test]
+fn every_field_is_read_as_transformers_reads_it() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let table = std::fs::read(fixtures.join("config_cases.json")).expect("the table");
+    let table: Map<String, Value> = serde_json::from_slice(&table).expect("JSON");
+    assert_eq!(table.len(), super::FAMILIES.len());
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for (family, entry) in &table {
+        let empty = Vec::new();
+        for case in entry["cases"].as_array().expect("cases") {
+            let mut json = entry["config"].as_object().expect("a configuration").clone();
+            json.insert("model_type".to_owned(), json!(family));
+            for field in case["unset"].as_array().unwrap_or(&empty) {
+                json.remove(field.as_str().expect("a name"));
+            }
+            json.extend(case["set"].as_object().expect("fields").clone());
+            let what = format!("{family} {} without {}", case["set"], case["unset"]);
+            let ours = read_config(&json, Path::new("config.json")).map(|(_, config)| describe(&config));
+            match (ours, case["expect"].as_object()) {
+                (Err(_), None) => {}
+                (Ok(ours), Some(changed)) => {
+                    let mut expected = entry["expect"].as_object().expect("a model").clone();
+                    expected.extend(changed.clone());
+                    for (name, value) in expected {
+                        let got = ours.get(&name).unwrap_or(&Value::Null);
+                        if !same(got, &value) {
+                            wrong.push(format!("{what}: {name} is {got}, expected {value}"));
+                        }
+                    }
+                }
+                (Ok(_), None) if is_accepted_on_purpose(family, &json) => {}
+                (Err(_), Some(_)) if is_refused_on_purpose(family, &json) => {}
+                (Ok(_), None) => wrong.push(format!("{what}: accepted, transformers refuses")),
+                (Err(error), Some(_)) => wrong.push(format!("{what}: refused: {error}")),
+            }
+            checked += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {checked} cases:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(checked > 1000, "{checked} cases");
+}

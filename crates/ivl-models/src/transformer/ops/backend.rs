@@ -1,0 +1,111 @@
+//! The operations by Burn's own, on any device and in any type.
+
+use burn::module::Param;
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{DType, Tensor, activation};
+use ivl_core::cache::KvCache;
+
+use super::params::{LinearParams, LowRankParams, NormParams};
+use super::{Rotation, product};
+use crate::config::{Activation, AttentionConfig, NormKind};
+use crate::transformer::mask::Mask;
+
+/// See [`linear`](super::linear).
+pub(super) fn linear<const N: usize>(layers: [LinearParams<'_>; N], x: Tensor<3>) -> [Tensor<3>; N] {
+    let [batch, seq, input] = x.dims();
+    // In two dimensions: a broadcast batched product copies the weight on the CPU backend.
+    let x = x.reshape([batch * seq, input]);
+    layers.map(|layer| {
+        let mut y = product(&x, layer.weight.val());
+        if let Some(update) = layer.low_rank {
+            y = y + low_rank(update, &x);
+        }
+        if let Some(bias) = layer.bias {
+            y = y + bias.val().unsqueeze();
+        }
+        let output = y.dims()[1];
+        y.reshape([batch, seq, output])
+    })
+}
+
+/// `scale x A B`.
+///
+/// # Shapes
+/// - `x`: `[n, input]`
+/// - output: `[n, output]`
+pub(super) fn low_rank(LowRankParams { down, up, scale }: LowRankParams<'_>, x: &Tensor<2>) -> Tensor<2> {
+    product(&product(x, down.val()), up.val()) * scale
+}
+
+/// See [`norm`](super::norm). Computed in f32 whatever the type of `x`.
+///
+/// # Shapes
+/// - `x` and output: `[.., width]`
+pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tensor<D> {
+    let NormParams { weight, bias, config, .. } = params;
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let x = if config.kind == NormKind::Layer { x.clone() - x.mean_dim(D - 1) } else { x };
+    let variance = x.clone().square().mean_dim(D - 1);
+    let x = x / (variance + config.eps).sqrt();
+    let weight = weight.val().cast(DType::F32);
+    let weight = if config.kind == NormKind::RmsUnitOffset { weight + 1.0 } else { weight };
+    let x = x * weight.unsqueeze();
+    let x = match bias.map(Param::val) {
+        Some(bias) => x + bias.cast(DType::F32).unsqueeze(),
+        None => x,
+    };
+    x.cast(dtype)
+}
+
+/// See [`gate`](super::gate).
+pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
+    match activation {
+        Activation::Silu => activation::silu(x),
+        Activation::Gelu => activation::gelu(x),
+        Activation::GeluTanh => activation::gelu_approximate(x),
+        Activation::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
+        Activation::Relu => activation::relu(x),
+    }
+}
+
+/// See [`rotate`](super::rotate).
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, heads, head_dim]`
+pub(super) fn rotate(rotation: &Rotation, x: Tensor<4>) -> Tensor<4> {
+    let ([batch, seq, heads, width], pairs) = (x.dims(), rotation.pairs);
+    let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..seq, 0..heads, from..to]);
+    let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
+    let [cos, sin] = rotation.tensors();
+    let rotated =
+        vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
+    let rest = (2 * pairs < width).then(|| part(2 * pairs, width));
+    Tensor::cat(rotated.into_iter().chain(rest).collect(), 3)
+}
+
+/// See [`attend`](super::attend). Query heads that share a key head are laid out as further queries of it, so that keys and
+/// values are never repeated.
+pub(super) fn attend(
+    config: &AttentionConfig,
+    scale: f64,
+    [query, key, value]: [Tensor<3>; 3],
+    mask: &Mask,
+    cache: &mut KvCache,
+) -> Tensor<3> {
+    let AttentionConfig { num_heads, num_kv_heads, head_dim, softcap, .. } = *config;
+    let ([batch, seq, _], device) = (query.dims(), query.device());
+    let by_head = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
+    let (keys, values) = cache.append(by_head(key, num_kv_heads), by_head(value, num_kv_heads));
+    let groups = num_heads / num_kv_heads;
+    // [batch, heads, seq, dim] -> [batch, kv_heads, groups * seq, dim]
+    let query = by_head(query, num_heads).reshape([batch, num_kv_heads, groups * seq, head_dim]);
+    let options = AttentionModuleOptions { scale: Some(scale), softcap, is_causal: mask.is_causal(groups) };
+    let all = keys.dims()[2];
+    let hidden = mask.hidden(groups, &device);
+    let hidden = hidden.map(|hidden| hidden.expand([batch, num_kv_heads, groups * seq, all]));
+    let mixed = attention(query, keys, values, hidden, None, options);
+    let mixed = mixed.reshape([batch, num_heads, seq, head_dim]).swap_dims(1, 2);
+    mixed.reshape([batch, seq, num_heads * head_dim])
+}

@@ -1,0 +1,141 @@
+//! The operations by kernels of the CPU, on numbers in the memory of the host.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use ivl_core::cache::KvCache;
+use ivl_kernels::{GroupedQueryAttention, Matrix, Normalization, products, rotate as rotate_rows};
+
+use super::activations::{Activations, HostRows};
+use super::params::{LinearParams, NormParams};
+use super::{Rotation, backend, kernel};
+use crate::config::{Activation, AttentionConfig, NormKind};
+use crate::transformer::mask::Mask;
+
+/// The numbers of a tensor: no copy, if it is contiguous and this is its only handle.
+pub(in crate::transformer) struct Numbers(TensorData);
+
+impl Numbers {
+    pub(in crate::transformer) fn new<const D: usize>(tensor: Tensor<D>) -> Self {
+        Self(tensor.into_data())
+    }
+
+    /// # Panics
+    /// If they are not f32: a packed network computes in nothing else.
+    pub(in crate::transformer) fn as_slice(&self) -> &[f32] {
+        self.0.as_slice().expect("a packed network computes in f32")
+    }
+
+    /// # Panics
+    /// If they are not f32: a packed network computes in nothing else.
+    fn as_mut_slice(&mut self) -> &mut [f32] {
+        self.0.as_mut_slice().expect("a packed network computes in f32")
+    }
+
+    /// # Panics
+    /// If they are not f32: a packed network computes in nothing else.
+    pub(super) fn into_vec(self) -> Vec<f32> {
+        self.0.try_into_vec().expect("a packed network computes in f32")
+    }
+
+    fn into_tensor<const D: usize>(self, device: &Device) -> Tensor<D> {
+        Tensor::from_data(self.0, (device, DType::F32))
+    }
+}
+
+/// A tensor of these numbers.
+pub(in crate::transformer) fn host_tensor<const D: usize>(
+    numbers: Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(numbers, shape), (device, DType::F32))
+}
+
+/// See [`linear`](super::linear); `matrices` are the weights.
+pub(super) fn linear<const N: usize>(
+    layers: [LinearParams<'_>; N],
+    matrices: [&Matrix; N],
+    x: &HostRows,
+) -> [HostRows; N] {
+    let mut outputs = products(&x.numbers, matrices).map(|numbers| x.with(numbers));
+    for (y, layer) in outputs.iter_mut().zip(layers) {
+        if let Some(update) = layer.low_rank {
+            let x = x.to_tensor().flatten(0, 1);
+            y.add(Numbers::new(backend::low_rank(update, &x)).as_slice());
+        }
+        if let Some(bias) = layer.bias {
+            let bias = Numbers::new(bias.val());
+            let bias = bias.as_slice();
+            for row in y.numbers.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+            }
+        }
+    }
+    outputs
+}
+
+/// See [`packed_product`](super::packed_product).
+pub(super) fn product(x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
+    let ([rows, _], device) = (x.dims(), x.device());
+    let [y] = products(Numbers::new(x).as_slice(), [weight]);
+    host_tensor(y, [rows, weight.shape()[1]], &device)
+}
+
+/// See [`norm`](super::norm).
+///
+/// # Panics
+/// If the norm is not packed.
+pub(super) fn norm(params: NormParams<'_>, x: &HostRows) -> HostRows {
+    let [weight, bias] = params.packed.expect("the norms of a packed network are packed");
+    let norm = match params.config.kind {
+        NormKind::Layer => Normalization::Layer { weight, bias },
+        NormKind::Rms => Normalization::Rms { weight, offset: 0.0 },
+        NormKind::RmsUnitOffset => Normalization::Rms { weight, offset: 1.0 },
+    };
+    x.with(norm.apply(&x.numbers, params.config.eps as f32))
+}
+
+/// See [`gate`](super::gate).
+pub(super) fn gate(activation: Activation, mut gate: HostRows, up: Option<Activations>) -> HostRows {
+    let up = up.map(Activations::into_host);
+    match (kernel(activation), up) {
+        (Some(kernel), Some(up)) => kernel.apply_to(&mut gate.numbers, &up.numbers),
+        (Some(kernel), None) => kernel.apply(&mut gate.numbers),
+        (None, up) => {
+            gate = HostRows::new(backend::activate(activation, gate.into_tensor()));
+            if let Some(up) = up {
+                gate.numbers.iter_mut().zip(up.numbers).for_each(|(x, up)| *x *= up);
+            }
+        }
+    }
+    gate
+}
+
+/// See [`rotate`](super::rotate).
+pub(super) fn rotate(rotation: &Rotation, heads: usize, mut x: HostRows) -> HostRows {
+    let width = x.width() / heads;
+    rotate_rows(&mut x.numbers, heads, width, rotation.pairs, &rotation.cos, &rotation.sin);
+    x
+}
+
+/// See [`attend`](super::attend). The kernel reads keys and values where the cache keeps them.
+pub(super) fn attend(
+    config: &AttentionConfig,
+    scale: f64,
+    [query, key, value]: [HostRows; 3],
+    mask: &Mask,
+    cache: &mut KvCache,
+) -> HostRows {
+    let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
+    let softcap = softcap.map(|cap| cap as f32);
+    let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap };
+    let (batch, device) = (query.batch, Device::flex());
+    let mut mixed = Vec::new();
+    cache.extend_in_place([batch, kv_heads, query.seq, dim], &device, DType::F32, |keys, values, len| {
+        let (mut keys, mut values) = (Numbers::new(keys), Numbers::new(values));
+        kernel.append(keys.as_mut_slice(), batch, len, &key.numbers);
+        kernel.append(values.as_mut_slice(), batch, len, &value.numbers);
+        mixed = kernel.attend(&query.numbers, keys.as_slice(), values.as_slice(), batch, &mask.seen(batch));
+        (keys.into_tensor(&device), values.into_tensor(&device))
+    });
+    query.with(mixed)
+}

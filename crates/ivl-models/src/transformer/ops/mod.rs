@@ -1,0 +1,186 @@
+//! The operations of the layers. Layers call the functions of this module, and only these decide what computes them:
+//!
+//! | activations | computed by |
+//! |---|---|
+//! | numbers on the host, in a packed network | [`host`]: kernels of the CPU, with no tensors in between |
+//! | f32 tensors of the CPU under autodiff | [`differentiable`]: the same kernels as nodes of Burn's graph |
+//! | all other tensors | [`backend`]: Burn's operations |
+//!
+//! A new operation is a function here and up to three implementations. `tests/parity.rs` and `tests/gradients.rs` compare
+//! the implementations.
+
+mod activations;
+mod backend;
+mod differentiable;
+mod host;
+mod params;
+mod rotation;
+
+pub(super) use activations::{Activations, HostRows};
+pub use differentiable::{constant, with_gradient};
+pub(super) use host::{Numbers, host_tensor};
+pub(super) use params::{LinearParams, LowRankParams, NormParams};
+pub(super) use rotation::Rotation;
+
+use burn::tensor::Tensor;
+use ivl_core::cache::KvCache;
+use ivl_kernels::{ActivationFn, Matrix};
+
+use super::mask::Mask;
+use crate::config::{Activation, AttentionConfig};
+
+/// Rows up to which a tied head multiplies from the left, where the embedding is read as it lies in memory.
+const FEW_ROWS: usize = 64;
+
+/// `x W + b + scale x A B` for several layers that read the same input.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, input]`
+/// - output: for each layer `[batch, seq, output]`
+pub(super) fn linear<const N: usize>(layers: [LinearParams<'_>; N], x: &Activations) -> [Activations; N] {
+    match x {
+        Activations::Tensor(x) => backend::linear(layers, x.clone()).map(Activations::Tensor),
+        Activations::Host(x) => match packed_weights(&layers) {
+            Some(matrices) => host::linear(layers, matrices, x).map(Activations::Host),
+            // Merging adapters into a weight drops its packed form.
+            None => backend::linear(layers, x.to_tensor()).map(|y| Activations::Host(HostRows::new(y))),
+        },
+    }
+}
+
+/// The weights laid out for kernels, if those of all layers are.
+fn packed_weights<'a, const N: usize>(layers: &[LinearParams<'a>; N]) -> Option<[&'a Matrix; N]> {
+    let mut matrices = [None; N];
+    for (matrix, layer) in matrices.iter_mut().zip(layers) {
+        *matrix = Some(layer.packed?);
+    }
+    Some(matrices.map(|matrix| matrix.expect("the loop sets each or returns")))
+}
+
+/// `x W`, with a gradient where one is wanted.
+///
+/// # Shapes
+/// - `x`: `[n, input]`
+/// - `weight`: `[input, output]`
+/// - output: `[n, output]`
+pub(super) fn product(x: &Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    differentiable::product(x, &weight, false).unwrap_or_else(|| x.clone().matmul(weight))
+}
+
+/// `x E^T`: logits of a head that is the transposed embedding.
+///
+/// # Shapes
+/// - `x`: `[n, hidden]`
+/// - `table`: `[vocab, hidden]`
+/// - output: `[n, vocab]`
+pub(super) fn transposed_product(x: Tensor<2>, table: Tensor<2>) -> Tensor<2> {
+    // The CPU backend copies a transposed table. For a few rows the other order avoids that.
+    if x.dims()[0] <= FEW_ROWS {
+        return table.matmul(x.transpose()).transpose();
+    }
+    differentiable::product(&x, &table, true).unwrap_or_else(|| x.matmul(table.transpose()))
+}
+
+/// `x W` with a packed weight.
+///
+/// # Shapes
+/// - `x`: `[n, input]`
+/// - output: `[n, output]`
+pub(super) fn packed_product(x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
+    host::product(x, weight)
+}
+
+/// Normalises over the last axis or, where the weights are narrower, over each head in it.
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, heads * width]`
+/// - weights: `[width]`
+pub(super) fn norm(params: NormParams<'_>, x: &Activations) -> Activations {
+    match x {
+        Activations::Host(x) => Activations::Host(host::norm(params, x)),
+        Activations::Tensor(x) => Activations::Tensor(match x.dims() {
+            [_, _, width] if width == params.width() => norm_tensor(params, x.clone()),
+            [batch, seq, width] => {
+                let heads = x.clone().reshape([batch, seq, width / params.width(), params.width()]);
+                norm_tensor(params, heads).reshape([batch, seq, width])
+            }
+        }),
+    }
+}
+
+fn norm_tensor<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tensor<D> {
+    differentiable::norm(params, &x).unwrap_or_else(|| backend::norm(params, x))
+}
+
+/// `act(gate) * up`, or `act(gate)`.
+///
+/// # Shapes
+/// - inputs and output: `[batch, seq, width]`
+pub(super) fn gate(activation: Activation, gate: Activations, up: Option<Activations>) -> Activations {
+    match (gate, up) {
+        (Activations::Host(gate), up) => Activations::Host(host::gate(activation, gate, up)),
+        (Activations::Tensor(gate), None) => Activations::Tensor(
+            kernel(activation)
+                .and_then(|kernel| differentiable::activate(kernel, &gate))
+                .unwrap_or_else(|| backend::activate(activation, gate)),
+        ),
+        (Activations::Tensor(gate), Some(up)) => {
+            let up = up.into_tensor();
+            Activations::Tensor(
+                kernel(activation)
+                    .and_then(|kernel| differentiable::gate(kernel, &gate, &up))
+                    .unwrap_or_else(|| backend::activate(activation, gate) * up),
+            )
+        }
+    }
+}
+
+/// The kernel of the CPU for an activation, if there is one.
+fn kernel(activation: Activation) -> Option<ActivationFn> {
+    match activation {
+        Activation::Silu => Some(ActivationFn::Silu),
+        Activation::GeluTanh => Some(ActivationFn::GeluTanh),
+        Activation::QuickGelu => Some(ActivationFn::QuickGelu),
+        Activation::Gelu | Activation::Relu => None,
+    }
+}
+
+/// Rotates pair `(x_i, x_{i + pairs})` of each head by its angle; dimensions beyond the pairs stay.
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, heads * head_dim]`
+pub(super) fn rotate(rotation: &Rotation, heads: usize, x: Activations) -> Activations {
+    match x {
+        Activations::Host(x) => Activations::Host(host::rotate(rotation, heads, x)),
+        Activations::Tensor(x) => {
+            let [batch, seq, width] = x.dims();
+            let x = x.reshape([batch, seq, heads, width / heads]);
+            let rotated =
+                differentiable::rotate(rotation, &x).unwrap_or_else(|| backend::rotate(rotation, x));
+            Activations::Tensor(rotated.reshape([batch, seq, width]))
+        }
+    }
+}
+
+/// `softmax(scale * Q K^T) V` over the cached and the new positions, whose keys and values are put into the cache.
+///
+/// # Shapes
+/// - queries and output: `[batch, seq, heads * head_dim]`
+/// - keys and values: `[batch, seq, kv_heads * head_dim]`
+pub(super) fn attend(
+    config: &AttentionConfig,
+    scale: f64,
+    queries_keys_values: [Activations; 3],
+    mask: &Mask,
+    cache: &mut KvCache,
+) -> Activations {
+    match queries_keys_values {
+        [Activations::Host(query), Activations::Host(key), Activations::Host(value)] => {
+            Activations::Host(host::attend(config, scale, [query, key, value], mask, cache))
+        }
+        tensors => {
+            let tensors = tensors.map(Activations::into_tensor);
+            Activations::Tensor(backend::attend(config, scale, tensors, mask, cache))
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The sources of a run: files of one format each, read as a stream of rows.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ivl_models::FileError;
+use sha2::{Digest, Sha256};
+
+use super::data_file::DataFile;
+use super::demonstration::{self, Demonstration};
+use super::place::Place;
+use super::recognition;
+use crate::Error;
+use crate::config::{Format, SourceConfig};
+
+/// A demonstration and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Where it stands.
+    pub place: Place,
+    /// Its content.
+    pub demonstration: Demonstration,
+}
+
+/// Some sources, and a fingerprint of the bytes of their files.
+#[derive(Debug, Clone, Default)]
+pub struct Dataset {
+    /// In the order of the configuration.
+    pub sources: Vec<Source>,
+    /// SHA-256 over files and the way that they are read, in hexadecimal. Weights have no part in it.
+    pub fingerprint: String,
+}
+
+impl Dataset {
+    /// Finds the files of every source and recognises what they hold. Nothing is kept of their rows.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::EmptySource`], or what [`recognition`](Source::format) refuses: [`Error::UnknownFormat`],
+    /// [`Error::AmbiguousFormat`], [`Error::Record`].
+    pub fn open(configs: &[SourceConfig]) -> Result<Self, Error> {
+        let sources = configs.iter().map(Source::open).collect::<Result<Vec<_>, _>>()?;
+        let mut hash = Sha256::new();
+        for source in &sources {
+            hash.update(format!("{:?} {:?}\n", source.format, source.config.columns));
+            for file in &source.files {
+                let io = |source| FileError::Io { action: "read", path: file.clone(), source };
+                hash.update(File::open(file).and_then(sha256).map_err(io)?);
+            }
+        }
+        Ok(Self { sources, fingerprint: hex::encode(hash.finalize()) })
+    }
+}
+
+/// SHA-256 of a stream.
+fn sha256(mut bytes: impl Read) -> std::io::Result<[u8; 32]> {
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match bytes.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().into()),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+/// Files of one format.
+#[derive(Debug, Clone)]
+pub struct Source {
+    config: SourceConfig,
+    files: Vec<PathBuf>,
+    format: Format,
+}
+
+impl Source {
+    fn open(config: &SourceConfig) -> Result<Self, Error> {
+        let files = files(&config.path)?;
+        for file in &files {
+            if let Some(record) = DataFile::open(file, None)?.next() {
+                let (place, record) = record?;
+                let format = recognition::recognise(config, &record, &place)?;
+                return Ok(Self { config: config.clone(), files, format });
+            }
+        }
+        Err(Error::EmptySource { path: config.path.clone() })
+    }
+
+    /// The format of the rows. Recognised by the fields of the first one, after [`SourceConfig::columns`] has renamed them:
+    ///
+    /// 1. a format fits if the row has all the fields that it requires, and it knows every renamed field;
+    /// 2. `text` fits only if no other does: beside other fields it is the same row, rendered;
+    /// 3. two that fit are ambiguous, and none is unknown: both are errors that name the fields.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &SourceConfig {
+        &self.config
+    }
+
+    /// Its rows, one at a time, in the order of files and rows.
+    ///
+    /// Each item is an error if the file cannot be read, or if a row is not of the source's format; it is the last one
+    /// that makes sense then.
+    pub fn rows(&self) -> impl Iterator<Item = Result<Row, Error>> {
+        let columns = recognition::roots(&self.config, self.format);
+        let records = self.files.iter().flat_map(move |file| {
+            let (records, failed) = match DataFile::open(file, Some(&columns)) {
+                Ok(records) => (Some(records), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            failed.into_iter().chain(records.into_iter().flatten())
+        });
+        records.map(|record| {
+            let (place, record) = record?;
+            let demonstration = demonstration::read(record, self.format, &self.config.columns)
+                .map_err(|got| Error::Record { place: place.clone(), format: self.format, got })?;
+            Ok(Row { place, demonstration })
+        })
+    }
+}
+
+/// Extensions of data files in a directory.
+const EXTENSIONS: [&str; 5] = ["jsonl", "ndjson", "json", "parquet", "gz"];
+
+/// The file itself, or the data files of a directory in the order of their names.
+fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(io)? {
+        let file = entry.map_err(io)?.path();
+        let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if file.is_file() && EXTENSIONS.contains(&extension) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() { Err(Error::EmptySource { path: path.to_owned() }) } else { Ok(files) }
+}

@@ -1,0 +1,186 @@
+//! Demonstrations as examples: rendered, tokenised, and masked.
+
+use std::ops::Range;
+
+use ivl_core::Vocab;
+use ivl_core::vocab::TokenKind;
+use ivl_models::{ChatTemplate, Message, RenderOptions, Tokenizer, Turn};
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+use crate::data::dataset::Row;
+use crate::data::demonstration::{Conversation, Demonstration};
+use crate::data::example::Example;
+
+/// Turns rows into examples.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    template: Option<&'a ChatTemplate>,
+    max_length: usize,
+    vocab: Vocab,
+    end: Option<u32>,
+}
+
+/// A text, and the parts of it that are trained.
+struct RenderedExample {
+    text: String,
+    /// Trained: every token with a byte of these.
+    trained: Vec<Range<usize>>,
+    /// Trained up to the first control token: what ends a turn, and a control token right after it.
+    turn_ends: Vec<Range<usize>>,
+    /// Whether no template rendered the text: it then begins and ends as the tokenizer wants.
+    plain: bool,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder with the tokenizer of base and value, the template that renders messages, and the longest example in
+    /// tokens.
+    pub fn new(tokenizer: &'a Tokenizer, template: Option<&'a ChatTemplate>, max_length: usize) -> Self {
+        Self { vocab: tokenizer.vocab(), end: tokenizer.eos_id(), tokenizer, template, max_length }
+    }
+
+    /// The longest example in tokens.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// SHA-256, in hexadecimal, over all that decides which tokens a row becomes.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        let mut hash = Sha256::new();
+        hash.update(self.tokenizer.to_json()?);
+        // The dates that a template may print are no part of what it is.
+        hash.update(format!("{:?} {} ", self.end, self.max_length));
+        hash.update(self.template.map_or_else(String::new, ChatTemplate::identity));
+        Ok(hex::encode(hash.finalize()))
+    }
+
+    /// Tokenises one row: the text as a whole, so that tokens are those of generation. A token is trained if it has a byte
+    /// of a trained span, as in transformers. Prompt-completion pairs and texts end with the end token, trained; the end of
+    /// a turn is trained up to its first control token, which is where a generation stops.
+    ///
+    /// # Errors
+    /// [`Error::NoTemplate`] or [`Error::Render`] for messages that cannot be rendered.
+    pub fn encode(&self, row: &Row) -> Result<Example, Error> {
+        let rendered = self.render(row)?;
+        let encoded = self.tokenizer.encode_with_offsets(&rendered.text, rendered.plain)?;
+        let mut marker = Marker { rendered: &rendered, span: 0, end: 0 };
+        let mut example = Example::default();
+        for (id, (start, end)) in encoded {
+            // A token without text of its own (the beginning-of-text token) is read, not trained.
+            let trained = start < end && marker.is_trained(start, end, self.is_control(id));
+            example.ids.push(id);
+            example.loss_mask.push(trained);
+        }
+        let end = self.end.filter(|&end| rendered.plain && example.ids.last() != Some(&end));
+        example.ids.extend(end);
+        example.loss_mask.resize(example.ids.len(), true);
+        Ok(example)
+    }
+
+    fn is_control(&self, id: u32) -> bool {
+        Some(id) == self.end || self.vocab.token(id).is_some_and(|token| token.kind == TokenKind::Control)
+    }
+
+    fn render(&self, row: &Row) -> Result<RenderedExample, Error> {
+        match &row.demonstration {
+            Demonstration::Conversation(conversation) => self.render_conversation(row, conversation),
+            Demonstration::Instruction { instruction, input, output, system } => match self.template {
+                Some(_) => {
+                    self.render_conversation(row, &as_conversation(instruction, input, output, system))
+                }
+                None => Ok(completion(&alpaca_prompt(instruction, input, system), output)),
+            },
+            Demonstration::Completion { prompt, completion: completed } => Ok(completion(prompt, completed)),
+            Demonstration::Text(text) => Ok(completion("", text)),
+        }
+    }
+
+    fn render_conversation(&self, row: &Row, conversation: &Conversation) -> Result<RenderedExample, Error> {
+        let Some(template) = self.template else {
+            return Err(Error::NoTemplate { place: row.place.clone() });
+        };
+        let options = RenderOptions { tools: conversation.tools.clone(), ..RenderOptions::default() };
+        let spoken = template
+            .render_spoken(&conversation.messages, &options)
+            .map_err(|source| Error::Render { place: row.place.clone(), source })?;
+        let turns: Vec<Turn> =
+            spoken.turns.into_iter().filter(|turn| turn.turn >= conversation.given).collect();
+        Ok(RenderedExample {
+            text: spoken.text,
+            trained: turns.iter().map(|turn| turn.words.clone()).collect(),
+            turn_ends: turns.into_iter().filter_map(|turn| turn.close).collect(),
+            plain: false,
+        })
+    }
+}
+
+fn completion(prompt: &str, completion: &str) -> RenderedExample {
+    let text = format!("{prompt}{completion}");
+    let trained = prompt.len()..text.len();
+    RenderedExample { text, trained: vec![trained], turn_ends: Vec::new(), plain: true }
+}
+
+fn as_conversation(instruction: &str, input: &str, output: &str, system: &str) -> Conversation {
+    let mut messages = Vec::with_capacity(3);
+    if !system.is_empty() {
+        messages.push(Message::new("system", system));
+    }
+    let task = if input.is_empty() { instruction.to_owned() } else { format!("{instruction}\n\n{input}") };
+    messages.push(Message::new("user", &task));
+    messages.push(Message::new("assistant", output));
+    Conversation::new(messages)
+}
+
+/// The prompt of [Alpaca](https://github.com/tatsu-lab/stanford_alpaca), for which its data was made.
+fn alpaca_prompt(instruction: &str, input: &str, system: &str) -> String {
+    let task = if input.is_empty() {
+        format!(
+            "Below is an instruction that describes a task. Write a response that appropriately completes the request.\
+             \n\n### Instruction:\n{instruction}"
+        )
+    } else {
+        format!(
+            "Below is an instruction that describes a task, paired with an input that provides further context. Write a \
+             response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}"
+        )
+    };
+    let system = if system.is_empty() { String::new() } else { format!("{system}\n\n") };
+    format!("{system}{task}\n\n### Response:\n")
+}
+
+/// Walks over a rendered example, token by token.
+struct Marker<'a> {
+    rendered: &'a RenderedExample,
+    /// The first trained span that does not end before the next token.
+    span: usize,
+    /// The first turn's end that is not used up.
+    end: usize,
+}
+
+impl Marker<'_> {
+    fn is_trained(&mut self, start: usize, end: usize, is_control: bool) -> bool {
+        let (trained, ends) = (&self.rendered.trained, &self.rendered.turn_ends);
+        while trained.get(self.span).is_some_and(|span| span.end <= start) {
+            self.span += 1;
+        }
+        if trained.get(self.span).is_some_and(|span| span.start < end && start < span.end) {
+            return true;
+        }
+        while ends.get(self.end).is_some_and(|span| span.end < start) {
+            self.end += 1;
+        }
+        match ends.get(self.end) {
+            // It ends a generation, also if it opens the next turn.
+            Some(close) if close.start <= start && is_control => {
+                self.end += 1;
+                true
+            }
+            Some(close) => close.start <= start && end <= close.end,
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Where a row stands in its file, for messages.
+
+use std::path::PathBuf;
+
+/// Where a row stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which file.
+    pub path: PathBuf,
+    /// `line` or `row`.
+    pub unit: &'static str,
+    /// Counted from one.
+    pub number: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} of `{}`", self.unit, self.number, self.path.display())
+    }
+}

@@ -1,0 +1,37 @@
+//! What a step costs at least, from the weights of a model.
+
+use super::floor::Floor;
+use super::shape::BenchModel;
+use crate::error::Result;
+
+/// Weights of a model, as its floors count them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Costs {
+    /// Bytes read for a step.
+    pub(super) bytes: f64,
+    /// Weights that the hidden states of a token are multiplied with, and those of the head.
+    weights: [f64; 2],
+}
+
+impl Costs {
+    pub(super) fn of(model: &BenchModel) -> Self {
+        let (bytes, [body, head]) = (model.net.bytes_of_step(), model.net.multiplied_weights());
+        Self { bytes: bytes as f64, weights: [body as f64, head as f64] }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        let weights = [self.weights[0] + other.weights[0], self.weights[1] + other.weights[1]];
+        Self { bytes: self.bytes + other.bytes, weights }
+    }
+
+    /// Seconds for a step that reads every weight once.
+    pub(super) fn read(self, floor: &Floor) -> Result<f64> {
+        Ok(self.bytes / floor.read()?)
+    }
+
+    /// Seconds to multiply `tokens` with the body and `heads` of them with the head.
+    pub(super) fn multiply(self, tokens: usize, heads: usize, floor: &Floor) -> Result<f64> {
+        let weights = tokens as f64 * self.weights[0] + heads as f64 * self.weights[1];
+        Ok(2.0 * weights / floor.multiply()?)
+    }
+}

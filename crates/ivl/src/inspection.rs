@@ -1,0 +1,87 @@
+//! What a model or value is.
+
+use ivl_core::Vocab;
+use ivl_core::vocab::TokenKind;
+use ivl_models::config::{LayerKind, Position};
+use ivl_models::{ModelConfig, ValueCard};
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::open_checkpoint::OpenCheckpoint;
+
+/// The text of a token, or the name of a control token; bytes that are no character become U+FFFD, and an id without a token its
+/// number.
+pub fn readable_token(vocab: &Vocab, id: u32) -> String {
+    match vocab.token(id) {
+        Some(token) => String::from_utf8_lossy(&token.bytes).into_owned(),
+        None => format!("[{id}]"),
+    }
+}
+
+/// Family, parameters, architecture, tokenizer, template and card of a model, as one JSON object. No weight is read.
+///
+/// # Errors
+/// Names that cannot be resolved and files that cannot be read.
+pub fn inspect(name: &str) -> Result<Value> {
+    let open = OpenCheckpoint::open(name)?;
+    let tensors = open.checkpoint.tensors()?;
+    let dtypes = tensors.dtypes();
+    let parameters: u64 = dtypes.values().sum();
+    let vocab = &open.vocab;
+    let is_control = |id: &u32| vocab.token(*id).is_some_and(|token| token.kind == TokenKind::Control);
+    let controls: Vec<String> =
+        (0..vocab.size() as u32).filter(is_control).map(|id| readable_token(vocab, id)).collect();
+    let end_tokens: Vec<String> =
+        open.end_tokens()?.into_iter().map(|id| readable_token(vocab, id)).collect();
+    Ok(json!({
+        "path": open.dir,
+        "family": open.checkpoint.family().model_type,
+        "parameters": parameters,
+        "dtypes": dtypes,
+        "bytes": tensors.size(),
+        "architecture": architecture(open.checkpoint.config()),
+        "tokenizer": {
+            "tokens": vocab.size() - vocab.unknown_ids().len(),
+            "logits": vocab.size(),
+            "control_tokens": controls,
+            "end_tokens": end_tokens,
+            "fingerprint": vocab.fingerprint(),
+        },
+        "chat_template": open.checkpoint.chat_template()?.is_some(),
+        "card": ValueCard::read(&open.dir)?,
+    }))
+}
+
+fn architecture(config: &ModelConfig) -> Value {
+    let windows: Vec<Option<usize>> = config
+        .layers
+        .iter()
+        .map(|kind| match kind {
+            LayerKind::Full => None,
+            LayerKind::Sliding { window } => Some(*window),
+        })
+        .collect();
+    let position = match &config.position {
+        Position::Learned => json!("learned"),
+        Position::Rope(rope) => {
+            json!({ "rope_dimensions": rope.dim, "theta": rope.theta, "scaling": format!("{:?}", rope.scaling) })
+        }
+    };
+    let attention = &config.attention;
+    json!({
+        "layers": config.layers.len(),
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.mlp.intermediate_size,
+        "heads": attention.num_heads,
+        "kv_heads": attention.num_kv_heads,
+        "head_dim": attention.head_dim,
+        "vocab_size": config.vocab_size,
+        "max_positions": config.max_positions,
+        "tied_head": config.embedding.tied,
+        "norm": format!("{:?}", config.norm.kind),
+        "activation": format!("{:?}", config.mlp.activation),
+        "wiring": format!("{:?}", config.wiring),
+        "position": position,
+        "sliding_windows": if windows.iter().all(Option::is_none) { Value::Null } else { json!(windows) },
+    })
+}

@@ -1,0 +1,64 @@
+//! What decides the answers of a model: what a log of samples is checked by.
+
+use std::path::Path;
+
+use ivl_models::{CheckpointFile, FileKind};
+use serde_json::{Value, json};
+
+use super::Model;
+use crate::digest::{hash_weights, sha256};
+use crate::error::Result;
+use crate::hub::resolve;
+
+impl Model {
+    /// Digests of weights and configurations, weights of the values, maps, and the type that the models compute in.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File) for weights that cannot be read.
+    pub fn identity(&self) -> Result<Value> {
+        let mut values = Vec::with_capacity(self.values.len());
+        let mut maps: Vec<&String> = Vec::new();
+        let mut byte_fusion = None;
+        for value in &self.values {
+            let mut identity = directory_identity(value.dir())?;
+            identity["alpha"] = json!(value.alpha);
+            identity["connection"] = json!(format!("{:?}", value.connection));
+            values.push(identity);
+            maps.extend(value.attach.maps.iter().filter(|map| !maps.contains(map)).collect::<Vec<_>>());
+            if let Some(reference) = &value.attach.byte_fusion {
+                let config = value.attach.byte_fusion_config;
+                let mut identity = directory_identity(&resolve(reference)?)?;
+                identity["unseen"] = json!(config.unseen);
+                identity["branches"] = json!(config.branches);
+                byte_fusion = Some(identity);
+            }
+        }
+        Ok(json!({
+            "base": directory_identity(self.base_dir())?,
+            "values": values,
+            "maps": maps.into_iter().map(|map| map_identity(map)).collect::<Vec<_>>(),
+            "byte_fusion": byte_fusion,
+            "dtype": format!("{:?}", self.placement.weights),
+        }))
+    }
+}
+
+/// Of a map, its bytes; of a method, its name.
+fn map_identity(map: &str) -> Value {
+    match std::fs::read(map) {
+        Ok(bytes) => json!(sha256(&bytes)),
+        Err(_) => json!(map),
+    }
+}
+
+/// Of a checkpoint, what decides its predictions and its tokens.
+fn directory_identity(dir: &Path) -> Result<Value> {
+    let mut identity = json!({ "weights": hash_weights(dir)? });
+    for kind in [FileKind::Config, FileKind::Tokenizer] {
+        for name in CheckpointFile::of_kind(kind) {
+            let digest = std::fs::read(dir.join(name)).ok().map(|bytes| sha256(&bytes));
+            identity[name.trim_end_matches(".json")] = json!(digest);
+        }
+    }
+    Ok(identity)
+}

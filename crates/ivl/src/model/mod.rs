@@ -1,0 +1,330 @@
+//! A base with any number of values, and what is needed to speak with it.
+
+mod attach;
+mod chat;
+pub(crate) mod draft;
+mod fusion;
+pub(crate) mod generation;
+mod identity;
+mod likelihood;
+mod value;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
+use ivl_core::{ValueStack, Vocab};
+use ivl_models::{Tokenizer, TransformerLm};
+
+pub use self::attach::Attach;
+pub(crate) use self::fusion::fuse;
+use self::fusion::fuse_gated;
+pub use self::value::AttachedValue;
+pub(crate) use self::value::{Join, PlannedValue};
+use crate::device::Placement;
+use crate::error::{Error, Result};
+use crate::open_checkpoint::{OpenCheckpoint, SharedWeights};
+use crate::open_options::OpenOptions;
+
+/// A base with any number of values attached.
+///
+/// Its logits are `l = l_base + sum_i alpha_i * M_i(l_value_i)`; see [`FusedLm`].
+pub struct Model {
+    base: OpenCheckpoint,
+    base_lm: TransformerLm,
+    end_tokens: Vec<u32>,
+    /// In the order in which they are fused.
+    values: Vec<AttachedValue>,
+    fused: Fused,
+    options: OpenOptions,
+    placement: Placement,
+}
+
+/// Base and values as one causal LM.
+enum Fused {
+    Ungated(BaseLm),
+    Gated(Gate, GatedLm),
+}
+
+/// A model that is about to be opened; [`Model::builder`] begins one.
+///
+/// Everything that can be refused is refused before the first weight is read.
+///
+/// ```
+/// # let large = "../../examples/first-value/large";
+/// # let small = "../../examples/first-value/small";
+/// let lm = ivl::Model::builder(large).attach(small, ivl::Attach::new().alpha(0.5)).open()?;
+/// assert_eq!(lm.values()[0].alpha(), 0.5);
+/// # Ok::<(), ivl::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ModelBuilder {
+    base: String,
+    values: Vec<(String, Attach)>,
+    gate: Option<Gate>,
+    options: OpenOptions,
+}
+
+impl ModelBuilder {
+    /// Device, type of the weights, progress.
+    #[must_use]
+    pub fn options(mut self, options: OpenOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Attaches a value: a directory or a hub name.
+    #[must_use]
+    pub fn attach(mut self, value: impl AsRef<OsStr>, attach: Attach) -> Self {
+        self.values.push((value.as_ref().to_string_lossy().into_owned(), attach));
+        self
+    }
+
+    /// Consults the values only where a gate says so.
+    #[must_use]
+    pub fn gate(mut self, gate: Gate) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Checks everything, then loads the weights.
+    ///
+    /// # Errors
+    /// Names that cannot be resolved, files that cannot be read, values that do not fit the base or the gate.
+    pub fn open(self) -> Result<Model> {
+        let Self { base, values, gate, options } = self;
+        let placement = options.placement()?;
+        let base = OpenCheckpoint::open(&base)?;
+        let end_tokens = base.end_tokens()?;
+        let planned: Vec<PlannedValue> = values
+            .iter()
+            .map(|(name, attach)| PlannedValue::new(name, attach, &base.vocab))
+            .collect::<Result<_>>()?;
+        check_gate(gate, planned.iter().map(PlannedValue::ungatable))?;
+        let base_lm = base.load(None, &placement, &options)?;
+        let fused = Fused::Ungated(BaseLm::plain(base_lm.clone()));
+        let values = Vec::with_capacity(planned.len());
+        let mut model = Model { base, base_lm, end_tokens, values, fused, options, placement };
+        for value in planned {
+            model.load_value(value)?;
+        }
+        model.fuse(gate)?;
+        Ok(model)
+    }
+}
+
+/// Refuses a gate that has nothing to skip, or a value that it cannot skip; `values` says of each why it cannot be.
+fn check_gate(gate: Option<Gate>, values: impl ExactSizeIterator<Item = Option<String>>) -> Result<()> {
+    let Some(gate) = gate else { return Ok(()) };
+    if values.len() == 0 {
+        return Err(Error::GateWithoutValue { gate });
+    }
+    match values.flatten().next() {
+        Some(reason) => Err(Error::GatedValue { gate, reason }),
+        None => Ok(()),
+    }
+}
+
+impl Model {
+    /// Opens a base: a directory in Hugging Face layout, or a name on the hub (`org/name` or `org/name@revision`).
+    ///
+    /// # Errors
+    /// Names that cannot be resolved and files that cannot be read.
+    pub fn open(base: impl AsRef<OsStr>) -> Result<Self> {
+        Self::builder(base).open()
+    }
+
+    /// Opens a base on a chosen device, in a chosen type.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(base: impl AsRef<OsStr>, options: OpenOptions) -> Result<Self> {
+        Self::builder(base).options(options).open()
+    }
+
+    /// A model that is opened with all its values at once, so that everything is checked before a weight is read.
+    pub fn builder(base: impl AsRef<OsStr>) -> ModelBuilder {
+        let base = base.as_ref().to_string_lossy().into_owned();
+        ModelBuilder { base, values: Vec::new(), gate: None, options: OpenOptions::new() }
+    }
+
+    /// Attaches a value as its card says: residual, cascade, or low-rank adapters.
+    ///
+    /// # Errors
+    /// Files that cannot be read; [`ivl_core::Error::VocabMismatch`] for a value of another vocabulary, which
+    /// [`attach_with`](Self::attach_with) takes together with a map.
+    pub fn attach(&mut self, value: impl AsRef<OsStr>) -> Result<()> {
+        self.attach_with(value, Attach::new())
+    }
+
+    /// Attaches a value with a weight, a name or a map of one's own.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach); [`Error::GatedValue`] if the model has a gate that cannot skip the value.
+    pub fn attach_with(&mut self, value: impl AsRef<OsStr>, attach: Attach) -> Result<()> {
+        let name = value.as_ref().to_string_lossy();
+        let planned = PlannedValue::new(&name, &attach, &self.base.vocab)?;
+        check_gate(self.gate(), std::iter::once(planned.ungatable()))?;
+        self.load_value(planned)?;
+        self.fuse(self.gate())
+    }
+
+    /// Loads a value and puts it in its place. The name of a value that was attached twice gets a number.
+    fn load_value(&mut self, planned: PlannedValue) -> Result<()> {
+        let shared = SharedWeights { dir: &self.base.dir, net: self.base_lm.net() };
+        let mut value = planned.load(&shared, &self.placement, &self.options)?;
+        value.name = self.free_name(&value.name);
+        let place = self.values.partition_point(|other| other.order() <= value.order());
+        self.values.insert(place, value);
+        Ok(())
+    }
+
+    /// A name, or the name with the first number that nobody has.
+    fn free_name(&self, name: &str) -> String {
+        let taken = |name: &str| self.values.iter().any(|value| value.name == name);
+        let mut free = name.to_owned();
+        let mut number = 2;
+        while taken(&free) {
+            free = format!("{name}#{number}");
+            number += 1;
+        }
+        free
+    }
+
+    fn fuse(&mut self, gate: Option<Gate>) -> Result<()> {
+        let values: Vec<(&AttachedValue, f64)> =
+            self.values.iter().map(|value| (value, value.alpha)).collect();
+        self.fused = match gate {
+            None => Fused::Ungated(fuse(&self.base_lm, &values)?),
+            Some(gate) => Fused::Gated(gate, fuse_gated(&self.base_lm, &values, gate)?),
+        };
+        Ok(())
+    }
+
+    /// Consults the values only where a gate says so; `None` consults them everywhere.
+    ///
+    /// # Errors
+    /// [`Error::GateWithoutValue`], [`Error::GatedValue`].
+    pub fn set_gate(&mut self, gate: Option<Gate>) -> Result<()> {
+        check_gate(gate, self.values.iter().map(AttachedValue::ungatable))?;
+        self.fuse(gate)
+    }
+
+    /// The gate before the values, if there is one.
+    pub fn gate(&self) -> Option<Gate> {
+        match self.fused {
+            Fused::Ungated(_) => None,
+            Fused::Gated(gate, _) => Some(gate),
+        }
+    }
+
+    /// What the gate has done so far.
+    pub fn gate_counts(&self) -> Option<GateCounts> {
+        match &self.fused {
+            Fused::Ungated(_) => None,
+            Fused::Gated(_, lm) => Some(lm.log().counts()),
+        }
+    }
+
+    /// Changes the weight of a value.
+    ///
+    /// # Errors
+    /// [`Error::UnknownValue`]; [`ivl_core::Error::InvalidSetting`] for a weight that is not finite.
+    pub fn set_alpha(&mut self, value: &str, alpha: f64) -> Result<()> {
+        let Some(index) = self.values.iter().position(|other| other.name == value) else {
+            let attached = self.values.iter().map(|value| value.name.clone()).collect();
+            return Err(Error::UnknownValue { name: value.to_owned(), attached });
+        };
+        match &mut self.fused {
+            Fused::Ungated(lm) => lm.set_alpha(index, alpha)?,
+            Fused::Gated(_, lm) => lm.set_alpha(index, alpha)?,
+        }
+        self.values[index].alpha = alpha;
+        Ok(())
+    }
+
+    /// The values, in the order in which they are fused: that of [`ValueStack::alphas`].
+    pub fn values(&self) -> &[AttachedValue] {
+        &self.values
+    }
+
+    /// The base as it was named: a directory or a hub name.
+    pub fn given_name(&self) -> &str {
+        &self.base.name
+    }
+
+    /// Whether a value reads the predictions of the others: cached state is then only valid for the weights it was computed
+    /// with.
+    pub fn has_cascade_values(&self) -> bool {
+        self.values.iter().any(|value| matches!(value.join, Join::Cascade(_)))
+    }
+
+    /// The directory of the base.
+    pub fn base_dir(&self) -> &Path {
+        &self.base.dir
+    }
+
+    /// The last part of the base's directory.
+    pub fn base_name(&self) -> String {
+        let dir = &self.base.dir;
+        dir.file_name().map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// The base's tokenizer, which the whole model reads and writes with.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.base.tokenizer
+    }
+
+    /// What each logit stands for.
+    pub fn vocab(&self) -> &Vocab {
+        &self.base.vocab
+    }
+
+    /// Tokens that end a text.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
+    }
+
+    /// The number of positions that base and values can read.
+    pub fn max_positions(&self) -> usize {
+        self.lm().max_positions()
+    }
+
+    /// The causal LM of base and values.
+    pub fn lm(&self) -> &dyn ValueStack {
+        match &self.fused {
+            Fused::Ungated(lm) => lm,
+            Fused::Gated(_, lm) => lm,
+        }
+    }
+
+    /// The causal LM, whose rows can have weights of their own.
+    ///
+    /// # Errors
+    /// [`Error::Gated`] for a model with a gate.
+    pub fn ungated_lm(&self) -> Result<&BaseLm> {
+        match &self.fused {
+            Fused::Ungated(lm) => Ok(lm),
+            Fused::Gated(gate, _) => Err(Error::Gated { gate: *gate }),
+        }
+    }
+
+    /// The same, taken out of the model.
+    ///
+    /// # Errors
+    /// [`Error::Gated`] for a model with a gate.
+    pub fn into_ungated_lm(self) -> Result<BaseLm> {
+        match self.fused {
+            Fused::Ungated(lm) => Ok(lm),
+            Fused::Gated(gate, _) => Err(Error::Gated { gate }),
+        }
+    }
+
+    /// Refuses a text that a value cannot read in its own tokens.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn check_readable(&self, text: &str) -> Result<()> {
+        self.values.iter().try_for_each(|value| value.check_readable(text))
+    }
+}

@@ -1,0 +1,247 @@
+//! A value on a base: how the two are joined, before and after the value's weights are read.
+
+use std::path::{Path, PathBuf};
+
+use ivl_align::{Method, align};
+use ivl_core::cross_tokenizer::{ByteFusionConfig, Retokenizer};
+use ivl_core::{CausalLm, Vocab, VocabMap};
+use ivl_models::{CascadeInput, ChatTemplate, Connection, Tokenizer, TransformerLm, ValueCard};
+
+use super::Attach;
+use crate::device::Placement;
+use crate::error::{Error, Result};
+use crate::open_checkpoint::{OpenCheckpoint, SharedWeights, last_part};
+use crate::open_options::OpenOptions;
+use crate::vocab_maps::VocabMaps;
+
+/// How a value is joined to its base; `M` is the reference model of byte fusion.
+pub(crate) enum Join<M> {
+    /// It reads the base's predictions.
+    Cascade(CascadeInput),
+    /// Equal ids mean equal tokens.
+    SameIds,
+    /// It reads texts in its own tokens, and its logits are mapped.
+    Mapped(VocabMap),
+    /// It reads texts in its own tokens, and is fused over bytes.
+    OverBytes { map: VocabMap, reference: M, config: ByteFusionConfig },
+}
+
+impl<M> Join<M> {
+    /// The place in the order in which values are fused: cascade values read the base's own predictions, so they come
+    /// first; over bytes a value is fused with all that comes before it.
+    fn order(&self) -> usize {
+        match self {
+            Self::Cascade(_) => 0,
+            Self::SameIds => 1,
+            Self::Mapped(_) => 2,
+            Self::OverBytes { .. } => 3,
+        }
+    }
+}
+
+impl<M> Join<M> {
+    /// Why a gate cannot skip a value that is joined like this, if it cannot.
+    fn ungatable(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Cascade(_) => {
+                Some(format!("`{name}` is a cascade value, which reads the base's prediction at every token"))
+            }
+            Self::OverBytes { .. } => Some(format!("`{name}` is fused over bytes")),
+            Self::SameIds | Self::Mapped(_) => None,
+        }
+    }
+}
+
+impl Join<OpenCheckpoint> {
+    /// Finds out how a value is joined to a base.
+    ///
+    /// # Errors
+    /// [`ivl_core::Error::VocabMismatch`] for a value of another vocabulary without a map.
+    pub(crate) fn new(
+        base: &Vocab,
+        value: &OpenCheckpoint,
+        connection: Connection,
+        attach: &Attach,
+    ) -> Result<Self> {
+        let refusal = match VocabMap::same_ids(base, &value.vocab) {
+            Ok(_) => return Ok(connection.cascade_input().map_or(Self::SameIds, Self::Cascade)),
+            Err(refusal) => refusal,
+        };
+        if connection.cascade_input().is_some() {
+            return Err(refusal.into());
+        }
+        let map = VocabMaps::read(&attach.maps)?.between(base, &value.vocab)?;
+        let Some(reference) = &attach.byte_fusion else {
+            return map.map(Self::Mapped).ok_or_else(|| refusal.into());
+        };
+        // Over bytes, the map only pairs control tokens.
+        let map = match map {
+            Some(map) => map,
+            None => align(base, &value.vocab, Method::Exact, None, &|_| ())?.map,
+        };
+        let reference = OpenCheckpoint::open(reference)?;
+        Ok(Self::OverBytes { map, reference, config: attach.byte_fusion_config })
+    }
+
+    fn load(self, placement: &Placement, options: &OpenOptions) -> Result<Join<TransformerLm>> {
+        Ok(match self {
+            Self::Cascade(input) => Join::Cascade(input),
+            Self::SameIds => Join::SameIds,
+            Self::Mapped(map) => Join::Mapped(map),
+            Self::OverBytes { map, reference, config } => {
+                Join::OverBytes { map, reference: reference.load(None, placement, options)?, config }
+            }
+        })
+    }
+}
+
+/// A value that fits a base; its weights are not read yet.
+pub(crate) struct PlannedValue {
+    name: String,
+    alpha: f64,
+    attach: Attach,
+    connection: Connection,
+    value: OpenCheckpoint,
+    join: Join<OpenCheckpoint>,
+}
+
+impl PlannedValue {
+    /// Opens a value (a directory or hub name) and finds out whether it fits a base.
+    ///
+    /// # Errors
+    /// What is wrong with the value's files, or [`ivl_core::Error::VocabMismatch`].
+    pub(crate) fn new(name: &str, attach: &Attach, base: &Vocab) -> Result<Self> {
+        let value = OpenCheckpoint::open(name)?;
+        let card = ValueCard::read(&value.dir)?;
+        let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
+        let join = Join::new(base, &value, connection, attach)?;
+        Ok(Self {
+            name: attach.name.clone().unwrap_or_else(|| last_part(name).to_owned()),
+            alpha: attach.alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0),
+            attach: attach.clone(),
+            connection,
+            value,
+            join,
+        })
+    }
+
+    /// Why a gate cannot skip this value, if it cannot.
+    pub(crate) fn ungatable(&self) -> Option<String> {
+        self.join.ungatable(&self.name)
+    }
+
+    /// Loads the weights; adapters share those of the base if they were trained on it.
+    pub(crate) fn load(
+        self,
+        base: &SharedWeights<'_>,
+        placement: &Placement,
+        options: &OpenOptions,
+    ) -> Result<AttachedValue> {
+        let Self { name, alpha, attach, connection, value, join } = self;
+        let lm = value.load(Some(base), placement, options)?;
+        let OpenCheckpoint { dir, tokenizer, .. } = value;
+        let join = join.load(placement, options)?;
+        Ok(AttachedValue { name, alpha, attach, connection, dir, tokenizer, lm, join })
+    }
+}
+
+/// A value that is attached to a model.
+pub struct AttachedValue {
+    pub(crate) name: String,
+    pub(crate) alpha: f64,
+    /// How it was attached.
+    pub(super) attach: Attach,
+    pub(super) connection: Connection,
+    dir: PathBuf,
+    tokenizer: Tokenizer,
+    pub(crate) lm: TransformerLm,
+    pub(crate) join: Join<TransformerLm>,
+}
+
+impl AttachedValue {
+    /// The name that it is called by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its weight.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The number of tokens that it can read.
+    pub fn max_positions(&self) -> usize {
+        self.lm.max_positions()
+    }
+
+    /// Whether it reads texts in its own tokens, not in the base's.
+    pub fn has_own_tokens(&self) -> bool {
+        matches!(self.join, Join::Mapped(_) | Join::OverBytes { .. })
+    }
+
+    /// The map from its vocabulary to the base's; `None` where equal ids mean equal tokens.
+    pub fn map(&self) -> Option<&VocabMap> {
+        match &self.join {
+            Join::Mapped(map) | Join::OverBytes { map, .. } => Some(map),
+            Join::Cascade(_) | Join::SameIds => None,
+        }
+    }
+
+    /// The chat template that it was trained with, if any.
+    ///
+    /// # Errors
+    /// [`Error::Chat`] for one that cannot be read.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
+        Ok(ChatTemplate::from_dir(&self.dir)?)
+    }
+
+    /// Tokens that end a text of the value, as ids of the base. A value with tokens of its own has none there.
+    ///
+    /// # Errors
+    /// A `config.json` or `generation_config.json` that cannot be read.
+    pub fn end_tokens(&self) -> Result<Vec<u32>> {
+        match self.has_own_tokens() {
+            true => Ok(Vec::new()),
+            false => Ok(Checkpoint::open(&self.dir)?.end_tokens(&self.tokenizer)?),
+        }
+    }
+
+    /// Refuses a text that the value cannot read in its own tokens. While a text is generated, the base decides on its
+    /// own there.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn check_readable(&self, text: &str) -> Result<()> {
+        if !self.has_own_tokens() {
+            return Ok(());
+        }
+        let value = self.dir.display().to_string();
+        let unreadable = |source| Error::Unreadable { value: value.clone(), source };
+        let got = self.tokenizer.tokenize(text).map_err(unreadable)?.len();
+        let limit = self.max_positions();
+        if got > limit {
+            return Err(ivl_core::Error::TextTooLong { got, limit, what: value }.into());
+        }
+        Ok(())
+    }
+
+    /// Why a gate cannot skip this value, if it cannot.
+    pub(crate) fn ungatable(&self) -> Option<String> {
+        self.join.ungatable(&self.name)
+    }
+
+    /// The place in the order in which values are fused.
+    pub(crate) fn order(&self) -> usize {
+        self.join.order()
+    }
+}

@@ -1,0 +1,197 @@
+//! The frozen bases of a run: opened first, then loaded, or found as logits on disk.
+
+use std::rc::Rc;
+
+use ivl_core::{CausalLm, VocabMap};
+use ivl_models::{BaseCard, Transformer};
+use ivl_train::{
+    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CacheSettings, CachedLogits, Examples, FrozenBase,
+    LogitCache, TrainConfig,
+};
+
+use super::events::{Reporter, TrainEvent};
+use super::inputs::EncodedExamples;
+use crate::device::Placement;
+use crate::digest::{hash_weights, sha256};
+use crate::error::{Error, Result};
+use crate::open_checkpoint::OpenCheckpoint;
+use crate::open_options::OpenOptions;
+use crate::vocab_maps::VocabMaps;
+use ivl_core::Vocab;
+
+/// A base as the configuration names it.
+#[derive(Clone, Copy)]
+pub(super) struct NamedBase<'a> {
+    pub(super) name: &'a str,
+    weight: f64,
+    /// What leads to a value of another vocabulary.
+    map: Option<&'a str>,
+}
+
+/// The bases to train against.
+pub(super) fn bases_of(config: &TrainConfig) -> Vec<NamedBase<'_>> {
+    let one = config.base.iter().map(|name| NamedBase { name, weight: 1.0, map: None });
+    let several = config.bases.iter().map(|base| NamedBase {
+        name: &base.model,
+        weight: base.weight,
+        map: base.map.as_deref(),
+    });
+    one.chain(several).collect()
+}
+
+/// The bases to evaluate on, which training never sees.
+pub(super) fn held_out_bases_of(config: &TrainConfig) -> Vec<NamedBase<'_>> {
+    let map = config.eval.map.as_deref();
+    config.eval.bases.iter().map(|name| NamedBase { name, weight: 1.0, map }).collect()
+}
+
+/// A base whose configuration and tokenizer are read, its weights not yet.
+pub(super) struct TrainingBase {
+    pub(super) open: OpenCheckpoint,
+    weight: f64,
+    map: VocabMap,
+    /// The value's vocabulary, if the base reads texts in other tokens.
+    value_vocab: Option<Vocab>,
+}
+
+impl TrainingBase {
+    /// Opens a base. Where its tokens are not the value's, `base.map` has to lead from one to the other.
+    pub(super) fn open(base: NamedBase<'_>, value_vocab: &Vocab) -> Result<Self> {
+        let open = OpenCheckpoint::open(base.name)?;
+        let in_base = Error::base(base.name);
+        let refusal = match VocabMap::same_ids(&open.vocab, value_vocab) {
+            Ok(map) => return Ok(Self { open, weight: base.weight, map, value_vocab: None }),
+            Err(refusal) => refusal,
+        };
+        let sources: Vec<String> = base.map.iter().map(ToString::to_string).collect();
+        let map = VocabMaps::read(&sources).and_then(|maps| maps.between(&open.vocab, value_vocab));
+        match map {
+            Ok(Some(map)) => {
+                Ok(Self { open, weight: base.weight, map, value_vocab: Some(value_vocab.clone()) })
+            }
+            Ok(None) => Err(in_base(refusal.into())),
+            Err(error) => Err(in_base(error)),
+        }
+    }
+
+    /// Whether it reads the value's tokens.
+    pub(super) fn shares_tokens(&self) -> bool {
+        self.value_vocab.is_none()
+    }
+
+    pub(super) fn card(&self) -> Result<BaseCard> {
+        let config =
+            serde_json::to_vec(self.open.checkpoint.json()).expect("a map of JSON values serialises");
+        Ok(BaseCard {
+            name: self.open.name.clone(),
+            config: sha256(&config),
+            tokenizer: self.open.tokenizer.vocab().fingerprint().to_owned(),
+        })
+    }
+
+    fn frozen(&self, source: BaseLogits) -> FrozenBase {
+        let mut base = FrozenBase::new(self.open.name.clone(), source, self.map.clone());
+        base.weight = self.weight;
+        base.retokenizer = self.value_vocab.as_ref().map(|value| {
+            let tokenizer = Box::new(self.open.tokenizer.clone());
+            let limit = self.open.max_positions();
+            Rc::new(BatchRetokenizer::new(tokenizer, &self.open.vocab, value, &self.map, limit))
+        });
+        base
+    }
+
+    /// Loads the weights; also gives the network, whose tensors are handles to the same memory.
+    pub(super) fn load(
+        &self,
+        placement: &Placement,
+        options: &OpenOptions,
+    ) -> Result<(FrozenBase, Transformer)> {
+        let lm = self.open.load(None, placement, options)?;
+        let net = lm.net().clone();
+        Ok((self.frozen(BaseLogits::Lm(Rc::new(lm))), net))
+    }
+
+    /// Finds the base's logits on disk, or loads the base once to write them.
+    pub(super) fn cached(
+        &self,
+        config: &BaseLogitsConfig,
+        examples: &EncodedExamples,
+        placement: &Placement,
+        options: &OpenOptions,
+        reporter: &Reporter<'_>,
+    ) -> Result<FrozenBase> {
+        let mut writer = LogitWriter {
+            base: self,
+            config,
+            weights: hash_weights(&self.open.dir)?,
+            placement,
+            options,
+            reporter,
+            lm: None,
+        };
+        let train = writer.find(&examples.train, &examples.fingerprints[0])?;
+        let train = train.expect("a run without examples was refused");
+        let eval = writer.find(&examples.eval, &examples.fingerprints[1])?;
+        Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
+    }
+}
+
+/// Finds or writes the logits of one base.
+struct LogitWriter<'a, 'r> {
+    base: &'a TrainingBase,
+    config: &'a BaseLogitsConfig,
+    /// Digest of the base's weights.
+    weights: String,
+    placement: &'a Placement,
+    options: &'a OpenOptions,
+    reporter: &'a Reporter<'r>,
+    /// The base, once it had to be loaded.
+    lm: Option<Rc<dyn CausalLm>>,
+}
+
+impl LogitWriter<'_, '_> {
+    /// The logits for some examples, made from what `fingerprint` stands for; `None` for no examples.
+    fn find(&mut self, examples: &Examples, fingerprint: &str) -> Result<Option<Rc<LogitCache>>> {
+        if examples.is_empty() {
+            return Ok(None);
+        }
+        let depends_on = (
+            &self.weights,
+            self.base.open.checkpoint.json(),
+            fingerprint,
+            self.config.top_k,
+            format!("{:?}", self.placement.weights),
+        );
+        let fingerprint = sha256(&serde_json::to_vec(&depends_on).expect("strings and numbers serialise"));
+        let path = self.config.dir.join(format!("{}.logits", &fingerprint[..16]));
+        if let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? {
+            return Ok(Some(Rc::new(cache)));
+        }
+        let lm = match &self.lm {
+            Some(lm) => lm.clone(),
+            None => {
+                let lm: Rc<dyn CausalLm> =
+                    Rc::new(self.base.open.load(None, self.placement, self.options)?);
+                self.lm.insert(lm).clone()
+            }
+        };
+        let settings = CacheSettings { fingerprint: &fingerprint, top_k: self.config.top_k, batch_size: 8 };
+        let total = examples.len();
+        LogitCache::write(&path, &*lm, examples, &settings, &mut |done| {
+            self.reporter.report(TrainEvent::BaseLogits { done, total });
+        })?;
+        let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? else {
+            let reason = "was written but cannot be read back; is the disk sound?".to_owned();
+            return Err(Error::Content { path, reason });
+        };
+        let header = cache.header();
+        self.reporter.report(TrainEvent::BaseLogitsWritten {
+            base: self.base.open.name.clone(),
+            tokens: header.tokens,
+            top_k: header.top_k,
+            mean_kl: header.mean_kl,
+            largest_kl: header.largest_kl,
+        });
+        Ok(Some(Rc::new(cache)))
+    }
+}

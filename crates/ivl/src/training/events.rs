@@ -1,0 +1,62 @@
+//! What a training run reports.
+
+use std::cell::RefCell;
+
+use ivl_train::{Event, SourceReport};
+
+/// What [`train`](fn@crate::train) reports while it runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TrainEvent {
+    /// Rows that were tokenized so far; `done` is set once at the end.
+    Tokenizing {
+        /// Rows.
+        rows: u64,
+        /// Whether these are all.
+        done: bool,
+    },
+    /// Demonstrations were tokenized.
+    Tokenized {
+        /// `data.train` or `data.eval`.
+        setting: &'static str,
+        /// What became of the rows of each source.
+        reports: Vec<SourceReport>,
+        /// The longest example in tokens.
+        max_length: usize,
+    },
+    /// Examples whose base logits were written to disk so far.
+    BaseLogits {
+        /// Examples done.
+        done: usize,
+        /// Examples in all.
+        total: usize,
+    },
+    /// The logits of a base are on disk.
+    BaseLogitsWritten {
+        /// The base.
+        base: String,
+        /// Tokens whose logits were written.
+        tokens: u64,
+        /// Ids kept for each token; 0 for all.
+        top_k: usize,
+        /// What the kept ids leave out on average, in nats per token.
+        mean_kl: f64,
+        /// What they leave out at most.
+        largest_kl: f64,
+    },
+    /// From the training loop.
+    Run(Event),
+}
+
+/// Hands the events of a run to the listener.
+pub(super) struct Reporter<'a>(RefCell<Box<dyn FnMut(TrainEvent) + 'a>>);
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(on_event: impl FnMut(TrainEvent) + 'a) -> Self {
+        Self(RefCell::new(Box::new(on_event)))
+    }
+
+    pub(super) fn report(&self, event: TrainEvent) {
+        (self.0.borrow_mut())(event);
+    }
+}

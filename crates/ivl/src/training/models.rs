@@ -1,0 +1,119 @@
+//! The models of a run before a weight is read, and how texts become tokens for all of them.
+
+use ivl_core::Vocab;
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer};
+use ivl_train::{Encoder, TrainConfig};
+use serde_json::{Map, Value};
+
+use super::base::{NamedBase, TrainingBase, bases_of, held_out_bases_of};
+use crate::error::{Error, Result};
+use crate::open_checkpoint::OpenCheckpoint;
+
+/// Configurations, tokenizers and the chat template of a run.
+pub struct TrainingModels {
+    /// What the value starts from, as it is on disk.
+    pub(super) source: OpenCheckpoint,
+    /// The value's configuration, with what the run replaces in it.
+    pub(super) json: Map<String, Value>,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) value_vocab: Vocab,
+    pub(super) bases: Vec<TrainingBase>,
+    pub(super) held_out: Vec<TrainingBase>,
+    pub(super) template: Option<ChatTemplate>,
+    tokenizer: Tokenizer,
+    max_length: usize,
+}
+
+/// The name of what the value starts from: what the configuration names, else the first base.
+pub(super) fn value_name(config: &TrainConfig) -> Option<&str> {
+    let first = || bases_of(config).first().map(|base| base.name);
+    config.value.model.as_deref().or_else(first)
+}
+
+/// Opens what the value starts from.
+pub(super) fn open_value(config: &TrainConfig) -> Result<OpenCheckpoint> {
+    let name = value_name(config).ok_or_else(|| Error::Settings {
+        reason: "`value.model` is not set, and there is no base to start from".to_owned(),
+    })?;
+    OpenCheckpoint::open(name)
+}
+
+impl TrainingModels {
+    /// Opens every model that a configuration names.
+    ///
+    /// # Errors
+    /// Names that cannot be resolved, files that cannot be read, bases that do not fit the value.
+    pub fn open(config: &TrainConfig) -> Result<Self> {
+        let source = open_value(config)?;
+        let (json, checkpoint) = value_checkpoint(config, &source)?;
+        let value_vocab = checkpoint.vocab(&source.tokenizer)?;
+        let bases = open_bases(bases_of(config), &value_vocab)?;
+        let held_out = open_bases(held_out_bases_of(config), &value_vocab)
+            .map_err(|error| Error::Setting { key: "eval.bases", source: Box::new(error) })?;
+        let template = chat_template(config, bases.first(), &checkpoint)?;
+        let same_tokens: Vec<&TrainingBase> =
+            bases.iter().chain(&held_out).filter(|base| base.shares_tokens()).collect();
+        let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
+        let longest = same_tokens.iter().map(|base| base.open.max_positions());
+        let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
+        // The tokenizer with the fewest tokens: then every id is known to all.
+        let mut tokenizer = &source.tokenizer;
+        for base in &same_tokens {
+            if base.open.tokenizer.vocab().size() < tokenizer.vocab().size() {
+                tokenizer = &base.open.tokenizer;
+            }
+        }
+        let (tokenizer, max_length) = (tokenizer.clone(), config.data.max_length.min(longest));
+        Ok(Self { source, json, checkpoint, value_vocab, bases, held_out, template, tokenizer, max_length })
+    }
+
+    /// The tokenizer of the run's texts.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The longest example in tokens: what the configuration says, and what all models can read.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Turns rows into examples.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length)
+    }
+}
+
+fn open_bases(bases: Vec<NamedBase<'_>>, value_vocab: &Vocab) -> Result<Vec<TrainingBase>> {
+    bases.into_iter().map(|base| TrainingBase::open(base, value_vocab)).collect()
+}
+
+/// The configuration of the value: that of its checkpoint, with overrides for a random start.
+fn value_checkpoint(
+    config: &TrainConfig,
+    source: &OpenCheckpoint,
+) -> Result<(Map<String, Value>, Checkpoint)> {
+    let checkpoint = Checkpoint::open(&source.dir)?;
+    let mut json = checkpoint.json().clone();
+    if config.value.overrides.is_empty() {
+        return Ok((json, checkpoint));
+    }
+    json.extend(config.value.overrides.clone());
+    let checkpoint = checkpoint
+        .with_config(json.clone())
+        .map_err(|error| Error::Setting { key: "value.overrides", source: Box::new(error.into()) })?;
+    Ok((json, checkpoint))
+}
+
+fn chat_template(
+    config: &TrainConfig,
+    base: Option<&TrainingBase>,
+    value: &Checkpoint,
+) -> Result<Option<ChatTemplate>> {
+    if let Some(path) = &config.data.chat_template {
+        return Ok(Some(ChatTemplate::from_file(path)?));
+    }
+    match value.chat_template()? {
+        Some(template) => Ok(Some(template)),
+        None => Ok(base.map(|base| base.open.checkpoint.chat_template()).transpose()?.flatten()),
+    }
+}

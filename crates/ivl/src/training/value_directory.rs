@@ -1,0 +1,111 @@
+//! What a run leaves behind: an ordinary Hugging Face directory with a card.
+
+use std::path::{Path, PathBuf};
+
+use ivl_models::transformer::LoraConfig;
+use ivl_models::{
+    BaseCard, CheckpointFile, FileKind, Transformer, ValueCard, save, save_adapters, write_bytes,
+};
+use ivl_train::{EvalReport, TrainConfig, Trained};
+use serde_json::{Map, Value, json};
+
+use super::inputs::TrainingInputs;
+use super::models::value_name;
+use crate::error::{Error, Result};
+
+/// What a value's directory holds besides the weights; taken from the inputs before the run consumes them.
+pub(super) struct ValueDirectory {
+    /// `config.json`.
+    json: Map<String, Value>,
+    /// The directory that the tokenizer comes from.
+    source: PathBuf,
+    /// The source of the chat template.
+    template: Option<String>,
+    /// Adapters, and the name of the model that they are trained on.
+    lora: Option<(LoraConfig, String)>,
+    /// The bases; empty for a model that is trained by itself, which has no card.
+    bases: Vec<BaseCard>,
+    /// Fingerprint of the tokenizer.
+    tokenizer: String,
+    /// SHA-256 of the training data.
+    data: String,
+    /// Rows of the training data.
+    rows: usize,
+}
+
+impl ValueDirectory {
+    pub(super) fn new(config: &TrainConfig, inputs: &TrainingInputs) -> Self {
+        let models = &inputs.models;
+        Self {
+            json: models.json.clone(),
+            source: models.source.dir.clone(),
+            template: models.template.as_ref().map(|template| template.source().to_owned()),
+            lora: config.value.lora.clone().zip(value_name(config).map(str::to_owned)),
+            bases: inputs.cards.clone(),
+            tokenizer: models.value_vocab.fingerprint().to_owned(),
+            data: inputs.examples.data.clone(),
+            rows: inputs.examples.rows(),
+        }
+    }
+
+    /// Writes the directory and returns its card. `config.json` comes last: without it the directory is no checkpoint.
+    pub(super) fn write(&self, config: &TrainConfig, trained: &Trained) -> Result<Option<ValueCard>> {
+        let output = &config.output;
+        for name in CheckpointFile::of_kind(FileKind::Tokenizer) {
+            let from = self.source.join(name);
+            if from.is_file() {
+                let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
+                write_bytes(&output.join(name), &bytes)?;
+            }
+        }
+        if let Some(template) = &self.template {
+            write_bytes(&output.join("chat_template.jinja"), template.as_bytes())?;
+        }
+        let card = (!self.bases.is_empty()).then(|| self.card(config, trained));
+        if let Some(card) = &card {
+            card.write(output)?;
+        }
+        self.write_weights(&trained.value, output)?;
+        Ok(card)
+    }
+
+    fn write_weights(&self, value: &Transformer, output: &Path) -> Result<()> {
+        match &self.lora {
+            Some((lora, base)) if !lora.merge => save_adapters(value, lora, base, &self.json, output)?,
+            _ => save(&value.clone().merged(), &self.json, output)?,
+        }
+        Ok(())
+    }
+
+    fn card(&self, config: &TrainConfig, trained: &Trained) -> ValueCard {
+        ValueCard {
+            format: ValueCard::FORMAT,
+            connection: config.value.connection,
+            bases: self.bases.clone(),
+            tokenizer: self.tokenizer.clone(),
+            regularization: regularization(config),
+            alpha: 1.0,
+            chat_template: self.template.clone(),
+            data: self.data.clone(),
+            rows: self.rows,
+            steps: trained.value_steps,
+            tokens: trained.tokens,
+            evals: trained.evals.iter().filter_map(EvalReport::card).collect(),
+            train_loss: trained.last.as_ref().map(|last| last.loss),
+            transfer: None,
+            ivl: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Everything that keeps the value from leaning on its bases.
+fn regularization(config: &TrainConfig) -> Map<String, Value> {
+    let mut settings = match json!(config.regularization) {
+        Value::Object(settings) => settings,
+        _ => Map::new(),
+    };
+    if config.bases.len() > 1 {
+        settings.insert("mixing".to_owned(), json!(config.mixing));
+    }
+    settings
+}
