@@ -33,8 +33,7 @@ impl Continuation {
         if prompt.len() >= limit {
             return Err(Error::PromptTooLong { got: prompt.len(), limit, what: lm.info().name });
         }
-        let mut text =
-            TextStream::new(&config.stop_strings).include_stop(config.include_stop_string);
+        let mut text = TextStream::new(&config.stop_strings).include_stop(config.include_stop_string);
         if lm.vocab().closes_with_space() {
             text = text.after_words(prompt.last().map_or(&[][..], |&id| lm.vocab().text_bytes(id)));
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ivl_align::{Method, align};
 use ivl_core::cross_tokenizer::{ByteFusionConfig, Retokenizer};
 use ivl_core::{CausalLm, Vocab, VocabMap};
-use ivl_models::{CascadeInput, ChatTemplate, Connection, Tokenizer, TransformerLm, ValueCard};
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Connection, Tokenizer, TransformerLm, ValueCard};
 
 use super::Attach;
 use crate::device::Placement;
