@@ -8,7 +8,10 @@ use ivl_core::vocab::TokenKind;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// Blanks between the parts of a JSON text: one space, or a new line with its indentation.
+const BLANKS: &str = r"\x20|\x0A\x20{0,24}";
 
 /// What a text has to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +69,7 @@ impl GrammarCompiler {
     /// Why it is not one.
     pub(crate) fn compile(&self, source: &GrammarSource, ends: &[u32]) -> Result<Grammar, String> {
         let grammar = match source {
-            GrammarSource::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
+            GrammarSource::JsonSchema(schema) => TopLevelGrammar::from_json_schema(with_few_blanks(schema)),
             GrammarSource::Regex(regex) => TopLevelGrammar::from_regex(regex),
             GrammarSource::Choice(choices) => {
                 let literals: Vec<String> =
@@ -81,6 +84,18 @@ impl GrammarCompiler {
             None => Ok(Grammar { matcher, ends: ends.into(), end: self.end }),
         }
     }
+}
+
+/// A schema with a bound on the blanks between parts: a model that is unsure can write blanks for ever.
+fn with_few_blanks(schema: &Value) -> Value {
+    let mut schema = match schema {
+        Value::Bool(true) => json!({}),
+        other => other.clone(),
+    };
+    if let Some(map) = schema.as_object_mut() {
+        map.entry("x-guidance").or_insert_with(|| json!({"whitespace_pattern": BLANKS}));
+    }
+    schema
 }
 
 /// A token that is not text, as llguidance writes it.
@@ -135,8 +150,6 @@ impl Grammar {
 #[cfg(test)]
 mod tests {
     use ivl_core::vocab::Token;
-    use serde_json::json;
-
     use super::*;
 
     /// One token for each ASCII character and some longer ones; 200 ends a text.
@@ -181,6 +194,8 @@ mod tests {
         assert_eq!(follows(&schema, "{\"name\": \"a\""), (true, false));
         assert!(!follows(&schema, "{\"name\": 10").0);
         assert!(!follows(&schema, "{\"nome").0);
+        assert_eq!(follows(&schema, "{\n  \"name\": \"a\",\n  \"age\": 10\n}"), (true, true));
+        assert!(!follows(&schema, "{  \"name").0, "a model could write blanks for ever");
         let any = GrammarSource::JsonSchema(json!({"type": "object"}));
         assert_eq!(follows(&any, "{\"x\": [true, null]}"), (true, true));
         assert!(!follows(&any, "[1]").0);
