@@ -7,7 +7,7 @@ use ivl_core::vocab::{Role, Token};
 
 use crate::coverage::Match;
 
-/// Roles in the order in which they decide, each with the one that stands in for it: many models end a turn with the
+/// Roles in the order in which they decide, each with its substitute: many models end a turn with the
 /// token that ends a text.
 const ROLES: [(Role, Option<Role>); 6] = [
     (Role::End, Some(Role::TurnEnd)),

@@ -66,7 +66,7 @@ impl MatchCounts {
     }
 }
 
-/// A base token and the value token that speaks about it.
+/// A base token and its value token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchExample {
     /// The base's token.

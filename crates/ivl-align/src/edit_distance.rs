@@ -12,7 +12,7 @@ use ivl_core::cross_tokenizer::ByteTrie;
 #[derive(Debug)]
 pub(crate) struct BytePattern<'a> {
     bytes: &'a [u8],
-    /// Where in the pattern each byte stands.
+    /// The positions of each byte in the pattern.
     places: Box<[u64; 256]>,
 }
 

@@ -1,7 +1,7 @@
 //! Two vocabularies in, a [`VocabMap`] out.
 //!
-//! A value speaks about tokens by its own ids. To add it to a base of another family, every base id needs the value id
-//! that speaks about the same piece of text. Vocabularies are compared as bytes: how a tokenizer writes a space is
+//! A value has logits for its own ids. To add it to a base of another family, every base id needs the value id
+//! of the same piece of text. Vocabularies are compared as bytes: how a tokenizer writes a space is
 //! already undone in [`Vocab`].
 //!
 //! # MatchExample: align two vocabularies

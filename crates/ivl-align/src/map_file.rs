@@ -17,7 +17,7 @@ const FORMAT: &str = "ivl-map-1";
 /// In `value_of_base`: no value.
 const NONE: i32 = -1;
 
-/// A map as it stands in a file: `value_of_base` (I32, one id for each base id, -1 for none), for the published method
+/// A map in the layout of its file: `value_of_base` (I32, one id for each base id, -1 for none), for the published method
 /// `weights` (F32), and as metadata the format, both fingerprints, the method and the coverage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MapFile {

@@ -6,7 +6,7 @@ use ivl_core::cross_tokenizer::ByteTrie;
 /// The value token that shares the most first bytes with a base token: of several the shortest, then the one that its
 /// tokenizer prefers.
 ///
-/// A token that goes on differently must not do so inside a character: two characters that share a byte have nothing else
+/// A token that continues differently must not do so inside a character: two characters that share a byte have nothing else
 /// in common. A value token that is itself the first bytes of the base token may end anywhere.
 pub(crate) fn prefix(base: &Vocab, id: u32, trie: &ByteTrie) -> Option<u32> {
     let bytes = base.text_bytes(id);
@@ -16,7 +16,7 @@ pub(crate) fn prefix(base: &Vocab, id: u32, trie: &ByteTrie) -> Option<u32> {
         if node.is_empty() {
             break;
         }
-        // The shared bytes themselves, as a token, stand before everything that goes on.
+        // The shared bytes themselves, as a token, come before all continuations.
         let is_token = trie.bytes(node.start).len() == depth + 1;
         let cuts_no_character = bytes.get(depth + 1).is_none_or(|next| !(0x80..0xc0).contains(next));
         if is_token {

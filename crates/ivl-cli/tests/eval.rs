@@ -89,14 +89,20 @@ fn a_run_goes_on_from_its_output_and_another_is_refused() {
         (&large, &[][..], "models.base."),
         (&small, &["--num-fewshot", "1"][..], "num_fewshot was 0, and is 1"),
     ] {
-        run::fails_with(&run(base, more), &["holds samples of another run", what, "give another --output"]);
+        run::fails_with(
+            &run(base, more),
+            &["holds samples of another run", what, "write to another directory"],
+        );
     }
-    // The same answers are measured by another metric without being written again.
+    // Another metric scores the same answers.
     let text = std::fs::read_to_string(&task).expect("reads");
     std::fs::write(&task, text + "metric_list = [{ metric = \"contains\" }]\n").expect("writes");
     let again = run(&small, &[]);
     assert!(stderr(&again).contains("3 of 3 samples"), "{}", stderr(&again));
     assert!(String::from_utf8_lossy(&again.stdout).contains("contains,none"));
+    // The log of samples follows: its scores are those of the results.
+    let samples = std::fs::read_to_string(&log).expect("a log");
+    assert!(samples.contains("\"contains,none\"") && !samples.contains("\"exact_match,none\""), "{samples}");
 }
 
 #[test]
@@ -194,7 +200,7 @@ fn what_is_wrong_with_a_row_names_its_line() {
     fails(&args, &["`doc_to_target` gives {} for line 1 of", "expected the number of a choice"]);
     std::fs::write(dir.path().join("rows.jsonl"), "{\"q\":\"x\",\"a\":\"Oslo\"}\n").expect("writes");
     fails(&[&args[..], &["--max-length", "100000"]].concat(), &["`max_length` is 100000", "256 positions"]);
-    fails(&[&args[..], &["--num-fewshot", "5"]].concat(), &["5 examples", "lower --num-fewshot"]);
+    fails(&[&args[..], &["--num-fewshot", "5"]].concat(), &["5 examples", "use at most 0"]);
     fails(&[&args[..], &["--apply-chat-template"]].concat(), &["has a chat template"]);
     std::fs::write(dir.path().join("rows.jsonl"), "{\"q\":\"x\",\"a\":\"Rome\"}\n").expect("writes");
     let output = command(&args).output().expect("starts");

@@ -121,7 +121,7 @@ pub enum Error {
     TokenOutOfRange {
         /// The id.
         id: u32,
-        /// Where it stands.
+        /// Its position.
         position: usize,
         /// Size of the vocabulary.
         size: usize,

@@ -9,7 +9,7 @@
 //!
 //! with `alpha_i` the weight of value `i` and `M_i` the map from its vocabulary to the base's. The nouns of this crate are
 //! [`CausalLm`] (tokens to logits), [`Value`] (a causal LM with a weight and a map), [`FusedLm`] (a base with values, itself
-//! a `CausalLm`) and [`Vocab`] (what each logit stands for). A base with values is a [`ValueStack`], whose logits are known
+//! a `CausalLm`) and [`Vocab`] (the token of each logit). A base with values is a [`ValueStack`], whose logits are known
 //! with and without each value; a [`RowWeighted`] stack gives each row of a batch weights of its own.
 //!
 //! # Example: fuse two toy models

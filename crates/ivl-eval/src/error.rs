@@ -45,7 +45,7 @@ pub enum Error {
         key: String,
         /// The key that was probably meant.
         meant: Option<String>,
-        /// All keys that could stand there.
+        /// All known keys.
         known: Vec<String>,
     },
     /// A key whose value cannot be read.
@@ -113,7 +113,7 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
-    /// A line longer than ivl reads.
+    /// A line that is longer than any real one.
     #[error("{place} is longer than {limit} bytes")]
     LongLine {
         /// Where.
@@ -164,14 +164,14 @@ pub enum Error {
         /// The value it gives.
         got: String,
     },
-    /// More examples are asked for than there are.
+    /// More examples than there are.
     #[error(
-        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; lower --num-fewshot"
+        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; use at most {got}"
     )]
     FewShots {
         /// Which task.
         task: String,
-        /// How many are asked for.
+        /// The configured number.
         wanted: usize,
         /// How many there are.
         got: usize,
@@ -179,7 +179,7 @@ pub enum Error {
     /// A pattern that cannot be used.
     #[error("{what}")]
     Pattern {
-        /// Where it stands.
+        /// Its place.
         what: String,
         /// The reason.
         #[source]
@@ -240,8 +240,8 @@ pub enum Error {
     },
     /// A log of samples that belongs to another run.
     #[error(
-        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file to start again, or give another \
-         --output", path.display()
+        "`{}` holds samples of another run: {what} was {was}, and is {is}; delete the file, or write to another \
+         directory", path.display()
     )]
     OtherRun {
         /// The log.
@@ -254,7 +254,7 @@ pub enum Error {
         is: String,
     },
     /// A log of samples that is broken before its end.
-    #[error("{place} is not a sample of this task; delete the file to start again, or give another --output")]
+    #[error("{place} is not a sample of this task; delete the file, or write to another directory")]
     BrokenLog {
         /// Where.
         place: FileLine,

@@ -237,6 +237,46 @@ fn the_table_says_what_was_recovered_and_the_verdict_where() {
 }
 
 #[test]
+fn a_fine_tuning_that_does_harm_leaves_no_gap() {
+    // Fine-tuning takes the base from 30 right answers to 10. A value that harms as much recovers nothing, nor does one that
+    // helps.
+    let transfer = study(&[measured_base("large", false, [30, 38, 8, 10])]);
+    let json = serde_json::to_value(&transfer).expect("JSON");
+    for with in json["bases"][0]["with"].as_array().expect("alphas") {
+        assert!(with["recovered"].is_null() && with["recovered_loss"].is_null(), "{with}");
+        assert_eq!(with["recovered_by_seed"], serde_json::json!([]));
+        assert!(with["gain"]["low"].is_number(), "{with}");
+    }
+    assert!(json["verdict"]["bases"][0]["recovered"].is_null());
+    let text = markdown(&transfer);
+    assert_eq!(text.matches("| no gap |").count(), 2, "of answers and of losses: {text}");
+    assert!(!text.contains("NaN") && !transfer.verdict.text.contains("gap"), "{text}");
+}
+
+#[test]
+fn a_single_question_gives_no_verdict() {
+    let one = |right: usize| {
+        let mut measured = measured(right);
+        measured.observed.truncate(1);
+        measured.answers = measured.answers.map(|answers| answers[..1].to_vec());
+        measured
+    };
+    let mut base = measured_base("large", false, [0, 0, 1, 1]);
+    (base.alone, base.with, base.tuned) = (one(0), vec![vec![one(1)], vec![one(1)]], vec![one(1)]);
+    let transfer = study(&[base]);
+    assert_eq!(transfer.verdict.bases[0].effect, Effect::TooFewQuestions);
+    assert_eq!(transfer.verdict.alpha, 1.0, "as trained");
+    assert_eq!(transfer.verdict.text, "1 question is too few for a verdict, which needs at least 10.");
+    let json = serde_json::to_value(&transfer).expect("JSON");
+    let gain = &json["bases"][0]["with"][0]["gain"];
+    assert!(gain["value"] == 1.0 && gain["low"].is_null() && gain["high"].is_null(), "{gain}");
+    let text = markdown(&transfer);
+    assert!(text.contains("| 0.0 | 100.0 | 100.0 | too few questions |") && !text.contains("NaN"), "{text}");
+    let html = Report { transfer: &transfer, examples: Vec::new(), heat_map: None }.html();
+    assert!(html.contains("too few questions") && !html.contains("NaN"));
+}
+
+#[test]
 fn a_report_stands_alone_and_nothing_in_it_is_markup() {
     let transfer = study(&[measured_base("<script>alert(1)</script>", false, [4, 12, 28, 36])]);
     let hostile = "</td><img src=x onerror=alert(1)>";

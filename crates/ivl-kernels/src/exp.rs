@@ -5,7 +5,7 @@ use crate::cpu::{LANES, Level, each};
 /// `exp(x)` with an error of two units in the last place; zero below -87.3, where single precision loses digits.
 #[inline(always)]
 pub(crate) fn exp<L: Level>(x: [f32; LANES]) -> [f32; LANES] {
-    /// Added to a number below 2^22, rounds it to a whole one, which then stands in the low bits.
+    /// Added to a number below 2^22, rounds it to an integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     // Cephes, expf.

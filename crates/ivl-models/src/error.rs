@@ -28,9 +28,9 @@ pub enum Error {
         dir: PathBuf,
         /// The file that is missing.
         expected: &'static str,
-        /// What it holds in its place.
+        /// Its actual content.
         found: String,
-        /// What to do.
+        /// The remedy.
         advice: &'static str,
     },
     /// A required field of `config.json` is missing.
@@ -92,7 +92,7 @@ pub enum Error {
         /// Its type.
         got: String,
     },
-    /// The tensors in the files are not those that the configuration asks for.
+    /// The tensors in the files differ from those of the configuration.
     #[error("the weights in `{}` do not fit its config.json: {report}", dir.display())]
     Weights {
         /// The checkpoint.
@@ -135,11 +135,11 @@ pub enum Error {
 /// All tensors that do not fit, collected before failing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WeightReport {
-    /// Tensors that the configuration asks for and no file has.
+    /// Tensors of the configuration that no file has.
     pub missing: Vec<String>,
     /// Tensors with another shape: name, shape in the file, expected shape.
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Tensors in the files that nothing asks for.
+    /// Tensors in the files that the configuration lacks.
     pub unused: Vec<String>,
 }
 

@@ -21,7 +21,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of `map`, which stands in the file `path`.
+    /// The fields of `map`, from the file `path`.
     pub fn new(map: &'a Map<String, Value>, path: &'a Path) -> Self {
         Self { map, path, prefix: "" }
     }

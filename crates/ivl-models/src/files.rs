@@ -83,7 +83,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError
     serde_json::from_slice(&text).map_err(|source| FileError::Json { path: path.to_owned(), source })
 }
 
-/// Writes a file whole or not at all: beside its place first, then renamed. After it returns, the file survives a power failure.
+/// Writes a file completely or not at all: under a temporary name, then renamed. After it returns, the file survives a power failure.
 ///
 /// # Errors
 /// [`FileError::Io`]; nothing is left in the directory then.

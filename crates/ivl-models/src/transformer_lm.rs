@@ -7,7 +7,7 @@ use ivl_core::{Cache, CausalLm, Error, Vocab};
 
 use crate::transformer::Transformer;
 
-/// A [`Transformer`] that knows what its logits stand for.
+/// A [`Transformer`] with the tokens of its logits.
 #[derive(Debug, Clone)]
 pub struct TransformerLm {
     net: Transformer,

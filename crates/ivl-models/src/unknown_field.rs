@@ -13,7 +13,7 @@ pub struct UnknownField<'a> {
 }
 
 impl<'a> UnknownField<'a> {
-    /// From serde's words: "unknown field `a`, expected one of `b`, `c`"; none from other words.
+    /// From serde's message "unknown field `a`, expected one of `b`, `c`"; `None` for other messages.
     pub fn in_message(reason: &'a str) -> Option<Self> {
         let (_, rest) = reason.lines().next()?.split_once("unknown field `")?;
         let (key, rest) = rest.split_once('`')?;

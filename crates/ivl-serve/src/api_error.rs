@@ -70,7 +70,7 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), message)
     }
 
-    /// A page of another site speaks through a browser.
+    /// A request from a page of another site.
     pub(crate) fn foreign() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -109,7 +109,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("shutting_down"), "the server is shutting down")
     }
 
-    /// Our fault. What happened is not told to strangers.
+    /// An internal error, whose details are not sent to clients.
     pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

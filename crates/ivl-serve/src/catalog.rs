@@ -138,7 +138,7 @@ impl Catalog {
     }
 
     /// Checks that every value in use can read a prompt in its own tokens. It need not be able to read what is written
-    /// after it: there the base stands by itself.
+    /// after it: there the base predicts without it.
     ///
     /// # Errors
     /// One sentence that names the value, and the character or the length.

@@ -26,7 +26,7 @@ pub enum Error {
         "{address} can be reached from other machines, and no API key is set; set one, or allow requests without a key"
     )]
     Open {
-        /// The address asked for.
+        /// The address.
         address: SocketAddr,
     },
     /// A setting outside its range.

@@ -13,7 +13,7 @@ impl Keys {
         Self(keys.iter().map(|key| digest(key.as_bytes())).collect())
     }
 
-    /// Whether the server asks for no key.
+    /// Whether the server requires no key.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -52,7 +52,7 @@ pub enum Error {
         None => format!("expected one of `{}`", known.join("`, `")),
     })]
     UnknownKey {
-        /// The key, with the table that it stands in.
+        /// The key, with its table.
         key: String,
         /// The key that was probably meant.
         meant: Option<String>,
@@ -159,7 +159,7 @@ pub enum Error {
         path: PathBuf,
         /// Our names.
         columns: Vec<&'static str>,
-        /// The format that was asked for.
+        /// The configured format.
         format: Option<Format>,
     },
     /// A record that is not of the format of its source.
@@ -180,7 +180,7 @@ pub enum Error {
         /// Where.
         place: Place,
     },
-    /// Messages that the template does not render, or not so that the assistant's words can be told.
+    /// Messages that the template does not render, or whose assistant turns cannot be found in the rendering.
     #[error("cannot train on {place}")]
     Render {
         /// Where.

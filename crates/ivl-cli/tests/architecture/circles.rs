@@ -19,20 +19,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
     ),
     ("ivl-cli", &["commands/train/models.rs", "commands/train/parts.rs", "commands/train/workers.rs"]),
     ("ivl-cli", &["compose.rs", "other_vocabulary.rs"]),
-    (
-        "ivl-core",
-        &[
-            "cache.rs",
-            "cache/gated.rs",
-            "cache/rows.rs",
-            "causal_lm.rs",
-            "cross_tokenizer/text_cache.rs",
-            "fusion/row_weights.rs",
-        ],
-    ),
-    ("ivl-core", &["decode/continuation.rs", "decode/generate.rs"]),
-    ("ivl-core", &["decode/sampling.rs", "decode/sampling/candidates.rs"]),
-    ("ivl-core", &["decode/speculative.rs", "decode/speculative/lookup.rs"]),
     ("ivl-eval", &["transfer/summary.rs", "transfer/verdict.rs"]),
     (
         "ivl-models",

@@ -2,38 +2,24 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::Cache;
 use crate::tokens::index_tensor;
 
 /// Cached state of base and values. The values lag: they read the missing tokens when they are next consulted.
+///
+/// `C` is [`Cache`](super::Cache), whose file uses this one.
 #[derive(Debug, Clone)]
-pub struct GatedCache {
-    pub(crate) base: Box<Cache>,
-    pub(crate) values: Vec<Cache>,
+pub struct GatedCache<C> {
+    pub(crate) base: Box<C>,
+    pub(crate) values: Vec<C>,
     /// Every token that the base has read. Shape `[rows, len]`.
     tokens: Option<Tensor<2, Int>>,
     padding: Vec<usize>,
     prompt: Option<usize>,
 }
 
-impl GatedCache {
-    pub(crate) fn new(base: Cache, values: Vec<Cache>, padding: &[usize]) -> Self {
+impl<C> GatedCache<C> {
+    pub(crate) fn new(base: C, values: Vec<C>, padding: &[usize]) -> Self {
         Self { base: Box::new(base), values, tokens: None, padding: padding.to_vec(), prompt: None }
-    }
-
-    /// Positions that the base has read, padding included.
-    pub fn len(&self) -> usize {
-        self.base.len()
-    }
-
-    /// Whether nothing was read yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Positions that the values have read.
-    pub fn value_len(&self) -> usize {
-        self.values.first().map_or(self.len(), Cache::len)
     }
 
     /// The index of the token that is predicted at a position of a row: counted from the end of the prompt, or from the
@@ -61,29 +47,28 @@ impl GatedCache {
         tokens.slice([0..rows, from..to])
     }
 
-    pub(super) fn caches_mut(&mut self) -> impl Iterator<Item = &mut Cache> {
+    pub(super) fn caches_mut(&mut self) -> impl Iterator<Item = &mut C> {
         std::iter::once(&mut *self.base).chain(&mut self.values)
     }
 
-    pub(super) fn caches(&self) -> impl Iterator<Item = &Cache> {
+    pub(super) fn caches(&self) -> impl Iterator<Item = &C> {
         std::iter::once(&*self.base).chain(&self.values)
     }
 
     pub(super) fn set_prompt_len(&mut self, len: usize) {
         self.prompt = Some(len);
-        self.caches_mut().for_each(|cache| cache.set_prompt_len(len));
     }
 
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.caches_mut().for_each(|cache| cache.truncate(len));
+    /// Forgets the tokens from `len` on, but not what the caches hold of them.
+    pub(super) fn truncate_tokens(&mut self, len: usize) {
         self.tokens = self.tokens.take().filter(|_| len > 0).map(|tokens| {
             let [rows, held] = tokens.dims();
             tokens.slice([0..rows, 0..held.min(len)])
         });
     }
 
-    pub(super) fn select(&mut self, rows: &[usize]) {
-        self.caches_mut().for_each(|cache| cache.select(rows));
+    /// Keeps the tokens of the given rows, but not their part of the caches.
+    pub(super) fn select_tokens(&mut self, rows: &[usize]) {
         self.padding = rows.iter().map(|&row| self.padding[row]).collect();
         self.tokens = self.tokens.take().map(|tokens| {
             let index = index_tensor(rows, &tokens.device());

@@ -22,11 +22,11 @@ pub enum Cache {
     /// The caches of a base with values: the base first, then the values in order.
     Fused(Vec<Cache>),
     /// The cache of a value that reads the text in tokens of its own.
-    Text(TextCache),
+    Text(TextCache<Cache>),
     /// The cache of a value that is fused over bytes.
-    Bytes(TextCache<ByteState>),
+    Bytes(TextCache<Cache, ByteState>),
     /// The cache of a base whose values lag.
-    Gated(GatedCache),
+    Gated(GatedCache<Cache>),
 }
 
 impl Cache {
@@ -64,7 +64,10 @@ impl Cache {
         match self {
             Self::Layers(_) | Self::Text(_) | Self::Bytes(_) => {}
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.set_prompt_len(len)),
-            Self::Gated(cache) => cache.set_prompt_len(len),
+            Self::Gated(cache) => {
+                cache.set_prompt_len(len);
+                cache.caches_mut().for_each(|cache| cache.set_prompt_len(len));
+            }
         }
     }
 
@@ -96,7 +99,10 @@ impl Cache {
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.truncate(len)),
             Self::Text(cache) => cache.truncate(len),
             Self::Bytes(cache) => cache.truncate(len),
-            Self::Gated(cache) => cache.truncate(len),
+            Self::Gated(cache) => {
+                cache.caches_mut().for_each(|cache| cache.truncate(len));
+                cache.truncate_tokens(len);
+            }
         }
     }
 
@@ -110,7 +116,10 @@ impl Cache {
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.select(rows)),
             Self::Text(cache) => cache.select(rows),
             Self::Bytes(cache) => cache.select(rows),
-            Self::Gated(cache) => cache.select(rows),
+            Self::Gated(cache) => {
+                cache.caches_mut().for_each(|cache| cache.select(rows));
+                cache.select_tokens(rows);
+            }
         }
     }
 
@@ -125,7 +134,7 @@ impl Cache {
             Self::Fused(parts) => parts.iter_mut().for_each(|part| part.keep(rows)),
             Self::Text(cache) => cache.keep(rows),
             Self::Bytes(cache) => cache.keep(rows),
-            Self::Gated(cache) => cache.select(rows),
+            Self::Gated(_) => self.select(rows),
         }
     }
 
@@ -230,7 +239,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`base_and_values`](Self::base_and_values).
-    pub(crate) fn gated(&mut self, values: usize) -> Result<&mut GatedCache, Error> {
+    pub(crate) fn gated(&mut self, values: usize) -> Result<&mut GatedCache<Self>, Error> {
         self.check(matches!(&*self, Self::Gated(cache) if cache.values.len() == values), || {
             of_gated(values)
         })?;
@@ -244,7 +253,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`base_and_values`](Self::base_and_values).
-    pub(crate) fn text(&mut self) -> Result<&mut TextCache, Error> {
+    pub(crate) fn text(&mut self) -> Result<&mut TextCache<Self>, Error> {
         match self {
             Self::Text(cache) => Ok(cache),
             other => Err(other.foreign(OF_TEXT.to_owned())),
@@ -255,7 +264,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`base_and_values`](Self::base_and_values).
-    pub(crate) fn byte_text(&mut self) -> Result<&mut TextCache<ByteState>, Error> {
+    pub(crate) fn byte_text(&mut self) -> Result<&mut TextCache<Self, ByteState>, Error> {
         match self {
             Self::Bytes(cache) => Ok(cache),
             other => Err(other.foreign(OF_BYTES.to_owned())),
@@ -279,6 +288,43 @@ impl Cache {
             Self::Bytes(_) => OF_BYTES.to_owned(),
             Self::Gated(cache) => of_gated(cache.values.len()),
         }
+    }
+}
+
+impl GatedCache<Cache> {
+    /// Positions that the base has read, padding included.
+    pub fn len(&self) -> usize {
+        self.base.len()
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Positions that the values have read.
+    pub fn value_len(&self) -> usize {
+        self.values.first().map_or(self.len(), Cache::len)
+    }
+}
+
+impl<S> TextRow<Cache, S> {
+    /// Forgets all value tokens from `len` on.
+    pub(crate) fn rewind(&mut self, len: usize) {
+        if len < self.held.len() {
+            self.held.truncate(len);
+            self.caches.iter_mut().for_each(|cache| cache.truncate(len));
+        }
+    }
+
+    /// The caches of the first `kept` tokens, once for each of `copies` rows: to look ahead from there.
+    pub(crate) fn branches(&self, copies: usize, kept: usize) -> Vec<Cache> {
+        let mut caches = self.caches.clone();
+        for cache in &mut caches {
+            cache.truncate(kept);
+            cache.select(&vec![0; copies]);
+        }
+        caches
     }
 }
 

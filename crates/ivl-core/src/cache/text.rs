@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Cache;
 use crate::tokens::shared_prefix_len;
 
 /// For every row of a batch, the base's tokens so far and what the value has read of them.
@@ -11,23 +10,24 @@ use crate::tokens::shared_prefix_len;
 /// The rows are apart: two texts of the same number of base tokens have different numbers of value tokens. When base
 /// tokens are forgotten, the value's caches are cut back only at its next read, to what the two texts share.
 ///
-/// `S` is what a model keeps for each row beside its caches.
+/// `C` is [`Cache`](super::Cache), whose file uses this one; `S` is the state that a model keeps for each row besides its
+/// caches.
 #[derive(Debug, Clone)]
-pub struct TextCache<S = ()> {
-    pub(crate) rows: Vec<TextRow<S>>,
+pub struct TextCache<C, S = ()> {
+    pub(crate) rows: Vec<TextRow<C, S>>,
     len: usize,
 }
 
 /// One row of a [`TextCache`].
 #[derive(Debug, Clone)]
-pub(crate) struct TextRow<S = ()> {
+pub(crate) struct TextRow<C, S = ()> {
     pub(crate) padding: usize,
     /// Base tokens so far, padding included.
     pub(crate) ids: Vec<u32>,
     /// The value's tokens in the caches.
     pub(crate) held: Vec<u32>,
     /// One for each model that reads the text.
-    pub(crate) caches: Vec<Cache>,
+    pub(crate) caches: Vec<C>,
     pub(crate) state: S,
 }
 
@@ -39,10 +39,10 @@ pub struct ByteState {
     pub(crate) alpha: f64,
 }
 
-impl<S: Clone + Default> TextCache<S> {
+impl<C: Clone, S: Clone + Default> TextCache<C, S> {
     /// An empty cache for `padding.len()` rows; row `r` starts with `padding[r]` positions to be ignored. `caches` are
     /// empty caches for one row, of each model that reads the text.
-    pub(crate) fn new(padding: &[usize], caches: &[Cache]) -> Self {
+    pub(crate) fn new(padding: &[usize], caches: &[C]) -> Self {
         let row = |&padding: &usize| TextRow {
             padding,
             ids: Vec::new(),
@@ -126,12 +126,12 @@ impl<S: Clone + Default> TextCache<S> {
     }
 
     /// The value's caches of all rows.
-    pub(super) fn caches(&self) -> impl Iterator<Item = &Cache> {
+    pub(super) fn caches(&self) -> impl Iterator<Item = &C> {
         self.rows.iter().flat_map(|row| &row.caches)
     }
 }
 
-impl<S> TextRow<S> {
+impl<C, S> TextRow<C, S> {
     /// The base tokens so far, without padding.
     pub(crate) fn text_ids(&self) -> &[u32] {
         &self.ids[self.padding.min(self.ids.len())..]
@@ -141,24 +141,6 @@ impl<S> TextRow<S> {
     pub(crate) fn shared(&self, tokens: &[u32]) -> usize {
         shared_prefix_len(&self.held, tokens)
     }
-
-    /// Forgets all value tokens from `len` on.
-    pub(crate) fn rewind(&mut self, len: usize) {
-        if len < self.held.len() {
-            self.held.truncate(len);
-            self.caches.iter_mut().for_each(|cache| cache.truncate(len));
-        }
-    }
-
-    /// The caches of the first `kept` tokens, once for each of `copies` rows: to look ahead from there.
-    pub(crate) fn branches(&self, copies: usize, kept: usize) -> Vec<Cache> {
-        let mut caches = self.caches.clone();
-        for cache in &mut caches {
-            cache.truncate(kept);
-            cache.select(&vec![0; copies]);
-        }
-        caches
-    }
 }
 
 #[cfg(test)]
@@ -166,7 +148,7 @@ mod tests {
     use super::*;
 
     /// Rows of base tokens, left padded with 0, that no value reads.
-    fn cache(texts: &[&[u32]]) -> TextCache {
+    fn cache(texts: &[&[u32]]) -> TextCache<()> {
         let len = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         let padding: Vec<usize> = texts.iter().map(|text| len - text.len()).collect();
         let mut cache = TextCache::new(&padding, &[]);
@@ -177,7 +159,7 @@ mod tests {
         cache
     }
 
-    fn texts(cache: &TextCache) -> Vec<&[u32]> {
+    fn texts(cache: &TextCache<()>) -> Vec<&[u32]> {
         assert!(cache.rows.iter().all(|row| row.ids.len() == cache.len), "rows end together");
         cache.rows.iter().map(TextRow::text_ids).collect()
     }

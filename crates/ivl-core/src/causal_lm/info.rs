@@ -8,7 +8,7 @@ use std::ops::Range;
 pub struct ModelInfo {
     /// A name for messages.
     pub name: String,
-    /// How the logits depend on the length of the text, beside the text itself.
+    /// How the logits depend on the length of the text, besides the text itself.
     pub length_dependence: LengthDependence,
     /// Bytes of cache that one position of one text takes, with all values.
     pub bytes_per_position: usize,
@@ -41,7 +41,7 @@ impl ModelInfo {
         self
     }
 
-    /// The facts of this model joined with those of a value that reads beside it: both dependences, the sum of the bytes.
+    /// The properties of this model together with those of a value that reads the same text: both dependences, the sum of the bytes.
     #[must_use]
     pub(crate) fn beside(mut self, value: &Self) -> Self {
         self.length_dependence = self.length_dependence.and(&value.length_dependence);

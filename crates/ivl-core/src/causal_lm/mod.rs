@@ -49,7 +49,7 @@ pub trait CausalLm: Send {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error>;
 
     /// Reads tokens like [`forward`](Self::forward), for the logits at some of the new positions. The head runs when
-    /// [`SelectedLogits::rows`] asks for them: all logits of a batch at a vocabulary of a hundred thousand are gigabytes.
+    /// [`SelectedLogits::rows`] needs them: all logits of a batch at a vocabulary of a hundred thousand are gigabytes.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).

@@ -1,4 +1,4 @@
-//! Logits at the positions that are wanted, computed when they are asked for.
+//! Logits at selected positions, computed on demand.
 
 use std::ops::Range;
 
@@ -46,7 +46,7 @@ impl Positions<'_> {
 }
 
 /// Logits at `n` positions that were read. A model with a large vocabulary holds hidden states and its head, and computes
-/// the logits of the rows that are asked for.
+/// the logits of the requested rows.
 pub struct SelectedLogits<'a> {
     source: Source<'a>,
 }

@@ -14,15 +14,15 @@ pub(crate) type Next = [Vec<f64>];
 /// No base token.
 const NONE: u32 = u32::MAX;
 
-/// A way in which the text so far may continue in the value's tokens: its first `kept` tokens stand, and the next token
+/// A way in which the text so far may continue in the value's tokens: its first `kept` tokens stay, and the next token
 /// starts with the bytes of the rest.
 #[derive(Debug, Clone)]
 pub(crate) struct Hypothesis {
-    /// Tokens of the value's tokenisation that stand.
+    /// Tokens of the value's tokenization that stay.
     pub(crate) kept: usize,
     /// The bytes after them.
     pub(crate) tail: Vec<u8>,
-    /// Probability of the tokens that stand, relative to the hypothesis that keeps the fewest.
+    /// Probability of the tokens that stay, relative to the hypothesis that keeps the fewest.
     pub(crate) path: Pair,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Masses {
     end: Pair,
 }
 
-/// The two vocabularies as tries, and what can be said of them beforehand.
+/// The two vocabularies as tries, with precomputed indices.
 pub(crate) struct Events {
     base: ByteTrie,
     value: ByteTrie,

@@ -14,8 +14,8 @@ use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State
 use crate::cross_tokenizer::reader::{Context, Reader, read_to_last};
 use crate::error::Error;
 use crate::fusion::{
-    BaseLm, CumulativeLogits, FusedLm, LogitComponents, RowBytes, RowWeighted, RowWeights,
-    SelectedComponents, ValueStack, check_alpha, put_back, set_last_alpha,
+    BaseLm, CumulativeLogits, IndependentValues, LogitComponents, RowBytes, RowWeighted, RowWeights,
+    SelectedComponents, ValueStack, check_alpha, put_back,
 };
 use crate::tokens::{host_ids, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
@@ -139,7 +139,7 @@ impl ByteFusedLm {
     }
 
     /// Lets reference and value read the text, and keeps the probabilities after its last tokens.
-    fn read(&self, row: &mut TextRow<ByteState>, tokens: &[u32]) -> Result<(), Error> {
+    fn read(&self, row: &mut TextRow<Cache, ByteState>, tokens: &[u32]) -> Result<(), Error> {
         let first = tokens.len().saturating_sub(LOOK_BACK + 1);
         let shared = row.shared(tokens).min(tokens.len() - 1);
         let missing = (first..shared).find(|position| !row.state.recent.contains_key(position));
@@ -164,7 +164,7 @@ impl ByteFusedLm {
     /// The term that is added to one row of base logits, `log p_v(E) - log p_ref(E)`.
     fn advantages(
         &self,
-        row: &mut TextRow<ByteState>,
+        row: &mut TextRow<Cache, ByteState>,
         base: &[f32],
         context: Context,
     ) -> Result<Vec<f32>, Error> {
@@ -197,7 +197,7 @@ impl ByteFusedLm {
     /// ones.
     fn hypotheses(
         &self,
-        row: &TextRow<ByteState>,
+        row: &TextRow<Cache, ByteState>,
         tokens: &[u32],
         pending: &[u8],
     ) -> (Vec<Hypothesis>, Vec<Arc<Next>>) {
@@ -253,7 +253,7 @@ impl ByteFusedLm {
     /// Computes the probabilities after tokens beyond the text, all of one length in one batch.
     fn look_ahead(
         &self,
-        row: &TextRow<ByteState>,
+        row: &TextRow<Cache, ByteState>,
         tokens: &[u32],
         wanted: HashSet<Ahead>,
         known: &mut HashMap<Ahead, Arc<Next>>,
@@ -293,7 +293,7 @@ impl ByteFusedLm {
         base: LogitComponents,
         tokens: Tensor<2, Int>,
         positions: &[usize],
-        text: &mut TextCache<ByteState>,
+        text: &mut TextCache<Cache, ByteState>,
     ) -> Result<LogitComponents, Error> {
         let seq = tokens.dims()[1];
         let ids = host_ids(tokens);
@@ -316,7 +316,7 @@ impl ByteFusedLm {
         logits: Tensor<2>,
         ids: &[u32],
         positions: &[usize],
-        text: &mut TextCache<ByteState>,
+        text: &mut TextCache<Cache, ByteState>,
         alphas: &[f64],
     ) -> Result<Tensor<2>, Error> {
         let seq = ids.len() / alphas.len();
@@ -345,7 +345,7 @@ impl ByteFusedLm {
 }
 
 /// Sets the weight of the value in a row; probabilities under another weight are forgotten.
-fn set_row_alpha(row: &mut TextRow<ByteState>, alpha: f64) {
+fn set_row_alpha(row: &mut TextRow<Cache, ByteState>, alpha: f64) {
     if row.state.alpha != alpha {
         row.state = ByteState { alpha, ..ByteState::default() };
     }
@@ -364,6 +364,12 @@ fn after(reference: Tensor<2>, value: Tensor<2>, alpha: f64) -> Vec<Arc<Next>> {
         Arc::from([a, b].map(|row| row.iter().map(|&p| f64::from(p)).collect::<Vec<f64>>()))
     };
     reference.chunks(vocab).zip(tilted.chunks(vocab)).map(row).collect()
+}
+
+impl From<ByteFusedLm> for BaseLm {
+    fn from(lm: ByteFusedLm) -> Self {
+        Self::stack(lm)
+    }
 }
 
 impl CausalLm for ByteFusedLm {
@@ -414,7 +420,7 @@ impl ValueStack for ByteFusedLm {
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
-        set_last_alpha(&mut self.base, &mut self.alpha, value, alpha)
+        self.base.set_alpha_above(&mut self.alpha, value, alpha)
     }
 
     /// How far to look ahead depends on the base's logits, so all that are wanted are computed at once.
@@ -467,12 +473,12 @@ impl RowWeighted for ByteFusedLm {
     }
 
     /// The value looks ahead from the base's logits.
-    fn as_fused(&self) -> Option<&FusedLm> {
+    fn independent_values(&self) -> Option<&dyn IndependentValues> {
         None
     }
 }
 
-fn caches(cache: &mut Cache) -> Result<(&mut Cache, &mut TextCache<ByteState>), Error> {
+fn caches(cache: &mut Cache) -> Result<(&mut Cache, &mut TextCache<Cache, ByteState>), Error> {
     let (base, values) = cache.base_and_values(1)?;
     Ok((base, values[0].byte_text()?))
 }

@@ -6,7 +6,7 @@ use crate::vocab::{TokenKind, Vocab};
 
 /// The text tokens of a vocabulary in the order of their bytes: a trie whose nodes are ranges.
 ///
-/// All tokens that start with the same bytes stand together, and a token stands before its continuations. Tokens with
+/// All tokens that start with the same bytes are adjacent, and a token precedes its continuations. Tokens with
 /// the same bytes are kept, the one that tokenizers write first: text before single bytes by number, then lower ids.
 /// Memory is the bytes of the tokens and eight more for each.
 #[derive(Debug, Clone)]

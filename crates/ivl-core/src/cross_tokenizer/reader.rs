@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use crate::cache::TextRow;
+use crate::cache::{Cache, TextRow};
 use crate::causal_lm::CausalLm;
 use crate::cross_tokenizer::Retokenizer;
 use crate::error::Error;
@@ -111,7 +111,7 @@ impl Reader {
     }
 
     /// Adds base tokens to a row and returns what a value has to read at the last `wanted` of them. Padding has no text.
-    pub(crate) fn extend<S>(&self, row: &mut TextRow<S>, new: &[u32], wanted: usize) -> Vec<Context> {
+    pub(crate) fn extend<C, S>(&self, row: &mut TextRow<C, S>, new: &[u32], wanted: usize) -> Vec<Context> {
         row.ids.extend_from_slice(new);
         let first = row.ids.len() - wanted.min(new.len());
         let (mut transcript, mut contexts) = (Transcript::default(), Vec::with_capacity(wanted));
@@ -137,7 +137,7 @@ impl Reader {
 
 /// Reads value tokens after those that a row holds; logits `[1, tokens, value_vocab]` of one model.
 pub(crate) fn read_tokens<S>(
-    row: &mut TextRow<S>,
+    row: &mut TextRow<Cache, S>,
     lm: &dyn CausalLm,
     tokens: &[u32],
 ) -> Result<Tensor<3>, Error> {
@@ -148,7 +148,7 @@ pub(crate) fn read_tokens<S>(
 
 /// Reads like [`read_tokens`] with several models, for the logits after the last token: `[1, value_vocab]` of each.
 pub(crate) fn read_to_last<S, const N: usize>(
-    row: &mut TextRow<S>,
+    row: &mut TextRow<Cache, S>,
     lms: [&dyn CausalLm; N],
     tokens: &[u32],
 ) -> Result<[Tensor<2>; N], Error> {

@@ -72,7 +72,12 @@ impl RetokenizedValue {
     }
 
     /// The value's logits at the last `wanted` of new positions of a row.
-    fn row_logits(&self, row: &mut TextRow, new: &[u32], wanted: usize) -> Result<Vec<ValueLogits>, Error> {
+    fn row_logits(
+        &self,
+        row: &mut TextRow<Cache>,
+        new: &[u32],
+        wanted: usize,
+    ) -> Result<Vec<ValueLogits>, Error> {
         let contexts = self.reader.extend(row, new, wanted);
         let readable = |context: &Context| {
             let tokens = context.tokens.clone()?;
@@ -162,7 +167,7 @@ impl RetokenizedValue {
 /// short detour for every text that is not a prefix of it.
 fn read_texts(
     lm: &dyn CausalLm,
-    row: &mut TextRow,
+    row: &mut TextRow<Cache>,
     texts: &[Option<Arc<[u32]>>],
 ) -> Result<Vec<Option<Tensor<2>>>, Error> {
     let Some(whole) = texts.iter().flatten().next_back().cloned() else {
@@ -198,7 +203,7 @@ struct Path<'a> {
 }
 
 impl Path<'_> {
-    fn advance(&mut self, row: &mut TextRow, to: usize) -> Result<(), Error> {
+    fn advance(&mut self, row: &mut TextRow<Cache>, to: usize) -> Result<(), Error> {
         if self.at >= to {
             return Ok(());
         }
@@ -213,7 +218,7 @@ impl Path<'_> {
     }
 
     /// Logits after a text that leaves the path; the row then holds what the two share.
-    fn detour(&mut self, row: &mut TextRow, text: &[u32]) -> Result<Tensor<2>, Error> {
+    fn detour(&mut self, row: &mut TextRow<Cache>, text: &[u32]) -> Result<Tensor<2>, Error> {
         let fork = shared_prefix_len(text, self.whole).min(text.len() - 1);
         self.advance(row, fork)?;
         self.at = fork;

@@ -41,7 +41,7 @@ pub enum EndTokens {
 }
 
 impl EndTokens {
-    /// No token: the text goes on to its other limits.
+    /// No token: the text continues to its other limits.
     pub fn none() -> Self {
         Self::Given(Vec::new())
     }

@@ -6,7 +6,8 @@ use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::error::Error;
 use crate::fusion::{
-    CascadeLm, CumulativeLogits, FusedLm, RowBytes, RowWeighted, RowWeights, SelectedComponents, ValueStack,
+    CumulativeLogits, IndependentValues, RowBytes, RowWeighted, RowWeights, SelectedComponents, ValueStack,
+    check_alpha,
 };
 use crate::vocab::Vocab;
 
@@ -30,6 +31,16 @@ impl BaseLm {
         Self::Stack(Box::new(lm))
     }
 
+    /// [`ValueStack::set_alpha`] of a model that adds one value to this base; `own` is its weight.
+    pub(crate) fn set_alpha_above(&mut self, own: &mut f64, value: usize, alpha: f64) -> Result<(), Error> {
+        if value != self.num_values() {
+            return self.set_alpha(value, alpha);
+        }
+        check_alpha(alpha)?;
+        *own = alpha;
+        Ok(())
+    }
+
     fn as_lm(&self) -> &dyn CausalLm {
         match self {
             Self::Plain(lm) => &**lm,
@@ -47,18 +58,6 @@ impl From<Box<dyn CausalLm>> for BaseLm {
 impl From<Box<dyn RowWeighted>> for BaseLm {
     fn from(lm: Box<dyn RowWeighted>) -> Self {
         Self::Stack(lm)
-    }
-}
-
-impl From<FusedLm> for BaseLm {
-    fn from(lm: FusedLm) -> Self {
-        Self::stack(lm)
-    }
-}
-
-impl From<CascadeLm> for BaseLm {
-    fn from(lm: CascadeLm) -> Self {
-        Self::stack(lm)
     }
 }
 
@@ -156,10 +155,10 @@ impl RowWeighted for BaseLm {
         }
     }
 
-    fn as_fused(&self) -> Option<&FusedLm> {
+    fn independent_values(&self) -> Option<&dyn IndependentValues> {
         match self {
             Self::Plain(_) => None,
-            Self::Stack(lm) => lm.as_fused(),
+            Self::Stack(lm) => lm.independent_values(),
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, ModelInfo, Positions};
 use crate::error::Error;
 use crate::fusion::{
-    BaseLm, CumulativeLogits, FusedLm, LogitsAt, RowBytes, RowWeighted, RowWeights, SelectedComponents,
-    ValueStack, VocabProjection, check_alpha, fuse, set_last_alpha,
+    BaseLm, CumulativeLogits, IndependentValues, LogitsAt, RowBytes, RowWeighted, RowWeights,
+    SelectedComponents, ValueStack, VocabProjection, check_alpha, fuse,
 };
 use crate::row_chunks::row_chunks;
 use crate::vocab::{Vocab, VocabMap};
@@ -51,7 +51,7 @@ pub trait CascadeValue: Send {
 
 /// A base and a value that reads its predictions: `l = l_base + alpha * M(v(softmax(l_base)))`, in f32.
 ///
-/// A [`CausalLm`] like any other: residual values may be added to it by a [`FusedLm`]. A second cascade value on top reads
+/// A [`CausalLm`] like any other: residual values may be added to it by a [`FusedLm`](crate::FusedLm). A second cascade value on top reads
 /// the fused predictions.
 pub struct CascadeLm {
     base: BaseLm,
@@ -64,7 +64,7 @@ impl CascadeLm {
     /// Attaches a value to a base of the same vocabulary.
     ///
     /// # Errors
-    /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings stand for the base's tokens, and no
+    /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings belong to the base's tokens, and no
     /// map leads there. [`Error::InvalidSetting`] for an alpha that is not finite.
     pub fn on(base: impl Into<BaseLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
         let base = base.into();
@@ -115,6 +115,12 @@ impl CascadeLm {
     }
 }
 
+impl From<CascadeLm> for BaseLm {
+    fn from(lm: CascadeLm) -> Self {
+        Self::stack(lm)
+    }
+}
+
 impl CausalLm for CascadeLm {
     fn vocab(&self) -> &Vocab {
         self.base.vocab()
@@ -155,7 +161,7 @@ impl ValueStack for CascadeLm {
     }
 
     fn set_alpha(&mut self, value: usize, alpha: f64) -> Result<(), Error> {
-        set_last_alpha(&mut self.base, &mut self.alpha, value, alpha)
+        self.base.set_alpha_above(&mut self.alpha, value, alpha)
     }
 
     /// The value reads the base's prediction at every position, so all logits of both are computed at once.
@@ -204,7 +210,7 @@ impl RowWeighted for CascadeLm {
     }
 
     /// The value reads predictions, not only tokens.
-    fn as_fused(&self) -> Option<&FusedLm> {
+    fn independent_values(&self) -> Option<&dyn IndependentValues> {
         None
     }
 }

@@ -108,7 +108,7 @@ impl LogitComponents {
 
     fn each(&self, rows: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
         let count = self.base.dims()[0];
-        // One row may stand for all.
+        // One row may serve all.
         let own = |unmapped: &Tensor<2>| {
             if unmapped.dims()[0] == count { rows(unmapped.clone()) } else { unmapped.clone() }
         };
@@ -128,7 +128,7 @@ impl Added {
     }
 }
 
-/// [`LogitComponents`] at positions that were read, computed for the rows that are asked for.
+/// [`LogitComponents`] at positions that were read, computed for the requested rows.
 pub struct SelectedComponents<'a> {
     base: Base<'a>,
     values: Vec<SelectedValue<'a>>,

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor};
 
 /// Fuses base and value logits in f32: `l = l_base + alpha * l_value`.
 ///
-/// In the words of reinforcement learning, `p(y|x)` is proportional to `p_base(y|x) * exp(alpha * v(y|x))`: the value is
+/// In the terms of reinforcement learning, `p(y|x)` is proportional to `p_base(y|x) * exp(alpha * v(y|x))`: the value is
 /// the one that makes the demonstrations optimal under a KL-regularised objective
 /// ([arXiv 2410.21027](https://arxiv.org/abs/2410.21027)).
 ///

@@ -6,8 +6,8 @@ use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::error::Error;
 use crate::fusion::{
-    BaseLm, CumulativeLogits, DecodeBatch, LogitsAt, RowBytes, RowWeighted, RowWeights, SelectedComponents,
-    ValueStack, VocabProjection, check_alpha,
+    BaseLm, CumulativeLogits, IndependentValues, RowBytes, RowWeighted, RowWeights, SelectedComponents,
+    ValueRows, ValueStack, VocabProjection, check_alpha,
 };
 use crate::vocab::{Vocab, VocabMap};
 
@@ -112,42 +112,6 @@ impl FusedLm {
         &self.base
     }
 
-    /// The base's logits for new tokens of the rows of a batch, with the values that it has itself. It may read before
-    /// the other values or after them.
-    pub(crate) fn base_rows(
-        &self,
-        tokens: Tensor<2, Int>,
-        batch: &mut DecodeBatch,
-    ) -> Result<CumulativeLogits, Error> {
-        let (rows, cache) = batch.parts(LogitsAt::All);
-        self.base.forward_rows(tokens, rows, cache.base_and_values(self.values.len())?.0)
-    }
-
-    /// The logits of each value for new tokens of the rows that take it, without its weight.
-    pub(crate) fn value_rows(
-        &self,
-        tokens: &Tensor<2, Int>,
-        batch: &mut DecodeBatch,
-    ) -> Result<ValueRows, Error> {
-        let (rows, cache) = batch.parts(LogitsAt::All);
-        let caches = cache.base_and_values(self.values.len())?.1;
-        (0..).zip(caches).map(|(value, cache)| self.read_value(value, tokens, rows, cache)).collect()
-    }
-
-    /// Adds what [`value_rows`](Self::value_rows) gave to logits of the base, each row with its weights.
-    pub(crate) fn add_rows(
-        &self,
-        base: Tensor<3>,
-        values: &ValueRows,
-        rows: RowWeights<'_>,
-    ) -> CumulativeLogits {
-        let mut all = CumulativeLogits::new(base);
-        for (value, logits) in values.iter().enumerate() {
-            all.push(self.add_value(value, all.last(), logits.clone(), rows));
-        }
-        all
-    }
-
     fn read_value(
         &self,
         value: usize,
@@ -180,8 +144,11 @@ impl FusedLm {
     }
 }
 
-/// The logits of each value for the base's tokens, `[readers, seq, vocab]`; `None` for one that no row takes.
-pub(crate) type ValueRows = Vec<Option<Tensor<3>>>;
+impl From<FusedLm> for BaseLm {
+    fn from(lm: FusedLm) -> Self {
+        Self::stack(lm)
+    }
+}
 
 impl CausalLm for FusedLm {
     fn vocab(&self) -> &Vocab {
@@ -291,7 +258,36 @@ impl RowWeighted for FusedLm {
         values.fold(self.base.row_bytes(), RowBytes::with_value)
     }
 
-    fn as_fused(&self) -> Option<&FusedLm> {
+    fn independent_values(&self) -> Option<&dyn IndependentValues> {
         Some(self)
+    }
+}
+
+impl IndependentValues for FusedLm {
+    fn base_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<CumulativeLogits, Error> {
+        self.base.forward_rows(tokens, rows, cache.base_and_values(self.values.len())?.0)
+    }
+
+    fn value_rows(
+        &self,
+        tokens: &Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<ValueRows, Error> {
+        let caches = cache.base_and_values(self.values.len())?.1;
+        (0..).zip(caches).map(|(value, cache)| self.read_value(value, tokens, rows, cache)).collect()
+    }
+
+    fn add_rows(&self, base: Tensor<3>, values: &ValueRows, rows: RowWeights<'_>) -> CumulativeLogits {
+        let mut all = CumulativeLogits::new(base);
+        for (value, logits) in values.iter().enumerate() {
+            all.push(self.add_value(value, all.last(), logits.clone(), rows));
+        }
+        all
     }
 }

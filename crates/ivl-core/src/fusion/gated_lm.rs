@@ -57,7 +57,7 @@ impl GatedLm {
         base: LogitComponents,
         tokens: Tensor<2, Int>,
         places: &[Place],
-        cache: &mut GatedCache,
+        cache: &mut GatedCache<Cache>,
     ) -> Result<LogitComponents, Error> {
         let start = cache.len() - tokens.dims()[1];
         cache.remember(tokens);
@@ -91,7 +91,13 @@ impl GatedLm {
     }
 
     /// Which of the places consult the values.
-    fn open(&self, base: &Tensor<2>, places: &[Place], start: usize, cache: &GatedCache) -> Vec<usize> {
+    fn open(
+        &self,
+        base: &Tensor<2>,
+        places: &[Place],
+        start: usize,
+        cache: &GatedCache<Cache>,
+    ) -> Vec<usize> {
         let vocab = base.dims()[1];
         let logits = if self.gate.is_threshold() { to_host(base.clone()) } else { Vec::new() };
         // Padding predicts nothing, and the logits before the end of a prompt are not used.
@@ -111,7 +117,7 @@ impl GatedLm {
     }
 
     /// Lets the values read tokens whose logits are not used, in chunks.
-    fn catch_up(&self, from: usize, to: usize, cache: &mut GatedCache) -> Result<(), Error> {
+    fn catch_up(&self, from: usize, to: usize, cache: &mut GatedCache<Cache>) -> Result<(), Error> {
         let tokens = cache.tokens(from, to);
         self.log.count(|counts| counts.value_passes += (to - from).div_ceil(PREFILL_CHUNK));
         for (value, cache) in self.fused.values.iter().zip(&mut cache.values) {

@@ -142,7 +142,7 @@ impl Readers {
         &self.places
     }
 
-    /// Where a row stands among them.
+    /// The index of a row among them.
     pub(crate) fn place(&self, row: usize) -> Option<usize> {
         self.places.binary_search(&row).ok()
     }

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, Positions};
 use crate::error::Error;
-use crate::fusion::{BaseLm, CumulativeLogits, FusedLm, RowBytes, RowWeights, SelectedComponents};
+use crate::fusion::{CumulativeLogits, RowBytes, RowWeights, SelectedComponents};
 
 /// A base with values that are seen apart: each has a weight, and logits are known with and without it.
 pub trait ValueStack: CausalLm {
@@ -62,29 +62,48 @@ pub trait RowWeighted: ValueStack {
     /// Bytes of cache that one position of a row takes.
     fn row_bytes(&self) -> RowBytes;
 
-    /// The model as a [`FusedLm`], if it is one: its values read nothing but tokens, so that they can read drafted tokens
-    /// before the base does.
-    fn as_fused(&self) -> Option<&FusedLm>;
+    /// The model as a stack whose values read nothing but tokens, if it is one.
+    fn independent_values(&self) -> Option<&dyn IndependentValues>;
 }
+
+/// A [`RowWeighted`] stack whose values read nothing but tokens: they can read drafted tokens before the base does.
+/// [`RowWeighted::forward_rows`] is `add_rows(base_rows(..), value_rows(..))`.
+pub trait IndependentValues {
+    /// What the base gives for new tokens, with the values that it has itself.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    fn base_rows(
+        &self,
+        tokens: Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<CumulativeLogits, Error>;
+
+    /// What each value gives for new tokens of the rows that take it, without its weight.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    fn value_rows(
+        &self,
+        tokens: &Tensor<2, Int>,
+        rows: RowWeights<'_>,
+        cache: &mut Cache,
+    ) -> Result<ValueRows, Error>;
+
+    /// Adds what the values gave to the logits of a base, each row with its weights.
+    ///
+    /// # Shapes
+    /// - `base`: `[rows, positions, vocab]`, at the positions of `values`
+    fn add_rows(&self, base: Tensor<3>, values: &ValueRows, rows: RowWeights<'_>) -> CumulativeLogits;
+}
+
+/// What each value gives for the base's tokens, `[readers, positions, vocab]`; `None` for one that no row takes.
+pub type ValueRows = Vec<Option<Tensor<3>>>;
 
 pub(crate) fn check_alpha(alpha: f64) -> Result<(), Error> {
     if alpha.is_finite() {
         return Ok(());
     }
     Err(Error::InvalidSetting { name: "alpha", expected: "a finite number", got: alpha.to_string() })
-}
-
-/// [`ValueStack::set_alpha`] of a model that adds one value to a base.
-pub(crate) fn set_last_alpha(
-    base: &mut BaseLm,
-    own: &mut f64,
-    value: usize,
-    alpha: f64,
-) -> Result<(), Error> {
-    if value != base.num_values() {
-        return base.set_alpha(value, alpha);
-    }
-    check_alpha(alpha)?;
-    *own = alpha;
-    Ok(())
 }

@@ -22,7 +22,7 @@ pub struct DistributionChange {
 }
 
 impl DistributionChange {
-    /// Compares the two distributions at a position, seen from the token that stands there.
+    /// Compares the two distributions at a position, from the view of the token at that position.
     ///
     /// # Panics
     /// If the slices differ in length or the token is outside.

@@ -29,7 +29,7 @@ pub struct TokenExplanation {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValueConflict {
     /// Cosine of the two terms, each less its mean over the vocabulary (softmax does not see a constant): 1 if they pull
-    /// alike, -1 if they pull against each other, 0 if they speak of different things. `None` where one says nothing.
+    /// alike, -1 if they oppose each other, 0 if they change different tokens. `None` where one changes nothing.
     pub cosine: Option<f64>,
     /// Whether the two raise different tokens most.
     pub favourites_differ: bool,

@@ -1,4 +1,4 @@
-//! Which logit of a value speaks about which token of a base.
+//! The map from the tokens of a base to the logits of a value.
 
 use crate::error::Error;
 use crate::vocab::{TokenKind, Vocab};
@@ -11,7 +11,7 @@ use crate::vocab::{TokenKind, Vocab};
 ///
 /// Memory is one number per base id (two with weights), never `|base| x |value|`.
 ///
-/// Ids without a value: between vocabularies of one family ([`same_ids`](Self::same_ids)) the base's logit stands, as
+/// Ids without a value: between vocabularies of one family ([`same_ids`](Self::same_ids)) the base's logit stays, as
 /// in training. Between families they receive the neutral value of [`VocabProjection::add`](crate::fusion::VocabProjection::add).
 #[derive(Debug, Clone, PartialEq)]
 pub struct VocabMap {
@@ -150,7 +150,7 @@ impl VocabMap {
         Ok(())
     }
 
-    /// The value id that speaks about a base id.
+    /// The value id of a base id.
     pub fn value_id(&self, base_id: u32) -> Option<u32> {
         self.value_of_base.get(base_id as usize).copied().flatten()
     }

@@ -52,7 +52,7 @@ impl GateSignal {
 /// The whole curve, from no position skipped to all: a point for every threshold at which something changes.
 ///
 /// Where a gate is shut the base chooses, where it is open base and values do; under teacher forcing the text is the same,
-/// so one pass over it tells what every threshold would do.
+/// so one pass over it measures every threshold.
 pub fn gate_curve(signal: GateSignal, explained: &[&TokenExplanation]) -> Vec<GatePoint> {
     let mut seen: Vec<(f64, bool)> =
         explained.iter().map(|explained| (signal.doubt(explained), !explained.change.flip)).collect();

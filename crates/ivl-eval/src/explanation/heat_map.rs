@@ -114,7 +114,7 @@ fn markup(vocab: &Vocab, id: u32) -> String {
     visible(vocab, id).into_iter().map(piece).collect()
 }
 
-/// The figures of a token, as text that may stand in a page.
+/// The figures of a token, as text for a page.
 struct Figures {
     token: String,
     logprob: String,

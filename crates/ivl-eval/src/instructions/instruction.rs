@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::python_text::trim;
 use crate::task::TaskRow;
 
-/// How a number is compared with what was asked for.
+/// The comparison of a number with the required one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
     /// `less than`.

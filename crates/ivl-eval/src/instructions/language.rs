@@ -11,7 +11,7 @@ static DETECTOR: LazyLock<DetectorFactory> = LazyLock::new(|| {
     factory
 });
 
-/// Whether a text is in a language by its code, or in none that can be told: IFEval counts such texts as right.
+/// Whether a text is in a language by its code, or in no detectable one: IFEval counts such texts as right.
 pub(super) fn is_in(text: &str, language: &str) -> bool {
     DETECTOR.detect(text).map_or(true, |detected| detected == language)
 }

@@ -132,7 +132,7 @@ impl<'a> Encoding<'a> {
 }
 
 /// The windows of `get_rolling_token_windows` with a context of one token, made disjoint: the last one, which has fewer
-/// tokens left to score, reads more of what stands before.
+/// tokens left to score, reads more of the preceding text.
 fn rolling(tokens: &[u32], beginning: u32, max_length: usize) -> Vec<LikelihoodRequest> {
     let first = max_length.min(tokens.len());
     let mut windows = vec![LikelihoodRequest { context: vec![beginning], tokens: tokens[..first].to_vec() }];

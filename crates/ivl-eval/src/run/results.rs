@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::evaluate::Outcome;
+use super::outcome::Outcome;
 
 /// Columns of numbers.
 const TO_THE_RIGHT: [bool; 8] = [false, false, true, false, false, true, false, true];

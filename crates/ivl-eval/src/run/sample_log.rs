@@ -1,11 +1,11 @@
-//! Samples on disk: a run that was cut off goes on where it ended.
+//! Samples on disk: an interrupted run continues where it stopped.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use ivl_models::FileError;
+use ivl_models::{FileError, write_bytes};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, FileLine};
@@ -14,17 +14,20 @@ use crate::score::SampleAnswer;
 /// Longest line that is read.
 const LONGEST_LINE: u64 = 256 << 20;
 
-/// JSON lines: what was measured and how, then one object a sample.
+/// JSON lines: the identity of the run, then one object for each sample.
 #[derive(Debug)]
 pub struct SampleLog {
     path: PathBuf,
     file: File,
+    identity: Value,
     answers: BTreeMap<usize, SampleAnswer>,
+    /// The samples in the order of the file.
+    order: Vec<usize>,
 }
 
 impl SampleLog {
-    /// Opens the log of a run, or begins it. `identity` is all that decides the answers, an object of plain values; a log
-    /// with another identity is refused. A last line that was not written whole is taken away.
+    /// Opens the log of a run, or starts one. `identity` is everything that decides the answers, an object of plain values;
+    /// a log with another identity is refused. An incomplete last line is removed.
     ///
     /// # Errors
     /// [`Error::OtherRun`], [`Error::BrokenLog`], [`Error::LongLine`], [`Error::File`].
@@ -33,12 +36,13 @@ impl SampleLog {
         let mut options = OpenOptions::new();
         let file =
             options.read(true).write(true).create(true).truncate(false).open(path).map_err(io("open"))?;
-        let mut log = Self { path: path.to_owned(), file, answers: BTreeMap::new() };
+        let (answers, order, identity_of_run) = (BTreeMap::new(), Vec::new(), identity.clone());
+        let mut log = Self { path: path.to_owned(), file, identity: identity_of_run, answers, order };
         let whole = log.read(identity)?;
         log.file.set_len(whole).map_err(io("write"))?;
         log.file.seek(SeekFrom::End(0)).map_err(io("write"))?;
         if whole == 0 {
-            log.write(&json!({ "ivl_eval": 1, "identity": identity }))?;
+            log.write(&header(identity))?;
         }
         Ok(log)
     }
@@ -58,18 +62,50 @@ impl SampleLog {
         self.answers.is_empty()
     }
 
-    /// Adds a sample: its number, its answer, and what a reader wants to see beside.
+    /// Adds a sample: its number, its answer, and what is derived from it for the reader.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn add(&mut self, id: usize, answer: &SampleAnswer, beside: Map<String, Value>) -> Result<(), Error> {
-        let mut sample = Map::from_iter([
-            ("doc_id".to_owned(), json!(id)),
-            ("answer".to_owned(), serde_json::to_value(answer).unwrap_or_default()),
-        ]);
-        sample.extend(beside);
-        self.write(&Value::Object(sample))?;
-        self.answers.insert(id, answer.clone());
+    pub fn add(
+        &mut self,
+        id: usize,
+        answer: &SampleAnswer,
+        derived: Map<String, Value>,
+    ) -> Result<(), Error> {
+        self.write(&line(id, answer, derived))?;
+        if self.answers.insert(id, answer.clone()).is_none() {
+            self.order.push(id);
+        }
+        Ok(())
+    }
+
+    /// Derives everything but the answers again, and replaces the file if something is not as it was: filters and metrics
+    /// may have changed since an earlier run wrote it. Samples of which nothing can be derived are dropped.
+    ///
+    /// # Errors
+    /// Those of `derive`, [`Error::File`].
+    pub(super) fn refresh(
+        &mut self,
+        mut derive: impl FnMut(usize, &SampleAnswer) -> Result<Option<Map<String, Value>>, Error>,
+    ) -> Result<(), Error> {
+        let mut text = format!("{}\n", header(&self.identity));
+        for id in std::mem::take(&mut self.order) {
+            let answer = &self.answers[&id];
+            match derive(id, answer)? {
+                Some(derived) => {
+                    text += &format!("{}\n", line(id, answer, derived));
+                    self.order.push(id);
+                }
+                None => drop(self.answers.remove(&id)),
+            }
+        }
+        let io = |action| FileError::io(action, &self.path);
+        if std::fs::read(&self.path).map_err(io("read"))? == text.as_bytes() {
+            return Ok(());
+        }
+        write_bytes(&self.path, text.as_bytes())?;
+        self.file =
+            OpenOptions::new().append(true).open(&self.path).map_err(FileError::io("open", &self.path))?;
         Ok(())
     }
 
@@ -104,12 +140,26 @@ impl SampleLog {
             } else {
                 let id = object["doc_id"].as_u64().ok_or_else(|| broken(None))?;
                 let answer = serde_json::from_value(object["answer"].clone());
-                self.answers.insert(id as usize, answer.map_err(|error| broken(Some(error)))?);
+                let id = id as usize;
+                if self.answers.insert(id, answer.map_err(|error| broken(Some(error)))?).is_none() {
+                    self.order.push(id);
+                }
             }
             whole += read;
         }
         Ok(whole)
     }
+}
+
+fn header(identity: &Value) -> Value {
+    json!({ "ivl_eval": 1, "identity": identity })
+}
+
+fn line(id: usize, answer: &SampleAnswer, derived: Map<String, Value>) -> Value {
+    let answer = serde_json::to_value(answer).expect("texts and numbers are JSON");
+    let mut line = Map::from_iter([("doc_id".to_owned(), json!(id)), ("answer".to_owned(), answer)]);
+    line.extend(derived);
+    Value::Object(line)
 }
 
 /// Names the first thing that differs.
@@ -141,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_behind_its_last_whole_line() {
+    fn a_run_continues_after_its_last_whole_line() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("samples.jsonl");
         let identity = json!({ "base": "small", "num_fewshot": 0 });
@@ -161,6 +211,30 @@ mod tests {
         // Cut off in the first line, it is a new log.
         std::fs::write(&path, &whole[..5]).expect("writes");
         assert!(SampleLog::open(&path, &identity).expect("opens").is_empty());
+    }
+
+    #[test]
+    fn derived_fields_follow_and_answers_stay() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("samples.jsonl");
+        let identity = json!({ "base": "small" });
+        let derived = |score: u32| Map::from_iter([("score".to_owned(), json!(score))]);
+        let mut log = SampleLog::open(&path, &identity).expect("opens");
+        log.add(3, &response("a"), derived(0)).expect("writes");
+        log.add(4, &response("of no row"), derived(0)).expect("writes");
+        log.add(1, &response("b"), derived(0)).expect("writes");
+        let before = std::fs::read_to_string(&path).expect("reads");
+        log.refresh(|_, _| Ok(Some(derived(0)))).expect("nothing to do");
+        assert_eq!(std::fs::read_to_string(&path).expect("reads"), before);
+        log.refresh(|id, _| Ok((id != 4).then(|| derived(u32::from(id == 3))))).expect("writes");
+        log.add(2, &response("c"), derived(1)).expect("writes");
+        let after = std::fs::read_to_string(&path).expect("reads");
+        let lines: Vec<Value> = after.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let seen = lines[1..].iter().map(|line| (line["doc_id"].clone(), line["score"].clone()));
+        let expected = [(3, 1), (1, 0), (2, 1)].map(|(id, score)| (json!(id), json!(score)));
+        assert!(seen.eq(expected), "{after}");
+        let log = SampleLog::open(&path, &identity).expect("opens");
+        assert_eq!((log.len(), log.answer(3)), (3, Some(&response("a"))));
     }
 
     #[test]

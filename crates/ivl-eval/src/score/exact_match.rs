@@ -1,4 +1,4 @@
-//! Whether an answer is the text that was asked for.
+//! Exact match: whether an answer is the target text.
 
 use ivl_models::{Pattern, PatternError};
 

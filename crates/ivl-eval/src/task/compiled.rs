@@ -120,7 +120,7 @@ impl Task {
         self.file.generation_kwargs.max_gen_toks.unwrap_or(MAX_GEN_TOKS)
     }
 
-    /// All of the task that decides what a sample's answer is: digests of what it asks and of its data. What is measured is
+    /// The parts of the task that determine a sample's answer: digests of its prompts and of its data. The metrics are
     /// left out: answers are kept and scored again.
     pub(crate) fn identity(&self) -> Value {
         let mut asked = self.file.clone();

@@ -23,7 +23,7 @@ pub(crate) struct TaskFile {
     /// Where the few-shot examples come from; the rows themselves unless set.
     #[serde(default)]
     pub(crate) fewshot_data: Option<PathBuf>,
-    /// How many examples stand before each prompt, unless the run says otherwise.
+    /// Number of few-shot examples before each prompt; a run may override it.
     #[serde(default)]
     pub(crate) num_fewshot: usize,
     /// Text before everything else; the system turn in a chat.
@@ -44,7 +44,7 @@ pub(crate) struct TaskFile {
     /// Between examples.
     #[serde(default = "empty_line")]
     pub(crate) fewshot_delimiter: String,
-    /// Template of the text whose words and bytes a perplexity is divided by; the scored text unless set.
+    /// Template of the text whose words and bytes a perplexity is divided by; default: the scored text.
     #[serde(default)]
     pub(crate) doc_to_count: Option<String>,
     /// How answers end.
@@ -151,7 +151,7 @@ pub(crate) enum FilterFunction {
     RemoveWhitespace,
     /// Makes all letters small.
     Lowercase,
-    /// Takes the first of several answers: ivl asks for one, so that it changes nothing.
+    /// Takes the first of several answers. ivl generates one, so this changes nothing.
     TakeFirst,
 }
 

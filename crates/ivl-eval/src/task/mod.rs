@@ -1,4 +1,4 @@
-//! Tasks: what is asked, and what counts as right.
+//! Tasks: prompts, targets and metrics.
 
 mod check;
 mod compiled;

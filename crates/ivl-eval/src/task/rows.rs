@@ -16,12 +16,12 @@ const LARGEST_FILE: u64 = 1 << 30;
 /// Longest line that is read.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// A row and where it stands.
+/// A row and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRow {
     /// Its fields.
     pub fields: Map<String, Value>,
-    /// Where it stands.
+    /// Its place.
     pub place: FileLine,
 }
 

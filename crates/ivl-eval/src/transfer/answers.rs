@@ -16,7 +16,7 @@ pub struct QuestionPrompt {
     pub ids: Vec<u32>,
     /// The text to compare with.
     pub reference: String,
-    /// Tokens after which an answer that goes on cannot be the reference.
+    /// Tokens after which a longer answer cannot be the reference.
     pub limit: usize,
 }
 
@@ -31,7 +31,7 @@ pub struct GradedAnswer {
 
 /// Continues prompts greedily until one of `end_tokens`.
 ///
-/// `progress` is told the prompts done so far.
+/// `progress` receives the prompts done so far.
 ///
 /// # Errors
 /// Those of [`generate`].

@@ -1,4 +1,4 @@
-//! How much of a base's vocabulary a value speaks about.
+//! Coverage: the share of a base's vocabulary that a value has logits for.
 
 use ivl_core::{Vocab, VocabMap};
 use serde::Serialize;

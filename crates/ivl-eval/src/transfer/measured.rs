@@ -2,6 +2,7 @@
 
 use super::answers::GradedAnswer;
 use super::coverage::MapCoverage;
+use super::recovery::{Gap, IntervalEstimate, Sums, difference};
 use super::teacher_forcing::AnswerStats;
 
 /// One model on all questions.
@@ -41,9 +42,49 @@ pub(super) enum Quantity {
     Change,
 }
 
+impl Quantity {
+    fn higher_is_better(self) -> bool {
+        self == Self::ExactMatch
+    }
+}
+
+impl MeasuredBase {
+    /// What the base is judged by: right answers where there are any, else the loss.
+    pub(super) fn judged_by(&self) -> Quantity {
+        if self.alone.answers.is_some() { Quantity::ExactMatch } else { Quantity::Loss }
+    }
+
+    /// By how much some seeds together do better than the base alone.
+    pub(super) fn gain(&self, seeds: &[Measured], seed: u64) -> Option<IntervalEstimate> {
+        let quantity = self.judged_by();
+        let (with, alone) = (over_seeds(seeds, quantity)?, self.alone.sums(quantity)?);
+        Some(match quantity.higher_is_better() {
+            true => difference(&with, &alone, seed),
+            false => difference(&alone, &with, seed),
+        })
+    }
+
+    /// The share of the fine-tuning gap that some seeds together recover; none without a fine-tuning and where it is not
+    /// better than the base.
+    pub(super) fn recovered(
+        &self,
+        seeds: &[Measured],
+        quantity: Quantity,
+        seed: u64,
+    ) -> Option<IntervalEstimate> {
+        let gap = Gap {
+            alone: self.alone.sums(quantity)?,
+            with: over_seeds(seeds, quantity)?,
+            tuned: over_seeds(&self.tuned, quantity)?,
+            higher_is_better: quantity.higher_is_better(),
+        };
+        gap.recovered(seed)
+    }
+}
+
 impl Measured {
     /// A figure of every question, as a sum and what it is divided by; none if it was not measured.
-    pub(super) fn sums(&self, quantity: Quantity) -> Option<Vec<(f64, f64)>> {
+    pub(super) fn sums(&self, quantity: Quantity) -> Option<Sums> {
         if quantity == Quantity::ExactMatch {
             let answers = self.answers.as_ref()?;
             return Some(answers.iter().map(|answer| (f64::from(u8::from(answer.correct)), 1.0)).collect());
@@ -60,8 +101,8 @@ impl Measured {
 }
 
 /// A figure of every question, the mean over seeds.
-pub(super) fn over_seeds(seeds: &[Measured], quantity: Quantity) -> Option<Vec<(f64, f64)>> {
-    let all: Vec<Vec<(f64, f64)>> = seeds.iter().map(|seed| seed.sums(quantity)).collect::<Option<_>>()?;
+pub(super) fn over_seeds(seeds: &[Measured], quantity: Quantity) -> Option<Sums> {
+    let all: Vec<Sums> = seeds.iter().map(|seed| seed.sums(quantity)).collect::<Option<_>>()?;
     let first = all.first()?;
     let mean = |question: usize| {
         let sum = all.iter().map(|seed| seed[question].0).sum::<f64>();

@@ -1,7 +1,7 @@
 //! Transfer of a value: every base evaluated on the same questions without the value, with it, and fully fine-tuned.
 //!
 //! [`answer_stats`] reads the answers of the data under teacher forcing, once for any number of weights; [`answer_greedily`] generates
-//! answers to compare with them. [`Transfer::new`] makes the table of both, with what can be said with confidence:
+//! answers to compare with them. [`Transfer::new`] makes the table of both, with bootstrap intervals:
 //! standard errors and bootstrap intervals over questions, paired where two models answer the same ones.
 
 mod answers;
@@ -19,7 +19,7 @@ pub use coverage::MapCoverage;
 pub use measured::{Measured, MeasuredBase};
 pub use passage::Passage;
 pub(crate) use recovery::ROUNDS;
-pub use recovery::{IntervalEstimate, difference, gap_recovered};
+pub use recovery::{FEWEST_QUESTIONS, IntervalEstimate};
 pub use summary::{BaseSummary, Figure, SettingSummary, Transfer, TransferSource};
 pub use teacher_forcing::{AnswerStats, WeightedAnswerStats, answer_stats, tuned_answer_stats};
 pub use verdict::{BaseVerdict, Effect, Verdict};

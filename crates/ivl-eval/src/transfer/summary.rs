@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::coverage::MapCoverage;
 use super::measured::{Measured, MeasuredBase, Quantity, over_seeds};
-use super::recovery::{IntervalEstimate, difference, gap_recovered};
+use super::recovery::IntervalEstimate;
 use super::verdict::Verdict;
 use crate::statistics::mean;
 
@@ -125,7 +125,7 @@ impl BaseSummary {
         });
         let tuned = (!base.tuned.is_empty()).then(|| {
             let setting = SettingSummary::new(&base.tuned, true);
-            SettingSummary { gain: gain(&base.tuned, base, seed), ..setting }
+            SettingSummary { gain: base.gain(&base.tuned, seed), ..setting }
         });
         Self {
             name: base.name.clone(),
@@ -164,34 +164,17 @@ impl SettingSummary {
     }
 }
 
-/// The figure of the verdict: exact match if answers are generated, else the loss.
-pub(super) fn judged_by(base: &MeasuredBase) -> Quantity {
-    if base.alone.answers.is_some() { Quantity::ExactMatch } else { Quantity::Loss }
-}
-
-/// The gain of some seeds together over the base.
-pub(super) fn gain(seeds: &[Measured], base: &MeasuredBase, seed: u64) -> Option<IntervalEstimate> {
-    let quantity = judged_by(base);
-    let (with, alone) = (over_seeds(seeds, quantity)?, base.alone.sums(quantity)?);
-    Some(match quantity {
-        Quantity::Loss => difference(&alone, &with, seed),
-        _ => difference(&with, &alone, seed),
-    })
-}
-
-/// Adds the comparison of a setting with the base and with its fine-tuning.
+/// Adds how a setting compares with the base alone and with its fine-tuning.
 fn compared(setting: SettingSummary, seeds: &[Measured], base: &MeasuredBase, seed: u64) -> SettingSummary {
-    let share = |quantity: Quantity, seeds: &[Measured]| {
-        let tuned = over_seeds(&base.tuned, quantity)?;
-        gap_recovered(&base.alone.sums(quantity)?, &over_seeds(seeds, quantity)?, &tuned, seed)
-    };
-    let judged = judged_by(base);
-    let each = seeds.iter().filter_map(|one| Some(share(judged, std::slice::from_ref(one))?.value));
+    let judged = base.judged_by();
+    let each = seeds
+        .iter()
+        .filter_map(|one| base.recovered(std::slice::from_ref(one), judged, seed).map(|share| share.value));
     SettingSummary {
-        gain: gain(seeds, base, seed),
-        recovered: share(judged, seeds),
+        gain: base.gain(seeds, seed),
+        recovered: base.recovered(seeds, judged, seed),
         recovered_by_seed: each.collect(),
-        recovered_loss: share(Quantity::Loss, seeds),
+        recovered_loss: base.recovered(seeds, Quantity::Loss, seed),
         ..setting
     }
 }

@@ -49,7 +49,7 @@ pub struct WeightedAnswerStats {
 /// Reads passages once with a base and its values, and scores the answers for every choice of weights, one for each value
 /// ([`ivl_core::fusion::LogitComponents::weighted`]).
 ///
-/// `progress` is told the passages read so far.
+/// `progress` receives the passages read so far.
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`], [`Error::TextTooLong`] or [`Error::TokenOutOfRange`].
@@ -119,7 +119,7 @@ pub fn tuned_answer_stats(
     Ok(seen.remove(0))
 }
 
-/// Logits where a pass asks for them.
+/// Logits at the requested positions.
 fn select<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> Result<SelectedLogits<'a>, Error> {
     let device = lm.device();
     let mut cache = lm.new_cache(&pass.batch.padding);

@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::measured::{MeasuredBase, Quantity, over_seeds};
-use super::recovery::{IntervalEstimate, gap_recovered};
-use super::summary::{gain, judged_by};
+use super::recovery::{FEWEST_QUESTIONS, IntervalEstimate};
 use crate::statistics::mean;
 
 /// The effect of a value on a base.
@@ -17,6 +16,8 @@ pub enum Effect {
     Unclear,
     /// The whole interval is below 0.
     Harms,
+    /// Fewer than [`FEWEST_QUESTIONS`] questions: no verdict.
+    TooFewQuestions,
 }
 
 impl Effect {
@@ -26,6 +27,7 @@ impl Effect {
             Self::Helps => "helps",
             Self::Unclear => "unclear",
             Self::Harms => "harms",
+            Self::TooFewQuestions => "too-few-questions",
         }
     }
 }
@@ -49,7 +51,7 @@ pub struct BaseVerdict {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// The weight to use: the one with which the value was trained (or the nearest that was measured), unless another is
-    /// better by more than one standard error of the difference, over all bases.
+    /// better by more than one standard error of the difference, over all bases, on at least [`FEWEST_QUESTIONS`] questions.
     pub alpha: f64,
     /// For every base.
     pub bases: Vec<BaseVerdict>,
@@ -60,24 +62,26 @@ pub struct Verdict {
 impl Verdict {
     pub(super) fn new(alphas: &[f64], measured: &[MeasuredBase], seed: u64) -> Self {
         let best = recommended(alphas, measured);
+        let questions = measured.first().map_or(0, |base| base.alone.observed.len());
         let bases = measured.iter().map(|base| {
             let seeds = &base.with[best];
-            let gain = gain(seeds, base, seed);
+            let gain = base.gain(seeds, seed);
             let effect = match gain {
+                _ if questions < FEWEST_QUESTIONS => Effect::TooFewQuestions,
                 Some(gain) if gain.is_positive() => Effect::Helps,
                 Some(gain) if gain.is_negative() => Effect::Harms,
                 _ => Effect::Unclear,
             };
-            let sums = |seeds| over_seeds(seeds, judged_by(base));
-            let recovered = || {
-                let alone = base.alone.sums(judged_by(base))?;
-                gap_recovered(&alone, &sums(seeds)?, &sums(&base.tuned)?, seed)
-            };
-            BaseVerdict { name: base.name.clone(), home: base.home, effect, gain, recovered: recovered() }
+            let recovered = base.recovered(seeds, base.judged_by(), seed);
+            BaseVerdict { name: base.name.clone(), home: base.home, effect, gain, recovered }
         });
         let bases: Vec<BaseVerdict> = bases.collect();
         let alpha = alphas.get(best).copied().unwrap_or(1.0);
-        Self { alpha, text: text(&bases, measured), bases }
+        let text = match questions < FEWEST_QUESTIONS {
+            true => too_few(questions),
+            false => text(&bases, measured),
+        };
+        Self { alpha, text, bases }
     }
 }
 
@@ -86,6 +90,9 @@ fn recommended(alphas: &[f64], measured: &[MeasuredBase]) -> usize {
     let trained =
         (0..alphas.len()).min_by(|&a, &b| f64::total_cmp(&(alphas[a] - 1.0).abs(), &(alphas[b] - 1.0).abs()));
     let trained = trained.unwrap_or(0);
+    if measured.iter().any(|base| base.alone.observed.len() < FEWEST_QUESTIONS) {
+        return trained;
+    }
     let mut best = (trained, 0.0);
     for other in (0..alphas.len()).filter(|&other| other != trained) {
         let gains = mean(&gains(measured, other, trained));
@@ -99,7 +106,7 @@ fn recommended(alphas: &[f64], measured: &[MeasuredBase]) -> usize {
 /// By how much one alpha does better than another on every question, the mean over bases.
 fn gains(measured: &[MeasuredBase], one: usize, other: usize) -> Vec<f64> {
     let of_base = |base: &MeasuredBase| -> Option<Vec<f64>> {
-        let quantity = judged_by(base);
+        let quantity = base.judged_by();
         let sign = if quantity == Quantity::Loss { -1.0 } else { 1.0 };
         let (one, other) = (over_seeds(&base.with[one], quantity)?, over_seeds(&base.with[other], quantity)?);
         let count = one.iter().map(|sums| sums.1).sum::<f64>() / one.len() as f64;
@@ -108,6 +115,12 @@ fn gains(measured: &[MeasuredBase], one: usize, other: usize) -> Vec<f64> {
     let all: Vec<Vec<f64>> = measured.iter().filter_map(of_base).collect();
     let questions = all.iter().map(Vec::len).min().unwrap_or(0);
     (0..questions).map(|q| all.iter().map(|base| base[q]).sum::<f64>() / all.len() as f64).collect()
+}
+
+/// What is said in place of a verdict.
+fn too_few(questions: usize) -> String {
+    let noun = if questions == 1 { "question is" } else { "questions are" };
+    format!("{questions} {noun} too few for a verdict, which needs at least {FEWEST_QUESTIONS}.")
 }
 
 /// The verdict in words: bases that training never saw first, since they are what a value is for.

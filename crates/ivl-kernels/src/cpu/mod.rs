@@ -27,7 +27,7 @@ pub(crate) trait Level {
     /// Half as many.
     type HalfLanes: Copy;
 
-    /// Rows of sums that the registers hold beside what is multiplied.
+    /// Rows of sums that the registers hold besides the operands.
     const ROWS: usize;
 
     /// Reads from memory.
@@ -86,7 +86,7 @@ pub(crate) fn prefetch<W>(weights: &W) {
     let _ = weights;
 }
 
-/// Computes every lane. The loop stands in the kernel itself: `std::array::from_fn` and `map` may stay functions of their own,
+/// Computes every lane. The loop is inlined in the kernel: `std::array::from_fn` and `map` may stay functions of their own,
 /// which are compiled for the target and not for the level, with a call of the C library for each fused multiply-add.
 #[inline(always)]
 pub(crate) fn each(number: impl Fn(usize) -> f32) -> [f32; LANES] {

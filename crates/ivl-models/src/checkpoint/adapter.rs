@@ -153,7 +153,7 @@ fn modules(checkpoint: &Checkpoint) -> Result<Vec<(Projection, String)>, Error> 
     named.collect()
 }
 
-/// Writes the adapters of a model in the layout of PEFT, beside a `config.json` that says what they fit. `base` names the model
+/// Writes the adapters of a model in the layout of PEFT, with the `config.json` of their model. `base` names the model
 /// that they were trained on.
 ///
 /// # Errors

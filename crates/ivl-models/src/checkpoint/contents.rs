@@ -3,7 +3,7 @@
 /// A file of a checkpoint directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointFile {
-    /// Its name; `*` stands for any characters.
+    /// Its name; `*` matches any characters.
     pub pattern: &'static str,
     /// Its kind.
     pub kind: FileKind,

@@ -1,4 +1,4 @@
-//! What is worth saying once about a checkpoint that loads all the same.
+//! Notes about a checkpoint that loads in spite of an oddity.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub enum Note {
     GenerationConfig {
         /// The checkpoint.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Note {
 }
 
 impl Checkpoint {
-    /// What is worth saying about this checkpoint.
+    /// The notes about this checkpoint.
     ///
     /// # Errors
     /// As [`tensors`](Self::tensors), if the directory holds weights.

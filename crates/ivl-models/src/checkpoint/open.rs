@@ -89,7 +89,7 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// `config.json` as it stands; `tie_word_embeddings` is false if the files hold a head of their own.
+    /// `config.json` unchanged; `tie_word_embeddings` is false if the files hold a head of their own.
     pub fn json(&self) -> &Map<String, Value> {
         &self.json
     }

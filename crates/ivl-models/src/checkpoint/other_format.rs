@@ -1,4 +1,4 @@
-//! What a directory holds in place of what ivl reads, and what to do about it.
+//! Checkpoints in formats that ivl does not read, and the remedy for each.
 
 use std::path::Path;
 

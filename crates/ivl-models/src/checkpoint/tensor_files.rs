@@ -123,7 +123,7 @@ impl TensorFiles {
         let size = map.len() as u64;
         let broken = |source| Error::Safetensors { path: path.clone(), size, source };
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(broken)?;
-        // The length of the header stands before it in eight bytes.
+        // Eight bytes before the header hold its length.
         let start = header + 8;
         if start + metadata.data_len() != map.len() {
             return Err(broken(safetensors::SafeTensorError::MetadataIncompleteBuffer));

@@ -1,4 +1,4 @@
-//! What a family assumes where its `config.json` is silent: the defaults of its configuration class in transformers 5.
+//! Defaults of a family for fields that its `config.json` lacks: those of its configuration class in transformers 5.
 
 use super::{activation, num_layers};
 use crate::Error;

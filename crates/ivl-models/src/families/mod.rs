@@ -70,7 +70,7 @@ pub fn read_config(json: &Map<String, Value>, path: &Path) -> Result<(&'static F
     Ok((family, config))
 }
 
-/// What a layer may be called, the last for `full_attention`.
+/// The names of layer types, the last for `full_attention`.
 const LAYER_TYPES: [&str; 3] = ["full_attention", "sliding_attention", "attention"];
 
 fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
@@ -145,7 +145,7 @@ fn activation(fields: &Fields<'_>, field: &str, default: Activation) -> Result<A
     })
 }
 
-/// The size of sliding windows, `default` where the file does not say. A null is none.
+/// The size of sliding windows, `default` if the file lacks it. Null means no window.
 fn window(fields: &Fields<'_>, default: Option<usize>) -> Result<Option<usize>, Error> {
     if fields.is_absent("sliding_window") { Ok(default) } else { fields.opt_size("sliding_window") }
 }

@@ -76,7 +76,7 @@ pub(super) fn read_into(
 struct Reader<'a> {
     /// The whole file.
     fields: &'a Fields<'a>,
-    /// The object with the rotary settings; empty if there is none.
+    /// The object with the rotary settings; empty if it is missing.
     nested: &'a Fields<'a>,
     defaults: &'a RopeDefaults,
     max_positions: usize,

@@ -64,7 +64,7 @@ impl OutputSlice {
 }
 
 impl Rule {
-    /// Tensors stored as we keep them: norms, embeddings, `[input, output]` projections. `{}` stands for the layer.
+    /// Tensors stored as we keep them: norms, embeddings, `[input, output]` projections. `{}` is the layer.
     pub fn same(ours: &'static str, theirs: &'static str) -> Self {
         Self { ours, theirs, transposed: false, slice: OutputSlice::All }
     }

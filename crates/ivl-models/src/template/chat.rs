@@ -22,7 +22,7 @@ const LARGEST_FILE: u64 = 16 << 20;
 /// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, ...
+    /// The role: `system`, `user`, `assistant`, ...
     pub role: String,
     /// The content: text, or a list of parts.
     #[serde(default)]
@@ -140,7 +140,7 @@ impl ChatTemplate {
         self.tool_use.is_some() && options.tools.is_some()
     }
 
-    /// Whether the template says itself, by generation blocks, what the assistant's words are.
+    /// Whether the template marks the assistant's text by generation blocks.
     pub(crate) fn has_marks(&self, options: &RenderOptions) -> bool {
         let source = if self.uses_tools(options) { self.tool_use.as_ref() } else { Some(&self.source) };
         source.is_some_and(|source| with_generation_filter(source) != *source)
@@ -211,7 +211,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Transformers marks the assistant's words with `{% generation %}` blocks, which plain Jinja does not know; here they
+/// Transformers marks the assistant's text with `{% generation %}` blocks, which plain Jinja does not know; here they
 /// become filter blocks, with the same control of whitespace.
 fn with_generation_filter(source: &str) -> String {
     let mut out = String::with_capacity(source.len());

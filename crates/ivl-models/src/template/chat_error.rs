@@ -14,7 +14,7 @@ pub enum ChatError {
     /// The template is not valid Jinja.
     #[error("the chat template in `{}` does not compile", path.display())]
     Compile {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// The line and what is wrong with it.
         #[source]
@@ -23,7 +23,7 @@ pub enum ChatError {
     /// The template failed on these messages, or refused them.
     #[error("the chat template in `{}` cannot render these messages", path.display())]
     Render {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// The line and the reason.
         #[source]
@@ -35,7 +35,7 @@ pub enum ChatError {
          that shows every assistant turn", path.display()
     )]
     TurnDropped {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// Which turn.
         turn: usize,
@@ -46,7 +46,7 @@ pub enum ChatError {
          be identified; use a template that shows every turn once and in order", path.display()
     )]
     TurnMoved {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// Which turn.
         turn: usize,
@@ -57,7 +57,7 @@ pub enum ChatError {
          template that keeps it", path.display()
     )]
     TurnChanged {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
         /// Which turn.
         turn: usize,
@@ -69,7 +69,7 @@ pub enum ChatError {
         path.display()
     )]
     NothingMarked {
-        /// Where it stands.
+        /// The file of the template.
         path: PathBuf,
     },
     /// Too few unused letters to mark the turns.

@@ -1,9 +1,9 @@
-//! Where in a rendered conversation the assistant speaks.
+//! The spans of assistant turns in a rendered conversation.
 //!
-//! A template may strip what is said, put a default system prompt before it, drop the reasoning of earlier turns, or merge
+//! A template may strip the content, put a default system prompt before it, drop the reasoning of earlier turns, or merge
 //! turns. So nothing is assumed of it but this: what it shows of a turn depends on that turn. A letter that occurs nowhere
 //! else is rendered in place of the turn's content; what both renderings share before and after it is the frame, and what
-//! stands between in the true one are the turn's own words.
+//! is between in the true one is the turn's own text.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::template::chat::{ChatTemplate, Message, RenderOptions};
 use crate::template::chat_error::ChatError;
 
-/// A rendered conversation, and where the assistant speaks in it.
+/// A rendered conversation with the spans of its assistant turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
     /// The whole text.
@@ -26,7 +26,7 @@ pub struct Spoken {
 pub struct Turn {
     /// Which of the messages.
     pub turn: usize,
-    /// From the end of the generation prompt to the end of what is said: words, reasoning, calls of tools.
+    /// From the end of the generation prompt to the end of the turn's text: content, reasoning, tool calls.
     pub words: Range<usize>,
     /// The text that closes the turn whatever follows; empty if the beginning of the next turn closes it. A
     /// control token in it, or right after it, ends a generation. `None` if the template marks turns by blocks.
@@ -42,7 +42,7 @@ pub(crate) struct Frame {
     close: Option<String>,
 }
 
-/// Fields in which an assistant says something beside its content.
+/// Fields with text of an assistant besides its content.
 const SPOKEN_FIELDS: [&str; 5] =
     ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
 
@@ -52,12 +52,12 @@ const END_OF_REASONING: &str = "</think>";
 impl ChatTemplate {
     /// Renders a conversation and finds every turn of an assistant in it.
     ///
-    /// Where the template has `{% generation %}` blocks, they define the words exactly, as in transformers, and nothing
+    /// Where the template has `{% generation %}` blocks, they define the text exactly, as in transformers, and nothing
     /// else is trained.
     ///
     /// # Errors
     /// [`ChatError::Render`], or [`ChatError::TurnDropped`], [`ChatError::TurnMoved`], [`ChatError::TurnChanged`] or
-    /// [`ChatError::NothingMarked`] for a template whose words cannot be told.
+    /// [`ChatError::NothingMarked`] for a template whose assistant turns cannot be found.
     pub fn render_spoken(&self, messages: &[Message], options: &RenderOptions) -> Result<Spoken, ChatError> {
         let text = self.render(messages, options)?;
         let letters = Letters::unused(messages, &text)?;
@@ -228,7 +228,7 @@ impl Finder<'_> {
             && previous.close.as_ref().is_some_and(Range::is_empty)
             && !prompt.is_empty()
         {
-            // Two turns as one: what joins them is said, too.
+            // Two turns merged: the text that joins them belongs to them.
             start = previous.words.end;
         }
         let start = start.min(same_before);
@@ -237,12 +237,12 @@ impl Finder<'_> {
             return Err(ChatError::TurnChanged { path: path(), turn });
         }
         let close = self.close(after, &skeleton[at + letter.len_utf8()..]);
-        // Where the words decide how the turn is closed, that is part of what they are.
+        // If the closing text depends on the content, it belongs to the content.
         let close = close.saturating_sub(after.len() - same_after);
         Ok(Some(Turn { turn, words: start..end, close: Some(end..end + close) }))
     }
 
-    /// How much of what follows the words closes the turn.
+    /// The length of the text after the content that closes the turn.
     fn close(&self, after: &str, skeleton: &str) -> usize {
         let next = skeleton.find(|c| self.is_letter(c));
         let close = common_prefix(after, &skeleton[..next.unwrap_or(skeleton.len())]);
@@ -265,7 +265,7 @@ impl Finder<'_> {
         render(false).or_else(|_| render(true))
     }
 
-    /// Where the letter of a turn stands, which must be once.
+    /// The position of the letter of a turn, which must occur once.
     fn place(&self, text: &str, turn: usize) -> Result<usize, ChatError> {
         let mut places = text.match_indices(self.letters.turn(turn)).map(|(at, _)| at);
         match (places.next(), places.next()) {
@@ -330,7 +330,7 @@ mod tests {
         turns.iter().map(|(role, content)| Message::new(role, content)).collect()
     }
 
-    /// For each turn its words and what closes it.
+    /// For each turn its text and the text that closes it.
     fn spoken(source: &str, turns: &[(&str, &str)]) -> Result<Vec<(String, String)>, ChatError> {
         let spoken = template(source).render_spoken(&messages(turns), &RenderOptions::default())?;
         let part = |range: &Range<usize>| spoken.text[range.clone()].to_owned();
@@ -367,7 +367,7 @@ mod tests {
             &[LONG[0], LONG[3], LONG[0], LONG[1]],
             &[("b", "<end>"), ("<think></think> a ", "<end>")],
         );
-        // Turns of one speaker are merged: what joins them is said.
+        // Turns of one role are merged: the text that joins them belongs to them.
         let source = "{% for m in messages %}{% if loop.first or messages[loop.index0 - 1].role != m.role %}\
                       [{{ m.role }}]{% else %}, {% endif %}{{ m.content }}{% endfor %}\
                       {% if add_generation_prompt %}[assistant]{% endif %}";

@@ -23,7 +23,7 @@ pub(crate) fn python_environment() -> Environment<'static> {
     environment
 }
 
-/// A source with line ends as Jinja2 reads them, and without what minijinja has no words for: `'..' % values` becomes a filter.
+/// A source with line ends as Jinja2 reads them, and without syntax that minijinja lacks: `'..' % values` becomes a filter.
 pub(crate) fn python_source(source: &str) -> String {
     with_percent_filter(&source.replace("\r\n", "\n").replace('\r', "\n"))
 }

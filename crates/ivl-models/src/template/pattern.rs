@@ -136,7 +136,7 @@ impl Pattern {
         Ok(self.matches(text)?.into_iter().map(groups).collect())
     }
 
-    /// Where each match and its groups stand: group 0 is the whole, groups that took no part have none.
+    /// The spans of each match and its groups: group 0 is the whole, groups that took no part have no span.
     ///
     /// # Errors
     /// [`PatternError::Steps`].
@@ -154,7 +154,7 @@ impl Pattern {
         Ok(self.matches(text)?.len())
     }
 
-    /// Puts `replacement` in place of every match: `re.sub`, where `\1` and `\g<name>` stand for groups.
+    /// Puts `replacement` in place of every match: `re.sub`, where `\1` and `\g<name>` refer to groups.
     ///
     /// # Errors
     /// [`PatternError::Steps`].
@@ -213,7 +213,7 @@ impl Pattern {
     }
 }
 
-/// The text that a replacement stands for, as `re.sub` reads it.
+/// The text of a replacement, as `re.sub` reads it.
 fn expand(replacement: &str, captures: &Captures<'_>, out: &mut String) {
     let mut rest = replacement;
     while let Some(at) = rest.find('\\') {

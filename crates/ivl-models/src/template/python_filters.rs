@@ -139,7 +139,7 @@ fn truncate(text: &str, args: &Arguments) -> Result<String, Error> {
     Ok(format!("{kept}{end}"))
 }
 
-/// Lines of at most so many letters; longer words are cut.
+/// Lines of at most `width` characters; longer words are split.
 fn word_wrap(text: &str, args: &Arguments) -> Result<String, Error> {
     let width = args.integer(0, "width")?.unwrap_or(79).max(1) as usize;
     let break_long = args.get(1, "break_long_words")?.is_none_or(|value| value.is_true());

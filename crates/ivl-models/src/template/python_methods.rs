@@ -182,7 +182,7 @@ fn split(text: &str, args: &Arguments, from_right: bool) -> Result<Value, Error>
     Ok(pieces.into_iter().map(Value::from).collect())
 }
 
-/// The words of a text; the last one is the rest after so many.
+/// The words of a text, at most `maxsplit` splits; the last one is the rest.
 fn words(text: &str, most: usize, from_right: bool) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text.trim();
@@ -211,7 +211,7 @@ fn words(text: &str, most: usize, from_right: bool) -> Vec<&str> {
     pieces
 }
 
-/// The bytes that `start` and `end`, in letters, stand for.
+/// The byte range of the character range from `start` to `end`.
 fn bounds(text: &str, args: &Arguments) -> Result<(usize, usize), Error> {
     let letters = text.chars().count() as i64;
     let byte = |letter: i64| {
@@ -223,7 +223,7 @@ fn bounds(text: &str, args: &Arguments) -> Result<(usize, usize), Error> {
     Ok((from, to))
 }
 
-/// Where a part of a text stands, in letters.
+/// The position of a part of a text, in characters.
 fn find(text: &str, args: &Arguments, last: bool) -> Result<Option<usize>, Error> {
     let wanted = args.required(0, "sub")?;
     let (from, to) = bounds(text, args)?;

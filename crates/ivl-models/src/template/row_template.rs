@@ -27,7 +27,7 @@ pub enum RowTemplateError {
     },
 }
 
-/// A template over the fields of a row: the name of a field stands for the field itself, all else is Jinja.
+/// A template over the fields of a row: the name of a field is the field itself, everything else is Jinja.
 ///
 /// The environment is that of lm-evaluation-harness 0.4: a field that is missing is an error, a newline at the end is
 /// kept, and `regex_replace(pattern, replacement)` is `re.sub`.

@@ -1,4 +1,4 @@
-//! A checkpoint's tokenizer: text to ids, and what bytes every id stands for.
+//! A checkpoint's tokenizer: text to ids, and the bytes of every id.
 
 pub(crate) mod configured_ids;
 mod offsets;
@@ -78,7 +78,7 @@ pub enum TokenizerError {
 }
 
 /// A fast tokenizer as `tokenizer.json` describes it. Which special tokens are added to a text is decided by its
-/// post-processor; truncation and padding that the file may ask for are switched off.
+/// post-processor; truncation and padding of the file are switched off.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -212,7 +212,7 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     read_bounded(path, "a tokenizer", LARGEST_FILE)
 }
 
-/// What a `tokenizer.json` does to a text, without its vocabulary: that is read once, by the tokenizer itself.
+/// Normalisation and pre-tokenization of a `tokenizer.json`, without its vocabulary, which the tokenizer itself reads once.
 #[derive(Debug, Deserialize)]
 struct Stages {
     #[serde(default)]

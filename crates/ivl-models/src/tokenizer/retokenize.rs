@@ -67,7 +67,7 @@ impl Tokenizer {
             lost(text, at, from)?;
             return Ok(if last { to.max(at) } else { at });
         }
-        // Nothing but a character without a token can stand here.
+        // Only a character without a token can be here.
         Err(unwritable(text, at + spaces))
     }
 }

@@ -23,7 +23,7 @@ use super::{Tokenizer, TokenizerError, read};
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// What the tokenizer classes of transformers assume: class, model types that imply it, tokens.
+/// Defaults of the tokenizer classes of transformers: class, model types that imply it, tokens.
 type ClassDefaults =
     (&'static [&'static str], &'static [&'static str], &'static [(&'static str, &'static str)]);
 const CLASS_DEFAULTS: [ClassDefaults; 5] = [
@@ -70,7 +70,7 @@ const CLASS_DEFAULTS: [ClassDefaults; 5] = [
 pub struct SpecialTokens {
     /// Text by role.
     named: BTreeMap<String, String>,
-    /// Of the class: a token that the vocabulary lacks is none.
+    /// From the class; `None` for a token that the vocabulary lacks.
     assumed: Vec<(&'static str, &'static str)>,
     /// Of `added_tokens_decoder`: how they are matched in a text goes before what `tokenizer.json` says.
     listed: Vec<AddedToken>,
@@ -186,7 +186,7 @@ fn object(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
         .map_err(|error| TokenizerError::Invalid { path: path.to_owned(), source: error.into() })
 }
 
-/// What the class of the tokenizer assumes: that of `tokenizer_config.json`, else of the model's type.
+/// The default of the tokenizer's class: that of `tokenizer_config.json`, else of the model's type.
 fn defaults(
     config: &Map<String, Value>,
     dir: &Path,

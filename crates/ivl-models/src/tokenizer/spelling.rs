@@ -19,7 +19,7 @@ pub(super) enum Spelling {
     Suffix(String),
     /// Without a decoder, tokens are joined by spaces.
     Words,
-    /// As they stand.
+    /// Unchanged.
     Plain,
 }
 
@@ -70,7 +70,7 @@ impl Spelling {
         }
     }
 
-    /// The byte that a token of byte fallback stands for.
+    /// The byte of a byte-fallback token.
     fn byte(&self, token: &str) -> Option<u8> {
         let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
         let fallback = *self == Self::SentencePiece { byte_fallback: true } && hex.len() == 2;
@@ -79,7 +79,7 @@ impl Spelling {
 
     fn bytes(&self, token: &str) -> Vec<u8> {
         match self {
-            // A token with any other letter stands for itself, as in the decoder of the reference.
+            // A token with any other letter is its own text, as in the decoder of the reference.
             Self::ByteLevel => token
                 .chars()
                 .map(byte_of_letter)
@@ -100,7 +100,7 @@ impl Spelling {
     }
 }
 
-/// The byte that a letter of GPT-2's alphabet stands for: printable Latin-1 stands for itself, the other 68 bytes, in order, for
+/// The byte of a letter of GPT-2's alphabet: printable Latin-1 encodes itself, the other 68 bytes, in order, for
 /// the letters from U+0100 on.
 fn byte_of_letter(letter: char) -> Option<u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);

@@ -185,7 +185,7 @@ impl Answer {
         Some(self.frame(vec![piece], true))
     }
 
-    /// The last chunk of a stream that was asked for the usage.
+    /// The last chunk of a stream whose client requested the usage.
     pub(crate) fn last_chunk(&self) -> Option<Value> {
         self.request.params.include_usage.then(|| {
             let mut chunk = self.frame(Vec::new(), true);

@@ -26,7 +26,7 @@ pub(crate) fn number(logprob: f32) -> Value {
     json!(if logprob.is_finite() { logprob } else { -9999.0 })
 }
 
-/// `{token: logprob}` of the most probable tokens and of the one that stands there.
+/// `{token: logprob}` of the most probable tokens and of the actual token.
 pub(crate) fn dictionary(vocab: &Vocab, scored: &Scored) -> Value {
     let Some(logprob) = scored.logprob else { return Value::Null };
     let mut map = Map::new();

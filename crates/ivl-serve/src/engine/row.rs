@@ -66,7 +66,7 @@ pub(super) fn most_probable(logprobs: &[f32], k: usize) -> Vec<(u32, f32)> {
     best
 }
 
-/// Whether a text goes on.
+/// Whether a text continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     On,

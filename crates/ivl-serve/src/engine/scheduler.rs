@@ -337,7 +337,7 @@ impl Scheduler {
     }
 }
 
-/// What some work on the models returns; `None` if it panics or fails.
+/// The result of some work on the models; `None` if it panics or fails.
 fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()?.ok()
 }

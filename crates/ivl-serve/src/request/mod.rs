@@ -26,7 +26,7 @@ use crate::catalog::Catalog;
 use crate::engine::OutputOptions;
 use crate::settings::Settings;
 
-/// Alternatives at each place that a client may ask for.
+/// Maximum number of alternatives per position that a client may request.
 const MOST_LOGPROBS: usize = 20;
 
 /// New tokens of a completion that gives no limit, as in the OpenAI API.

@@ -9,7 +9,7 @@ use axum::routing::get;
 
 use crate::app::App;
 
-/// The page may load its own script and style and speak to this server; nothing else.
+/// The page may load only its own script and style and connect only to this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

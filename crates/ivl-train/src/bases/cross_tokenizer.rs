@@ -24,10 +24,10 @@ pub struct BatchRetokenizer {
 /// A batch as a base reads it.
 #[derive(Debug, Clone)]
 pub struct RetokenizedBatch {
-    /// The texts, one a row, in the base's tokens, with the positions at which base and value both stand and the base's
+    /// The texts, one per row, in the base's tokens, with the positions at which base and value both end and the base's
     /// next token is trained.
     pub batch: Batch,
-    /// Where the value stands there: indices into the tokens of the batch in the value's tokens.
+    /// The value's positions there: indices into the tokens of the batch in the value's tokens.
     pub value_positions: Vec<u32>,
 }
 

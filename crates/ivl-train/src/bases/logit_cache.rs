@@ -92,7 +92,7 @@ impl LogitCache {
         Ok(fits.then(|| Self { path: path.to_owned(), file, header, records: 16 + len, starts }))
     }
 
-    /// Writes a cache, whole or not at all: runs the base over all examples, `batch_size` at a time. `progress` is told the
+    /// Writes a cache, complete or not at all: runs the base over all examples, `batch_size` at a time. `progress` receives the
     /// examples done.
     ///
     /// # Errors

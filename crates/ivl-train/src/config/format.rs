@@ -44,7 +44,7 @@ impl Format {
         }
     }
 
-    /// The fields that a row may have beside.
+    /// The optional fields of a row.
     pub fn optional(self) -> &'static [Field] {
         match self {
             Self::Sharegpt => &[Field::From, Field::Value, Field::System, Field::Tools],

@@ -14,10 +14,10 @@ use super::recognition;
 use crate::Error;
 use crate::config::{Format, SourceConfig};
 
-/// A demonstration and where it stands.
+/// A demonstration and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
     /// Its content.
     pub demonstration: Demonstration,
@@ -87,7 +87,7 @@ impl Source {
     /// The format of the rows. Recognised by the fields of the first one, after [`SourceConfig::columns`] has renamed them:
     ///
     /// 1. a format fits if the row has all the fields that it requires, and it knows every renamed field;
-    /// 2. `text` fits only if no other does: beside other fields it is the same row, rendered;
+    /// 2. `text` matches only if no other format does: beside other fields it is usually the same row, rendered;
     /// 3. two that fit are ambiguous, and none is unknown: both are errors that name the fields.
     pub fn format(&self) -> Format {
         self.format

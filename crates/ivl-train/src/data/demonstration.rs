@@ -60,7 +60,7 @@ impl Conversation {
     }
 }
 
-/// Reads a record of a known format; the error says what stands there instead.
+/// Reads a record of a known format; the error describes the actual content.
 pub(super) fn read(
     record: Record,
     format: Format,
@@ -197,7 +197,7 @@ impl Fields<'_> {
     }
 }
 
-/// Who speaks, in the words of chat templates.
+/// The role, as chat templates name it.
 fn speaker(role: &str) -> &str {
     match role {
         "human" => "user",

@@ -47,7 +47,7 @@ impl From<Vec<Example>> for Examples {
 
 impl Examples {
     /// Tokenises a dataset into a file in `cache`, once: a later run with the same data, tokenizer, template and longest
-    /// length opens the file. `progress` is told the rows read so far.
+    /// length opens the file. `progress` receives the rows read so far.
     ///
     /// # Errors
     /// Errors of reading and [encoding](Encoder::encode); [`Error::NothingToTrain`] if no example is left, where `what`

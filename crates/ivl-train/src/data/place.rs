@@ -1,8 +1,8 @@
-//! Where a row stands in its file, for messages.
+//! The place of a row in its file, for messages.
 
 use std::path::PathBuf;
 
-/// Where a row stands.
+/// The place of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Which file.

@@ -7,7 +7,7 @@ use super::record::Record;
 use crate::Error;
 use crate::config::{Field, Format, SourceConfig};
 
-/// The format of a record; the rule stands at [`Source::format`](super::Source::format).
+/// The format of a record; the rule is documented at [`Source::format`](super::Source::format).
 pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -> Result<Format, Error> {
     let has = |field: &Field| find(record, column(config, *field)).is_some_and(|value| !value.is_null());
     let fits = |format: &Format| {

@@ -10,7 +10,7 @@ use crate::data::example::Example;
 /// Counts of the rows of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// Where it stands.
+    /// Its path.
     pub path: PathBuf,
     /// The format of its rows.
     pub format: Format,

@@ -23,7 +23,7 @@ pub(crate) struct Perturbation {
 }
 
 impl Perturbation {
-    /// The perturbations of a pass; none if the configuration asks for none.
+    /// The perturbations of a micro-batch; `None` without any in the configuration.
     pub(crate) fn new(config: &RegularizationConfig, seed: u64, step: usize, pass: usize) -> Option<Self> {
         let plain = config.base_temperature == 1.0 && config.base_noise == 0.0 && config.base_dropout == 0.0;
         if plain {

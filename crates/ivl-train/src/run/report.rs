@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// An event of a run in progress.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The run begins, or goes on after `done` steps.
+    /// The run begins, or continues after `done` steps.
     Start {
         /// Steps done before.
         done: usize,

@@ -35,7 +35,7 @@ const START: u64 = 1;
 pub struct EventFile(File);
 
 impl EventFile {
-    /// A new file in `dir` for a run that goes on after `done` steps. TensorBoard reads all files of a directory as one
+    /// A new file in `dir` for a run that continues after `done` steps. TensorBoard reads all files of a directory as one
     /// run; what an earlier process wrote beyond `done` it drops.
     ///
     /// # Errors

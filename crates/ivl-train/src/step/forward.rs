@@ -105,7 +105,7 @@ pub(crate) struct BaseForward<'a> {
 
 /// The expected embeddings of a base's predictions, which a cascade value reads.
 pub(crate) struct BaseFeatures {
-    /// Where each position stands among the base's logits.
+    /// The index of each position among the base's logits.
     pub(crate) order: TrainedFirst,
     /// Shape `[rows * seq, hidden]`.
     pub(crate) embeddings: Tensor<2>,

@@ -31,9 +31,7 @@ pub fn write_verdict(study: &Study) -> Result<Vec<String>> {
 fn transfer_card(study: &Study) -> TransferCard {
     let transfer = &study.transfer;
     let answers = transfer.has_answers();
-    let interval = |share: IntervalEstimate| {
-        Some([share.value, share.low, share.high]).filter(|ends| ends.iter().all(|end| end.is_finite()))
-    };
+    let interval = |share: IntervalEstimate| Some([share.value, share.low?, share.high?]);
     let base = |base: &BaseSummary| {
         let verdict = transfer.verdict.bases.iter().find(|verdict| verdict.name == base.name);
         let figure = |setting: &SettingSummary| match &setting.exact_match {

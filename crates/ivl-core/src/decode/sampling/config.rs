@@ -20,9 +20,9 @@ pub struct SamplingConfig {
     /// Divide positive and multiply negative logits of tokens seen in prompt or answer
     /// ([Keskar et al. 2019](https://arxiv.org/abs/1909.05858)); 1 changes nothing.
     pub repetition_penalty: f64,
-    /// Subtract this much for every time a token stands in the answer (as in the OpenAI API).
+    /// Subtract this much for every occurrence of a token in the answer (as in the OpenAI API).
     pub frequency_penalty: f64,
-    /// Subtract this much once if a token stands in the answer (as in the OpenAI API).
+    /// Subtract this much once if a token occurs in the answer (as in the OpenAI API).
     pub presence_penalty: f64,
     /// Added to the logits of single tokens; minus infinity forbids one.
     pub logit_bias: Vec<(u32, f32)>,

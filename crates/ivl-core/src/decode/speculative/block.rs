@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
 
-use super::draft::{Draft, Guesses};
+use super::draft::Draft;
+use super::guesses::Guesses;
 use super::pace::{Pace, SpeculativeRound};
 use super::target::Target;
 use crate::decode::Continuation;
@@ -62,7 +63,7 @@ impl Speculation {
         continuation: &Continuation,
     ) -> Result<DraftBlock, Error> {
         debug_assert_eq!(batch.rows(), 1, "one text at a time");
-        // The block ends with a token that is not drafted, and no token stands beyond the limit or the context.
+        // The block ends with a token that is not drafted, and no token exceeds the limit or the context.
         let most = self.pace.length().min(continuation.remaining().saturating_sub(1));
         let places = text.len() - 1..text.len() + most;
         let most = if target.info().length_dependence.is_length_invariant(&places) { most } else { 0 };

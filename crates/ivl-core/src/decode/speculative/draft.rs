@@ -1,16 +1,17 @@
 //! Drafts: what guesses tokens.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::tensor::DType;
 
+use super::guesses::Guesses;
 use super::lookup::Lookup;
 use super::target::Target;
 use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, prefill};
 use crate::decode::Continuation;
 use crate::error::Error;
-use crate::fusion::{DecodeBatch, ValueRows, VocabProjection};
+use crate::fusion::{DecodeBatch, VocabProjection};
 use crate::row_chunks::PREFILL_CHUNK;
 use crate::tokens::{shared_prefix_len, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
@@ -78,15 +79,6 @@ impl Draft {
             Source::Model(model) => model.guess(target, batch, text, continuation, most),
         }
     }
-}
-
-/// Drafted tokens, and the values' logits on the way to them: after the last token of the text and after each drafted one
-/// but the last.
-#[derive(Default)]
-pub(super) struct Guesses {
-    pub(super) tokens: Vec<u32>,
-    pub(super) values: Vec<ValueRows>,
-    pub(super) took: Duration,
 }
 
 impl DraftModel {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::draft::Guesses;
+use super::guesses::Guesses;
 
 /// Guesses that the text repeats itself ([Saxena 2023](https://github.com/apoorvumang/prompt-lookup-decoding)): summaries,
 /// edits of code and answers that quote do.

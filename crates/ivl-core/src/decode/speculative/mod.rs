@@ -14,6 +14,7 @@
 mod block;
 mod draft;
 mod generation;
+mod guesses;
 mod lookup;
 mod pace;
 mod target;

@@ -3,18 +3,18 @@
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::Error;
-use crate::fusion::{CumulativeLogits, DecodeBatch, FusedLm, RowWeighted, ValueRows};
+use crate::fusion::{CumulativeLogits, DecodeBatch, IndependentValues, LogitsAt, RowWeighted, ValueRows};
 
 /// A target, seen as a base and values that read nothing but tokens. A target of another kind is all base.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
     lm: &'a dyn RowWeighted,
-    fused: Option<&'a FusedLm>,
+    independent: Option<&'a dyn IndependentValues>,
 }
 
 impl<'a> Target<'a> {
     pub(super) fn new(lm: &'a dyn RowWeighted) -> Self {
-        Self { lm, fused: lm.as_fused() }
+        Self { lm, independent: lm.independent_values() }
     }
 
     pub(super) fn device(self) -> Device {
@@ -27,8 +27,11 @@ impl<'a> Target<'a> {
         tokens: Tensor<2, Int>,
         batch: &mut DecodeBatch,
     ) -> Result<CumulativeLogits, Error> {
-        match self.fused {
-            Some(fused) => fused.base_rows(tokens, batch),
+        match self.independent {
+            Some(target) => {
+                let (rows, cache) = batch.parts(LogitsAt::All);
+                target.base_rows(tokens, rows, cache)
+            }
             None => batch.forward(self.lm, tokens),
         }
     }
@@ -39,8 +42,11 @@ impl<'a> Target<'a> {
         tokens: &Tensor<2, Int>,
         batch: &mut DecodeBatch,
     ) -> Result<ValueRows, Error> {
-        match self.fused {
-            Some(fused) => fused.value_rows(tokens, batch),
+        match self.independent {
+            Some(target) => {
+                let (rows, cache) = batch.parts(LogitsAt::All);
+                target.value_rows(tokens, rows, cache)
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -52,8 +58,8 @@ impl<'a> Target<'a> {
         values: &ValueRows,
         batch: &DecodeBatch,
     ) -> CumulativeLogits {
-        match self.fused {
-            Some(fused) => fused.add_rows(base, values, batch.row_weights()),
+        match self.independent {
+            Some(target) => target.add_rows(base, values, batch.row_weights()),
             None => CumulativeLogits::new(base),
         }
     }

@@ -16,7 +16,7 @@ const GRID: RGBColor = RGBColor(0xd5, 0xd9, 0xde);
 const ALONE: RGBColor = RGBColor(0x8a, 0x93, 0x9d);
 const WITH: RGBColor = RGBColor(0x25, 0x63, 0xeb);
 const TUNED: RGBColor = RGBColor(0xea, 0x58, 0x0c);
-/// One for each line of a chart, told apart by those who do not see colours well (Okabe and Ito), and by their marks.
+/// One for each line of a chart, distinguishable with colour blindness (Okabe and Ito), and by their marks.
 const LINES: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -127,13 +127,11 @@ pub(super) fn recovered(transfer: &Transfer, table: &Table) -> String {
 }
 
 fn draw_recovered(transfer: &Transfer) -> Drawn {
-    let shares = || {
-        let at = |base: &BaseSummary| base.at(transfer.verdict.alpha).and_then(|with| with.recovered);
-        transfer.bases.iter().map(at)
-    };
-    let finite = |x: f64| if x.is_finite() { 100.0 * x } else { 0.0 };
-    let low = shares().flatten().map(|share| finite(share.low)).fold(0.0, f64::min).max(-200.0);
-    let high = shares().flatten().map(|share| finite(share.high)).fold(110.0, f64::max).min(300.0);
+    let shares: Vec<Option<[f64; 3]>> =
+        transfer.bases.iter().map(|base| drawn_share(transfer, base)).collect();
+    let ends = |which: usize| shares.iter().flatten().map(move |share| share[which]);
+    let low = ends(1).fold(0.0, f64::min).max(-200.0);
+    let high = ends(2).fold(110.0, f64::max).min(300.0);
     let height = transfer.bases.len() as u32 * 36 + 44;
     let mut svg = String::new();
     {
@@ -143,16 +141,22 @@ fn draw_recovered(transfer: &Transfer) -> Drawn {
         for (x, colour) in [(0.0, ALONE), (100.0, TUNED)] {
             chart.draw_series(LineSeries::new([(x, 0.0), (x, rows)], colour.stroke_width(2)))?;
         }
-        for (row, share) in shares().enumerate() {
+        for (row, share) in shares.iter().enumerate() {
             let y = rows - row as f64 - 0.5;
-            let Some(share) = share else { continue };
-            let (from, to) = ((100.0 * share.low).max(low), (100.0 * share.high).min(high));
-            chart.draw_series(LineSeries::new([(from, y), (to, y)], WITH.stroke_width(3)))?;
-            chart.draw_series(std::iter::once(Circle::new((100.0 * share.value, y), 5, WITH.filled())))?;
+            let Some([value, from, to]) = *share else { continue };
+            let interval = [(from.max(low), y), (to.min(high), y)];
+            chart.draw_series(LineSeries::new(interval, WITH.stroke_width(3)))?;
+            chart.draw_series(std::iter::once(Circle::new((value, y), 5, WITH.filled())))?;
         }
         root.present()?;
     }
     Ok(svg)
+}
+
+/// The share that a base recovers at the recommended alpha, with the ends of its interval, in percent.
+fn drawn_share(transfer: &Transfer, base: &BaseSummary) -> Option<[f64; 3]> {
+    let share = base.at(transfer.verdict.alpha)?.recovered?;
+    Some([share.value, share.low?, share.high?].map(|end| 100.0 * end))
 }
 
 /// How every base does by the weight of the value.
@@ -268,7 +272,7 @@ fn judged(setting: &SettingSummary, answers: bool) -> f64 {
     }
 }
 
-/// The end of a long name, which tells more than its beginning.
+/// The end of a long name, which is more specific than its beginning.
 fn shortened(name: &str) -> String {
     let length = name.chars().count();
     if length <= LONGEST_NAME {

@@ -83,6 +83,7 @@ impl Report<'_> {
             Effect::Helps => ("helps", "▲"),
             Effect::Unclear => ("no clear difference", "●"),
             Effect::Harms => ("harms", "▼"),
+            Effect::TooFewQuestions => ("too few questions", "●"),
         };
         let base = |base: &crate::transfer::BaseVerdict| {
             let (word, sign) = word(base.effect);

@@ -1,7 +1,7 @@
 //! The figures as tables of text, for every medium the same.
 
 use crate::html::escape;
-use crate::transfer::{BaseSummary, Figure, IntervalEstimate, SettingSummary, Transfer};
+use crate::transfer::{BaseSummary, FEWEST_QUESTIONS, Figure, IntervalEstimate, SettingSummary, Transfer};
 
 /// A table; the first column names the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Table {
         format!("{}|---|{rule}\n{rows}", line(&self.header))
     }
 
-    /// As an HTML table with header cells for columns and rows; the note stands below it, however narrow the window is.
+    /// As an HTML table with header cells for columns and rows; the note is below it at every window width.
     pub fn html(&self) -> String {
         let column = |cell: &String| format!("<th scope=\"col\">{}</th>", kept_together(cell));
         let header: String = self.header.iter().map(column).collect();
@@ -101,11 +101,7 @@ fn results(transfer: &Transfer) -> Table {
         let mut row = vec![name(base), cell(Some(&base.alone)), cell(with)];
         if transfer.has_tuned() {
             row.push(cell(base.tuned.as_ref()));
-            row.push(match (&base.tuned, with.and_then(|with| with.recovered)) {
-                (_, Some(share)) => interval(share),
-                (Some(_), None) => "no gap".to_owned(),
-                (None, None) => none(),
-            });
+            row.push(recovered(transfer, base, with.and_then(|with| with.recovered)));
         }
         row
     };
@@ -141,7 +137,7 @@ fn losses(transfer: &Transfer) -> Table {
         let mut row = vec![name(base), cell(Some(&base.alone)), cell(with)];
         if transfer.has_tuned() {
             row.push(cell(base.tuned.as_ref()));
-            row.push(with.and_then(|with| with.recovered_loss).map_or_else(none, interval));
+            row.push(recovered(transfer, base, with.and_then(|with| with.recovered_loss)));
         }
         row
     };
@@ -257,10 +253,8 @@ fn name(base: &BaseSummary) -> String {
 /// Right answers, or the loss where nothing is answered.
 fn judged(setting: &SettingSummary, answers: bool) -> String {
     match &setting.exact_match {
-        Some(figure) if answers => {
-            format!("{:.1} ± {:.1}", 100.0 * figure.mean, 100.0 * figure.standard_error)
-        }
-        _ => format!("{:.3} ± {:.3}", setting.loss.mean, setting.loss.standard_error),
+        Some(figure) if answers => with_error(100.0 * figure.mean, 100.0 * figure.standard_error, 1),
+        _ => with_error(setting.loss.mean, setting.loss.standard_error, 3),
     }
 }
 
@@ -268,6 +262,23 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
 }
 
-fn interval(share: IntervalEstimate) -> String {
-    format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * share.low, 100.0 * share.high)
+/// A share of the gap with its interval, or why there is none.
+fn recovered(transfer: &Transfer, base: &BaseSummary, share: Option<IntervalEstimate>) -> String {
+    match (share, &base.tuned) {
+        (Some(IntervalEstimate { value, low: Some(low), high: Some(high) }), _) => {
+            format!("{:.0}% [{:.0}, {:.0}]", 100.0 * value, 100.0 * low, 100.0 * high)
+        }
+        (Some(share), _) => percent(share.value),
+        (None, Some(_)) if transfer.questions < FEWEST_QUESTIONS => "too few questions".to_owned(),
+        (None, Some(_)) => "no gap".to_owned(),
+        (None, None) => none(),
+    }
+}
+
+/// A mean with its standard error; a single question has none.
+fn with_error(mean: f64, standard_error: f64, digits: usize) -> String {
+    match standard_error.is_finite() {
+        true => format!("{mean:.digits$} ± {standard_error:.digits$}"),
+        false => format!("{mean:.digits$}"),
+    }
 }
