@@ -227,7 +227,7 @@ mod tests {
     fn a_constraint_decides_what_is_left_and_a_copy_has_its_own() {
         let logits = [4.0, 3.0, 2.0, 1.0];
         let mut sampler = sampler(SamplingConfig::default(), &[]).with_constraint(Box::new(Once::default()));
-        let mut next = |sampler: &mut Sampler| sampler.sample(&logits).expect("one is left").token;
+        let next = |sampler: &mut Sampler| sampler.sample(&logits).expect("one is left").token;
         assert_eq!([next(&mut sampler), next(&mut sampler)], [0, 1]);
         let mut copy = sampler.clone();
         assert_eq!([next(&mut copy), next(&mut sampler), next(&mut copy)], [2, 2, 3]);
