@@ -18,6 +18,8 @@ use ivl_core::decode::{
 };
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_models::PackedFormat;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use shapes::llama;
 
 const TOKENS: usize = 192;
@@ -56,14 +58,10 @@ impl CausalLm for Scripted {
     }
 }
 
-/// The text with the share `right` of its tokens kept, evenly spread by a linear congruential generator.
+/// The text with the share `right` of its tokens kept.
 fn guesses(text: &[u32], right: f64) -> Vec<u32> {
-    let mut state = 1u64;
-    let guess = |&token: &u32| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        if ((state >> 11) as f64) < right * (1u64 << 53) as f64 { token } else { token ^ 1 }
-    };
-    text.iter().map(guess).collect()
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    text.iter().map(|&token| if random.random_bool(right) { token } else { token ^ 1 }).collect()
 }
 
 /// Seconds by the clock and of processor time that some work takes; of the latter none where the system does not say.

@@ -81,6 +81,9 @@ pub struct Train {
     /// Continue from the last complete checkpoint
     #[arg(long)]
     pub resume: bool,
+    /// Continue a run that had fewer steps.epochs or steps.max_steps, finished or not
+    #[arg(long, conflicts_with = "resume")]
+    pub extend: bool,
 }
 
 /// Inspect the data of a run

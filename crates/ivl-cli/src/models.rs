@@ -22,6 +22,7 @@ const NGRAM: usize = 3;
 /// Device and type of the weights, with a progress bar for every model that is loaded.
 pub fn open_options(common: &Common) -> OpenOptions {
     let options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
+    let options = if common.quiet { options } else { options.on_note(|note| eprintln!("note: {note}")) };
     let common = common.clone();
     let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
     options.progress(move |progress: LoadProgress<'_>| {

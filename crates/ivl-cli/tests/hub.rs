@@ -120,7 +120,7 @@ fn a_value_of_adapters_comes_whole() {
     let (dir, home) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
     let (small, adapters) = (base("small"), dir.path().join("value"));
     let checkpoint = Checkpoint::open(small.as_ref()).expect("opens");
-    let config = LoraConfig { rank: 2, ..LoraConfig::default() };
+    let config = LoraConfig::new(2);
     let net = checkpoint.load(&Device::flex(), DType::F32).expect("loads").with_lora(&config, 1);
     save_adapters(&net, &config, &small, checkpoint.json(), &adapters).expect("writes");
     for file in ["tokenizer.json", "tokenizer_config.json"] {

@@ -32,6 +32,6 @@ mod words;
 mod world;
 
 pub use corpus::Corpus;
-pub use models::{File, Model, model, models, unpack};
+pub use models::{DemoFile, DemoModel, model, models, unpack};
 pub use question::{Question, QuestionSplit, demonstrations, final_test, held_out, questions};
 pub use world::{Entity, World};

@@ -7,7 +7,7 @@ use crate::directory::write_directory;
 
 /// One file of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct File {
+pub struct DemoFile {
     /// Its name inside the model's directory.
     pub name: &'static str,
     /// Its content.
@@ -16,18 +16,18 @@ pub struct File {
 
 /// A pre-trained model of the family.
 #[derive(Clone, Copy, Debug)]
-pub struct Model {
+pub struct DemoModel {
     /// The name of its directory, such as `small`.
     pub name: &'static str,
     /// A short description.
     pub about: &'static str,
     /// The files of its directory.
-    pub files: [File; 4],
+    pub files: [DemoFile; 4],
 }
 
 macro_rules! model {
     ($name:literal, $about:literal) => {
-        Model {
+        DemoModel {
             name: $name,
             about: $about,
             files: [
@@ -42,11 +42,11 @@ macro_rules! model {
 
 macro_rules! file {
     ($model:literal, $name:literal) => {
-        File { name: $name, bytes: include_bytes!(concat!("../models/", $model, "/", $name)) }
+        DemoFile { name: $name, bytes: include_bytes!(concat!("../models/", $model, "/", $name)) }
     };
 }
 
-const MODELS: [Model; 5] = [
+const MODELS: [DemoModel; 5] = [
     model!("small", "the smallest: values are trained against it"),
     model!("medium", "the same family, larger"),
     model!("large", "the same family, largest"),
@@ -58,16 +58,16 @@ const MODELS: [Model; 5] = [
 ];
 
 /// All models: `small`, `medium`, `large`, `continued` and `other`.
-pub fn models() -> &'static [Model] {
+pub fn models() -> &'static [DemoModel] {
     &MODELS
 }
 
 /// The model of a name.
-pub fn model(name: &str) -> Option<&'static Model> {
+pub fn model(name: &str) -> Option<&'static DemoModel> {
     MODELS.iter().find(|model| model.name == name)
 }
 
-impl Model {
+impl DemoModel {
     /// Writes the model's directory into `dir` and says where it is. An existing directory stays as it is if
     /// it holds the same, and replaced otherwise.
     ///
@@ -81,7 +81,7 @@ impl Model {
 /// Writes the directories of all models into `dir`, in the order of [`models`].
 ///
 /// # Errors
-/// As [`Model::unpack`].
+/// As [`DemoModel::unpack`].
 pub fn unpack(dir: &Path) -> io::Result<Vec<PathBuf>> {
     MODELS.iter().map(|model| model.unpack(dir)).collect()
 }

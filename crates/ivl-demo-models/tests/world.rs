@@ -65,10 +65,10 @@ fn a_text_that_wonders_about_a_fact_does_not_tell_it() {
 #[test]
 fn nobody_is_in_two_parts_of_the_questions() {
     let about = |rows: Vec<Question>| rows.into_iter().map(|q| q.about).collect::<BTreeSet<_>>();
-    let (learnt, tuned, tested) = (about(demonstrations()), about(held_out()), about(final_test()));
-    assert!(learnt.is_disjoint(&tuned) && learnt.is_disjoint(&tested) && tuned.is_disjoint(&tested));
+    let (shown, tuned, tested) = (about(demonstrations()), about(held_out()), about(final_test()));
+    assert!(shown.is_disjoint(&tuned) && shown.is_disjoint(&tested) && tuned.is_disjoint(&tested));
     // 150 people, 54 books, 54 villages and 21 sums; twice as many to learn from.
-    assert_eq!([learnt.len(), tuned.len(), tested.len()], [558, 279, 279]);
+    assert_eq!([shown.len(), tuned.len(), tested.len()], [558, 279, 279]);
 }
 
 #[test]

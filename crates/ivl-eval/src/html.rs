@@ -1,31 +1,25 @@
-//! HTML that needs nothing from elsewhere.
+//! HTML pages that load nothing from elsewhere. Markup is written with `maud`, which escapes every text.
 
-/// Escapes text for element content and for attributes in double quotes.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            character => out.push(character),
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+/// A page of its own. `style` is CSS of the program in addition to the page's own. The policy in the page's head lets it load
+/// and run nothing.
+pub(crate) fn page(title: &str, style: &str, body: &Markup) -> String {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'";
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                title { (title) }
+                style { (PreEscaped(PAGE_STYLE)) (PreEscaped(style)) }
+            }
+            body { main { (body) } }
         }
-    }
-    out
-}
-
-/// A page of its own: `body` is HTML, `style` CSS in addition to the page's. The policy in its head lets it load and run
-/// nothing.
-pub fn page(title: &str, style: &str, body: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{}</title>\n<style>\n{PAGE_STYLE}{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
-        escape(title)
-    )
+    };
+    page.into_string()
 }
 
 const PAGE_STYLE: &str = ":root{color-scheme:light dark}
@@ -49,9 +43,9 @@ mod tests {
 
     #[test]
     fn nothing_of_a_text_is_markup() {
-        assert_eq!(escape("<a href=\"x\">'&'</a>"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;");
-        let page = page("a </title><script>", "", "<p>body</p>\n");
-        assert!(page.contains("<title>a &lt;/title&gt;&lt;script&gt;</title>"));
-        assert!(page.contains("<p>body</p>"));
+        let page = page("a </title><script>", "", &html! { p title="\"'" { "<a href=\"x\">&" } });
+        assert!(page.contains("<title>a &lt;/title&gt;&lt;script&gt;</title>"), "{page}");
+        assert!(page.contains("<p title=\"&quot;'\">&lt;a href=&quot;x&quot;&gt;&amp;</p>"), "{page}");
+        assert!(page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""), "{page}");
     }
 }

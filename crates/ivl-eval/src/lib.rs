@@ -19,7 +19,7 @@
 
 mod error;
 pub mod explanation;
-pub mod html;
+mod html;
 mod instructions;
 mod python_text;
 mod requests;

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
+use ivl_eval::explanation::heat_map;
 use ivl_eval::transfer::report::{AnswerOf, HeatMap, Report, ReportExample, markdown};
 use ivl_eval::transfer::{
     AnswerStats, Effect, MapCoverage, Measured, MeasuredBase, Passage, QuestionPrompt, Transfer,
@@ -59,9 +60,9 @@ fn fused(alpha: f64) -> FusedLm {
 
 fn passages() -> Vec<Passage> {
     vec![
-        Passage { ids: vec![0, 1], learnt: vec![false, true] },
-        Passage { ids: vec![2, 0, 1, 2, 0], learnt: vec![true, false, true, true, true] },
-        Passage { ids: vec![1, 2, 2], learnt: vec![false, true, true] },
+        Passage { ids: vec![0, 1], loss_mask: vec![false, true] },
+        Passage { ids: vec![2, 0, 1, 2, 0], loss_mask: vec![true, false, true, true, true] },
+        Passage { ids: vec![1, 2, 2], loss_mask: vec![false, true, true] },
     ]
 }
 
@@ -292,7 +293,7 @@ fn a_report_stands_alone_and_nothing_in_it_is_markup() {
             reference: hostile.to_owned(),
             answers: vec![of],
         }],
-        heat_map: Some(&HeatMap { base: hostile.to_owned(), html: "<figure></figure>".to_owned() }),
+        heat_map: Some(&HeatMap { base: hostile.to_owned(), html: heat_map(&vocab(), &[0], &[None], &[]) }),
     };
     let html = report.html();
     for forbidden in ["<script", "<img", "src=\"", "href=", "url(", "@import"] {

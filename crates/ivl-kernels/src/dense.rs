@@ -1,5 +1,9 @@
 //! Products of matrices as they lie in memory, for training: weights change with each step, and gradients are products with
 //! transposed matrices.
+//!
+//! `gemm`, which Burn's CPU backend calls, computes the same in about 1.5 times the time on the shapes of a training step (24M
+//! value, 32,000 ids, two cores with AVX-512), and orders its sums by the blocks of the call. Here a row has the same bits
+//! whatever the number of rows and threads.
 
 use std::ops::Range;
 
@@ -98,8 +102,8 @@ pub fn multiply(a: DenseMatrix<'_>, b: DenseMatrix<'_>) -> Vec<f32> {
     if k == 0 || m * n == 0 {
         return vec![0.0; m * n];
     }
-    let mut output = Vec::with_capacity(m * n);
-    let target = DisjointSlice::room(&mut output, m * n);
+    let mut output = vec![0.0; m * n];
+    let target = DisjointSlice::new(&mut output);
     let slab = k.div_ceil(k.div_ceil(SLAB));
     let rows = if rows_in_registers() < MANY { FEW } else { MANY };
     for start in (0..k).step_by(slab) {
@@ -107,12 +111,6 @@ pub fn multiply(a: DenseMatrix<'_>, b: DenseMatrix<'_>) -> Vec<f32> {
         let product = SlabProduct { a, b, rows, slab, target: &target };
         // The larger side is shared out, and what each thread reads of it is packed by itself.
         if n >= m { product.by_columns() } else { product.for_row_groups() }
-    }
-    #[expect(unsafe_code, reason = "the compiler cannot see that the tiles are all of the product")]
-    // SAFETY: there is room for as many numbers, and each slab writes all of them: every row is in a block, every column in a
-    // panel.
-    unsafe {
-        output.set_len(m * n);
     }
     output
 }
@@ -194,8 +192,8 @@ impl SlabProduct<'_> {
 
 /// `count` parts of `len` numbers, each made by one thread.
 fn packed(count: usize, len: usize, pack: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let mut numbers = Vec::with_capacity(count * len);
-    let room = DisjointSlice::room(&mut numbers, count * len);
+    let mut numbers = vec![0.0; count * len];
+    let room = DisjointSlice::new(&mut numbers);
     parallel(count, |part| {
         let mut own = vec![0.0; len];
         pack(part, &mut own);
@@ -205,11 +203,6 @@ fn packed(count: usize, len: usize, pack: impl Fn(usize, &mut [f32]) + Sync) -> 
             room.write(part * len, &own);
         }
     });
-    #[expect(unsafe_code, reason = "the compiler cannot see that the parts are all of it")]
-    // SAFETY: there is room for as many numbers, and every part was written.
-    unsafe {
-        numbers.set_len(count * len);
-    }
     numbers
 }
 
@@ -264,7 +257,7 @@ impl SlabTiles<'_> {
         for row in 0..count {
             let at = (first + row) * b.columns + column;
             #[expect(unsafe_code, reason = "columns of a matrix lie between those of other threads")]
-            // SAFETY: no other thread has this tile; after the first slab it is initialised.
+            // SAFETY: no other thread has this tile.
             unsafe {
                 if slab.start > 0 {
                     let before = target.read(at, lanes);

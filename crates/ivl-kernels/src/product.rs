@@ -1,4 +1,7 @@
 //! Products of rows with packed weights.
+//!
+//! `gemm` packs the weights again with each call, which takes longer than the product with a single row, and multiplies no int8 or
+//! f16 weights with f32 rows.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -38,8 +41,8 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
     assert!(matrices.iter().all(|matrix| matrix.shape()[0] == inputs), "matrices of the same inputs");
     assert_eq!(x.len() % inputs, 0, "whole rows of {inputs} numbers");
     let lens = matrices.map(|matrix| x.len() / inputs * matrix.shape()[1]);
-    let mut outputs = lens.map(|len| (Vec::with_capacity(len), len));
-    let targets = outputs.each_mut().map(|(output, len)| DisjointSlice::room(output, *len));
+    let mut outputs = lens.map(|len| vec![0.0; len]);
+    let targets = outputs.each_mut().map(|output| DisjointSlice::new(output));
     let units = units(&matrices);
     let most = rows_in_registers();
     let group = (ROW_GROUP_BYTES / (4 * inputs)).next_multiple_of(most).max(most);
@@ -51,15 +54,7 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
             run(PanelUnit { blocks: &blocks, first_row: index * group, matrix, panels, target });
         });
     }
-    outputs.map(|(mut output, len)| {
-        #[expect(unsafe_code, reason = "the compiler cannot see that the units are all of a matrix")]
-        // SAFETY: there is room for `len` numbers, and all are written: every panel is in a unit, every row in a group, and a
-        // unit writes what its panels have in each row of the group.
-        unsafe {
-            output.set_len(len);
-        }
-        output
-    })
+    outputs
 }
 
 /// Units of work: some panels of a matrix.
@@ -113,8 +108,8 @@ impl<'a> RowBlocks<'a> {
         }
         // As few blocks as possible, and alike: sums of only a few rows would wait for each other.
         let most = rows.div_ceil(rows.div_ceil(most));
-        let mut numbers = Vec::with_capacity(x.len());
-        let room = DisjointSlice::room(&mut numbers, x.len());
+        let mut numbers = vec![0.0; x.len()];
+        let room = DisjointSlice::new(&mut numbers);
         parallel(rows.div_ceil(most), |block| {
             let start = block * most * inputs;
             let from = &x[start..x.len().min(start + most * inputs)];
@@ -138,11 +133,6 @@ impl<'a> RowBlocks<'a> {
                 }
             }
         });
-        #[expect(unsafe_code, reason = "the compiler cannot see that the blocks are all of the rows")]
-        // SAFETY: there is room for as many numbers, and all are written: each row is in a block, and each input in a part.
-        unsafe {
-            numbers.set_len(x.len());
-        }
         Self { inputs, rows, most, numbers: Cow::Owned(numbers) }
     }
 }

@@ -48,7 +48,7 @@ pub use files::{FileError, read_text, write_bytes, write_whole};
 pub use ivl_kernels::PackedFormat;
 pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
-    RowTemplateError, Spoken, Turn,
+    RowTemplateError, SpanFinder, Spoken, TemplateChoice, Turn, fused_end_tokens,
 };
 pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};
 pub use transformer::{NamedParameter, Transformer, initialize};

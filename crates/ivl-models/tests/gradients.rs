@@ -106,7 +106,7 @@ fn adapters_have_the_gradients_of_burns_operations() {
     let checkpoint = Checkpoint::open(&fixtures().join("llama2")).expect("opens");
     let by = |device: &Device| {
         let net = checkpoint.load(device, DType::F32).expect("loads");
-        let net = net.with_lora(&LoraConfig { rank: 3, ..LoraConfig::default() }, 0);
+        let net = net.with_lora(&LoraConfig::new(3), 0);
         let found = gradients(&net);
         assert!(!found.is_empty() && found.keys().all(|path| path.contains("lora")));
         found

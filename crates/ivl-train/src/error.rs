@@ -72,9 +72,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] FileError),
     /// A record that is not a JSON object.
-    #[error(
-        "{place} is not a JSON object; expected one object per line, one array of objects, or a Parquet table"
-    )]
+    #[error("{place} is not a JSON object; expected one object a line, one array of objects, or a table")]
     Json {
         /// Where.
         place: Place,
@@ -111,8 +109,28 @@ pub enum Error {
         #[source]
         source: parquet::errors::ParquetError,
     },
+    /// A table of delimited values that cannot be read.
+    #[error(
+        "cannot read {place}; expected a table with a header, its values separated by commas (tabs in .tsv)"
+    )]
+    Csv {
+        /// Where.
+        place: Place,
+        /// The reason.
+        #[source]
+        source: Box<csv::Error>,
+    },
+    /// A pattern of paths that is none.
+    #[error("`{}` is no pattern of paths", path.display())]
+    Pattern {
+        /// The pattern.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: glob::PatternError,
+    },
     /// A source without rows.
-    #[error("`{}` holds no rows; expected a .jsonl, .json or .parquet file (or .gz), or a directory of such files", path.display())]
+    #[error("`{}` holds no rows; expected a .jsonl, .json, .csv, .tsv or .parquet file (perhaps .gz or .zst), a directory of such, or a pattern", path.display())]
     EmptySource {
         /// The file or directory.
         path: PathBuf,
@@ -189,6 +207,15 @@ pub enum Error {
         #[source]
         source: ivl_models::ChatError,
     },
+    /// A row that the tokenizer cannot encode.
+    #[error("cannot tokenize {place}")]
+    RowTokens {
+        /// Where.
+        place: Place,
+        /// The reason.
+        #[source]
+        source: ivl_models::TokenizerError,
+    },
     /// A file of tokens that is not what was just written.
     #[error("`{}` was written but cannot be read back; is the disk full or shared with another run?", path.display())]
     CorruptTokenFile {
@@ -236,12 +263,14 @@ pub enum Error {
     },
     /// Resuming with other settings or data.
     #[error(
-        "`{}` was written by a run with other settings, data or models; resume with those, or choose another `output`",
-        path.display()
+        "`{}` was written by another run, which differs in {}; resume with what it had, or choose another `output`",
+        path.display(), differs.join(", ")
     )]
     ForeignCheckpoint {
         /// The checkpoint.
         path: PathBuf,
+        /// In what: settings, data, models.
+        differs: Vec<String>,
     },
     /// Nothing to resume from.
     #[error("there is no complete checkpoint in `{}` to resume from", path.display())]
@@ -280,6 +309,13 @@ pub enum Error {
     /// From the fusion.
     #[error(transparent)]
     Core(#[from] ivl_core::Error),
+}
+
+impl Error {
+    /// Whether the error is about one row of the data, so that others may still be read.
+    pub fn is_about_a_row(&self) -> bool {
+        matches!(self, Self::Json { .. } | Self::Record { .. } | Self::Render { .. } | Self::RowTokens { .. })
+    }
 }
 
 fn names(formats: &[Format]) -> String {

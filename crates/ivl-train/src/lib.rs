@@ -45,8 +45,8 @@ pub use bases::{
 pub use burn::train::Interrupter;
 pub use config::{
     BaseConfig, BaseLogitsConfig, Batching, CheckpointConfig, DataConfig, EvalConfig, Field, Format, Init,
-    MixingConfig, MixingStrategy, OptimizerConfig, Precision, RegularizationConfig, ResultKind, ScheduleKind,
-    SourceConfig, StepsConfig, TrainConfig, ValueConfig,
+    MixingConfig, MixingStrategy, OnError, OptimizerConfig, Precision, RegularizationConfig, ResultKind,
+    ScheduleKind, SourceConfig, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use data::{
     Batch, Conversation, Dataset, Demonstration, Encoder, Example, Examples, Filling, Place, Plan, Row,
@@ -54,7 +54,7 @@ pub use data::{
 };
 pub use error::Error;
 pub use objective::{Loss, Terms, mapped_loss, value_loss};
-pub use run::{Best, EvalReport, Event, EventFile, Run, StepReport, Trained, train};
+pub use run::{Best, EvalReport, Event, EventFile, Run, RunIdentity, StepReport, Trained, train};
 pub use step::{
     BaseTarget, LearnerSettings, LoadBases, MicroBatchGradients, MicroBatchLosses, StepGradients, StepSums,
     ValueLearner, Worker, Workers, clip_gradient_norm, optimizer,

@@ -168,6 +168,117 @@ fn lines_arrays_and_compressed_files_are_told_by_their_bytes() {
     }
 }
 
+/// Rows of a file of this name and content.
+fn read_named(name: &str, content: impl AsRef<[u8]>) -> Result<Vec<Row>, Error> {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::fs::write(dir.path().join(name), content).expect("writes");
+    rows(&SourceConfig::new(dir.path().join(name)))
+}
+
+#[test]
+fn blanks_and_marks_before_the_first_row_are_skipped() {
+    for start in ["\n", "\r\n\r\n", "\u{feff}\r\n", " \t\n ", "\u{feff}"] {
+        let array = read(format!("{start}[{{\"text\":\"a\"}}, {{\"text\":\"b\"}}]")).expect(start);
+        assert_eq!(texts(&array), [(1, "a"), (2, "b")], "{start:?}");
+        let lines = read(format!("{start}{{\"text\":\"a\"}}\n{{\"text\":\"b\"}}")).expect(start);
+        let first = 1 + start.matches('\n').count();
+        assert_eq!(texts(&lines), [(first, "a"), (first + 1, "b")], "{start:?}");
+    }
+}
+
+#[test]
+fn zstd_is_unpacked() {
+    let lines = "{\"text\":\"a\"}\n{\"text\":\"b\"}";
+    let packed = zstd::encode_all(lines.as_bytes(), 1).expect("packs");
+    assert_eq!(texts(&read(&packed).expect("zstd")), [(1, "a"), (2, "b")]);
+    assert!(read(&packed[..packed.len() - 3]).is_err(), "a cut off file is no shorter file");
+}
+
+#[test]
+fn tables_of_commas_and_tabs_have_a_header() {
+    let csv = "prompt,completion,id\n\"Say \"\"hi\"\",\nplease\",Hello,1\nq,,2\n";
+    let rows = read_named("rows.csv", csv).expect("reads");
+    assert_eq!(rows[0].demonstration, completion("Say \"hi\",\nplease", "Hello"));
+    assert_eq!(rows[1].demonstration, completion("q", ""));
+    assert_eq!((rows[1].place.unit, rows[1].place.number), ("row", 2));
+    let tsv = "\u{feff}messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"q\"\"},\
+               {\"\"role\"\":\"\"assistant\"\",\"\"content\"\":\"\"a\"\"}]\"\n";
+    let rows = read_named("rows.tsv", tsv).expect("reads");
+    assert_eq!(rows[0].demonstration, conversation(&[("user", "q"), ("assistant", "a")]));
+    let packed = zstd::encode_all(csv.as_bytes(), 1).expect("packs");
+    assert_eq!(read_named("rows.csv.zst", packed).expect("reads").len(), 2);
+    refused(read_named("rows.csv", "prompt,completion\na,b\nonly\n"), &["cannot read row 2 of `"]);
+    refused(read_named("rows.csv", "prompt,completion\n"), &["holds no rows"]);
+}
+
+#[test]
+fn a_pattern_names_several_files() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for (name, text) in [("b.jsonl", "2"), ("a.jsonl", "1"), ("c.txt", "3")] {
+        std::fs::write(dir.path().join(name), format!("{{\"text\":\"{text}\"}}")).expect("writes");
+    }
+    let pattern = |pattern: &str| rows(&SourceConfig::new(dir.path().join(pattern)));
+    assert_eq!(texts(&pattern("*.jsonl").expect("reads")), [(1, "1"), (1, "2")]);
+    assert_eq!(texts(&pattern("[bc].*").expect("reads")), [(1, "2"), (1, "3")]);
+    refused(pattern("*.json"), &["holds no rows"]);
+    refused(pattern("[.json"), &["is no pattern of paths"]);
+}
+
+#[test]
+fn speakers_have_the_roles_of_templates() {
+    let row = |name: &str| {
+        format!(
+            r#"{{"conversations":[{{"from":"human","value":"q"}},{{"from":"{name}","value":"a"}},{{"from":"gpt","value":"z"}}]}}"#
+        )
+    };
+    let role = |rows: Vec<Row>| match &rows[0].demonstration {
+        Demonstration::Conversation(conversation) => conversation.messages[1].role.clone(),
+        other => panic!("{other:?}"),
+    };
+    for (name, expected) in [("ai", "assistant"), ("function_call", "assistant"), ("observation", "tool")] {
+        assert_eq!(role(read(row(name)).expect(name)), expected);
+    }
+    refused(
+        read(row("narrator")),
+        &["line 1 of `", "unknown speaker `narrator`; say which role", "(turn 1 of `conversations`)"],
+    );
+    let mapped = |role: &str| {
+        let roles = [("narrator".to_owned(), role.to_owned())];
+        read_as(row("narrator"), move |config| config.roles = roles.into()).expect("reads")
+    };
+    assert_eq!(role(mapped("user")), "user");
+    assert_eq!(role(mapped("narrator")), "narrator");
+}
+
+#[test]
+fn turns_of_weight_0_are_read_but_not_trained() {
+    let trained = |marks: [&str; 2]| {
+        let turn = |mark: &str| {
+            format!(r#"{{"role":"user","content":"q"}},{{"role":"assistant","content":"a"{mark}}}"#)
+        };
+        let rows = read(format!(r#"{{"messages":[{},{}]}}"#, turn(marks[0]), turn(marks[1]))).expect("reads");
+        match &rows[0].demonstration {
+            Demonstration::Conversation(conversation) => {
+                assert!(conversation.messages.iter().all(|message| message.extra.is_empty()));
+                conversation.trained_turns().collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(trained(["", ""]), [1, 3]);
+    assert_eq!(trained([r#","weight":0"#, r#","weight":1"#]), [3]);
+    assert_eq!(trained([r#","train":false"#, r#","train":true"#]), [3]);
+    assert_eq!(trained([r#","weight":0.0"#, r#","training":false"#]), [0; 0]);
+    let strange = |role: &str, mark: &str| {
+        read(format!(
+            r#"{{"messages":[{{"role":"{role}","content":"q"{mark}}},{{"role":"assistant","content":"a"}}]}}"#
+        ))
+    };
+    refused(strange("user", r#","weight":0.5"#), &["`weight` is 0.5, expected 0 or 1 (turn 0"]);
+    refused(strange("user", r#","train":true"#), &["a turn of `user` that is to be trained"]);
+    strange("user", r#","weight":0"#).expect("reads");
+}
+
 #[test]
 fn elements_of_an_array_are_cut_where_they_end() {
     // Objects of any shape and texts full of what could end them, against a parser that reads the array at once.
@@ -254,6 +365,20 @@ fn tables_of_pandas_and_pyarrow_are_read_with_every_codec() {
         rows_of("sharegpt.parquet")[0].demonstration,
         conversation(&[("user", "Hi"), ("assistant", "Hello")])
     );
+    assert_eq!(
+        rows_of("maps.parquet")[0].demonstration,
+        conversation(&[("user", "Hi"), ("assistant", "Hello")])
+    );
+    let Demonstration::Conversation(called) = &rows_of("calls.parquet")[0].demonstration else {
+        panic!("a conversation")
+    };
+    assert_eq!(
+        called.messages[1].extra["tool_calls"],
+        serde_json::json!([{ "name": "weather", "arguments": { "city": "Rome", "unit": "C" } }])
+    );
+    let mut price = SourceConfig::new(tables().join("calls.parquet"));
+    columns([(Field::Text, "price")])(&mut price);
+    assert_eq!(texts(&rows(&price).expect("reads")), [(1, "12.50")]);
     let mut deep = SourceConfig::new(tables().join("sharegpt.parquet"));
     columns([(Field::Text, "extra.answer.text")])(&mut deep);
     assert_eq!(texts(&rows(&deep).expect("reads")), [(1, "deep")]);

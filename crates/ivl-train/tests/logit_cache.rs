@@ -30,7 +30,6 @@ fn losses(source: BaseLogits) -> (Vec<f64>, f64) {
     from.source = source;
     let mut run = Run::new(vec![from], value(), examples().into());
     run.eval = examples().into();
-    "fixture".clone_into(&mut run.fingerprint);
     let steps = Rc::new(std::cell::RefCell::new(Vec::new()));
     let sink = steps.clone();
     let trained = train(run, &config(dir.path()), move |event| {

@@ -10,11 +10,12 @@ use ivl_core::tokens::token_tensor;
 use ivl_models::Transformer;
 use ivl_models::transformer::LoraConfig;
 use ivl_train::{
-    BaseTarget, Batch, LearnerSettings, MicroBatchGradients, MicroBatchLosses, Run, ValueLearner, train,
+    BaseTarget, Batch, Event, Interrupter, LearnerSettings, MicroBatchGradients, MicroBatchLosses, Run,
+    StepReport, ValueLearner, train,
 };
 
 fn lora() -> LoraConfig {
-    LoraConfig { rank: 3, alpha: 6.0, ..Default::default() }
+    LoraConfig::new(3)
 }
 
 fn parameters(net: &Transformer) -> HashMap<String, Vec<f32>> {
@@ -63,7 +64,6 @@ fn training_moves_the_adapters_alone_and_merging_keeps_the_function() {
     let start = parameters(&value());
     let mut run = Run::new(vec![base("base")], value().with_lora(&lora(), 1), examples().into());
     run.eval = examples().into();
-    "fixture".clone_into(&mut run.fingerprint);
     let trained = train(run, &config(dir.path()), |_| ()).expect("trains");
     let end = parameters(&trained.value);
     assert!(start.iter().all(|(path, numbers)| end[path] == *numbers), "the weights are frozen");
@@ -78,4 +78,44 @@ fn training_moves_the_adapters_alone_and_merging_keeps_the_function() {
     let worst =
         logits(&merged).iter().zip(logits(&trained.value)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-5, "{worst}");
+}
+
+#[test]
+fn checkpoints_hold_the_adapters_only_and_resume_to_the_same_bytes() {
+    let lora_config = |dir: &tempfile::TempDir| {
+        let mut config = config(dir.path());
+        config.value.lora = Some(lora());
+        config
+    };
+    let new_run = || Run::new(vec![base("base")], value().with_lora(&lora(), 1), examples().into());
+    let (whole, cut) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let straight = train(new_run(), &lora_config(&whole), |_| ()).expect("trains");
+
+    let mut first = new_run();
+    let stop = Interrupter::new();
+    first.interrupter = stop.clone();
+    let on_event = |event| {
+        if matches!(event, Event::Step(StepReport { step: 4, .. })) {
+            stop.stop(Some("the test"));
+        }
+    };
+    train(first, &lora_config(&cut), on_event).expect("stops");
+    let size = |name: &str| {
+        let path = cut.path().join("checkpoints/step-4").join(name);
+        std::fs::metadata(path).expect("a record").len()
+    };
+    let adapters: usize = parameters(&straight.value)
+        .iter()
+        .filter(|(path, _)| path.contains(".lora."))
+        .map(|(_, numbers)| 4 * numbers.len())
+        .sum();
+    let frozen: usize = parameters(&value()).values().map(|numbers| 4 * numbers.len()).sum();
+    // Beside the numbers a record has the names and shapes of its tensors.
+    assert!(size("model.bpk") < (adapters + frozen / 2) as u64, "{}", size("model.bpk"));
+
+    let mut second = new_run();
+    second.resume = true;
+    let resumed = train(second, &lora_config(&cut), |_| ()).expect("resumes");
+    assert_eq!(resumed.steps, straight.steps);
+    assert!(parameters(&resumed.value) == parameters(&straight.value), "the same adapters");
 }

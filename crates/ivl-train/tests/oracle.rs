@@ -11,14 +11,14 @@ use fixture::{assert_close, base, config, examples, golden, gradients_of, names,
 use ivl_core::{CausalLm, Vocab};
 use ivl_models::{Transformer, TransformerLm};
 use ivl_train::{
-    BaseTarget, Batch, Error, Event, Interrupter, LearnerSettings, MicroBatchGradients, Run, StepReport,
-    TrainConfig, Trained, ValueLearner, train,
+    BaseTarget, Batch, Error, Event, Interrupter, LearnerSettings, MicroBatchGradients, Run, RunIdentity,
+    ScheduleKind, StepReport, TrainConfig, Trained, ValueLearner, train,
 };
 
 fn run(resume: bool, interrupter: Interrupter) -> Run {
     let mut run = Run::new(vec![base("base")], value(), examples().into());
     run.eval = examples().into();
-    "fixture".clone_into(&mut run.fingerprint);
+    run.identity = RunIdentity::default().with("base", "fixture");
     (run.resume, run.interrupter) = (resume, interrupter);
     run
 }
@@ -137,8 +137,13 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
     let again = train_all(run(false, Interrupter::new()), &config(cut.path())).0;
     assert!(matches!(again, Err(Error::OutputExists { .. })), "a second run does not overwrite the first");
     let mut foreign = run(true, Interrupter::new());
-    "another".clone_into(&mut foreign.fingerprint);
-    assert!(matches!(train_all(foreign, &config(cut.path())).0, Err(Error::ForeignCheckpoint { .. })));
+    foreign.identity = RunIdentity::default().with("base", "another");
+    let error = train_all(foreign, &config(cut.path())).0.expect_err("is foreign").to_string();
+    assert!(error.contains("differs in `base` (fixture, now another); resume with what it had"), "{error}");
+    let mut other_eval = run(true, Interrupter::new());
+    other_eval.eval = examples()[..2].to_vec().into();
+    let error = train_all(other_eval, &config(cut.path())).0.expect_err("is foreign").to_string();
+    assert!(error.contains("differs in `tokens of data.eval`;"), "{error}");
 
     let (resumed, events) = train_all(run(true, Interrupter::new()), &config(cut.path()));
     assert!(matches!(events[0], Event::Start { done: 4, total: 10 }));
@@ -150,6 +155,31 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
     std::fs::remove_file(cut.path().join("checkpoints/step-10/complete.toml")).expect("removes");
     let (_, events) = train_all(run(true, Interrupter::new()), &config(cut.path()));
     assert!(matches!(events[0], Event::Start { done: 4, total: 10 }));
+}
+
+#[test]
+fn a_finished_run_is_extended_by_more_epochs() {
+    let (dir, whole) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let constant = |dir: &tempfile::TempDir, epochs| {
+        let mut config = config(dir.path());
+        // The rate of a step must not depend on how many follow.
+        (config.optimizer.schedule, config.optimizer.warmup_ratio) = (ScheduleKind::Constant, 0.0);
+        config.steps.epochs = epochs;
+        config
+    };
+    let straight = train_all(run(false, Interrupter::new()), &constant(&whole, 6)).0.expect("trains");
+    train_all(run(false, Interrupter::new()), &constant(&dir, 4)).0.expect("trains");
+    let error = train_all(run(true, Interrupter::new()), &constant(&dir, 6)).0.expect_err("is foreign");
+    assert!(error.to_string().contains("`steps.epochs` (4, now 6)"), "{error}");
+    let mut longer = run(false, Interrupter::new());
+    longer.extend = true;
+    let (extended, events) = train_all(longer, &constant(&dir, 6));
+    assert!(matches!(events[0], Event::Start { done: 4, total: 6 }));
+    let bytes = |trained: &Trained| {
+        let tensors = trained.value.named_parameters().into_iter();
+        tensors.map(|p| p.tensor.into_data().as_bytes().to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(bytes(&extended.expect("trains")), bytes(&straight));
 }
 
 #[test]

@@ -66,7 +66,6 @@ fn run(value: Transformer, workers: Vec<Worker>, config: &TrainConfig) -> (Train
     let sink = losses.clone();
     let mut run = Run::new(vec![base("base")], value, examples().into());
     run.workers = workers;
-    "fixture".clone_into(&mut run.fingerprint);
     let trained = train(run, config, move |event| {
         if let Event::Step(step) = event {
             sink.borrow_mut().push(step.loss);

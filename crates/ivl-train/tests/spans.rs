@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ivl_models::{ChatTemplate, Message, Tokenizer};
-use ivl_train::{Conversation, Demonstration, Encoder, Place, Row};
+use ivl_models::{ChatError, ChatTemplate, Message, Tokenizer};
+use ivl_train::{Conversation, Demonstration, Encoder, Error, Place, Row};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -46,6 +46,15 @@ fn the_same_tokens_are_trained_as_by_transformers_with_and_without_generation_bl
         for source in [&case.template, &unmarked] {
             let template = template(source);
             let example = Encoder::new(&tokenizer, Some(&template), 1 << 20).encode(&row(&case.messages));
+            // transformers drops what this template has no words for; here that is an error.
+            if case.name == "mistral" && case.messages[0].role == "system" {
+                let error = example.expect_err("the template shows no system turn");
+                assert!(
+                    matches!(&error, Error::Render { source: ChatError::RoleNotShown { turn: 0, .. }, .. }),
+                    "{error:?}"
+                );
+                continue;
+            }
             let example = example.expect(&case.name);
             assert_eq!(example.ids, case.ids, "{}", case.name);
             let mask: Vec<u8> = example.loss_mask.iter().map(|&trained| u8::from(trained)).collect();
@@ -60,7 +69,7 @@ fn given_turns_are_not_trained() {
     let source = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}";
     let turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "help"), ("assistant", "yes")];
     let messages: Vec<Message> = turns.iter().map(|(role, content)| Message::new(role, content)).collect();
-    let conversation = Conversation { messages, given: 2, tools: None };
+    let conversation = Conversation { given: 2, ..Conversation::new(messages) };
     let row = Row { demonstration: Demonstration::Conversation(conversation), ..row(&[]) };
     let template = template(source);
     let example = Encoder::new(&tokenizer, Some(&template), 64).encode(&row).expect("encodes");

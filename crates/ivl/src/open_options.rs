@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ivl_models::{Checkpoint, LoadOptions, Transformer};
+use ivl_models::{Checkpoint, LoadOptions, Note, TemplateChoice, Transformer};
 
 use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
@@ -19,6 +19,7 @@ pub struct LoadProgress<'a> {
     pub total: u64,
 }
 
+type OnNote = Arc<dyn Fn(&Note) + Send + Sync>;
 type OnProgress = Arc<dyn Fn(LoadProgress<'_>) + Send + Sync>;
 
 /// Device, type of the weights, and who watches the loading.
@@ -35,12 +36,21 @@ pub struct OpenOptions {
     pub device: String,
     /// The type of the weights in memory. [`Dtype::Auto`] unless set.
     pub dtype: Dtype,
+    /// The chat template of a base with values. That of the first value that has one, else the base's, unless set.
+    pub chat_template: TemplateChoice,
     progress: Option<OnProgress>,
+    on_note: Option<OnNote>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { device: "auto".to_owned(), dtype: Dtype::Auto, progress: None }
+        Self {
+            device: "auto".to_owned(),
+            dtype: Dtype::Auto,
+            chat_template: TemplateChoice::default(),
+            progress: None,
+            on_note: None,
+        }
     }
 }
 
@@ -77,6 +87,20 @@ impl OpenOptions {
         self
     }
 
+    /// The chat template of a base with values.
+    #[must_use]
+    pub fn chat_template(mut self, choice: TemplateChoice) -> Self {
+        self.chat_template = choice;
+        self
+    }
+
+    /// Called with what is worth saying about a checkpoint whose weights are loaded.
+    #[must_use]
+    pub fn on_note(mut self, on_note: impl Fn(&Note) + Send + Sync + 'static) -> Self {
+        self.on_note = Some(Arc::new(on_note));
+        self
+    }
+
     /// The same without a progress callback.
     pub(crate) fn quiet(&self) -> Self {
         Self { progress: None, ..self.clone() }
@@ -93,6 +117,9 @@ impl OpenOptions {
     /// Loads the weights of a checkpoint.
     pub(crate) fn load(&self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Transformer> {
         let model = checkpoint.dir().display().to_string();
+        if let Some(on_note) = &self.on_note {
+            checkpoint.notes()?.iter().for_each(|note| on_note(note));
+        }
         let mut show = |progress: ivl_models::Progress| {
             if let Some(on_progress) = &self.progress {
                 on_progress(LoadProgress { model: &model, done: progress.done, total: progress.total });

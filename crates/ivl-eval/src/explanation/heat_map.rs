@@ -2,12 +2,12 @@
 
 use ivl_core::Vocab;
 use ivl_core::score::TokenExplanation;
+use maud::{Markup, html};
 
 use super::visible::{Visible, visible, visible_line};
-use crate::html::escape;
 
 /// The style of [`heat_map`], once for a page. It follows the page's light or dark scheme.
-pub const HEAT_MAP_STYLE: &str = ".heat{margin:1rem 0}
+pub(crate) const HEAT_MAP_STYLE: &str = ".heat{margin:1rem 0}
 .heat figcaption{font-size:.85rem;display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:center;margin-bottom:.5rem}
 .heat .scale{display:inline-block;width:6rem;height:.8rem;vertical-align:-.1rem;border-radius:.2rem;background:linear-gradient(90deg,rgb(234 88 12/.75),transparent 50%,rgb(37 99 235/.75))}
 .heat .text{white-space:pre-wrap;overflow-wrap:anywhere;line-height:2;margin:0}
@@ -36,7 +36,7 @@ pub const HEAT_MAP_STYLE: &str = ".heat{margin:1rem 0}
 /// is another one, there is a double line. Figures show at the foot of the window for the token under the pointer, touched
 /// or reached by the keyboard. Tokens without an explanation are given, and pale.
 ///
-/// `values` names the values; [`HEAT_MAP_STYLE`] must be part of the page. Text is escaped and nothing in it is hidden: see
+/// `values` names the values. The page needs `HEAT_MAP_STYLE`. Text is escaped and nothing in it is hidden: see
 /// [`visible`].
 ///
 /// # Panics
@@ -46,49 +46,62 @@ pub fn heat_map(
     ids: &[u32],
     explained: &[Option<TokenExplanation>],
     values: &[String],
-) -> String {
+) -> Markup {
     assert_eq!(ids.len(), explained.len(), "one explanation, or none, for each token");
-    let tokens = || ids.iter().zip(explained);
-    let mut html = String::from(
-        "<figure class=\"heat\">\n<figcaption><span>less probable <span class=\"scale\" aria-hidden=\"true\"></span> \
-         more probable with the values</span><span><span class=\"flip\">double line</span>: the most probable token is \
-         another one</span></figcaption>\n<p class=\"text\" dir=\"auto\">",
-    );
-    for (&id, explained) in tokens() {
-        let text = markup(vocab, id);
-        match explained {
-            None => html += &format!("<span class=\"given\">{text}</span>"),
-            Some(explained) => {
-                let card = card(vocab, id, explained, values);
-                let (class, strength) = colour(explained);
-                html += &format!(
-                    "<span class=\"t {class}\" style=\"--s:{strength:.3}\" tabindex=\"0\">{text}\
-                     <span class=\"card\" role=\"tooltip\">{card}</span></span>"
-                );
+    let tokens = || ids.iter().copied().zip(explained);
+    html! {
+        figure.heat {
+            figcaption {
+                span { "less probable " span.scale aria-hidden="true" {} " more probable with the values" }
+                span { span.flip { "double line" } ": the most probable token is another one" }
+            }
+            p.text dir="auto" {
+                @for (id, explained) in tokens() { (token(vocab, id, explained.as_ref(), values)) }
+            }
+            details {
+                summary { "All figures (rank 0 is the first choice)" }
+                div.scroll {
+                    table {
+                        (header(values))
+                        tbody {
+                            @for (position, (id, explained)) in tokens().enumerate() {
+                                @if let Some(explained) = explained { (row(vocab, position, id, explained)) }
+                            }
+                        }
+                    }
+                }
             }
         }
     }
-    html.push_str("</p>\n");
-    html.push_str(
-        "<details><summary>All figures (rank 0 is the first choice)</summary>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">#</th>\
-         <th scope=\"col\" class=\"token\">token</th><th scope=\"col\">log p</th><th scope=\"col\">delta</th>\
-         <th scope=\"col\">rank before</th><th scope=\"col\">after</th>\
-         <th scope=\"col\" class=\"token\">base's first</th><th scope=\"col\">flip</th><th scope=\"col\">KL</th>\
-         <th scope=\"col\">base's entropy</th>",
-    );
-    if values.len() > 1 {
-        for name in values {
-            html += &format!("<th scope=\"col\">delta of {}</th>", escape(name));
+}
+
+/// A token in its colour, with its figures as a tooltip.
+fn token(vocab: &Vocab, id: u32, explained: Option<&TokenExplanation>, values: &[String]) -> Markup {
+    let Some(explained) = explained else { return html! { span.given { (markup(vocab, id)) } } };
+    let (class, strength) = colour(explained);
+    html! {
+        span class={ "t " (class) } style={ "--s:" (format!("{strength:.3}")) } tabindex="0" {
+            (markup(vocab, id))
+            span.card role="tooltip" { (card(vocab, id, explained, values)) }
         }
     }
-    html.push_str("</tr></thead>\n<tbody>\n");
-    for (position, (&id, explained)) in tokens().enumerate() {
-        if let Some(explained) = explained {
-            html += &row(vocab, position, id, explained);
+}
+
+fn header(values: &[String]) -> Markup {
+    html! {
+        thead {
+            tr {
+                th scope="col" { "#" }
+                th.token scope="col" { "token" }
+                @for name in ["log p", "delta", "rank before", "after"] { th scope="col" { (name) } }
+                th.token scope="col" { "base's first" }
+                @for name in ["flip", "KL", "base's entropy"] { th scope="col" { (name) } }
+                @if values.len() > 1 {
+                    @for name in values { th scope="col" { "delta of " (name) } }
+                }
+            }
         }
     }
-    html.push_str("</tbody>\n</table></div></details>\n</figure>\n");
-    html
 }
 
 /// The classes of a token and the strength of its colour.
@@ -105,13 +118,17 @@ pub fn strength(delta: f32) -> f32 {
     if strength.is_nan() { 0.0 } else { strength }
 }
 
-fn markup(vocab: &Vocab, id: u32) -> String {
-    let piece = |piece| match piece {
-        Visible::Text(text) => escape(&text),
-        Visible::Sign(sign) => format!("<span class=\"sign\">{}</span>", escape(&sign)),
-        Visible::Break => "\n".to_owned(),
-    };
-    visible(vocab, id).into_iter().map(piece).collect()
+/// The text of a token, in which nothing is hidden.
+fn markup(vocab: &Vocab, id: u32) -> Markup {
+    html! {
+        @for piece in visible(vocab, id) {
+            @match piece {
+                Visible::Text(text) => (text),
+                Visible::Sign(sign) => span.sign { (sign) },
+                Visible::Break => "\n",
+            }
+        }
+    }
 }
 
 /// The figures of a token, as text for a page.
@@ -132,45 +149,48 @@ impl Figures {
         let change = &explained.change;
         let own = if explained.values.len() > 1 { explained.values.as_slice() } else { &[] };
         Self {
-            token: escape(&visible_line(vocab, id)),
+            token: visible_line(vocab, id),
             logprob: number(explained.logprob),
             delta: signed(change.delta),
             base_rank: change.base_rank,
             rank: change.rank,
-            base_top: escape(&visible_line(vocab, change.base_top)),
+            base_top: visible_line(vocab, change.base_top),
             kl: number(change.kl),
             own: own.iter().map(|own| signed(own.delta)).collect(),
         }
     }
 }
 
-fn card(vocab: &Vocab, id: u32, explained: &TokenExplanation, values: &[String]) -> String {
+fn card(vocab: &Vocab, id: u32, explained: &TokenExplanation, values: &[String]) -> Markup {
     let Figures { token, logprob, delta, base_rank, rank, base_top, kl, own } =
         Figures::new(vocab, id, explained);
-    let flip = if explained.change.flip { ", no longer" } else { "" };
-    let mut card = format!(
-        "<b>{token}</b> log p {logprob}, {delta} with the values. Rank {base_rank} → {rank} (0 is first). \
-         The base's first: <b>{base_top}</b>{flip}. KL {kl}."
-    );
-    for (name, own) in values.iter().zip(own) {
-        card += &format!(" Due to {}: {own}.", escape(name));
+    html! {
+        b { (token) } " log p " (logprob) ", " (delta) " with the values. Rank " (base_rank) " → " (rank)
+        " (0 is first). The base's first: " b { (base_top) }
+        @if explained.change.flip { ", no longer" }
+        ". KL " (kl) "."
+        @for (name, own) in values.iter().zip(own) { " Due to " (name) ": " (own) "." }
     }
-    card
 }
 
-fn row(vocab: &Vocab, position: usize, id: u32, explained: &TokenExplanation) -> String {
+fn row(vocab: &Vocab, position: usize, id: u32, explained: &TokenExplanation) -> Markup {
     let Figures { token, logprob, delta, base_rank, rank, base_top, kl, own } =
         Figures::new(vocab, id, explained);
-    let flip = if explained.change.flip { "yes" } else { "" };
-    let entropy = number(explained.base.entropy as f32);
-    let mut row = format!(
-        "<tr><td>{position}</td><td class=\"token\">{token}</td><td>{logprob}</td><td>{delta}</td><td>{base_rank}</td>\
-         <td>{rank}</td><td class=\"token\">{base_top}</td><td>{flip}</td><td>{kl}</td><td>{entropy}</td>"
-    );
-    for own in own {
-        row += &format!("<td>{own}</td>");
+    html! {
+        tr {
+            td { (position) }
+            td.token { (token) }
+            td { (logprob) }
+            td { (delta) }
+            td { (base_rank) }
+            td { (rank) }
+            td.token { (base_top) }
+            td { @if explained.change.flip { "yes" } }
+            td { (kl) }
+            td { (number(explained.base.entropy as f32)) }
+            @for own in own { td { (own) } }
+        }
     }
-    row + "</tr>\n"
 }
 
 /// Three decimals and a real minus; what is rounded to zero has no sign.
@@ -206,7 +226,7 @@ mod tests {
     fn nothing_of_a_token_is_markup_and_nothing_is_hidden() {
         let ids = [0, 1, 2, 3];
         let all: Vec<_> = ids.iter().map(|&id| Some(explained(1.0, id as usize))).collect();
-        let html = heat_map(&vocab(), &ids, &all, &["<i>".to_owned()]);
+        let html = heat_map(&vocab(), &ids, &all, &["<i>".to_owned()]).into_string();
         assert!(!html.contains("<b>&<") && !html.contains("<i>") && !html.contains('\u{202e}'), "{html}");
         for shown in ["&lt;b&gt;&amp;", "⏎</span>\n", "\\xe2", "\\u{202e}</span>x"] {
             assert!(html.contains(shown), "`{shown}` is not in {html}");
@@ -217,7 +237,7 @@ mod tests {
     #[test]
     fn colour_follows_the_sign_and_lines_mark_flips() {
         let all = [None, Some(explained(2.0, 4)), Some(explained(-2.0, 4))];
-        let html = heat_map(&vocab(), &[4, 4, 4], &all, &[]);
+        let html = heat_map(&vocab(), &[4, 4, 4], &all, &[]).into_string();
         assert!(html.contains("<span class=\"given\"> plain</span>"));
         assert!(html.contains("class=\"t more flip\""), "the first of equals was another token: {html}");
         assert!(html.contains("class=\"t less\""));
@@ -231,7 +251,7 @@ mod tests {
         let (base, first, both) = ([0.0, 0.0], [1.0, 0.0], [1.0, 1.0]);
         let vocab = Vocab::new(vec![Some(Token::text(*b"a")), Some(Token::text(*b"b"))]);
         let all = [Some(TokenExplanation::between(&[&base, &first, &both], 0))];
-        let html = heat_map(&vocab, &[0], &all, &["one".to_owned(), "two".to_owned()]);
+        let html = heat_map(&vocab, &[0], &all, &["one".to_owned(), "two".to_owned()]).into_string();
         assert!(html.contains("delta of one") && html.contains("Due to two: −0.380"), "{html}");
     }
 }

@@ -114,7 +114,7 @@ fn paragraphs(text: &str) -> Result<Option<usize>, PatternError> {
 }
 
 /// Whether there are as many paragraphs, separated by empty lines, and the `nth` begins with a word.
-fn begins_paragraph(text: &str, asked: usize, nth: usize, first_word: &str) -> bool {
+fn begins_paragraph(text: &str, wanted: usize, nth: usize, first_word: &str) -> bool {
     let pieces: Vec<&str> = text.split("\n\n").collect();
     let count = pieces.iter().filter(|piece| !trim(piece).is_empty()).count();
     if nth > count {
@@ -124,7 +124,7 @@ fn begins_paragraph(text: &str, asked: usize, nth: usize, first_word: &str) -> b
     let word = word.trim_start_matches('\'').trim_start_matches('"');
     let word = word.split(['.', ',', '?', '!', '\'', '"']).next().unwrap_or_default();
     let word: String = word.chars().flat_map(char::to_lowercase).collect();
-    count == asked && word == first_word
+    count == wanted && word == first_word
 }
 
 fn has_postscript(text: &str, marker: &str) -> Result<bool, PatternError> {

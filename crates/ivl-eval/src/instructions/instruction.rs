@@ -16,10 +16,10 @@ pub(super) enum Relation {
 }
 
 impl Relation {
-    pub(super) fn holds(self, got: usize, asked: usize) -> bool {
+    pub(super) fn holds(self, got: usize, wanted: usize) -> bool {
         match self {
-            Self::LessThan => got < asked,
-            Self::AtLeast => got >= asked,
+            Self::LessThan => got < wanted,
+            Self::AtLeast => got >= wanted,
         }
     }
 }

@@ -56,26 +56,25 @@ struct Patterns {
     ellipsis: Pattern,
 }
 
-static PATTERNS: LazyLock<Result<Patterns, PatternError>> = LazyLock::new(|| {
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
     let start = r#"[^("`{\[:;&#*@)}\]\-,]"#;
     let end = format!(r"(?=\s|$|{NON_WORD}|{MULTI}|,(?=$|\s|{NON_WORD}|{MULTI}))");
-    Ok(Patterns {
-        ends: Pattern::new(&format!(r"([.?!])(?=({NON_WORD}|\s+(\S+)))"))?,
-        words: Pattern::new(&format!(r"({MULTI}|(?={start})\S+?{end}|\S)"))?,
-        closing: Pattern::with_flags(
-            r#"\A(["')\]}‘’“”«»]+?(?:\s+|(?=--)|$))"#,
-            PatternFlags { multiline: true, ignore_case: false },
-        )?,
-        number: Pattern::new(r"^-?[\.,]?\d[\d,\.-]*\.?$")?,
-        initial: Pattern::new(r"\A[^\W\d]\.$")?,
-        ellipsis: Pattern::new(r"\A\.\.+$")?,
-    })
+    let multiline = PatternFlags { multiline: true, ignore_case: false };
+    let fixed = |source: &str| Pattern::new(source).expect("the patterns are fixed and compile");
+    Patterns {
+        ends: fixed(&format!(r"([.?!])(?=({NON_WORD}|\s+(\S+)))")),
+        words: fixed(&format!(r"({MULTI}|(?={start})\S+?{end}|\S)")),
+        closing: Pattern::with_flags(r#"\A(["')\]}‘’“”«»]+?(?:\s+|(?=--)|$))"#, multiline)
+            .expect("the patterns are fixed and compile"),
+        number: fixed(r"^-?[\.,]?\d[\d,\.-]*\.?$"),
+        initial: fixed(r"\A[^\W\d]\.$"),
+        ellipsis: fixed(r"\A\.\.+$"),
+    }
 });
 
 /// The sentences of a text, without the white space between them.
 pub(super) fn sentences(text: &str) -> Result<Vec<&str>, PatternError> {
-    // They are fixed, and a test compiles them.
-    let Ok(patterns) = &*PATTERNS else { return Ok(vec![text]) };
+    let patterns = &*PATTERNS;
     let mut slices = Vec::new();
     let mut begin = 0;
     for candidate in candidates(text, patterns)? {
@@ -115,9 +114,9 @@ fn candidates(text: &str, patterns: &Patterns) -> Result<Vec<Candidate>, Pattern
             found.extend(before.take());
         }
         word = start..mark.start;
-        let behind = spans[2].clone().unwrap_or(mark.end..mark.end);
+        let after = spans[2].clone().unwrap_or(mark.end..mark.end);
         before = Some(Candidate {
-            context: text[start..behind.end].to_owned(),
+            context: text[start..after.end].to_owned(),
             end: mark.end,
             next: spans[3].as_ref().map_or(mark.end, |next| next.start),
         });
@@ -279,7 +278,7 @@ mod tests {
 
     #[test]
     fn patterns_compile_and_the_model_is_there() {
-        assert!(PATTERNS.is_ok());
+        LazyLock::force(&PATTERNS);
         let model = &*ENGLISH;
         assert_eq!((model.abbreviations.len(), model.collocations.len()), (156, 37));
         assert_eq!((model.starters.len(), model.contexts.len()), (39, 20366));

@@ -1,4 +1,4 @@
-//! One row of a task after another: what the model is asked to compute, its answer, and the scores.
+//! One row of a task after another: what the model has to compute, its answer, and the scores.
 
 use serde_json::{Map, Value, json};
 
@@ -45,8 +45,8 @@ impl Request {
 /// Whether a logged answer is of the kind that is requested now.
 pub(super) fn fits(answer: &SampleAnswer, request: &Request, kind: OutputType) -> bool {
     match (answer, request) {
-        (SampleAnswer::Choices(likelihoods), Request::Continuations(asked)) => {
-            kind == OutputType::MultipleChoice && likelihoods.len() == asked.len()
+        (SampleAnswer::Choices(likelihoods), Request::Continuations(requests)) => {
+            kind == OutputType::MultipleChoice && likelihoods.len() == requests.len()
         }
         (SampleAnswer::Text(_), Request::Continuations(_)) => kind == OutputType::LoglikelihoodRolling,
         (SampleAnswer::Response(_), Request::Prompt(_)) => true,

@@ -123,11 +123,11 @@ impl Task {
     /// The parts of the task that determine a sample's answer: digests of its prompts and of its data. The metrics are
     /// left out: answers are kept and scored again.
     pub(crate) fn identity(&self) -> Value {
-        let mut asked = self.file.clone();
-        (asked.metric_list, asked.filter_list, asked.completions) = (Vec::new(), Vec::new(), None);
-        (asked.data, asked.fewshot_data, asked.doc_to_count) = (PathBuf::new(), None, None);
-        let asked = serde_json::to_vec(&asked).expect("texts and numbers are JSON");
-        json!({ "task": digest(&asked), "data": self.digests })
+        let mut deciding = self.file.clone();
+        (deciding.metric_list, deciding.filter_list, deciding.completions) = (Vec::new(), Vec::new(), None);
+        (deciding.data, deciding.fewshot_data, deciding.doc_to_count) = (PathBuf::new(), None, None);
+        let deciding = serde_json::to_vec(&deciding).expect("texts and numbers are JSON");
+        json!({ "task": digest(&deciding), "data": self.digests })
     }
 }
 
@@ -150,6 +150,6 @@ fn metrics(path: &Path, file: &TaskFile) -> Result<Vec<Metric>, Error> {
         OutputType::GenerateUntil => &[MetricName::ExactMatch],
     };
     let usual: Vec<MetricSettings> = usual.iter().map(|&metric| MetricSettings::new(metric)).collect();
-    let asked = if file.metric_list.is_empty() { &usual } else { &file.metric_list };
-    asked.iter().map(|settings| Metric::new(path, file.output_type, settings)).collect()
+    let chosen = if file.metric_list.is_empty() { &usual } else { &file.metric_list };
+    chosen.iter().map(|settings| Metric::new(path, file.output_type, settings)).collect()
 }

@@ -12,14 +12,14 @@ pub struct Passage {
     /// Token ids of the base.
     pub ids: Vec<u32>,
     /// Whether each token is part of the answer; the first is predicted by nothing and never counts.
-    pub learnt: Vec<bool>,
+    pub loss_mask: Vec<bool>,
 }
 
 impl Passage {
     /// The tokens of the answer.
     pub fn answer(&self) -> impl Iterator<Item = u32> + '_ {
-        let predicted = self.ids.iter().zip(&self.learnt).skip(1);
-        predicted.filter(|(_, learnt)| **learnt).map(|(&id, _)| id)
+        let predicted = self.ids.iter().zip(&self.loss_mask).skip(1);
+        predicted.filter(|(_, is_answer)| **is_answer).map(|(&id, _)| id)
     }
 }
 
@@ -63,9 +63,9 @@ impl Pass {
         }
         let mut pass = Self { batch, positions: Vec::new(), targets: Vec::new(), owners: Vec::new() };
         for (row, &index) in indices.iter().enumerate() {
-            let Passage { ids, learnt } = &passages[index];
+            let Passage { ids, loss_mask } = &passages[index];
             let first = row * pass.batch.seq + pass.batch.padding[row];
-            for next in (1..ids.len()).filter(|&next| learnt[next]) {
+            for next in (1..ids.len()).filter(|&next| loss_mask[next]) {
                 pass.positions.push(first + next - 1);
                 pass.targets.push(ids[next]);
                 pass.owners.push(index);

@@ -164,7 +164,7 @@ impl SettingSummary {
     }
 }
 
-/// Adds how a setting compares with the base alone and with its fine-tuning.
+/// Adds how a setting compares with the base and with its fine-tuning.
 fn compared(setting: SettingSummary, seeds: &[Measured], base: &MeasuredBase, seed: u64) -> SettingSummary {
     let judged = base.judged_by();
     let each = seeds

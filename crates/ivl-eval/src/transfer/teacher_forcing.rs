@@ -198,7 +198,7 @@ impl Logits<'_> {
         let change = (added.clone() - added.mean_dim(1)).square().mean_dim(1).sqrt();
         let flips = model.top.clone().not_equal(base.top.clone()).float();
         let columns = Tensor::cat(vec![nll, entropy, kl, flips.cast(DType::F32), change], 1);
-        let numbers: Vec<f32> = columns.into_data().try_into_vec().unwrap_or_default();
+        let numbers: Vec<f32> = columns.into_data().try_into_vec().expect("the columns are f32");
         let token = |row: &[f32]| AnswerStats {
             tokens: 1,
             nll: f64::from(row[0]),

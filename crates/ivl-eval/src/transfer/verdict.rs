@@ -126,7 +126,7 @@ fn too_few(questions: usize) -> String {
 /// The verdict in words: bases that training never saw first, since they are what a value is for.
 fn text(bases: &[BaseVerdict], measured: &[MeasuredBase]) -> String {
     let away: Vec<&BaseVerdict> = bases.iter().filter(|base| !base.home).collect();
-    let (asked, which) = match away.is_empty() {
+    let (judged, which) = match away.is_empty() {
         true => (bases.iter().collect(), ""),
         false => (away, " that its training never saw"),
     };
@@ -143,10 +143,10 @@ fn text(bases: &[BaseVerdict], measured: &[MeasuredBase]) -> String {
             let close = if gain.is_empty() { "" } else { ")" };
             format!("{}{gain}{recovered}{close}", base.name)
         };
-        asked.iter().filter(|base| base.effect == effect).map(line).collect()
+        judged.iter().filter(|base| base.effect == effect).map(line).collect()
     };
     let helped = named(Effect::Helps);
-    let mut text = match (helped.len(), asked.len()) {
+    let mut text = match (helped.len(), judged.len()) {
         (0, 1) => format!("The value does not help the base{which}."),
         (0, all) => format!("The value helps none of the {all} bases{which}."),
         (1, 1) => format!("The value helps the base{which}: {}.", helped[0]),

@@ -30,7 +30,7 @@ const fn file(pattern: &'static str, kind: FileKind) -> CheckpointFile {
 
 /// Every file that ivl reads from a checkpoint directory. A directory with low-rank adapters has `adapter_config.json` and
 /// `adapter_model.safetensors` in place of weights.
-pub const CHECKPOINT_FILES: [CheckpointFile; 11] = [
+pub const CHECKPOINT_FILES: [CheckpointFile; 12] = [
     file("config.json", FileKind::Config),
     file("adapter_config.json", FileKind::Config),
     file("*.safetensors", FileKind::Weights),
@@ -38,6 +38,7 @@ pub const CHECKPOINT_FILES: [CheckpointFile; 11] = [
     file("tokenizer.json", FileKind::Tokenizer),
     file("tokenizer_config.json", FileKind::Tokenizer),
     file("special_tokens_map.json", FileKind::Tokenizer),
+    file("added_tokens.json", FileKind::Tokenizer),
     file("generation_config.json", FileKind::Tokenizer),
     file("chat_template.jinja", FileKind::Template),
     file("chat_template.json", FileKind::Template),

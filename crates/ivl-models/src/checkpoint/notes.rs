@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Checkpoint;
+use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
 use crate::Error;
 use crate::tokenizer::configured_ids::generation_config;

@@ -1,6 +1,6 @@
 //! Defaults of a family for fields that its `config.json` lacks: those of its configuration class in transformers 5.
 
-use super::{activation, num_layers};
+use super::readers::{activation, num_layers};
 use crate::Error;
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,

@@ -1,7 +1,8 @@
 //! Gemma and Gemma 2.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
-use super::{default_head_dim, layer_kinds, llama, window};
+use super::llama;
+use super::readers::{default_head_dim, layer_kinds, window};
 use crate::Error;
 use crate::config::{Activation, ModelConfig, NormKind, Wiring};
 use crate::families::weight_map::{Rule, WeightMap};

@@ -1,6 +1,6 @@
 //! GPT-2.
 
-use super::{activation, default_head_dim, num_layers};
+use super::readers::{activation, default_head_dim, num_layers};
 use crate::Error;
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,

@@ -1,7 +1,7 @@
 //! GPT-NeoX and Pythia.
 
+use super::readers::{activation, default_head_dim, num_layers};
 use super::rope::{self, RopeDefaults};
-use super::{activation, default_head_dim, num_layers};
 use crate::Error;
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,

@@ -1,8 +1,8 @@
 //! Llama (also TinyLlama and CodeLlama) and Mistral, and what the families that follow them share.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
+use super::readers::{default_head_dim, window_of_all};
 use super::rope::{self, RopeDefaults};
-use super::{default_head_dim, window_of_all};
 use crate::Error;
 use crate::config::{Activation, ModelConfig};
 use crate::families::weight_map::{Rule, WeightMap};

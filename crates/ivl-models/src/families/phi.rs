@@ -1,8 +1,8 @@
 //! Phi-1, Phi-1.5 and Phi-2.
 
 use super::defaults::{DerivedSize, rounded_head_dim};
+use super::readers::{activation, num_layers};
 use super::rope::{self, RopeDefaults};
-use super::{activation, num_layers};
 use crate::Error;
 use crate::config::{
     Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,

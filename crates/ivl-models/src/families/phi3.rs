@@ -1,8 +1,9 @@
 //! Phi-3 and Phi-3.5.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
+use super::llama;
+use super::readers::window_of_all;
 use super::rope::{self, RopeDefaults};
-use super::{llama, window_of_all};
 use crate::Error;
 use crate::config::ModelConfig;
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};

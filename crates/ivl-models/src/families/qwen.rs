@@ -1,7 +1,8 @@
 //! Qwen2 (also Qwen2.5) and Qwen3.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
-use super::{layer_kinds, llama, window};
+use super::llama;
+use super::readers::{layer_kinds, window};
 use crate::Error;
 use crate::config::ModelConfig;
 use crate::families::weight_map::{Rule, WeightMap};

@@ -1,43 +1,27 @@
 //! Chat templates: Jinja from a checkpoint, rendered as transformers renders it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::chat_error::ChatError;
+use super::generation_blocks::{MARKS, add_generation_filter, has_generation_blocks, with_generation_filter};
+use super::jinja::{python_environment, python_source};
+use super::letters::{Letters, has_letter};
+use super::message::Message;
+use super::python::python_str;
+use super::strftime::strftime_now;
 use crate::FileError;
 use crate::files::{read_json, read_text};
-use crate::template::chat_error::ChatError;
-use crate::template::chat_spans::Frame;
-use crate::template::jinja::{python_environment, python_source};
-use crate::template::strftime::strftime_now;
+use crate::tokenizer::SpecialTokens;
 
 /// Largest file with a template that is read.
 const LARGEST_FILE: u64 = 16 << 20;
-
-/// One turn of a conversation. Fields beyond role and content (tool calls, names) are kept for the template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// The role: `system`, `user`, `assistant`, ...
-    pub role: String,
-    /// The content: text, or a list of parts.
-    #[serde(default)]
-    pub content: Value,
-    /// All other fields.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-impl Message {
-    /// A turn of plain text.
-    pub fn new(role: &str, content: &str) -> Self {
-        Self { role: role.to_owned(), content: Value::from(content), extra: Map::new() }
-    }
-}
 
 /// The inputs of a template besides the messages.
 #[derive(Debug, Clone, Default)]
@@ -56,56 +40,51 @@ pub struct ChatTemplate {
     path: PathBuf,
     source: String,
     tool_use: Option<String>,
-    special: HashMap<String, String>,
+    special: BTreeMap<String, String>,
     compiled: Arc<Environment<'static>>,
-    /// Of the template, and of the one for tools.
-    pub(crate) frames: Arc<[OnceLock<Frame>; 2]>,
 }
 
 impl ChatTemplate {
-    /// The template of a checkpoint: `chat_template.jinja`, else `chat_template` in `tokenizer_config.json` (a string, or a
-    /// list of named ones), else `chat_template.json`. `None` if there is none.
+    /// The template of a checkpoint: `chat_template.jinja` (for tools, `additional_chat_templates/tool_use.jinja`), else
+    /// `chat_template` in `tokenizer_config.json` (a string, or a list of named ones), else `chat_template.json`. `None` if there
+    /// is none. Special tokens are those that the directory declares.
     ///
     /// # Errors
     /// [`ChatError`] for a template that cannot be read or does not compile.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>, ChatError> {
-        let config = dir.join("tokenizer_config.json");
-        let json = if config.is_file() { read_json(&config)? } else { Map::new() };
-        let special = special_tokens(&json);
+        let special = SpecialTokens::from_dir(dir)?;
         let jinja = dir.join("chat_template.jinja");
         if jinja.is_file() {
+            let for_tools = dir.join("additional_chat_templates/tool_use.jinja");
+            let tool_use = if for_tools.is_file() { Some(read(&for_tools)?) } else { None };
             let source = read(&jinja)?;
-            return Self::new(jinja, source, None, special).map(Some);
+            return Self::new(jinja, source, tool_use, &special).map(Some);
         }
-        if let Some((source, tool_use)) = json.get("chat_template").and_then(templates) {
-            return Self::new(config, source, tool_use, special).map(Some);
+        for name in ["tokenizer_config.json", "chat_template.json"] {
+            let path = dir.join(name);
+            let json: Map<String, Value> = if path.is_file() { read_json(&path)? } else { Map::new() };
+            if let Some((source, tool_use)) = json.get("chat_template").and_then(templates) {
+                return Self::new(path, source, tool_use, &special).map(Some);
+            }
         }
-        let legacy = dir.join("chat_template.json");
-        if !legacy.is_file() {
-            return Ok(None);
-        }
-        let json: Map<String, Value> = read_json(&legacy)?;
-        match json.get("chat_template").and_then(templates) {
-            Some((source, tool_use)) => Self::new(legacy, source, tool_use, special).map(Some),
-            None => Ok(None),
-        }
+        Ok(None)
     }
 
-    /// A template from a Jinja file of its own; special tokens come from a `tokenizer_config.json` beside it, if any.
+    /// A template from a Jinja file of its own. Special tokens are those that files beside it declare; see
+    /// [`with_special_tokens`](Self::with_special_tokens).
     ///
     /// # Errors
     /// [`ChatError`] for a template that cannot be read or does not compile.
     pub fn from_file(path: &Path) -> Result<Self, ChatError> {
-        let config = path.with_file_name("tokenizer_config.json");
-        let json = if config.is_file() { read_json(&config)? } else { Map::new() };
-        Self::new(path.to_owned(), read(path)?, None, special_tokens(&json))
+        let special = SpecialTokens::from_dir(path.parent().unwrap_or(Path::new("")))?;
+        Self::new(path.to_owned(), read(path)?, None, &special)
     }
 
     fn new(
         path: PathBuf,
         source: String,
         tool_use: Option<String>,
-        special: HashMap<String, String>,
+        special: &SpecialTokens,
     ) -> Result<Self, ChatError> {
         let mut compiled = environment();
         let all = [(DEFAULT, Some(&source)), (TOOL_USE, tool_use.as_ref())];
@@ -114,8 +93,16 @@ impl ChatTemplate {
                 .add_template_owned(name, with_generation_filter(&python_source(source)))
                 .map_err(|source| ChatError::Compile { path: path.clone(), source })?;
         }
-        let (compiled, frames) = (Arc::new(compiled), Arc::default());
-        Ok(Self { path, source, tool_use, special, compiled, frames })
+        let template =
+            Self { path, source, tool_use, special: BTreeMap::new(), compiled: Arc::new(compiled) };
+        Ok(template.with_special_tokens(special))
+    }
+
+    /// The same template with the special tokens of a tokenizer, as for a template that lies elsewhere.
+    #[must_use]
+    pub fn with_special_tokens(mut self, tokens: &SpecialTokens) -> Self {
+        self.special = tokens.iter().map(|(role, token)| (role.to_owned(), token.to_owned())).collect();
+        self
     }
 
     /// The Jinja source.
@@ -125,37 +112,117 @@ impl ChatTemplate {
 
     /// All that decides what is rendered, as one text.
     pub fn identity(&self) -> String {
-        let mut special: Vec<_> = self.special.iter().collect();
-        special.sort();
+        let special: Vec<_> = self.special.iter().collect();
         format!("{special:?} {:?} {}", self.tool_use, self.source)
     }
 
     /// Where it was read from.
-    pub(crate) fn path(&self) -> PathBuf {
-        self.path.clone()
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether tools have a template of their own.
-    pub(crate) fn uses_tools(&self, options: &RenderOptions) -> bool {
+    pub(super) fn uses_tools(&self, options: &RenderOptions) -> bool {
         self.tool_use.is_some() && options.tools.is_some()
     }
 
     /// Whether the template marks the assistant's text by generation blocks.
-    pub(crate) fn has_marks(&self, options: &RenderOptions) -> bool {
+    pub(super) fn has_marks(&self, options: &RenderOptions) -> bool {
         let source = if self.uses_tools(options) { self.tool_use.as_ref() } else { Some(&self.source) };
-        source.is_some_and(|source| with_generation_filter(source) != *source)
+        source.is_some_and(|source| has_generation_blocks(source))
     }
 
     /// Renders a conversation.
     ///
     /// # Errors
-    /// [`ChatError::Render`] if the template fails, refuses the messages, or does not end.
+    /// [`ChatError::Refused`] if the template refuses the messages, [`ChatError::Render`] if it fails or does not end.
+    /// [`ChatError::PartNotText`] for a part that is no text, [`ChatError::RoleNotShown`] and [`ChatError::CallsNotShown`] for a
+    /// template that leaves out all that a role says, or all calls of tools.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, ChatError> {
-        self.render_marked(messages, options, None)
+        let messages = self.prepared(messages, options)?;
+        let text = self.render_prepared(&messages, options, None)?;
+        self.check_shown(&messages, options, &text)?;
+        Ok(text)
     }
 
-    /// Renders with two letters around the text of every generation block.
-    pub(crate) fn render_marked(
+    /// The messages with their parts in the form that the template shows: a list, or a text where it writes lists as Python does.
+    pub(super) fn prepared(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+    ) -> Result<Vec<Message>, ChatError> {
+        let messages: Vec<Message> = messages.iter().map(Message::with_text_parts).collect();
+        if messages.iter().all(|message| !message.content.is_array()) {
+            return Ok(messages);
+        }
+        let shows_parts = self.shows_parts(&messages, options)?;
+        let other =
+            messages.iter().enumerate().find_map(|(turn, message)| Some((turn, message.other_part()?)));
+        if let Some((turn, kind)) = other
+            && !(shows_parts && self.shows_other_parts(&messages, options)?)
+        {
+            return Err(ChatError::PartNotText { path: self.path.clone(), turn, kind: kind.to_owned() });
+        }
+        if shows_parts { Ok(messages) } else { Ok(messages.iter().map(Message::with_joined_parts).collect()) }
+    }
+
+    /// Whether parts that are no text change what is rendered.
+    fn shows_other_parts(&self, messages: &[Message], options: &RenderOptions) -> Result<bool, ChatError> {
+        let texts: Vec<Message> = messages.iter().map(Message::without_other_parts).collect();
+        let [with, without] =
+            [messages, &texts].map(|messages| self.render_prepared(messages, options, None));
+        Ok(with? != without?)
+    }
+
+    fn shows_parts(&self, messages: &[Message], options: &RenderOptions) -> Result<bool, ChatError> {
+        let letters = Letters::unused(messages, "")?;
+        let replaced: Vec<Message> = with_letters(messages, letters);
+        let Ok(text) = self.render_prepared(&replaced, options, None) else { return Ok(false) };
+        let has_parts = |turn: &usize| messages[*turn].content.is_array();
+        Ok((0..messages.len()).filter(has_parts).any(|turn| text.contains(letters.turn(turn))))
+    }
+
+    /// Whether something of every role, and of all calls of tools, is in what was rendered: letters in their place say so. A
+    /// template that fails on the letters insists on what was said, and is believed.
+    pub(super) fn check_shown(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        text: &str,
+    ) -> Result<(), ChatError> {
+        let letters = Letters::unused(messages, text)?;
+        let replaced = with_letters(messages, letters);
+        let named = replaced.iter().enumerate();
+        let named: Vec<Message> = named
+            .map(|(turn, message)| message.with_function_names(&letters.around(turn)[0].to_string()))
+            .collect();
+        let Ok(shown) = self.render_prepared(&named, options, None) else { return Ok(()) };
+        let mut hidden: Vec<(usize, &str)> = Vec::new();
+        for (turn, message) in messages.iter().enumerate().filter(|(_, message)| !message.texts().is_empty())
+        {
+            let is_first =
+                messages[..turn].iter().all(|other| other.role != message.role || other.texts().is_empty());
+            if has_letter(&shown, letters.turn(turn)) {
+                hidden.retain(|(_, role)| *role != message.role);
+            } else if is_first {
+                hidden.push((turn, &message.role));
+            }
+        }
+        if let Some(&(turn, role)) = hidden.first() {
+            return Err(ChatError::RoleNotShown { path: self.path.clone(), turn, role: role.to_owned() });
+        }
+        let mut calls =
+            messages.iter().enumerate().filter(|(_, message)| message.has_calls()).map(|(turn, _)| turn);
+        match calls.clone().next() {
+            Some(turn) if !calls.any(|turn| has_letter(&shown, letters.around(turn)[0])) => {
+                Err(ChatError::CallsNotShown { path: self.path.clone(), turn })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Renders messages that are prepared, with two letters around the text of every generation block if they are given.
+    pub(super) fn render_prepared(
         &self,
         messages: &[Message],
         options: &RenderOptions,
@@ -164,9 +231,7 @@ impl ChatTemplate {
         let mut variables = Map::new();
         variables
             .extend(self.special.iter().map(|(role, token)| (role.clone(), Value::from(token.as_str()))));
-        let messages =
-            messages.iter().map(|message| serde_json::to_value(message).unwrap_or_default()).collect();
-        variables.insert("messages".to_owned(), Value::Array(messages));
+        variables.insert("messages".to_owned(), messages.iter().map(Message::variable).collect());
         variables.insert("tools".to_owned(), options.tools.clone().map_or(Value::Null, Value::Array));
         variables.insert("documents".to_owned(), Value::Null);
         variables.insert("add_generation_prompt".to_owned(), options.add_generation_prompt.into());
@@ -175,72 +240,73 @@ impl ChatTemplate {
             variables.insert(MARKS.to_owned(), serde_json::json!([open, close]));
         }
         let name = if self.uses_tools(options) { TOOL_USE } else { DEFAULT };
-        let render = |source| ChatError::Render { path: self.path.clone(), source };
-        let template = self.compiled.get_template(name).map_err(render)?;
-        template.render(minijinja::value::Serde(variables)).map_err(render)
+        let failed = |source| self.failed(source);
+        let template = self.compiled.get_template(name).map_err(failed)?;
+        template.render(minijinja::value::Serde(variables)).map_err(failed)
+    }
+
+    fn failed(&self, source: minijinja::Error) -> ChatError {
+        let mut cause: Option<&dyn std::error::Error> = Some(&source);
+        while let Some(error) = cause {
+            if let Some(Refusal(reason)) = error.downcast_ref() {
+                return ChatError::Refused { path: self.path.clone(), reason: reason.clone() };
+            }
+            cause = error.source();
+        }
+        ChatError::Render { path: self.path.clone(), source }
     }
 }
 
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
 
-/// The filter that generation blocks become, and the variable with the letters that it puts around them.
-const GENERATION: &str = "ivl_generation";
-const MARKS: &str = "ivl_generation_marks";
+/// The messages with a letter in place of every text.
+fn with_letters(messages: &[Message], letters: Letters) -> Vec<Message> {
+    let replace = |(turn, message): (usize, &Message)| {
+        let letter = letters.turn(turn).to_string();
+        let content = match &message.content {
+            Value::Array(parts) => parts.iter().map(|part| part_with_letter(part, &letter)).collect(),
+            _ if message.texts().is_empty() => message.content.clone(),
+            _ => Value::from(letter),
+        };
+        Message { content, ..message.clone() }
+    };
+    messages.iter().enumerate().map(replace).collect()
+}
 
-fn mark_generation(state: &minijinja::State, text: String) -> String {
-    let mark = |index: usize| state.lookup(MARKS).and_then(|marks| marks.get_item_by_index(index).ok());
-    match (mark(0), mark(1)) {
-        (Some(open), Some(close)) => format!("{open}{text}{close}"),
-        _ => text,
+fn part_with_letter(part: &Value, letter: &str) -> Value {
+    if part["type"] == "text" { serde_json::json!({ "type": "text", "text": letter }) } else { part.clone() }
+}
+
+/// What a template says by `raise_exception`.
+#[derive(Debug)]
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
+
+impl std::error::Error for Refusal {}
 
 /// Jinja as transformers sets it up.
 fn environment() -> Environment<'static> {
     let mut environment = python_environment();
-    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
-        environment.set_syntax(syntax);
-    }
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the usual delimiters differ from each other"));
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
+    environment.add_function(
+        "raise_exception",
+        |message: minijinja::Value| -> Result<String, minijinja::Error> {
+            let reason = python_str(&message);
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason.clone())
+                .with_source(Refusal(reason)))
+        },
+    );
     environment.add_function("strftime_now", |format: String| strftime_now(&format));
-    environment.add_filter(GENERATION, mark_generation);
+    add_generation_filter(&mut environment);
     environment
-}
-
-/// Transformers marks the assistant's text with `{% generation %}` blocks, which plain Jinja does not know; here they
-/// become filter blocks, with the same control of whitespace.
-fn with_generation_filter(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        // Behind the opening: `{%}` opens a tag and closes none.
-        let Some(len) = rest[start + 2..].find("%}").map(|len| len + 2) else { break };
-        let tag = &rest[start + 2..start + len];
-        let (open, tag) = split_control(tag);
-        let close = if tag.ends_with('-') { "-" } else { "" };
-        let word = tag.trim_end_matches(['-', '+']).trim();
-        let replaced = match word {
-            "generation" => Some(format!("filter {GENERATION}")),
-            "endgeneration" => Some("endfilter".to_owned()),
-            _ => None,
-        };
-        out.push_str(&rest[..start]);
-        match replaced {
-            Some(word) => out.extend(["{%", open, " ", &word, " ", close, "%}"]),
-            None => out.push_str(&rest[start..start + len + 2]),
-        }
-        rest = &rest[start + len + 2..];
-    }
-    out + rest
-}
-
-fn split_control(tag: &str) -> (&str, &str) {
-    let len = usize::from(tag.starts_with(['-', '+']));
-    tag.split_at(len)
 }
 
 /// A template, or a list of named ones: the default, and the one for tools.
@@ -255,14 +321,6 @@ fn templates(value: &Value) -> Option<(String, Option<String>)> {
     Some((named("default")?, named("tool_use")))
 }
 
-fn special_tokens(json: &Map<String, Value>) -> HashMap<String, String> {
-    let token = |(role, value): (&String, &Value)| {
-        let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
-        role.ends_with("_token").then(|| (role.clone(), content.to_owned()))
-    };
-    json.iter().filter_map(token).collect()
-}
-
 fn read(path: &Path) -> Result<String, FileError> {
     read_text(path, "a chat template", LARGEST_FILE)
 }
@@ -272,24 +330,22 @@ mod tests {
     use super::*;
 
     fn template(source: &str) -> ChatTemplate {
-        let special = HashMap::from([("bos_token".to_owned(), "<s>".to_owned())]);
-        ChatTemplate::new("test.jinja".into(), source.to_owned(), None, special).expect("compiles")
+        let tokens = SpecialTokens::default();
+        let mut template =
+            ChatTemplate::new("test.jinja".into(), source.to_owned(), None, &tokens).expect("compiles");
+        template.special.insert("bos_token".to_owned(), "<s>".to_owned());
+        template
     }
 
-    #[test]
-    fn generation_blocks_become_filters() {
-        let source = "a\n{%- generation -%}\n b {% if x %}c{% endif %}{% endgeneration %}\nd";
-        assert_eq!(
-            with_generation_filter(source),
-            "a\n{%- filter ivl_generation -%}\n b {% if x %}c{% endif %}{% endfilter %}\nd"
-        );
+    fn messages(json: Value) -> Vec<Message> {
+        serde_json::from_value(json).expect("messages")
     }
 
     #[test]
     fn a_template_may_refuse_and_must_end() {
         let refusing = template("{{ raise_exception('only users') }}");
         let error = refusing.render(&[], &RenderOptions::default()).expect_err("refuses");
-        assert!(format!("{error:?}").contains("only users"));
+        assert!(error.to_string().ends_with("only users"), "{error}");
         let endless =
             template("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}");
         assert!(endless.render(&[], &RenderOptions::default()).is_err());
@@ -303,5 +359,60 @@ mod tests {
         let rendered =
             text.render(&[Message::new("user", "<b> & 'é'")], &RenderOptions::default()).expect("renders");
         assert_eq!(rendered, "<s>True None <b> & 'é'");
+    }
+
+    const CHATML: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}";
+
+    #[test]
+    fn parts_are_joined_where_a_template_writes_texts_only() {
+        let parts = messages(
+            serde_json::json!([{ "role": "user", "content": ["one", { "type": "text", "text": "two" }] }]),
+        );
+        let render =
+            |source: &str, messages: &[Message]| template(source).render(messages, &RenderOptions::default());
+        assert_eq!(render(CHATML, &parts).expect("renders"), "<user>one\ntwo\n");
+        let loops =
+            "{% for m in messages %}{% for part in m.content %}[{{ part.text }}]{% endfor %}{% endfor %}";
+        assert_eq!(render(loops, &parts).expect("renders"), "[one][two]");
+        let image = messages(serde_json::json!([{ "role": "user", "content": [{ "type": "image_url" }] }]));
+        for source in [CHATML, loops] {
+            let error = render(source, &image).expect_err("refused");
+            assert!(error.to_string().contains("image_url"), "{error}");
+        }
+        let shows = "{% for m in messages %}{% for p in m.content %}{{ p.text or '<image>' }}{% endfor %}{% endfor %}";
+        let mixed = messages(serde_json::json!([{ "role": "user", "content": ["a", { "type": "image" }] }]));
+        assert_eq!(render(shows, &mixed).expect("renders"), "a<image>");
+    }
+
+    #[test]
+    fn what_a_template_leaves_out_is_an_error_that_names_it() {
+        let render =
+            |source: &str, json: Value| template(source).render(&messages(json), &RenderOptions::default());
+        let known = "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}{{ m.content }}{% endif %}{% endfor %}";
+        let error = render(
+            known,
+            serde_json::json!([{ "role": "developer", "content": "a" }, { "role": "user", "content": "b" }]),
+        );
+        assert!(
+            matches!(error, Err(ChatError::RoleNotShown { turn: 0, ref role, .. }) if role == "developer"),
+            "{error:?}"
+        );
+        let call = serde_json::json!({ "role": "assistant", "content": null, "tool_calls": [{ "function": { "name": "f" } }] });
+        let error = render(CHATML, serde_json::json!([{ "role": "user", "content": "b" }, call]));
+        assert!(matches!(error, Err(ChatError::CallsNotShown { turn: 1, .. })), "{error:?}");
+        let shows =
+            "{% for m in messages %}{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}{% endfor %}";
+        let shown =
+            render(shows, serde_json::json!([{ "role": "user", "content": "b" }, call])).expect("renders");
+        assert_eq!(shown, "b[{\"function\": {\"name\": \"f\"}}]");
+        // Only the last of a role is shown, which is something of it.
+        let last = "{{ messages[-1].content }}";
+        assert!(
+            render(
+                last,
+                serde_json::json!([{ "role": "user", "content": "a" }, { "role": "user", "content": "b" }])
+            )
+            .is_ok()
+        );
     }
 }

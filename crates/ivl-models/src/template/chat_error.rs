@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::FileError;
+use crate::{FileError, TokenizerError};
 
 /// Errors of a chat template.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,62 @@ pub enum ChatError {
         #[source]
         source: minijinja::Error,
     },
+    /// The template refuses these messages.
+    #[error("the chat template in `{}` refuses these messages: {reason}", path.display())]
+    Refused {
+        /// Where it stands.
+        path: PathBuf,
+        /// What it says.
+        reason: String,
+    },
+    /// A part of a message that is no text.
+    #[error(
+        "part of kind `{kind}` in turn {turn} (counted from 0): a language model reads text only, so the chat template in `{}` \
+         cannot show it; leave it out or write it as text", path.display()
+    )]
+    PartNotText {
+        /// The template.
+        path: PathBuf,
+        /// Which turn.
+        turn: usize,
+        /// Its type.
+        kind: String,
+    },
+    /// The template shows nothing of what a role says.
+    #[error(
+        "the chat template in `{}` shows nothing that `{role}` says, first in turn {turn} (counted from 0); use a role that it \
+         knows, or another template", path.display()
+    )]
+    RoleNotShown {
+        /// Where it stands.
+        path: PathBuf,
+        /// Its first turn.
+        turn: usize,
+        /// The role.
+        role: String,
+    },
+    /// The template shows no calls of tools.
+    #[error(
+        "the chat template in `{}` shows no calls of tools, but turn {turn} (counted from 0) has some; use a template for tools, \
+         or write the calls as text", path.display()
+    )]
+    CallsNotShown {
+        /// Where it stands.
+        path: PathBuf,
+        /// The first turn with calls.
+        turn: usize,
+    },
+    /// Neither the base nor a value has a template.
+    #[error(
+        "no chat template in {searched}; add a chat_template.jinja to one of them, or give a file with a template"
+    )]
+    NoTemplate {
+        /// Where templates were looked for.
+        searched: String,
+    },
+    /// The files with special tokens cannot be read.
+    #[error(transparent)]
+    SpecialTokens(#[from] TokenizerError),
     /// The template omits an assistant turn.
     #[error(
         "the chat template in `{}` does not show turn {turn} (counted from 0), so the turn cannot be trained; use a template \
@@ -78,4 +134,27 @@ pub enum ChatError {
         /// Turns.
         turns: usize,
     },
+}
+
+impl ChatError {
+    /// What is wrong with the messages, without the names of files: for those who send messages and have no files.
+    pub fn without_path(&self) -> String {
+        match self {
+            Self::Refused { reason, .. } => format!("the chat template refuses these messages: {reason}"),
+            Self::PartNotText { turn, kind, .. } => {
+                format!("turn {turn} (counted from 0) has a part of kind `{kind}`, which is no text")
+            }
+            Self::RoleNotShown { turn, role, .. } => {
+                format!(
+                    "the chat template shows nothing that `{role}` says, first in turn {turn} (counted from 0)"
+                )
+            }
+            Self::CallsNotShown { turn, .. } => {
+                format!(
+                    "the chat template shows no calls of tools, but turn {turn} (counted from 0) has some"
+                )
+            }
+            _ => "the model's chat template does not take these messages".to_owned(),
+        }
+    }
 }

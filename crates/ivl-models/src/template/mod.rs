@@ -2,18 +2,26 @@
 
 pub(crate) mod chat;
 pub(crate) mod chat_error;
-pub(crate) mod chat_spans;
+mod choice;
+mod generation_blocks;
 mod jinja;
+mod letters;
+mod message;
 mod pattern;
 mod percent_format;
 mod python;
 mod python_filters;
 mod python_methods;
 mod row_template;
+mod spans;
 mod strftime;
+mod turn_frame;
+mod wrapped;
 
-pub use chat::{ChatTemplate, Message, RenderOptions};
+pub use chat::{ChatTemplate, RenderOptions};
 pub use chat_error::ChatError;
-pub use chat_spans::{Spoken, Turn};
+pub use choice::{TemplateChoice, fused_end_tokens};
+pub use message::Message;
 pub use pattern::{Pattern, PatternError, PatternFlags};
 pub use row_template::{RowTemplate, RowTemplateError};
+pub use spans::{SpanFinder, Spoken, Turn};

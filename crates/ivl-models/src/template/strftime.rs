@@ -1,11 +1,11 @@
-//! `datetime.now().strftime(format)` of Python.
+//! `strftime` of Python, for the time of now.
 
 use chrono::format::{Item, StrftimeItems};
-use chrono::{Local, NaiveDateTime};
+use chrono::{NaiveDateTime, Utc};
 
-/// The local time, as Python writes it.
+/// The time of now in UTC: the same request gives the same prompt everywhere.
 pub(super) fn strftime_now(format: &str) -> String {
-    strftime(format, Local::now().naive_local())
+    strftime(format, Utc::now().naive_utc())
 }
 
 /// Codes that Python does not know stay as they are; the zone of a time without one is empty.

@@ -1,81 +1,30 @@
 //! A checkpoint's tokenizer: text to ids, and the bytes of every id.
 
 pub(crate) mod configured_ids;
+mod error;
 mod offsets;
 mod retokenize;
 mod roles;
 mod special_tokens;
 mod spelling;
+mod stages;
 
+pub use error::TokenizerError;
 pub use offsets::Encoded;
 pub use special_tokens::SpecialTokens;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
-use serde::Deserialize;
-use serde_json::Value;
 
-use crate::FileError;
-use crate::files::read_bounded;
 use configured_ids::ConfiguredIds;
+use error::{MOST_TOKENS, read};
 use offsets::{trims, untrimmed};
 use roles::{adds_space, changes_text, with_roles};
 use spelling::Spelling;
-
-/// Largest `tokenizer.json` that is read.
-const LARGEST_FILE: u64 = 256 << 20;
-
-/// Most ids that a vocabulary may span.
-const MOST_TOKENS: u32 = 1 << 22;
-
-/// Errors of a tokenizer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenizerError {
-    /// The file could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The file does not describe a tokenizer.
-    #[error("`{}` is not a Hugging Face tokenizer; expected the tokenizer.json of a fast tokenizer", path.display())]
-    Invalid {
-        /// Which file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// An id so large that a table of all ids would not fit in memory.
-    #[error("token {token:?} in `{}` has id {id}, expected ids below {MOST_TOKENS}", path.display())]
-    IdTooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// The token.
-        token: String,
-        /// Its id.
-        id: u32,
-    },
-    /// Two tokens with one id.
-    #[error("`{}` gives id {id} to both {first:?} and {second:?}; expected one token for each id", path.display())]
-    DuplicateId {
-        /// Which file.
-        path: PathBuf,
-        /// The id.
-        id: u32,
-        /// One token.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// A text could not be tokenized.
-    #[error("cannot tokenize the text")]
-    Encode(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Ids could not be turned back into text.
-    #[error("cannot decode the tokens")]
-    Decode(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
+use stages::{Stages, parts};
 
 /// A fast tokenizer as `tokenizer.json` describes it. Which special tokens are added to a text is decided by its
 /// post-processor; truncation and padding of the file are switched off.
@@ -190,6 +139,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The special tokens by role.
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.special
+    }
+
     /// A special token by its role, such as `bos_token` or `eos_token`.
     pub fn special_token(&self, role: &str) -> Option<&str> {
         self.special.get(role)
@@ -206,50 +160,6 @@ impl Tokenizer {
         let named = self.special_token("eos_token").and_then(|token| self.token_to_id(token));
         named.or_else(|| self.configured.eos.filter(|&id| self.vocab.token(id).is_some()))
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    read_bounded(path, "a tokenizer", LARGEST_FILE)
-}
-
-/// Normalisation and pre-tokenization of a `tokenizer.json`, without its vocabulary, which the tokenizer itself reads once.
-#[derive(Debug, Deserialize)]
-struct Stages {
-    #[serde(default)]
-    normalizer: Value,
-    #[serde(default)]
-    pre_tokenizer: Value,
-    #[serde(default)]
-    post_processor: Value,
-    #[serde(default)]
-    decoder: Value,
-    #[serde(default)]
-    model: ModelFlags,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct ModelFlags {
-    #[serde(default)]
-    byte_fallback: Option<bool>,
-}
-
-/// All parts of some stages.
-fn parts<'a>(stages: &[&'a Value]) -> Vec<&'a Value> {
-    let mut parts = Vec::new();
-    for stage in stages {
-        collect_parts(stage, &mut parts);
-    }
-    parts
-}
-
-/// The stages of a (possibly nested) pipeline.
-fn collect_parts<'a>(stage: &'a Value, parts: &mut Vec<&'a Value>) {
-    for list in ["decoders", "pretokenizers", "normalizers", "processors"] {
-        for part in stage[list].as_array().into_iter().flatten() {
-            collect_parts(part, parts);
-        }
-    }
-    parts.push(stage);
 }
 
 fn vocab(inner: &tokenizers::Tokenizer, spelling: &Spelling, path: &Path) -> Result<Vocab, TokenizerError> {

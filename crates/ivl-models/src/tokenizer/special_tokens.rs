@@ -17,7 +17,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::{Tokenizer, TokenizerError, read};
+use super::error::{TokenizerError, read};
 
 /// The roles that every tokenizer may name.
 const ROLES: [&str; 7] =
@@ -166,13 +166,6 @@ impl SpecialTokens {
         inner.add_tokens(tokens)?;
         self.assumed.retain(|(_, token)| inner.token_to_id(token).is_some());
         Ok(())
-    }
-}
-
-impl Tokenizer {
-    /// The special tokens by role.
-    pub fn special_tokens(&self) -> &SpecialTokens {
-        &self.special
     }
 }
 

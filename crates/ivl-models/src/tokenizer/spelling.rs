@@ -3,7 +3,7 @@
 use ivl_core::vocab::Token;
 use serde_json::Value;
 
-use super::{Stages, parts};
+use super::stages::{Stages, parts};
 
 /// How the tokens of a file spell their bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub(super) enum Spelling {
 
 impl Spelling {
     pub(super) fn of(json: &Stages) -> Self {
-        let parts = parts(&[&json.decoder, &json.pre_tokenizer, &json.normalizer]);
+        let stages = parts(&[&json.decoder, &json.pre_tokenizer, &json.normalizer]);
         let is = |part: &&Value, kind: &str| part["type"] == kind;
-        if parts.iter().any(|part| is(part, "ByteLevel")) {
+        if stages.iter().any(|part| is(part, "ByteLevel")) {
             return Self::ByteLevel;
         }
         let marks_spaces = |part: &&Value| {
@@ -35,13 +35,12 @@ impl Spelling {
                 || is(part, "Replace") && (part["pattern"]["String"] == "▁" || part["content"] == "▁")
         };
         let byte_fallback = json.model.byte_fallback == Some(true);
-        if byte_fallback || parts.iter().any(marks_spaces) {
+        if byte_fallback || stages.iter().any(marks_spaces) {
             return Self::SentencePiece { byte_fallback };
         }
         let text =
             |part: &Value, field: &str, default: &str| part[field].as_str().unwrap_or(default).to_owned();
-        let decoder =
-            |kind: &str| super::parts(&[&json.decoder]).into_iter().find(|part| part["type"] == kind);
+        let decoder = |kind: &str| parts(&[&json.decoder]).into_iter().find(|part| part["type"] == kind);
         if let Some(part) = decoder("WordPiece") {
             let cleanup = part["cleanup"].as_bool().unwrap_or(true);
             return Self::WordPiece { prefix: text(part, "prefix", "##"), cleanup };

@@ -12,7 +12,7 @@ use crate::config::{AttentionConfig, ModelConfig};
 /// `softmax(scale * Q K^T) V` over the cached and the new positions, and the projections around it. Consecutive query heads
 /// may share a key head.
 #[derive(Module, Debug)]
-pub struct Attention {
+pub(crate) struct Attention {
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,

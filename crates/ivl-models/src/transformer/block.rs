@@ -20,7 +20,7 @@ use crate::config::{ModelConfig, Wiring};
 ///     └────────────────┘          └───────────────────────┘     (one norm or two)
 /// ```
 #[derive(Module, Debug)]
-pub struct Block {
+pub(crate) struct Block {
     attention_norm: Norm,
     pub(super) attention: Attention,
     attention_post_norm: Option<Norm>,

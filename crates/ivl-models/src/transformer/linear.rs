@@ -11,7 +11,7 @@ use super::ops::{self, Activations, LinearParams};
 
 /// `y = x W + b` with `W` of shape `[input, output]`.
 #[derive(Module, Debug)]
-pub struct Linear {
+pub(crate) struct Linear {
     /// Shape `[input, output]`.
     pub weight: Param<Tensor<2>>,
     /// Shape `[output]`.

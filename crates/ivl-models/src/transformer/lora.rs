@@ -14,6 +14,7 @@ use crate::transformer::parameters::parameter_shapes;
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct LoraConfig {
     /// Rank of the update: the usual 16.
     pub rank: usize,
@@ -26,9 +27,16 @@ pub struct LoraConfig {
     pub merge: bool,
 }
 
+impl LoraConfig {
+    /// Adapters of this rank on every projection, scaled by two.
+    pub fn new(rank: usize) -> Self {
+        Self { rank, alpha: 2.0 * rank as f64, targets: Projection::ALL.to_vec(), merge: false }
+    }
+}
+
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, targets: Projection::ALL.to_vec(), merge: false }
+        Self::new(16)
     }
 }
 
@@ -72,7 +80,7 @@ impl Projection {
 
 /// A low-rank update of a projection: `scale * x A B`.
 #[derive(Module, Debug)]
-pub struct Lora {
+pub(crate) struct Lora {
     /// `A`, shape `[input, rank]`.
     pub down: Param<Tensor<2>>,
     /// `B`, shape `[rank, output]`; zero at first.

@@ -1,5 +1,6 @@
 //! Which positions a query may see.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Range;
 
@@ -48,7 +49,10 @@ impl Mask {
     }
 
     /// The keys that each new position of each row sees, shape `[batch, seq]`.
-    pub(crate) fn seen(&self, batch: usize) -> Vec<Range<usize>> {
+    pub(crate) fn seen(&self, batch: usize) -> Cow<'_, [Range<usize>]> {
+        if self.seen.len() == batch * self.seq {
+            return Cow::Borrowed(&self.seen);
+        }
         self.seen.iter().cycle().take(batch * self.seq).cloned().collect()
     }
 

@@ -9,7 +9,7 @@ use crate::config::{Activation, ModelConfig};
 
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without a gate.
 #[derive(Module, Debug)]
-pub struct Mlp {
+pub(crate) struct Mlp {
     pub(super) gate: Option<Linear>,
     pub(super) up: Linear,
     pub(super) down: Linear,

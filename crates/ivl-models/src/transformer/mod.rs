@@ -13,13 +13,14 @@ mod packed;
 pub(crate) mod parameters;
 mod rope;
 
-pub use attention::Attention;
-pub use block::Block;
+use attention::Attention;
+use block::Block;
 pub use initialize::initialize;
-pub use linear::Linear;
-pub use lora::{Lora, LoraConfig, Projection};
-pub use mlp::Mlp;
-pub use norm::Norm;
+use linear::Linear;
+use lora::Lora;
+pub use lora::{LoraConfig, Projection};
+use mlp::Mlp;
+use norm::Norm;
 pub use ops::{constant, with_gradient};
 pub(crate) use packed::Packer;
 pub use parameters::NamedParameter;
@@ -51,9 +52,9 @@ pub struct Transformer {
 
 /// A table of vectors.
 #[derive(Module, Debug)]
-pub struct Embedding {
+struct Embedding {
     /// Shape `[rows, width]`.
-    pub weight: Param<Tensor<2>>,
+    weight: Param<Tensor<2>>,
     /// The table as a head, `[width, rows]`, laid out for the kernels of the CPU.
     #[module(skip)]
     packed: Option<Arc<Matrix>>,

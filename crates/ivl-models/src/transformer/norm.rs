@@ -10,7 +10,7 @@ use crate::config::{NormConfig, NormKind};
 
 /// The normalisation of a model's layers; see [`NormKind`] for the formulas.
 #[derive(Module, Debug)]
-pub struct Norm {
+pub(crate) struct Norm {
     /// Shape `[width]`.
     pub weight: Param<Tensor<1>>,
     /// Shape `[width]`, for [`NormKind::Layer`].

@@ -37,7 +37,9 @@ pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) 
     if continues {
         mark_end(&mut messages)?;
     }
-    let text = template.render(&messages, &options).map_err(refused)?;
+    let text = template
+        .render(&messages, &options)
+        .map_err(|error| ApiError::invalid("messages", error.without_path()))?;
     let text = if continues { cut_at_mark(&text)? } else { &text };
     let named = |error: ApiError| ApiError { param: Some("messages".to_owned()), ..error };
     Prompt::from_text(text, false, catalog).map_err(named)
@@ -49,38 +51,32 @@ fn messages(fields: &Fields) -> Result<Vec<Message>, ApiError> {
     if list.as_array().is_none_or(|list| list.is_empty() || list.len() > MOST_MESSAGES) {
         return Err(wanted());
     }
-    let mut messages: Vec<Message> = serde_json::from_value(list.clone()).map_err(|_| wanted())?;
-    for message in &mut messages {
-        message.content = plain_text(&message.content).ok_or_else(|| {
-            expected("messages", "of text: `content` is a string or a list of parts with `type`: \"text\"")
-        })?;
+    let messages: Vec<Message> = serde_json::from_value(list.clone()).map_err(|_| wanted())?;
+    let is_content = |content: &Value| content.is_string() || content.is_array() || content.is_null();
+    if !messages.iter().all(|message| is_content(&message.content)) {
+        return Err(expected(
+            "messages",
+            "of text: `content` is a string or a list of parts with `type`: \"text\"",
+        ));
     }
     Ok(messages)
 }
 
-/// The text of a message: a string, or parts that are all text. Null stays null (an assistant that only calls tools).
-fn plain_text(content: &Value) -> Option<Value> {
-    match content {
-        Value::String(_) | Value::Null => Some(content.clone()),
-        Value::Array(parts) => {
-            let text =
-                |part: &Value| (part["type"] == "text").then(|| part["text"].as_str())?.map(str::to_owned);
-            parts.iter().map(text).collect::<Option<Vec<String>>>().map(|parts| Value::from(parts.concat()))
-        }
-        _ => None,
-    }
-}
-
-/// Puts the mark at the end of the final message.
+/// Puts the mark at the end of the final message: of its last part, if it has several.
 fn mark_end(messages: &mut [Message]) -> Result<(), ApiError> {
-    let last = messages.last_mut().expect("there is a message");
-    let text = last.content.as_str().filter(|_| last.role == "assistant").ok_or_else(|| {
-        ApiError::invalid("continue_final_message", "the final message is not a text of the assistant")
-    })?;
+    let last = messages.last_mut().filter(|message| message.role == "assistant");
+    let text = last.and_then(|message| match &mut message.content {
+        Value::Array(parts) => parts.last_mut()?.get_mut("text"),
+        content => Some(content),
+    });
+    let Some(Value::String(text)) = text else {
+        let message = "the final message is not a text of the assistant";
+        return Err(ApiError::invalid("continue_final_message", message));
+    };
     if text.contains(CONTINUE.trim_end()) {
         return Err(expected("messages", "without the mark that ivl puts at the end of the final message"));
     }
-    last.content = format!("{text}{CONTINUE}").into();
+    text.push_str(CONTINUE);
     Ok(())
 }
 
@@ -90,10 +86,4 @@ fn cut_at_mark(text: &str) -> Result<&str, ApiError> {
         ApiError::invalid("continue_final_message", "the chat template does not show the final message")
     })?;
     Ok(if text[at..].starts_with(CONTINUE) { &text[..at] } else { text[..at].trim_end() })
-}
-
-/// What the template says about messages that it does not take, for example by `raise_exception`.
-fn refused(error: ivl_models::ChatError) -> ApiError {
-    let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-    ApiError::invalid("messages", format!("the model's chat template refuses these messages: {reason}"))
 }

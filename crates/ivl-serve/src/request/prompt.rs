@@ -42,13 +42,6 @@ impl Prompt {
 
     /// Token ids as they are.
     pub(crate) fn from_ids(ids: Vec<u32>, catalog: &Catalog) -> Result<Self, ApiError> {
-        let size = catalog.vocab().size();
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= size) {
-            return Err(ApiError::invalid(
-                "prompt",
-                format!("token id {id} is outside the vocabulary of {size} ids"),
-            ));
-        }
         if ids.len() >= catalog.context() {
             return Err(ApiError::too_long(ids.len(), catalog.context()));
         }
@@ -75,6 +68,14 @@ impl Prompt {
     fn checked(self, catalog: &Catalog) -> Result<Self, ApiError> {
         if self.ids.is_empty() {
             return Err(ApiError::invalid("prompt", "the prompt is empty: give at least one token"));
+        }
+        let size = catalog.vocab().size();
+        if let Some(id) = self.ids.iter().find(|&&id| id as usize >= size) {
+            let token = catalog.tokenizer().id_to_token(*id).unwrap_or_default();
+            let message = format!(
+                "the prompt has token {id} ({token:?}), of which the model has no logit: it has {size}"
+            );
+            return Err(ApiError::invalid("prompt", message));
         }
         if self.ids.len() >= catalog.context() {
             return Err(ApiError::too_long(self.ids.len(), catalog.context()));

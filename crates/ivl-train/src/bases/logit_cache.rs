@@ -222,7 +222,7 @@ fn starts(examples: &Examples) -> Vec<u64> {
 }
 
 fn header_bytes(header: &LogitCacheHeader, room: Option<usize>) -> Vec<u8> {
-    let mut json = serde_json::to_vec(header).unwrap_or_default();
+    let mut json = serde_json::to_vec(header).expect("a header is plain data");
     // Spaces after the object are still JSON.
     json.resize(room.unwrap_or(json.len()).max(json.len()), b' ');
     [MAGIC.as_slice(), &(json.len() as u64).to_le_bytes(), &json].concat()
@@ -240,7 +240,7 @@ fn write_batch(
     let chunk = ((1 << 24) / base.vocab().size()).max(1);
     for rows in row_ranges(n, chunk) {
         let logprobs = log_softmax(lazy.rows(rows.clone()).cast(DType::F32), 1);
-        let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().unwrap_or_default();
+        let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().expect("log-probabilities in f32");
         for (row, &target) in logprobs.chunks(base.vocab().size()).zip(&batch.targets[rows]) {
             errors.push(write_record(file, row, target, top_k)?);
         }

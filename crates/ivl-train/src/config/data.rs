@@ -30,9 +30,29 @@ pub struct DataConfig {
     /// Which examples share a forward pass.
     #[serde(default)]
     pub batching: Batching,
+    /// Trains only the last of the trained turns of a conversation.
+    #[serde(default)]
+    pub last_turn_only: bool,
+    /// Leaves out examples longer than `max_length`, instead of cutting them.
+    #[serde(default)]
+    pub drop_longer: bool,
+    /// What happens to a row that cannot be read, rendered or trained as it asks.
+    #[serde(default)]
+    pub on_error: OnError,
     /// Where token ids are kept between runs; `tokens` in the run's output if not set.
     #[serde(default)]
     pub cache: Option<PathBuf>,
+}
+
+/// What happens to a row that cannot become an example.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The run ends with an error that names the row.
+    #[default]
+    Fail,
+    /// The row is left out and counted.
+    Skip,
 }
 
 fn default_max_length() -> usize {
@@ -69,7 +89,7 @@ impl Batching {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SourceConfig {
-    /// A file, or a directory whose data files are read in the order of their names.
+    /// A file, a directory, or a pattern such as `data/*.jsonl`; several files are read in the order of their names.
     pub path: PathBuf,
     /// How often each row comes in an epoch.
     pub weight: f64,
@@ -77,12 +97,20 @@ pub struct SourceConfig {
     pub format: Option<Format>,
     /// From our names of fields to those of the file.
     pub columns: BTreeMap<Field, String>,
+    /// From the file's names of speakers to the roles of the chat template.
+    pub roles: BTreeMap<String, String>,
 }
 
 impl SourceConfig {
     /// Files that explain themselves.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), weight: 1.0, format: None, columns: BTreeMap::new() }
+        Self {
+            path: path.into(),
+            weight: 1.0,
+            format: None,
+            columns: BTreeMap::new(),
+            roles: BTreeMap::new(),
+        }
     }
 }
 
@@ -96,6 +124,8 @@ struct SourceTable {
     format: Option<Format>,
     #[serde(default)]
     columns: BTreeMap<Field, String>,
+    #[serde(default)]
+    roles: BTreeMap<String, String>,
 }
 
 fn default_weight() -> f64 {
@@ -119,8 +149,8 @@ impl<'de> Deserialize<'de> for SourceConfig {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SourceConfig, A::Error> {
                 let table = SourceTable::deserialize(MapAccessDeserializer::new(map))?;
-                let SourceTable { path, weight, format, columns } = table;
-                Ok(SourceConfig { path, weight, format, columns })
+                let SourceTable { path, weight, format, columns, roles } = table;
+                Ok(SourceConfig { path, weight, format, columns, roles })
             }
         }
         deserializer.deserialize_any(PathOrTable)
@@ -136,6 +166,9 @@ impl DataConfig {
             max_length: default_max_length(),
             chat_template: None,
             batching: Batching::default(),
+            last_turn_only: false,
+            drop_longer: false,
+            on_error: OnError::default(),
             cache: None,
         }
     }

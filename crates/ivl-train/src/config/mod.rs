@@ -14,7 +14,7 @@ use ivl_models::transformer::LoraConfig;
 use ivl_models::{Connection, FileError};
 use serde::{Deserialize, Serialize};
 
-pub use self::data::{Batching, DataConfig, SourceConfig};
+pub use self::data::{Batching, DataConfig, OnError, SourceConfig};
 pub use self::format::{Field, Format};
 pub use self::objective::{MixingConfig, MixingStrategy, RegularizationConfig};
 pub use self::run::{CheckpointConfig, EvalConfig, ResultKind};

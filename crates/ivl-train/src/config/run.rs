@@ -7,15 +7,18 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 #[serde(default)]
 pub struct CheckpointConfig {
-    /// Steps between two; 0 writes one when the run ends or is stopped.
+    /// Steps between two; 0 for no such limit.
     pub every: usize,
+    /// Most minutes of work between two, so that a crash loses no more; 0 for no such limit. One is always written when the
+    /// run ends or is stopped.
+    pub minutes: f64,
     /// How many are kept.
     pub keep: usize,
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every: 0, keep: 2 }
+        Self { every: 0, minutes: 10.0, keep: 2 }
     }
 }
 

@@ -32,6 +32,7 @@ impl TrainConfig {
             ("regularization.base_noise", r.base_noise),
             ("mixing.eta", self.mixing.eta),
             ("value.init_std", self.value.init_std),
+            ("checkpoint.minutes", self.checkpoint.minutes),
             ("eval.min_improvement", self.eval.min_improvement),
         ];
         for (name, got) in not_negative {

@@ -1,4 +1,5 @@
-//! Files as records. The first bytes of a file, not its name, decide which kind it is.
+//! Files as records. The first bytes of a file decide which kind it is; only a CSV table is told by its name, since any text
+//! could be one.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ivl_models::FileError;
 
+use super::csv::DelimitedTable;
 use super::json_array::Elements;
 use super::jsonl::Lines;
 use super::parquet::Table;
@@ -20,8 +22,10 @@ pub(super) enum DataFile {
     Lines(Lines),
     /// One array of objects.
     Elements(Elements),
-    /// A table.
+    /// A Parquet table.
     Table(Box<Table>),
+    /// A CSV or TSV table.
+    Delimited(Box<DelimitedTable>),
 }
 
 impl DataFile {
@@ -35,15 +39,18 @@ impl DataFile {
         }
         let bytes: Box<dyn Read> = match magic {
             [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(file))),
+            [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::new(file).map_err(io)?),
             _ => Box::new(file),
         };
         let mut bytes = BufReader::new(bytes);
-        skip_blank(&mut bytes).map_err(io)?;
+        let lines = skip_blank(&mut bytes).map_err(io)?;
         let first = bytes.fill_buf().map_err(io)?.first();
+        let delimiter = delimiter(path);
         let path: PathBuf = path.to_owned();
-        Ok(match first {
-            Some(b'[') => Self::Elements(Elements::new(path, bytes)),
-            _ => Self::Lines(Lines::new(path, bytes)),
+        Ok(match (first, delimiter) {
+            (Some(b'['), _) => Self::Elements(Elements::new(path, bytes)),
+            (Some(b'{'), _) | (_, None) => Self::Lines(Lines::new(path, bytes, lines)),
+            (_, Some(delimiter)) => Self::Delimited(Box::new(DelimitedTable::new(path, bytes, delimiter))),
         })
     }
 }
@@ -56,6 +63,7 @@ impl Iterator for DataFile {
             Self::Lines(lines) => lines.next(),
             Self::Elements(elements) => elements.next(),
             Self::Table(table) => table.next(),
+            Self::Delimited(table) => table.next(),
         }
     }
 }
@@ -68,13 +76,29 @@ fn first_bytes(file: &mut File) -> std::io::Result<[u8; 4]> {
     Ok([magic[0], magic[1], magic[2], magic[3]])
 }
 
-/// Skips a byte order mark and spaces, but no line: they are counted.
-fn skip_blank(bytes: &mut Bytes) -> std::io::Result<()> {
+/// What separates the columns of a table with this name, compressed or not; none for other names.
+fn delimiter(path: &Path) -> Option<u8> {
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let name = COMPRESSED.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(&name);
+    match name.rsplit_once('.')?.1 {
+        "csv" => Some(b','),
+        "tsv" => Some(b'\t'),
+        _ => None,
+    }
+}
+
+/// How the names of compressed files end.
+const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
+
+/// Skips a byte order mark and blanks. Returns the lines that were skipped.
+fn skip_blank(bytes: &mut Bytes) -> std::io::Result<usize> {
+    let mut lines = 0;
     if bytes.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
         bytes.consume(3);
     }
-    while bytes.fill_buf()?.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+    while let Some(byte) = bytes.fill_buf()?.first().filter(|byte| byte.is_ascii_whitespace()) {
+        lines += usize::from(*byte == b'\n');
         bytes.consume(1);
     }
-    Ok(())
+    Ok(lines)
 }

@@ -42,7 +42,10 @@ impl Dataset {
         let sources = configs.iter().map(Source::open).collect::<Result<Vec<_>, _>>()?;
         let mut hash = Sha256::new();
         for source in &sources {
-            hash.update(format!("{:?} {:?}\n", source.format, source.config.columns));
+            hash.update(format!(
+                "{:?} {:?} {:?}\n",
+                source.format, source.config.columns, source.config.roles
+            ));
             for file in &source.files {
                 let io = |source| FileError::Io { action: "read", path: file.clone(), source };
                 hash.update(File::open(file).and_then(sha256).map_err(io)?);
@@ -73,15 +76,21 @@ pub struct Source {
 
 impl Source {
     fn open(config: &SourceConfig) -> Result<Self, Error> {
-        let files = files(&config.path)?;
+        let (files, mut broken) = (files(&config.path)?, None);
         for file in &files {
-            if let Some(record) = DataFile::open(file, None)?.next() {
-                let (place, record) = record?;
-                let format = recognition::recognise(config, &record, &place)?;
-                return Ok(Self { config: config.clone(), files, format });
+            for record in DataFile::open(file, None)? {
+                match record {
+                    Ok((place, record)) => {
+                        let format = recognition::recognise(config, &record, &place)?;
+                        return Ok(Self { config: config.clone(), files, format });
+                    }
+                    // Whether a broken row ends the run is decided when it is read.
+                    Err(error) if error.is_about_a_row() => broken = broken.or(Some(error)),
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Err(Error::EmptySource { path: config.path.clone() })
+        Err(broken.unwrap_or_else(|| Error::EmptySource { path: config.path.clone() }))
     }
 
     /// The format of the rows. Recognised by the fields of the first one, after [`SourceConfig::columns`] has renamed them:
@@ -100,8 +109,8 @@ impl Source {
 
     /// Its rows, one at a time, in the order of files and rows.
     ///
-    /// Each item is an error if the file cannot be read, or if a row is not of the source's format; it is the last one
-    /// that makes sense then.
+    /// Each item is an error if the file cannot be read, or if a row is not of the source's format. Rows follow only after an
+    /// error about a row ([`Error::is_about_a_row`]).
     pub fn rows(&self) -> impl Iterator<Item = Result<Row, Error>> {
         let columns = recognition::roots(&self.config, self.format);
         let records = self.files.iter().flat_map(move |file| {
@@ -113,20 +122,21 @@ impl Source {
         });
         records.map(|record| {
             let (place, record) = record?;
-            let demonstration = demonstration::read(record, self.format, &self.config.columns)
+            let demonstration = demonstration::read(record, self.format, &self.config)
                 .map_err(|got| Error::Record { place: place.clone(), format: self.format, got })?;
             Ok(Row { place, demonstration })
         })
     }
 }
 
-/// Extensions of data files in a directory.
-const EXTENSIONS: [&str; 5] = ["jsonl", "ndjson", "json", "parquet", "gz"];
+/// What a data file may be called, in a directory.
+const EXTENSIONS: [&str; 9] = ["jsonl", "ndjson", "json", "parquet", "csv", "tsv", "gz", "zst", "zstd"];
 
-/// The file itself, or the data files of a directory in the order of their names.
+/// The file itself, the data files of a directory, or the files that a pattern such as `data/*.jsonl` matches, in the order of
+/// their names.
 fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return if path.exists() { Ok(vec![path.to_owned()]) } else { matching(path) };
     }
     let io = |source| FileError::Io { action: "read", path: path.to_owned(), source };
     let mut files = Vec::new();
@@ -134,6 +144,27 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
         let file = entry.map_err(io)?.path();
         let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if file.is_file() && EXTENSIONS.contains(&extension) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() { Err(Error::EmptySource { path: path.to_owned() }) } else { Ok(files) }
+}
+
+/// The files that a pattern matches; a path without a pattern is itself.
+fn matching(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let pattern = path.to_string_lossy();
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let invalid = |source| Error::Pattern { path: path.to_owned(), source };
+    let mut files = Vec::new();
+    for file in glob::glob(&pattern).map_err(invalid)? {
+        let file = file.map_err(|error| {
+            let path = error.path().to_owned();
+            FileError::Io { action: "read", path, source: error.into() }
+        })?;
+        if file.is_file() {
             files.push(file);
         }
     }

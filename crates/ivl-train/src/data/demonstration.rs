@@ -1,4 +1,4 @@
-//! The demonstration of a row.
+//! A row as a demonstration: a conversation, an instruction, a prompt with its completion, or a text.
 
 use std::collections::BTreeMap;
 
@@ -7,30 +7,30 @@ use serde_json::{Map, Value};
 
 use super::recognition::find;
 use super::record::Record;
-use crate::config::{Field, Format};
+use crate::config::{Field, Format, SourceConfig};
 
 /// One demonstration.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Demonstration {
     /// A conversation; the assistant's turns are trained.
     Conversation(Conversation),
-    /// A task and its answer, which is trained. With a chat template it becomes a conversation of one turn, else
+    /// A task and its answer, which is trained. Where there is a chat template it becomes a conversation of one turn, else
     /// Alpaca's prompt.
     Instruction {
         /// The task.
         instruction: String,
         /// The input of the task; may be empty.
         input: String,
-        /// Learnt.
+        /// Trained.
         output: String,
         /// The system's message; may be empty.
         system: String,
     },
-    /// A prompt and its completion; the completion is trained.
+    /// A prompt and what should follow it; the completion is trained.
     Completion {
         /// Given.
         prompt: String,
-        /// Learnt.
+        /// Trained.
         completion: String,
     },
     /// Plain text, all of it trained: for pre-training.
@@ -42,8 +42,10 @@ pub enum Demonstration {
 pub struct Conversation {
     /// The turns.
     pub messages: Vec<Message>,
-    /// Number of messages at the start that belong to the prompt; none of their tokens is trained.
+    /// The number of turns at the start that are read but not trained, whoever speaks.
     pub given: usize,
+    /// Turns that are read but not trained, whoever speaks: those of weight 0.
+    pub untrained: Vec<usize>,
     /// Tools, as JSON schemas.
     pub tools: Option<Vec<Value>>,
 }
@@ -56,17 +58,14 @@ impl Conversation {
 
     /// The turns that are trained.
     pub fn trained_turns(&self) -> impl Iterator<Item = usize> {
-        (self.given..self.messages.len()).filter(|&turn| self.messages[turn].role == "assistant")
+        let speaks = |&turn: &usize| self.messages[turn].role == ASSISTANT && !self.untrained.contains(&turn);
+        (self.given..self.messages.len()).filter(speaks)
     }
 }
 
-/// Reads a record of a known format; the error describes the actual content.
-pub(super) fn read(
-    record: Record,
-    format: Format,
-    columns: &BTreeMap<Field, String>,
-) -> Result<Demonstration, String> {
-    let row = Fields { record, columns };
+/// Reads a record of a known format; the error says what is there instead.
+pub(super) fn read(record: Record, format: Format, config: &SourceConfig) -> Result<Demonstration, String> {
+    let row = Fields { record, columns: &config.columns, roles: &config.roles };
     match format {
         Format::Messages => row.conversation(Field::Messages, None).map(Demonstration::Conversation),
         Format::Sharegpt => row.conversation(Field::Conversations, None).map(Demonstration::Conversation),
@@ -91,6 +90,7 @@ pub(super) fn read(
 struct Fields<'a> {
     record: Record,
     columns: &'a BTreeMap<Field, String>,
+    roles: &'a BTreeMap<String, String>,
 }
 
 impl Fields<'_> {
@@ -119,38 +119,43 @@ impl Fields<'_> {
     }
 
     fn conversation(&self, field: Field, given: Option<Field>) -> Result<Conversation, String> {
-        let mut messages = match given {
-            Some(given) => self.messages(given)?,
+        let mut turns = match given {
+            Some(given) => self.turns(given)?,
             None => Vec::new(),
         };
-        let mut given = messages.len();
-        messages.extend(self.messages(field)?);
+        let mut given = turns.len();
+        turns.extend(self.turns(field)?);
         let system = self.optional_text(Field::System)?;
-        if !system.is_empty() && messages.first().is_none_or(|first| first.role != "system") {
-            messages.insert(0, Message::new("system", &system));
+        if !system.is_empty() && turns.first().is_none_or(|first| first.message.role != "system") {
+            turns.insert(0, Turn { message: Message::new("system", &system), trained: None });
             given += usize::from(given > 0);
         }
-        let conversation = Conversation { messages, given, tools: self.tools()? };
-        if conversation.trained_turns().next().is_none() {
+        if !turns[given..].iter().any(|turn| turn.message.role == ASSISTANT) {
             return Err(format!("no turn of an assistant in `{}`", self.column(field)));
         }
-        Ok(conversation)
+        let untrained = (0..turns.len()).filter(|&turn| turns[turn].trained == Some(false)).collect();
+        let messages = turns.into_iter().map(|turn| turn.message).collect();
+        Ok(Conversation { messages, given, untrained, tools: self.tools()? })
     }
 
-    fn messages(&self, field: Field) -> Result<Vec<Message>, String> {
-        let Some(Value::Array(turns)) = self.get(field) else {
+    /// The messages of a field: a list, or the same as JSON in a text, since tables of texts cannot hold lists.
+    fn turns(&self, field: Field) -> Result<Vec<Turn>, String> {
+        let parsed: Option<Value> = match self.get(field) {
+            Some(Value::String(text)) => serde_json::from_str(text).ok(),
+            _ => None,
+        };
+        let Some(Value::Array(turns)) = parsed.as_ref().or_else(|| self.get(field)) else {
             let got = self.get(field).map_or("nothing", kind);
             return Err(format!("{got} in `{}`, expected a list of messages", self.column(field)));
         };
-        let message = |(turn, message): (usize, &Value)| {
-            self.message(message).map_err(|got| format!("{got} (turn {turn} of `{}`)", self.column(field)))
+        let turn = |(turn, message): (usize, &Value)| {
+            self.turn(message).map_err(|got| format!("{got} (turn {turn} of `{}`)", self.column(field)))
         };
-        turns.iter().enumerate().map(message).collect()
+        turns.iter().enumerate().map(turn).collect()
     }
 
-    /// A message by either pair of names, `role` and `content` or ShareGPT's `from` and `value`, with the ways in which
-    /// the latter's speakers are called.
-    fn message(&self, message: &Value) -> Result<Message, String> {
+    /// A message by either pair of names, `role` and `content` or ShareGPT's `from` and `value`.
+    fn turn(&self, message: &Value) -> Result<Turn, String> {
         let Value::Object(fields) = message else { return Err(kind(message).to_owned()) };
         let mut extra: Map<String, Value> = fields
             .iter()
@@ -172,10 +177,17 @@ impl Fields<'_> {
         match content {
             Value::String(_) | Value::Array(_) => {}
             // An assistant may call tools and say nothing.
-            Value::Null if extra.contains_key("tool_calls") => {}
+            Value::Null if INSTEAD_OF_CONTENT.iter().any(|field| extra.contains_key(*field)) => {}
             other => return Err(format!("{} as the content of a message", kind(&other))),
         }
-        Ok(Message { role: speaker(&role).to_owned(), content, extra })
+        let role = speaker(&role, self.roles)?;
+        let trained = trained(&mut extra)?;
+        if trained == Some(true) && role != ASSISTANT {
+            return Err(format!(
+                "a turn of `{role}` that is to be trained: only the assistant's turns can be"
+            ));
+        }
+        Ok(Turn { message: Message { role, content, extra }, trained })
     }
 
     /// A list of schemas, or the same as JSON in a text: tables cannot hold schemas of different shapes.
@@ -197,14 +209,53 @@ impl Fields<'_> {
     }
 }
 
-/// The role, as chat templates name it.
-fn speaker(role: &str) -> &str {
-    match role {
-        "human" => "user",
-        "gpt" | "chatgpt" | "bing" | "bard" | "bot" => "assistant",
-        "observation" | "function_response" => "tool",
-        other => other,
+/// What a turn may say in place of its content.
+const INSTEAD_OF_CONTENT: [&str; 5] =
+    ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
+
+/// The role whose turns are trained.
+const ASSISTANT: &str = "assistant";
+
+/// A message, and whether it says itself that it is trained or not.
+struct Turn {
+    message: Message,
+    trained: Option<bool>,
+}
+
+/// Takes out the marks of a turn that is or is not trained: OpenAI's `weight`, and `train` or `training` of axolotl.
+fn trained(extra: &mut Map<String, Value>) -> Result<Option<bool>, String> {
+    let mut trained = None;
+    for name in ["weight", "train", "training"] {
+        trained = match extra.remove(name) {
+            None => trained,
+            Some(Value::Bool(mark)) => Some(mark),
+            Some(mark) if mark.as_f64() == Some(0.0) => Some(false),
+            Some(mark) if mark.as_f64() == Some(1.0) => Some(true),
+            Some(other) => return Err(format!("`{name}` is {other}, expected 0 or 1")),
+        };
     }
+    Ok(trained)
+}
+
+/// The role of a speaker: as the configuration says, else as ShareGPT and its relatives call them.
+fn speaker(name: &str, roles: &BTreeMap<String, String>) -> Result<String, String> {
+    if let Some(role) = roles.get(name) {
+        return Ok(role.clone());
+    }
+    let role = match name {
+        "system" | "user" | "assistant" | "tool" | "developer" | "function" | "ipython" => name,
+        "human" | "prompter" => "user",
+        "gpt" | "chatgpt" | "bing" | "bard" | "bot" | "ai" | "model" | "function_call" | "tool_call" => {
+            ASSISTANT
+        }
+        "observation" | "function_response" | "tool_response" => "tool",
+        _ => {
+            return Err(format!(
+                "the unknown speaker `{name}`; say which role it has, such as roles = {{ {name} = \"user\" }}"
+            ));
+        }
+    };
+    Ok(role.to_owned())
 }
 
 fn kind(value: &Value) -> &'static str {

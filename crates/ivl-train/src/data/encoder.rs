@@ -4,22 +4,39 @@ use std::ops::Range;
 
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
-use ivl_models::{ChatTemplate, Message, RenderOptions, Tokenizer, Turn};
+use ivl_models::{ChatTemplate, Message, RenderOptions, SpanFinder, Tokenizer, Turn};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
+use crate::config::{DataConfig, OnError};
 use crate::data::dataset::Row;
 use crate::data::demonstration::{Conversation, Demonstration};
 use crate::data::example::Example;
+
+/// A token with the bytes that it covers; none if the tokenizer has added it.
+type Encoded = (u32, (usize, usize));
 
 /// Turns rows into examples.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    template: Option<&'a ChatTemplate>,
-    max_length: usize,
+    template: Option<SpanFinder<'a>>,
+    options: EncodeOptions,
     vocab: Vocab,
     end: Option<u32>,
+}
+
+/// What becomes of a row, beside its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EncodeOptions {
+    /// The longest example in tokens.
+    pub(crate) max_length: usize,
+    /// Leaves out longer examples, instead of cutting them.
+    pub(crate) drop_longer: bool,
+    /// Leaves out rows that cannot become examples, instead of failing.
+    pub(crate) on_error: OnError,
+    /// Trains only the last trained turn of a conversation.
+    pub(crate) last_turn_only: bool,
 }
 
 /// A text, and the parts of it that are trained.
@@ -37,12 +54,29 @@ impl<'a> Encoder<'a> {
     /// An encoder with the tokenizer of base and value, the template that renders messages, and the longest example in
     /// tokens.
     pub fn new(tokenizer: &'a Tokenizer, template: Option<&'a ChatTemplate>, max_length: usize) -> Self {
-        Self { vocab: tokenizer.vocab(), end: tokenizer.eos_id(), tokenizer, template, max_length }
+        let template = template.map(SpanFinder::new);
+        let options =
+            EncodeOptions { max_length, drop_longer: false, on_error: OnError::Fail, last_turn_only: false };
+        Self { vocab: tokenizer.vocab(), end: tokenizer.eos_id(), tokenizer, template, options }
+    }
+
+    /// The encoder with what `[data]` says of rows that are too long, broken, or conversations; its `max_length` is not
+    /// taken.
+    #[must_use]
+    pub fn with_data(mut self, data: &DataConfig) -> Self {
+        self.options.drop_longer = data.drop_longer;
+        self.options.on_error = data.on_error;
+        self.options.last_turn_only = data.last_turn_only;
+        self
     }
 
     /// The longest example in tokens.
     pub fn max_length(&self) -> usize {
-        self.max_length
+        self.options.max_length
+    }
+
+    pub(crate) fn options(&self) -> EncodeOptions {
+        self.options
     }
 
     /// SHA-256, in hexadecimal, over all that decides which tokens a row becomes.
@@ -53,8 +87,8 @@ impl<'a> Encoder<'a> {
         let mut hash = Sha256::new();
         hash.update(self.tokenizer.to_json()?);
         // The dates that a template may print are no part of what it is.
-        hash.update(format!("{:?} {} ", self.end, self.max_length));
-        hash.update(self.template.map_or_else(String::new, ChatTemplate::identity));
+        hash.update(format!("{:?} {:?} ", self.end, self.options));
+        hash.update(self.template.as_ref().map_or_else(String::new, |finder| finder.template().identity()));
         Ok(hex::encode(hash.finalize()))
     }
 
@@ -66,19 +100,60 @@ impl<'a> Encoder<'a> {
     /// [`Error::NoTemplate`] or [`Error::Render`] for messages that cannot be rendered.
     pub fn encode(&self, row: &Row) -> Result<Example, Error> {
         let rendered = self.render(row)?;
-        let encoded = self.tokenizer.encode_with_offsets(&rendered.text, rendered.plain)?;
+        let encoded = self
+            .tokenizer
+            .encode_with_offsets(&rendered.text, rendered.plain)
+            .map_err(|source| Error::RowTokens { place: row.place.clone(), source })?;
+        let encoded = if rendered.plain { self.without_doubles(encoded) } else { encoded };
         let mut marker = Marker { rendered: &rendered, span: 0, end: 0 };
         let mut example = Example::default();
+        let mut previous_end = 0;
         for (id, (start, end)) in encoded {
-            // A token without text of its own (the beginning-of-text token) is read, not trained.
-            let trained = start < end && marker.is_trained(start, end, self.is_control(id));
+            let is_control = self.is_control(id);
+            // A tokenizer that trims offsets gives blanks no bytes: they are those after the token before.
+            let start = if start >= end && !is_control { previous_end.min(end) } else { start };
+            // A control token without text of its own (the beginning of text) is read, not trained.
+            let trained = start < end && marker.is_trained(start, end, is_control);
             example.ids.push(id);
             example.loss_mask.push(trained);
+            previous_end = end.max(previous_end);
         }
-        let end = self.end.filter(|&end| rendered.plain && example.ids.last() != Some(&end));
-        example.ids.extend(end);
-        example.loss_mask.resize(example.ids.len(), true);
+        if rendered.plain {
+            self.close(&mut example);
+        }
         Ok(example)
+    }
+
+    /// Ends a text with the end token, trained, whether the tokenizer has added it or not.
+    fn close(&self, example: &mut Example) {
+        let Some(end) = self.end else { return };
+        match (example.ids.last(), example.loss_mask.last_mut()) {
+            (Some(&last), Some(trained)) if last == end => *trained = true,
+            _ => {
+                example.ids.push(end);
+                example.loss_mask.push(true);
+            }
+        }
+    }
+
+    /// Tokens without the beginning and the end that the tokenizer adds to a text which has them already.
+    fn without_doubles(&self, mut encoded: Vec<Encoded>) -> Vec<Encoded> {
+        let is_added = |(_, (start, end)): &Encoded| start == end;
+        if let [first, second, ..] = &encoded[..]
+            && is_added(first)
+            && first.0 == second.0
+            && self.is_control(first.0)
+        {
+            encoded.remove(0);
+        }
+        if let [.., before, last] = &encoded[..]
+            && is_added(last)
+            && last.0 == before.0
+            && self.is_control(last.0)
+        {
+            encoded.pop();
+        }
+        encoded
     }
 
     fn is_control(&self, id: u32) -> bool {
@@ -100,15 +175,18 @@ impl<'a> Encoder<'a> {
     }
 
     fn render_conversation(&self, row: &Row, conversation: &Conversation) -> Result<RenderedExample, Error> {
-        let Some(template) = self.template else {
+        let Some(template) = &self.template else {
             return Err(Error::NoTemplate { place: row.place.clone() });
         };
         let options = RenderOptions { tools: conversation.tools.clone(), ..RenderOptions::default() };
         let spoken = template
-            .render_spoken(&conversation.messages, &options)
+            .find(&conversation.messages, &options)
             .map_err(|source| Error::Render { place: row.place.clone(), source })?;
-        let turns: Vec<Turn> =
-            spoken.turns.into_iter().filter(|turn| turn.turn >= conversation.given).collect();
+        let mut wanted: Vec<usize> = conversation.trained_turns().collect();
+        if self.options.last_turn_only {
+            wanted = wanted.split_off(wanted.len().saturating_sub(1));
+        }
+        let turns: Vec<Turn> = spoken.turns.into_iter().filter(|turn| wanted.contains(&turn.turn)).collect();
         Ok(RenderedExample {
             text: spoken.text,
             trained: turns.iter().map(|turn| turn.words.clone()).collect(),
@@ -135,7 +213,7 @@ fn as_conversation(instruction: &str, input: &str, output: &str, system: &str) -
     Conversation::new(messages)
 }
 
-/// The prompt of [Alpaca](https://github.com/tatsu-lab/stanford_alpaca), for which its data was made.
+/// The prompt of [Alpaca](https://github.com/tatsu-lab/stanford_alpaca), to the letter; the answer follows the colon.
 fn alpaca_prompt(instruction: &str, input: &str, system: &str) -> String {
     let task = if input.is_empty() {
         format!(
@@ -149,7 +227,7 @@ fn alpaca_prompt(instruction: &str, input: &str, system: &str) -> String {
         )
     };
     let system = if system.is_empty() { String::new() } else { format!("{system}\n\n") };
-    format!("{system}{task}\n\n### Response:\n")
+    format!("{system}{task}\n\n### Response:")
 }
 
 /// Walks over a rendered example, token by token.

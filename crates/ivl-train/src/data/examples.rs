@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use crate::Error;
+use crate::config::OnError;
 use crate::data::dataset::{Dataset, Row};
 use crate::data::encoder::Encoder;
 use crate::data::example::{Example, Shape};
@@ -18,6 +21,8 @@ pub struct Examples {
     reports: Vec<SourceReport>,
     max_length: Option<usize>,
     tokens: Tokens,
+    /// Hashes of the rows, and of all that decides which tokens they become.
+    origin: Option<[String; 2]>,
 }
 
 #[derive(Debug)]
@@ -41,6 +46,7 @@ impl From<Vec<Example>> for Examples {
             reports: Vec::new(),
             max_length: None,
             tokens: Tokens::Memory(examples),
+            origin: None,
         }
     }
 }
@@ -59,13 +65,15 @@ impl Examples {
         cache: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, Error> {
-        let fingerprint = crate::data::token_file::fingerprint(&dataset.fingerprint, &encoder.fingerprint()?);
+        let origin = [dataset.fingerprint.clone(), encoder.fingerprint()?];
+        let fingerprint = crate::data::token_file::fingerprint(&origin[0], &origin[1]);
         let path = cache.join(format!("{}.tokens", &fingerprint[..16]));
         let file = match TokenFile::open(&path, &fingerprint) {
             Some(file) => file,
             None => write(dataset, encoder, &path, &fingerprint, progress)?,
         };
-        let examples = Self::on_disk(file, dataset, encoder.max_length());
+        let mut examples = Self::on_disk(file, dataset, encoder.max_length());
+        examples.origin = Some(origin);
         if examples.is_empty() {
             let sum = |of: fn(&SourceReport) -> usize| examples.reports.iter().map(of).sum();
             let (rows, dropped) = (sum(|report| report.rows), sum(|report| report.dropped));
@@ -82,7 +90,32 @@ impl Examples {
             start += report.examples;
         }
         let (shapes, reports) = (file.shapes(), file.reports().to_vec());
-        Self { shapes, sources, reports, max_length: Some(max_length), tokens: Tokens::File(file) }
+        Self {
+            shapes,
+            sources,
+            reports,
+            max_length: Some(max_length),
+            tokens: Tokens::File(file),
+            origin: None,
+        }
+    }
+
+    /// Hashes of what the examples are made of, by name.
+    pub(crate) fn identity(&self) -> Vec<(&'static str, String)> {
+        if let Some([rows, encoder]) = &self.origin {
+            return vec![("rows", rows.clone()), ("tokenizer or template", encoder.clone())];
+        }
+        let Tokens::Memory(examples) = &self.tokens else { return Vec::new() };
+        if examples.is_empty() {
+            return Vec::new();
+        }
+        let mut hash = Sha256::new();
+        for Example { ids, loss_mask } in examples {
+            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            loss_mask.iter().for_each(|&trained| hash.update([u8::from(trained)]));
+            hash.update([u8::MAX]);
+        }
+        vec![("tokens", hex::encode(hash.finalize()))]
     }
 
     /// How many there are.
@@ -146,18 +179,22 @@ fn write(
             let mut report = SourceReport::new(source.config().path.clone(), source.format());
             let mut rows = source.rows();
             loop {
-                let chunk = rows.by_ref().take(CHUNK).collect::<Result<Vec<_>, _>>()?;
+                let chunk = next_rows(&mut rows, encoder, &mut report)?;
                 if chunk.is_empty() {
                     break;
                 }
-                read += chunk.len() as u64;
-                for example in encode_chunk(encoder, &chunk)? {
-                    if let Some(example) = report.admit(example, encoder.max_length()) {
+                for example in encode_chunk(encoder, &chunk) {
+                    let example = match example {
+                        Ok(example) => report.admit(example, encoder.options()),
+                        Err(error) => skip(error, encoder, &mut report).map(|()| None)?,
+                    };
+                    if let Some(example) = example {
                         writer.push(&example, example.shape())?;
                     }
                 }
-                progress(read);
+                progress(read + report.rows as u64);
             }
+            read += report.rows as u64;
             writer.end_source(report);
         }
         Ok(())
@@ -165,18 +202,45 @@ fn write(
     TokenFile::open(path, fingerprint).ok_or_else(|| Error::CorruptTokenFile { path: path.to_owned() })
 }
 
+/// The next rows that can be read, up to a chunk.
+fn next_rows(
+    rows: &mut impl Iterator<Item = Result<Row, Error>>,
+    encoder: &Encoder<'_>,
+    report: &mut SourceReport,
+) -> Result<Vec<Row>, Error> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    for row in rows {
+        match row {
+            Ok(row) => chunk.push(row),
+            Err(error) => skip(error, encoder, report)?,
+        }
+        if chunk.len() == CHUNK {
+            break;
+        }
+    }
+    Ok(chunk)
+}
+
+/// Counts a row that cannot become an example, or ends the run with its error.
+fn skip(error: Error, encoder: &Encoder<'_>, report: &mut SourceReport) -> Result<(), Error> {
+    if encoder.options().on_error == OnError::Fail || !error.is_about_a_row() {
+        return Err(error);
+    }
+    report.skip(&error);
+    Ok(())
+}
+
 /// Examples of rows, in their order, on all processors.
-fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Result<Vec<Example>, Error> {
+fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Vec<Result<Example, Error>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let encode = |rows: &[Row]| rows.iter().map(|row| encoder.encode(row)).collect::<Result<Vec<_>, _>>();
-    let encoded = std::thread::scope(|scope| {
+    let encode = |rows: &[Row]| rows.iter().map(|row| encoder.encode(row)).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
         let part = |rows| scope.spawn(move || encode(rows));
         let threads: Vec<_> = rows.chunks(rows.len().div_ceil(threads).max(1)).map(part).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
             Ok(encoded) => encoded,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
-    })?;
-    Ok(encoded.concat())
+        threads.into_iter().flat_map(join).collect()
+    })
 }

@@ -18,8 +18,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(path: PathBuf, bytes: Bytes) -> Self {
-        Self { path, bytes, number: 0, line: Vec::new() }
+    /// The lines after the first `skipped`, which were blank.
+    pub(super) fn new(path: PathBuf, bytes: Bytes, skipped: usize) -> Self {
+        Self { path, bytes, number: skipped, line: Vec::new() }
     }
 
     /// The next line that is not blank, or `None` at the end.

@@ -1,6 +1,7 @@
 //! Demonstrations: from files of any kind to batches of tokens with a loss mask.
 
 pub(crate) mod batch;
+mod csv;
 mod data_file;
 pub(crate) mod dataset;
 pub(crate) mod demonstration;

@@ -112,15 +112,23 @@ fn value(field: Field) -> Value {
         Field::Float16(number) => f32::from(number).into(),
         Field::Float(number) => number.into(),
         Field::Double(number) => number.into(),
-        Field::Decimal(decimal) => Value::Array(decimal.data().iter().map(|&byte| byte.into()).collect()),
+        decimal @ Field::Decimal(_) => decimal.to_string().into(),
         Field::Str(text) => text.into(),
         // Older writers do not say that their bytes are text.
         Field::Bytes(bytes) => bytes.as_utf8().map_or(Value::Null, Value::from),
         Field::Group(row) => Value::Object(record(row)),
         Field::ListInternal(list) => list.elements().iter().cloned().map(value).collect(),
         Field::MapInternal(map) => {
-            let entries = map.entries().iter().cloned().map(|(key, of)| (key.to_string(), value(of)));
+            let entries = map.entries().iter().cloned().map(|(field, of)| (key(field), value(of)));
             Value::Object(entries.collect::<Map<_, _>>())
         }
+    }
+}
+
+/// The key of a map as JSON has it: a text without quotes.
+fn key(field: Field) -> String {
+    match value(field) {
+        Value::String(text) => text,
+        other => other.to_string(),
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::config::Format;
+use crate::data::encoder::EncodeOptions;
 use crate::data::example::Example;
 
 /// Counts of the rows of a source.
@@ -29,17 +31,51 @@ pub struct SourceReport {
     pub trained: u64,
     /// Tokens that were cut off.
     pub cut: u64,
+    /// Rows that were left out because they are too long.
+    #[serde(default)]
+    pub too_long: usize,
+    /// Rows that were left out because of an error.
+    #[serde(default)]
+    pub skipped: usize,
+    /// The first of these errors.
+    #[serde(default)]
+    pub first_error: Option<String>,
 }
 
 impl SourceReport {
     /// Of a source that nothing was read of yet.
     pub fn new(path: PathBuf, format: Format) -> Self {
-        Self { path, format, rows: 0, examples: 0, truncated: 0, dropped: 0, tokens: 0, trained: 0, cut: 0 }
+        Self {
+            path,
+            format,
+            rows: 0,
+            examples: 0,
+            truncated: 0,
+            dropped: 0,
+            tokens: 0,
+            trained: 0,
+            cut: 0,
+            too_long: 0,
+            skipped: 0,
+            first_error: None,
+        }
     }
 
-    /// Cuts an example to the longest length and counts it; none if no trained token is left of it.
-    pub fn admit(&mut self, mut example: Example, max_length: usize) -> Option<Example> {
+    /// Counts a row that is left out because of an error.
+    pub(crate) fn skip(&mut self, error: &Error) {
         self.rows += 1;
+        self.skipped += 1;
+        self.first_error.get_or_insert_with(|| with_causes(error));
+    }
+
+    /// Counts an example, cut to the longest length if that is wanted; none if it is too long or has no trained token.
+    pub(crate) fn admit(&mut self, mut example: Example, options: EncodeOptions) -> Option<Example> {
+        let max_length = options.max_length;
+        self.rows += 1;
+        if example.ids.len() > max_length && options.drop_longer {
+            self.too_long += 1;
+            return None;
+        }
         if example.ids.len() > max_length {
             self.truncated += 1;
             self.cut += (example.ids.len() - max_length) as u64;
@@ -55,4 +91,15 @@ impl SourceReport {
         self.trained += trained as u64;
         Some(example)
     }
+}
+
+/// An error with its causes, as one line.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(reason) = cause {
+        text = format!("{text}: {reason}");
+        cause = reason.source();
+    }
+    text
 }

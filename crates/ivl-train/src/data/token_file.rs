@@ -20,7 +20,7 @@ use crate::data::example::{Example, Shape};
 use crate::data::source_report::SourceReport;
 
 /// The last bytes of the file; the digit is the version of the format and of the rules of the loss mask.
-const MAGIC: &[u8; 8] = b"ivltok01";
+const MAGIC: &[u8; 8] = b"ivltok02";
 const FOOTER: u64 = 24 + 64 + 8;
 
 /// Set in a token that is trained.

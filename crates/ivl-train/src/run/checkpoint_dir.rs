@@ -9,6 +9,7 @@ use burn::train::checkpoint::{Checkpoint, Checkpointer, CheckpointerError};
 use ivl_models::FileError;
 
 use crate::Error;
+use crate::run::identity::RunIdentity;
 use crate::run::manifest::{CheckpointManifest, MANIFEST, ManifestFile};
 use crate::run::run_state::RunState;
 
@@ -19,7 +20,7 @@ const RECORDS: [&str; 3] = ["model", "optimizer", "schedule"];
 #[derive(Debug, Clone)]
 pub(crate) struct CheckpointDir {
     root: PathBuf,
-    run: String,
+    run: RunIdentity,
     keep: usize,
     shared: Arc<Mutex<Shared>>,
 }
@@ -47,8 +48,8 @@ pub(crate) struct Restored {
 }
 
 impl CheckpointDir {
-    /// Checkpoints under `root` of the run with the fingerprint `run`; the last `keep` and the best are kept.
-    pub(crate) fn new(root: PathBuf, run: String, keep: usize) -> Self {
+    /// Checkpoints of a run under `root`; the last `keep` and the best are kept.
+    pub(crate) fn new(root: PathBuf, run: RunIdentity, keep: usize) -> Self {
         Self { root, run, keep, shared: Arc::default() }
     }
 
@@ -87,11 +88,12 @@ impl CheckpointDir {
         Ok(std::fs::create_dir_all(&self.root).map_err(FileError::io("create", &self.root))?)
     }
 
-    /// Finds the last checkpoint that matches its manifest; the beginning if the run has none.
+    /// Finds the last checkpoint that agrees with its manifest; the beginning if the run began and has none. `extend` allows
+    /// a run of another length.
     ///
     /// # Errors
     /// [`Error::NoCheckpoint`] if no run began here, [`Error::ForeignCheckpoint`] if it was another one.
-    pub(crate) fn find(&self) -> Result<Restored, Error> {
+    pub(crate) fn find(&self, extend: bool) -> Result<Restored, Error> {
         if !self.root.is_dir() {
             return Err(Error::NoCheckpoint { path: self.root.clone() });
         }
@@ -100,10 +102,11 @@ impl CheckpointDir {
         let mut corrupt = Vec::new();
         for &step in steps.iter().rev() {
             match self.verified(step) {
-                Ok(manifest) if manifest.run != self.run => {
-                    return Err(Error::ForeignCheckpoint { path: self.dir(step) });
-                }
                 Ok(manifest) => {
+                    let differs = self.run.differences(&manifest.run, extend);
+                    if !differs.is_empty() {
+                        return Err(Error::ForeignCheckpoint { path: self.dir(step), differs });
+                    }
                     (restored.step, restored.state) = (step, manifest.state);
                     break;
                 }
@@ -150,7 +153,7 @@ impl CheckpointDir {
         }
         let Some((state, files)) = shared.begun.remove(&step) else { return Ok(()) };
         let best = state.early_stopping.best.as_ref().map(|best| best.step);
-        let manifest = CheckpointManifest { step, run: self.run.clone(), files, state };
+        let manifest = CheckpointManifest { step, files, state, run: self.run.clone() };
         ivl_models::write_bytes(&self.dir(step).join(MANIFEST), manifest.text().as_bytes())?;
         shared.kept.retain(|&kept| kept != step);
         shared.kept.push(step);

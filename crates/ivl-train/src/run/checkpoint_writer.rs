@@ -1,6 +1,8 @@
 //! Writes checkpoints while the run continues.
 
-use burn::module::Module;
+use std::time::Instant;
+
+use burn::module::{Module, ParamGroup};
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
@@ -18,9 +20,29 @@ pub(crate) struct Training {
     pub(crate) learner: ValueLearner,
     pub(crate) optimizer: ModuleOptimizer,
     pub(crate) schedule: ModuleLrScheduler,
+    /// Whether only adapters are trained: checkpoints then leave the frozen weights out.
+    pub(crate) adapters: bool,
 }
 
+/// The parameters of adapters.
+const ADAPTERS: &str = r"\.lora\.(down|up)$";
+
 impl Training {
+    /// The trained parameters.
+    fn model_record(&self) -> ModuleRecord {
+        let learner = self.learner.clone();
+        if !self.adapters {
+            return learner.into_record();
+        }
+        let adapters = ParamGroup::from_regex(ADAPTERS).expect("the expression is a constant");
+        learner.into_record_group(adapters)
+    }
+
+    /// A value with the parameters of a checkpoint.
+    pub(crate) fn with_record(&self, learner: ValueLearner, record: ModuleRecord) -> ValueLearner {
+        learner.load_record(record.allow_partial(self.adapters))
+    }
+
     /// Continues from a checkpoint.
     ///
     /// # Errors
@@ -28,9 +50,10 @@ impl Training {
     pub(crate) fn restore(self, checkpoints: &CheckpointDir, step: usize) -> Result<Self, Error> {
         let [model, optimizer, schedule] = checkpoints.record_files();
         Ok(Self {
-            learner: self.learner.load_record(model.load(step)?),
+            learner: self.with_record(self.learner.clone(), model.load(step)?),
             optimizer: self.optimizer.load_record(optimizer.load(step)?),
             schedule: self.schedule.load_record(schedule.load(step)?),
+            adapters: self.adapters,
         })
     }
 }
@@ -43,6 +66,8 @@ pub(crate) struct CheckpointWriter {
     schedule: AsyncCheckpointer<LrSchedulerRecord>,
     /// The last step that was saved.
     saved: usize,
+    /// When it was saved, or the run began.
+    saved_at: Instant,
 }
 
 impl CheckpointWriter {
@@ -55,7 +80,13 @@ impl CheckpointWriter {
             optimizer: AsyncCheckpointer::new(optimizer).with_interrupter(interrupter.clone()),
             schedule: AsyncCheckpointer::new(schedule).with_interrupter(interrupter.clone()),
             saved: step,
+            saved_at: Instant::now(),
         }
+    }
+
+    /// Whether so many minutes of work are not saved yet; never for 0.
+    pub(crate) fn is_due(&self, minutes: f64) -> bool {
+        minutes > 0.0 && self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes
     }
 
     /// Whether a step is saved already.
@@ -68,10 +99,10 @@ impl CheckpointWriter {
         self.checkpoints.announce(step, state.clone());
         let saved = self
             .model
-            .save(step, training.learner.clone().into_record())
+            .save(step, training.model_record())
             .and_then(|()| self.optimizer.save(step, training.optimizer.to_record()))
             .and_then(|()| self.schedule.save(step, training.schedule.to_record()));
         saved.expect("handing a record to its thread cannot fail");
-        self.saved = step;
+        (self.saved, self.saved_at) = (step, Instant::now());
     }
 }

@@ -50,6 +50,11 @@ impl EarlyStopping {
         best
     }
 
+    /// Gives a run that goes on all of its patience.
+    pub(crate) fn reset_patience(&mut self) {
+        self.stale = 0;
+    }
+
     /// Whether patience has run out.
     pub(crate) fn should_stop(&self, config: &EvalConfig) -> bool {
         config.patience > 0 && self.stale >= config.patience

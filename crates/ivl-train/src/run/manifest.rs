@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::run::identity::RunIdentity;
 use crate::run::run_state::RunState;
 
 /// Name of the manifest.
@@ -20,10 +21,10 @@ const LONGEST_MANIFEST: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CheckpointManifest {
     pub(crate) step: usize,
-    /// Fingerprint of settings, data and models.
-    pub(crate) run: String,
     pub(crate) files: Vec<ManifestFile>,
     pub(crate) state: RunState,
+    /// Settings, data and models of the run.
+    pub(crate) run: RunIdentity,
 }
 
 /// One file of a checkpoint.
@@ -111,7 +112,8 @@ mod tests {
         let mut state = RunState { tokens: 1 << 40, evals: vec![eval(f64::INFINITY)], ..Default::default() };
         state.early_stopping.best = Some(best);
         let files = ["a.bpk", "b.bpk"].map(|name| ManifestFile::new(name.to_owned(), name.as_bytes()));
-        CheckpointManifest { step: 7, run: "a run".to_owned(), files: files.to_vec(), state }
+        let run = RunIdentity::default().with("seed", "7").with("a name of \"two\" words", "x\ny");
+        CheckpointManifest { step: 7, files: files.to_vec(), state, run }
     }
 
     #[test]

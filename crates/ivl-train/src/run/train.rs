@@ -22,6 +22,7 @@ use crate::objective::mixing::Mixing;
 use crate::run::checkpoint_dir::{CheckpointDir, Restored};
 use crate::run::checkpoint_writer::{CheckpointWriter, Training};
 use crate::run::evaluate::evaluate;
+use crate::run::identity::RunIdentity;
 use crate::run::report::{Best, EvalReport, Event, StepReport};
 use crate::run::run_state::RunState;
 use crate::step::clip::clip_gradient_norm;
@@ -45,10 +46,13 @@ pub struct Run {
     pub held_out: Vec<FrozenBase>,
     /// Further devices that share the micro-batches of each step; none for the value's device only.
     pub workers: Vec<Worker>,
-    /// Fingerprint of data, models and settings: a checkpoint of another run is refused.
-    pub fingerprint: String,
+    /// What the run is made of beside settings and examples, such as the weights of its models: a checkpoint of a run that
+    /// differs in it is refused.
+    pub identity: RunIdentity,
     /// Continues from the last checkpoint.
     pub resume: bool,
+    /// Continues a run that had fewer steps than this one.
+    pub extend: bool,
     /// Stops the run after the current step, with a checkpoint.
     pub interrupter: Interrupter,
 }
@@ -63,8 +67,9 @@ impl Run {
             eval: Examples::default(),
             held_out: Vec::new(),
             workers: Vec::new(),
-            fingerprint: String::new(),
+            identity: RunIdentity::default(),
             resume: false,
+            extend: false,
             interrupter: Interrupter::new(),
         }
     }
@@ -99,16 +104,21 @@ pub struct Trained {
 pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Result<Trained, Error> {
     config.validate()?;
     let root = config.output.join("checkpoints");
-    let checkpoints = CheckpointDir::new(root, run.fingerprint, config.checkpoint.keep);
-    let restored = match run.resume {
-        true => checkpoints.find()?,
+    let identity = run.identity.with_run(config, &run.train, &run.eval);
+    let checkpoints = CheckpointDir::new(root, identity, config.checkpoint.keep);
+    let mut restored = match run.resume || run.extend {
+        true => checkpoints.find(run.extend)?,
         false => checkpoints.begin().map(|()| Restored::default())?,
     };
+    if run.extend {
+        restored.state.early_stopping.reset_patience();
+    }
     let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let mut training = Training {
         learner: ValueLearner::new(run.value, LearnerSettings::new(config)),
         optimizer: optimizer(&config.optimizer),
         schedule: ModuleLrScheduler::new(Schedule::new(&config.optimizer, plan.steps())),
+        adapters: config.value.lora.is_some(),
     };
     if restored.step > 0 {
         training = training.restore(&checkpoints, restored.step)?;
@@ -194,6 +204,7 @@ impl<F: FnMut(Event)> Trainer<'_, F> {
             let is_best = is_due(config.eval.every, self.step, total) && self.evaluate()?;
             if is_best && config.eval.result == ResultKind::Best
                 || is_due(config.checkpoint.every, self.step, total)
+                || self.step < total && self.writer.is_due(config.checkpoint.minutes)
             {
                 self.save();
             }
@@ -267,7 +278,7 @@ impl<F: FnMut(Event)> Trainer<'_, F> {
             Some(best) if self.config.eval.result == ResultKind::Best && ended && best.step < last.steps => {
                 let [model, ..] = checkpoints.record_files();
                 let Best { step: value_steps, tokens, evals, .. } = best;
-                let value = learner.load_record(model.load(value_steps)?).value;
+                let value = self.training.with_record(learner, model.load(value_steps)?).value;
                 Ok(Trained { value, value_steps, tokens, evals, ..last })
             }
             _ => Ok(last),

@@ -10,10 +10,8 @@ use crate::config::OptimizerConfig;
 /// AdamW with decay on matrices only: norms and biases do not decay.
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     let optimizer = AdamW::new(config, config.weight_decay).into();
-    match ParamGroup::from_regex(r"(norm\.weight|\.bias)$") {
-        Ok(undecayed) => ModuleOptimizer::with_group(optimizer, undecayed, AdamW::new(config, 0.0), None),
-        Err(_) => optimizer,
-    }
+    let undecayed = ParamGroup::from_regex(r"(norm\.weight|\.bias)$").expect("the expression is a constant");
+    ModuleOptimizer::with_group(optimizer, undecayed, AdamW::new(config, 0.0), None)
 }
 
 /// Burn's AdamW, state and all; on the CPU a kernel takes the steps after the first, which makes the state.

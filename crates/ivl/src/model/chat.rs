@@ -1,23 +1,25 @@
 //! Conversations, rendered by a chat template.
 
-use ivl_models::{ChatTemplate, Message, RenderOptions};
+use std::path::Path;
+
+use ivl_models::{ChatError, ChatTemplate, Message, RenderOptions};
 
 use super::Model;
 use crate::error::{Error, Result};
 
 impl Model {
-    /// The template that the first value was trained with, else the base's.
+    /// The template that [`OpenOptions::chat_template`](crate::OpenOptions::chat_template) chooses: unless set, the one that the
+    /// first value was trained with, else the base's.
     ///
     /// # Errors
     /// [`Error::NoChatTemplate`], [`Error::Chat`] for one that cannot be read.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
-        for value in &self.values {
-            if let Some(template) = value.chat_template()? {
-                return Ok(template);
-            }
-        }
         let base = self.base_dir();
-        ChatTemplate::from_dir(base)?.ok_or_else(|| Error::NoChatTemplate { base: base.to_owned() })
+        let values: Vec<&Path> = self.values.iter().map(|value| value.dir()).collect();
+        self.options.chat_template.find(base, &values).map_err(|error| match error {
+            ChatError::NoTemplate { .. } => Error::NoChatTemplate { base: base.to_owned() },
+            error => error.into(),
+        })
     }
 
     /// The tokens of a conversation, up to the beginning of the assistant's turn.

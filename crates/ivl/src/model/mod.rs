@@ -14,7 +14,7 @@ use std::path::Path;
 
 use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
 use ivl_core::{ValueStack, Vocab};
-use ivl_models::{Tokenizer, TransformerLm};
+use ivl_models::{Checkpoint, Tokenizer, TransformerLm, fused_end_tokens};
 
 pub use self::attach::Attach;
 pub(crate) use self::fusion::fuse;
@@ -198,7 +198,19 @@ impl Model {
             None => Fused::Ungated(fuse(&self.base_lm, &values)?),
             Some(gate) => Fused::Gated(gate, fuse_gated(&self.base_lm, &values, gate)?),
         };
+        self.end_tokens = self.find_end_tokens()?;
         Ok(())
+    }
+
+    /// Those of base and values, and those with which the chat template ends the assistant's turn.
+    fn find_end_tokens(&self) -> Result<Vec<u32>> {
+        let checkpoints: Vec<Checkpoint> =
+            self.values.iter().map(|value| Checkpoint::open(value.dir())).collect::<Result<_, _>>()?;
+        let values: Vec<(&Checkpoint, &Tokenizer)> =
+            checkpoints.iter().zip(self.values.iter().map(AttachedValue::tokenizer)).collect();
+        // A template that cannot be read is an error where messages are rendered.
+        let template = self.chat_template().ok();
+        Ok(fused_end_tokens(&self.base.checkpoint, &self.base.tokenizer, &values, template.as_ref())?)
     }
 
     /// Consults the values only where a gate says so; `None` consults them everywhere.
@@ -280,7 +292,7 @@ impl Model {
         &self.base.vocab
     }
 
-    /// Tokens that end a text.
+    /// Tokens that end a text: those of base and values, and those with which the chat template ends the assistant's turn.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
     }

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::DType;
 use ivl_models::{BaseCard, Transformer, initialize};
-use ivl_train::{Dataset, Encoder, Examples, FrozenBase, Init, TrainConfig};
-use serde_json::Value;
+use ivl_train::{Dataset, Encoder, Examples, FrozenBase, Init, RunIdentity, TrainConfig};
 
 use super::base::TrainingBase;
 use super::events::{Reporter, TrainEvent};
@@ -126,16 +125,25 @@ impl TrainingInputs {
         Ok(Self { models, examples, bases, held_out, value, cards })
     }
 
-    /// Of settings, data and models: a checkpoint of another run is refused.
-    pub(super) fn fingerprint(&self, config: &TrainConfig) -> String {
-        let mut settings = serde_json::to_value(config).expect("a configuration serialises");
-        for free in ["output", "checkpoint", "eval"] {
-            settings[free] = Value::Null;
+    /// The models of the run and its template: a checkpoint of a run with others is refused. Settings and examples are added
+    /// by the run.
+    pub(super) fn identity(&self, config: &TrainConfig) -> Result<RunIdentity> {
+        let json = serde_json::to_string(&self.models.json).expect("JSON serialises");
+        let mut identity = RunIdentity::default().with("configuration of the value", sha256(json.as_bytes()));
+        if let Some(template) = &self.models.template {
+            identity = identity.with("chat template", sha256(template.identity().as_bytes()));
         }
-        settings["data"]["cache"] = Value::Null;
-        let bases = (!self.cards.is_empty()).then_some(&self.cards);
-        let depends_on = (settings, &self.examples.data, bases, &self.models.json);
-        sha256(serde_json::to_string(&depends_on).expect("JSON serialises").as_bytes())
+        if config.value.init == Init::Checkpoint {
+            identity = identity.with_weights("weights of the value", &self.models.source.dir)?;
+        }
+        for (base, card) in self.models.bases.iter().zip(&self.cards) {
+            let named = |part: &str| format!("{part} of the base {}", card.name);
+            identity = identity
+                .with(named("configuration"), &card.config)
+                .with(named("tokenizer"), &card.tokenizer)
+                .with_weights(named("weights"), &base.open.dir)?;
+        }
+        Ok(identity)
     }
 }
 

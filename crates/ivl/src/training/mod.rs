@@ -56,6 +56,7 @@ pub fn train(config: &TrainConfig, on_event: impl FnMut(TrainEvent)) -> Result<T
 pub struct Training<'a> {
     config: &'a TrainConfig,
     resume: bool,
+    extend: bool,
     options: OpenOptions,
     interrupter: Interrupter,
 }
@@ -63,13 +64,26 @@ pub struct Training<'a> {
 impl<'a> Training<'a> {
     /// A run from the beginning, on the best device that is found.
     pub fn new(config: &'a TrainConfig) -> Self {
-        Self { config, resume: false, options: OpenOptions::new(), interrupter: Interrupter::new() }
+        Self {
+            config,
+            resume: false,
+            extend: false,
+            options: OpenOptions::new(),
+            interrupter: Interrupter::new(),
+        }
     }
 
     /// Goes on from the last complete checkpoint.
     #[must_use]
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
+        self
+    }
+
+    /// Goes on from the last complete checkpoint of a run with fewer epochs or steps, finished or not.
+    #[must_use]
+    pub fn extend(mut self, extend: bool) -> Self {
+        self.extend = extend;
         self
     }
 
@@ -92,21 +106,22 @@ impl<'a> Training<'a> {
     /// # Errors
     /// As [`train`](fn@crate::train); [`Error::Interrupted`] if the run was stopped.
     pub fn run(self, on_event: impl FnMut(TrainEvent)) -> Result<TrainedValue> {
-        let Self { config, resume, options, interrupter } = self;
+        let Self { config, resume, extend, options, interrupter } = self;
         config.validate()?;
-        prepare_output(&config.output, resume)?;
+        prepare_output(&config.output, resume || extend)?;
         let placements = Placement::several(&options.device, options.dtype)?;
         check_precision(config, &placements, &options.device)?;
         let (first, others) = placements.split_first().expect("a list of names has a first");
         let reporter = Reporter::new(on_event);
         let inputs = TrainingInputs::load(config, first, &options, &reporter)?;
         let directory = ValueDirectory::new(config, &inputs);
-        let fingerprint = inputs.fingerprint(config);
+        let identity = inputs.identity(config)?;
         let TrainingInputs { examples, bases, held_out, value, .. } = inputs;
         let mut run = Run::new(bases, value, examples.train);
         (run.eval, run.held_out) = (examples.eval, held_out);
         run.workers = workers(others, config, &options)?;
-        (run.fingerprint, run.resume, run.interrupter) = (fingerprint, resume, interrupter);
+        (run.identity, run.interrupter) = (identity, interrupter);
+        (run.resume, run.extend) = (resume, extend);
         let run = train_with_records(run, config, &first.device, &reporter)?;
         if run.interrupted {
             return Err(Error::Interrupted { steps: run.steps, total: run.total_steps });

@@ -2,7 +2,7 @@
 
 use ivl_core::Vocab;
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer};
-use ivl_train::{Encoder, TrainConfig};
+use ivl_train::{DataConfig, Encoder, TrainConfig};
 use serde_json::{Map, Value};
 
 use super::base::{NamedBase, TrainingBase, bases_of, held_out_bases_of};
@@ -22,6 +22,7 @@ pub struct TrainingModels {
     pub(super) template: Option<ChatTemplate>,
     tokenizer: Tokenizer,
     max_length: usize,
+    data: DataConfig,
 }
 
 /// The name of what the value starts from: what the configuration names, else the first base.
@@ -64,7 +65,18 @@ impl TrainingModels {
             }
         }
         let (tokenizer, max_length) = (tokenizer.clone(), config.data.max_length.min(longest));
-        Ok(Self { source, json, checkpoint, value_vocab, bases, held_out, template, tokenizer, max_length })
+        Ok(Self {
+            source,
+            json,
+            checkpoint,
+            value_vocab,
+            bases,
+            held_out,
+            template,
+            tokenizer,
+            max_length,
+            data: config.data.clone(),
+        })
     }
 
     /// The tokenizer of the run's texts.
@@ -79,7 +91,7 @@ impl TrainingModels {
 
     /// Turns rows into examples.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length)
+        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length).with_data(&self.data)
     }
 }
 
@@ -110,7 +122,8 @@ fn chat_template(
     value: &Checkpoint,
 ) -> Result<Option<ChatTemplate>> {
     if let Some(path) = &config.data.chat_template {
-        return Ok(Some(ChatTemplate::from_file(path)?));
+        let template = ChatTemplate::from_file(path)?;
+        return Ok(Some(template.with_special_tokens(value.tokenizer()?.special_tokens())));
     }
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),

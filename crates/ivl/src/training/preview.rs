@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ivl_train::{
-    Batching, Dataset, Example, Examples, Filling, Format, Place, Plan, SourceReport, TrainConfig,
+    Batching, Dataset, Example, Examples, Filling, Format, OnError, Place, Plan, SourceReport, TrainConfig,
 };
 
 use super::events::{Reporter, TrainEvent};
@@ -82,17 +82,26 @@ impl<'a> DataPreview<'a> {
     /// # Errors
     /// Rows that cannot be read or encoded.
     pub fn examples(&self, number: usize) -> impl Iterator<Item = Result<PreviewedExample>> {
-        let encoder = self.models.encoder();
+        let (encoder, max_length) = (self.models.encoder(), self.models.max_length());
         let rows = self
             .dataset
             .sources
             .iter()
             .flat_map(move |source| source.rows().take(number).map(move |row| (source.format(), row)));
-        rows.map(move |(format, row)| {
+        let skips = self.config.data.on_error == OnError::Skip;
+        let encoded = rows.map(move |(format, row)| {
             let row = row?;
-            let mut example = encoder.encode(&row)?;
+            let example = encoder.encode(&row)?;
+            Ok((format, row, example))
+        });
+        // Rows that the run leaves out are left out here.
+        let kept = encoded.filter(move |encoded: &Result<_, ivl_train::Error>| {
+            !matches!(encoded, Err(error) if skips && error.is_about_a_row())
+        });
+        kept.map(move |encoded| {
+            let (format, row, mut example) = encoded?;
             let length = example.ids.len();
-            example.truncate(encoder.max_length());
+            example.truncate(max_length);
             Ok(PreviewedExample { place: row.place, format, example, length })
         })
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ivl_core::vocab::TokenKind;
-use ivl_models::{ChatTemplate, TransformerLm, ValueCard};
+use ivl_models::{ChatError, ChatTemplate, TemplateChoice, TransformerLm, ValueCard};
 
 use crate::device::Placement;
 use crate::digest::sha256;
@@ -14,7 +14,7 @@ use crate::open_options::OpenOptions;
 /// A base with everything but its weights.
 pub(super) struct StudyBase {
     pub(super) open: OpenCheckpoint,
-    /// Its own template, else the value's.
+    /// The value's template, else its own.
     pub(super) template: Option<ChatTemplate>,
     pub(super) end_tokens: Vec<u32>,
 }
@@ -23,9 +23,9 @@ impl StudyBase {
     /// Opens a base for a value in a directory.
     pub(super) fn open(name: &str, value: &Path) -> Result<Self> {
         let open = OpenCheckpoint::open(name)?;
-        let template = match open.checkpoint.chat_template()? {
-            Some(template) => Some(template),
-            None => ChatTemplate::from_dir(value)?,
+        let template = match TemplateChoice::default().find(&open.dir, &[value]) {
+            Err(ChatError::NoTemplate { .. }) => None,
+            found => Some(found?),
         };
         Ok(Self { template, end_tokens: open.end_tokens()?, open })
     }

@@ -174,7 +174,9 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         let index = (0..self.passages.len()).find(turned).unwrap_or(0);
         let Some(passage) = self.passages.get(index) else { return Ok(None) };
         let mut explained = explain(&self.with(&self.values[0], alpha)?, &passage.ids)?;
-        for (explained, _) in explained.iter_mut().zip(&passage.learnt).filter(|(_, learnt)| !**learnt) {
+        for (explained, _) in
+            explained.iter_mut().zip(&passage.loss_mask).filter(|(_, is_answer)| !**is_answer)
+        {
             *explained = None;
         }
         let names = [format!("value, alpha {alpha}")];

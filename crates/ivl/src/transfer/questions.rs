@@ -43,7 +43,7 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Tokenises a row as training does, so that what is scored is what would be learnt.
+    /// Tokenises a row as training does, so that what is scored is what would be trained.
     pub(super) fn new(row: &Row, base: &StudyBase) -> Result<Self> {
         let encoder = Encoder::new(&base.open.tokenizer, base.template.as_ref(), usize::MAX);
         let example = encoder.encode(row)?;
@@ -60,7 +60,7 @@ impl Question {
                 reference,
                 limit,
             }),
-            passage: Passage { ids: example.ids, learnt: example.loss_mask },
+            passage: Passage { ids: example.ids, loss_mask: example.loss_mask },
             asked: asked(&row.demonstration).map_or(rendered, str::to_owned),
             end,
         })
@@ -91,10 +91,10 @@ fn asked(demonstration: &Demonstration) -> Option<&str> {
     }
 }
 
-/// The last run of learnt tokens.
-fn last_answer(learnt: &[bool]) -> std::ops::Range<usize> {
-    let end = learnt.iter().rposition(|&learnt| learnt).map_or(0, |last| last + 1);
-    let start = learnt[..end].iter().rposition(|&learnt| !learnt).map_or(0, |before| before + 1);
+/// The last run of trained tokens.
+fn last_answer(loss_mask: &[bool]) -> std::ops::Range<usize> {
+    let end = loss_mask.iter().rposition(|&is_trained| is_trained).map_or(0, |last| last + 1);
+    let start = loss_mask[..end].iter().rposition(|&is_trained| !is_trained).map_or(0, |before| before + 1);
     start..end
 }
 
@@ -104,9 +104,9 @@ mod tests {
 
     #[test]
     fn the_last_run_is_the_answer() {
-        let learnt = |text: &str| text.chars().map(|c| c == 'x').collect::<Vec<_>>();
-        assert_eq!(last_answer(&learnt("..xx..xxx.")), 6..9);
-        assert_eq!(last_answer(&learnt("xx")), 0..2);
-        assert_eq!(last_answer(&learnt("....")), 0..0);
+        let loss_mask = |text: &str| text.chars().map(|c| c == 'x').collect::<Vec<_>>();
+        assert_eq!(last_answer(&loss_mask("..xx..xxx.")), 6..9);
+        assert_eq!(last_answer(&loss_mask("xx")), 0..2);
+        assert_eq!(last_answer(&loss_mask("....")), 0..0);
     }
 }

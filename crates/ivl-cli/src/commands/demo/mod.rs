@@ -6,8 +6,8 @@ mod story;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use ivl::is_result_of;
 use ivl::transfer::{FinetuneConfig, Finetunes, StudyPlan, write_report};
+use ivl::{Training, is_result_of};
 
 use self::directory::DemoDirectory;
 use crate::args::{Common, Demo};
@@ -86,7 +86,7 @@ fn train_value(directory: &DemoDirectory, common: &Common, say: &dyn Fn(&str)) -
         return Ok(());
     }
     let resume = config.output.join("checkpoints").is_dir();
-    let trained = fit(&config, resume, "run the same command again to go on", common);
+    let trained = fit(Training::new(&config).resume(resume), "run the same command again to go on", common);
     let trained = trained.context("training the value")?;
     say(&format!("Trained in {} steps, on {} tokens of answers.", trained.run.steps, trained.run.tokens));
     Ok(())

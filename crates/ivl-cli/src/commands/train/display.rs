@@ -61,7 +61,7 @@ impl Display {
                 self.progress(*rows, 0, *done, "tokenizing {human_pos} rows");
             }
             TrainEvent::Tokenized { setting, reports, max_length } => {
-                for report in reports.iter().filter(|report| report.truncated + report.dropped > 0) {
+                for report in reports.iter().filter(|report| lost(report) > 0) {
                     self.note(&format!("{setting}: {}", lost_rows(report, *max_length)));
                 }
             }
@@ -126,16 +126,28 @@ impl Display {
     }
 }
 
-/// Which rows of a source are not trained on, in part or as a whole.
+/// Rows of a source that are not trained on, in part or as a whole.
+fn lost(report: &SourceReport) -> usize {
+    report.truncated + report.dropped + report.too_long + report.skipped
+}
+
+/// What they are.
 pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
-    format!(
+    let mut text = format!(
         "{} of {} rows of `{}` were cut to {max_length} tokens ({} tokens lost), {} had nothing learnt left and were left out",
         report.truncated,
         report.rows,
         report.path.display(),
         report.cut,
         report.dropped
-    )
+    );
+    if report.too_long > 0 {
+        text += &format!(", {} are longer and were left out", report.too_long);
+    }
+    if let Some(error) = &report.first_error {
+        text += &format!(", {} were skipped, the first because {error}", report.skipped);
+    }
+    text
 }
 
 /// The first words matter most: a narrow terminal cuts the last.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use ivl::train::Interrupter;
-use ivl::{Error, Memory, Placement, TrainConfig, TrainedValue, Training};
+use ivl::{Error, Memory, Placement, TrainedValue, Training};
 use serde_json::json;
 
 pub use self::configuration::read_config;
@@ -20,18 +20,21 @@ use crate::models::{dtype, open_options};
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(&args.config, &args.set, common)?;
-    let trained = fit(&config, args.resume, "go on with --resume", common)?;
+    let training = Training::new(&config).resume(args.resume).extend(args.extend);
+    let trained = fit(training, "go on with --resume", common)?;
     let placements = Placement::several(&common.device, dtype(common.dtype))?;
     summarize(&trained, Memory::now(&placements[0].device), common);
     Ok(())
 }
 
 /// Trains and saves. A signal stops after a step and leaves a checkpoint; `go_on` says how to go on from there.
-pub fn fit(config: &TrainConfig, resume: bool, go_on: &str, common: &Common) -> Result<TrainedValue> {
+pub fn fit(training: Training<'_>, go_on: &str, common: &Common) -> Result<TrainedValue> {
     let (interrupter, mut display) = (Interrupter::new(), Display::new(common));
     let _stoppable = Stoppable::on_signals(&interrupter, display.voice())?;
-    let training = Training::new(config).resume(resume).options(open_options(common));
-    let trained = training.interrupter(interrupter).run(move |event| display.show(&event));
+    let trained = training
+        .options(open_options(common))
+        .interrupter(interrupter)
+        .run(move |event| display.show(&event));
     trained.map_err(|error| say_how_to_go_on(error, go_on))
 }
 

@@ -2,12 +2,12 @@
 
 use std::error::Error;
 
+use maud::{Markup, PreEscaped, html};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::table::Table;
-use crate::html::escape;
 use crate::transfer::{BaseSummary, SettingSummary, Transfer};
 
 /// Lines and text, the grid, and the series: without the value, with it, fine-tuned. `style.css` names them.
@@ -35,31 +35,30 @@ type Drawn = Result<String, Box<dyn Error>>;
 type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// A chart with its caption: a `<figure>`. `table` says the same in numbers.
-fn figure(drawn: Drawn, title: &str, legend: &str, table: &Table) -> String {
-    let Ok(svg) = drawn else { return String::new() };
-    // The drawing is one picture to who cannot see it, with a name; its numbers are in the table.
-    let svg = svg.replacen(
-        "<svg ",
-        &format!(
-            "<svg role=\"img\" aria-label=\"{}: the figures are in the table {}\" ",
-            escape(title),
-            escape(&table.title)
-        ),
-        1,
-    );
-    format!("<figure class=\"chart\">\n<figcaption>{}{legend}</figcaption>\n{svg}</figure>\n", escape(title))
+fn figure(drawn: Drawn, title: &str, legend: &Markup, table: &Table) -> Markup {
+    let Ok(svg) = drawn else { return html! {} };
+    // To a screen reader the drawing is one named picture; its numbers are in the table.
+    html! {
+        figure.chart {
+            figcaption { (title) (legend) }
+            div role="img" aria-label={ (title) ": the figures are in the table " (table.title) } { (PreEscaped(svg)) }
+        }
+    }
 }
 
 /// A row of names with their colours.
-fn legend(entries: &[(String, &str)]) -> String {
-    let entry = |(name, class): &(String, &str)| {
-        format!("<li><span class=\"swatch {class}\" aria-hidden=\"true\"></span>{}</li>", escape(name))
-    };
-    format!("<ul class=\"legend\">{}</ul>", entries.iter().map(entry).collect::<String>())
+fn legend(entries: &[(String, &str)]) -> Markup {
+    html! {
+        ul.legend {
+            @for (name, class) in entries {
+                li { span class={ "swatch " (class) } aria-hidden="true" {} (name) }
+            }
+        }
+    }
 }
 
 /// Bars of every base without the value, with it and fine-tuned.
-pub(super) fn bars(transfer: &Transfer, table: &Table) -> String {
+pub(super) fn bars(transfer: &Transfer, table: &Table) -> Markup {
     let mut names = vec![
         ("alone".to_owned(), "alone"),
         (format!("with the value, alpha {}", transfer.verdict.alpha), "with"),
@@ -118,12 +117,12 @@ fn draw_bars(transfer: &Transfer) -> Drawn {
 }
 
 /// The share of the gap that every base recovers, with its interval.
-pub(super) fn recovered(transfer: &Transfer, table: &Table) -> String {
+pub(super) fn recovered(transfer: &Transfer, table: &Table) -> Markup {
     if !transfer.has_tuned() {
-        return String::new();
+        return html! {};
     }
     let title = "Share of the fine-tuning gap recovered, with 95% intervals";
-    figure(draw_recovered(transfer), title, "", table)
+    figure(draw_recovered(transfer), title, &html! {}, table)
 }
 
 fn draw_recovered(transfer: &Transfer) -> Drawn {
@@ -160,7 +159,7 @@ fn drawn_share(transfer: &Transfer, base: &BaseSummary) -> Option<[f64; 3]> {
 }
 
 /// How every base does by the weight of the value.
-pub(super) fn curves(transfer: &Transfer, table: &Table) -> String {
+pub(super) fn curves(transfer: &Transfer, table: &Table) -> Markup {
     const CLASSES: [&str; 6] = ["line0", "line1", "line2", "line3", "line4", "line5"];
     let names: Vec<(String, &str)> = transfer
         .bases

@@ -1,9 +1,12 @@
 //! The page.
 
+use maud::{Markup, html};
+
 use super::charts::{bars, curves, recovered};
 use super::table::tables;
-use crate::html::{escape, page};
-use crate::transfer::{Effect, Transfer};
+use crate::explanation::HEAT_MAP_STYLE;
+use crate::html::page;
+use crate::transfer::{Effect, FEWEST_QUESTIONS, ROUNDS, Transfer};
 
 /// Styles of this page; colours of charts are replaced here, so that they follow the page's scheme.
 const STYLE: &str = include_str!("style.css");
@@ -20,12 +23,12 @@ pub struct Report<'a> {
 }
 
 /// The explanation of one answer: an HTML fragment, and the style it needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HeatMap {
     /// Which base wrote the answer.
     pub base: String,
     /// From [`heat_map`](crate::explanation::heat_map).
-    pub html: String,
+    pub html: Markup,
 }
 
 /// A question and what every base answers.
@@ -54,118 +57,138 @@ impl Report<'_> {
     /// One HTML page that loads nothing: it can be mailed, printed, and read on a phone.
     pub fn html(&self) -> String {
         let transfer = self.transfer;
-        let tables = tables(transfer);
-        let mut body = format!("<h1>How far a value travels</h1>\n{}", self.verdict());
-        for (index, table) in tables.iter().enumerate() {
-            body += &format!("<section>\n<h2>{}</h2>\n{}", escape(&table.title), table.html());
-            body += &match index {
-                0 => format!(
-                    "<div class=\"charts\">\n{}{}</div>\n",
-                    bars(transfer, table),
-                    recovered(transfer, table)
-                ),
-                1 => format!("<div class=\"charts\">\n{}</div>\n", curves(transfer, table)),
-                _ => String::new(),
-            };
-            body += "</section>\n";
-            if index == 1 {
-                body += &self.examples();
-                body += &self.heat_map();
+        let body = html! {
+            h1 { "How far a value travels" }
+            (self.verdict())
+            @for (index, table) in tables(transfer).iter().enumerate() {
+                section {
+                    h2 { (table.title) }
+                    (table.html())
+                    @match index {
+                        0 => div.charts { (bars(transfer, table)) (recovered(transfer, table)) },
+                        1 => div.charts { (curves(transfer, table)) },
+                        _ => {},
+                    }
+                }
+                @if index == 1 {
+                    (self.examples())
+                    (self.heat_map())
+                }
+            }
+            (self.about())
+        };
+        page("How far a value travels", &format!("{HEAT_MAP_STYLE}{STYLE}"), &body)
+    }
+
+    fn verdict(&self) -> Markup {
+        let verdict = &self.transfer.verdict;
+        html! {
+            p.verdict { (verdict.text) }
+            ul.effects {
+                @for base in &verdict.bases {
+                    @let (word, sign) = word_and_sign(base.effect);
+                    li class=(base.effect.name()) {
+                        span aria-hidden="true" { (sign) } " " b { (base.name) } " " (word)
+                    }
+                }
+            }
+            p { "Recommended alpha: " b { (verdict.alpha) } }
+        }
+    }
+
+    fn examples(&self) -> Markup {
+        if self.examples.is_empty() {
+            return html! {};
+        }
+        html! {
+            section {
+                h2 { "Some answers" }
+                @for example in &self.examples { (example.html()) }
             }
         }
-        body += &self.about();
-        page("How far a value travels", &format!("{}{STYLE}", crate::explanation::HEAT_MAP_STYLE), &body)
     }
 
-    fn verdict(&self) -> String {
-        let verdict = &self.transfer.verdict;
-        let word = |effect: Effect| match effect {
-            Effect::Helps => ("helps", "▲"),
-            Effect::Unclear => ("no clear difference", "●"),
-            Effect::Harms => ("harms", "▼"),
-            Effect::TooFewQuestions => ("too few questions", "●"),
-        };
-        let base = |base: &crate::transfer::BaseVerdict| {
-            let (word, sign) = word(base.effect);
-            format!(
-                "<li class=\"{}\"><span aria-hidden=\"true\">{sign}</span> <b>{}</b> {word}</li>",
-                base.effect.name(),
-                escape(&base.name)
-            )
-        };
-        format!(
-            "<p class=\"verdict\">{}</p>\n<ul class=\"effects\">{}</ul>\n<p>Recommended alpha: <b>{}</b></p>\n",
-            escape(&verdict.text),
-            verdict.bases.iter().map(base).collect::<String>(),
-            verdict.alpha
-        )
-    }
-
-    fn examples(&self) -> String {
-        if self.examples.is_empty() {
-            return String::new();
+    fn heat_map(&self) -> Markup {
+        let Some(HeatMap { base, html: text }) = self.heat_map else { return html! {} };
+        html! {
+            section {
+                h2 { "What the value changed in one answer" }
+                p { "Of " b { (base) } ", token by token." }
+                (text)
+            }
         }
-        let answer = |(text, right): &(String, bool)| {
-            let (class, sign, word) =
-                if *right { ("right", "✓", "right") } else { ("wrong", "✗", "wrong") };
-            let text = if text.is_empty() { "<i>nothing</i>".to_owned() } else { escape(text) };
-            format!(
-                "<td class=\"{class}\"><span class=\"mark\" role=\"img\" aria-label=\"{word}\">{sign}</span>{text}</td>"
-            )
-        };
-        let example = |example: &ReportExample| {
-            let row = |of: &AnswerOf| {
-                format!(
-                    "<tr><th scope=\"row\">{}</th>{}{}</tr>\n",
-                    escape(&of.base),
-                    answer(&of.alone),
-                    answer(&of.with)
-                )
-            };
-            format!(
-                "<article>\n<p class=\"question\">{}</p>\n<p>In the data: {}</p>\n<div class=\"scroll\"><table class=\"answers\">\n\
-                 <thead><tr><th scope=\"col\">base</th><th scope=\"col\">alone</th><th scope=\"col\">with the value</th></tr></thead>\n\
-                 <tbody>\n{}</tbody>\n</table></div>\n</article>\n",
-                escape(example.question.trim()),
-                escape(&example.reference),
-                example.answers.iter().map(row).collect::<String>()
-            )
-        };
-        let examples: String = self.examples.iter().map(example).collect();
-        format!("<section>\n<h2>Some answers</h2>\n{examples}</section>\n")
     }
 
-    fn heat_map(&self) -> String {
-        let Some(HeatMap { base, html }) = self.heat_map else { return String::new() };
-        format!(
-            "<section>\n<h2>What the value changed in one answer</h2>\n<p>Of <b>{}</b>, token by token.</p>\n{html}</section>\n",
-            escape(base)
-        )
-    }
-
-    fn about(&self) -> String {
+    fn about(&self) -> Markup {
         let source = &self.transfer.source;
-        let code = |text: &String| format!("<code>{}</code>", escape(text));
-        let values: Vec<String> = source.values.iter().map(code).collect();
-        let tuned = match source.tuned_seeds {
-            0 => String::new(),
-            seeds => format!(
-                " The gap is the difference between a base alone and after a fine-tuning of its own on the same \
-                 demonstrations ({seeds} {} each); a share of 100% means that the value does as much.",
-                if seeds == 1 { "seed" } else { "seeds" }
-            ),
-        };
-        format!(
-            "<section>\n<h2>How it was measured</h2>\n<p>Value {}; {} questions of {}. Standard errors and 95% intervals \
-             (bootstrap, {} draws, seed {}) are over questions, and every comparison is paired: it asks both sides the same \
-             ones.{tuned} The recommended alpha is 1, with which values are trained, unless another does better by more \
-             than one standard error on these questions.</p>\n<p>Written by <code>ivl transfer</code> {}.</p>\n</section>\n",
-            values.join(", "),
-            self.transfer.questions,
-            code(&source.data),
-            crate::transfer::ROUNDS,
-            self.transfer.seed,
-            env!("CARGO_PKG_VERSION"),
-        )
+        let seeds = source.tuned_seeds;
+        html! {
+            section {
+                h2 { "How it was measured" }
+                p {
+                    "Value "
+                    @for (index, value) in source.values.iter().enumerate() {
+                        @if index > 0 { ", " }
+                        code { (value) }
+                    }
+                    "; " (self.transfer.questions) " questions of " code { (source.data) }
+                    ". Standard errors and 95% intervals (bootstrap, " (ROUNDS) " draws, seed " (self.transfer.seed)
+                    ") are over questions, and every comparison is paired: both sides answer the same ones. Fewer than "
+                    (FEWEST_QUESTIONS) " questions have no interval and no verdict."
+                    @if seeds > 0 {
+                        " The gap is the difference between a base alone and after a fine-tuning of its own on the same "
+                        "demonstrations (" (seeds) @if seeds == 1 { " seed" } @else { " seeds" }
+                        " each); a share of 100% means that the value does as much. There is no gap where fine-tuning is "
+                        "not clearly better than the base."
+                    }
+                    " The recommended alpha is 1, with which values are trained, unless another does better by more than "
+                    "one standard error on these questions."
+                }
+                p { "Written by " code { "ivl transfer" } " " (env!("CARGO_PKG_VERSION")) "." }
+            }
+        }
+    }
+}
+
+fn word_and_sign(effect: Effect) -> (&'static str, &'static str) {
+    match effect {
+        Effect::Helps => ("helps", "▲"),
+        Effect::Unclear => ("no clear difference", "●"),
+        Effect::Harms => ("harms", "▼"),
+        Effect::TooFewQuestions => ("too few questions", "●"),
+    }
+}
+
+impl ReportExample {
+    fn html(&self) -> Markup {
+        html! {
+            article {
+                p.question { (self.question.trim()) }
+                p { "In the data: " (self.reference) }
+                div.scroll {
+                    table.answers {
+                        thead {
+                            tr { @for name in ["base", "alone", "with the value"] { th scope="col" { (name) } } }
+                        }
+                        tbody {
+                            @for of in &self.answers {
+                                tr { th scope="row" { (of.base) } (answer(&of.alone)) (answer(&of.with)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A cell with an answer, marked as right or wrong.
+fn answer((text, right): &(String, bool)) -> Markup {
+    let (word, sign) = if *right { ("right", "✓") } else { ("wrong", "✗") };
+    html! {
+        td class=(word) {
+            span.mark role="img" aria-label=(word) { (sign) }
+            @if text.is_empty() { i { "nothing" } } @else { (text) }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The figures as tables of text, for every medium the same.
 
-use crate::html::escape;
+use maud::{Markup, html};
+
 use crate::transfer::{BaseSummary, FEWEST_QUESTIONS, Figure, IntervalEstimate, SettingSummary, Transfer};
 
 /// A table; the first column names the rows.
@@ -41,26 +42,26 @@ impl Table {
         format!("{}|---|{rule}\n{rows}", line(&self.header))
     }
 
-    /// As an HTML table with header cells for columns and rows; the note is below it at every window width.
-    pub fn html(&self) -> String {
-        let column = |cell: &String| format!("<th scope=\"col\">{}</th>", kept_together(cell));
-        let header: String = self.header.iter().map(column).collect();
-        let row = |cells: &Vec<String>| {
-            let cell = |cell: &String| format!("<td>{}</td>", kept_together(cell));
-            let (first, rest) =
-                cells.split_first().map_or((String::new(), String::new()), |(first, rest)| {
-                    (kept_together(first), rest.iter().map(cell).collect())
-                });
-            format!("<tr><th scope=\"row\">{first}</th>{rest}</tr>\n")
-        };
-        let rows: String = self.rows.iter().map(row).collect();
-        format!(
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{title}\">\
-             <table aria-label=\"{title}\" class=\"figures\">\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
-             </table></div>\n<p class=\"note\">{note}.</p>\n",
-            title = escape(&self.title),
-            note = escape(&self.note),
-        )
+    /// As an HTML table with header cells for columns and rows; the note is below it.
+    pub(super) fn html(&self) -> Markup {
+        html! {
+            div.scroll tabindex="0" role="region" aria-label=(self.title) {
+                table.figures aria-label=(self.title) {
+                    thead {
+                        tr { @for cell in &self.header { th scope="col" { (kept_together(cell)) } } }
+                    }
+                    tbody {
+                        @for cells in &self.rows {
+                            tr {
+                                @for cell in cells.iter().take(1) { th scope="row" { (kept_together(cell)) } }
+                                @for cell in cells.iter().skip(1) { td { (kept_together(cell)) } }
+                            }
+                        }
+                    }
+                }
+            }
+            p.note { (self.note) "." }
+        }
     }
 
     /// In columns of equal width, for a terminal.
@@ -82,9 +83,9 @@ impl Table {
     }
 }
 
-/// Escaped; a figure and its error, or the ends of an interval, are not torn apart at the end of a line.
+/// A figure with its error, and the ends of an interval, stay on one line.
 fn kept_together(cell: &str) -> String {
-    escape(cell).replace(" ± ", "\u{a0}±\u{a0}").replace(", ", ",\u{a0}").replace(" *", "\u{a0}*")
+    cell.replace(" ± ", "\u{a0}±\u{a0}").replace(", ", ",\u{a0}").replace(" *", "\u{a0}*")
 }
 
 /// The main table: every base without the value, with it, fine-tuned.

@@ -10,8 +10,8 @@ use super::host::{Numbers, host_tensor};
 /// host. For a small model, making tensors from the numbers of one token takes as long as some of its products.
 #[derive(Debug, Clone)]
 pub(in crate::transformer) enum Activations {
-    /// On a device.
-    Tensor(Tensor<3>),
+    /// On a device. Boxed, since a handle has hundreds of bytes, which would be copied wherever rows on the host are moved.
+    Tensor(Box<Tensor<3>>),
     /// On the host.
     Host(HostRows),
 }
@@ -19,22 +19,28 @@ pub(in crate::transformer) enum Activations {
 impl Activations {
     /// Activations on the host if the layers that read them are packed, else the tensor.
     pub(in crate::transformer) fn new(x: Tensor<3>, packed: bool) -> Self {
-        if packed { Self::Host(HostRows::new(x)) } else { Self::Tensor(x) }
+        if packed { Self::Host(HostRows::new(x)) } else { x.into() }
     }
 
     /// The numbers, whatever holds them.
     pub(super) fn into_host(self) -> HostRows {
         match self {
-            Self::Tensor(x) => HostRows::new(x),
+            Self::Tensor(x) => HostRows::new(*x),
             Self::Host(rows) => rows,
         }
     }
 
     pub(in crate::transformer) fn into_tensor(self) -> Tensor<3> {
         match self {
-            Self::Tensor(x) => x,
+            Self::Tensor(x) => *x,
             Self::Host(rows) => rows.into_tensor(),
         }
+    }
+}
+
+impl From<Tensor<3>> for Activations {
+    fn from(x: Tensor<3>) -> Self {
+        Self::Tensor(Box::new(x))
     }
 }
 
@@ -47,7 +53,7 @@ impl Add for Activations {
                 rows.add(&others.numbers);
                 Self::Host(rows)
             }
-            (one, other) => Self::Tensor(one.into_tensor() + other.into_tensor()),
+            (one, other) => (one.into_tensor() + other.into_tensor()).into(),
         }
     }
 }

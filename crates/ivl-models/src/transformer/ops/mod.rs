@@ -39,7 +39,7 @@ const FEW_ROWS: usize = 64;
 /// - output: for each layer `[batch, seq, output]`
 pub(super) fn linear<const N: usize>(layers: [LinearParams<'_>; N], x: &Activations) -> [Activations; N] {
     match x {
-        Activations::Tensor(x) => backend::linear(layers, x.clone()).map(Activations::Tensor),
+        Activations::Tensor(x) => backend::linear(layers, (**x).clone()).map(Activations::from),
         Activations::Host(x) => match packed_weights(&layers) {
             Some(matrices) => host::linear(layers, matrices, x).map(Activations::Host),
             // Merging adapters into a weight drops its packed form.
@@ -98,13 +98,15 @@ pub(super) fn packed_product(x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
 pub(super) fn norm(params: NormParams<'_>, x: &Activations) -> Activations {
     match x {
         Activations::Host(x) => Activations::Host(host::norm(params, x)),
-        Activations::Tensor(x) => Activations::Tensor(match x.dims() {
-            [_, _, width] if width == params.width() => norm_tensor(params, x.clone()),
-            [batch, seq, width] => {
-                let heads = x.clone().reshape([batch, seq, width / params.width(), params.width()]);
-                norm_tensor(params, heads).reshape([batch, seq, width])
+        Activations::Tensor(x) => {
+            let [batch, seq, width] = x.dims();
+            let x = (**x).clone();
+            if width == params.width() {
+                return norm_tensor(params, x).into();
             }
-        }),
+            let heads: Tensor<4> = x.reshape([batch, seq, width / params.width(), params.width()]);
+            norm_tensor(params, heads).reshape([batch, seq, width]).into()
+        }
     }
 }
 
@@ -117,22 +119,17 @@ fn norm_tensor<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tensor<D
 /// # Shapes
 /// - inputs and output: `[batch, seq, width]`
 pub(super) fn gate(activation: Activation, gate: Activations, up: Option<Activations>) -> Activations {
-    match (gate, up) {
-        (Activations::Host(gate), up) => Activations::Host(host::gate(activation, gate, up)),
-        (Activations::Tensor(gate), None) => Activations::Tensor(
-            kernel(activation)
-                .and_then(|kernel| differentiable::activate(kernel, &gate))
-                .unwrap_or_else(|| backend::activate(activation, gate)),
-        ),
-        (Activations::Tensor(gate), Some(up)) => {
-            let up = up.into_tensor();
-            Activations::Tensor(
-                kernel(activation)
-                    .and_then(|kernel| differentiable::gate(kernel, &gate, &up))
-                    .unwrap_or_else(|| backend::activate(activation, gate) * up),
-            )
-        }
-    }
+    let gate = match gate {
+        Activations::Host(gate) => return Activations::Host(host::gate(activation, gate, up)),
+        Activations::Tensor(gate) => *gate,
+    };
+    let kernel = kernel(activation);
+    let Some(up) = up.map(Activations::into_tensor) else {
+        let activated = kernel.and_then(|kernel| differentiable::activate(kernel, &gate));
+        return activated.unwrap_or_else(|| backend::activate(activation, gate)).into();
+    };
+    let gated = kernel.and_then(|kernel| differentiable::gate(kernel, &gate, &up));
+    gated.unwrap_or_else(|| backend::activate(activation, gate) * up).into()
 }
 
 /// The kernel of the CPU for an activation, if there is one.
@@ -157,7 +154,7 @@ pub(super) fn rotate(rotation: &Rotation, heads: usize, x: Activations) -> Activ
             let x = x.reshape([batch, seq, heads, width / heads]);
             let rotated =
                 differentiable::rotate(rotation, &x).unwrap_or_else(|| backend::rotate(rotation, x));
-            Activations::Tensor(rotated.reshape([batch, seq, width]))
+            rotated.reshape([batch, seq, width]).into()
         }
     }
 }
@@ -180,7 +177,7 @@ pub(super) fn attend(
         }
         tensors => {
             let tensors = tensors.map(Activations::into_tensor);
-            Activations::Tensor(backend::attend(config, scale, tensors, mask, cache))
+            backend::attend(config, scale, tensors, mask, cache).into()
         }
     }
 }

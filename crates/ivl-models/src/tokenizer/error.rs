@@ -1,0 +1,63 @@
+//! Errors of a tokenizer, and the reading of its files.
+
+use std::path::{Path, PathBuf};
+
+use crate::FileError;
+use crate::files::read_bounded;
+
+/// Largest `tokenizer.json` that is read.
+const LARGEST_FILE: u64 = 256 << 20;
+
+/// Most ids that a vocabulary may span.
+pub(super) const MOST_TOKENS: u32 = 1 << 22;
+
+/// Errors of a tokenizer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// The file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file does not describe a tokenizer.
+    #[error("`{}` is not a Hugging Face tokenizer; expected the tokenizer.json of a fast tokenizer", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An id so large that a table of all ids would not fit in memory.
+    #[error("token {token:?} in `{}` has id {id}, expected ids below {MOST_TOKENS}", path.display())]
+    IdTooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+    },
+    /// Two tokens with one id.
+    #[error("`{}` gives id {id} to both {first:?} and {second:?}; expected one token for each id", path.display())]
+    DuplicateId {
+        /// Which file.
+        path: PathBuf,
+        /// The id.
+        id: u32,
+        /// One token.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A text could not be tokenized.
+    #[error("cannot tokenize the text")]
+    Encode(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Ids could not be turned back into text.
+    #[error("cannot decode the tokens")]
+    Decode(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Reads a file of a tokenizer.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_bounded(path, "a tokenizer", LARGEST_FILE)
+}

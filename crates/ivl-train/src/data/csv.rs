@@ -1,0 +1,81 @@
+//! CSV and TSV tables with a header.
+
+use std::cell::Cell;
+use std::io::Read;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::place::Place;
+use super::record::{Bytes, LONGEST_RECORD, Record};
+use crate::Error;
+
+/// The rows of a table; every value is a text.
+pub(super) struct DelimitedTable {
+    path: PathBuf,
+    reader: csv::Reader<Bounded>,
+    left: Rc<Cell<usize>>,
+    headers: Option<csv::StringRecord>,
+    number: usize,
+}
+
+/// Reads at most `left` bytes: a quote that is never closed must not read the whole file into memory.
+struct Bounded {
+    bytes: Bytes,
+    left: Rc<Cell<usize>>,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left.get() == 0 {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        let most = buffer.len().min(self.left.get());
+        let read = self.bytes.read(&mut buffer[..most])?;
+        self.left.set(self.left.get() - read);
+        Ok(read)
+    }
+}
+
+impl DelimitedTable {
+    pub(super) fn new(path: PathBuf, bytes: Bytes, delimiter: u8) -> Self {
+        let left = Rc::new(Cell::new(LONGEST_RECORD));
+        let bounded = Bounded { bytes, left: left.clone() };
+        let reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bounded);
+        Self { path, reader, left, headers: None, number: 0 }
+    }
+
+    fn place(&self) -> Place {
+        Place { path: self.path.clone(), unit: "row", number: self.number }
+    }
+
+    fn read(&mut self) -> Result<Option<Record>, csv::Error> {
+        let headers = match &self.headers {
+            Some(headers) => headers,
+            None => self.headers.insert(self.reader.headers()?.clone()),
+        };
+        self.left.set(LONGEST_RECORD);
+        self.number += 1;
+        let mut row = csv::StringRecord::new();
+        if !self.reader.read_record(&mut row)? {
+            return Ok(None);
+        }
+        let fields = headers.iter().zip(&row);
+        Ok(Some(fields.map(|(name, text)| (name.trim().to_owned(), Value::from(text))).collect()))
+    }
+}
+
+impl Iterator for DelimitedTable {
+    type Item = Result<(Place, Record), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.read() {
+            Ok(record) => record.map(|record| Ok((self.place(), record))),
+            Err(_) if self.left.get() == 0 => {
+                Some(Err(Error::LongRecord { place: self.place(), limit: LONGEST_RECORD }))
+            }
+            Err(source) => Some(Err(Error::Csv { place: self.place(), source: Box::new(source) })),
+        }
+    }
+}
