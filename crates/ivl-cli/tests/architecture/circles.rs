@@ -25,26 +25,12 @@ const CIRCLES: &[(&str, &[&str])] = &[
     (
         "ivl-models",
         &[
-<<<<<<< HEAD
-            "families/gemma.rs",
-            "families/gpt2.rs",
-            "families/gpt_neox.rs",
-            "families/llama.rs",
-            "families/mod.rs",
-            "families/phi.rs",
-            "families/phi3.rs",
-            "families/qwen.rs",
-        ],
-    ),
-    ("ivl-models", &["template/chat.rs", "template/chat_spans.rs"]),
-=======
             "transformer/ops/activations.rs",
             "transformer/ops/backend.rs",
             "transformer/ops/host.rs",
             "transformer/ops/mod.rs",
         ],
     ),
->>>>>>> main
 ];
 
 /// Sets of files that reach each other, in the order of their names.

@@ -149,8 +149,8 @@ impl Grammar {
 
 #[cfg(test)]
 mod tests {
-    use ivl_core::vocab::Token;
     use super::*;
+    use ivl_core::vocab::Token;
 
     /// One token for each ASCII character and some longer ones; 200 ends a text.
     fn vocab() -> Vocab {
