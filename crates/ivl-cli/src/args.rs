@@ -126,7 +126,17 @@ pub struct Models {
     #[arg(long, value_name = "VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
+}
+
+/// Which chat template renders messages.
+#[derive(Debug, clap::Args)]
+pub struct Template {
+    /// Chat template: `value` (that of the first value that has one, else the base's), `base`, or a Jinja file
+    #[arg(long, value_name = "value|base|FILE", default_value = "value")]
+    pub chat_template: String,
 }
 
 /// How values with another vocabulary are attached.
@@ -178,21 +188,23 @@ pub struct Decoding {
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
-    /// Sampling temperature; 0 decodes greedily
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub temperature: f64,
-    /// Sample from the K most probable tokens; 0 keeps all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: usize,
-    /// Sample from the smallest set of most probable tokens whose probabilities sum to P
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub top_p: f64,
-    /// Sample from tokens at least P times as probable as the most probable one
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub min_p: f64,
-    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
-    pub repetition_penalty: f64,
+    /// Sampling temperature; 0 decodes greedily (default: 0; for `chat`, that of the base's generation_config.json)
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Sample from the K most probable tokens; 0 keeps all (default: 0; for `chat` as above)
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Sample from the smallest set of most probable tokens whose probabilities sum to P (default: 1; for `chat` as
+    /// above)
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Sample from tokens at least P times as probable as the most probable one (default: 0; for `chat` as above)
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f64>,
+    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off (default: 1; for
+    /// `chat` as above)
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f64>,
     /// Subtract X from a token's logit for every time it occurs in the answer
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub frequency_penalty: f64,
@@ -494,6 +506,8 @@ pub struct Serve {
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
     #[command(flatten)]
     pub drafts: Drafts,
@@ -518,9 +532,6 @@ pub struct Serve {
     /// Write a line for each request to standard error
     #[arg(long)]
     pub access_log: bool,
-    /// Jinja chat template for all models, in place of their own
-    #[arg(long, value_name = "FILE")]
-    pub chat_template: Option<std::path::PathBuf>,
     /// Maximum number of texts generated at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub max_rows: usize,
@@ -577,15 +588,17 @@ pub struct Transfer {
     /// Map for bases with another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
     #[arg(long, value_name = "FILE|METHOD", default_values_t = [String::from("hybrid")])]
     pub map: Vec<String>,
+    #[command(flatten)]
+    pub template: Template,
     /// Use only the first N questions
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Score the answers of the data only; generate none, so that there is no exact match
     #[arg(long)]
     pub no_answers: bool,
-    /// Do not write the verdict to the value's card
+    /// Write the verdict and the recommended weight to the value's card
     #[arg(long)]
-    pub keep_card: bool,
+    pub write_card: bool,
     /// Directory for the report
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -29,6 +29,8 @@ fn of_ivl(error: &Error) -> Option<String> {
     let hint = match error {
         Error::UnfinishedRun { .. } => "finish it with `ivl train CONFIG.toml --resume`",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
+        Error::NeedsOutput { .. } => "name one with --output DIR",
+        Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",
         Error::EmptyPrompt => "give some text with --prompt, --prompt-file or --messages",
         Error::NoChatTemplate { .. } => {
             "add a template, or do without: `--prompt`, `--text` and tasks need none, and `ivl chat` has --plain"

@@ -1,12 +1,11 @@
 //! The models by name: a base, and values that can be added to it.
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ivl_core::Vocab;
 use ivl_core::cross_tokenizer::Retokenizer;
-use ivl_models::{ChatTemplate, Tokenizer};
+use ivl_models::{ChatTemplate, SamplingDefaults, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::constraint::GrammarCompiler;
@@ -21,8 +20,10 @@ pub struct ServedBase {
     pub tokenizer: Tokenizer,
     /// Its chat template.
     pub template: Option<ChatTemplate>,
-    /// Tokens that end an answer.
+    /// Tokens that end an answer: those of the base, of the values, and those with which a template ends a turn.
     pub end_tokens: Vec<u32>,
+    /// Sampling settings of requests that name none.
+    pub sampling: SamplingDefaults,
 }
 
 /// A value as clients see it.
@@ -34,8 +35,6 @@ pub struct ServedValue {
     pub alpha: f64,
     /// The template that it was trained with.
     pub template: Option<ChatTemplate>,
-    /// Tokens of the base that end an answer where the value is in use, beside those of the base.
-    pub end_tokens: Vec<u32>,
     /// How it reads texts, if not in the base's tokens.
     pub cross_tokenizer: Option<CrossTokenizer>,
 }
@@ -112,11 +111,14 @@ impl Catalog {
         &self.vocab
     }
 
-    /// Tokens that end an answer: those of the base and of the values in use.
-    pub(crate) fn end_tokens(&self, weights: &[f64]) -> Vec<u32> {
-        let used = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
-        let all = self.base.end_tokens.iter().chain(used.flat_map(|(value, _)| &value.end_tokens));
-        all.copied().collect::<BTreeSet<u32>>().into_iter().collect()
+    /// Tokens that end an answer.
+    pub(crate) fn end_tokens(&self) -> &[u32] {
+        &self.base.end_tokens
+    }
+
+    /// Sampling settings of requests that name none.
+    pub(crate) fn sampling(&self) -> &SamplingDefaults {
+        &self.base.sampling
     }
 
     /// Compiles grammars for the vocabulary. Made when the first request has one: it takes memory for every token.
@@ -165,14 +167,6 @@ impl Catalog {
         Ok(())
     }
 
-    /// Uses one chat template for all models, in place of their own.
-    #[must_use]
-    pub fn with_chat_template(mut self, template: ChatTemplate) -> Self {
-        self.values.iter_mut().for_each(|value| value.template = None);
-        self.base.template = Some(template);
-        self
-    }
-
     /// The template of the first value in use that has one, else the base's.
     pub(crate) fn chat_template(&self, weights: &[f64]) -> Option<&ChatTemplate> {
         let used = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
@@ -214,7 +208,9 @@ impl Catalog {
     /// One entry of `GET /v1/models`.
     pub(crate) fn describe(&self, id: &str) -> Option<Value> {
         let ivl = if id == self.base.id {
-            json!({"kind": "base", "chat": self.base.template.is_some()})
+            json!({
+                "kind": "base", "chat": self.base.template.is_some(), "sampling": sampling_json(&self.base.sampling),
+            })
         } else {
             let value = &self.values[self.value_index(id)?];
             let chat = value.template.is_some() || self.base.template.is_some();
@@ -233,4 +229,17 @@ impl Catalog {
         let models: Vec<Value> = ids.filter_map(|id| self.describe(id)).collect();
         json!({"object": "list", "data": models})
     }
+}
+
+/// The sampling settings that the model asks for.
+fn sampling_json(sampling: &SamplingDefaults) -> Value {
+    let SamplingDefaults { temperature, top_k, top_p, min_p, repetition_penalty, .. } = sampling;
+    let settings = [
+        ("temperature", temperature.map(Value::from)),
+        ("top_k", top_k.map(Value::from)),
+        ("top_p", top_p.map(Value::from)),
+        ("min_p", min_p.map(Value::from)),
+        ("repetition_penalty", repetition_penalty.map(Value::from)),
+    ];
+    settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

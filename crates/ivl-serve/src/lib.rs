@@ -19,7 +19,7 @@
 //! let base = Checkpoint::open("models/large".as_ref())?;
 //! let value = Checkpoint::open("runs/value".as_ref())?;
 //! let (base_lm, tokenizer) = base.load_lm(&device, DType::F32)?;
-//! let (value_lm, value_tokenizer) = value.load_lm(&device, DType::F32)?;
+//! let (value_lm, _) = value.load_lm(&device, DType::F32)?;
 //! // The card says how much of the value to add.
 //! let alpha = ValueCard::read("runs/value".as_ref())?.map_or(1.0, |card| card.alpha);
 //! let lm = FusedLm::new(Box::new(base_lm), vec![Value::new(Box::new(value_lm), alpha)])?;
@@ -29,12 +29,12 @@
 //!     template: ChatTemplate::from_dir("models/large".as_ref())?,
 //!     // Those of generation_config.json, where it names any.
 //!     end_tokens: base.end_tokens(&tokenizer)?,
+//!     sampling: base.sampling_defaults(),
 //!     tokenizer,
 //! };
 //! let served_value = ServedValue {
 //!     id: "value".to_owned(),
 //!     alpha,
-//!     end_tokens: value.end_tokens(&value_tokenizer)?,
 //!     template: ChatTemplate::from_dir("runs/value".as_ref())?,
 //!     cross_tokenizer: None,
 //! };

@@ -43,6 +43,26 @@ fn prompts_without_a_seed_draw_independently() {
 }
 
 #[test]
+fn the_sampling_of_the_model_counts_where_a_request_names_none() {
+    let template = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja");
+    let mut base = served::base(&template);
+    (base.sampling.temperature, base.sampling.top_k) = (Some(0.7), Some(1));
+    let server =
+        Served::assemble(BaseLm::plain(load("large").0), None, base, Vec::new(), Settings::default());
+    let shown = server.get("/v1/models/large").json();
+    assert_eq!(shown["ivl"]["sampling"], json!({"temperature": 0.7, "top_k": 1}));
+    let ask = |more: Json| {
+        let mut body = json!({"prompt": "Suna lives in", "max_tokens": 12, "ignore_eos": true});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        text(&server.complete(&body)["choices"][0])
+    };
+    // Of one token that is left, every draw is the same as the greedy choice.
+    let greedy = ask(json!({"temperature": 0}));
+    assert_eq!([ask(json!({"seed": 1})), ask(json!({"seed": 2}))], [greedy.clone(), greedy.clone()]);
+    assert_ne!(ask(json!({"top_k": 0, "temperature": 3.0, "seed": 1})), greedy);
+}
+
+#[test]
 fn a_text_ends_no_earlier_than_asked() {
     let server = Served::new();
     let ending = json!({"logit_bias": {"1": 100}, "min_tokens": 3});

@@ -124,7 +124,7 @@ pub enum Error {
         gate: ivl_core::fusion::Gate,
     },
     /// A gate before a value that has to read every position.
-    #[error("the gate {gate} needs values that are added to the base's logits: {reason}")]
+    #[error("the gate {gate} needs residual values: {reason}")]
     GatedValue {
         /// The gate.
         gate: ivl_core::fusion::Gate,
@@ -250,6 +250,12 @@ pub enum Error {
         /// What is wrong with the first text.
         #[source]
         source: Option<Box<ivl_core::Error>>,
+    },
+    /// A task whose answers have to be written somewhere.
+    #[error("`{}` writes answers for another harness, which needs an output directory", path.display())]
+    NeedsOutput {
+        /// The task's file.
+        path: PathBuf,
     },
     /// A task that cannot be run.
     #[error("cannot run the task `{}`", path.display())]

@@ -52,8 +52,7 @@ impl Evaluation {
                 return Err(Error::Settings { reason });
             }
             if task.has_completions() && output.is_none() {
-                let reason = "writes answers for another harness, which needs an output directory".to_owned();
-                return Err(Error::Content { path: task.path.clone(), reason });
+                return Err(Error::NeedsOutput { path: task.path.clone() });
             }
         }
         Ok(Self { tasks, output })

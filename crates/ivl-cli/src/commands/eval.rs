@@ -22,7 +22,11 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
     }
     // Everything that can be wrong with a task is found before the first weight is read.
     let evaluation = Evaluation::open(&args.tasks, args.output.clone())?;
-    let model = models::open(&args.models, None, common)?;
+    let mut builder = models::builder(&args.models, None, common)?;
+    if args.apply_chat_template {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
     let settings = RunSettings {
         limit: args.limit,
         num_fewshot: args.num_fewshot,

@@ -4,25 +4,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use ivl::models::ChatTemplate;
 use ivl::serve::Settings;
 use ivl::{Model, resolve, served_name};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
-use crate::models::{attach, drafts, open_options, serve_options, value_and_alpha};
+use crate::models::{attach, drafts, open_options, serve_options, value_and_alpha, with_template};
 use crate::notes::note;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
     let settings = settings(args);
     // What can be refused is refused before the first weight is read.
     settings.validate()?;
-    let template = args.chat_template.as_deref().map(ChatTemplate::from_file).transpose()?;
     let drafts = drafts(&args.drafts)?;
-    let mut builder = Model::builder(&args.base).options(open_options(common));
+    let options = with_template(open_options(common), &args.template);
+    let mut builder = Model::builder(&args.base).options(options);
     for text in &args.value {
         let (name, value, alpha) = served_value(text)?;
         builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
+    }
+    if let Some(drafts) = &drafts {
+        builder = builder.for_draft(drafts.clone());
     }
     let model = builder.open()?;
     let name = match &args.name {
@@ -31,9 +33,7 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     };
     let values = model.values().iter().map(|value| value.name().to_owned());
     let models: Vec<String> = std::iter::once(name.clone()).chain(values).collect();
-    let mut options = serve_options(Some(&name), drafts, settings);
-    options.chat_template = template;
-    let server = model.into_server(options)?;
+    let server = model.into_server(serve_options(Some(&name), drafts, settings))?;
     let address = format!("http://{}", server.address());
     if common.json {
         println!("{}", json!({"address": address, "models": models}));

@@ -11,7 +11,7 @@ use super::unsupported::refuse_unsupported;
 use super::values::values;
 use crate::api_error::ApiError;
 use crate::catalog::Catalog;
-use crate::constraint::RequestConstraint;
+use crate::constraint::{Grammar, RequestConstraint};
 use crate::settings::Settings;
 
 /// A request apart from its prompts.
@@ -79,13 +79,11 @@ impl CompletionParams {
         config.max_new_tokens = 0;
         config.min_new_tokens = fields.count("min_tokens", 0, max_tokens.unwrap_or(limit))?.unwrap_or(0);
         config.sampling = sampling(fields, catalog)?;
-        config.end_tokens = end_tokens(fields, catalog, &weights)?.into();
+        config.end_tokens = end_tokens(fields, catalog)?.into();
         config.stop_strings = stop_strings(fields)?;
         config.include_stop_string = fields.flag("include_stop_str_in_output")?;
-        let constraint = RequestConstraint {
-            rules: token_rules(fields, catalog)?,
-            grammar: grammar(fields, catalog, &weights)?,
-        };
+        let constraint =
+            RequestConstraint { rules: token_rules(fields, catalog)?, grammar: grammar(fields, catalog)? };
         Ok(Self {
             model: model.unwrap_or(catalog.base()).to_owned(),
             weights,
@@ -102,16 +100,12 @@ impl CompletionParams {
     }
 }
 
-fn grammar(
-    fields: &Fields,
-    catalog: &Catalog,
-    weights: &[f64],
-) -> Result<Option<crate::constraint::Grammar>, ApiError> {
+fn grammar(fields: &Fields, catalog: &Catalog) -> Result<Option<Grammar>, ApiError> {
     let Some((name, source)) = grammar_source(fields)? else { return Ok(None) };
     let refused = |reason: String| expected(name, &format!("a form that the answer can follow: {reason}"));
     catalog
         .grammars()
-        .and_then(|compiler| compiler.compile(&source, &catalog.end_tokens(weights)))
+        .and_then(|compiler| compiler.compile(&source, catalog.end_tokens()))
         .map(Some)
         .map_err(refused)
 }

@@ -10,21 +10,22 @@ use crate::catalog::Catalog;
 /// Tokens that may be biased.
 const MOST_BIASES: usize = 1024;
 
+/// Settings of a request; those that it does not name are the model's own, else those of the OpenAI API.
 pub(super) fn sampling(fields: &Fields, catalog: &Catalog) -> Result<SamplingConfig, ApiError> {
-    let default = SamplingConfig::default();
-    let top_p = fields.number("top_p", 0.0, 1.0)?.unwrap_or(default.top_p);
+    let (default, own) = (SamplingConfig::default(), catalog.sampling());
+    let top_p = fields.number("top_p", 0.0, 1.0)?.or(own.top_p).unwrap_or(default.top_p);
     // 0 and -1 keep all, as in vLLM.
     let top_k = match fields.get("top_k") {
         Some(value) if value.as_i64() == Some(-1) => 0,
-        _ => fields.count("top_k", 0, usize::MAX)?.unwrap_or(default.top_k),
+        _ => fields.count("top_k", 0, usize::MAX)?.or(own.top_k).unwrap_or(default.top_k),
     };
-    let repetition_penalty = fields.number("repetition_penalty", 1e-3, 1e3)?;
+    let repetition_penalty = fields.number("repetition_penalty", 1e-3, 1e3)?.or(own.repetition_penalty);
     Ok(SamplingConfig::default()
-        .temperature(fields.number("temperature", 0.0, 100.0)?.unwrap_or(1.0))
+        .temperature(fields.number("temperature", 0.0, 100.0)?.or(own.temperature).unwrap_or(1.0))
         .top_k(top_k)
         // A mass of 0 keeps the most probable token.
         .top_p(top_p.max(f64::MIN_POSITIVE))
-        .min_p(fields.number("min_p", 0.0, 1.0)?.unwrap_or(default.min_p))
+        .min_p(fields.number("min_p", 0.0, 1.0)?.or(own.min_p).unwrap_or(default.min_p))
         .repetition_penalty(repetition_penalty.unwrap_or(default.repetition_penalty))
         .frequency_penalty(fields.number("frequency_penalty", -100.0, 100.0)?.unwrap_or(0.0))
         .presence_penalty(fields.number("presence_penalty", -100.0, 100.0)?.unwrap_or(0.0))

@@ -32,10 +32,10 @@ pub(super) fn stop_strings(fields: &Fields) -> Result<Vec<String>, ApiError> {
 }
 
 /// Tokens that end the text: those of the models, unless `ignore_eos`, and `stop_token_ids`.
-pub(super) fn end_tokens(fields: &Fields, catalog: &Catalog, weights: &[f64]) -> Result<Vec<u32>, ApiError> {
+pub(super) fn end_tokens(fields: &Fields, catalog: &Catalog) -> Result<Vec<u32>, ApiError> {
     let mut ends = match fields.flag("ignore_eos")? {
         true => Vec::new(),
-        false => catalog.end_tokens(weights),
+        false => catalog.end_tokens().to_vec(),
     };
     ends.extend(listed("stop_token_ids", fields, catalog)?.unwrap_or_default());
     Ok(ends)

@@ -12,7 +12,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::decode::{GenerateConfig, Speculation, generate};
 use ivl_core::fusion::BaseLm;
 use ivl_core::{CausalLm, FusedLm, Value, ValueStack};
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
+use ivl_models::{ChatTemplate, Checkpoint, SamplingDefaults, Tokenizer, TransformerLm};
 use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
 
@@ -51,7 +51,7 @@ pub fn offline(lm: &dyn CausalLm, prompt: &[u32], config: &GenerateConfig) -> (V
 }
 
 pub fn value(id: &str, alpha: f64, cross_tokenizer: Option<CrossTokenizer>) -> ServedValue {
-    ServedValue { id: id.to_owned(), alpha, template: None, end_tokens: Vec::new(), cross_tokenizer }
+    ServedValue { id: id.to_owned(), alpha, template: None, cross_tokenizer }
 }
 
 /// Equal, but for the rounding of numbers: which rows share a step depends on when they were admitted, and the order of an f32
@@ -82,6 +82,7 @@ pub fn base(template: &Path) -> ServedBase {
         tokenizer: load("large").1,
         template: Some(ChatTemplate::from_file(template).expect("compiles")),
         end_tokens: vec![1],
+        sampling: SamplingDefaults::default(),
     }
 }
 

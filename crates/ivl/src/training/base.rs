@@ -9,8 +9,8 @@ use ivl_train::{
     LogitCache, TrainConfig,
 };
 
+use super::encoded_examples::EncodedExamples;
 use super::events::{Reporter, TrainEvent};
-use super::inputs::EncodedExamples;
 use crate::device::Placement;
 use crate::digest::{hash_weights, sha256};
 use crate::error::{Error, Result};

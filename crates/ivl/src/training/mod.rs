@@ -1,6 +1,7 @@
 //! From a configuration to a value directory.
 
 mod base;
+mod encoded_examples;
 mod events;
 mod inputs;
 mod metrics_file;
@@ -39,6 +40,13 @@ pub struct TrainedValue {
     pub card: Option<ValueCard>,
     /// The run: its steps, its held-out losses, and the network.
     pub run: Trained,
+}
+
+impl TrainedValue {
+    /// Whether the value adds nothing: all its logits are 0 in the last step.
+    pub fn is_dead(&self) -> bool {
+        self.card.is_some() && self.run.last.as_ref().is_some_and(|last| last.value_norm == 0.0)
+    }
 }
 
 /// Trains a value against its frozen bases, or a model by itself, and writes the directory that the configuration names.

@@ -46,6 +46,7 @@ impl TrainingModels {
     /// Names that cannot be resolved, files that cannot be read, bases that do not fit the value.
     pub fn open(config: &TrainConfig) -> Result<Self> {
         let source = open_value(config)?;
+        check_adapters(config, &source)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let value_vocab = checkpoint.vocab(&source.tokenizer)?;
         let bases = open_bases(bases_of(config), &value_vocab)?;
@@ -93,6 +94,21 @@ impl TrainingModels {
     pub fn encoder(&self) -> Encoder<'_> {
         Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length).with_data(&self.data)
     }
+}
+
+/// Refuses adapters that are continued as adapters of another shape.
+fn check_adapters(config: &TrainConfig, source: &OpenCheckpoint) -> Result<()> {
+    let (Some(wanted), Some(found)) = (&config.value.lora, source.adapters()) else { return Ok(()) };
+    let found = &found.config;
+    if (wanted.rank, wanted.alpha) == (found.rank, found.alpha) && wanted.targets == found.targets {
+        return Ok(());
+    }
+    let reason = format!(
+        "`{}` holds adapters of rank {} with alpha {} on {:?}, and `value.lora` asks for rank {} with alpha {} on {:?}; \
+         continue them as they are, or leave `value.lora` out to train all weights",
+        source.name, found.rank, found.alpha, found.targets, wanted.rank, wanted.alpha, wanted.targets
+    );
+    Err(Error::Settings { reason })
 }
 
 fn open_bases(bases: Vec<NamedBase<'_>>, value_vocab: &Vocab) -> Result<Vec<TrainingBase>> {

@@ -6,8 +6,8 @@ use ivl_train::{
     Batching, Dataset, Example, Examples, Filling, Format, OnError, Place, Plan, SourceReport, TrainConfig,
 };
 
+use super::encoded_examples::tokenize;
 use super::events::{Reporter, TrainEvent};
-use super::inputs::tokenize;
 use super::models::TrainingModels;
 use crate::error::{Error, Result};
 

@@ -135,7 +135,8 @@ impl StudyPlan {
         let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
         let mut bases = Vec::with_capacity(self.bases.len());
         for name in &self.bases {
-            let base = StudyBase::open(name, &value.dir).map_err(Error::base(name))?;
+            let base =
+                StudyBase::open(name, &value.dir, &self.options.chat_template).map_err(Error::base(name))?;
             Join::new(&base.open.vocab, &value, connection, &self.attach())
                 .map_err(|source| Error::NoMap { base: name.clone(), source: Box::new(source) })?;
             let questions: Vec<Question> =

@@ -12,7 +12,7 @@ use crate::progress::bar;
 const LINES: usize = 20;
 
 /// What the bar shows. Rates and remaining time are of this process.
-const DISPLAY: &str = "{bar:20} {pos}/{len} steps  {eta} left  {wide_msg}";
+const DISPLAY: &str = "{bar:20} {pos}/{len} steps  {left} left  {wide_msg}";
 
 /// Shows the events of a run.
 pub struct Display {
@@ -153,7 +153,7 @@ pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
 /// The first words matter most: a narrow terminal cuts the last.
 fn step_message(step: &StepReport) -> String {
     format!(
-        "loss {:.4}  lr {:.2e}  {:.0} tokens/s  |v| {:.4}  gradient {:.3}",
+        "loss {:.4}  lr {:.2e}  {:.0} trained tokens/s  |v| {:.4}  gradient {:.3}",
         step.loss, step.learning_rate, step.tokens_per_second, step.value_norm, step.gradient_norm
     )
 }

@@ -17,6 +17,7 @@ pub use self::display::{Display, Voice, lost_rows};
 pub use self::signals::Stoppable;
 use crate::args::{Common, Train};
 use crate::models::{dtype, open_options};
+use crate::notes::note;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(&args.config, &args.set, common)?;
@@ -35,7 +36,14 @@ pub fn fit(training: Training<'_>, go_on: &str, common: &Common) -> Result<Train
         .options(open_options(common))
         .interrupter(interrupter)
         .run(move |event| display.show(&event));
-    trained.map_err(|error| say_how_to_go_on(error, go_on))
+    let trained = trained.map_err(|error| say_how_to_go_on(error, go_on))?;
+    if trained.is_dead() && !common.quiet {
+        note(
+            "note: the value adds nothing: all its logits are 0. Train longer, with a higher learning rate or a smaller \
+             regularization.l1",
+        );
+    }
+    Ok(trained)
 }
 
 /// Of a run that was stopped, says how it goes on.
