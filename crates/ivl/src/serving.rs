@@ -1,4 +1,4 @@
-//! A model behind the OpenAI API.
+//! Serving a model over the OpenAI API.
 
 use std::path::Path;
 
@@ -69,7 +69,7 @@ impl Model {
     /// A server that listens and whose engine is ready. Clients choose among the base and its values by their names.
     ///
     /// # Errors
-    /// What [`Server::bind`] refuses, [`Error::Draft`], and templates that cannot be read.
+    /// Errors of [`Server::bind`], [`Error::Draft`], and templates that cannot be read.
     pub fn into_server(self, options: ServeOptions) -> Result<Server> {
         options.settings.validate()?;
         let speculation = options.draft.as_ref().map(|draft| self.speculation(draft)).transpose()?;

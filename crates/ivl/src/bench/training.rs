@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// Rows of a step.
 pub(super) const ROWS: usize = 8;
 
-/// What a step is told beside its precision: the defaults of `ivl train`.
+/// The settings of a step besides its precision: the defaults of `ivl train`.
 const CONFIG: &str = "output = ''\nbase = 'base'\n[value]\n[data]\ntrain = ['rows']";
 
 /// A value in training.

@@ -50,7 +50,7 @@ impl TrainedValue {
 }
 
 /// Trains a value against its frozen bases, or a model by itself, and writes the directory that the configuration names.
-/// `on_event` is told what happens.
+/// `on_event` receives the events.
 ///
 /// # Errors
 /// Whatever is wrong with configuration, data and models, before the first step;

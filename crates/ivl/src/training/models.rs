@@ -11,7 +11,7 @@ use crate::open_checkpoint::OpenCheckpoint;
 
 /// Configurations, tokenizers and the chat template of a run.
 pub struct TrainingModels {
-    /// What the value starts from, as it is on disk.
+    /// The checkpoint that the value starts from.
     pub(super) source: OpenCheckpoint,
     /// The value's configuration, with what the run replaces in it.
     pub(super) json: Map<String, Value>,

@@ -46,7 +46,7 @@ pub fn fit(training: Training<'_>, go_on: &str, common: &Common) -> Result<Train
     Ok(trained)
 }
 
-/// Of a run that was stopped, says how it goes on.
+/// Tells how to continue an interrupted run.
 pub fn say_how_to_go_on(error: Error, go_on: &str) -> anyhow::Error {
     match error {
         Error::Interrupted { .. } => anyhow!("{error}, {go_on}"),
