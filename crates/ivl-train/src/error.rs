@@ -120,7 +120,7 @@ pub enum Error {
         #[source]
         source: Box<csv::Error>,
     },
-    /// A pattern of paths that is none.
+    /// An invalid pattern of paths.
     #[error("`{}` is no pattern of paths", path.display())]
     Pattern {
         /// The pattern.

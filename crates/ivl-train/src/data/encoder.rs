@@ -26,7 +26,7 @@ pub struct Encoder<'a> {
     end: Option<u32>,
 }
 
-/// What becomes of a row, beside its tokens.
+/// Counts of a row, besides its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EncodeOptions {
     /// The longest example in tokens.
