@@ -94,3 +94,25 @@ fn methods_filters_and_values_are_those_of_jinja2_in_python() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[derive(Debug, Deserialize)]
+struct MessageTable {
+    templates: Vec<String>,
+    conversations: Vec<Vec<Message>>,
+    cases: Vec<(usize, usize, Option<String>)>,
+}
+
+#[test]
+fn templates_see_of_messages_what_transformers_lets_them_see() {
+    let table = std::fs::read(fixtures().join("../message_cases.json")).expect("the table");
+    let table: MessageTable = serde_json::from_slice(&table).expect("JSON");
+    assert!(table.cases.len() >= 40);
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("chat_template.jinja");
+    for (template, conversation, expected) in &table.cases {
+        std::fs::write(&path, &table.templates[*template]).expect("writes");
+        let messages = &table.conversations[*conversation];
+        let rendered = ChatTemplate::from_file(&path).and_then(|t| t.render(messages, &RenderOptions::default()));
+        assert_eq!(rendered.ok(), *expected, "{messages:?} in {}", table.templates[*template]);
+    }
+}
