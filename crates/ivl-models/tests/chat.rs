@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ivl_models::{ChatTemplate, Message, RenderOptions};
+use ivl_models::{ChatError, ChatTemplate, Message, RenderOptions};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -34,6 +34,13 @@ fn every_template_renders_as_in_transformers() {
             };
             let rendered = template.render(&golden.messages, &options);
             let what = format!("{} conversation {index}", dir.display());
+            let has_image =
+                golden.messages.iter().any(|message| message.content.to_string().contains("\"image\""));
+            if has_image {
+                // transformers drops the image in silence.
+                assert!(matches!(rendered, Err(ChatError::PartNotText { .. })), "{what}: {rendered:?}");
+                continue;
+            }
             match golden.rendered {
                 Some(expected) => assert_eq!(rendered.expect(&what), expected, "{what}"),
                 None => assert!(rendered.is_err(), "{what}: transformers refuses with {:?}", golden.error),
@@ -112,7 +119,8 @@ fn templates_see_of_messages_what_transformers_lets_them_see() {
     for (template, conversation, expected) in &table.cases {
         std::fs::write(&path, &table.templates[*template]).expect("writes");
         let messages = &table.conversations[*conversation];
-        let rendered = ChatTemplate::from_file(&path).and_then(|t| t.render(messages, &RenderOptions::default()));
+        let rendered =
+            ChatTemplate::from_file(&path).and_then(|t| t.render(messages, &RenderOptions::default()));
         assert_eq!(rendered.ok(), *expected, "{messages:?} in {}", table.templates[*template]);
     }
 }
