@@ -20,7 +20,7 @@ fn fixtures() -> PathBuf {
 
 #[test]
 fn every_template_renders_as_in_transformers() {
-    let mut checked = 0;
+    let (mut checked, mut refused) = (0, 0);
     for entry in std::fs::read_dir(fixtures()).expect("fixtures") {
         let dir = entry.expect("entry").path();
         let template = ChatTemplate::from_dir(&dir).expect("compiles").expect("a template");
@@ -34,11 +34,12 @@ fn every_template_renders_as_in_transformers() {
             };
             let rendered = template.render(&golden.messages, &options);
             let what = format!("{} conversation {index}", dir.display());
-            let has_image =
-                golden.messages.iter().any(|message| message.content.to_string().contains("\"image\""));
-            if has_image {
-                // transformers drops the image in silence.
-                assert!(matches!(rendered, Err(ChatError::PartNotText { .. })), "{what}: {rendered:?}");
+            if let Err(error) = &rendered
+                && let Some(dropped) = dropped(error, &golden.messages)
+            {
+                let text = golden.rendered.expect(&what);
+                assert!(!text.contains(&dropped), "{what}: {error}, but transformers shows {dropped:?}");
+                refused += 1;
                 continue;
             }
             match golden.rendered {
@@ -48,7 +49,20 @@ fn every_template_renders_as_in_transformers() {
             checked += 1;
         }
     }
-    assert!(checked >= 50, "{checked} conversations");
+    assert!(checked >= 40 && (1..20).contains(&refused), "{checked} conversations, {refused} refused");
+}
+
+/// What transformers drops or writes as Python's spelling of a list, and is an error here.
+fn dropped(error: &ChatError, messages: &[Message]) -> Option<String> {
+    match error {
+        ChatError::RoleNotShown { turn, .. } => messages[*turn].content.as_str().map(str::to_owned),
+        ChatError::CallsNotShown { turn, .. } => {
+            let name = &messages[*turn].extra["tool_calls"][0]["function"]["name"];
+            name.as_str().map(|name| format!("{name}("))
+        }
+        ChatError::PartNotText { .. } => Some("<image>".to_owned()),
+        _ => None,
+    }
 }
 
 #[test]
