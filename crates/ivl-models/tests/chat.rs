@@ -34,10 +34,9 @@ fn every_template_renders_as_in_transformers() {
             };
             let rendered = template.render(&golden.messages, &options);
             let what = format!("{} conversation {index}", dir.display());
-            if let Err(error) = &rendered
+            if let (Err(error), Some(text)) = (&rendered, &golden.rendered)
                 && let Some(dropped) = dropped(error, &golden.messages)
             {
-                let text = golden.rendered.expect(&what);
                 assert!(!text.contains(&dropped), "{what}: {error}, but transformers shows {dropped:?}");
                 refused += 1;
                 continue;
@@ -49,7 +48,7 @@ fn every_template_renders_as_in_transformers() {
             checked += 1;
         }
     }
-    assert!(checked >= 40 && (1..20).contains(&refused), "{checked} conversations, {refused} refused");
+    assert!(checked >= 36 && refused >= 8, "{checked} conversations, {refused} refused");
 }
 
 /// What transformers drops or writes as Python's spelling of a list, and is an error here.
