@@ -18,6 +18,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<ivl::serve::Error>() {
             return of_server(error);
         }
+        if let Some(error) = cause.downcast_ref::<ivl::eval::Error>() {
+            return of_evaluation(error);
+        }
         cause.downcast_ref::<ivl::train::Error>().and_then(of_training)
     })
 }
@@ -26,6 +29,8 @@ fn of_ivl(error: &Error) -> Option<String> {
     let hint = match error {
         Error::UnfinishedRun { .. } => "finish it with `ivl train CONFIG.toml --resume`",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
+        Error::NeedsOutput { .. } => "name one with --output DIR",
+        Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",
         Error::EmptyPrompt => "give some text with --prompt, --prompt-file or --messages",
         Error::NoChatTemplate { .. } => {
             "add a template, or do without: `--prompt`, `--text` and tasks need none, and `ivl chat` has --plain"
@@ -36,6 +41,7 @@ fn of_ivl(error: &Error) -> Option<String> {
         Error::Core(error) => return of_core(error),
         Error::Train(error) => return of_training(error),
         Error::Serve(error) => return of_server(error),
+        Error::Eval(error) => return of_evaluation(error),
         _ => return None,
     };
     Some(hint.to_owned())
@@ -56,6 +62,18 @@ fn of_training(error: &ivl::train::Error) -> Option<String> {
     let hint = match error {
         ivl::train::Error::NoCheckpoint { .. } => "start without --resume",
         ivl::train::Error::OutputExists { .. } => "continue with --resume, or with more epochs with --extend",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_evaluation(error: &ivl::eval::Error) -> Option<String> {
+    let hint = match error {
+        ivl::eval::Error::FewShots { .. } => "lower --num-fewshot, or `num_fewshot` of the task",
+        ivl::eval::Error::OtherRun { .. } | ivl::eval::Error::BrokenLog { .. } => {
+            "choose another directory with --output"
+        }
+        ivl::eval::Error::Core(error) => return of_core(error),
         _ => return None,
     };
     Some(hint.to_owned())

@@ -81,7 +81,7 @@ struct JinjaTable {
     cases: Vec<(String, Option<String>)>,
 }
 
-/// What minijinja has otherwise: it has no tuples, which print as lists, and `~` writes small floats in full.
+/// Differences of minijinja: it has no tuples, which print as lists, and `~` writes small floats in full.
 const OTHERWISE: [&str; 11] = [
     "{{ s.partition(' ') }}",
     "{{ s.partition('zz') }}",

@@ -238,7 +238,7 @@ pub enum Error {
     },
     /// Nothing to train on.
     #[error(
-        "no trained token is left in {what}: {rows} rows were read, {dropped} lost all of theirs to max_length {max_length}"
+        "no trained token is left in {what}: {rows} rows were read, {dropped} lost all trained tokens to max_length {max_length}"
     )]
     NothingToTrain {
         /// `data.train` or `data.eval`.

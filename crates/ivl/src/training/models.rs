@@ -11,7 +11,7 @@ use crate::open_checkpoint::OpenCheckpoint;
 
 /// Configurations, tokenizers and the chat template of a run.
 pub struct TrainingModels {
-    /// What the value starts from, as it is on disk.
+    /// The checkpoint that the value starts from.
     pub(super) source: OpenCheckpoint,
     /// The value's configuration, with what the run replaces in it.
     pub(super) json: Map<String, Value>,
@@ -48,6 +48,7 @@ impl TrainingModels {
     /// Names that cannot be resolved, files that cannot be read, bases that do not fit the value.
     pub fn open(config: &TrainConfig) -> Result<Self> {
         let source = open_value(config)?;
+        check_adapters(config, &source)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let value_vocab = checkpoint.vocab(&source.tokenizer)?;
         let bases = open_bases(bases_of(config), &value_vocab)?;
@@ -100,6 +101,21 @@ impl TrainingModels {
             .with_data(&self.data)
             .with_logits(self.logits)
     }
+}
+
+/// Refuses adapters that are continued as adapters of another shape.
+fn check_adapters(config: &TrainConfig, source: &OpenCheckpoint) -> Result<()> {
+    let (Some(wanted), Some(found)) = (&config.value.lora, source.adapters()) else { return Ok(()) };
+    let found = &found.config;
+    if (wanted.rank, wanted.alpha) == (found.rank, found.alpha) && wanted.targets == found.targets {
+        return Ok(());
+    }
+    let reason = format!(
+        "`{}` holds adapters of rank {} with alpha {} on {:?}, and `value.lora` asks for rank {} with alpha {} on {:?}; \
+         continue them as they are, or leave `value.lora` out to train all weights",
+        source.name, found.rank, found.alpha, found.targets, wanted.rank, wanted.alpha, wanted.targets
+    );
+    Err(Error::Settings { reason })
 }
 
 fn open_bases(bases: Vec<NamedBase<'_>>, value_vocab: &Vocab) -> Result<Vec<TrainingBase>> {
