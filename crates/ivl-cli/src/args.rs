@@ -25,7 +25,7 @@ pub struct Common {
     /// scale) works on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
-    /// Seed of all random numbers (default: the configuration's for `train` and `demo`, else 0)
+    /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
     #[arg(long, global = true, help_heading = "Common options")]
     pub seed: Option<u64>,
     /// Print one JSON object, or JSON lines, on standard output
@@ -126,7 +126,17 @@ pub struct Models {
     #[arg(long, value_name = "VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
+}
+
+/// Which chat template renders messages.
+#[derive(Debug, clap::Args)]
+pub struct Template {
+    /// Chat template: `value` (that of the first value that has one, else the base's), `base`, or a Jinja file
+    #[arg(long, value_name = "value|base|FILE", default_value = "value")]
+    pub chat_template: String,
 }
 
 /// How values with another vocabulary are attached.
@@ -178,21 +188,23 @@ pub struct Decoding {
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
-    /// Sampling temperature; 0 decodes greedily
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub temperature: f64,
-    /// Sample from the K most probable tokens; 0 keeps all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: usize,
-    /// Sample from the smallest set of most probable tokens whose probabilities sum to P
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub top_p: f64,
-    /// Sample from tokens at least P times as probable as the most probable one
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub min_p: f64,
-    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
-    pub repetition_penalty: f64,
+    /// Sampling temperature; 0 decodes greedily (default: 0; for `chat`, that of the base's generation_config.json)
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Sample from the K most probable tokens; 0 keeps all (default: 0; for `chat` as above)
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Sample from the smallest set of most probable tokens whose probabilities sum to P (default: 1; for `chat` as
+    /// above)
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Sample from tokens at least P times as probable as the most probable one (default: 0; for `chat` as above)
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f64>,
+    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off (default: 1; for
+    /// `chat` as above)
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f64>,
     /// Subtract X from a token's logit for every time it occurs in the answer
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub frequency_penalty: f64,
@@ -319,7 +331,7 @@ pub struct Eval {
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
     after_help = "Example:\n  ivl explain --base examples/first-value/large --value runs/first-value \\\n      \
-        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html answer.html\n\n\
+        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html runs/answer.html\n\n\
         Blue tokens are more probable with the values, orange ones less probable. Underlined tokens mark positions where \
         the values change the most probable token. With several values, ivl also shows the contribution of each and how \
         every two agree. docs/explain.md defines the figures."
@@ -384,9 +396,9 @@ pub struct Chat {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ivl align --from crates/ivl-demo-models/models/other --to runs/first-value \\\n      \
-        --out other.safetensors\n  \
+        --out runs/other.safetensors\n  \
         ivl generate --base crates/ivl-demo-models/models/other --value runs/first-value \\\n      \
-        --map other.safetensors --prompt \"Mara Vost was born in\"\n\n\
+        --map runs/other.safetensors --prompt \"Mara Vost was born in\"\n\n\
         A corpus is a text file, or JSON Lines with `text` or one JSON string per line. docs/vocabularies.md explains \
         the methods."
 )]
@@ -494,6 +506,8 @@ pub struct Serve {
     #[arg(long, value_name = "[ID=]VALUE[:ALPHA]")]
     pub value: Vec<String>,
     #[command(flatten)]
+    pub template: Template,
+    #[command(flatten)]
     pub vocabularies: Vocabularies,
     #[command(flatten)]
     pub drafts: Drafts,
@@ -509,12 +523,24 @@ pub struct Serve {
     /// Allow other machines without a key
     #[arg(long)]
     pub open: bool,
+    /// Host name that clients may use beside local ones, such as that of a proxy; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allowed_host: Vec<String>,
+    /// Site whose pages may use the API from a browser, such as https://app.example, or * for all; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Write a line for each request to standard error
+    #[arg(long)]
+    pub access_log: bool,
     /// Maximum number of texts generated at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub max_rows: usize,
     /// Maximum number of texts generated or waiting; further requests get status 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_queue: usize,
+    /// Maximum number of texts of one client generated or waiting (default: half of --max-queue)
+    #[arg(long, value_name = "N")]
+    pub max_queue_per_client: Option<usize>,
     /// Maximum number of new tokens per text
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub max_tokens: usize,
@@ -531,12 +557,11 @@ pub struct Serve {
 
 /// Measure how well a value transfers: every base without it, with it at several weights, and fully fine-tuned
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  ivl transfer --value runs/first-value --bases examples/first-value/small examples/first-value/large \\\n      \
+#[command(after_help = "Example:\n  ivl transfer --value runs/first-value \\\n      \
+        --bases examples/first-value/small examples/first-value/large \\\n      \
         --data examples/first-value/held-out.jsonl --out runs/transfer\n\n\
         Writes report.html, table.md, table.json and answers.jsonl to DIR, and the verdict to the value's card, ivl.json. \
-        docs/transfer.md explains how to read them."
-)]
+        docs/transfer.md explains how to read them.")]
 pub struct Transfer {
     /// Value to measure; several directories are the same value trained with different seeds
     #[arg(long, value_name = "VALUE", num_args = 1.., required = true)]
@@ -562,15 +587,17 @@ pub struct Transfer {
     /// Map for bases with another vocabulary: a method of `ivl align` that needs no corpus, or a map file; may be repeated
     #[arg(long, value_name = "FILE|METHOD", default_values_t = [String::from("hybrid")])]
     pub map: Vec<String>,
+    #[command(flatten)]
+    pub template: Template,
     /// Use only the first N questions
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Score the answers of the data only; generate none, so that there is no exact match
     #[arg(long)]
     pub no_answers: bool,
-    /// Do not write the verdict to the value's card
+    /// Write the verdict and the recommended weight to the value's card
     #[arg(long)]
-    pub keep_card: bool,
+    pub write_card: bool,
     /// Directory for the report
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

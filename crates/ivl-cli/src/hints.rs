@@ -29,6 +29,8 @@ fn of_ivl(error: &Error) -> Option<String> {
     let hint = match error {
         Error::UnfinishedRun { .. } => "finish it with `ivl train CONFIG.toml --resume`",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
+        Error::NeedsOutput { .. } => "name one with --output DIR",
+        Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",
         Error::EmptyPrompt => "give some text with --prompt, --prompt-file or --messages",
         Error::NoChatTemplate { .. } => {
             "add a template, or do without: `--prompt`, `--text` and tasks need none, and `ivl chat` has --plain"
@@ -67,10 +69,11 @@ fn of_training(error: &ivl::train::Error) -> Option<String> {
 
 fn of_evaluation(error: &ivl::eval::Error) -> Option<String> {
     let hint = match error {
-        ivl::eval::Error::FewShots { .. } => "choose fewer with --num-fewshot",
+        ivl::eval::Error::FewShots { .. } => "lower --num-fewshot, or `num_fewshot` of the task",
         ivl::eval::Error::OtherRun { .. } | ivl::eval::Error::BrokenLog { .. } => {
             "choose another directory with --output"
         }
+        ivl::eval::Error::Core(error) => return of_core(error),
         _ => return None,
     };
     Some(hint.to_owned())

@@ -10,21 +10,30 @@ use ivl::{
     Attach, DraftOptions, DraftSource, Gate, LoadProgress, Model, ModelBuilder, OpenOptions, ServeOptions,
 };
 
-use crate::args::{Common, Drafts, Dtype, Models, Vocabularies};
+use crate::args::{Common, Drafts, Dtype, Models, Template, Vocabularies};
+use crate::notes::note;
 use crate::progress::bar;
 
 /// The name of drafts without a model. A directory of this name is `./prompt-lookup`.
 const LOOKUP: &str = "prompt-lookup";
 
-/// Tokens that prompt lookup finds again, unless told.
+/// Weights beyond this are noted.
+const LARGEST_ALPHA: f64 = 10.0;
+
+/// Tokens that prompt lookup matches by default.
 const NGRAM: usize = 3;
 
 /// Device and type of the weights, with a progress bar for every model that is loaded.
 pub fn open_options(common: &Common) -> OpenOptions {
     let options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
-    let options = if common.quiet { options } else { options.on_note(|note| eprintln!("note: {note}")) };
     let common = common.clone();
     let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    let quiet = common.quiet;
+    let options = options.on_note(move |text| {
+        if !quiet {
+            note(format_args!("note: {text}"));
+        }
+    });
     options.progress(move |progress: LoadProgress<'_>| {
         let mut current = current.lock().expect("no one panics while it holds the bar");
         let bar = current.get_or_insert_with(|| {
@@ -40,6 +49,11 @@ pub fn open_options(common: &Common) -> OpenOptions {
     })
 }
 
+/// Adds what `--chat-template` names.
+pub fn with_template(options: OpenOptions, template: &Template) -> OpenOptions {
+    options.chat_template(template.chat_template.parse().unwrap_or_else(|never| match never {}))
+}
+
 /// A type of weights as the library calls it.
 pub fn dtype(dtype: Dtype) -> ivl::Dtype {
     match dtype {
@@ -51,9 +65,10 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
     }
 }
 
-/// What `--base` and `--value` name, about to be opened.
+/// The models of `--base` and `--value`, to be opened.
 pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<ModelBuilder> {
-    let mut builder = Model::builder(&models.base).options(open_options(common));
+    let options = with_template(open_options(common), &models.template);
+    let mut builder = Model::builder(&models.base).options(options);
     for text in &models.value {
         let (value, alpha) = value_and_alpha(text)?;
         builder = builder.attach(value, attach(alpha, &models.vocabularies));
@@ -64,9 +79,29 @@ pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<M
     })
 }
 
-/// Opens what `--base` and `--value` name.
-pub fn open(models: &Models, gate: Option<Gate>, common: &Common) -> Result<Model> {
-    Ok(builder(models, gate, common)?.open()?)
+/// Opens a model, and notes what is unusual about it.
+pub fn open(builder: ModelBuilder, common: &Common) -> Result<Model> {
+    let model = builder.open()?;
+    for value in model.values() {
+        warn_of_alpha(value.name(), value.alpha(), common);
+    }
+    if common.verbose
+        && !common.quiet
+        && let Ok(template) = model.chat_template()
+    {
+        note(format_args!("chat template: `{}`", template.path().display()));
+    }
+    Ok(model)
+}
+
+/// Notes a weight that no value is meant for.
+pub fn warn_of_alpha(value: &str, alpha: f64, common: &Common) {
+    if alpha.abs() > LARGEST_ALPHA && !common.quiet {
+        note(format_args!(
+            "note: the weight of `{value}` is {alpha}; weights are usually between 0 and 2, and far beyond them the base no \
+             longer counts"
+        ));
+    }
 }
 
 /// How a value is attached.
@@ -78,7 +113,7 @@ pub fn attach(alpha: Option<f64>, vocabularies: &Vocabularies) -> Attach {
     attach
 }
 
-/// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
+/// `VALUE[:ALPHA]`. An existing path with this whole name takes precedence over the reading with an alpha.
 pub fn value_and_alpha(text: &str) -> Result<(&str, Option<f64>)> {
     match text.rsplit_once(':') {
         Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
@@ -89,7 +124,7 @@ pub fn value_and_alpha(text: &str) -> Result<(&str, Option<f64>)> {
     }
 }
 
-/// What `--draft` names.
+/// The source of drafts that `--draft` names.
 pub fn drafts(options: &Drafts) -> Result<Option<DraftOptions>> {
     let Some(name) = &options.draft else { return Ok(None) };
     if options.draft_tokens == 0 {

@@ -126,6 +126,67 @@ fn score_reads_files_in_batches_and_keeps_the_order() {
 }
 
 #[test]
+fn score_reads_what_train_reads_and_gives_the_loss_of_responses() {
+    let (small, held_out) = (base("small"), base("held-out.jsonl"));
+    let args = ["score", "--base", &small, "--file", &held_out, "--json"];
+    let lines: Vec<Value> = ok(&args).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let (total, rows) = lines.split_last().expect("a total");
+    let predicted =
+        |row: &Value| row["logprobs"].as_array().expect("logprobs").iter().filter(|p| p.is_number()).count();
+    assert_eq!(total["total"]["rows"], rows.len());
+    assert_eq!(total["total"]["tokens"], rows.iter().map(predicted).sum::<usize>());
+    assert!(
+        rows.iter().all(|row| predicted(row) < row["ids"].as_array().expect("ids").len() - 1),
+        "no prompt is scored"
+    );
+    // The held-out loss of training, on the base alone.
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "");
+    let eval = format!("data.eval=[{held_out:?}]");
+    let trained = json(&["train", &config, "--json", "--quiet", "--set", &eval]);
+    let alone = trained["evals"][0]["base_loss"].as_f64().expect("a loss");
+    assert!((total["total"]["loss"].as_f64().expect("a loss") - alone).abs() < 1e-4, "{total} {alone}");
+}
+
+#[test]
+fn draws_differ_without_a_seed_and_chat_follows_the_model() {
+    let copy = run::copy_of("small");
+    let model = text(copy.path());
+    let draw = |more: &[&str]| {
+        let mut args =
+            vec!["generate", "--base", &model, "--prompt", "Suna", "--max-new-tokens", "12", "--json"];
+        args.extend(more);
+        json(&args)
+    };
+    let drawn: Vec<Value> = (0..4).map(|_| draw(&["--temperature", "2"])).collect();
+    assert!(drawn.iter().any(|other| other["ids"] != drawn[0]["ids"]), "{drawn:?}");
+    let seed = drawn[0]["seed"].to_string();
+    assert_eq!(draw(&["--temperature", "2", "--seed", &seed])["ids"], drawn[0]["ids"], "the seed is told");
+    assert_eq!(draw(&[])["seed"], Value::Null, "greedy decoding draws nothing");
+    let settings = r#"{"do_sample": true, "temperature": 50.0}"#;
+    std::fs::write(copy.path().join("generation_config.json"), settings).expect("writes");
+    let talk = |more: &[&str]| {
+        let mut args = vec!["chat", "--base", &model, "--plain", "--max-new-tokens", "12", "--json"];
+        args.extend(more);
+        let mut child = command(&args)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("starts");
+        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"Suna lives in\n")
+            .expect("writes");
+        let output = child.wait_with_output().expect("ends");
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["ids"].clone()
+    };
+    assert_ne!(
+        talk(&["--seed", "1"]),
+        talk(&["--temperature", "0"]),
+        "the model asks for a high temperature"
+    );
+    assert_eq!(talk(&["--seed", "1"]), talk(&["--seed", "1"]));
+}
+
+#[test]
 fn a_value_is_trained_inspected_plugged_in_and_scored() {
     let dir = tempfile::tempdir().expect("dir");
     let config = train_config(dir.path(), "[regularization]\nl1 = 0.01");
@@ -174,7 +235,7 @@ fn a_value_is_trained_inspected_plugged_in_and_scored() {
         "8",
         "--json",
     ]);
-    assert_eq!(with["finish_reason"], "stop", "the value has learnt to end an answer: {with}");
+    assert_eq!(with["finish_reason"], "stop", "the value ends an answer: {with}");
     let metrics = std::fs::read_to_string(dir.path().join("value/metrics.jsonl")).expect("metrics");
     assert_eq!(metrics.lines().filter(|line| line.contains("\"kind\":\"step\"")).count(), 40);
 }
@@ -280,6 +341,36 @@ fn adapters_share_the_base_and_are_merged_on_request() {
     for base in [base("small"), large] {
         assert!((sum(&base, &value) - sum(&base, &merged)).abs() < 1e-3);
     }
+    // Adapters are inspected, measured and trained further like any other model.
+    let inspected = json(&["inspect", &value, "--json"]);
+    assert_eq!(
+        (&inspected["adapters"]["rank"], &inspected["adapters"]["base"]),
+        (&4.into(), &base("small").into())
+    );
+    assert!(
+        inspected["parameters"].as_u64()
+            < json(&["inspect", &base("small"), "--json"])["parameters"].as_u64()
+    );
+    let quick =
+        ["--measure", "decode", "--rows", "1", "--rounds", "1", "--tokens", "2", "--context", "4", "--json"];
+    let mut bench = vec!["bench", value.as_str()];
+    bench.extend(quick);
+    assert!(json(&bench)["tokens_per_second"].as_f64() > Some(0.0));
+    let further = text(&dir.path().join("further"));
+    let sets = [
+        format!("output={further:?}"),
+        format!("value.model={value:?}"),
+        "value.lora.rank=4".to_owned(),
+        "steps.max_steps=1".to_owned(),
+        "optimizer.learning_rate=0".to_owned(),
+    ];
+    let mut continued = vec!["train", &config, "--quiet"];
+    continued.extend(sets.iter().flat_map(|set| ["--set", set]));
+    ok(&continued);
+    assert_eq!(sum(&base("small"), &further), sum(&base("small"), &value), "a run at rate 0 changes nothing");
+    assert_eq!(json(&["inspect", &further, "--json"])["adapters"]["base"], base("small"));
+    continued.extend(["--set", "value.lora.rank=8", "--set", "output='other'"]);
+    run::fails(&continued, &["holds adapters of rank 4", "asks for rank 8"]);
     run::edit(&dir.path().join("value/adapter_config.json"), |config| {
         config["base_model_name_or_path"] = "gone".into();
     });

@@ -113,7 +113,7 @@ fn completions_are_written_for_another_harness() {
         completions = { task_id = \"T/{{q}}\" }\n";
     let task = task(dir.path(), completions);
     let args = ["eval", "--base", &small, "--tasks", &task];
-    fails(&args, &["say where with --output DIR"]);
+    fails(&args, &["name one with --output DIR"]);
     let output = dir.path().join("out").display().to_string();
     ok(&[&args[..], &["--output", &output]].concat());
     let text =

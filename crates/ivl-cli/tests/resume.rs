@@ -231,31 +231,34 @@ fn corrupt_checkpoints_are_skipped() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_stops_after_the_step_and_saves() {
+fn signals_stop_after_the_step_and_save() {
     let whole = Job::new();
     whole.run(&["--quiet"]);
-    let stopped = Job::new();
-    let child = stopped.start(&["--set", "checkpoint.every=0", "--set", "eval.every=0"]);
-    while stopped.last_step() < 3 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let id = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("sends").success());
-    let output = child.wait_with_output().expect("ends");
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(
-        stderr(&output).contains("the checkpoint is written, go on with --resume"),
-        "{}",
-        stderr(&output)
-    );
-    let last = stopped.last_step() as usize;
-    assert!((3..STEPS).contains(&last), "stopped after step {last}");
-    assert!(stopped.checkpoint(last).join("complete.toml").exists());
-    stopped.run(&["--quiet", "--resume"]);
-    // Checkpoints and evaluations of the first part were turned off; every step is as it would have been.
     let steps =
         |output: &Path| metrics(output).into_iter().filter(|line| line["kind"] == "step").collect::<Vec<_>>();
-    assert_eq!(steps(&stopped.output()), steps(&whole.output()));
+    // A hang-up closes the terminal: nobody reads standard error any more.
+    for (signal, reads_errors) in [("-INT", true), ("-TERM", true), ("-HUP", false)] {
+        let stopped = Job::new();
+        let mut child = stopped.start(&["--set", "checkpoint.every=0", "--set", "eval.every=0"]);
+        if !reads_errors {
+            drop(child.stderr.take());
+        }
+        while stopped.last_step() < 3 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &id]).status().expect("sends").success());
+        let output = child.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(1), "{signal} {}", stderr(&output));
+        let says = stderr(&output).contains("the checkpoint is written, go on with --resume");
+        assert_eq!(says, reads_errors, "{signal} {}", stderr(&output));
+        let last = stopped.last_step() as usize;
+        assert!((3..STEPS).contains(&last), "stopped after step {last}");
+        assert!(stopped.checkpoint(last).join("complete.toml").exists());
+        stopped.run(&["--quiet", "--resume"]);
+        // Checkpoints and evaluations of the first part were turned off; every step is as it would have been.
+        assert_eq!(steps(&stopped.output()), steps(&whole.output()), "{signal}");
+    }
 }
 
 #[test]
@@ -349,7 +352,7 @@ fn two_devices_share_the_passes_of_a_step() {
     assert_near_losses(&one, &two);
     let base = base("small");
     let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
-    run::fails(&wrong, &["--device is `cpu,cpu`", "for `train` alone several"]);
+    run::fails(&wrong, &["the device is `cpu,cpu`", "for `train` alone several"]);
 }
 
 #[test]

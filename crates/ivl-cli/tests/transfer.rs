@@ -39,8 +39,16 @@ fn seeds_weights_and_fine_tunings_make_a_table_and_a_verdict() {
             ["transfer", "--value", &values[0], &values[1], "--bases", &small, &large, "--data", &data];
         fixed.iter().map(ToString::to_string).chain(more.iter().map(ToString::to_string)).collect()
     };
-    let mut whole =
-        args(&["--alphas", "0.5,1", "--limit", "24", "--json", "--quiet", "--train-full-finetunes"]);
+    let mut whole = args(&[
+        "--alphas",
+        "0.5,1",
+        "--limit",
+        "24",
+        "--json",
+        "--quiet",
+        "--write-card",
+        "--train-full-finetunes",
+    ]);
     whole.extend([recipe, "--out".to_owned(), out.clone()]);
     let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
     let table = json(&whole);
@@ -58,9 +66,9 @@ fn seeds_weights_and_fine_tunings_make_a_table_and_a_verdict() {
         .to_vec();
     assert!(files[1].contains("| large |") && files[1].contains("Each seed"));
     assert_eq!(files[3].lines().count(), 2 * 24 * (1 + 2 * 2 + 1));
+    let card_of = |value: &String| std::fs::read(Path::new(value).join("ivl.json")).expect("a card");
     for value in &values {
-        let card = std::fs::read(Path::new(value).join("ivl.json")).expect("a card");
-        let card: Value = serde_json::from_slice(&card).expect("JSON");
+        let card: Value = serde_json::from_slice(&card_of(value)).expect("JSON");
         assert_eq!(
             (&card["alpha"], &card["transfer"]["seeds"]),
             (&table["verdict"]["alpha"], &Value::from(2))
@@ -68,8 +76,11 @@ fn seeds_weights_and_fine_tunings_make_a_table_and_a_verdict() {
     }
     // Fine-tunings are found again; the same table comes out.
     assert_eq!(json(&whole), table);
-    let read = args(&["--no-answers", "--limit", "5", "--keep-card", "--quiet"]);
+    // Without --write-card the card stays as it is.
+    let before = card_of(&values[0]);
+    let read = args(&["--no-answers", "--limit", "5", "--quiet"]);
     let text = ok(&read.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(card_of(&values[0]), before);
     assert!(text.contains("Loss: cross-entropy") && text.contains("Recommended alpha"), "{text}");
 }
 
@@ -97,7 +108,7 @@ fn what_cannot_be_measured_is_said_first() {
     };
     expect(
         &["--data", &data, "--full-finetunes", &small, &large, &small],
-        &["names 3 models for 2 bases", "one for each"],
+        &["3 models for 2 bases", "one for each"],
     );
     expect(&["--data", "nothing.jsonl"], &["nothing.jsonl"]);
     expect(&["--data", &data, "--limit", "0"], &["leaves no question"]);

@@ -38,7 +38,7 @@ mod weights;
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
     Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress,
-    TensorFiles, save, save_adapters,
+    SamplingDefaults, TensorFiles, save, save_adapters,
 };
 pub use config::ModelConfig;
 pub use connection::Connection;

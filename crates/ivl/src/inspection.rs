@@ -1,4 +1,4 @@
-//! What a model or value is.
+//! The description of a model or value.
 
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
@@ -24,7 +24,16 @@ pub fn readable_token(vocab: &Vocab, id: u32) -> String {
 /// Names that cannot be resolved and files that cannot be read.
 pub fn inspect(name: &str) -> Result<Value> {
     let open = OpenCheckpoint::open(name)?;
-    let tensors = open.checkpoint.tensors()?;
+    let adapters = open.adapters().map(|adapters| {
+        let config = &adapters.config;
+        json!({
+            "base": adapters.base, "rank": config.rank, "alpha": config.alpha, "targets": config.targets,
+        })
+    });
+    let tensors = match adapters {
+        Some(_) => open.checkpoint.adapter_tensors()?,
+        None => open.checkpoint.tensors()?,
+    };
     let dtypes = tensors.dtypes();
     let parameters: u64 = dtypes.values().sum();
     let vocab = &open.vocab;
@@ -33,7 +42,7 @@ pub fn inspect(name: &str) -> Result<Value> {
         (0..vocab.size() as u32).filter(is_control).map(|id| readable_token(vocab, id)).collect();
     let end_tokens: Vec<String> =
         open.end_tokens()?.into_iter().map(|id| readable_token(vocab, id)).collect();
-    Ok(json!({
+    let mut report = json!({
         "path": open.dir,
         "family": open.checkpoint.family().model_type,
         "parameters": parameters,
@@ -49,7 +58,11 @@ pub fn inspect(name: &str) -> Result<Value> {
         },
         "chat_template": open.checkpoint.chat_template()?.is_some(),
         "card": ValueCard::read(&open.dir)?,
-    }))
+    });
+    if let Some(adapters) = adapters {
+        report["adapters"] = adapters;
+    }
+    Ok(report)
 }
 
 fn architecture(config: &ModelConfig) -> Value {

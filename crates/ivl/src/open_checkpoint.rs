@@ -50,6 +50,11 @@ impl OpenCheckpoint {
         Ok(Self { name: name.to_owned(), dir, checkpoint, tokenizer, vocab, adapters })
     }
 
+    /// The low-rank adapters that the directory holds, if it holds adapters in place of weights.
+    pub(crate) fn adapters(&self) -> Option<&Adapters> {
+        self.adapters.as_ref().map(|(adapters, _)| adapters)
+    }
+
     /// The number of positions that the model can read.
     pub(crate) fn max_positions(&self) -> usize {
         self.checkpoint.config().max_positions

@@ -101,9 +101,9 @@ impl OpenOptions {
         self
     }
 
-    /// The same without a progress callback.
+    /// The same without callbacks.
     pub(crate) fn quiet(&self) -> Self {
-        Self { progress: None, ..self.clone() }
+        Self { progress: None, on_note: None, ..self.clone() }
     }
 
     /// The device and how weights are kept on it.

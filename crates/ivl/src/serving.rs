@@ -1,13 +1,13 @@
-//! A model behind the OpenAI API.
+//! Serving a model over the OpenAI API.
 
 use std::path::Path;
 
 use ivl_core::CausalLm;
-use ivl_models::ChatTemplate;
+use ivl_models::{ChatTemplate, TemplateChoice};
 use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 
 use crate::error::{Error, Result};
-use crate::model::draft::DraftOptions;
+use crate::model::draft_options::DraftOptions;
 use crate::model::{AttachedValue, Model};
 
 /// How a model is served.
@@ -69,7 +69,7 @@ impl Model {
     /// A server that listens and whose engine is ready. Clients choose among the base and its values by their names.
     ///
     /// # Errors
-    /// What [`Server::bind`] refuses, [`Error::Draft`], and templates that cannot be read.
+    /// Errors of [`Server::bind`], [`Error::Draft`], and templates that cannot be read.
     pub fn into_server(self, options: ServeOptions) -> Result<Server> {
         options.settings.validate()?;
         let speculation = options.draft.as_ref().map(|draft| self.speculation(draft)).transpose()?;
@@ -77,28 +77,36 @@ impl Model {
             Some(name) => name,
             None => served_name(self.given_name(), self.base_dir())?,
         };
-        let values = self.values().iter().map(served_value).collect::<Result<_>>()?;
+        let values = self.values().iter().map(|value| self.served_value(value)).collect::<Result<_>>()?;
         let base = ServedBase {
             id: name,
             tokenizer: self.tokenizer().clone(),
-            template: ChatTemplate::from_dir(self.base_dir())?,
+            template: self.served_template()?,
             end_tokens: self.end_tokens().to_vec(),
+            sampling: self.sampling_defaults(),
         };
         let lm = self.into_ungated_lm()?;
         let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions())?;
         Ok(Server::bind(lm, speculation, catalog, options.settings)?)
     }
-}
 
-fn served_value(value: &AttachedValue) -> Result<ServedValue> {
-    let cross_tokenizer = value.has_own_tokens().then(|| CrossTokenizer {
-        tokenizer: value.tokenizer().clone(),
-        max_positions: value.max_positions(),
-    });
-    Ok(ServedValue {
-        id: value.name().to_owned(),
-        alpha: value.alpha(),
-        template: value.chat_template()?,
-        cross_tokenizer,
-    })
+    /// The template for requests that use no value with a template of its own.
+    fn served_template(&self) -> Result<Option<ChatTemplate>> {
+        match self.template_choice() {
+            TemplateChoice::File(_) => Ok(Some(self.chat_template()?)),
+            _ => Ok(ChatTemplate::from_dir(self.base_dir())?),
+        }
+    }
+
+    fn served_value(&self, value: &AttachedValue) -> Result<ServedValue> {
+        let cross_tokenizer = value.has_own_tokens().then(|| CrossTokenizer {
+            tokenizer: value.tokenizer().clone(),
+            max_positions: value.max_positions(),
+        });
+        let template = match self.template_choice() {
+            TemplateChoice::Value => value.chat_template()?,
+            _ => None,
+        };
+        Ok(ServedValue { id: value.name().to_owned(), alpha: value.alpha(), template, cross_tokenizer })
+    }
 }

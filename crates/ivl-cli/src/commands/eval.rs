@@ -22,7 +22,11 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
     }
     // Everything that can be wrong with a task is found before the first weight is read.
     let evaluation = Evaluation::open(&args.tasks, args.output.clone())?;
-    let model = models::open(&args.models, None, common)?;
+    let mut builder = models::builder(&args.models, None, common)?;
+    if args.apply_chat_template {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
     let settings = RunSettings {
         limit: args.limit,
         num_fewshot: args.num_fewshot,
@@ -66,7 +70,7 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What the reader of the figures should know.
+/// Notes on the figures.
 fn print_notes(outcome: &Outcome) {
     let (name, notes, samples) = (&outcome.task, &outcome.notes, outcome.samples);
     if outcome.logged > 0 {
@@ -86,7 +90,7 @@ fn print_notes(outcome: &Outcome) {
     }
     if notes.unreadable > 0 {
         note(format_args!(
-            "{name}: a value cannot read all of {} of {samples} texts; where it cannot, the base stands alone",
+            "{name}: a value cannot read all of {} of {samples} texts; there the base answers without it",
             notes.unreadable
         ));
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use ivl::core::decode::{GeneratedToken, SpeculationTotals};
 use ivl::core::fusion::GateCounts;
+use ivl::models::SamplingDefaults;
 use ivl::{FinishReason, Message, Model};
 use serde_json::json;
 
@@ -19,9 +20,16 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     if args.n == 0 {
         bail!("--n is 0, expected at least 1");
     }
-    let config = decoding::config(&args.decoding, common)?;
+    let config = decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
     let (input, drafts) = (input(args)?, models::drafts(&args.drafts)?);
-    let model = models::open(&args.models, args.gate, common)?;
+    let mut builder = models::builder(&args.models, args.gate, common)?;
+    if let Some(drafts) = &drafts {
+        builder = builder.for_draft(drafts.clone());
+    }
+    if let Input::Messages(_) = input {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
     let prompt = match &input {
         Input::Text(text) => model.encode_prompt(text)?,
         Input::Messages(messages) => model.encode_chat(messages, &model.chat_template()?)?,
@@ -38,7 +46,13 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     } else {
         model.stream_tokens(&prompts, &config)?.try_for_each(|token| answers.take(token?))?;
     }
-    let run = Run { prompt_tokens: prompt.len(), seconds: began.elapsed().as_secs_f64(), n: args.n, drafts };
+    let run = Run {
+        prompt_tokens: prompt.len(),
+        seconds: began.elapsed().as_secs_f64(),
+        n: args.n,
+        drafts,
+        drawn_seed: (common.seed.is_none() && config.sampling.temperature > 0.0).then_some(config.seed),
+    };
     let tokens = answers.print(&run, &model, common)?;
     if common.verbose && !common.quiet {
         note(run.summary(tokens));
@@ -53,7 +67,7 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What the gate has done, as JSON.
+/// The counts of the gate, as JSON.
 fn gate_json(model: &Model) -> Option<serde_json::Value> {
     let (gate, counts) = model.gate().zip(model.gate_counts())?;
     let GateCounts { positions, consulted, base_passes, value_passes } = counts;
@@ -114,12 +128,14 @@ struct Answer {
     finish: Option<FinishReason>,
 }
 
-/// What is said of all answers together.
+/// The summary of all answers.
 struct Run {
     prompt_tokens: usize,
     seconds: f64,
     n: usize,
     drafts: Option<SpeculationTotals>,
+    /// The seed, if none was given and one was needed.
+    drawn_seed: Option<u64>,
 }
 
 impl Run {
@@ -134,6 +150,9 @@ impl Run {
         });
         if self.n > 1 {
             object["index"] = index.into();
+        }
+        if let Some(seed) = self.drawn_seed {
+            object["seed"] = seed.into();
         }
         if let Some(drafts) = &self.drafts {
             object["speculative"] = json!({
@@ -151,6 +170,9 @@ impl Run {
         let mut summary = format!("{tokens} tokens in {:.2} s, {rate:.1} a second", self.seconds);
         if let Some(SpeculationTotals { rounds, drafted, accepted }) = &self.drafts {
             summary += &format!("; {accepted} of {drafted} drafted tokens accepted in {rounds} passes");
+        }
+        if let Some(seed) = self.drawn_seed {
+            summary += &format!("; seed {seed}");
         }
         summary
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ivl::core::Vocab;
-use ivl::{Score, readable_token};
+use ivl::{MaskedText, Model, Score, readable_token};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -17,37 +17,118 @@ use crate::progress::bar;
 const LONGEST_LINE: u64 = 64 << 20;
 
 pub fn run(args: &args::Score, common: &Common) -> Result<()> {
-    let texts = match (&args.text, &args.file) {
-        (Some(text), _) => vec![(String::from("--text"), text.clone())],
-        (None, Some(path)) => read_texts(path)?,
-        (None, None) => Vec::new(),
-    };
     if args.batch_size == 0 {
         bail!("--batch-size is 0, expected at least 1");
     }
-    let model = models::open(&args.models, None, common)?;
-    let mut sequences = Vec::with_capacity(texts.len());
-    for (origin, text) in &texts {
-        let ids = model.encode_text(text).with_context(|| origin.clone())?;
-        if ids.is_empty() {
-            bail!("{origin}: the text is empty, so there is nothing to score");
-        }
-        sequences.push(ids);
-    }
-    let bar = bar(common, sequences.len() as u64, "scoring {bar:30} {pos}/{len}");
+    let input = match (&args.text, &args.file) {
+        (Some(text), _) => Input::Texts(vec![(String::from("--text"), text.clone())]),
+        (None, Some(path)) if holds_texts(path)? => Input::Texts(read_texts(path)?),
+        (None, Some(path)) => Input::Demonstrations(path),
+        (None, None) => Input::Texts(Vec::new()),
+    };
+    let model = models::open(models::builder(&args.models, None, common)?, common)?;
+    let texts = match &input {
+        Input::Texts(texts) => masked_texts(texts, &model)?,
+        Input::Demonstrations(path) => model.masked_rows(path)?,
+    };
+    let bar = bar(common, texts.len() as u64, "scoring {bar:30} {pos}/{len}");
     let mut out = std::io::stdout().lock();
-    for (batch, origins) in sequences.chunks(args.batch_size).zip(texts.chunks(args.batch_size)) {
-        let scores = model.score_tokens(batch).with_context(|| format!("cannot score {}", origins[0].0))?;
-        for (ids, score) in batch.iter().zip(&scores) {
-            print(&mut out, ids, score, model.vocab(), common)?;
+    let mut total = Total::default();
+    for batch in texts.chunks(args.batch_size) {
+        let first = batch[0].origin.as_deref().unwrap_or("the text");
+        let scores = model.score_masked(batch).with_context(|| format!("cannot score {first}"))?;
+        for score in &scores {
+            print(&mut out, score, model.vocab(), common)?;
+            total.add(score);
         }
         bar.inc(batch.len() as u64);
     }
     bar.finish_and_clear();
+    if let Input::Demonstrations(_) = input {
+        total.print(&mut out, common)?;
+    }
     Ok(())
 }
 
-fn print(out: &mut impl Write, ids: &[u32], score: &Score, vocab: &Vocab, common: &Common) -> Result<()> {
+/// What is scored.
+enum Input<'a> {
+    /// Whole texts, each with its origin.
+    Texts(Vec<(String, String)>),
+    /// Rows in a format of demonstrations: their responses are scored, as training learns them.
+    Demonstrations(&'a Path),
+}
+
+fn masked_texts(texts: &[(String, String)], model: &Model) -> Result<Vec<MaskedText>> {
+    let mut masked = Vec::with_capacity(texts.len());
+    for (origin, text) in texts {
+        let mut text = model.masked_text(text).with_context(|| origin.clone())?;
+        if text.ids.is_empty() {
+            bail!("{origin}: the text is empty, so there is nothing to score");
+        }
+        text.origin = Some(origin.clone());
+        masked.push(text);
+    }
+    Ok(masked)
+}
+
+/// The held-out loss of the responses.
+#[derive(Default)]
+struct Total {
+    sum: f64,
+    tokens: usize,
+    rows: usize,
+}
+
+impl Total {
+    fn add(&mut self, score: &Score) {
+        self.sum += score.sum();
+        self.tokens += score.predicted();
+        self.rows += 1;
+    }
+
+    fn print(&self, out: &mut impl Write, common: &Common) -> Result<()> {
+        let loss = (self.tokens > 0).then(|| -self.sum / self.tokens as f64);
+        let perplexity = loss.map(f64::exp);
+        if common.json {
+            let total = json!({
+                "rows": self.rows, "tokens": self.tokens, "loss": loss, "perplexity": perplexity,
+            });
+            writeln!(out, "{}", json!({ "total": total }))?;
+            return Ok(());
+        }
+        let shown = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |x| format!("{x:.4}"));
+        writeln!(
+            out,
+            "{} rows: loss {} on {} tokens of responses, perplexity {}",
+            self.rows,
+            shown(loss),
+            self.tokens,
+            shown(perplexity)
+        )?;
+        Ok(())
+    }
+}
+
+/// Whether a file is JSONL of texts: its first line is a string, or an object with `text`.
+fn holds_texts(path: &Path) -> Result<bool> {
+    if path.extension().is_none_or(|extension| extension != "jsonl") || path.is_dir() {
+        return Ok(false);
+    }
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut line = String::new();
+    let mut reader = BufReader::new(file.take(LONGEST_LINE));
+    while line.trim().is_empty() {
+        line.clear();
+        if reader.read_line(&mut line).is_ok_and(|read| read == 0) {
+            return Ok(true);
+        }
+    }
+    let first = serde_json::from_str::<Value>(&line).ok();
+    Ok(first.is_none_or(|first| !first.is_object() || first.get("text").is_some()))
+}
+
+fn print(out: &mut impl Write, score: &Score, vocab: &Vocab, common: &Common) -> Result<()> {
+    let ids = &score.ids;
     let tokens: Vec<String> = ids.iter().map(|&id| readable_token(vocab, id)).collect();
     if common.json {
         let object = json!({

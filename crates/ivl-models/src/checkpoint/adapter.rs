@@ -86,6 +86,14 @@ impl Checkpoint {
         Ok(Some(Adapters { base: base.to_owned(), config }))
     }
 
+    /// The tensors of the adapters in this directory.
+    ///
+    /// # Errors
+    /// As [`TensorFiles::open`].
+    pub fn adapter_tensors(&self) -> Result<TensorFiles, Error> {
+        TensorFiles::open_file(&self.dir().join(WEIGHTS))
+    }
+
     /// Adds this directory's adapters to the model that they were trained on; its weights are shared, not copied.
     ///
     /// # Errors
@@ -100,7 +108,7 @@ impl Checkpoint {
                 got: "another one".to_owned(),
             });
         }
-        let files = TensorFiles::open_file(&self.dir().join(WEIGHTS))?;
+        let files = self.adapter_tensors()?;
         let mut net = base.with_lora(&adapters.config, 0);
         let (mut report, mut used) = (WeightReport::default(), BTreeSet::new());
         for (path, shape) in net.adapter_shapes() {

@@ -7,6 +7,7 @@ mod load;
 mod notes;
 mod open;
 mod other_format;
+mod sampling_defaults;
 mod save;
 mod tensor_files;
 
@@ -15,5 +16,6 @@ pub use contents::{CHECKPOINT_FILES, CheckpointFile, FileKind};
 pub use load::{LoadOptions, Progress};
 pub use notes::Note;
 pub use open::Checkpoint;
+pub use sampling_defaults::SamplingDefaults;
 pub use save::save;
 pub use tensor_files::TensorFiles;

@@ -1,6 +1,6 @@
 //! Continuing prompts.
 
-use ivl_core::decode::{FinishReason, GenerateConfig, Session, TokenStream, generate};
+use ivl_core::decode::{EndTokens, FinishReason, GenerateConfig, Session, TokenStream, generate};
 use ivl_models::Message;
 
 use super::Model;
@@ -78,7 +78,16 @@ impl Model {
         prompts: &[S],
         config: &GenerateConfig,
     ) -> Result<TokenStream<'_>> {
-        Ok(generate(self.lm(), prompts, config)?)
+        Ok(generate(self.lm(), prompts, &self.with_end_tokens(config))?)
+    }
+
+    /// A configuration with the [end tokens](Self::end_tokens) of this model, unless it has end tokens of its own.
+    pub fn with_end_tokens(&self, config: &GenerateConfig) -> GenerateConfig {
+        let mut config = config.clone();
+        if config.end_tokens == EndTokens::OfVocab {
+            config.end_tokens = EndTokens::Given(self.end_tokens().to_vec());
+        }
+        config
     }
 
     /// A session, which keeps what was read of a text for the next one that begins alike.
@@ -86,15 +95,13 @@ impl Model {
         Session::new(self.lm())
     }
 
-    /// The tokens of a text that is to be continued.
+    /// The tokens of a text that is to be continued. An empty text is continued where the tokenizer begins every text with a
+    /// token of its own.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`], [`Error::Unreadable`].
+    /// [`Error::EmptyPrompt`] if there is no token, [`Error::Unreadable`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
-        if text.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
-        self.check_readable(text)?;
-        Ok(self.tokenizer().encode(text, true)?)
+        let ids = self.encode_text(text)?;
+        if ids.is_empty() { Err(Error::EmptyPrompt) } else { Ok(ids) }
     }
 }

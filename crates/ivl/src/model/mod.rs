@@ -1,8 +1,10 @@
-//! A base with any number of values, and what is needed to speak with it.
+//! A base with any number of values, its tokenizer and its chat template.
 
 mod attach;
 mod chat;
-pub(crate) mod draft;
+mod chat_template;
+mod draft;
+pub(crate) mod draft_options;
 mod fusion;
 pub(crate) mod generation;
 mod identity;
@@ -10,13 +12,18 @@ mod likelihood;
 mod value;
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::Path;
 
 use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
 use ivl_core::{ValueStack, Vocab};
-use ivl_models::{Checkpoint, Tokenizer, TransformerLm, fused_end_tokens};
+use ivl_models::{
+    ChatTemplate, Checkpoint, SamplingDefaults, TemplateChoice, Tokenizer, TransformerLm, fused_end_tokens,
+};
 
 pub use self::attach::Attach;
+use self::chat_template::find_template;
+use self::draft_options::DraftOptions;
 pub(crate) use self::fusion::fuse;
 use self::fusion::fuse_gated;
 pub use self::value::AttachedValue;
@@ -62,6 +69,8 @@ pub struct ModelBuilder {
     base: String,
     values: Vec<(String, Attach)>,
     gate: Option<Gate>,
+    renders_messages: bool,
+    draft: Option<DraftOptions>,
     options: OpenOptions,
 }
 
@@ -87,13 +96,30 @@ impl ModelBuilder {
         self
     }
 
+    /// Refuses models without a chat template.
+    #[must_use]
+    pub fn for_chat(mut self) -> Self {
+        self.renders_messages = true;
+        self
+    }
+
+    /// Refuses models that these drafts do not fit; [`Model::speculation`] loads them.
+    #[must_use]
+    pub fn for_draft(mut self, draft: DraftOptions) -> Self {
+        self.draft = Some(draft);
+        self
+    }
+
     /// Checks everything, then loads the weights.
     ///
     /// # Errors
     /// Names that cannot be resolved, files that cannot be read, values that do not fit the base or the gate.
     pub fn open(self) -> Result<Model> {
-        let Self { base, values, gate, options } = self;
+        let Self { base, values, gate, renders_messages, draft, options } = self;
         let placement = options.placement()?;
+        if let TemplateChoice::File(path) = &options.chat_template {
+            ChatTemplate::from_file(path)?;
+        }
         let base = OpenCheckpoint::open(&base)?;
         let end_tokens = base.end_tokens()?;
         let planned: Vec<PlannedValue> = values
@@ -101,6 +127,13 @@ impl ModelBuilder {
             .map(|(name, attach)| PlannedValue::new(name, attach, &base.vocab))
             .collect::<Result<_>>()?;
         check_gate(gate, planned.iter().map(PlannedValue::ungatable))?;
+        if renders_messages {
+            let dirs: Vec<&Path> = planned.iter().map(PlannedValue::dir).collect();
+            find_template(&options.chat_template, &base.dir, &dirs)?;
+        }
+        if let Some(draft) = &draft {
+            draft.check(&base.vocab)?;
+        }
         let base_lm = base.load(None, &placement, &options)?;
         let fused = Fused::Ungated(BaseLm::plain(base_lm.clone()));
         let values = Vec::with_capacity(planned.len());
@@ -125,6 +158,14 @@ fn check_gate(gate: Option<Gate>, values: impl ExactSizeIterator<Item = Option<S
     }
 }
 
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Model");
+        debug.field("base", &self.base.dir).field("values", &self.values).field("gate", &self.gate());
+        debug.finish_non_exhaustive()
+    }
+}
+
 impl Model {
     /// Opens a base: a directory in Hugging Face layout, or a name on the hub (`org/name` or `org/name@revision`).
     ///
@@ -145,7 +186,14 @@ impl Model {
     /// A model that is opened with all its values at once, so that everything is checked before a weight is read.
     pub fn builder(base: impl AsRef<OsStr>) -> ModelBuilder {
         let base = base.as_ref().to_string_lossy().into_owned();
-        ModelBuilder { base, values: Vec::new(), gate: None, options: OpenOptions::new() }
+        ModelBuilder {
+            base,
+            values: Vec::new(),
+            gate: None,
+            renders_messages: false,
+            draft: None,
+            options: OpenOptions::new(),
+        }
     }
 
     /// Attaches a value as its card says: residual, cascade, or low-rank adapters.
@@ -179,7 +227,7 @@ impl Model {
         Ok(())
     }
 
-    /// A name, or the name with the first number that nobody has.
+    /// A name, or the name with the first unused number.
     fn free_name(&self, name: &str) -> String {
         let taken = |name: &str| self.values.iter().any(|value| value.name == name);
         let mut free = name.to_owned();
@@ -204,10 +252,8 @@ impl Model {
 
     /// Those of base and values, and those with which the chat template ends the assistant's turn.
     fn find_end_tokens(&self) -> Result<Vec<u32>> {
-        let checkpoints: Vec<Checkpoint> =
-            self.values.iter().map(|value| Checkpoint::open(value.dir())).collect::<Result<_, _>>()?;
         let values: Vec<(&Checkpoint, &Tokenizer)> =
-            checkpoints.iter().zip(self.values.iter().map(AttachedValue::tokenizer)).collect();
+            self.values.iter().map(|value| (&value.checkpoint, value.tokenizer())).collect();
         // A template that cannot be read is an error where messages are rendered.
         let template = self.chat_template().ok();
         Ok(fused_end_tokens(&self.base.checkpoint, &self.base.tokenizer, &values, template.as_ref())?)
@@ -230,7 +276,7 @@ impl Model {
         }
     }
 
-    /// What the gate has done so far.
+    /// The counts of the gate so far.
     pub fn gate_counts(&self) -> Option<GateCounts> {
         match &self.fused {
             Fused::Ungated(_) => None,
@@ -287,7 +333,7 @@ impl Model {
         &self.base.tokenizer
     }
 
-    /// What each logit stands for.
+    /// The token of each logit.
     pub fn vocab(&self) -> &Vocab {
         &self.base.vocab
     }
@@ -295,6 +341,11 @@ impl Model {
     /// Tokens that end a text: those of base and values, and those with which the chat template ends the assistant's turn.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
+    }
+
+    /// The sampling settings that the base's directory asks for.
+    pub fn sampling_defaults(&self) -> SamplingDefaults {
+        self.base.checkpoint.sampling_defaults()
     }
 
     /// The number of positions that base and values can read.

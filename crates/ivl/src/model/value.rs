@@ -1,11 +1,12 @@
 //! A value on a base: how the two are joined, before and after the value's weights are read.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 
 use ivl_align::{Method, align};
 use ivl_core::cross_tokenizer::{ByteFusionConfig, Retokenizer};
 use ivl_core::{CausalLm, Vocab, VocabMap};
-use ivl_models::{CascadeInput, ChatTemplate, Connection, Tokenizer, TransformerLm, ValueCard};
+use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Connection, Tokenizer, TransformerLm, ValueCard};
 
 use super::Attach;
 use crate::device::Placement;
@@ -109,7 +110,7 @@ impl PlannedValue {
     /// Opens a value (a directory or hub name) and finds out whether it fits a base.
     ///
     /// # Errors
-    /// What is wrong with the value's files, or [`ivl_core::Error::VocabMismatch`].
+    /// Errors of the value's files, or [`ivl_core::Error::VocabMismatch`].
     pub(crate) fn new(name: &str, attach: &Attach, base: &Vocab) -> Result<Self> {
         let value = OpenCheckpoint::open(name)?;
         let card = ValueCard::read(&value.dir)?;
@@ -123,6 +124,11 @@ impl PlannedValue {
             value,
             join,
         })
+    }
+
+    /// Its directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.value.dir
     }
 
     /// Why a gate cannot skip this value, if it cannot.
@@ -139,9 +145,9 @@ impl PlannedValue {
     ) -> Result<AttachedValue> {
         let Self { name, alpha, attach, connection, value, join } = self;
         let lm = value.load(Some(base), placement, options)?;
-        let OpenCheckpoint { dir, tokenizer, .. } = value;
+        let OpenCheckpoint { checkpoint, tokenizer, .. } = value;
         let join = join.load(placement, options)?;
-        Ok(AttachedValue { name, alpha, attach, connection, dir, tokenizer, lm, join })
+        Ok(AttachedValue { name, alpha, attach, connection, checkpoint, tokenizer, lm, join })
     }
 }
 
@@ -152,10 +158,18 @@ pub struct AttachedValue {
     /// How it was attached.
     pub(super) attach: Attach,
     pub(super) connection: Connection,
-    dir: PathBuf,
+    pub(super) checkpoint: Checkpoint,
     tokenizer: Tokenizer,
     pub(crate) lm: TransformerLm,
     pub(crate) join: Join<TransformerLm>,
+}
+
+impl fmt::Debug for AttachedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("AttachedValue");
+        debug.field("name", &self.name).field("alpha", &self.alpha).field("dir", &self.dir());
+        debug.field("connection", &self.connection).finish_non_exhaustive()
+    }
 }
 
 impl AttachedValue {
@@ -171,7 +185,7 @@ impl AttachedValue {
 
     /// Its directory.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.checkpoint.dir()
     }
 
     /// Its tokenizer.
@@ -202,7 +216,7 @@ impl AttachedValue {
     /// # Errors
     /// [`Error::Chat`] for one that cannot be read.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        Ok(ChatTemplate::from_dir(&self.dir)?)
+        Ok(ChatTemplate::from_dir(self.dir())?)
     }
 
     /// Refuses a text that the value cannot read in its own tokens. While a text is generated, the base decides on its
@@ -214,7 +228,7 @@ impl AttachedValue {
         if !self.has_own_tokens() {
             return Ok(());
         }
-        let value = self.dir.display().to_string();
+        let value = self.dir().display().to_string();
         let unreadable = |source| Error::Unreadable { value: value.clone(), source };
         let got = self.tokenizer.tokenize(text).map_err(unreadable)?.len();
         let limit = self.max_positions();

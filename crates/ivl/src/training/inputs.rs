@@ -1,87 +1,21 @@
-//! What a run loads: demonstrations and models.
+//! The inputs of a run: demonstrations and models.
 
 use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::DType;
 use ivl_models::{BaseCard, Transformer, initialize};
-use ivl_train::{Dataset, Encoder, Examples, FrozenBase, Init, RunIdentity, TrainConfig};
+use ivl_train::{Dataset, FrozenBase, Init, RunIdentity, TrainConfig};
 
 use super::base::TrainingBase;
-use super::events::{Reporter, TrainEvent};
+use super::encoded_examples::EncodedExamples;
+use super::events::Reporter;
 use super::models::TrainingModels;
 use super::workers::autodiff;
 use crate::device::Placement;
 use crate::digest::sha256;
 use crate::error::Result;
 use crate::open_options::OpenOptions;
-
-/// The examples of a run, and fingerprints of how they were made from what.
-pub(super) struct EncodedExamples {
-    pub(super) train: Examples,
-    pub(super) eval: Examples,
-    /// Of `train` and of `eval`.
-    pub(super) fingerprints: [String; 2],
-    /// Of the training data.
-    pub(super) data: String,
-}
-
-impl EncodedExamples {
-    /// Tokenizes the data of a run, or finds the tokens of an earlier run.
-    fn new(
-        config: &TrainConfig,
-        encoder: &Encoder<'_>,
-        data: &[Dataset; 2],
-        reporter: &Reporter<'_>,
-    ) -> Result<Self> {
-        let [train_data, eval_data] = data;
-        let train = encode(train_data, encoder, "data.train", config, reporter)?;
-        let eval = encode(eval_data, encoder, "data.eval", config, reporter)?;
-        let encoding = encoder.fingerprint()?;
-        let fingerprints = [train_data, eval_data].map(|data| format!("{} {encoding}", data.fingerprint));
-        Ok(Self { train, eval, fingerprints, data: train_data.fingerprint.clone() })
-    }
-
-    /// Rows of the training data.
-    pub(super) fn rows(&self) -> usize {
-        self.train.reports().iter().map(|report| report.rows).sum()
-    }
-}
-
-/// Tokenizes a dataset; no sources give no examples. `setting` names the key of the configuration.
-fn encode(
-    dataset: &Dataset,
-    encoder: &Encoder<'_>,
-    setting: &'static str,
-    config: &TrainConfig,
-    reporter: &Reporter<'_>,
-) -> Result<Examples> {
-    if dataset.sources.is_empty() {
-        return Ok(Examples::default());
-    }
-    let examples = tokenize(dataset, encoder, setting, config, reporter)?;
-    let (reports, max_length) = (examples.reports().to_vec(), encoder.max_length());
-    reporter.report(TrainEvent::Tokenized { setting, reports, max_length });
-    Ok(examples)
-}
-
-/// Tokenizes a dataset, or finds its tokens from an earlier run.
-pub(super) fn tokenize(
-    dataset: &Dataset,
-    encoder: &Encoder<'_>,
-    setting: &'static str,
-    config: &TrainConfig,
-    reporter: &Reporter<'_>,
-) -> Result<Examples> {
-    let cache: PathBuf = config.data.cache.clone().unwrap_or_else(|| config.output.join("tokens"));
-    let mut read = 0;
-    let examples = Examples::encode(dataset, encoder, setting, &cache, &mut |rows| {
-        read = rows;
-        reporter.report(TrainEvent::Tokenizing { rows, done: false });
-    })?;
-    reporter.report(TrainEvent::Tokenizing { rows: read, done: true });
-    Ok(examples)
-}
 
 /// Everything that a run works on.
 pub(super) struct TrainingInputs {
@@ -147,7 +81,7 @@ impl TrainingInputs {
     }
 }
 
-/// The network that is trained, on a device with autodiff. Adapters leave the weights alone: a base that the value starts from
+/// The network that is trained, on a device with autodiff. Adapters do not change the weights: a base that the value starts from
 /// is loaded once for both.
 fn load_value(
     config: &TrainConfig,
@@ -156,21 +90,25 @@ fn load_value(
     placement: &Placement,
 ) -> Result<Transformer> {
     let device = autodiff(&placement.device, config);
-    let checkpoint = &models.checkpoint;
     if config.value.init == Init::Random {
-        let net = checkpoint.config().init(&device);
+        let net = models.checkpoint.config().init(&device);
         return Ok(initialize(net, config.seed, config.value.init_std, DType::F32));
     }
+    let source = &models.source;
     let Some(lora) = &config.value.lora else {
-        return Ok(checkpoint.load(&device, DType::F32)?);
+        return Ok(source.load_for_training(&device)?.merged());
     };
+    if source.adapters().is_some() {
+        // The run continues these adapters.
+        return source.load_for_training(&device);
+    }
     let recomputes = config.steps.gradient_checkpointing;
     let shared = nets.into_iter().find(|(dir, net)| {
-        *dir == models.source.dir && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
+        *dir == source.dir && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
     });
     let net = match shared {
         Some((_, net)) => net.train(),
-        None => checkpoint.load(&device, DType::F32)?,
+        None => source.load_for_training(&device)?,
     };
     Ok(net.with_lora(lora, config.seed))
 }

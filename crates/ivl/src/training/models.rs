@@ -11,7 +11,7 @@ use crate::open_checkpoint::OpenCheckpoint;
 
 /// Configurations, tokenizers and the chat template of a run.
 pub struct TrainingModels {
-    /// What the value starts from, as it is on disk.
+    /// The checkpoint that the value starts from.
     pub(super) source: OpenCheckpoint,
     /// The value's configuration, with what the run replaces in it.
     pub(super) json: Map<String, Value>,
@@ -22,6 +22,8 @@ pub struct TrainingModels {
     pub(super) template: Option<ChatTemplate>,
     tokenizer: Tokenizer,
     max_length: usize,
+    /// Logits of all models that read the run's tokens.
+    logits: usize,
     data: DataConfig,
 }
 
@@ -46,6 +48,7 @@ impl TrainingModels {
     /// Names that cannot be resolved, files that cannot be read, bases that do not fit the value.
     pub fn open(config: &TrainConfig) -> Result<Self> {
         let source = open_value(config)?;
+        check_adapters(config, &source)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let value_vocab = checkpoint.vocab(&source.tokenizer)?;
         let bases = open_bases(bases_of(config), &value_vocab)?;
@@ -64,6 +67,8 @@ impl TrainingModels {
                 tokenizer = &base.open.tokenizer;
             }
         }
+        let logits = same_tokens.iter().map(|base| base.open.vocab.size());
+        let logits = logits.fold(value_vocab.size(), usize::min);
         let (tokenizer, max_length) = (tokenizer.clone(), config.data.max_length.min(longest));
         Ok(Self {
             source,
@@ -75,6 +80,7 @@ impl TrainingModels {
             template,
             tokenizer,
             max_length,
+            logits,
             data: config.data.clone(),
         })
     }
@@ -91,8 +97,25 @@ impl TrainingModels {
 
     /// Turns rows into examples.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length).with_data(&self.data)
+        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length)
+            .with_data(&self.data)
+            .with_logits(self.logits)
     }
+}
+
+/// Refuses adapters that are continued as adapters of another shape.
+fn check_adapters(config: &TrainConfig, source: &OpenCheckpoint) -> Result<()> {
+    let (Some(wanted), Some(found)) = (&config.value.lora, source.adapters()) else { return Ok(()) };
+    let found = &found.config;
+    if (wanted.rank, wanted.alpha) == (found.rank, found.alpha) && wanted.targets == found.targets {
+        return Ok(());
+    }
+    let reason = format!(
+        "`{}` holds adapters of rank {} with alpha {} on {:?}, and `value.lora` asks for rank {} with alpha {} on {:?}; \
+         continue them as they are, or leave `value.lora` out to train all weights",
+        source.name, found.rank, found.alpha, found.targets, wanted.rank, wanted.alpha, wanted.targets
+    );
+    Err(Error::Settings { reason })
 }
 
 fn open_bases(bases: Vec<NamedBase<'_>>, value_vocab: &Vocab) -> Result<Vec<TrainingBase>> {

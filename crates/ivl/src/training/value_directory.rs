@@ -1,4 +1,4 @@
-//! What a run leaves behind: an ordinary Hugging Face directory with a card.
+//! The output of a run: an ordinary Hugging Face directory with a card.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use ivl_train::{EvalReport, TrainConfig, Trained};
 use serde_json::{Map, Value, json};
 
 use super::inputs::TrainingInputs;
-use super::models::value_name;
+use super::models::{TrainingModels, value_name};
 use crate::error::{Error, Result};
 
-/// What a value's directory holds besides the weights; taken from the inputs before the run consumes them.
+/// The contents of a value's directory besides the weights; taken from the inputs before the run consumes them.
 pub(super) struct ValueDirectory {
     /// `config.json`.
     json: Map<String, Value>,
@@ -40,7 +40,7 @@ impl ValueDirectory {
             json: models.json.clone(),
             source: models.source.dir.clone(),
             template: models.template.as_ref().map(|template| template.source().to_owned()),
-            lora: config.value.lora.clone().zip(value_name(config).map(str::to_owned)),
+            lora: config.value.lora.clone().zip(adapted_model(config, models)),
             bases: inputs.cards.clone(),
             tokenizer: models.value_vocab.fingerprint().to_owned(),
             data: inputs.examples.data.clone(),
@@ -95,6 +95,14 @@ impl ValueDirectory {
             transfer: None,
             ivl: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+}
+
+/// The model that adapters of a run adapt: that of the adapters which it continues, else what the value starts from.
+fn adapted_model(config: &TrainConfig, models: &TrainingModels) -> Option<String> {
+    match models.source.adapters() {
+        Some(adapters) => Some(adapters.base.clone()),
+        None => value_name(config).map(str::to_owned),
     }
 }
 

@@ -14,16 +14,16 @@ use crate::open_options::OpenOptions;
 /// A base with everything but its weights.
 pub(super) struct StudyBase {
     pub(super) open: OpenCheckpoint,
-    /// The value's template, else its own.
+    /// The template that renders the questions, if there is one.
     pub(super) template: Option<ChatTemplate>,
     pub(super) end_tokens: Vec<u32>,
 }
 
 impl StudyBase {
     /// Opens a base for a value in a directory.
-    pub(super) fn open(name: &str, value: &Path) -> Result<Self> {
+    pub(super) fn open(name: &str, value: &Path, template: &TemplateChoice) -> Result<Self> {
         let open = OpenCheckpoint::open(name)?;
-        let template = match TemplateChoice::default().find(&open.dir, &[value]) {
+        let template = match template.find(&open.dir, &[value]) {
             Err(ChatError::NoTemplate { .. }) => None,
             found => Some(found?),
         };

@@ -1,4 +1,4 @@
-//! What a study measures on what.
+//! The plan of a study: values, bases, data and settings.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::open_options::OpenOptions;
 /// Seed of the bootstrap, unless another is set.
 const SEED: u64 = 42;
 
-/// What is measured on what.
+/// Values, bases, data and settings of a study.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StudyPlan {
@@ -135,7 +135,8 @@ impl StudyPlan {
         let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
         let mut bases = Vec::with_capacity(self.bases.len());
         for name in &self.bases {
-            let base = StudyBase::open(name, &value.dir).map_err(Error::base(name))?;
+            let base =
+                StudyBase::open(name, &value.dir, &self.options.chat_template).map_err(Error::base(name))?;
             Join::new(&base.open.vocab, &value, connection, &self.attach())
                 .map_err(|source| Error::NoMap { base: name.clone(), source: Box::new(source) })?;
             let questions: Vec<Question> =

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use ivl::core::decode::Session;
+use ivl::models::SamplingDefaults;
 use ivl::{AttachedValue, FinishReason, GenerateConfig, MaskedText, Model};
 use serde_json::json;
 
@@ -24,28 +25,45 @@ use crate::models;
 use crate::notes::note;
 
 pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
-    let config = decoding::config(&args.decoding, common)?;
-    let model = models::open(&args.models, args.gate, common)?;
+    // A wrong option is refused before a weight is read.
+    decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
+    let mut builder = models::builder(&args.models, args.gate, common)?;
+    if !args.plain {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
+    let defaults = model.sampling_defaults();
+    let config = decoding::config(&args.decoding, &defaults, common)?;
     let conversation = Conversation::new(args, &model)?;
     let mut lines = Lines::open()?;
-    let stopped = Arc::new(AtomicBool::new(false));
+    let [answering, stopped] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     if lines.is_terminal() {
-        let stopped = stopped.clone();
-        ctrlc::set_handler(move || stopped.store(true, Ordering::Relaxed))
-            .context("cannot listen for Ctrl-C")?;
+        let (answering, stopped) = (answering.clone(), stopped.clone());
+        ctrlc::set_handler(move || {
+            // While nothing is generated the line editor takes Ctrl-C itself, so that this is another signal.
+            if !answering.load(Ordering::Relaxed) || stopped.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        })
+        .context("cannot listen for signals")?;
     }
     let mut chat = Chat {
         session: model.session(),
         model,
         conversation,
         config,
+        answering,
         stopped,
         shown: Shown { colored: is_colored(args.color), verbose: common.verbose },
         json: common.json,
         last: None,
     };
     if lines.is_terminal() && !common.quiet {
-        note(format_args!("{}\n/help lists the commands, Ctrl-D leaves", chat.models()));
+        note(chat.models());
+        if !defaults.is_empty() {
+            note(format_args!("generation_config.json: {}", decoding::described(&defaults)));
+        }
+        note("/help lists the commands, Ctrl-D leaves");
     }
     while let Some(line) = lines.next()? {
         match chat.take(&line) {
@@ -64,6 +82,9 @@ struct Chat {
     session: Session,
     conversation: Conversation,
     config: GenerateConfig,
+    /// Whether an answer is being generated.
+    answering: Arc<AtomicBool>,
+    /// Whether a signal stops it.
     stopped: Arc<AtomicBool>,
     shown: Shown,
     json: bool,
@@ -72,25 +93,25 @@ struct Chat {
 }
 
 impl Chat {
-    /// Does what a line asks for; `false` to leave.
+    /// Executes a line; `false` to quit.
     fn take(&mut self, line: &str) -> Result<bool> {
         match Line::parse(line) {
             None => {}
             Some(Line::Message(text)) => {
                 self.conversation.say(text);
-                if let Err(error) = self.answer() {
-                    // The message stays unanswered, so it was not said.
+                if let Err(error) = self.answer_until_stopped() {
+                    // The message stays unanswered, so it is removed.
                     self.conversation.undo();
                     return Err(error);
                 }
             }
             Some(Line::Retry) => {
                 if !self.conversation.take_answer() {
-                    bail!("there is no answer to write anew");
+                    bail!("there is no answer to generate again");
                 }
                 // Another draw; greedy answers stay as they are.
                 self.config.seed = self.config.seed.wrapping_add(1);
-                self.answer()?;
+                self.answer_until_stopped()?;
             }
             Some(Line::Undo) => {
                 if !self.conversation.undo() {
@@ -138,13 +159,21 @@ impl Chat {
         Ok(())
     }
 
-    /// Writes the assistant's turn, until it ends or is stopped.
+    /// Writes the assistant's turn; a signal stops it.
+    fn answer_until_stopped(&mut self) -> Result<()> {
+        self.stopped.store(false, Ordering::Relaxed);
+        self.answering.store(true, Ordering::Relaxed);
+        let answered = self.answer();
+        self.answering.store(false, Ordering::Relaxed);
+        answered
+    }
+
     fn answer(&mut self) -> Result<()> {
         let prompt = self.conversation.prompt(&self.model)?;
-        self.stopped.store(false, Ordering::Relaxed);
+        let config = self.model.with_end_tokens(&self.config);
         let (mut ids, mut text, mut finish) = (Vec::new(), String::new(), None);
         let mut out = stdout().lock();
-        let writing = self.session.generate(self.model.lm(), &prompt, &self.config)?;
+        let writing = self.session.generate(self.model.lm(), &prompt, &config)?;
         let cached = writing.reused();
         for step in writing {
             let step = step?;

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use ivl::eval::explanation::Influence;
-use ivl::models::write_bytes;
+use ivl::models::{SamplingDefaults, write_bytes};
 use ivl::{Explanation, GenerateConfig, MaskedText, Model, TokenExplanation};
 
 pub use self::terminal::Shown;
@@ -22,11 +22,15 @@ use crate::progress::bar;
 use crate::prompt_files::read_messages;
 
 pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
-    let config = decoding::config(&args.decoding, common)?;
+    let config = decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
     if args.models.value.is_empty() {
         bail!("there is nothing to explain without a value: give one with --value");
     }
-    let model = models::open(&args.models, None, common)?;
+    let mut builder = models::builder(&args.models, None, common)?;
+    if args.messages.is_some() {
+        builder = builder.for_chat();
+    }
+    let model = models::open(builder, common)?;
     let targets = targets(args, &config, &model)?;
     let bar = bar(common, targets.len() as u64, "explaining {bar:30} {pos}/{len}");
     let mut explanations = Vec::with_capacity(targets.len());

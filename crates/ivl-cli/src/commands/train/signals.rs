@@ -1,4 +1,4 @@
-//! Ctrl-C and the run in progress.
+//! Signals (Ctrl-C, SIGTERM, SIGHUP) and the run in progress.
 
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
@@ -7,14 +7,14 @@ use ivl::train::Interrupter;
 
 use super::display::Voice;
 
-/// The run that Ctrl-C asks to stop; without one the process ends.
+/// The run that a signal stops; without one the process ends.
 static RUNNING: Mutex<Option<(Interrupter, Voice)>> = Mutex::new(None);
 
 fn running() -> MutexGuard<'static, Option<(Interrupter, Voice)>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A run that stops after its step when Ctrl-C is pressed, and at once when it is pressed again. Runs follow one another.
+/// A run that stops after its step at the first signal, and at once at the second. Runs follow one another.
 pub struct Stoppable(());
 
 impl Stoppable {
@@ -22,7 +22,7 @@ impl Stoppable {
         static LISTENING: Once = Once::new();
         let mut listening = Ok(());
         LISTENING.call_once(|| listening = ctrlc::set_handler(stop));
-        listening.context("cannot listen for Ctrl-C")?;
+        listening.context("cannot listen for signals")?;
         *running() = Some((interrupter.clone(), voice));
         Ok(Self(()))
     }
@@ -37,8 +37,8 @@ impl Drop for Stoppable {
 fn stop() {
     match &*running() {
         Some((interrupter, voice)) if !interrupter.should_stop() => {
-            voice.say("stopping after this step; once more to stop at once");
-            interrupter.stop(Some("Ctrl-C"));
+            voice.say("stopping after this step; another signal stops at once");
+            interrupter.stop(Some("a signal"));
         }
         _ => std::process::exit(130),
     }

@@ -11,12 +11,15 @@ use self::display::StudyDisplay;
 pub use self::terminal::{WIDTH, bold, show, wrapped};
 use super::train::{Stoppable, read_config, say_how_to_go_on};
 use crate::args::{Common, Transfer};
-use crate::models::open_options;
+use crate::models::{open_options, warn_of_alpha, with_template};
 use crate::notes::note;
 
 pub fn run(args: &Transfer, common: &Common) -> Result<()> {
     if args.alphas.iter().any(|alpha| !alpha.is_finite()) || args.alphas.is_empty() {
         bail!("--alphas is `{:?}`, expected numbers such as 0.5,1,1.5", args.alphas);
+    }
+    for &alpha in &args.alphas {
+        warn_of_alpha("the value", alpha, common);
     }
     let given = match &args.train_full_finetunes {
         None => Finetunes::given(&args.full_finetunes, args.bases.len())?,
@@ -28,9 +31,9 @@ pub fn run(args: &Transfer, common: &Common) -> Result<()> {
         .maps(args.map.clone())
         .limit(args.limit)
         .answers(!args.no_answers)
-        .options(open_options(common));
+        .options(with_template(open_options(common), &args.template));
     plan.seed = common.seed.unwrap_or(plan.seed);
-    // Whatever is wrong with names, data or vocabularies is said before anything is trained.
+    // Errors of names, data and vocabularies are reported before any training.
     plan.check()?;
     if let (Some(config), Some(out)) = (&args.train_full_finetunes, &args.out) {
         let recipe = read_config(config, &[], common)?;
@@ -41,7 +44,7 @@ pub fn run(args: &Transfer, common: &Common) -> Result<()> {
     if let Some(out) = &args.out {
         write_report(&study, out)?;
     }
-    if !args.keep_card {
+    if args.write_card {
         write_card(&study, common)?;
     }
     if common.json {
@@ -50,6 +53,9 @@ pub fn run(args: &Transfer, common: &Common) -> Result<()> {
         show(&study.transfer)?;
         if let Some(out) = &args.out {
             println!("\nwrote {}", out.join(REPORT_FILE).display());
+        }
+        if args.write_card {
+            println!("wrote alpha {} to the card of {}", study.transfer.verdict.alpha, args.value.join(", "));
         }
     }
     Ok(())

@@ -43,10 +43,18 @@ impl Draft {
     /// # Errors
     /// [`Error::ForeignDraft`] if it has another vocabulary.
     pub fn model(lm: Box<dyn CausalLm>, target: &Vocab, with_values: bool) -> Result<Self, Error> {
-        let map = VocabMap::same_ids(target, lm.vocab()).map_err(foreign)?;
+        let map = Self::check_vocab(target, lm.vocab())?;
         let projection = map.on(&lm.device());
         let model = DraftModel { projection, unknown: map.without_value(), lm, with_values, read: None };
         Ok(Self { source: Source::Model(Box::new(model)) })
+    }
+
+    /// The map from a draft model's vocabulary to the target's.
+    ///
+    /// # Errors
+    /// [`Error::ForeignDraft`] if they differ.
+    pub fn check_vocab(target: &Vocab, draft: &Vocab) -> Result<VocabMap, Error> {
+        VocabMap::same_ids(target, draft).map_err(foreign)
     }
 
     /// The tokens that followed the last tokens, at most `ngram` of them, where they stood in prompt or answer before.
