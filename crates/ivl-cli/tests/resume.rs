@@ -344,7 +344,7 @@ fn assert_near_losses(one: &Job, two: &Job) {
 }
 
 #[test]
-fn two_devices_share_the_passes_of_a_step() {
+fn two_devices_share_the_micro_batches_of_a_step() {
     let (one, two) = (Job::new(), Job::new());
     let few = ["--quiet", "--set", "steps.max_steps=8"];
     one.run(&few);
@@ -352,7 +352,7 @@ fn two_devices_share_the_passes_of_a_step() {
     assert_near_losses(&one, &two);
     let base = base("small");
     let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
-    run::fails(&wrong, &["the device is `cpu,cpu`", "for `train` alone several"]);
+    run::fails(&wrong, &["the device is `cpu,cpu`", "only training uses several"]);
 }
 
 #[test]
