@@ -523,12 +523,24 @@ pub struct Serve {
     /// Allow other machines without a key
     #[arg(long)]
     pub open: bool,
+    /// Host name that clients may use beside local ones, such as that of a proxy; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allowed_host: Vec<String>,
+    /// Site whose pages may use the API from a browser, such as https://app.example, or * for all; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Write a line for each request to standard error
+    #[arg(long)]
+    pub access_log: bool,
     /// Maximum number of texts generated at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub max_rows: usize,
     /// Maximum number of texts generated or waiting; further requests get status 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_queue: usize,
+    /// Maximum number of texts of one client generated or waiting (default: half of --max-queue)
+    #[arg(long, value_name = "N")]
+    pub max_queue_per_client: Option<usize>,
     /// Maximum number of new tokens per text
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub max_tokens: usize,

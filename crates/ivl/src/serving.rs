@@ -83,6 +83,7 @@ impl Model {
             tokenizer: self.tokenizer().clone(),
             template: self.served_template()?,
             end_tokens: self.end_tokens().to_vec(),
+            sampling: self.sampling_defaults(),
         };
         let lm = self.into_ungated_lm()?;
         let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions())?;

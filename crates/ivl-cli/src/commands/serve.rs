@@ -55,8 +55,12 @@ fn settings(args: &Serve) -> Settings {
     settings.port = args.port;
     settings.api_keys = args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect();
     settings.open = args.open;
+    settings.allowed_hosts.clone_from(&args.allowed_host);
+    settings.cors_origins.clone_from(&args.cors_origin);
+    settings.access_log = args.access_log;
     settings.max_rows = args.max_rows;
     settings.max_queue = args.max_queue;
+    settings.max_queue_per_client = args.max_queue_per_client;
     settings.max_tokens = args.max_tokens;
     settings.cache_bytes = args.cache_mib.saturating_mul(1 << 20);
     settings.prefix_bytes = args.prefix_cache_mib.saturating_mul(1 << 20);
