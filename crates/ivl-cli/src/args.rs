@@ -523,7 +523,7 @@ pub struct Serve {
     /// Allow other machines without a key
     #[arg(long)]
     pub open: bool,
-    /// Host name that clients may use beside local ones, such as that of a proxy; may be repeated
+    /// Host name that clients may use besides local ones, such as that of a proxy; may be repeated
     #[arg(long, value_name = "NAME")]
     pub allowed_host: Vec<String>,
     /// Site whose pages may use the API from a browser, such as https://app.example, or * for all; may be repeated
