@@ -83,6 +83,10 @@ fn circles_are_found_through_groups_and_re_exports() {
     // Uses in tests do not count, nor do modules within braces of the same file.
     let tests = "#[cfg(test)] mod tests { use crate::A; } mod inner { use super::B; } pub struct B;";
     assert!(found(&[root, ("a.rs", "use crate::B; pub struct A;"), ("b.rs", tests)]).is_empty());
+    // A variable that is called like a module.
+    let variable =
+        [("lib.rs", "mod a; pub struct P; fn f(a: u8) -> u8 { a }"), ("a.rs", "struct A(super::P);")];
+    assert!(found(&variable).is_empty());
     // A parent that works with what its child defines, and the other way round.
     let parent =
         [("lib.rs", "mod a; use a::A; pub struct P(A);"), ("a.rs", "pub struct A(Option<Box<super::P>>);")];
