@@ -46,7 +46,7 @@ pub struct Run {
     pub held_out: Vec<FrozenBase>,
     /// Further devices that share the micro-batches of each step; none for the value's device only.
     pub workers: Vec<Worker>,
-    /// What the run is made of beside settings and examples, such as the weights of its models: a checkpoint of a run that
+    /// The parts of the run besides settings and examples, such as the weights of its models: a checkpoint of a run that
     /// differs in it is refused.
     pub identity: RunIdentity,
     /// Continues from the last checkpoint.
