@@ -560,8 +560,8 @@ pub struct Serve {
 #[command(after_help = "Example:\n  ivl transfer --value runs/first-value \\\n      \
         --bases examples/first-value/small examples/first-value/large \\\n      \
         --data examples/first-value/held-out.jsonl --out runs/transfer\n\n\
-        Writes report.html, table.md, table.json and answers.jsonl to DIR, and the verdict to the value's card, ivl.json. \
-        docs/transfer.md explains how to read them.")]
+        Writes report.html, table.md, table.json and answers.jsonl to DIR. --write-card also writes the verdict to the \
+        value's card, ivl.json. docs/transfer.md explains how to read them.")]
 pub struct Transfer {
     /// Value to measure; several directories are the same value trained with different seeds
     #[arg(long, value_name = "VALUE", num_args = 1.., required = true)]

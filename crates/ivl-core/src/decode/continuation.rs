@@ -67,7 +67,7 @@ impl Continuation {
     }
 
     /// The sampler: a copy of it chooses the tokens that the text will have.
-    pub fn sampler(&self) -> &Sampler {
+    pub(crate) fn sampler(&self) -> &Sampler {
         &self.sampler
     }
 

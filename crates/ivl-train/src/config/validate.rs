@@ -15,6 +15,7 @@ impl TrainConfig {
     /// [`Error::MissingSetting`] for a setting that another one needs.
     pub fn validate(&self) -> Result<(), Error> {
         self.check_ranges()?;
+        self.check_lora_ranges()?;
         self.check_conflicts()?;
         self.check_requirements()?;
         self.data.validate()
@@ -23,7 +24,7 @@ impl TrainConfig {
     fn check_ranges(&self) -> Result<(), Error> {
         let (o, r) = (&self.optimizer, &self.regularization);
         let not_negative = [
-            ("optimizer.learning_rate", o.learning_rate),
+            ("optimizer.learning_rate", o.learning_rate.unwrap_or(0.0)),
             ("optimizer.weight_decay", o.weight_decay),
             ("optimizer.max_grad_norm", o.max_grad_norm),
             ("regularization.l1", r.l1),
@@ -47,17 +48,16 @@ impl TrainConfig {
             in_range((0.0..1.0).contains(&got), name, "0 to below 1", got)?;
         }
         in_range(o.epsilon > 0.0 && o.epsilon.is_finite(), "optimizer.epsilon", "above 0", o.epsilon)?;
-        in_range((0.0..=1.0).contains(&o.warmup_ratio), "optimizer.warmup_ratio", "0 to 1", o.warmup_ratio)?;
+        let shares =
+            [("optimizer.warmup_ratio", o.warmup_ratio), ("regularization.base_fade_in", r.base_fade_in)];
+        for (name, got) in shares {
+            in_range((0.0..=1.0).contains(&got), name, "0 to 1", got)?;
+        }
         let temperature = r.base_temperature;
         let hot = temperature.is_finite() && temperature >= 1.0;
         in_range(hot, "regularization.base_temperature", "1 or more", temperature)?;
         for base in &self.bases {
             in_range(base.weight > 0.0 && base.weight.is_finite(), "bases.weight", "above 0", base.weight)?;
-        }
-        if let Some(lora) = &self.value.lora {
-            let rank = 1..=LARGEST_RANK;
-            in_range(rank.contains(&lora.rank), "value.lora.rank", "1 to 4096", lora.rank as f64)?;
-            in_range(lora.alpha > 0.0 && lora.alpha.is_finite(), "value.lora.alpha", "above 0", lora.alpha)?;
         }
         let counts = [
             ("steps.epochs", self.steps.epochs),
@@ -70,6 +70,13 @@ impl TrainConfig {
             in_range(got >= 1, name, "1 or more", got as f64)?;
         }
         Ok(())
+    }
+
+    fn check_lora_ranges(&self) -> Result<(), Error> {
+        let Some(lora) = &self.value.lora else { return Ok(()) };
+        let rank = 1..=LARGEST_RANK;
+        in_range(rank.contains(&lora.rank), "value.lora.rank", "1 to 4096", lora.rank as f64)?;
+        in_range(lora.alpha > 0.0 && lora.alpha.is_finite(), "value.lora.alpha", "above 0", lora.alpha)
     }
 
     fn check_conflicts(&self) -> Result<(), Error> {
