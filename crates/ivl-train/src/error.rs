@@ -72,7 +72,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] FileError),
     /// A record that is not a JSON object.
-    #[error("{place} is not a JSON object; expected one object a line, one array of objects, or a table")]
+    #[error("{place} is not a JSON object; expected one object per line, one array of objects, or a table")]
     Json {
         /// Where.
         place: Place,
@@ -120,7 +120,7 @@ pub enum Error {
         #[source]
         source: Box<csv::Error>,
     },
-    /// A pattern of paths that is none.
+    /// An invalid pattern of paths.
     #[error("`{}` is no pattern of paths", path.display())]
     Pattern {
         /// The pattern.
@@ -130,7 +130,7 @@ pub enum Error {
         source: glob::PatternError,
     },
     /// A source without rows.
-    #[error("`{}` holds no rows; expected a .jsonl, .json, .csv, .tsv or .parquet file (perhaps .gz or .zst), a directory of such, or a pattern", path.display())]
+    #[error("`{}` holds no rows; expected a .jsonl, .json, .csv, .tsv or .parquet file (or .gz, .zst), a directory of such files, or a pattern", path.display())]
     EmptySource {
         /// The file or directory.
         path: PathBuf,
@@ -206,6 +206,20 @@ pub enum Error {
         /// The reason.
         #[source]
         source: ivl_models::ChatError,
+    },
+    /// A token that the tokenizer knows and the model has no logit for.
+    #[error(
+        "token {id} ({token:?}) in {place} is beyond the {logits} logits of the model; leave it out, or use a model that has it"
+    )]
+    TokenBeyondLogits {
+        /// Where.
+        place: Place,
+        /// The token.
+        id: u32,
+        /// Its text.
+        token: String,
+        /// Logits of the model.
+        logits: usize,
     },
     /// A row that the tokenizer cannot encode.
     #[error("cannot tokenize {place}")]
@@ -314,7 +328,14 @@ pub enum Error {
 impl Error {
     /// Whether the error is about one row of the data, so that others may still be read.
     pub fn is_about_a_row(&self) -> bool {
-        matches!(self, Self::Json { .. } | Self::Record { .. } | Self::Render { .. } | Self::RowTokens { .. })
+        matches!(
+            self,
+            Self::Json { .. }
+                | Self::Record { .. }
+                | Self::Render { .. }
+                | Self::RowTokens { .. }
+                | Self::TokenBeyondLogits { .. }
+        )
     }
 }
 
