@@ -35,7 +35,7 @@ use crate::open_options::OpenOptions;
 
 /// A base with any number of values attached.
 ///
-/// Its logits are `l = l_base + sum_i alpha_i * M_i(l_value_i)`; see [`FusedLm`].
+/// Its logits are `l = l_base + sum_i alpha_i * M_i(l_value_i)`; see [`FusedLm`](ivl_core::FusedLm).
 pub struct Model {
     base: OpenCheckpoint,
     base_lm: TransformerLm,
