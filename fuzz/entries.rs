@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use ivl_align::MapFile;
 use ivl_core::Vocab;
 use ivl_models::families::read_config;
-use ivl_models::{ChatTemplate, Message, RenderOptions, TensorFiles, Tokenizer};
+use ivl_models::{ChatTemplate, Message, RenderOptions, SamplingDefaults, TensorFiles, Tokenizer};
 use ivl_serve::{Catalog, ServedBase, ServedValue, Settings, fuzz_request};
 
 const CONTEXT: usize = 256;
@@ -41,6 +41,7 @@ fn catalog() -> &'static Catalog {
             tokenizer: tokenizer_of_example(),
             template: Some(ChatTemplate::from_file(&path).expect("compiles")),
             end_tokens: vec![1],
+            sampling: SamplingDefaults::default(),
         };
         let value = ServedValue { id: "value".to_owned(), alpha: 1.0, template: None, cross_tokenizer: None };
         Catalog::new(base, vec![value], vocab(), CONTEXT).expect("two names")

@@ -11,6 +11,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::cache::LayerCache;
 use ivl_core::decode::{EndTokens, GenerateConfig, generate};
 use ivl_core::score::score;
+use ivl_core::tokens::host_ids;
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_models::Checkpoint;
 
@@ -54,9 +55,8 @@ impl CausalLm for Vowels {
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
         let [batch, seq] = tokens.dims();
         cache.layers(0)?.advance(seq);
-        let ids: Vec<i64> = tokens.into_data().iter::<i64>().collect();
-        let logits: Vec<f32> = ids.into_iter().flat_map(|id| self.logits_after(id as u32)).collect();
-        let data = TensorData::new(logits, [batch, seq, self.vocab.size()]);
+        let logits = host_ids(tokens).into_iter().flat_map(|id| self.logits_after(id)).collect();
+        let data = TensorData::new::<f32, _>(logits, [batch, seq, self.vocab.size()]);
         Ok(Tensor::from_data(data, (&self.device, DType::F32)))
     }
 }

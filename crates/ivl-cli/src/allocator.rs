@@ -16,7 +16,7 @@
 /// clears the next one again, page by page: up to half of a training step. Freed memory is kept instead; the peak is the
 /// same.
 ///
-/// Where the system leaves it to programs (`madvise`), the memory of tensors is asked for in large pages: rows of logits lie
+/// Where the system leaves it to programs (`madvise`), tensors request large pages: rows of logits lie
 /// further apart than small pages reach, and each page costs a look-up. For that, room for as many tensors as half of the
 /// machine holds is taken from the kernel at once, as addresses; pages come when they are written.
 pub fn keep_freed_pages() {

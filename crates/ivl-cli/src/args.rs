@@ -25,7 +25,7 @@ pub struct Common {
     /// scale) works on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
-    /// Seed of all random numbers (default: the configuration's for `train` and `demo`, else 0)
+    /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
     #[arg(long, global = true, help_heading = "Common options")]
     pub seed: Option<u64>,
     /// Print one JSON object, or JSON lines, on standard output
@@ -331,7 +331,7 @@ pub struct Eval {
 #[command(
     group = ArgGroup::new("input").required(true).args(["text", "file", "prompt", "messages"]),
     after_help = "Example:\n  ivl explain --base examples/first-value/large --value runs/first-value \\\n      \
-        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html answer.html\n\n\
+        --prompt $'Question: What is the work of Mira?\\nAnswer:' --html runs/answer.html\n\n\
         Blue tokens are more probable with the values, orange ones less probable. Underlined tokens mark positions where \
         the values change the most probable token. With several values, ivl also shows the contribution of each and how \
         every two agree. docs/explain.md defines the figures."
@@ -396,9 +396,9 @@ pub struct Chat {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ivl align --from crates/ivl-demo-models/models/other --to runs/first-value \\\n      \
-        --out other.safetensors\n  \
+        --out runs/other.safetensors\n  \
         ivl generate --base crates/ivl-demo-models/models/other --value runs/first-value \\\n      \
-        --map other.safetensors --prompt \"Mara Vost was born in\"\n\n\
+        --map runs/other.safetensors --prompt \"Mara Vost was born in\"\n\n\
         A corpus is a text file, or JSON Lines with `text` or one JSON string per line. docs/vocabularies.md explains \
         the methods."
 )]
@@ -523,12 +523,24 @@ pub struct Serve {
     /// Allow other machines without a key
     #[arg(long)]
     pub open: bool,
+    /// Host name that clients may use beside local ones, such as that of a proxy; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allowed_host: Vec<String>,
+    /// Site whose pages may use the API from a browser, such as https://app.example, or * for all; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Write a line for each request to standard error
+    #[arg(long)]
+    pub access_log: bool,
     /// Maximum number of texts generated at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub max_rows: usize,
     /// Maximum number of texts generated or waiting; further requests get status 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_queue: usize,
+    /// Maximum number of texts of one client generated or waiting (default: half of --max-queue)
+    #[arg(long, value_name = "N")]
+    pub max_queue_per_client: Option<usize>,
     /// Maximum number of new tokens per text
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub max_tokens: usize,
@@ -545,12 +557,11 @@ pub struct Serve {
 
 /// Measure how well a value transfers: every base without it, with it at several weights, and fully fine-tuned
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  ivl transfer --value runs/first-value --bases examples/first-value/small examples/first-value/large \\\n      \
+#[command(after_help = "Example:\n  ivl transfer --value runs/first-value \\\n      \
+        --bases examples/first-value/small examples/first-value/large \\\n      \
         --data examples/first-value/held-out.jsonl --out runs/transfer\n\n\
         Writes report.html, table.md, table.json and answers.jsonl to DIR, and the verdict to the value's card, ivl.json. \
-        docs/transfer.md explains how to read them."
-)]
+        docs/transfer.md explains how to read them.")]
 pub struct Transfer {
     /// Value to measure; several directories are the same value trained with different seeds
     #[arg(long, value_name = "VALUE", num_args = 1.., required = true)]

@@ -69,10 +69,11 @@ fn of_training(error: &ivl::train::Error) -> Option<String> {
 
 fn of_evaluation(error: &ivl::eval::Error) -> Option<String> {
     let hint = match error {
-        ivl::eval::Error::FewShots { .. } => "choose fewer with --num-fewshot",
+        ivl::eval::Error::FewShots { .. } => "lower --num-fewshot, or `num_fewshot` of the task",
         ivl::eval::Error::OtherRun { .. } | ivl::eval::Error::BrokenLog { .. } => {
             "choose another directory with --output"
         }
+        ivl::eval::Error::Core(error) => return of_core(error),
         _ => return None,
     };
     Some(hint.to_owned())

@@ -20,7 +20,7 @@ const LOOKUP: &str = "prompt-lookup";
 /// Weights beyond this are noted.
 const LARGEST_ALPHA: f64 = 10.0;
 
-/// Tokens that prompt lookup finds again, unless told.
+/// Tokens that prompt lookup matches by default.
 const NGRAM: usize = 3;
 
 /// Device and type of the weights, with a progress bar for every model that is loaded.
@@ -65,7 +65,7 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
     }
 }
 
-/// What `--base` and `--value` name, about to be opened.
+/// The models of `--base` and `--value`, to be opened.
 pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<ModelBuilder> {
     let options = with_template(open_options(common), &models.template);
     let mut builder = Model::builder(&models.base).options(options);
@@ -113,7 +113,7 @@ pub fn attach(alpha: Option<f64>, vocabularies: &Vocabularies) -> Attach {
     attach
 }
 
-/// `VALUE[:ALPHA]`. A path that exists as it stands wins over the reading with an alpha.
+/// `VALUE[:ALPHA]`. An existing path with this whole name takes precedence over the reading with an alpha.
 pub fn value_and_alpha(text: &str) -> Result<(&str, Option<f64>)> {
     match text.rsplit_once(':') {
         Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
@@ -124,7 +124,7 @@ pub fn value_and_alpha(text: &str) -> Result<(&str, Option<f64>)> {
     }
 }
 
-/// What `--draft` names.
+/// The source of drafts that `--draft` names.
 pub fn drafts(options: &Drafts) -> Result<Option<DraftOptions>> {
     let Some(name) = &options.draft else { return Ok(None) };
     if options.draft_tokens == 0 {

@@ -7,7 +7,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 use crate::args::Common;
 
-/// A bar of `total` steps; hidden if nobody watches.
+/// A bar of `total` steps; hidden without a terminal.
 pub fn bar(common: &Common, total: u64, template: &str) -> ProgressBar {
     let watched = !common.quiet && std::io::stderr().is_terminal();
     let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

@@ -235,7 +235,7 @@ fn a_value_is_trained_inspected_plugged_in_and_scored() {
         "8",
         "--json",
     ]);
-    assert_eq!(with["finish_reason"], "stop", "the value has learnt to end an answer: {with}");
+    assert_eq!(with["finish_reason"], "stop", "the value ends an answer: {with}");
     let metrics = std::fs::read_to_string(dir.path().join("value/metrics.jsonl")).expect("metrics");
     assert_eq!(metrics.lines().filter(|line| line.contains("\"kind\":\"step\"")).count(), 40);
 }

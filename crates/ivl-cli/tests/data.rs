@@ -48,7 +48,7 @@ fn conversations(dir: &Path) -> String {
 }
 
 #[test]
-fn a_preview_marks_what_is_learnt() {
+fn a_preview_marks_the_trained_text() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = conversations(dir.path());
     let page = ok(&["data", "preview", &config, "-n", "1"]);

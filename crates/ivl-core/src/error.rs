@@ -7,8 +7,8 @@ pub enum Error {
     /// Base and value give different meanings to the same id.
     #[error(
         "the value's vocabulary is not the base's: {count} of {compared} ids differ, first id {id}: base has \
-         {base_token:?}, value has {value_token:?} (base fingerprint {base}, value {value}); give a vocabulary map \
-         (--map hybrid, or one made by `ivl align --from BASE --to VALUE`)"
+         {base_token:?}, value has {value_token:?} (base fingerprint {base}, value {value}); attach the value \
+         through a vocabulary map"
     )]
     VocabMismatch {
         /// How many ids differ.

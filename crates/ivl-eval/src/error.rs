@@ -166,7 +166,7 @@ pub enum Error {
     },
     /// More examples than there are.
     #[error(
-        "{wanted} examples are put before each prompt of `{task}`, but there are only {got}; use at most {got}"
+        "the task `{task}` puts {wanted} examples before each prompt, but has only {got}; use at most {got}"
     )]
     FewShots {
         /// Which task.

@@ -1,6 +1,7 @@
 """openai-python against `ivl serve`: chat, streams, log-probabilities, n, seeds, stops, errors, 32 at once."""
 
 import asyncio
+import json
 
 import openai
 from server import EXAMPLE, ivl, serving
@@ -86,6 +87,19 @@ def errors(client):
     assert client.models.retrieve("small").id == "small"
 
 
+def forms(client):
+    """A schema is followed, and a stream says the same."""
+    schema = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Lima"]}}, "required": ["city"], "additionalProperties": False}
+    ask = dict(model="large", messages=QUESTION, temperature=0, max_tokens=100, response_format={
+        "type": "json_schema", "json_schema": {"name": "home", "schema": schema}})
+    text = client.chat.completions.create(**ask).choices[0].message.content
+    assert json.loads(text)["city"] in ("Oslo", "Lima"), text
+    pieces = [chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(stream=True, **ask)]
+    assert "".join(pieces) == text
+    choice = client.completions.create(model="large", prompt="Suna", max_tokens=9, extra_body={"guided_choice": ["yes", "no"]})
+    assert choice.choices[0].text in ("yes", "no")
+
+
 async def at_once(address, base):
     """Thirty-two requests of different lengths, values and alphas: each is what the command says alone."""
     client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
@@ -108,7 +122,7 @@ async def at_once(address, base):
 def main():
     with serving("--api-key", KEY) as (address, base):
         client = openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
-        for check in (chat, logprobs, several, settings, errors):
+        for check in (chat, logprobs, several, settings, forms, errors):
             check(client)
             print(f"openai-python: {check.__name__} ok")
         asyncio.run(at_once(address, base))

@@ -64,6 +64,42 @@ def stops(page):
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
+def histories(page):
+    """Each column goes on from its own answer; a stopped turn is not part of either."""
+    page.evaluate("() => { window.sent = []; const real = fetch; window.fetch = (path, options) => {"
+                  " if (options?.body) window.sent.push(JSON.parse(options.body)); return real(path, options); }; }")
+    page.get_by_label("Most new tokens").fill("8")
+    page.get_by_label("Message", exact=True).fill("And Tara?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("Done.")
+    sent = {bool(body["ivl"]["values"]): body["messages"] for body in page.evaluate("window.sent")}
+    first = page.locator(".turn").first.locator(".answer p")
+    for column, messages in ((0, sent[False]), (1, sent[True])):
+        assert [m["role"] for m in messages] == ["user", "assistant", "user"], messages
+        assert messages[1]["content"] == first.nth(column).evaluate("e => e.textContent"), messages
+
+
+def errors(page):
+    """An error is shown once, as one; the turn is not part of the conversation."""
+    page.get_by_text("System message").locator("textarea").fill("Suna " * 400)
+    page.get_by_label("Message", exact=True).fill("Too long.")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_class("error")
+    expect(page.locator("#status")).to_contain_text("the context holds")
+    assert page.get_by_text("the context holds").count() == 1
+    expect(page.locator(".turn").last.locator("footer").first).to_have_text("failed")
+    page.get_by_text("System message").locator("textarea").fill("")
+
+
+def by_default(page):
+    """Without a limit the answer may fill the context, however small that is."""
+    page.get_by_role("button", name="New conversation").click()
+    page.get_by_label("Most new tokens").fill("")
+    page.get_by_label("Message", exact=True).fill("Who is Suna?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("Done.")
+
+
 def by_keyboard(page):
     page.get_by_role("button", name="New conversation").click()
     expect(page.locator(".turn")).to_have_count(0)
@@ -109,8 +145,11 @@ def main():
         names(page)
         contrast(page)
         stops(page)
+        histories(page)
+        by_default(page)
         by_keyboard(page)
         assert problems == [], problems
+        errors(page)
         page.close()
         for scheme, size, name in (("dark", (1200, 800), "dark"), ("dark", (390, 844), "phone"), ("light", (390, 844), "phone-light")):
             page, problems = opened(
@@ -123,7 +162,7 @@ def main():
             page.close()
             assert problems == [], problems
         browser.close()
-    print("chat page: side by side, colours, stop, keyboard, names, contrast, dark, phone ok")
+    print("chat page: side by side, colours, stop, histories, errors, keyboard, names, contrast, dark, phone ok")
 
 
 main()

@@ -38,7 +38,7 @@ impl ApiError {
     /// A prompt that does not fit into the context.
     pub(crate) fn too_long(got: usize, limit: usize) -> Self {
         let message = format!(
-            "the prompt has {got} tokens, but the context holds {limit} and at least one is for the answer"
+            "the prompt has {got} tokens or more, but the context holds {limit} and at least one is for the answer"
         );
         Self { code: Some("context_length_exceeded"), ..Self::invalid("prompt", message) }
     }
@@ -79,6 +79,15 @@ impl ApiError {
         )
     }
 
+    /// The server was called by a name that is not its own.
+    pub(crate) fn foreign_host(name: &str) -> Self {
+        let message = format!(
+            "this server is not called `{name}`: without an API key it answers to local names and to those that it was \
+             started with"
+        );
+        Self::new(StatusCode::FORBIDDEN, Some("foreign_host"), message)
+    }
+
     /// A body over the limit.
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the body is larger than the {limit} bytes that this server reads");
@@ -91,8 +100,7 @@ impl ApiError {
     }
 
     /// Too much is waiting already.
-    pub(crate) fn busy() -> Self {
-        let message = "too many requests are waiting; try again in a moment";
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Some("rate_limit_exceeded"), message)
     }
 
@@ -112,7 +120,8 @@ impl ApiError {
 
     /// No token could be chosen.
     pub(crate) fn no_token() -> Self {
-        let message = "no token can be chosen: the model's logits are not finite; another alpha may help";
+        let message = "no token can be chosen: the model's logits are not finite, or the limits of the request leave none; another alpha, or \
+                       fewer limits may help";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Some("no_finite_logit"), message)
     }
 

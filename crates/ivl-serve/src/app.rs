@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Semaphore;
+
 use crate::api_error::ApiError;
 use crate::catalog::Catalog;
 use crate::engine::Engine;
@@ -18,6 +20,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
+    /// Work outside the threads that answer HTTP: each piece of it may hold hundreds of megabytes.
+    blocking: Arc<Semaphore>,
     stopping: AtomicBool,
 }
 
@@ -29,7 +33,9 @@ impl App {
         settings: Settings,
     ) -> Self {
         let keys = Keys::new(&settings.api_keys);
-        Self { catalog, engine, metrics, settings, keys, stopping: AtomicBool::new(false) }
+        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+        let blocking = Arc::new(Semaphore::new(cores));
+        Self { catalog, engine, metrics, settings, keys, blocking, stopping: AtomicBool::new(false) }
     }
 
     /// Refuses new work from now on.
@@ -51,14 +57,19 @@ impl App {
         if self.is_stopping() { ApiError::stopping() } else { ApiError::internal() }
     }
 
-    /// Runs work that takes longer than some microseconds outside the threads that answer HTTP. A panic in it is an error
-    /// of the request.
+    /// Runs work that takes longer than some microseconds outside the threads that answer HTTP, a few pieces at once: the
+    /// others wait, and do not start if their clients go away meanwhile. A panic in the work is an error of the request.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let app = self.clone();
-        tokio::task::spawn_blocking(move || work(&app)).await.unwrap_or_else(|_| {
+        let permit = self.blocking.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let work = move || {
+            let _permit = permit;
+            work(&app)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
             self.metrics.panicked();
             Err(ApiError::internal())
         })

@@ -1,12 +1,14 @@
 //! The models by name: a base, and values that can be added to it.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ivl_core::Vocab;
 use ivl_core::cross_tokenizer::Retokenizer;
-use ivl_models::{ChatTemplate, Tokenizer};
+use ivl_models::{ChatTemplate, SamplingDefaults, Tokenizer};
 use serde_json::{Value, json};
 
+use crate::constraint::GrammarCompiler;
 use crate::error::Error;
 
 /// The base as clients see it.
@@ -18,8 +20,10 @@ pub struct ServedBase {
     pub tokenizer: Tokenizer,
     /// Its chat template.
     pub template: Option<ChatTemplate>,
-    /// Tokens that end an answer.
+    /// Tokens that end an answer: those of the base, of the values, and those with which a template ends a turn.
     pub end_tokens: Vec<u32>,
+    /// Sampling settings of requests that name none.
+    pub sampling: SamplingDefaults,
 }
 
 /// A value as clients see it.
@@ -53,6 +57,7 @@ pub struct Catalog {
     context: usize,
     longest_token: usize,
     created: u64,
+    grammars: OnceLock<Result<GrammarCompiler, String>>,
 }
 
 impl Catalog {
@@ -75,7 +80,15 @@ impl Catalog {
         }
         let longest_token = vocab.iter().flatten().map(|token| token.bytes.len()).max().unwrap_or(1);
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        Ok(Self { base, values, vocab: vocab.clone(), context, longest_token, created })
+        Ok(Self {
+            base,
+            values,
+            vocab: vocab.clone(),
+            context,
+            longest_token,
+            created,
+            grammars: OnceLock::new(),
+        })
     }
 
     /// The base's name.
@@ -101,6 +114,19 @@ impl Catalog {
     /// Tokens that end an answer.
     pub(crate) fn end_tokens(&self) -> &[u32] {
         &self.base.end_tokens
+    }
+
+    /// Sampling settings of requests that name none.
+    pub(crate) fn sampling(&self) -> &SamplingDefaults {
+        &self.base.sampling
+    }
+
+    /// Compiles grammars for the vocabulary. Made when the first request has one: it takes memory for every token.
+    ///
+    /// # Errors
+    /// What llguidance says about the vocabulary.
+    pub(crate) fn grammars(&self) -> Result<&GrammarCompiler, String> {
+        self.grammars.get_or_init(|| GrammarCompiler::new(&self.vocab)).as_ref().map_err(Clone::clone)
     }
 
     /// Positions that base and values can read.
@@ -182,7 +208,9 @@ impl Catalog {
     /// One entry of `GET /v1/models`.
     pub(crate) fn describe(&self, id: &str) -> Option<Value> {
         let ivl = if id == self.base.id {
-            json!({"kind": "base", "chat": self.base.template.is_some()})
+            json!({
+                "kind": "base", "chat": self.base.template.is_some(), "sampling": sampling_json(&self.base.sampling),
+            })
         } else {
             let value = &self.values[self.value_index(id)?];
             let chat = value.template.is_some() || self.base.template.is_some();
@@ -201,4 +229,17 @@ impl Catalog {
         let models: Vec<Value> = ids.filter_map(|id| self.describe(id)).collect();
         json!({"object": "list", "data": models})
     }
+}
+
+/// The sampling settings that the model asks for.
+fn sampling_json(sampling: &SamplingDefaults) -> Value {
+    let SamplingDefaults { temperature, top_k, top_p, min_p, repetition_penalty, .. } = sampling;
+    let settings = [
+        ("temperature", temperature.map(Value::from)),
+        ("top_k", top_k.map(Value::from)),
+        ("top_p", top_p.map(Value::from)),
+        ("min_p", min_p.map(Value::from)),
+        ("repetition_penalty", repetition_penalty.map(Value::from)),
+    ];
+    settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

@@ -29,6 +29,7 @@
 //!     template: ChatTemplate::from_dir("models/large".as_ref())?,
 //!     // Those of generation_config.json, where it names any.
 //!     end_tokens: base.end_tokens(&tokenizer)?,
+//!     sampling: base.sampling_defaults(),
 //!     tokenizer,
 //! };
 //! let served_value = ServedValue {
@@ -46,6 +47,7 @@ mod answer;
 mod api_error;
 mod app;
 mod catalog;
+mod constraint;
 mod engine;
 mod error;
 mod json_response;

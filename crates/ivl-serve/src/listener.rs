@@ -98,7 +98,7 @@ fn connection(
     graceful.watch(connection)
 }
 
-/// A task that ends when no one awaits it: when a client disconnects, its request is cancelled.
+/// A task that is aborted when this handle is dropped: the request of a client that goes away ends.
 struct Aborting<T>(JoinHandle<Result<T, Infallible>>);
 
 impl<T> Future for Aborting<T> {

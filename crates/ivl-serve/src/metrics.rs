@@ -20,6 +20,12 @@ type Family = (&'static str, &'static str, &'static str, &'static [f64]);
 
 const FAMILIES: &[Family] = &[
     ("ivl_requests_total", "counter", "Requests answered, by endpoint and status.", &[]),
+    (
+        "ivl_requests_cancelled_total",
+        "counter",
+        "Requests whose clients went away before the end of the answer, by endpoint.",
+        &[],
+    ),
     ("ivl_prompt_tokens_total", "counter", "Tokens of prompts, by model.", &[]),
     (
         "ivl_prompt_tokens_cached_total",
@@ -76,6 +82,11 @@ impl Metrics {
     pub(crate) fn request(&self, endpoint: &str, status: u16) {
         let labels = labels(&[("endpoint", endpoint), ("status", &status.to_string())]);
         self.lock().add("ivl_requests_total", labels, 1);
+    }
+
+    /// The client of a request went away before the end of the answer.
+    pub(crate) fn cancelled(&self, endpoint: &str) {
+        self.lock().add("ivl_requests_cancelled_total", labels(&[("endpoint", endpoint)]), 1);
     }
 
     /// A prompt was accepted.

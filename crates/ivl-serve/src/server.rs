@@ -39,9 +39,9 @@ impl Server {
         settings: Settings,
     ) -> Result<Self, Error> {
         settings.validate()?;
-        // HTTP takes some microseconds a token. More threads than it needs would wake each other, and take turns on the cores
-        // with those that compute.
-        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(8));
+        // HTTP takes some microseconds for each token. More threads than it needs would wake each other and compete for the
+        // cores with those that compute; two answer each other's clients while one is busy.
+        let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().div_ceil(8).max(2));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .enable_all()

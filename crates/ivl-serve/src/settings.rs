@@ -17,12 +17,21 @@ pub struct Settings {
     pub api_keys: Vec<String>,
     /// Accept requests from other machines without a key.
     pub open: bool,
+    /// Names beside the local ones under which clients may call a server on loopback without a key: those of a proxy.
+    pub allowed_hosts: Vec<String>,
+    /// Sites whose pages may use the API from a browser, as `https://app.example`; `*` for all.
+    pub cors_origins: Vec<String>,
+    /// Write a line for each request to standard error.
+    pub access_log: bool,
     /// Connections at once.
     pub max_connections: usize,
     /// Texts written at once: rows of the batch.
     pub max_rows: usize,
     /// Texts written and waiting at once; requests beyond are refused with 429.
     pub max_queue: usize,
+    /// Texts of one client that wait or are written at once; without it, half of `max_queue`. Clients are told apart by
+    /// their API key, else by address.
+    pub max_queue_per_client: Option<usize>,
     /// Bytes of a request.
     pub max_body: usize,
     /// Texts of one request: prompts times `n`.
@@ -47,9 +56,13 @@ impl Default for Settings {
             port: 8080,
             api_keys: Vec::new(),
             open: false,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+            access_log: false,
             max_connections: 1024,
             max_rows: 32,
             max_queue: 1024,
+            max_queue_per_client: None,
             max_body: 8 << 20,
             max_choices: 128,
             max_tokens: 4096,
@@ -62,6 +75,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Texts of one client that wait or are written at once.
+    pub(crate) fn max_client_queue(&self) -> usize {
+        self.max_queue_per_client.unwrap_or(self.max_queue.div_ceil(2))
+    }
+
     /// Checks every limit.
     ///
     /// # Errors
@@ -72,6 +90,7 @@ impl Settings {
             ("max_connections", self.max_connections),
             ("max_rows", self.max_rows),
             ("max_queue", self.max_queue),
+            ("max_queue_per_client", self.max_queue_per_client.unwrap_or(1)),
             ("max_body", self.max_body),
             ("max_choices", self.max_choices),
             ("max_tokens", self.max_tokens),

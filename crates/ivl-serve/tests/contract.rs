@@ -282,7 +282,7 @@ fn bad_requests_get_a_status_and_name_the_field() {
         (json!({"prompt": "a", "best_of": 3}), 400, "best_of"),
         (json!({"prompt": "a", "suffix": "b"}), 400, "suffix"),
         (json!({"prompt": "a", "stream_options": {}}), 400, "stream_options"),
-        (json!({"prompt": "a", "response_format": {"type": "json_object"}}), 400, "response_format"),
+        (json!({"prompt": "a", "response_format": {"type": "json_scheme"}}), 400, "response_format"),
         (json!({"prompt": "a", "ivl": 3}), 400, "ivl"),
         (json!({"prompt": "a", "ivl": {"values": [{"id": "nothing"}]}}), 400, "ivl.values"),
         (json!({"prompt": "a", "ivl": {"values": [{"id": "small"}, {"id": "small"}]}}), 400, "ivl.values"),

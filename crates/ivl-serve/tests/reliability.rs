@@ -4,8 +4,6 @@ mod served;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burn::tensor::{Device, Int, Tensor};
@@ -83,86 +81,6 @@ fn pages_are_locked_in_and_pages_of_others_out() {
     assert_eq!(send(server.address, &evil).status, 403);
     let rebound = "GET /v1/models HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
     assert_eq!(send(server.address, rebound).status, 403);
-}
-
-#[test]
-fn bodies_have_a_limit() {
-    let server = Served::with(settings(|settings| settings.max_body = 1000));
-    let large = server.post("/v1/completions", &json!({"prompt": "a".repeat(2000)}));
-    assert_eq!((large.status, &large.json()["error"]["code"]), (413, &json!("body_too_large")));
-    let chunked = "POST /tokenize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n";
-    let body = format!("{chunked}{}\r\n0\r\n\r\n", "a".repeat(2000));
-    assert_eq!(send(server.address, &body).status, 413);
-}
-
-/// The model `large`, which waits before each forward while the switch is set.
-struct Held {
-    lm: TransformerLm,
-    hold: Arc<AtomicBool>,
-}
-
-impl CausalLm for Held {
-    fn vocab(&self) -> &Vocab {
-        self.lm.vocab()
-    }
-    fn max_positions(&self) -> usize {
-        self.lm.max_positions()
-    }
-    fn device(&self) -> Device {
-        self.lm.device()
-    }
-    fn new_cache(&self, padding: &[usize]) -> Cache {
-        self.lm.new_cache(padding)
-    }
-    fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
-        while self.hold.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.lm.forward(tokens, cache)
-    }
-}
-
-#[test]
-fn a_full_queue_refuses_until_there_is_room() {
-    let hold = Arc::new(AtomicBool::default());
-    let lm = Held { lm: load("large").0, hold: hold.clone() };
-    let lm = BaseLm::plain(lm);
-    let server = Served::of(
-        lm,
-        settings(|settings| {
-            settings.max_queue = 2;
-            settings.max_rows = 1;
-        }),
-    );
-    hold.store(true, Ordering::Relaxed);
-    assert_eq!(server.post("/v1/completions", &json!({"prompt": ["a", "b", "c"]})).status, 429);
-    // The first text is held in its prefill and the second waits, so that the third finds no place.
-    let body = json!({"prompt": "Suna", "max_tokens": 2, "ignore_eos": true, "temperature": 0}).to_string();
-    let open = || {
-        let mut stream = TcpStream::connect(server.address).expect("connects");
-        stream.write_all(request("POST", "/v1/completions", "", &body).as_bytes()).expect("sends");
-        stream
-    };
-    let mut waiting = [open(), open()];
-    server.wait_for("ivl_prompt_tokens_total", |tokens| tokens == 2.0 * encode("Suna").len() as f64);
-    let third = server.post("/v1/completions", &json!({"prompt": "a", "max_tokens": 1}));
-    assert_eq!((third.status, &third.json()["error"]["code"]), (429, &json!("rate_limit_exceeded")));
-    assert!(third.headers.contains("retry-after"), "{}", third.headers);
-    hold.store(false, Ordering::Relaxed);
-    for stream in &mut waiting {
-        assert_eq!(read(stream).status, 200);
-    }
-    assert_eq!(server.complete(&json!({"prompt": "a", "max_tokens": 1}))["choices"][0]["index"], 0);
-}
-
-#[test]
-fn a_request_that_could_never_run_is_refused() {
-    let server = Served::with(settings(|settings| settings.cache_bytes = 100_000));
-    let refused = server.post("/v1/completions", &json!({"prompt": "a", "max_tokens": 100, "n": 8}));
-    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("max_tokens")));
-    // One after the other they all fit.
-    let fits = server.complete(&json!({"prompt": vec!["a"; 8], "max_tokens": 20, "ignore_eos": true}));
-    assert_eq!(fits["choices"].as_array().map(Vec::len), Some(8));
 }
 
 /// A base that panics when it reads a certain token.

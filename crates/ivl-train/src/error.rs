@@ -207,6 +207,20 @@ pub enum Error {
         #[source]
         source: ivl_models::ChatError,
     },
+    /// A token that the tokenizer knows and the model has no logit for.
+    #[error(
+        "token {id} ({token:?}) in {place} is beyond the {logits} logits of the model; leave it out, or use a model that has it"
+    )]
+    TokenBeyondLogits {
+        /// Where.
+        place: Place,
+        /// The token.
+        id: u32,
+        /// Its text.
+        token: String,
+        /// Logits of the model.
+        logits: usize,
+    },
     /// A row that the tokenizer cannot encode.
     #[error("cannot tokenize {place}")]
     RowTokens {
@@ -224,7 +238,7 @@ pub enum Error {
     },
     /// Nothing to train on.
     #[error(
-        "no trained token is left in {what}: {rows} rows were read, {dropped} lost all of theirs to max_length {max_length}"
+        "no trained token is left in {what}: {rows} rows were read, {dropped} lost all trained tokens to max_length {max_length}"
     )]
     NothingToTrain {
         /// `data.train` or `data.eval`.
@@ -314,7 +328,14 @@ pub enum Error {
 impl Error {
     /// Whether the error is about one row of the data, so that others may still be read.
     pub fn is_about_a_row(&self) -> bool {
-        matches!(self, Self::Json { .. } | Self::Record { .. } | Self::Render { .. } | Self::RowTokens { .. })
+        matches!(
+            self,
+            Self::Json { .. }
+                | Self::Record { .. }
+                | Self::Render { .. }
+                | Self::RowTokens { .. }
+                | Self::TokenBeyondLogits { .. }
+        )
     }
 }
 

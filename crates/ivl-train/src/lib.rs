@@ -45,8 +45,8 @@ pub use bases::{
 pub use burn::train::Interrupter;
 pub use config::{
     BaseConfig, BaseLogitsConfig, Batching, CheckpointConfig, DataConfig, EvalConfig, Field, Format, Init,
-    MixingConfig, MixingStrategy, OnError, OptimizerConfig, Precision, RegularizationConfig, ResultKind,
-    ScheduleKind, SourceConfig, StepsConfig, TrainConfig, ValueConfig,
+    MixingConfig, MixingStrategy, OnError, OptimizerConfig, Precision, Preset, RegularizationConfig,
+    ResultKind, ScheduleKind, SourceConfig, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use data::{
     Batch, Conversation, Dataset, Demonstration, Encoder, Example, Examples, Filling, Place, Plan, Row,

@@ -211,7 +211,7 @@ fn no_base_trains_the_network_by_itself() {
 fn a_diverging_run_says_so() {
     let dir = tempfile::tempdir().expect("dir");
     let mut config = config(dir.path());
-    (config.optimizer.learning_rate, config.optimizer.max_grad_norm) = (1e30, 0.0);
+    (config.optimizer.learning_rate, config.optimizer.max_grad_norm) = (Some(1e30), 0.0);
     let error = train_all(run(false, Interrupter::new()), &config).0.expect_err("diverges");
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
     let left = std::fs::read_dir(dir.path().join("checkpoints")).expect("reads").count();

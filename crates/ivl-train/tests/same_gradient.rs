@@ -39,7 +39,7 @@ fn gradients(
     let settings =
         LearnerSettings { regularization: config.regularization.clone(), ..LearnerSettings::default() };
     let learner = ValueLearner::new(value(), settings);
-    let workers = Workers::new(vec![base("base")], workers, config);
+    let workers = Workers::new(vec![base("base")], workers, config, 1);
     let gathered = workers.gradients(&learner, micro_batches, &[(0, 1.0)], 0).expect("a gradient");
     gradients_of(&learner.value, &gathered.gradients)
 }
@@ -139,7 +139,7 @@ fn a_worker_that_cannot_load_its_bases_is_named() {
     let dir = tempfile::tempdir().expect("dir");
     let config = config_in(&dir);
     let broken = Worker { device: Device::flex().autodiff(), bases: Box::new(|| Err("no file".to_owned())) };
-    let workers = Workers::new(vec![base("base")], vec![broken], &config);
+    let workers = Workers::new(vec![base("base")], vec![broken], &config, 1);
     let learner = ValueLearner::new(value(), LearnerSettings::default());
     let error = workers.gradients(&learner, micro_batches(&[2, 2]), &[(0, 1.0)], 0).err().expect("fails");
     assert!(error.to_string().contains("no file"), "{error}");
@@ -184,7 +184,7 @@ fn bf16_micro_batches_follow_f32_and_move_f32_masters() {
     assert!(bf16s[9] < bf16s[0] - 0.1);
     // Steps far below the rounding error of bf16 (2^-9 of a weight) still move the weights: the masters are f32.
     let before = weights(&value());
-    let (moved, _) = trained(Precision::Bf16, 1e-6);
+    let (moved, _) = trained(Precision::Bf16, Some(1e-6));
     assert!(moved.value.named_parameters().iter().all(|p| p.tensor.dtype() == DType::F32));
     let after = weights(&moved.value);
     let pairs = before.iter().flatten().zip(after.iter().flatten());

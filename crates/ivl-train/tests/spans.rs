@@ -78,3 +78,17 @@ fn given_turns_are_not_trained() {
     let trained: Vec<u32> = trained.collect();
     assert_eq!(tokenizer.decode(&trained, false).expect("decodes"), "yes</s>");
 }
+
+#[test]
+fn a_token_beyond_the_logits_is_an_error_that_names_row_and_token() {
+    let tokenizer = Tokenizer::from_file(&fixtures().join("tokenizer.json")).expect("a tokenizer");
+    let place = Place { path: "fixture".into(), unit: "row", number: 1 };
+    let row = Row { place, demonstration: Demonstration::Text("Hi".to_owned()) };
+    let size = tokenizer.vocab().size();
+    let example = Encoder::new(&tokenizer, None, 64).with_logits(size).encode(&row).expect("encodes");
+    let largest = *example.ids.iter().max().expect("tokens");
+    let error =
+        Encoder::new(&tokenizer, None, 64).with_logits(largest as usize).encode(&row).expect_err("beyond");
+    assert!(matches!(&error, Error::TokenBeyondLogits { id, .. } if *id == largest), "{error}");
+    assert!(error.is_about_a_row());
+}

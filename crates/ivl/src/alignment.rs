@@ -40,7 +40,7 @@ impl TokenizedModel {
     }
 }
 
-/// What an alignment reports while it is made.
+/// Progress of an alignment.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AlignEvent {
@@ -57,7 +57,7 @@ pub enum AlignEvent {
         left_out: usize,
         /// Of how many.
         texts: usize,
-        /// What is wrong with the first.
+        /// The error of the first.
         first: ivl_core::Error,
     },
     /// Tokens of the base that are searched next.

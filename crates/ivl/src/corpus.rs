@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// What an error says of a corpus that cannot be read.
+/// The name of a corpus in errors.
 const READ: &str = "read the corpus";
 
 /// Longest line that is read.

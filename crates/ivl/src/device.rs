@@ -73,7 +73,7 @@ impl Placement {
         names.split(',').map(|name| Self::new(name, dtype)).collect()
     }
 
-    /// The name that the device was asked for by.
+    /// The requested name of the device.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -164,7 +164,7 @@ fn cuda_devices() -> usize {
     0
 }
 
-/// GPUs that wgpu finds. A driver that computes on the CPU (lavapipe, WARP) is none: ivl's own kernels are many times as fast.
+/// GPUs that wgpu finds. A driver that computes on the CPU (lavapipe, WARP) does not count: ivl's own kernels are many times as fast.
 #[cfg(feature = "wgpu")]
 fn gpus_of_wgpu() -> usize {
     use burn::tensor::{DeviceKind, DeviceType};
@@ -193,7 +193,7 @@ fn cpu() -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Device> {
-    // The driver is consulted first: the device itself panics where there is none.
+    // The driver is consulted first: the device itself panics without one.
     match cuda_devices() {
         0 => Err(missing(
             "no CUDA device was found: no GPU, or no NVIDIA driver (libcuda); see whether `nvidia-smi` lists one, or use \
@@ -214,7 +214,7 @@ fn cuda(_: usize) -> Result<Device> {
     ))
 }
 
-/// The device is opened here: at its first tensor Burn would panic where there is none. A second opening is refused.
+/// The device is opened here: without a device Burn would panic at its first tensor. A second opening is refused.
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Result<Device> {
     static OPENED: LazyLock<Result<Device, String>> =

@@ -1,4 +1,4 @@
-//! What can go wrong between the name of a model and an answer.
+//! The errors of this crate.
 
 use std::path::PathBuf;
 
@@ -60,7 +60,7 @@ pub enum Error {
     /// A device that this build or this machine does not have.
     #[error("{reason}")]
     NoDevice {
-        /// What is missing.
+        /// The missing part.
         reason: String,
     },
     /// A device that does not compute in a type.
@@ -68,7 +68,7 @@ pub enum Error {
     UnsupportedDtype {
         /// The device.
         device: String,
-        /// The type that was asked for.
+        /// The requested type.
         dtype: &'static str,
         /// The types that it computes in.
         expected: String,
@@ -98,7 +98,7 @@ pub enum Error {
     Base {
         /// The base.
         name: String,
-        /// What is wrong.
+        /// The reason.
         #[source]
         source: Box<Error>,
     },
@@ -107,7 +107,7 @@ pub enum Error {
     Setting {
         /// The key.
         key: &'static str,
-        /// What is wrong.
+        /// The reason.
         #[source]
         source: Box<Error>,
     },
@@ -153,7 +153,7 @@ pub enum Error {
         /// All methods.
         expected: Vec<&'static str>,
     },
-    /// A method that needs a corpus, where there is none.
+    /// A method that needs a corpus, without one.
     #[error("the method {method} counts tokens in a corpus: make a map file with it first")]
     MethodNeedsCorpus {
         /// The method.
@@ -173,7 +173,7 @@ pub enum Error {
     NoMap {
         /// The base.
         base: String,
-        /// What was wrong with the last map.
+        /// The error of the last map.
         #[source]
         source: Box<Error>,
     },
@@ -211,7 +211,7 @@ pub enum Error {
     At {
         /// Where.
         place: String,
-        /// What is wrong.
+        /// The reason.
         #[source]
         source: Box<Error>,
     },
@@ -222,7 +222,7 @@ pub enum Error {
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// A file without anything to work on.
@@ -230,7 +230,7 @@ pub enum Error {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// Two vocabularies that cannot be aligned.
@@ -247,7 +247,7 @@ pub enum Error {
     /// A corpus of which no text can be used.
     #[error("no text of the corpus can be used{}", if source.is_none() { ": it holds no text" } else { "" })]
     UselessCorpus {
-        /// What is wrong with the first text.
+        /// The error of the first text.
         #[source]
         source: Option<Box<ivl_core::Error>>,
     },
@@ -274,7 +274,7 @@ pub enum Error {
         /// Steps planned.
         total: usize,
     },
-    /// What was measured cannot be handed out.
+    /// The result cannot be written.
     #[error("cannot write the result")]
     Output(#[source] std::io::Error),
     /// A device that failed at its work.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
-/// What an evaluation reports while it runs.
+/// An event of an evaluation.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum EvalEvent<'a> {
@@ -34,7 +34,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Opens task files. With an output directory every sample is logged there, and a run that was cut off goes on.
+    /// Opens task files. With an output directory every sample is logged there, and an interrupted run continues.
     ///
     /// # Errors
     /// Everything that is wrong with a task, two tasks of one name, and a task for another harness without an output

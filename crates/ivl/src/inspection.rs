@@ -1,4 +1,4 @@
-//! What a model or value is.
+//! The description of a model or value.
 
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;

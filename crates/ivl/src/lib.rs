@@ -66,12 +66,12 @@
 //! ```
 //! # std::env::set_current_dir("../..")?;
 //! let mut lm = ivl::Model::open("examples/first-value/large")?;
-//! let alone = lm.score("Vina is a teacher.")?;
+//! let base = lm.score("Mira is a pilot.")?;
 //! lm.attach_with("examples/first-value/small", ivl::Attach::new().alpha(0.5).name("small"))?;
-//! let with_value = lm.score("Vina is a teacher.")?;
-//! println!("{:.3} nats alone, {:.3} with the value", alone.sum(), with_value.sum());
+//! let with_value = lm.score("Mira is a pilot.")?;
+//! println!("{:.3} nats without the value, {:.3} with it", base.sum(), with_value.sum());
 //! lm.set_alpha("small", 0.0)?;
-//! assert_eq!(lm.score("Vina is a teacher.")?.logprobs, alone.logprobs);
+//! assert_eq!(lm.score("Mira is a pilot.")?.logprobs, base.logprobs);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -85,7 +85,7 @@
 //! # std::env::set_current_dir("../..")?;
 //! let mut lm = ivl::Model::open("examples/first-value/large")?;
 //! lm.attach("examples/first-value/small")?;
-//! for token in lm.explain("Vina is a teacher.")?.iter().flatten() {
+//! for token in lm.explain("Mira is a pilot.")?.iter().flatten() {
 //!     println!("log p {:.3}, changed by {:+.3}", token.logprob, token.change.delta);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -30,7 +30,7 @@ pub struct Explanation {
     pub origin: Option<String>,
     /// Its tokens.
     pub ids: Vec<u32>,
-    /// What happened to each token of the mask; the first token of a text is predicted by nothing.
+    /// The change at each token of the mask; nothing predicts the first token of a text.
     pub tokens: Vec<Option<TokenExplanation>>,
 }
 
@@ -123,7 +123,7 @@ impl Model {
         Ok(MaskedText { origin: None, ids: example.ids, mask: example.loss_mask })
     }
 
-    /// Reads a text and tells what the values change at the tokens of its mask.
+    /// Reads a text and returns the changes by the values at the tokens of its mask.
     ///
     /// # Errors
     /// As [`ivl_core::score::explain`].

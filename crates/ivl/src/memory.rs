@@ -1,4 +1,4 @@
-//! What the process holds of memory.
+//! The memory of the process.
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 pub struct Memory {
     /// Resident memory of the process in MiB; `None` where the system does not tell.
     pub resident: Option<f64>,
-    /// What the device's allocator has reserved, in MiB; `None` for a CPU, whose tensors are resident.
+    /// Memory reserved by the device's allocator, in MiB; `None` for a CPU, whose tensors are resident.
     pub device: Option<f64>,
 }
 
@@ -22,7 +22,7 @@ impl Memory {
         }
     }
 
-    /// What the tensors live in: the device's memory, or the process's.
+    /// The memory of the tensors: the device's, or the process's.
     pub fn of_tensors(self) -> Option<f64> {
         self.device.or(self.resident)
     }

@@ -38,7 +38,7 @@ pub struct Parity {
     pub model: String,
     /// The largest difference of a logit.
     pub difference: f32,
-    /// What the difference may be.
+    /// The limit of the difference.
     pub limit: f32,
     /// The largest logit.
     pub largest: f32,
@@ -94,7 +94,7 @@ pub fn compare(name: &str, placement: &Placement) -> Result<Parity> {
     })
 }
 
-/// The largest difference; infinite if a number is none.
+/// The largest difference; infinite if a number is not finite.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
     differences.fold(0.0, |largest, difference| match difference.is_finite() {

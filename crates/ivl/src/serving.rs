@@ -1,4 +1,4 @@
-//! A model behind the OpenAI API.
+//! Serving a model over the OpenAI API.
 
 use std::path::Path;
 
@@ -69,7 +69,7 @@ impl Model {
     /// A server that listens and whose engine is ready. Clients choose among the base and its values by their names.
     ///
     /// # Errors
-    /// What [`Server::bind`] refuses, [`Error::Draft`], and templates that cannot be read.
+    /// Errors of [`Server::bind`], [`Error::Draft`], and templates that cannot be read.
     pub fn into_server(self, options: ServeOptions) -> Result<Server> {
         options.settings.validate()?;
         let speculation = options.draft.as_ref().map(|draft| self.speculation(draft)).transpose()?;
@@ -83,6 +83,7 @@ impl Model {
             tokenizer: self.tokenizer().clone(),
             template: self.served_template()?,
             end_tokens: self.end_tokens().to_vec(),
+            sampling: self.sampling_defaults(),
         };
         let lm = self.into_ungated_lm()?;
         let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions())?;

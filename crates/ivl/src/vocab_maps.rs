@@ -75,7 +75,7 @@ impl VocabMaps {
     /// The first map that leads from a value's vocabulary to a base's; `None` where there is no source at all.
     ///
     /// # Errors
-    /// What is wrong with the last source, if none leads there.
+    /// The error of the last source, if no source leads there.
     pub(crate) fn between(&self, base: &Vocab, value: &Vocab) -> Result<Option<VocabMap>> {
         let mut failed = None;
         for source in &self.0 {

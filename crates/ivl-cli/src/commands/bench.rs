@@ -1,4 +1,4 @@
-//! `ivl bench`: how fast a model runs here, beside what the memory and the arithmetic of the machine allow.
+//! `ivl bench`: the speed of a model against the limits of the machine's memory and arithmetic.
 
 use std::io::Write;
 
@@ -68,7 +68,7 @@ fn check(args: &args::Bench) -> Result<()> {
         bail!("--measure train is a step of a value against the model; add --value");
     }
     if args.measure.iter().all(|&measure| measure == Measure::Fused) && args.value.is_none() {
-        bail!("--measure fused is decoding with a value beside the model alone; add --value");
+        bail!("--measure fused compares decoding with and without a value; add --value");
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn as_line(row: &BenchRow) -> String {
     )
 }
 
-/// What the columns of a [line](as_line) are.
+/// The headings of the columns of a [line](as_line).
 fn header() -> String {
     format!("{:14} {:>5} {:>12} {:>12}  {:>16} {:>12}", "", "rows", "tokens/s", "floor", "share", "memory")
 }

@@ -32,7 +32,7 @@ struct Page {
     paint: Paint,
 }
 
-/// What is put around learnt and around given text.
+/// The marks around trained and untrained text.
 struct Paint {
     learnt: [&'static str; 2],
     given: [&'static str; 2],
@@ -60,7 +60,7 @@ impl Page {
         let cut = if *length > example.ids.len() { format!(", cut from {length}") } else { String::new() };
         writeln!(
             out,
-            "── {place}, {}: {} tokens, {} learnt{cut}",
+            "── {place}, {}: {} tokens, {} trained{cut}",
             row.format.name(),
             example.ids.len(),
             example.trained_tokens(),
@@ -69,7 +69,7 @@ impl Page {
         Ok(())
     }
 
-    /// The text of an example, with what is learnt apart. Bytes are put together first: a letter may take several tokens.
+    /// The text of an example, with trained parts marked. Bytes are joined first: a letter may take several tokens.
     fn painted(&self, ids: &[u32], mask: &[bool]) -> String {
         let mut text = String::new();
         let tokens: Vec<(u32, bool)> = ids.iter().copied().zip(mask.iter().copied()).collect();
@@ -101,7 +101,7 @@ impl Page {
             return Ok(());
         }
         let [open, close] = self.paint.learnt;
-        writeln!(out, "{open}learnt{close} text is predicted under the loss; the rest is only read\n")?;
+        writeln!(out, "{open}trained{close} text counts in the loss; the rest is only read\n")?;
         show(out, statistics, chosen).context("cannot write to standard output")
     }
 }
@@ -126,7 +126,7 @@ fn show(out: &mut StdoutLock<'_>, statistics: &DataStatistics, chosen: Batching)
     for report in &statistics.reports {
         writeln!(
             out,
-            "{} ({}): {} rows, {} examples, {} tokens, {:.1}% learnt",
+            "{} ({}): {} rows, {} examples, {} tokens, {:.1}% trained",
             report.path.display(),
             report.format.name(),
             report.rows,

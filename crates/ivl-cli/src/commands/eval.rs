@@ -70,7 +70,7 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What the reader of the figures should know.
+/// Notes on the figures.
 fn print_notes(outcome: &Outcome) {
     let (name, notes, samples) = (&outcome.task, &outcome.notes, outcome.samples);
     if outcome.logged > 0 {
@@ -90,7 +90,7 @@ fn print_notes(outcome: &Outcome) {
     }
     if notes.unreadable > 0 {
         note(format_args!(
-            "{name}: a value cannot read all of {} of {samples} texts; where it cannot, the base stands alone",
+            "{name}: a value cannot read all of {} of {samples} texts; there the base answers without it",
             notes.unreadable
         ));
     }

@@ -67,7 +67,7 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What the gate has done, as JSON.
+/// The counts of the gate, as JSON.
 fn gate_json(model: &Model) -> Option<serde_json::Value> {
     let (gate, counts) = model.gate().zip(model.gate_counts())?;
     let GateCounts { positions, consulted, base_passes, value_passes } = counts;
@@ -128,7 +128,7 @@ struct Answer {
     finish: Option<FinishReason>,
 }
 
-/// What is said of all answers together.
+/// The summary of all answers.
 struct Run {
     prompt_tokens: usize,
     seconds: f64,

@@ -18,7 +18,7 @@ pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
     let weights = placement.for_training().dtype_name();
     let mut out = std::io::stdout().lock();
     if !common.json {
-        writeln!(out, "{weights} on {}, beside f32 on the CPU", common.device)?;
+        writeln!(out, "{weights} on {}, against f32 on the CPU", common.device)?;
         writeln!(out, "{:28} {:>12} {:>10} {:>8}", "", "difference", "limit", "tokens")?;
     }
     let mut differ = Vec::new();

@@ -1,5 +1,6 @@
 //! `ivl serve`: an OpenAI-compatible server and a chat page.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,13 +15,17 @@ use crate::notes::note;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
     let settings = settings(args);
-    // What can be refused is refused before the first weight is read.
+    // Every check that needs no weights comes before the first weight is read.
     settings.validate()?;
     let drafts = drafts(&args.drafts)?;
     let options = with_template(open_options(common), &args.template);
     let mut builder = Model::builder(&args.base).options(options);
+    let mut names = BTreeSet::new();
     for text in &args.value {
         let (name, value, alpha) = served_value(text)?;
+        if !names.insert(name.clone()) {
+            return Err(ivl::serve::Error::SameId { id: name }.into());
+        }
         builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
     }
     if let Some(drafts) = &drafts {
@@ -50,8 +55,12 @@ fn settings(args: &Serve) -> Settings {
     settings.port = args.port;
     settings.api_keys = args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect();
     settings.open = args.open;
+    settings.allowed_hosts.clone_from(&args.allowed_host);
+    settings.cors_origins.clone_from(&args.cors_origin);
+    settings.access_log = args.access_log;
     settings.max_rows = args.max_rows;
     settings.max_queue = args.max_queue;
+    settings.max_queue_per_client = args.max_queue_per_client;
     settings.max_tokens = args.max_tokens;
     settings.cache_bytes = args.cache_mib.saturating_mul(1 << 20);
     settings.prefix_bytes = args.prefix_cache_mib.saturating_mul(1 << 20);
@@ -59,7 +68,7 @@ fn settings(args: &Serve) -> Settings {
     settings
 }
 
-/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. A path that exists as it stands wins over the reading
+/// `[ID=]VALUE[:ALPHA]`: the name for clients, the value, and its weight. An existing path with this whole name takes precedence over the reading
 /// with a name.
 fn served_value(text: &str) -> Result<(String, &str, Option<f64>)> {
     let named = text.split_once('=').filter(|_| !Path::new(text).exists());

@@ -121,7 +121,7 @@ fn circles_are_found_through_groups_and_re_exports() {
         ("b.rs", "pub fn b() { crate::a::a() }"),
     ];
     assert_eq!(found(&macros), circle(&["a.rs", "b.rs"]));
-    // What tests use does not count, nor do modules within braces of the same file.
+    // Uses in tests do not count, nor do modules within braces of the same file.
     let tests = "#[cfg(test)] mod tests { use crate::A; } mod inner { use super::B; } pub struct B;";
     assert!(found(&[root, ("a.rs", "use crate::B; pub struct A;"), ("b.rs", tests)]).is_empty());
     // A parent that works with what its child defines, and the other way round.

@@ -33,7 +33,7 @@ const EDGES: [(&str, &[&str]); 11] = [
 ];
 
 /// Libraries that belong to one crate, and the crates that may use them outside their tests.
-const RESERVED: [(&str, &[&str]); 21] = [
+const RESERVED: [(&str, &[&str]); 22] = [
     ("anyhow", &["ivl-cli"]),
     ("clap", &["ivl-cli"]),
     ("hf-hub", &["ivl"]),
@@ -47,6 +47,7 @@ const RESERVED: [(&str, &[&str]); 21] = [
     ("hyper", &["ivl-serve"]),
     ("subtle", &["ivl-serve"]),
     ("tokio", &["ivl-serve"]),
+    ("llguidance", &["ivl-serve"]),
     ("flate2", &["ivl-train"]),
     ("parquet", &["ivl-train"]),
     ("plotters", &["ivl-eval"]),

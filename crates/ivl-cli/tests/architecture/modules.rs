@@ -118,7 +118,7 @@ impl Modules {
         }
     }
 
-    /// What a path stands for that starts in a module.
+    /// The meaning of a path that starts in a module.
     fn within(&self, module: usize, path: &[String], depth: usize) -> Option<usize> {
         let Some(first) = path.first() else { return Some(module) };
         if first == "super" {
@@ -128,7 +128,7 @@ impl Modules {
         self.named(module, path, depth).or(Some(module))
     }
 
-    /// What a name of a module stands for, with what follows it.
+    /// The meaning of a name in a module, with the rest of its path.
     fn named(&self, module: usize, path: &[String], depth: usize) -> Option<usize> {
         let (first, rest) = path.split_first()?;
         let here = &self.modules[module];

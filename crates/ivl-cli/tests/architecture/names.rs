@@ -9,7 +9,7 @@ use syn::{ImplItem, Item, TraitItem, Visibility};
 use crate::modules::{attributes, defined, is_for_tests};
 use crate::workspace::{read, repository, shown, source_folders, sources};
 
-/// What a crate's source defines.
+/// The definitions in a crate's source.
 #[derive(Debug, Default)]
 struct Definitions {
     /// Public types, with the files that define them.
@@ -135,7 +135,7 @@ fn functions_that_pages_name_exist() {
     assert!(named >= 20, "{named}");
 }
 
-/// What stands between backticks, outside of blocks of code.
+/// The text between backticks, outside of code blocks.
 fn code_spans(page: &str) -> Vec<String> {
     let mut in_block = false;
     let lines = page.lines().filter(|line| {

@@ -1,4 +1,4 @@
-//! What pages link to, and the commands of the README.
+//! Links of pages, and the commands of the README.
 
 use std::collections::BTreeSet;
 use std::path::Path;

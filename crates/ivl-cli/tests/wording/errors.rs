@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::run::{command, repository};
 
-/// A wrong call, and the files that it needs besides those of `workspace`.
+/// A wrong call, and the changes to the files of [`workspace`] that it needs.
 struct Case {
     what: &'static str,
     prepare: fn(&Path),

@@ -21,7 +21,7 @@ fn examples(help: &str) -> Vec<String> {
     joined.lines().map(ToOwned::to_owned).collect()
 }
 
-/// Copies a directory, without what is not in it as a file.
+/// Copies a directory with its files.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("creates");
     for entry in std::fs::read_dir(from).expect("reads") {
@@ -37,7 +37,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn every_example_runs_as_printed() {
-    // What the examples read, from the root of the repository; `runs` is written by the first of them.
+    // The files that the examples read, from the root of the repository; the first example writes `runs`.
     let root = tempfile::tempdir().expect("dir");
     for dir in ["examples/first-value", "crates/ivl-demo-models/models"] {
         copy(&repository().join(dir), &root.path().join(dir));

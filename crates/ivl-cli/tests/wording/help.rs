@@ -3,7 +3,7 @@
 use crate::VERBS;
 use crate::run::command;
 
-/// What `ivl ARGS` prints on standard output, wrapped at 100 columns.
+/// Standard output of `ivl ARGS`, wrapped at 100 columns.
 fn printed(args: &[&str]) -> String {
     let output = command(args).env("COLUMNS", "100").output().expect("starts");
     assert!(output.status.success(), "{args:?}");

@@ -90,7 +90,7 @@ impl ByteTrie {
     }
 
     /// Indices of all tokens that start with `prefix`, itself included.
-    pub fn starting_with(&self, prefix: &[u8]) -> Range<usize> {
+    pub(crate) fn starting_with(&self, prefix: &[u8]) -> Range<usize> {
         let mut node = 0..self.len();
         for (depth, &byte) in prefix.iter().enumerate() {
             node = self.child(node, depth, byte);

@@ -21,8 +21,13 @@ pub struct GenerateConfig {
     pub seed: u64,
     /// Tokens that end the text; they are reported, but they add no text.
     pub end_tokens: EndTokens,
-    /// Strings that end the text; the text is cut before them.
+    /// Strings that end the text; the text is cut before them. The names of control tokens count as text here, so that
+    /// `<|im_end|>` ends a text also where it is one token that adds no text.
     pub stop_strings: Vec<String>,
+    /// Whether the stop string that ends the text is part of it.
+    pub include_stop_string: bool,
+    /// Tokens before the text may end: until then end tokens are not chosen and stop strings are not looked for.
+    pub min_new_tokens: usize,
 }
 
 /// The tokens that end a generated text.
@@ -67,6 +72,8 @@ impl Default for GenerateConfig {
             seed: 0,
             end_tokens: EndTokens::default(),
             stop_strings: Vec::new(),
+            include_stop_string: false,
+            min_new_tokens: 0,
         }
     }
 }
@@ -97,6 +104,20 @@ impl GenerateConfig {
     #[must_use]
     pub fn end_tokens(mut self, end_tokens: impl Into<EndTokens>) -> Self {
         self.end_tokens = end_tokens.into();
+        self
+    }
+
+    /// Sets [`min_new_tokens`](Self::min_new_tokens).
+    #[must_use]
+    pub fn min_new_tokens(mut self, min_new_tokens: usize) -> Self {
+        self.min_new_tokens = min_new_tokens;
+        self
+    }
+
+    /// Sets [`include_stop_string`](Self::include_stop_string).
+    #[must_use]
+    pub fn include_stop_string(mut self, include: bool) -> Self {
+        self.include_stop_string = include;
         self
     }
 

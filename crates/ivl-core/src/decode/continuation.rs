@@ -1,7 +1,7 @@
 //! One text in progress: from the logits of a position to the next token and its text.
 
 use crate::causal_lm::CausalLm;
-use crate::decode::{FinishReason, GenerateConfig, GeneratedToken, Sampler, TextStream};
+use crate::decode::{FinishReason, GenerateConfig, GeneratedToken, Sampler, TextStream, TokenConstraint};
 use crate::error::Error;
 use crate::vocab::Vocab;
 
@@ -12,6 +12,8 @@ pub struct Continuation {
     sampler: Sampler,
     text: TextStream,
     end_tokens: Vec<u32>,
+    /// Tokens before stop strings are looked for.
+    unstopped: usize,
     remaining: usize,
 }
 
@@ -31,18 +33,27 @@ impl Continuation {
         if prompt.len() >= limit {
             return Err(Error::PromptTooLong { got: prompt.len(), limit, what: lm.info().name });
         }
-        let mut text = TextStream::new(&config.stop_strings);
+        let mut text = TextStream::new(&config.stop_strings).include_stop(config.include_stop_string);
         if lm.vocab().closes_with_space() {
             text = text.after_words(prompt.last().map_or(&[][..], |&id| lm.vocab().text_bytes(id)));
         }
         let seed = config.seed.wrapping_add(index as u64);
+        let end_tokens = config.end_tokens.ids(lm.vocab());
         Ok(Self {
             index,
-            sampler: Sampler::new(&config.sampling, seed, prompt, lm.vocab())?,
+            sampler: Sampler::new(&config.sampling, seed, prompt, lm.vocab())?
+                .with_ends_after(config.min_new_tokens, &end_tokens),
             text,
-            end_tokens: config.end_tokens.ids(lm.vocab()),
+            end_tokens,
+            unstopped: config.min_new_tokens,
             remaining: config.max_new_tokens.min(limit - prompt.len()),
         })
+    }
+
+    /// Chooses only what a constraint allows, and ends where nothing may follow.
+    #[must_use]
+    pub fn constrained(self, constraint: Box<dyn TokenConstraint>) -> Self {
+        Self { sampler: self.sampler.with_constraint(constraint), ..self }
     }
 
     /// Tokens that may still be written.
@@ -56,7 +67,7 @@ impl Continuation {
     }
 
     /// The sampler: a copy of it chooses the tokens that the text will have.
-    pub fn sampler(&self) -> &Sampler {
+    pub(crate) fn sampler(&self) -> &Sampler {
         &self.sampler
     }
 
@@ -68,8 +79,8 @@ impl Continuation {
         let choice = self.sampler.sample(logits)?;
         self.remaining = self.remaining.saturating_sub(1);
         let ended = self.ends(choice.token);
-        let mut text = if ended { String::new() } else { self.text.push(vocab.text_bytes(choice.token)) };
-        let finish = if ended || self.text.stopped() {
+        let mut text = if ended { String::new() } else { self.push(choice.token, vocab) };
+        let finish = if ended || self.text.stopped() || self.sampler.is_complete() {
             Some(FinishReason::Stop)
         } else {
             (self.remaining == 0).then_some(FinishReason::Length)
@@ -80,5 +91,17 @@ impl Continuation {
         }
         let finish = if self.text.stopped() { Some(FinishReason::Stop) } else { finish };
         Ok(GeneratedToken { row: self.index, token: choice.token, logprob: choice.logprob, text, finish })
+    }
+
+    /// Text that is certain after a token.
+    fn push(&mut self, token: u32, vocab: &Vocab) -> String {
+        self.unstopped = self.unstopped.saturating_sub(1);
+        if self.unstopped > 0 {
+            return self.text.push_unwatched(vocab.text_bytes(token));
+        }
+        match vocab.token(token).filter(|token| token.is_control()) {
+            Some(control) => self.text.push_control(&control.bytes),
+            None => self.text.push(vocab.text_bytes(token)),
+        }
     }
 }

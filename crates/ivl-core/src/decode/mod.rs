@@ -1,6 +1,7 @@
 //! From logits to text: sampling, generation, sessions, speculative decoding.
 
 mod config;
+mod constraint;
 mod continuation;
 mod generate;
 mod sampling;
@@ -11,6 +12,7 @@ mod token;
 
 pub use crate::distribution::log_normalizer;
 pub use config::{EndTokens, GenerateConfig};
+pub use constraint::TokenConstraint;
 pub use continuation::Continuation;
 pub use generate::{TokenStream, generate};
 pub use sampling::{Choice, Sampler, SamplingConfig};

@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::candidates::Candidates;
+use crate::decode::TokenConstraint;
 use crate::distribution::logprob;
 use crate::error::Error;
 use crate::vocab::Vocab;
@@ -40,6 +41,9 @@ pub struct Sampler {
     prompt: Vec<u32>,
     counts: HashMap<u32, u32>,
     steps: usize,
+    /// Tokens that are not chosen before this many others.
+    late: (usize, Vec<u32>),
+    constraint: Option<Box<dyn TokenConstraint>>,
 }
 
 impl Sampler {
@@ -64,7 +68,28 @@ impl Sampler {
             prompt: prompt.to_vec(),
             counts: HashMap::new(),
             steps: 0,
+            late: (0, Vec::new()),
+            constraint: None,
         })
+    }
+
+    /// Does not choose these tokens, which end a text, before `steps` others.
+    #[must_use]
+    pub fn with_ends_after(mut self, steps: usize, ends: &[u32]) -> Self {
+        self.late = (steps, ends.to_vec());
+        self
+    }
+
+    /// Chooses only what a constraint allows.
+    #[must_use]
+    pub fn with_constraint(mut self, constraint: Box<dyn TokenConstraint>) -> Self {
+        self.constraint = Some(constraint);
+        self
+    }
+
+    /// Whether the constraint lets no token follow.
+    pub fn is_complete(&self) -> bool {
+        self.constraint.as_ref().is_some_and(|constraint| constraint.is_complete())
     }
 
     /// Chooses the next token from the logits of one position and remembers it.
@@ -74,6 +99,9 @@ impl Sampler {
     pub fn sample(&mut self, logits: &[f32]) -> Result<Choice, Error> {
         let mut processed = logits.to_vec();
         self.penalize(&mut processed);
+        if let Some(constraint) = &mut self.constraint {
+            constraint.restrict(&mut processed);
+        }
         let nothing = Error::NoFiniteLogit { step: self.steps };
         let token = if self.config.temperature == 0.0 {
             argmax(&processed).ok_or(nothing)? as u32
@@ -82,12 +110,20 @@ impl Sampler {
         };
         *self.counts.entry(token).or_default() += 1;
         self.steps += 1;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token);
+        }
         Ok(Choice { token, logprob: logprob(logits, token) })
     }
 
     fn penalize(&self, logits: &mut [f32]) {
         for &id in &self.forbidden {
             logits[id as usize] = f32::NEG_INFINITY;
+        }
+        if self.steps < self.late.0 {
+            for &id in &self.late.1 {
+                logits[id as usize] = f32::NEG_INFINITY;
+            }
         }
         let penalty = self.config.repetition_penalty as f32;
         if penalty != 1.0 {
@@ -166,6 +202,44 @@ mod tests {
         assert_eq!(sampler(force, &[]).sample(&[5.0, 0.0, 0.0, 0.0]).expect("finite").token, 2);
         let forbid = SamplingConfig { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Default::default() };
         assert_eq!(sampler(forbid, &[]).sample(&[5.0, 0.0, 1.0, 0.0]).expect("finite").token, 2);
+    }
+
+    /// Allows each token once.
+    #[derive(Debug, Clone, Default)]
+    struct Once(Vec<u32>);
+
+    impl TokenConstraint for Once {
+        fn restrict(&mut self, logits: &mut [f32]) {
+            self.0.iter().for_each(|&id| logits[id as usize] = f32::NEG_INFINITY);
+        }
+        fn accept(&mut self, token: u32) {
+            self.0.push(token);
+        }
+        fn is_complete(&self) -> bool {
+            self.0.len() == 4
+        }
+        fn boxed_clone(&self) -> Box<dyn TokenConstraint> {
+            Box::new(self.clone())
+        }
+    }
+
+    #[test]
+    fn a_constraint_decides_what_is_left_and_a_copy_has_its_own() {
+        let logits = [4.0, 3.0, 2.0, 1.0];
+        let mut sampler = sampler(SamplingConfig::default(), &[]).with_constraint(Box::new(Once::default()));
+        let next = |sampler: &mut Sampler| sampler.sample(&logits).expect("one is left").token;
+        assert_eq!([next(&mut sampler), next(&mut sampler)], [0, 1]);
+        let mut copy = sampler.clone();
+        assert_eq!([next(&mut copy), next(&mut sampler), next(&mut copy)], [2, 2, 3]);
+        assert!(copy.is_complete() && !sampler.is_complete());
+        assert!(matches!(copy.sample(&logits), Err(Error::NoFiniteLogit { step: 4 })));
+    }
+
+    #[test]
+    fn the_end_is_not_chosen_before_its_time() {
+        let mut sampler = sampler(SamplingConfig::default(), &[]).with_ends_after(2, &[0]);
+        let tokens = [(); 3].map(|()| sampler.sample(&[9.0, 0.0, 1.0, 0.0]).expect("finite").token);
+        assert_eq!(tokens, [2, 2, 0]);
     }
 
     #[test]

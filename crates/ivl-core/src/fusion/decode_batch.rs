@@ -44,7 +44,7 @@ impl DecodeBatch {
 
     /// Rows of any causal LM that have read nothing yet; values have the model's own weights in every row. Read them with
     /// [`next_own_logits`](Self::next_own_logits).
-    pub fn with_own_weights(lm: &dyn CausalLm, padding: &[usize]) -> Self {
+    pub(crate) fn with_own_weights(lm: &dyn CausalLm, padding: &[usize]) -> Self {
         Self {
             weights: vec![Vec::new(); padding.len()],
             cache: lm.new_cache(padding),
@@ -125,7 +125,11 @@ impl DecodeBatch {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn next_own_logits(&mut self, lm: &dyn CausalLm, tokens: Tensor<2, Int>) -> Result<Tensor<2>, Error> {
+    pub(crate) fn next_own_logits(
+        &mut self,
+        lm: &dyn CausalLm,
+        tokens: Tensor<2, Int>,
+    ) -> Result<Tensor<2>, Error> {
         lm.next_logits(tokens, &mut self.cache)
     }
 

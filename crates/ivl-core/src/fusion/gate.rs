@@ -47,7 +47,7 @@ impl Gate {
     }
 
     /// Whether it reads logits.
-    pub fn is_threshold(self) -> bool {
+    pub(crate) fn is_threshold(self) -> bool {
         matches!(self, Self::Entropy { .. } | Self::Margin { .. })
     }
 }

@@ -33,7 +33,7 @@ impl<'a> RowWeights<'a> {
 
     /// The same weights, with logits at every new position.
     #[must_use]
-    pub fn at_all(self) -> Self {
+    pub(crate) fn at_all(self) -> Self {
         Self { at: LogitsAt::All, ..self }
     }
 

@@ -125,7 +125,7 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.cast(DType::F32).into_data().try_into_vec().expect("f32")
 }
 
-/// The logits of every token of a text, flat, of the base alone, with the first value, with the first two, and so on.
+/// The logits of every token of a text, flat, of the base without values, with the first value, with the first two, and so on.
 pub fn cumulative_logits(lm: &dyn ValueStack, ids: &[u32]) -> Vec<Vec<f32>> {
     let tokens = token_tensor(ids, 1, &lm.device());
     let components = lm.component_logits(tokens, Positions::All, &mut lm.new_cache(&[0])).expect("its cache");

@@ -1,5 +1,8 @@
 //! Python's `text % values`.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
@@ -41,32 +44,7 @@ pub(super) fn percent_format(text: &str, values: &[Value]) -> Result<String, Err
             value = Some(mapping.get_attr(&name)?);
             named = true;
         }
-        let mut conversion = Conversion::default();
-        while let Some(flag) = letters.next_if(|letter| "-0+ #".contains(*letter)) {
-            match flag {
-                '-' => conversion.left = true,
-                '0' => conversion.zero = true,
-                '+' => conversion.plus = true,
-                ' ' => conversion.blank = true,
-                _ => conversion.alternate = true,
-            }
-        }
-        let mut number = || {
-            let mut number = None;
-            while let Some(digit) = letters.next_if(char::is_ascii_digit) {
-                let digit = digit.to_digit(10).unwrap_or_default() as usize;
-                number = Some((number.unwrap_or(0) * 10 + digit).min(WIDEST));
-            }
-            number
-        };
-        conversion.width = number().unwrap_or(0);
-        if letters.next_if_eq(&'.').is_some() {
-            let mut precision = 0;
-            while let Some(digit) = letters.next_if(char::is_ascii_digit) {
-                precision = (precision * 10 + digit.to_digit(10).unwrap_or_default() as usize).min(WIDEST);
-            }
-            conversion.precision = Some(precision);
-        }
+        let conversion = Conversion::read(&mut letters);
         let kind = letters.next().ok_or_else(|| failed("incomplete format"))?;
         if kind == '%' {
             out.push('%');
@@ -91,6 +69,25 @@ fn failed(message: impl Into<String>) -> Error {
 }
 
 impl Conversion {
+    /// Flags, width and precision, up to the letter of the kind.
+    fn read(letters: &mut Peekable<Chars<'_>>) -> Self {
+        let mut conversion = Self::default();
+        while let Some(flag) = letters.next_if(|letter| "-0+ #".contains(*letter)) {
+            match flag {
+                '-' => conversion.left = true,
+                '0' => conversion.zero = true,
+                '+' => conversion.plus = true,
+                ' ' => conversion.blank = true,
+                _ => conversion.alternate = true,
+            }
+        }
+        conversion.width = number_in(letters);
+        if letters.next_if_eq(&'.').is_some() {
+            conversion.precision = Some(number_in(letters));
+        }
+        conversion
+    }
+
     fn format(&self, kind: char, value: &Value) -> Result<String, Error> {
         let cut = |text: String| match self.precision {
             Some(precision) => text.chars().take(precision).collect(),
@@ -162,6 +159,15 @@ impl Conversion {
             _ => format!("{}{sign}{text}", " ".repeat(missing)),
         }
     }
+}
+
+/// The digits that come next, as a number; 0 if there are none.
+fn number_in(letters: &mut Peekable<Chars<'_>>) -> usize {
+    let mut number = 0;
+    while let Some(digit) = letters.next_if(char::is_ascii_digit) {
+        number = (number * 10 + digit.to_digit(10).unwrap_or_default() as usize).min(WIDEST);
+    }
+    number
 }
 
 fn number(value: &Value) -> Result<f64, Error> {

@@ -100,6 +100,19 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Valu
                 None => triple("", "", text),
             }
         }
+        "ljust" | "rjust" | "center" | "zfill" => pad(text, method, args)?.into(),
+        "join" => {
+            let items = args.get(0, "iterable")?.ok_or_else(|| failed("join needs a list"))?;
+            let texts: Vec<String> = items.try_iter()?.map(|item| python_str(&item)).collect();
+            texts.join(text).into()
+        }
+        _ => return Ok(search_method(text, method, args)?.or(letter_method(text, method, args)?)),
+    }))
+}
+
+/// Methods that look for a part of a text.
+fn search_method(text: &str, method: &str, args: &Arguments) -> Result<Option<Value>, Error> {
+    Ok(Some(match method {
         "find" | "rfind" | "index" | "rindex" => {
             let at = find(text, args, method.starts_with('r'))?;
             if at.is_none() && method.ends_with("index") {
@@ -134,7 +147,13 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Valu
             };
             Value::from(wanted.iter().map(is_there).collect::<Result<Vec<_>, _>>()?.contains(&true))
         }
-        "ljust" | "rjust" | "center" | "zfill" => pad(text, method, args)?.into(),
+        _ => return Ok(None),
+    }))
+}
+
+/// Methods that change or judge every letter.
+fn letter_method(text: &str, method: &str, args: &Arguments) -> Result<Option<Value>, Error> {
+    Ok(Some(match method {
         "swapcase" => text.chars().map(swap_case).collect::<String>().into(),
         "casefold" => text.to_lowercase().replace('ß', "ss").into(),
         "title" => title(text).into(),
@@ -147,11 +166,6 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Valu
             Value::from(starts && text.chars().all(|letter| letter.is_alphanumeric() || letter == '_'))
         }
         "istitle" => Value::from(text.chars().any(char::is_alphabetic) && title(text) == text),
-        "join" => {
-            let items = args.get(0, "iterable")?.ok_or_else(|| failed("join needs a list"))?;
-            let texts: Vec<String> = items.try_iter()?.map(|item| python_str(&item)).collect();
-            texts.join(text).into()
-        }
         _ => return Ok(None),
     }))
 }

@@ -3,10 +3,15 @@
 mod chat;
 mod completion;
 mod token;
+mod tool_calls;
 
 pub(crate) use token::explained;
 pub use token::explained_json;
+use token::prompt_logprobs;
 
+use std::ops::Range;
+
+use ivl_core::Vocab;
 use ivl_core::decode::FinishReason;
 use serde_json::{Value, json};
 
@@ -14,6 +19,8 @@ use crate::api_error::ApiError;
 use crate::catalog::Catalog;
 use crate::engine::{EngineEvent, Scored};
 use crate::request::Request;
+
+use self::tool_calls::{ToolCall, ToolFormat, ToolStream};
 
 /// Which endpoint answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +55,52 @@ struct Choice {
     offset: usize,
     begun: bool,
     finish: Option<FinishReason>,
+    /// Separates calls of tools from the text.
+    tools: Option<ToolStream>,
+    /// Calls, once the text has ended.
+    calls: Vec<ToolCall>,
+    /// What was asked for by `prompt_logprobs`.
+    prompt_logprobs: Value,
+}
+
+impl Choice {
+    /// Adds text that came with a token; with tools, what may be a call is kept back.
+    fn add_text(&mut self, mut text: String, token: u32, vocab: &Vocab) {
+        if let Some(tools) = &mut self.tools {
+            let control = vocab.token(token).filter(|token| token.is_control());
+            let name = control.and_then(|token| std::str::from_utf8(&token.bytes).ok());
+            text += name.filter(|name| tools.is_mark(name)).unwrap_or_default();
+            text = tools.push(&text);
+            if self.finish.is_some() {
+                let (rest, calls) = tools.finish();
+                text += &rest;
+                self.calls = calls;
+            }
+        }
+        self.text += &text;
+    }
+
+    fn finish_reason(&self) -> Option<&'static str> {
+        match self.finish? {
+            FinishReason::Stop if !self.calls.is_empty() => Some("tool_calls"),
+            finish => Some(finish.as_str()),
+        }
+    }
 }
 
 impl Answer {
-    pub(crate) fn new(style: Style, request: Request, created: u64) -> Self {
+    pub(crate) fn new(style: Style, request: Request, created: u64, catalog: &Catalog) -> Self {
         let prefix = match style {
             Style::Completion => "cmpl",
             Style::Chat => "chatcmpl",
         };
+        let params = &request.params;
+        let template = catalog.chat_template(&params.weights).filter(|_| !params.tools.is_empty());
+        let tools = template.and_then(|template| ToolFormat::of(&template.identity())).map(ToolStream::new);
         let choices = (0..request.prompts.len() * request.params.n).map(|choice| Choice {
             offset: request.prompts[choice / request.params.n].text.chars().count()
                 * usize::from(request.echo),
+            tools: tools.clone(),
             ..Choice::default()
         });
         let choices = choices.collect();
@@ -74,16 +116,26 @@ impl Answer {
     }
 
     /// Takes in an event; returns the choices that it is about.
-    pub(crate) fn take(&mut self, event: EngineEvent) -> Result<std::ops::Range<usize>, ApiError> {
+    pub(crate) fn take(&mut self, event: EngineEvent, catalog: &Catalog) -> Result<Range<usize>, ApiError> {
         match event {
-            EngineEvent::Prompt { first, tokens, cached } => {
+            EngineEvent::Prompt { first, mut tokens, cached } => {
                 self.cached += cached;
                 let about = first..first + self.request.params.n;
                 let nothing_follows = self.request.params.config.max_new_tokens == 0;
+                let output = self.request.output;
+                let listed = match output.prompt_logprobs {
+                    Some(count) => prompt_logprobs(catalog.vocab(), &tokens, count),
+                    None => Value::Null,
+                };
+                // There may be more alternatives for the list of the prompt than for the echo.
+                tokens.iter_mut().for_each(|token| token.top.truncate(output.logprobs.unwrap_or(0)));
                 for choice in &mut self.choices[about.clone()] {
-                    choice.prompt = tokens.len();
-                    choice.tokens.clone_from(&tokens);
+                    choice.prompt_logprobs.clone_from(&listed);
                     if self.request.echo {
+                        if output.logprobs.is_some() || output.explain {
+                            choice.prompt = tokens.len();
+                            choice.tokens.clone_from(&tokens);
+                        }
                         choice.text.clone_from(&self.request.prompts[first / self.request.params.n].text);
                     }
                     choice.finish = nothing_follows.then_some(FinishReason::Length);
@@ -93,9 +145,9 @@ impl Answer {
             EngineEvent::Token { choice, token, text, finish } => {
                 self.written += 1;
                 let state = &mut self.choices[choice];
-                state.tokens.push(token);
-                state.text.push_str(&text);
                 state.finish = finish;
+                state.add_text(text, token.id, catalog.vocab());
+                state.tokens.push(token);
                 Ok(choice..choice + 1)
             }
             EngineEvent::Failed(error) => Err(error.into()),
@@ -173,7 +225,8 @@ impl Answer {
         let choice = &mut self.choices[index];
         let tokens = std::mem::take(&mut choice.tokens);
         let text = std::mem::take(&mut choice.text);
-        let finish = choice.finish.map(FinishReason::as_str);
+        let finish = choice.finish_reason();
+        let calls = std::mem::take(&mut choice.calls);
         let mut object = match self.style {
             Style::Completion => {
                 let logprobs =
@@ -184,11 +237,17 @@ impl Answer {
             }
             Style::Chat => {
                 let logprobs = self.request.output.logprobs.map(|_| chat::logprobs(vocab, &tokens));
-                let message = if chunk { chat::delta(&text, !choice.begun) } else { chat::message(&text) };
+                let message = match chunk {
+                    true => chat::delta(&text, &calls, !choice.begun),
+                    false => chat::message(&text, &calls),
+                };
                 let place = if chunk { "delta" } else { "message" };
                 json!({"index": index, place: message, "logprobs": logprobs, "finish_reason": finish})
             }
         };
+        if !choice.prompt_logprobs.is_null() {
+            object["prompt_logprobs"] = choice.prompt_logprobs.take();
+        }
         if self.request.params.explain {
             let names = catalog.used(&self.request.params.weights);
             let tokens: Vec<Value> = tokens.iter().map(|token| explained(vocab, token, &names)).collect();

@@ -37,6 +37,23 @@ pub(crate) fn dictionary(vocab: &Vocab, scored: &Scored) -> Value {
     Value::Object(map)
 }
 
+/// `prompt_logprobs`, as vLLM writes them: for each token of the prompt the `count` most probable ones and the one that
+/// stands there, by id. The first has none.
+pub(crate) fn prompt_logprobs(vocab: &Vocab, tokens: &[Scored], count: usize) -> Value {
+    let entry = |id: u32, logprob: f32, rank: usize| json!({"logprob": number(logprob), "rank": rank, "decoded_token": readable(vocab, id)});
+    let of = |scored: &Scored| {
+        let Some(logprob) = scored.logprob else { return Value::Null };
+        let mut map = Map::new();
+        for (rank, &(id, logprob)) in scored.top.iter().take(count).enumerate() {
+            map.insert(id.to_string(), entry(id, logprob, rank + 1));
+        }
+        map.entry(scored.id.to_string())
+            .or_insert_with(|| entry(scored.id, logprob, scored.rank.unwrap_or(1)));
+        Value::Object(map)
+    };
+    tokens.iter().map(of).collect()
+}
+
 /// A token of a chat, with its alternatives.
 pub(crate) fn entry(vocab: &Vocab, scored: &Scored) -> Value {
     let one = |id: u32, logprob: f32| json!({"token": readable(vocab, id), "logprob": number(logprob), "bytes": bytes(vocab, id)});

@@ -6,6 +6,20 @@ pub(crate) enum EngineError {
     /// All places of the queue are taken.
     #[error("the queue is full")]
     Busy,
+    /// The client has all places that one client may have.
+    #[error("the client has {limit} texts in the queue")]
+    ClientBusy {
+        /// Texts that one client may have in the queue.
+        limit: usize,
+    },
+    /// More texts than a client may ever have in the queue.
+    #[error("{texts} texts for a queue of {limit}")]
+    LargerThanQueue {
+        /// Texts of the request.
+        texts: usize,
+        /// Texts that one client may have in the queue.
+        limit: usize,
+    },
     /// The caches of the job are larger than all the memory for caches, so that it could never run.
     #[error("{texts} texts of {length} tokens need {needed} bytes of cache, of {available}")]
     TooLarge {

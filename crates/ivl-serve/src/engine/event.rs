@@ -1,4 +1,4 @@
-//! Events that the engine reports about a job.
+//! What the engine reports about a job.
 
 use ivl_core::decode::FinishReason;
 use ivl_core::score::TokenExplanation;
@@ -32,21 +32,28 @@ pub(crate) enum EngineEvent {
     Failed(EngineError),
 }
 
-/// Details that are reported besides the text.
+/// What is reported beside the text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OutputOptions {
     /// Log-probabilities of the tokens and of this many most probable ones at each position.
     pub(crate) logprobs: Option<usize>,
-    /// The same for the prompt.
-    pub(crate) prompt: bool,
-    /// Changes by the values.
+    /// The text begins with the prompt: the same for the prompt's tokens.
+    pub(crate) echo: bool,
+    /// Log-probabilities of the prompt's tokens in a field of their own, with this many most probable ones.
+    pub(crate) prompt_logprobs: Option<usize>,
+    /// What the values changed.
     pub(crate) explain: bool,
 }
 
 impl OutputOptions {
+    /// Most probable tokens that are needed at each position of the prompt.
+    pub(crate) fn prompt_alternatives(self) -> usize {
+        self.logprobs.filter(|_| self.echo).max(self.prompt_logprobs).unwrap_or(0)
+    }
+
     /// Whether the logits at every position of the prompt are needed.
     pub(crate) fn scores_prompt(self) -> bool {
-        self.prompt && (self.logprobs.is_some() || self.explain)
+        self.prompt_logprobs.is_some() || self.echo && (self.logprobs.is_some() || self.explain)
     }
 }
 
@@ -55,10 +62,12 @@ impl OutputOptions {
 pub(crate) struct Scored {
     /// The token.
     pub(crate) id: u32,
-    /// Its log-probability under the fused model; `None` for the first token of a text.
+    /// Its log-probability under the fused model; the first token of a text has none.
     pub(crate) logprob: Option<f32>,
+    /// Its place among all tokens by probability, from 1; of prompts only.
+    pub(crate) rank: Option<usize>,
     /// The most probable tokens at its position, most probable first.
     pub(crate) top: Vec<(u32, f32)>,
-    /// Changes by the values in use, together and each by itself.
+    /// What the values in use changed, together and each by itself.
     pub(crate) explained: Option<TokenExplanation>,
 }

@@ -1,7 +1,6 @@
 //! The engine as the rest of the server sees it: a place to send jobs to.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -9,7 +8,7 @@ use ivl_core::RowWeighted;
 use ivl_core::fusion::RowBytes;
 
 use super::scheduler::{Models, Scheduler};
-use super::{EngineError, Job, QueuePermit};
+use super::{Client, EngineError, Job, QueueLimits, QueuePermit, QueuePlaces};
 use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -19,8 +18,7 @@ use crate::settings::Settings;
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     jobs: Sender<Job>,
-    taken: Arc<AtomicUsize>,
-    max_queue: usize,
+    places: QueuePlaces,
     cache_bytes: usize,
     row_bytes: RowBytes,
 }
@@ -43,22 +41,18 @@ impl Engine {
             .name("engine".to_owned())
             .spawn(|| scheduler.run())
             .map_err(|source| Error::System { what: "a thread", source })?;
-        let engine = Self {
-            jobs,
-            taken: Arc::default(),
-            max_queue: settings.max_queue,
-            cache_bytes: settings.cache_bytes,
-            row_bytes,
-        };
+        let limits = QueueLimits { total: settings.max_queue, per_client: settings.max_client_queue() };
+        let engine =
+            Self { jobs, places: QueuePlaces::new(limits), cache_bytes: settings.cache_bytes, row_bytes };
         Ok((engine, thread))
     }
 
     /// Takes places in the queue.
     ///
     /// # Errors
-    /// [`EngineError::Busy`] if there are not enough.
-    pub(crate) fn reserve(&self, places: usize) -> Result<QueuePermit, EngineError> {
-        QueuePermit::take(&self.taken, places, self.max_queue).ok_or(EngineError::Busy)
+    /// As [`QueuePlaces::take`].
+    pub(crate) fn reserve(&self, client: &Client, places: usize) -> Result<QueuePermit, EngineError> {
+        self.places.take(client, places)
     }
 
     /// Refuses a job that could never run.

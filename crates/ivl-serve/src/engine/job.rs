@@ -1,21 +1,12 @@
 //! Jobs of the engine.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use ivl_core::decode::GenerateConfig;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{EngineEvent, OutputOptions, QueuePermit};
-
-/// Who sent a job: clients take turns in the queue.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Client {
-    /// By the digest of the API key.
-    Key([u8; 32]),
-    /// By address.
-    Address(IpAddr),
-}
+use super::{Client, EngineError, EngineEvent, OutputOptions, QueuePermit};
+use crate::constraint::RequestConstraint;
 
 /// A prompt to be read and continued `n` times.
 #[derive(Debug)]
@@ -28,6 +19,8 @@ pub(crate) struct Job {
     pub(crate) weights: Vec<f64>,
     /// How to continue; no new tokens means to read only.
     pub(crate) config: GenerateConfig,
+    /// Which tokens are allowed.
+    pub(crate) constraint: RequestConstraint,
     /// Number of the first continuation among the choices of the request.
     pub(crate) first: usize,
     /// Continuations.
@@ -50,7 +43,7 @@ impl Job {
     }
 
     /// Ends it without an answer.
-    pub(crate) fn fail(&self, error: super::EngineError) {
+    pub(crate) fn fail(&self, error: EngineError) {
         // A client that has gone away needs no report.
         let _ = self.events.send(EngineEvent::Failed(error));
     }

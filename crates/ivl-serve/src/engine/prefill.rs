@@ -57,7 +57,13 @@ impl Prefill {
             batch
         };
         let batch = known.map_or_else(begun, |(batch, _)| batch);
-        let first = |job: &Job| Scored { id: job.prompt[0], logprob: None, top: Vec::new(), explained: None };
+        let first = |job: &Job| Scored {
+            id: job.prompt[0],
+            logprob: None,
+            rank: None,
+            top: Vec::new(),
+            explained: None,
+        };
         let scored =
             jobs.iter().map(|job| if job.output.scores_prompt() { vec![first(job)] } else { Vec::new() });
         Self { scored: scored.collect(), jobs, batch, tokens, next: 0, cached }
@@ -122,7 +128,8 @@ impl Prefill {
                 scored.push(Scored {
                     id,
                     logprob: Some(logprobs[id as usize]),
-                    top: most_probable(logprobs, job.output.logprobs.unwrap_or(0)),
+                    rank: job.output.prompt_logprobs.map(|_| rank(logprobs, id)),
+                    top: most_probable(logprobs, job.output.prompt_alternatives()),
                     explained: stages.as_ref().filter(|_| job.output.explain).map(explains),
                 });
             }
@@ -137,6 +144,11 @@ impl Prefill {
         }
         (self.jobs, self.batch)
     }
+}
+
+/// The place of a token among all by probability, from 1.
+fn rank(logprobs: &[f32], id: u32) -> usize {
+    1 + logprobs.iter().filter(|&&other| other > logprobs[id as usize]).count()
 }
 
 fn last_position(logits: CumulativeLogits) -> CumulativeLogits {

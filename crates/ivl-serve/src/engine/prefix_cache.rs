@@ -1,78 +1,171 @@
-//! Prompts that were read, for prompts that begin alike.
+//! Caches of prompts that were read, for prompts that begin alike.
+
+use std::collections::{BTreeMap, HashMap};
 
 use ivl_core::fusion::DecodeBatch;
 
-/// Tokens that two prompts must share before it pays to go on from a copy.
+use super::radix_tree::{RadixTree, Shared};
+
+/// Tokens that two prompts must share before a copy of the cache pays.
 const LEAST_SHARED: usize = 16;
 
-/// Caches of single prompts within a budget of bytes, the least recently used forgotten first.
+/// Caches of single prompts within a budget of bytes; the least recently used is dropped first. The cost of a look-up
+/// depends on the length of the prompt, not on the number of entries.
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
-    /// Most recently used last.
-    entries: Vec<(Vec<u32>, DecodeBatch)>,
+    entries: HashMap<u64, Entry>,
+    /// The prompts, by the values that have read them.
+    trees: Vec<(Readers, RadixTree)>,
+    /// Keys by the time of their last use.
+    by_use: BTreeMap<u64, u64>,
+    /// Counts uses; also the source of keys.
+    clock: u64,
+    bytes: usize,
     budget: usize,
+    /// The first weights on which the caches of later values depend, since these read predictions.
+    weights_read: usize,
 }
 
+#[derive(Debug)]
+struct Entry {
+    prompt: Vec<u32>,
+    batch: DecodeBatch,
+    readers: Readers,
+    bytes: usize,
+    last_use: u64,
+}
+
+/// Which values have read a prompt: 1 for each that has, or the bits of its weight where other caches depend on it.
+type Readers = Vec<u64>;
+
 impl PrefixCache {
-    pub(crate) fn new(budget: usize) -> Self {
-        Self { entries: Vec::new(), budget }
+    pub(crate) fn new(budget: usize, weights_read: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            trees: Vec::new(),
+            by_use: BTreeMap::new(),
+            clock: 0,
+            bytes: 0,
+            budget,
+            weights_read,
+        }
     }
 
-    /// Forgets all.
+    /// Drops all entries.
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        *self = Self::new(self.budget, self.weights_read);
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.entries.iter().map(|(_, batch)| batch.bytes()).sum()
+        self.bytes
     }
 
-    /// The longest known beginning of a prompt, and how many tokens it has. The last token is never part of it: its logits
-    /// are wanted.
+    /// The cache of the longest known beginning of a prompt, and its length in tokens. The last token of the prompt is
+    /// never part of it, since its logits are needed.
     pub(crate) fn find(&mut self, prompt: &[u32], weights: &[f64]) -> Option<(DecodeBatch, usize)> {
-        let usable = |(at, (known, batch)): (usize, &(Vec<u32>, DecodeBatch))| {
-            let len = shared(known, prompt).min(prompt.len() - 1);
-            (len >= LEAST_SHARED && batch.covers(weights)).then_some((len, at))
-        };
-        let (len, at) = self.entries.iter().enumerate().filter_map(usable).max()?;
-        let beginning = self.entries[at].1.beginning(len, weights)?;
-        let used = self.entries.remove(at);
-        self.entries.push(used);
+        let Shared { key, len } = self.longest(prompt, weights)?;
+        self.touch(key);
+        let beginning = self.entries.get(&key)?.batch.beginning(len, weights)?;
         Some((beginning, len))
     }
 
-    /// Whether [`find`](Self::find) has something.
+    /// Whether [`find`](Self::find) returns something.
     pub(crate) fn knows(&self, prompt: &[u32], weights: &[f64]) -> bool {
-        self.entries.iter().any(|(known, batch)| {
-            shared(known, prompt).min(prompt.len() - 1) >= LEAST_SHARED && batch.covers(weights)
-        })
+        self.longest(prompt, weights).is_some()
     }
 
-    /// Whether a prompt is worth remembering: nothing known holds all of it.
+    /// Whether a prompt is worth keeping: no entry holds all of it.
     pub(crate) fn wants(&self, prompt: &[u32], weights: &[f64]) -> bool {
-        self.budget > 0
-            && prompt.len() > LEAST_SHARED
-            && !self.entries.iter().any(|(known, batch)| known.starts_with(prompt) && batch.covers(weights))
+        let known =
+            |tree: &RadixTree| tree.longest_shared(prompt).is_some_and(|shared| shared.len == prompt.len());
+        self.budget > 0 && prompt.len() > LEAST_SHARED && !self.covering(weights).any(|tree| known(tree))
     }
 
-    /// Remembers a prompt that was read, in place of those that it continues.
+    /// Keeps the cache of a prompt, in place of those of its beginnings.
     pub(crate) fn insert(&mut self, prompt: &[u32], batch: DecodeBatch) {
-        if batch.bytes() > self.budget {
+        let bytes = batch.bytes();
+        if bytes > self.budget {
             return;
         }
-        let weights = batch.weights(0).to_vec();
-        self.entries.retain(|(known, old)| {
-            !(prompt.starts_with(known)
-                && old.weights(0).iter().zip(&weights).all(|(a, b)| (*a != 0.0) == (*b != 0.0)))
-        });
-        self.entries.push((prompt.to_vec(), batch));
-        while self.bytes() > self.budget {
-            self.entries.remove(0);
+        let readers = self.readers(batch.weights(0));
+        let known = self.trees.iter().find(|(of, _)| *of == readers);
+        for key in known.map_or_else(Vec::new, |(_, tree)| tree.beginnings(prompt)) {
+            self.remove(key);
+        }
+        self.clock += 1;
+        let key = self.clock;
+        if let Some(old) = self.tree_of(&readers).insert(prompt, key) {
+            self.forget(old);
+        }
+        self.bytes += bytes;
+        self.by_use.insert(key, key);
+        self.entries.insert(key, Entry { prompt: prompt.to_vec(), batch, readers, bytes, last_use: key });
+        while self.bytes > self.budget {
+            let Some((_, &oldest)) = self.by_use.first_key_value() else { break };
+            self.remove(oldest);
         }
     }
-}
 
-fn shared(a: &[u32], b: &[u32]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    fn readers(&self, weights: &[f64]) -> Readers {
+        let of = |(value, weight): (usize, &f64)| match value < self.weights_read {
+            true => weight.to_bits(),
+            false => u64::from(*weight != 0.0),
+        };
+        weights.iter().enumerate().map(of).collect()
+    }
+
+    fn tree_of(&mut self, readers: &Readers) -> &mut RadixTree {
+        let at = self.trees.iter().position(|(of, _)| of == readers).unwrap_or_else(|| {
+            self.trees.push((readers.clone(), RadixTree::new()));
+            self.trees.len() - 1
+        });
+        &mut self.trees[at].1
+    }
+
+    fn longest(&self, prompt: &[u32], weights: &[f64]) -> Option<Shared> {
+        let usable = |shared: Shared| Shared { len: shared.len.min(prompt.len() - 1), ..shared };
+        self.covering(weights)
+            .filter_map(|tree| tree.longest_shared(prompt))
+            .map(usable)
+            .filter(|shared| shared.len >= LEAST_SHARED)
+            .max_by_key(|shared| (shared.len, shared.key))
+    }
+
+    /// The trees of prompts whose caches can be used under these weights.
+    fn covering(&self, weights: &[f64]) -> impl Iterator<Item = &RadixTree> {
+        let covers = |tree: &&(Readers, RadixTree)| {
+            let any = tree.1.longest_shared(&[]);
+            any.and_then(|shared| self.entries.get(&shared.key))
+                .is_some_and(|entry| entry.batch.covers(weights))
+        };
+        self.trees.iter().filter(covers).map(|(_, tree)| tree)
+    }
+
+    fn touch(&mut self, key: u64) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        self.clock += 1;
+        self.by_use.remove(&entry.last_use);
+        self.by_use.insert(self.clock, key);
+        entry.last_use = self.clock;
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some(entry) = self.forget(key)
+            && let Some(at) = self.trees.iter().position(|(of, _)| *of == entry.readers)
+        {
+            self.trees[at].1.remove(&entry.prompt);
+            if self.trees[at].1.longest_shared(&[]).is_none() {
+                self.trees.swap_remove(at);
+            }
+        }
+    }
+
+    /// Drops an entry, but not its prompt in the tree.
+    fn forget(&mut self, key: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        self.by_use.remove(&entry.last_use);
+        self.bytes -= entry.bytes;
+        Some(entry)
+    }
 }

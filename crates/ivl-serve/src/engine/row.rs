@@ -89,7 +89,7 @@ impl Row {
             let row = Self {
                 job: job.clone(),
                 choice: job.first + index,
-                continuation: Continuation::new(index, &job.prompt, &job.config, lm)?,
+                continuation: continuation(index, job, lm)?,
                 text: job.prompt.clone(),
                 last_at: job.began,
             };
@@ -169,6 +169,7 @@ impl Row {
         let token = Scored {
             id: step.token,
             logprob: Some(step.logprob),
+            rank: None,
             top: output.logprobs.filter(|&k| k > 0).map_or_else(Vec::new, |k| top(logits.fused, k)),
             explained,
         };
@@ -192,6 +193,14 @@ impl Row {
             metrics.change(label, &change);
         }
     }
+}
+
+fn continuation(index: usize, job: &Job, lm: &BaseLm) -> Result<Continuation, Error> {
+    let continuation = Continuation::new(index, &job.prompt, &job.config, lm)?;
+    Ok(match job.constraint.is_empty() {
+        true => continuation,
+        false => continuation.constrained(Box::new(job.constraint.clone())),
+    })
 }
 
 /// Effect of a text's values on a token; values of weight 0 are left out.

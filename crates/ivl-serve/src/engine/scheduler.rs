@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use ivl_core::decode::Speculation;
 use ivl_core::fusion::{BaseLm, DecodeBatch, RowBytes};
 use ivl_core::tokens::{retain_indices, token_tensor};
-use ivl_core::{CausalLm, Error};
+use ivl_core::{CausalLm, Error, RowWeighted};
 
 use super::prefill::{self, Prefill};
 use super::prefix_cache::PrefixCache;
@@ -64,6 +64,7 @@ impl Scheduler {
         inbox: Receiver<Job>,
     ) -> Self {
         let Models { lm, speculation } = models;
+        let prefixes = PrefixCache::new(settings.prefix_bytes, lm.num_cascade_values());
         Self {
             batch: empty(&lm),
             lm,
@@ -78,7 +79,7 @@ impl Scheduler {
             retry_alone: VecDeque::new(),
             prefill: None,
             rows: Vec::new(),
-            prefixes: PrefixCache::new(settings.prefix_bytes),
+            prefixes,
             rounds: 0,
         }
     }
@@ -162,7 +163,7 @@ impl Scheduler {
                 return;
             }
             let known = match group.as_slice() {
-                [job] if !job.output.scores_prompt() => self.prefixes.find(&job.prompt, &job.weights),
+                [job] if self.is_cacheable(job) => self.prefixes.find(&job.prompt, &job.weights),
                 _ => None,
             };
             self.metrics.cached(known.as_ref().map_or(0, |(_, len)| *len));
@@ -189,21 +190,32 @@ impl Scheduler {
         if let Some(job) = self.retry_alone.pop_front() {
             return vec![job];
         }
+        let mut waiting = std::mem::replace(&mut self.waiting, FairQueue::new());
         let mut group: Vec<Job> = Vec::new();
-        while let Some(job) = self.waiting.peek() {
-            if !self.fits(&group, job) || !prefill::fit_together(&group, job) {
+        // A prompt whose beginning is cached is read by itself.
+        let cached = |job: &Job| self.is_cacheable(job) && self.prefixes.knows(&job.prompt, &job.weights);
+        loop {
+            let job = waiting.pop_first(|job| {
+                self.fits(&group, job)
+                    && prefill::fit_together(&group, job)
+                    && (group.is_empty() || !cached(job))
+            });
+            let Some(job) = job else { break };
+            let alone = cached(&job);
+            group.push(job);
+            if alone {
                 break;
             }
-            // A prompt whose beginning is cached is read by itself.
-            if !job.output.scores_prompt() && self.prefixes.knows(&job.prompt, &job.weights) {
-                if group.is_empty() {
-                    group.extend(self.waiting.pop());
-                }
-                break;
-            }
-            group.extend(self.waiting.pop());
         }
+        self.waiting = waiting;
         group
+    }
+
+    /// Whether what is read of a prompt may be used for others, and the reverse. Not so where the position encoding
+    /// depends on the length of the text.
+    fn is_cacheable(&self, job: &Job) -> bool {
+        !job.output.scores_prompt()
+            && self.lm.info().length_dependence.is_length_invariant(&(0..job.prompt.len()))
     }
 
     /// Whether rows and cache memory suffice for one more job, once all texts have their full length.
@@ -226,7 +238,7 @@ impl Scheduler {
         let (jobs, mut batch) = prefill.finish();
         let mut joining = Vec::new();
         for (read, job) in jobs.into_iter().enumerate() {
-            if !job.output.scores_prompt() && self.prefixes.wants(&job.prompt, &job.weights) {
+            if self.is_cacheable(&job) && self.prefixes.wants(&job.prompt, &job.weights) {
                 let mut alone = batch.clone();
                 alone.keep(&[read]);
                 self.prefixes.insert(&job.prompt, alone);

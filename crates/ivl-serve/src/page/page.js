@@ -7,7 +7,8 @@ const store = {
 };
 
 let models = [];
-let history = [];
+/** Messages of the conversation with values, and of the one without: each goes on from its own answers. */
+let histories = { values: [], base: [] };
 let running = null;
 
 const make = (tag, properties = {}, ...children) => {
@@ -62,12 +63,19 @@ async function loadModels() {
 
 function slider(model, index) {
   const id = `alpha-${index}`;
-  const input = make("input", { id, type: "range", min: -1, max: 2, step: 0.05, value: model.ivl.alpha });
-  const shown = make("output", { textContent: Number(input.value).toFixed(2) });
+  const alpha = model.ivl.alpha;
+  const input = make("input", { id, type: "range", min: Math.min(-1, alpha), max: Math.max(2, alpha), step: 0.05, value: alpha });
+  const shown = make("output");
   shown.htmlFor = id;
   input.dataset.value = model.id;
+  // The weight itself: the slider has steps, which the weight that was set need not be on.
+  const take = (weight) => {
+    input.dataset.alpha = weight;
+    shown.textContent = Number(weight).toFixed(2);
+  };
+  take(alpha);
   input.addEventListener("input", () => {
-    shown.textContent = Number(input.value).toFixed(2);
+    take(input.value);
     describeMode();
   });
   return make("div", { className: "value" }, make("label", { htmlFor: id, textContent: `alpha of ${model.id}` }), shown, input);
@@ -76,7 +84,7 @@ function slider(model, index) {
 /** Values and weights as the sliders stand. */
 const weights = () =>
   [...at("values").querySelectorAll("input")]
-    .map((input) => ({ id: input.dataset.value, alpha: Number(input.value) }))
+    .map((input) => ({ id: input.dataset.value, alpha: Number(input.dataset.alpha) }))
     .filter((value) => value.alpha !== 0);
 
 /** Models without a chat template continue text. */
@@ -88,21 +96,42 @@ function describeMode() {
   at("system-label").hidden = !chat;
 }
 
-// Asking ------------------------------------------------------------------------------------------------------------------
+// Requests -----------------------------------------------------------------------------------------------------------------
 
-function request(prompt, picked, explain) {
+/** Path and body of a request for an answer with these values. */
+async function request(prompt, picked, signal) {
+  const most = Number(at("max-tokens").value);
   const common = {
     model: base().id,
     stream: true,
     temperature: Number(at("temperature").value),
-    max_tokens: Number(at("max-tokens").value),
     seed: 0,
-    ivl: { values: picked, explain },
+    ivl: { values: picked, explain: picked.length > 0 },
+    ...(most > 0 && { max_tokens: most }),
   };
-  if (!chats()) return ["v1/completions", { ...common, prompt }];
+  if (!chats()) {
+    // A completion without a limit is short: here it may fill the context.
+    if (!(most > 0)) common.max_tokens = await room(prompt, signal);
+    return ["v1/completions", { ...common, prompt }];
+  }
   const system = at("system").value.trim();
+  const history = picked.length ? histories.values : histories.base;
   const messages = [...(system ? [{ role: "system", content: system }] : []), ...history, { role: "user", content: prompt }];
   return ["v1/chat/completions", { ...common, messages }];
+}
+
+/** New tokens that fit after a text, at most 512. */
+async function room(prompt, signal) {
+  const response = await post("tokenize", { prompt }, signal);
+  const { count, max_model_len: context } = await response.json();
+  return Math.max(1, Math.min(512, context - count));
+}
+
+/** Sends JSON; an answer that is an error is thrown. */
+async function post(path, body, signal) {
+  const response = await fetch(path, { method: "POST", headers: headers(), body: JSON.stringify(body), signal });
+  if (!response.ok) throw new Error(await problem(response));
+  return response;
 }
 
 /** Objects of a stream of server-sent events. */
@@ -111,28 +140,31 @@ async function* events(response) {
   let held = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done) throw new Error("The connection broke off.");
     held += value;
     const parts = held.split("\n\n");
     held = parts.pop();
     for (const part of parts) {
-      const data = part.replace(/^data: /, "");
+      // Lines that are no data keep the connection alive.
+      if (!part.startsWith("data: ")) continue;
+      const data = part.slice("data: ".length);
       if (data === "[DONE]") return;
       yield JSON.parse(data);
     }
   }
 }
 
-/** Streams one answer into its card; the whole text. */
-async function answer(card, url, body, signal) {
+/** Streams one answer into its card: its text, how it ended, and the error if there was one. */
+async function answer(card, prompt, picked, signal) {
   const [paragraph, footer] = [card.querySelector("p"), card.querySelector("footer")];
   card.setAttribute("aria-busy", "true");
   let text = "";
   let seen = [];
   let finish = "stopped";
+  let failure = null;
   try {
-    const response = await fetch(url, { method: "POST", headers: headers(), body: JSON.stringify(body), signal });
-    if (!response.ok) throw new Error(await problem(response));
+    const [path, body] = await request(prompt, picked, signal);
+    const response = await post(path, body, signal);
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
       const choice = event.choices[0];
@@ -146,8 +178,8 @@ async function answer(card, url, body, signal) {
     }
   } catch (error) {
     if (error.name !== "AbortError") {
-      paragraph.append(make("span", { className: "error", textContent: error.message }));
       finish = "failed";
+      failure = error.message;
     }
   } finally {
     card.setAttribute("aria-busy", "false");
@@ -155,7 +187,7 @@ async function answer(card, url, body, signal) {
     const told = seen.length ? `, ${flips} of ${seen.length} tokens chosen otherwise` : "";
     footer.textContent = ({ stop: "ended", length: "cut at the limit" }[finish] ?? finish) + told;
   }
-  return text;
+  return { text, finish, failure };
 }
 
 /** A piece of text with what the values changed: colour by the log-probability, underlined where the first choice differs. */
@@ -186,22 +218,27 @@ async function ask(prompt) {
   const label = picked.map((value) => `${value.id} × ${value.alpha}`).join(" + ");
   const both = picked.length > 0 && at("compare").checked;
   const cards = [...(both || !picked.length ? [card(`${base().id} alone`)] : []), ...(picked.length ? [card(`with ${label}`)] : [])];
-  const answers = make("div", { className: "answers" }, ...cards);
-  const turn = make("div", { className: "turn" }, make("p", { className: "asked", textContent: prompt }), answers);
+  const columns = make("div", { className: "answers" }, ...cards);
+  const turn = make("div", { className: "turn" }, make("p", { className: "asked", textContent: prompt }), columns);
   at("log").append(turn);
   const bottom = new MutationObserver(() => turn.scrollIntoView({ block: "end" }));
   bottom.observe(turn, { childList: true, subtree: true });
-  running = new AbortController();
+  const { signal } = (running = new AbortController());
   busy(true);
   const settings = [...(both || !picked.length ? [[]] : []), ...(picked.length ? [picked] : [])];
-  const texts = await Promise.all(
-    cards.map((card, index) => answer(card, ...request(prompt, settings[index], settings[index].length > 0), running.signal)),
-  );
+  const answers = await Promise.all(cards.map((card, index) => answer(card, prompt, settings[index], signal)));
   running = null;
   bottom.disconnect();
   busy(false);
-  // The conversation goes on from the answer with values.
-  if (texts.at(-1)) history.push({ role: "user", content: prompt }, { role: "assistant", content: texts.at(-1) });
+  const failures = new Set(answers.map((one) => one.failure).filter(Boolean));
+  // A new conversation has begun meanwhile.
+  if (!turn.isConnected) return;
+  if (failures.size) return say([...failures].join(" "), true);
+  if (signal.aborted) return say("Stopped. This turn is not part of the conversation.");
+  // Each conversation goes on from its own answer; where only one was written, both go on from it.
+  for (const [history, one] of [[histories.base, answers[0]], [histories.values, answers.at(-1)]]) {
+    history.push({ role: "user", content: prompt }, { role: "assistant", content: one.text });
+  }
   say("Done.");
 }
 
@@ -232,7 +269,7 @@ at("stop").addEventListener("click", stop);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") stop(); });
 at("reset").addEventListener("click", () => {
   stop();
-  history = [];
+  histories = { values: [], base: [] };
   at("log").replaceChildren();
   say("A new conversation.");
   at("prompt").focus();

@@ -45,6 +45,16 @@ impl Fields {
         }
     }
 
+    /// A flag with another default than `false`.
+    pub(crate) fn flag_or(&self, name: &str, default: bool) -> Result<bool, ApiError> {
+        if self.get(name).is_none() { Ok(default) } else { self.flag(name) }
+    }
+
+    /// All fields.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
         let text = |value: &'_ Value| value.as_str().map(str::len);
         match self.get(name) {

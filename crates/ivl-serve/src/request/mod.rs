@@ -1,17 +1,25 @@
 //! Bodies of requests, read and checked: everything that can be refused is refused here, before the engine gets a job.
 
 mod completion_params;
+mod conversation;
 mod fields;
 mod fuzz;
 mod prompt;
+mod sampling;
+mod stops;
+mod structure;
+mod tools;
+mod unsupported;
+mod values;
 
-pub(crate) use completion_params::{CompletionParams, values};
+pub(crate) use completion_params::CompletionParams;
+pub(crate) use conversation::conversation;
 pub(crate) use fields::{Fields, expected, ids};
 pub use fuzz::fuzz_request;
 pub(crate) use prompt::Prompt;
+pub(crate) use values::values;
 
-use ivl_models::{Message, RenderOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
 use crate::catalog::Catalog;
@@ -23,9 +31,6 @@ const MOST_LOGPROBS: usize = 20;
 
 /// New tokens of a completion that gives no limit, as in the OpenAI API.
 const COMPLETION_TOKENS: usize = 16;
-
-/// Messages of a conversation.
-const MOST_MESSAGES: usize = 4096;
 
 /// A request for continuations.
 #[derive(Debug, Clone)]
@@ -51,17 +56,16 @@ impl Request {
         settings: &Settings,
     ) -> Result<Self, ApiError> {
         let params = CompletionParams::read(fields, catalog, settings)?;
-        let best = fields.count("best_of", 1, usize::MAX)?.unwrap_or(params.n);
-        if best != params.n {
-            return Err(ApiError::invalid("best_of", "`best_of` other than `n` is not supported"));
-        }
+        refuse_best_of(fields, &params)?;
         let prompts = Prompt::read_all(fields.get("prompt"), settings.max_choices, catalog)?;
         let echo = fields.flag("echo")?;
         let logprobs = match fields.get("logprobs") {
             Some(Value::Bool(wanted)) => wanted.then_some(1),
             _ => fields.count("logprobs", 0, MOST_LOGPROBS)?,
         };
-        let output = OutputOptions { logprobs, prompt: echo, explain: params.explain };
+        refuse_fields_of_chats(fields)?;
+        let prompt_logprobs = prompt_logprobs(fields, &params)?;
+        let output = OutputOptions { logprobs, echo, prompt_logprobs, explain: params.explain };
         Self { params, prompts, echo, output }.checked(COMPLETION_TOKENS, catalog, settings)
     }
 
@@ -71,6 +75,9 @@ impl Request {
     /// [`ApiError`] names the field at fault.
     pub(crate) fn chat(fields: &Fields, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
         let params = CompletionParams::read(fields, catalog, settings)?;
+        refuse_flag(fields, "add_special_tokens", true)?;
+        refuse_flag(fields, "echo", true)?;
+        refuse_best_of(fields, &params)?;
         let prompts = vec![conversation(fields, catalog, &params.weights)?];
         let alternatives = fields.count("top_logprobs", 0, MOST_LOGPROBS)?;
         let wanted = fields.flag("logprobs")?;
@@ -78,7 +85,8 @@ impl Request {
             return Err(ApiError::invalid("top_logprobs", "`top_logprobs` needs `logprobs`: true"));
         }
         let logprobs = wanted.then(|| alternatives.unwrap_or(0));
-        let output = OutputOptions { logprobs, prompt: false, explain: params.explain };
+        let prompt_logprobs = prompt_logprobs(fields, &params)?;
+        let output = OutputOptions { logprobs, echo: false, prompt_logprobs, explain: params.explain };
         Self { params, prompts, echo: false, output }.checked(settings.max_tokens, catalog, settings)
     }
 
@@ -110,31 +118,40 @@ impl Request {
     }
 }
 
-/// The prompt that messages make by the template of the values in use.
-pub(crate) fn conversation(fields: &Fields, catalog: &Catalog, weights: &[f64]) -> Result<Prompt, ApiError> {
-    let wanted = || expected("messages", "a list of objects with `role` and `content`");
-    let list = fields.get("messages").ok_or_else(wanted)?;
-    if list.as_array().is_none_or(|list| list.is_empty() || list.len() > MOST_MESSAGES) {
-        return Err(wanted());
+/// Refuses what only a chat can do.
+fn refuse_fields_of_chats(fields: &Fields) -> Result<(), ApiError> {
+    refuse_flag(fields, "add_special_tokens", false)?;
+    refuse_flag(fields, "continue_final_message", true)?;
+    for name in ["tools", "messages", "chat_template_kwargs"] {
+        if fields.get(name).is_some_and(|value| *value != json!([]) && *value != json!({})) {
+            return Err(ApiError::invalid(name, format!("`{name}` is a field of /v1/chat/completions")));
+        }
     }
-    let messages: Vec<Message> = serde_json::from_value(list.clone()).map_err(|_| wanted())?;
-    let is_content = |content: &Value| content.is_string() || content.is_array() || content.is_null();
-    if !messages.iter().all(|message| is_content(&message.content)) {
-        return Err(expected(
-            "messages",
-            "of text: `content` is a string or a list of parts with `type`: \"text\"",
-        ));
+    Ok(())
+}
+
+/// Refuses a flag that has this value.
+fn refuse_flag(fields: &Fields, name: &str, value: bool) -> Result<(), ApiError> {
+    match fields.get(name).is_some() && fields.flag(name)? == value {
+        true => Err(ApiError::invalid(name, format!("`{name}`: {value} is not supported"))),
+        false => Ok(()),
     }
-    let template = catalog.chat_template(weights).ok_or_else(|| {
-        ApiError::invalid("messages", "this model has no chat template; use /v1/completions")
-    })?;
-    let mut options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-    if let Some(Value::Object(extra)) = fields.get("chat_template_kwargs") {
-        options.extra.clone_from(extra);
+}
+
+fn refuse_best_of(fields: &Fields, params: &CompletionParams) -> Result<(), ApiError> {
+    match fields.count("best_of", 1, usize::MAX)? {
+        Some(best) if best != params.n => {
+            Err(ApiError::invalid("best_of", "`best_of` other than `n` is not supported"))
+        }
+        _ => Ok(()),
     }
-    let text = template
-        .render(&messages, &options)
-        .map_err(|error| ApiError::invalid("messages", error.without_path()))?;
-    let named = |error: ApiError| ApiError { param: Some("messages".to_owned()), ..error };
-    Prompt::from_text(&text, false, catalog).map_err(named)
+}
+
+/// `prompt_logprobs`: alternatives at each place of the prompt.
+fn prompt_logprobs(fields: &Fields, params: &CompletionParams) -> Result<Option<usize>, ApiError> {
+    let count = fields.count("prompt_logprobs", 0, MOST_LOGPROBS)?;
+    if count.is_some() && params.stream {
+        return Err(ApiError::invalid("prompt_logprobs", "`prompt_logprobs` cannot be streamed"));
+    }
+    Ok(count)
 }

@@ -7,8 +7,8 @@ use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use ivl_core::decode::GenerateConfig;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::body::read_body;
 use super::complete::submit;
@@ -34,10 +34,8 @@ pub(super) async fn explain(
     loop {
         match events.recv().await.ok_or_else(|| app.engine_gone())? {
             EngineEvent::Prompt { tokens, .. } => {
-                return Ok(json_response(
-                    StatusCode::OK,
-                    &explanation(&tokens, &request.params, &app.catalog),
-                ));
+                let answer = || explanation(&tokens, &request.params, &app.catalog);
+                return Ok(block_in_place(|| json_response(StatusCode::OK, &answer())));
             }
             EngineEvent::Token { .. } => {}
             EngineEvent::Failed(error) => return Err(error.into()),
@@ -55,17 +53,8 @@ fn read_request(fields: &Fields, catalog: &Catalog) -> Result<Request, ApiError>
         Prompt::read_all(fields.get("prompt"), 1, catalog)?.remove(0)
     };
     prompt.check_readable(&weights, catalog)?;
-    let params = CompletionParams {
-        model: model.unwrap_or(catalog.base()).to_owned(),
-        weights,
-        explain: true,
-        config: GenerateConfig::default().max_new_tokens(0),
-        max_tokens: Some(0),
-        n: 1,
-        stream: false,
-        include_usage: false,
-    };
-    let output = OutputOptions { logprobs: None, prompt: true, explain: true };
+    let params = CompletionParams::reading(model.unwrap_or(catalog.base()), weights);
+    let output = OutputOptions { echo: true, explain: true, ..OutputOptions::default() };
     Ok(Request { params, prompts: vec![prompt], echo: true, output })
 }
 

@@ -12,7 +12,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::decode::{GenerateConfig, Speculation, generate};
 use ivl_core::fusion::BaseLm;
 use ivl_core::{CausalLm, FusedLm, Value, ValueStack};
-use ivl_models::{ChatTemplate, Checkpoint, Tokenizer, TransformerLm};
+use ivl_models::{ChatTemplate, Checkpoint, SamplingDefaults, Tokenizer, TransformerLm};
 use ivl_serve::{Catalog, CrossTokenizer, ServedBase, ServedValue, Server, Settings};
 use tokio::sync::oneshot;
 
@@ -75,6 +75,17 @@ pub fn assert_alike(a: &Json, b: &Json, what: &str) {
     }
 }
 
+/// The base `large` with a chat template.
+pub fn base(template: &Path) -> ServedBase {
+    ServedBase {
+        id: "large".to_owned(),
+        tokenizer: load("large").1,
+        template: Some(ChatTemplate::from_file(template).expect("compiles")),
+        end_tokens: vec![1],
+        sampling: SamplingDefaults::default(),
+    }
+}
+
 /// The default settings with changes.
 pub fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = Settings::default();
@@ -121,19 +132,29 @@ impl Served {
         lm: impl Into<BaseLm>,
         speculation: Option<Speculation>,
         values: Vec<ServedValue>,
+        settings: Settings,
+    ) -> Self {
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja");
+        Self::assemble(lm.into(), speculation, base(&template), values, settings)
+    }
+
+    /// A server of `large` without values, with another chat template.
+    pub fn with_template(source: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("chat_template.jinja");
+        std::fs::write(&path, source).expect("writes");
+        Self::assemble(BaseLm::plain(load("large").0), None, base(&path), Vec::new(), Settings::default())
+    }
+
+    /// A server of these parts.
+    pub fn assemble(
+        lm: BaseLm,
+        speculation: Option<Speculation>,
+        base: ServedBase,
+        values: Vec<ServedValue>,
         mut settings: Settings,
     ) -> Self {
-        let lm = lm.into();
         settings.port = 0;
-        let template = ChatTemplate::from_file(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/served/chat_template.jinja"),
-        );
-        let base = ServedBase {
-            id: "large".to_owned(),
-            tokenizer: load("large").1,
-            template: Some(template.expect("compiles")),
-            end_tokens: vec![1],
-        };
         let catalog = Catalog::new(base, values, lm.vocab(), lm.max_positions()).expect("two names");
         let server = Server::bind(lm, speculation, catalog, settings).expect("binds");
         let address = server.address();

@@ -3,6 +3,7 @@
 pub(crate) mod data;
 pub(crate) mod format;
 pub(crate) mod objective;
+pub(crate) mod preset;
 pub(crate) mod run;
 pub(crate) mod steps;
 pub(crate) mod unknown_key;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::data::{Batching, DataConfig, OnError, SourceConfig};
 pub use self::format::{Field, Format};
 pub use self::objective::{MixingConfig, MixingStrategy, RegularizationConfig};
+pub use self::preset::Preset;
 pub use self::run::{CheckpointConfig, EvalConfig, ResultKind};
 pub use self::steps::{OptimizerConfig, Precision, ScheduleKind, StepsConfig};
 use crate::Error;
@@ -28,8 +30,12 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TrainConfig {
-    /// Where checkpoints, metrics and the trained value go.
+    /// Where checkpoints, metrics and the trained value go; `runs/value` if it is left out.
+    #[serde(default = "default::output")]
     pub output: PathBuf,
+    /// The defaults of all settings that are left out: `standard`, or `paper` for those of the paper.
+    #[serde(default)]
+    pub preset: Preset,
     /// Orders the data and starts random values.
     #[serde(default = "default::seed")]
     pub seed: u64,
@@ -46,7 +52,8 @@ pub struct TrainConfig {
     /// Keeps the bases' logits on disk, to train without the bases in memory.
     #[serde(default)]
     pub base_logits: Option<BaseLogitsConfig>,
-    /// The network that is trained.
+    /// The network that is trained; without a table, a residual value that starts from the first base.
+    #[serde(default)]
     pub value: ValueConfig,
     /// Demonstrations.
     pub data: DataConfig,
@@ -133,6 +140,7 @@ impl TrainConfig {
     pub fn new(output: impl Into<PathBuf>, value: ValueConfig, data: DataConfig) -> Self {
         Self {
             output: output.into(),
+            preset: Preset::default(),
             seed: default::seed(),
             base: None,
             bases: Vec::new(),
@@ -206,6 +214,11 @@ impl Default for ValueConfig {
 }
 
 mod default {
+    use std::path::PathBuf;
+
+    pub(super) fn output() -> PathBuf {
+        PathBuf::from("runs/value")
+    }
     pub(super) fn seed() -> u64 {
         42
     }

@@ -38,7 +38,7 @@ pub enum MixingStrategy {
 #[non_exhaustive]
 #[serde(default)]
 pub struct RegularizationConfig {
-    /// Weight of the mean of `|v|_1 / vocab` over trained positions: the paper's 1, since a value is meant to travel.
+    /// Weight of the mean of `|v|_1 / vocab` over trained positions; the paper's is 1.
     pub l1: f64,
     /// Weight of the mean of `|v|_2^2 / vocab`. Not in the paper: 0.
     pub l2: f64,
@@ -50,10 +50,21 @@ pub struct RegularizationConfig {
     pub base_noise: f64,
     /// Share of the positions at which the base's logits are dropped, so that the value predicts without it; 0 drops none.
     pub base_dropout: f64,
+    /// Share of the steps over which the weight of the base's logits rises from 0 to 1. A value that starts as a copy of the
+    /// base doubles the logits at the first step; faded in, base and value start at the loss of the base.
+    pub base_fade_in: f64,
 }
 
 impl Default for RegularizationConfig {
     fn default() -> Self {
-        Self { l1: 1.0, l2: 0.0, kl: 0.0, base_temperature: 1.0, base_noise: 0.0, base_dropout: 0.0 }
+        Self {
+            l1: 0.0,
+            l2: 0.0,
+            kl: 0.0,
+            base_temperature: 1.0,
+            base_noise: 0.0,
+            base_dropout: 0.5,
+            base_fade_in: 0.0,
+        }
     }
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 #[serde(default)]
 pub struct OptimizerConfig {
-    /// Peak learning rate: the paper's 1e-4.
-    pub learning_rate: f64,
+    /// Peak learning rate. Without one, [`default_learning_rate`](Self::default_learning_rate) for the network; the paper's
+    /// is 1e-4.
+    pub learning_rate: Option<f64>,
     /// The paper's 0.01.
     pub weight_decay: f64,
     /// Decay of the first moment.
@@ -19,7 +20,7 @@ pub struct OptimizerConfig {
     pub epsilon: f64,
     /// Largest norm of the whole gradient; 0 does not clip.
     pub max_grad_norm: f64,
-    /// Share of the steps in which the rate rises: the paper's 0.01.
+    /// Share of the steps in which the rate rises; the paper's is 0.01.
     pub warmup_ratio: f64,
     /// How it falls afterwards.
     pub schedule: ScheduleKind,
@@ -28,15 +29,31 @@ pub struct OptimizerConfig {
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
-            learning_rate: 1e-4,
+            learning_rate: None,
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
             max_grad_norm: 1.0,
-            warmup_ratio: 0.01,
+            warmup_ratio: 0.05,
             schedule: ScheduleKind::Cosine,
         }
+    }
+}
+
+impl OptimizerConfig {
+    /// The learning rate of a network of so many parameters, where none is set. Adapters take the same rate at every size
+    /// ([LoRA without regret](https://thinkingmachines.ai/blog/lora/) finds the same); all weights of a network take less
+    /// the larger it is,
+    ///
+    /// ```text
+    /// adapters:    1e-3
+    /// all weights: 1e-3 sqrt(1e6 / parameters), from 1e-5 to 1e-3
+    /// ```
+    ///
+    /// so that a million parameters take 1e-3, a hundred million 1e-4 and a billion 3e-5.
+    pub fn default_learning_rate(adapters: bool, parameters: usize) -> f64 {
+        if adapters { 1e-3 } else { (1e-3 * (1e6 / parameters.max(1) as f64).sqrt()).clamp(1e-5, 1e-3) }
     }
 }
 

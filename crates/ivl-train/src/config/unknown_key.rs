@@ -1,12 +1,12 @@
 //! Configurations as people write them: a key that is not known is an error that names the one that was meant.
 
 use ivl_models::nearest;
-use serde::Deserializer;
+use serde::{Deserialize, Deserializer};
 use serde_ignored::Path;
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::config::TrainConfig;
+use crate::config::{Preset, TrainConfig};
 
 /// How others call our keys, and what is meant.
 const SYNONYMS: [(&str, &str); 24] = [
@@ -45,6 +45,9 @@ impl TrainConfig {
     where
         D::Error: Send + Sync + 'static,
     {
+        let mut table = Value::deserialize(table)
+            .map_err(|error| Error::Config { key: ".".to_owned(), source: Box::new(error) })?;
+        Preset::fill(&mut table);
         let mut unknown = None;
         let mut note = |path: Path<'_>| {
             unknown.get_or_insert_with(|| UnknownKey::new(&path));

@@ -23,7 +23,7 @@ impl TrainConfig {
     fn check_ranges(&self) -> Result<(), Error> {
         let (o, r) = (&self.optimizer, &self.regularization);
         let not_negative = [
-            ("optimizer.learning_rate", o.learning_rate),
+            ("optimizer.learning_rate", o.learning_rate.unwrap_or(0.0)),
             ("optimizer.weight_decay", o.weight_decay),
             ("optimizer.max_grad_norm", o.max_grad_norm),
             ("regularization.l1", r.l1),
@@ -47,7 +47,11 @@ impl TrainConfig {
             in_range((0.0..1.0).contains(&got), name, "0 to below 1", got)?;
         }
         in_range(o.epsilon > 0.0 && o.epsilon.is_finite(), "optimizer.epsilon", "above 0", o.epsilon)?;
-        in_range((0.0..=1.0).contains(&o.warmup_ratio), "optimizer.warmup_ratio", "0 to 1", o.warmup_ratio)?;
+        let shares =
+            [("optimizer.warmup_ratio", o.warmup_ratio), ("regularization.base_fade_in", r.base_fade_in)];
+        for (name, got) in shares {
+            in_range((0.0..=1.0).contains(&got), name, "0 to 1", got)?;
+        }
         let temperature = r.base_temperature;
         let hot = temperature.is_finite() && temperature >= 1.0;
         in_range(hot, "regularization.base_temperature", "1 or more", temperature)?;

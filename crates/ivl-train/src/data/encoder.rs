@@ -24,6 +24,8 @@ pub struct Encoder<'a> {
     options: EncodeOptions,
     vocab: Vocab,
     end: Option<u32>,
+    /// Logits of the models that read the tokens.
+    logits: usize,
 }
 
 /// What becomes of a row, beside its tokens.
@@ -57,7 +59,8 @@ impl<'a> Encoder<'a> {
         let template = template.map(SpanFinder::new);
         let options =
             EncodeOptions { max_length, drop_longer: false, on_error: OnError::Fail, last_turn_only: false };
-        Self { vocab: tokenizer.vocab(), end: tokenizer.eos_id(), tokenizer, template, options }
+        let logits = usize::MAX;
+        Self { vocab: tokenizer.vocab(), end: tokenizer.eos_id(), tokenizer, template, options, logits }
     }
 
     /// The encoder with what `[data]` says of rows that are too long, broken, or conversations; its `max_length` is not
@@ -67,6 +70,13 @@ impl<'a> Encoder<'a> {
         self.options.drop_longer = data.drop_longer;
         self.options.on_error = data.on_error;
         self.options.last_turn_only = data.last_turn_only;
+        self
+    }
+
+    /// The encoder for models with so many logits: a row with a token beyond them is an error.
+    #[must_use]
+    pub fn with_logits(mut self, logits: usize) -> Self {
+        self.logits = logits;
         self
     }
 
@@ -97,7 +107,7 @@ impl<'a> Encoder<'a> {
     /// a turn is trained up to its first control token, which is where a generation stops.
     ///
     /// # Errors
-    /// [`Error::NoTemplate`] or [`Error::Render`] for messages that cannot be rendered.
+    /// [`Error::NoTemplate`] or [`Error::Render`] for messages that cannot be rendered, [`Error::TokenBeyondLogits`].
     pub fn encode(&self, row: &Row) -> Result<Example, Error> {
         let rendered = self.render(row)?;
         let encoded = self
@@ -120,6 +130,11 @@ impl<'a> Encoder<'a> {
         }
         if rendered.plain {
             self.close(&mut example);
+        }
+        if let Some(&id) = example.ids.iter().find(|&&id| id as usize >= self.logits) {
+            let token = self.tokenizer.id_to_token(id).unwrap_or_default();
+            let place = row.place.clone();
+            return Err(Error::TokenBeyondLogits { place, id, token, logits: self.logits });
         }
         Ok(example)
     }

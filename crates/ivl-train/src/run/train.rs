@@ -14,7 +14,7 @@ use ivl_models::Transformer;
 
 use crate::Error;
 use crate::bases::FrozenBase;
-use crate::config::{ResultKind, TrainConfig};
+use crate::config::{OptimizerConfig, ResultKind, TrainConfig};
 use crate::data::batch::Batch;
 use crate::data::examples::Examples;
 use crate::data::plan::Plan;
@@ -114,10 +114,13 @@ pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Res
         restored.state.early_stopping.reset_patience();
     }
     let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
+    let rate = config.optimizer.learning_rate.unwrap_or_else(|| {
+        OptimizerConfig::default_learning_rate(config.value.lora.is_some(), run.value.num_params())
+    });
     let mut training = Training {
         learner: ValueLearner::new(run.value, LearnerSettings::new(config)),
         optimizer: optimizer(&config.optimizer),
-        schedule: ModuleLrScheduler::new(Schedule::new(&config.optimizer, plan.steps())),
+        schedule: ModuleLrScheduler::new(Schedule::new(&config.optimizer, rate, plan.steps())),
         adapters: config.value.lora.is_some(),
     };
     if restored.step > 0 {
@@ -130,7 +133,7 @@ pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Res
         config,
         evaluated: run.bases.iter().cloned().chain(run.held_out).collect(),
         eval_plan: Plan::evaluation(Arc::new(run.eval), config.eval.batch_size),
-        workers: Workers::new(run.bases, run.workers, config),
+        workers: Workers::new(run.bases, run.workers, config, plan.steps()),
         plan,
         mixing,
         training,

@@ -18,10 +18,10 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of a run of `total` steps.
-    pub(crate) fn new(config: &OptimizerConfig, total: usize) -> Self {
+    /// The schedule of a run of `total` steps with this peak rate.
+    pub(crate) fn new(config: &OptimizerConfig, peak: f64, total: usize) -> Self {
         let warmup = (config.warmup_ratio * total as f64).ceil() as usize;
-        Self { peak: config.learning_rate, kind: config.schedule, warmup, total, step: 0 }
+        Self { peak, kind: config.schedule, warmup, total, step: 0 }
     }
 
     /// The rate of step `k`, counted from 0.
@@ -60,23 +60,25 @@ mod tests {
 
     #[test]
     fn rates_follow_the_formula() {
-        let config = OptimizerConfig { learning_rate: 2.0, warmup_ratio: 0.2, ..Default::default() };
-        let cosine = Schedule::new(&config, 10);
+        let config = OptimizerConfig { warmup_ratio: 0.2, ..Default::default() };
+        let cosine = Schedule::new(&config, 2.0, 10);
         assert_eq!([cosine.rate(0), cosine.rate(1), cosine.rate(2)], [1.0, 2.0, 2.0]);
         assert!((cosine.rate(6) - 1.0).abs() < 1e-12);
-        let linear = Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Linear, ..config.clone() }, 10);
+        let linear =
+            Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Linear, ..config.clone() }, 2.0, 10);
         assert!((linear.rate(4) - 1.5).abs() < 1e-12);
-        let constant = Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Constant, ..config }, 10);
+        let constant =
+            Schedule::new(&OptimizerConfig { schedule: ScheduleKind::Constant, ..config }, 2.0, 10);
         assert!((constant.rate(9) - 2.0).abs() < 1e-12);
     }
 
     #[test]
     fn a_record_continues_where_it_was_taken() {
-        let mut first = Schedule::new(&OptimizerConfig::default(), 100);
+        let mut first = Schedule::new(&OptimizerConfig::default(), 1e-4, 100);
         (0..7).for_each(|_| {
             first.step();
         });
-        let mut second = Schedule::new(&OptimizerConfig::default(), 100);
+        let mut second = Schedule::new(&OptimizerConfig::default(), 1e-4, 100);
         second.load_record(first.to_record());
         assert!((first.step() - second.step()).abs() < 1e-18);
     }

@@ -22,7 +22,7 @@ use crate::Error;
 use crate::bases::FrozenBase;
 use crate::config::{Precision, RegularizationConfig, TrainConfig};
 use crate::data::batch::Batch;
-use crate::objective::perturbation::Perturbation;
+use crate::objective::perturbation::{Perturbation, base_weight};
 use crate::step::forward::BaseTarget;
 use crate::step::learner::{MicroBatchGradients, ValueLearner};
 use crate::step::step_sums::StepSums;
@@ -72,9 +72,15 @@ struct RemoteWorker {
 
 impl Workers {
     /// Begins the workers' threads. `bases` are those of the main device, which is this thread's.
-    pub fn new(bases: Vec<FrozenBase>, workers: Vec<Worker>, config: &TrainConfig) -> Self {
-        let others = workers.into_iter().map(|worker| RemoteWorker::new(worker, config)).collect();
-        Self { main: DeviceBases::new(bases, config), others }
+    pub fn new(
+        bases: Vec<FrozenBase>,
+        workers: Vec<Worker>,
+        config: &TrainConfig,
+        total_steps: usize,
+    ) -> Self {
+        let others =
+            workers.into_iter().map(|worker| RemoteWorker::new(worker, config, total_steps)).collect();
+        Self { main: DeviceBases::new(bases, config, total_steps), others }
     }
 
     /// The gradient of a step: micro-batch `i` is computed by device `i mod devices`, and the sums are added in that order.
@@ -123,12 +129,12 @@ fn add(learner: &ValueLearner, a: GradientsParams, b: GradientsParams) -> Gradie
 }
 
 impl RemoteWorker {
-    fn new(worker: Worker, config: &TrainConfig) -> Self {
+    fn new(worker: Worker, config: &TrainConfig, total_steps: usize) -> Self {
         let (batches, received) = sync_channel::<WorkerBatch>(1);
         let (sender, results) = sync_channel(1);
         let (config, load, name) = (config.clone(), worker.bases, format!("{:?}", worker.device));
         let thread = std::thread::spawn(move || {
-            let bases = load().map(|bases| DeviceBases::new(bases, &config));
+            let bases = load().map(|bases| DeviceBases::new(bases, &config, total_steps));
             for batch in received {
                 let result = match &bases {
                     Ok(bases) => bases.gradients(&batch),
@@ -170,14 +176,17 @@ struct DeviceBases {
     /// Their maps, on the value's device; made at the first micro-batch.
     projections: OnceCell<Vec<VocabProjection>>,
     regularization: RegularizationConfig,
+    /// Steps of the run, over a share of which the bases are faded in.
+    total_steps: usize,
     seed: u64,
     precision: Precision,
 }
 
 impl DeviceBases {
-    fn new(bases: Vec<FrozenBase>, config: &TrainConfig) -> Self {
+    fn new(bases: Vec<FrozenBase>, config: &TrainConfig, total_steps: usize) -> Self {
         Self {
             bases,
+            total_steps,
             projections: OnceCell::new(),
             regularization: config.regularization.clone(),
             seed: config.seed,
@@ -211,9 +220,11 @@ impl DeviceBases {
         let device = learner.value.device();
         let projections =
             self.projections.get_or_init(|| self.bases.iter().map(|base| base.map.on(&device)).collect());
+        let base_weight = base_weight(self.regularization.base_fade_in, batch.step, self.total_steps);
         let target = |&(index, weight): &(usize, f64)| {
             let seed = self.seed.wrapping_add(index as u64);
-            let perturbation = Perturbation::new(&self.regularization, seed, batch.step, micro_batch);
+            let perturbation =
+                Perturbation::new(&self.regularization, base_weight, seed, batch.step, micro_batch);
             BaseTarget::new(&self.bases[index], weight, projections[index].clone()).perturbed(perturbation)
         };
         batch.bases.iter().map(target).collect()

@@ -1,12 +1,12 @@
-//! What is measured, and how often.
+//! The configuration of a benchmark.
 
 use crate::open_options::OpenOptions;
 
-/// What can be measured.
+/// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Measure {
-    /// Decoding with a value, beside the base on its own.
+    /// Decoding with a value, compared with the base without it.
     Fused,
     /// Decoding.
     Decode,
@@ -18,7 +18,7 @@ pub enum Measure {
     Train,
 }
 
-/// What is measured, and how often.
+/// The configuration of a benchmark.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BenchConfig {

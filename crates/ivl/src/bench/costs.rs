@@ -1,4 +1,4 @@
-//! What a step costs at least, from the weights of a model.
+//! The least cost of a step, from the weights of a model.
 
 use super::floor::Floor;
 use super::shape::BenchModel;

@@ -1,4 +1,4 @@
-//! What the machine can do at best, measured in the same minutes.
+//! The limits of the machine, measured in the same minutes.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -55,7 +55,7 @@ impl Floor {
                 Tensor::<2>::random([edge, edge], distribution, (device, DType::F32)).cast(dtype),
             ),
         };
-        // A device compiles and chooses its kernels when they are first asked for.
+        // A device compiles and chooses its kernels at their first use.
         floor.read()?;
         floor.multiply()?;
         Ok(floor)
@@ -101,7 +101,7 @@ impl Floor {
 }
 
 /// Seconds of an operation, from a device at rest to a device at rest. Its result is held until then: an operation whose result
-/// nobody wants may never be done.
+/// without a reader may never be computed.
 fn seconds<const D: usize>(device: &Device, operation: impl Fn() -> Tensor<D>) -> Result<f64> {
     device.sync().map_err(|error| Error::Device(Box::new(error)))?;
     let began = Instant::now();

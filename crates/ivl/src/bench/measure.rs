@@ -1,4 +1,4 @@
-//! What is timed.
+//! The timed operations.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use ivl_core::{Cache, CausalLm};
 
 use crate::error::Result;
 
-/// Tokens that stand for a text.
+/// Tokens that serve as a text.
 fn text(len: usize, lm: &dyn CausalLm) -> Vec<u32> {
     (0..len).map(|at| (at * 7919 % lm.vocab().size()) as u32).collect()
 }
 
-/// A batch of texts of which every row has been read, and goes on token by token.
+/// A batch of texts whose rows have been read and continue token by token.
 pub(super) struct DecodingBatch<'a> {
     lm: &'a dyn CausalLm,
     rows: usize,

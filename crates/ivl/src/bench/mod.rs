@@ -1,4 +1,4 @@
-//! How fast a model runs, beside what memory and arithmetic of the machine allow in the same minutes.
+//! The speed of a model against the limits of memory and arithmetic, measured in the same minutes.
 
 mod config;
 mod costs;

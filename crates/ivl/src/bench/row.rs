@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use crate::error::Result;
 use crate::memory::Memory;
 
-/// What bounds a measurement.
+/// The bound of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// Weights are read once for all rows of a step.
@@ -28,13 +28,13 @@ impl Bound {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BenchRow {
-    /// What was measured.
+    /// The measurement.
     pub measure: &'static str,
     /// Rows of the batch.
     pub rows: usize,
     /// Tokens of a round.
     pub tokens: usize,
-    /// What bounds it.
+    /// Its bound.
     pub bound: Bound,
     /// Tokens in a second, and what the floor of the same round allows.
     pub rounds: Vec<(f64, f64)>,

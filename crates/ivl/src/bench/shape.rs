@@ -24,7 +24,7 @@ const SHAPES: [(&str, [usize; 5], bool); 4] = [
     ("7b", [4096, 11008, 32, 32, 32], false),
 ];
 
-/// What is measured: a network and a vocabulary of as many tokens as it has logits.
+/// The measured model: a network, and a vocabulary with one token per logit.
 pub(super) struct BenchModel {
     pub(super) name: String,
     pub(super) net: Transformer,

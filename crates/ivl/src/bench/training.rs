@@ -17,8 +17,9 @@ use crate::error::{Error, Result};
 /// Rows of a step.
 pub(super) const ROWS: usize = 8;
 
-/// What a step is told beside its precision: the defaults of `ivl train`.
-const CONFIG: &str = "output = ''\nbase = 'base'\n[value]\n[data]\ntrain = ['rows']";
+/// The settings of a step, besides its precision: the defaults of `ivl train`.
+const CONFIG: &str =
+    "output = ''\nbase = 'base'\n[value]\n[data]\ntrain = ['rows']\n[optimizer]\nlearning_rate = 1e-4";
 
 /// A value in training.
 pub(super) struct TrainingStep {
@@ -48,9 +49,10 @@ impl TrainingStep {
             })
             .collect();
         let base = FrozenBase::new("base", BaseLogits::Lm(Rc::new(base.clone())), map);
-        let (mut adamw, rate) = (optimizer(&config.optimizer), config.optimizer.learning_rate);
+        let mut adamw = optimizer(&config.optimizer);
+        let rate = config.optimizer.learning_rate.expect("the configuration above sets it");
         Ok(Self {
-            workers: Workers::new(vec![base], Vec::new(), &config),
+            workers: Workers::new(vec![base], Vec::new(), &config, 1),
             batch: Batch::new(&examples.iter().collect::<Vec<_>>()),
             learner: Some(ValueLearner::new(value.net, LearnerSettings::new(&config))),
             step: Box::new(move |learner, gradients| adamw.step(rate, learner, gradients)),

@@ -1,4 +1,4 @@
-//! What decides the answers of a model: what a log of samples is checked by.
+//! The identity of a model: digests of everything that determines its answers, which a log of samples is checked by.
 
 use std::path::Path;
 

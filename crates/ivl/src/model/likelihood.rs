@@ -24,7 +24,7 @@ impl Model {
         Ok(score(self.lm(), texts)?)
     }
 
-    /// What the values change at every token of a text; the first token is predicted by nothing.
+    /// The changes by the values at every token of a text but the first, which nothing predicts.
     ///
     /// # Errors
     /// As [`score`](Self::score).

@@ -1,4 +1,4 @@
-//! A base with any number of values, and what is needed to speak with it.
+//! A base with any number of values, its tokenizer and its chat template.
 
 mod attach;
 mod chat;
@@ -227,7 +227,7 @@ impl Model {
         Ok(())
     }
 
-    /// A name, or the name with the first number that nobody has.
+    /// A name, or the name with the first unused number.
     fn free_name(&self, name: &str) -> String {
         let taken = |name: &str| self.values.iter().any(|value| value.name == name);
         let mut free = name.to_owned();
@@ -276,7 +276,7 @@ impl Model {
         }
     }
 
-    /// What the gate has done so far.
+    /// The counts of the gate so far.
     pub fn gate_counts(&self) -> Option<GateCounts> {
         match &self.fused {
             Fused::Ungated(_) => None,
@@ -333,7 +333,7 @@ impl Model {
         &self.base.tokenizer
     }
 
-    /// What each logit stands for.
+    /// The token of each logit.
     pub fn vocab(&self) -> &Vocab {
         &self.base.vocab
     }

@@ -110,7 +110,7 @@ impl PlannedValue {
     /// Opens a value (a directory or hub name) and finds out whether it fits a base.
     ///
     /// # Errors
-    /// What is wrong with the value's files, or [`ivl_core::Error::VocabMismatch`].
+    /// Errors of the value's files, or [`ivl_core::Error::VocabMismatch`].
     pub(crate) fn new(name: &str, attach: &Attach, base: &Vocab) -> Result<Self> {
         let value = OpenCheckpoint::open(name)?;
         let card = ValueCard::read(&value.dir)?;

@@ -24,7 +24,7 @@ use ivl_core::Vocab;
 pub(super) struct NamedBase<'a> {
     pub(super) name: &'a str,
     weight: f64,
-    /// What leads to a value of another vocabulary.
+    /// The source of the map to a value with another vocabulary.
     map: Option<&'a str>,
 }
 
@@ -150,7 +150,7 @@ struct LogitWriter<'a, 'r> {
 }
 
 impl LogitWriter<'_, '_> {
-    /// The logits for some examples, made from what `fingerprint` stands for; `None` for no examples.
+    /// The logits for some examples, with the settings of `fingerprint`; `None` for no examples.
     fn find(&mut self, examples: &Examples, fingerprint: &str) -> Result<Option<Rc<LogitCache>>> {
         if examples.is_empty() {
             return Ok(None);

@@ -1,10 +1,10 @@
-//! What a training run reports.
+//! Events of a training run.
 
 use std::cell::RefCell;
 
 use ivl_train::{Event, SourceReport};
 
-/// What [`train`](fn@crate::train) reports while it runs.
+/// An event of [`train`](fn@crate::train).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TrainEvent {
@@ -19,7 +19,7 @@ pub enum TrainEvent {
     Tokenized {
         /// `data.train` or `data.eval`.
         setting: &'static str,
-        /// What became of the rows of each source.
+        /// Counts of the rows of each source.
         reports: Vec<SourceReport>,
         /// The longest example in tokens.
         max_length: usize,
@@ -39,9 +39,9 @@ pub enum TrainEvent {
         tokens: u64,
         /// Ids kept for each token; 0 for all.
         top_k: usize,
-        /// What the kept ids leave out on average, in nats per token.
+        /// Mean information lost by keeping only some ids, in nats per token.
         mean_kl: f64,
-        /// What they leave out at most.
+        /// The maximum of it.
         largest_kl: f64,
     },
     /// From the training loop.

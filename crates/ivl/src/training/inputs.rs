@@ -1,4 +1,4 @@
-//! What a run loads: demonstrations and models.
+//! The inputs of a run: demonstrations and models.
 
 use std::path::PathBuf;
 
@@ -81,7 +81,7 @@ impl TrainingInputs {
     }
 }
 
-/// The network that is trained, on a device with autodiff. Adapters leave the weights alone: a base that the value starts from
+/// The network that is trained, on a device with autodiff. Adapters do not change the weights: a base that the value starts from
 /// is loaded once for both.
 fn load_value(
     config: &TrainConfig,

@@ -13,7 +13,7 @@ const METRICS: &str = "metrics.jsonl";
 pub(super) struct MetricsFile(File);
 
 impl MetricsFile {
-    /// Opens the file of a run that goes on after `done` steps. What a killed process wrote beyond them goes: those steps
+    /// Opens the file of a run that continues after `done` steps. Lines of a killed process beyond them are removed: those steps
     /// are done, and written, again.
     pub(super) fn open(output: &Path, done: usize) -> std::io::Result<Self> {
         let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).clone();
@@ -32,7 +32,7 @@ impl MetricsFile {
     }
 }
 
-/// Bytes of the whole lines before the first that is torn or of a later step.
+/// Bytes of the complete lines before the first that is truncated or of a later step.
 fn length_until(file: &File, done: usize) -> std::io::Result<u64> {
     let (mut reader, mut line, mut length) = (BufReader::new(file), Vec::new(), 0);
     loop {

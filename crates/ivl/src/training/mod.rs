@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use ivl_models::ValueCard;
-use ivl_train::{Event, Interrupter, Precision, Run, TrainConfig, Trained};
+use ivl_train::{EvalReport, Event, Interrupter, Precision, Run, TrainConfig, Trained};
 
 use self::events::Reporter;
 pub use self::events::TrainEvent;
@@ -43,6 +43,11 @@ pub struct TrainedValue {
 }
 
 impl TrainedValue {
+    /// The held-out losses that the value does not lower: on these bases it is better left out.
+    pub fn not_improved(&self) -> impl Iterator<Item = &EvalReport> {
+        self.run.evals.iter().filter(|eval| eval.base_loss.is_some_and(|alone| eval.loss >= alone))
+    }
+
     /// Whether the value adds nothing: all its logits are 0 in the last step.
     pub fn is_dead(&self) -> bool {
         self.card.is_some() && self.run.last.as_ref().is_some_and(|last| last.value_norm == 0.0)
@@ -50,7 +55,7 @@ impl TrainedValue {
 }
 
 /// Trains a value against its frozen bases, or a model by itself, and writes the directory that the configuration names.
-/// `on_event` is told what happens.
+/// `on_event` receives the events.
 ///
 /// # Errors
 /// Whatever is wrong with configuration, data and models, before the first step;

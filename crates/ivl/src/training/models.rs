@@ -11,7 +11,7 @@ use crate::open_checkpoint::OpenCheckpoint;
 
 /// Configurations, tokenizers and the chat template of a run.
 pub struct TrainingModels {
-    /// What the value starts from, as it is on disk.
+    /// The checkpoint that the value starts from.
     pub(super) source: OpenCheckpoint,
     /// The value's configuration, with what the run replaces in it.
     pub(super) json: Map<String, Value>,
@@ -22,6 +22,8 @@ pub struct TrainingModels {
     pub(super) template: Option<ChatTemplate>,
     tokenizer: Tokenizer,
     max_length: usize,
+    /// Logits of all models that read the run's tokens.
+    logits: usize,
     data: DataConfig,
 }
 
@@ -65,6 +67,8 @@ impl TrainingModels {
                 tokenizer = &base.open.tokenizer;
             }
         }
+        let logits = same_tokens.iter().map(|base| base.open.vocab.size());
+        let logits = logits.fold(value_vocab.size(), usize::min);
         let (tokenizer, max_length) = (tokenizer.clone(), config.data.max_length.min(longest));
         Ok(Self {
             source,
@@ -76,6 +80,7 @@ impl TrainingModels {
             template,
             tokenizer,
             max_length,
+            logits,
             data: config.data.clone(),
         })
     }
@@ -92,7 +97,9 @@ impl TrainingModels {
 
     /// Turns rows into examples.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length).with_data(&self.data)
+        Encoder::new(&self.tokenizer, self.template.as_ref(), self.max_length)
+            .with_data(&self.data)
+            .with_logits(self.logits)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a run would learn from, before it runs.
+//! Preview of a run's data before it runs.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct DataPreview<'a> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PreviewedExample {
-    /// Where the row stands.
+    /// The place of the row.
     pub place: Place,
     /// The format of its source.
     pub format: Format,
@@ -46,7 +46,7 @@ impl PreviewedExample {
 pub struct DataStatistics {
     /// The longest example in tokens.
     pub max_length: usize,
-    /// What became of the rows of each source.
+    /// Counts of the rows of each source.
     pub reports: Vec<SourceReport>,
     /// Sorted lengths of all examples.
     pub lengths: Vec<u32>,
@@ -58,7 +58,7 @@ impl<'a> DataPreview<'a> {
     /// Opens the models and the training data of a configuration, or its held-out data.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The reason.
     pub fn open(config: &'a TrainConfig, held_out: bool) -> Result<Self> {
         let models = TrainingModels::open(config)?;
         let (sources, setting) = match held_out {

@@ -1,4 +1,4 @@
-//! What a run writes down while it goes on: its configuration, `metrics.jsonl`, and TensorBoard event files.
+//! The records of a run in progress: its configuration, `metrics.jsonl`, and TensorBoard event files.
 
 use burn::tensor::Device;
 use ivl_models::write_bytes;
@@ -32,7 +32,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Opens the records of a run that goes on after `done` steps, and saves the configuration beside them.
+    /// Opens the records of a run that continues after `done` steps, and saves the configuration with them.
     pub(super) fn open(config: &TrainConfig, done: usize, device: &Device) -> Result<Self> {
         let output = &config.output;
         write_bytes(&output.join(RESOLVED), resolved(config).as_bytes())?;

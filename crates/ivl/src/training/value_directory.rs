@@ -1,4 +1,4 @@
-//! What a run leaves behind: an ordinary Hugging Face directory with a card.
+//! The output of a run: an ordinary Hugging Face directory with a card.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::inputs::TrainingInputs;
 use super::models::{TrainingModels, value_name};
 use crate::error::{Error, Result};
 
-/// What a value's directory holds besides the weights; taken from the inputs before the run consumes them.
+/// The contents of a value's directory besides the weights; taken from the inputs before the run consumes them.
 pub(super) struct ValueDirectory {
     /// `config.json`.
     json: Map<String, Value>,

@@ -70,7 +70,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         end_tokens.sort_unstable();
         end_tokens.dedup();
         let lm = base.open.load(None, placement, &plan.options)?;
-        // Read once alone and with every value, and once for each fine-tuning; answered alone, by every seed at every weight,
+        // Read once without and with every value, and once per fine-tuning; answered without a value, by every seed at every weight,
         // and by every fine-tuning.
         let answered = 1 + plan.values.len() * plan.alphas.len() + finetunes.len();
         let settings = 1 + finetunes.len() + if prompts.is_some() { answered } else { 0 };
@@ -105,7 +105,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         let all = fuse(&self.lm, &every_value)?;
         let weights = self.weights();
         let seen = self.step("reading", |progress| answer_stats(&all, &weights, &self.passages, progress))?;
-        let answers = self.answers(&self.lm, &self.end_tokens, "answering alone")?;
+        let answers = self.answers(&self.lm, &self.end_tokens, "answering without a value")?;
         let alone = Measured { observed: seen.alone, answers };
         let mut with: Vec<Vec<Measured>> = vec![Vec::new(); self.plan.alphas.len()];
         let mut observed = seen.with.into_iter();
@@ -120,7 +120,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         Ok(MeasuredBase { name: self.name.to_owned(), home, coverage, alone, with, tuned })
     }
 
-    /// How much of the base's vocabulary the value speaks about.
+    /// The share of the base's vocabulary that the value has logits for.
     fn coverage(&self) -> Result<MapCoverage> {
         let first = &self.values[0];
         let (base, value) = (&self.base.open.vocab, first.lm.vocab());
@@ -149,7 +149,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         fuse(&self.lm, &[(value, alpha)])
     }
 
-    /// What a fine-tuning of the base does with the questions.
+    /// The results of a fine-tuning of the base.
     fn finetuned(&self, name: &str) -> Result<Measured> {
         let (tuned, own_end) = load_finetuned(name, self.placement, &self.options)?;
         let observed = self.step("reading, fine-tuned", |progress| {
@@ -160,7 +160,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         Ok(Measured { observed, answers: self.answers(&tuned, &end_tokens, "answering, fine-tuned")? })
     }
 
-    /// What the value changes in an answer that is right with it and wrong without, or else in the first.
+    /// The explanation of an answer that is right with the value and wrong without it, or else of the first answer.
     pub(super) fn heat_map(&self, measured: &MeasuredBase) -> Result<Option<HeatMap>> {
         let alphas = self.plan.alphas.iter().copied().enumerate();
         let closest = alphas.min_by(|(_, a), (_, b)| (a - 1.0).abs().total_cmp(&(b - 1.0).abs()));

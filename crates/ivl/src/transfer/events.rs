@@ -1,10 +1,10 @@
-//! What a study reports while it goes on.
+//! Events of a study in progress.
 
 use std::cell::RefCell;
 
 use crate::TrainEvent;
 
-/// What [`StudyPlan::measure`](super::StudyPlan::measure) and [`Finetunes::train`](super::Finetunes::train) report.
+/// An event of [`StudyPlan::measure`](super::StudyPlan::measure) and [`Finetunes::train`](super::Finetunes::train).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StudyEvent {
@@ -22,7 +22,7 @@ pub enum StudyEvent {
     },
     /// Questions of the current base that were read or answered so far.
     Progress {
-        /// What is being done.
+        /// The current work.
         what: String,
         /// Questions done, over all settings.
         done: usize,

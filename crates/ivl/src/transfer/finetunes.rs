@@ -1,4 +1,4 @@
-//! What the value is compared with: every base after a fine-tuning of its own.
+//! Full fine-tunings of the bases, for comparison with the value.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub struct Finetunes {
 pub struct FinetuneConfig {
     /// Demonstrations, steps and optimizer; its bases are ignored.
     pub recipe: TrainConfig,
-    /// One fine-tuning of each base with each of these seeds; the recipe's seed where there is none.
+    /// One fine-tuning of each base with each of these seeds; the configuration's seed if there are none.
     pub seeds: Vec<u64>,
     /// Device and type of the weights.
     pub options: OpenOptions,
@@ -70,7 +70,7 @@ impl Finetunes {
         }
         if !names.len().is_multiple_of(bases) {
             let reason = format!(
-                "there are {} models for {bases} bases, expected one for each, in their order, or as many seeds for each",
+                "there are {} models for {bases} bases, expected one per base in the order of the bases, or the same number of seeds for each",
                 names.len()
             );
             return Err(Error::Settings { reason });
@@ -78,7 +78,7 @@ impl Finetunes {
         Ok(Self { by_base: names.chunks(names.len() / bases).map(<[String]>::to_vec).collect() })
     }
 
-    /// Fine-tunes every base into `out/full`; what an earlier call has made is found, and what was stopped goes on.
+    /// Fine-tunes every base into `out/full`; finished ones of an earlier call are reused, and interrupted ones continue.
     ///
     /// # Errors
     /// As [`train`](fn@crate::train); [`Error::Settings`] for a directory of another configuration.
@@ -128,7 +128,7 @@ fn without_base(recipe: &TrainConfig, base: &str, seed: u64, output: &Path) -> T
     config
 }
 
-/// Trains, goes on with what was stopped, or finds what an earlier call has made.
+/// Trains, continues an interrupted run, or reuses a finished one.
 fn train_or_find(run: &TrainConfig, config: &FinetuneConfig, reporter: &StudyReporter<'_>) -> Result<()> {
     if run.output.join("config.json").exists() {
         if is_result_of(run) {

@@ -1,4 +1,4 @@
-//! How far a value travels: every base alone, with the value at several weights, and after a fine-tuning of its own.
+//! Transfer of a value: every base without it, with it at several weights, and fully fine-tuned.
 //!
 //! A [`StudyPlan`] says what is measured, [`StudyPlan::measure`] measures it. [`write_report`] writes tables, answers and a
 //! page, [`write_verdict`] the recommended weight to the value's card.

@@ -1,4 +1,4 @@
-//! What a study measures on what.
+//! The plan of a study: values, bases, data and settings.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::open_options::OpenOptions;
 /// Seed of the bootstrap, unless another is set.
 const SEED: u64 = 42;
 
-/// What is measured on what.
+/// Values, bases, data and settings of a study.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StudyPlan {

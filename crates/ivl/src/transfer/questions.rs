@@ -34,9 +34,9 @@ impl Rows {
 /// One question in a base's tokens.
 pub(super) struct Question {
     pub(super) passage: Passage,
-    /// What comes before the last answer, and the answer; none where nothing comes before.
+    /// The prompt of the last answer, and the answer; `None` without a prompt.
     pub(super) prompt: Option<QuestionPrompt>,
-    /// What is asked, for people.
+    /// The question, for readers.
     pub(super) asked: String,
     /// The token that ends the answer, if a control token does.
     pub(super) end: Option<u32>,
@@ -78,7 +78,7 @@ impl Question {
     }
 }
 
-/// What the last answer answers.
+/// The question of the last answer.
 fn asked(demonstration: &Demonstration) -> Option<&str> {
     match demonstration {
         Demonstration::Conversation(conversation) => {

@@ -1,4 +1,4 @@
-//! What a study leaves behind.
+//! The files of a study's report.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a study has measured.
+//! The results of a study.
 
 use ivl_eval::transfer::report::{AnswerOf, HeatMap, ReportExample};
 use ivl_eval::transfer::{Measured, MeasuredBase, Transfer};
@@ -8,11 +8,11 @@ use ivl_eval::transfer::{Measured, MeasuredBase, Transfer};
 pub struct Study {
     /// Tables and verdict.
     pub transfer: Transfer,
-    /// What every base did with every question.
+    /// The results of every base on every question.
     pub measured: Vec<MeasuredBase>,
     /// The prompts as the first base reads them, and the answers of the data.
     pub questions: Vec<(String, String)>,
-    /// What the value changed in one answer.
+    /// The explanation of one answer.
     pub heat_map: Option<HeatMap>,
     /// SHA-256 of the data.
     pub data: String,
@@ -39,7 +39,7 @@ impl Study {
     }
 }
 
-/// What one base answers to a question, alone and with the first value at one of the weights.
+/// The answers of one base to a question, without a value and with the first one at one of the weights.
 fn answers_of(base: &MeasuredBase, alpha: usize, question: usize) -> Option<AnswerOf> {
     let answer = |measured: &Measured| {
         let answer = &measured.answers.as_ref()?[question];

@@ -12,7 +12,7 @@ use crate::error::Result;
 /// cache, which is left as it is: the result names the values whose card was not written.
 ///
 /// # Errors
-/// What is wrong with a card.
+/// The error of a card.
 pub fn write_verdict(study: &Study) -> Result<Vec<String>> {
     let mut without_card = Vec::new();
     for value in &study.transfer.source.values {

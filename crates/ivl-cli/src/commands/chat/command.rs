@@ -1,4 +1,4 @@
-//! What is typed: messages, and commands that begin with a slash.
+//! Input: messages, and commands that begin with a slash.
 
 /// A line that was typed.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ pub enum Line {
     Retry,
     Help,
     Leave,
-    /// A command that nobody knows, or a wrong one, with what is expected.
+    /// An unknown or malformed command, with the expected form.
     Wrong(String),
 }
 
@@ -55,7 +55,7 @@ impl Line {
             ("help" | "?", "") => Self::Help,
             ("exit" | "quit" | "bye", "") => Self::Leave,
             ("explain" | "reset" | "clear" | "undo" | "retry" | "help" | "exit" | "quit", _) => {
-                Self::Wrong(format!("/{word} takes nothing behind it"))
+                Self::Wrong(format!("/{word} takes no argument"))
             }
             _ => Self::Wrong(format!("there is no command /{word}; /help lists them")),
         })

@@ -1,4 +1,4 @@
-//! What was said so far, and the prompt that it makes.
+//! The messages so far, and their prompt.
 
 use anyhow::{Context, Result};
 use ivl::{ChatTemplate, Message, Model};
@@ -7,7 +7,7 @@ use crate::args::Chat;
 
 /// Turns, the user's and the assistant's one after the other.
 pub struct Conversation {
-    /// Without one the turns stand in one text.
+    /// Without one the turns form one text.
     template: Option<ChatTemplate>,
     system: Option<String>,
     turns: Vec<String>,
@@ -22,7 +22,7 @@ impl Conversation {
         Ok(Self { template, system: args.system.clone().filter(|text| !text.is_empty()), turns: Vec::new() })
     }
 
-    /// The tokens of what was said, up to the beginning of the assistant's turn.
+    /// The tokens of the messages, up to the beginning of the assistant's turn.
     pub fn prompt(&self, model: &Model) -> Result<Vec<u32>> {
         let Some(template) = &self.template else {
             return Ok(model.encode_prompt(&self.text())?);
@@ -33,7 +33,7 @@ impl Conversation {
         Ok(model.encode_chat(&messages, template)?)
     }
 
-    /// One text: a message begins a line, and its answer goes on with it.
+    /// One text: a message begins a line, and its answer continues it.
     fn text(&self) -> String {
         let mut text = self.system.as_ref().map_or_else(String::new, |system| format!("{system}\n"));
         for exchange in self.turns.chunks(2) {

@@ -13,10 +13,10 @@ const LONGEST_LINE: u64 = 1 << 20;
 const PROMPT: &str = ">>> ";
 const MORE: &str = "... ";
 
-/// What comes of reading one line.
+/// The result of reading one line.
 enum Read {
     Line(String),
-    /// What was being typed is given up.
+    /// The current input is discarded.
     Cancelled,
     End,
 }
@@ -42,7 +42,7 @@ impl Lines {
         matches!(self, Self::Terminal(_))
     }
 
-    /// The next line, with those that it goes on in; `None` at the end.
+    /// The next line with its continuation lines; `None` at the end.
     pub fn next(&mut self) -> Result<Option<String>> {
         let mut whole = String::new();
         loop {

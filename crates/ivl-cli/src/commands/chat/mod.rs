@@ -93,21 +93,21 @@ struct Chat {
 }
 
 impl Chat {
-    /// Does what a line asks for; `false` to leave.
+    /// Executes a line; `false` to quit.
     fn take(&mut self, line: &str) -> Result<bool> {
         match Line::parse(line) {
             None => {}
             Some(Line::Message(text)) => {
                 self.conversation.say(text);
                 if let Err(error) = self.answer_until_stopped() {
-                    // The message stays unanswered, so it was not said.
+                    // The message stays unanswered, so it is removed.
                     self.conversation.undo();
                     return Err(error);
                 }
             }
             Some(Line::Retry) => {
                 if !self.conversation.take_answer() {
-                    bail!("there is no answer to write anew");
+                    bail!("there is no answer to generate again");
                 }
                 // Another draw; greedy answers stay as they are.
                 self.config.seed = self.config.seed.wrapping_add(1);

@@ -19,7 +19,7 @@ use crate::notes::note;
 /// Seed of the demonstration, unless --seed is given.
 const SEED: u64 = 1;
 
-/// What is done, and how much of it.
+/// The extent of the demonstration.
 struct Extent {
     /// Optimizer steps of the value; 0 is all.
     steps: usize,
@@ -52,7 +52,7 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
         Finetunes::default()
     };
     say(&format!(
-        "\nAsking every base {} questions about others, alone and with the value:",
+        "\nEvaluating every base on {} questions about others, without and with the value:",
         extent.questions
     ));
     let mut plan = StudyPlan::new(vec![directory.value()], bases, directory.questions())

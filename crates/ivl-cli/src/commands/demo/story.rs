@@ -1,4 +1,4 @@
-//! What the demonstration tells.
+//! The text of the demonstration.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const SHOWN: usize = 3;
 /// Widest answer in a column.
 const COLUMN: usize = 31;
 
-/// What is there, and what is about to happen.
+/// The models, and the next steps.
 pub fn beginning(directory: &DemoDirectory) -> String {
     let mut text =
         String::from("Five small models that were pre-trained on texts about an invented world:\n\n");

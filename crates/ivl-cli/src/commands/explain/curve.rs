@@ -1,4 +1,4 @@
-//! What gates would save.
+//! Savings of gates.
 
 use std::io::Write;
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::args::Common;
 
-/// Agreements that are told apart.
+/// Agreements that the table shows.
 const AGREEMENTS: [f64; 4] = [1.0, 0.99, 0.95, 0.9];
 
-/// Points of a curve in JSON: one for every so many parts of the positions.
+/// Points of a curve in JSON, at equal steps of the share of positions.
 const POINTS: usize = 100;
 
 pub fn print(out: &mut impl Write, explained: &[&TokenExplanation], common: &Common) -> Result<()> {
@@ -71,7 +71,7 @@ fn point(GatePoint { threshold, skipped, agreement }: GatePoint) -> Value {
     json!({"threshold": threshold, "skipped": skipped, "agreement": agreement})
 }
 
-/// The last point of each of so many equal parts.
+/// The last point of each equal part.
 fn thinned(curve: &[GatePoint]) -> Vec<Value> {
     let part = |point: &GatePoint| (point.skipped * POINTS as f64).ceil() as usize;
     curve.chunk_by(|a, b| part(a) == part(b)).filter_map(|same| same.last().copied().map(point)).collect()

@@ -158,7 +158,7 @@ mod tests {
         let (base, fused) = ([1.0, 0.0, 0.0], [0.0, 9.0, 0.0]);
         let explained = |token| Some(TokenExplanation::between(&[&base, &fused], token));
         let painted = painted(&vocab, &[0, 0, 1, 2], &[None, explained(0), explained(1), explained(2)]);
-        // From p 0.58 to almost 0, and from 0.21 to almost 1: the other letters stand on the colour as well.
+        // From p 0.58 to almost 0, and from 0.21 to almost 1: the other letters are on the colour as well.
         let (gone, gained) = (format!("{};4", LESS[4]), format!("{};4", MORE[3]));
         let on = |style: &str, text: &str| format!("\x1b[{style}m{text}{RESET}");
         let expected = [

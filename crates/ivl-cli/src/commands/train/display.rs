@@ -1,4 +1,4 @@
-//! What a run shows: a bar on a terminal, or plain lines.
+//! The display of a run: a bar on a terminal, or plain lines.
 
 use indicatif::ProgressBar;
 use ivl::TrainEvent;
@@ -11,7 +11,7 @@ use crate::progress::bar;
 /// Plain lines of a run, if there is no terminal.
 const LINES: usize = 20;
 
-/// What the bar shows. Rates and remaining time are of this process.
+/// The state of the bar. Rates and remaining time are of this process.
 const DISPLAY: &str = "{bar:20} {pos}/{len} steps  {left} left  {wide_msg}";
 
 /// Shows the events of a run.
@@ -19,9 +19,9 @@ pub struct Display {
     common: Common,
     /// The steps.
     bar: ProgressBar,
-    /// What comes before the steps.
+    /// The phase before the steps.
     before: Option<ProgressBar>,
-    /// Whether plain lines stand for the bar.
+    /// Whether plain lines replace the bar.
     lines: bool,
     /// Steps between two plain lines.
     every: usize,
@@ -134,7 +134,7 @@ fn lost(report: &SourceReport) -> usize {
 /// What they are.
 pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
     let mut text = format!(
-        "{} of {} rows of `{}` were cut to {max_length} tokens ({} tokens lost), {} had nothing learnt left and were left out",
+        "{} of {} rows of `{}` were truncated to {max_length} tokens ({} tokens lost), {} had no trained token left and were left out",
         report.truncated,
         report.rows,
         report.path.display(),
@@ -150,7 +150,7 @@ pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
     text
 }
 
-/// The first words matter most: a narrow terminal cuts the last.
+/// The most important part comes first: a narrow terminal truncates the end.
 fn step_message(step: &StepReport) -> String {
     format!(
         "loss {:.4}  lr {:.2e}  {:.0} trained tokens/s  |v| {:.4}  gradient {:.3}",
@@ -158,7 +158,7 @@ fn step_message(step: &StepReport) -> String {
     )
 }
 
-/// A held-out loss, in words.
+/// A held-out loss, as text.
 pub fn eval_line(eval: &EvalReport) -> String {
     let base = eval.base.as_deref().unwrap_or("the model");
     let losses = match eval.base_loss {

@@ -24,6 +24,7 @@ pub fn run(args: &Train, common: &Common) -> Result<()> {
     let training = Training::new(&config).resume(args.resume).extend(args.extend);
     let trained = fit(training, "go on with --resume", common)?;
     let placements = Placement::several(&common.device, dtype(common.dtype))?;
+    warn_of_harm(&trained);
     summarize(&trained, Memory::now(&placements[0].device), common);
     Ok(())
 }
@@ -46,11 +47,23 @@ pub fn fit(training: Training<'_>, go_on: &str, common: &Common) -> Result<Train
     Ok(trained)
 }
 
-/// Of a run that was stopped, says how it goes on.
+/// Tells how to continue an interrupted run.
 pub fn say_how_to_go_on(error: Error, go_on: &str) -> anyhow::Error {
     match error {
         Error::Interrupted { .. } => anyhow!("{error}, {go_on}"),
         other => other.into(),
+    }
+}
+
+/// Names the bases that the value does not help, and what to try.
+fn warn_of_harm(trained: &TrainedValue) {
+    for eval in trained.not_improved() {
+        let (base, alone) = (eval.base.as_deref().unwrap_or("the base"), eval.base_loss.unwrap_or_default());
+        eprintln!(
+            "warning: the value does not help `{base}`: held-out loss {:.4} with it, {alone:.4} without it; try a larger \
+             `optimizer.learning_rate`, more `steps.epochs` or more demonstrations",
+            eval.loss
+        );
     }
 }
 
@@ -64,6 +77,7 @@ fn summarize(trained: &TrainedValue, memory: Memory, common: &Common) {
             "tokens": run.tokens,
             "train": run.last,
             "evals": run.evals,
+            "not_improved": trained.not_improved().map(|eval| &eval.base).collect::<Vec<_>>(),
             "memory": memory.json(),
         });
         println!("{report}");

@@ -1,4 +1,4 @@
-//! What a study shows while it goes on: one bar for each base.
+//! The display of a study in progress: one bar per base.
 
 use std::path::{Path, PathBuf};
 

@@ -33,7 +33,7 @@ pub fn run(args: &Transfer, common: &Common) -> Result<()> {
         .answers(!args.no_answers)
         .options(with_template(open_options(common), &args.template));
     plan.seed = common.seed.unwrap_or(plan.seed);
-    // Whatever is wrong with names, data or vocabularies is said before anything is trained.
+    // Errors of names, data and vocabularies are reported before any training.
     plan.check()?;
     if let (Some(config), Some(out)) = (&args.train_full_finetunes, &args.out) {
         let recipe = read_config(config, &[], common)?;

@@ -42,7 +42,7 @@ fn indented(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Bold, where a terminal shows it and nobody asked for plain text.
+/// Bold, on terminals with colours enabled.
 pub fn bold() -> [&'static str; 2] {
     if is_colored(Color::Auto) { ["\x1b[1m", "\x1b[0m"] } else { ["", ""] }
 }

@@ -1,0 +1,82 @@
+//! Named sets of defaults.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The defaults of a run: settings that a configuration leaves out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Those that did best in experiments, on the base that a value was trained on and on others
+    /// (`docs/regularization.md`).
+    #[default]
+    Standard,
+    /// Those of the paper: a learning rate of 1e-4, a norm penalty of 1, the base at every position from the first step.
+    Paper,
+}
+
+impl Preset {
+    /// Where a preset differs from the standard defaults: table, key, value.
+    fn settings(self) -> &'static [(&'static str, &'static str, f64)] {
+        match self {
+            Self::Standard => &[],
+            Self::Paper => &[
+                ("optimizer", "learning_rate", 1e-4),
+                ("optimizer", "warmup_ratio", 0.01),
+                ("regularization", "l1", 1.0),
+                ("regularization", "base_dropout", 0.0),
+            ],
+        }
+    }
+
+    /// Adds the settings of the preset that a configuration names to those that the configuration makes itself. A preset
+    /// that does not exist is refused where the configuration is read.
+    pub(crate) fn fill(table: &mut Value) {
+        let Ok(preset) = Self::deserialize(&table["preset"]) else { return };
+        let Some(table) = table.as_object_mut() else { return };
+        for &(section, key, value) in preset.settings() {
+            let section = table.entry(section).or_insert_with(|| Value::Object(Map::new()));
+            if let Some(section) = section.as_object_mut() {
+                section.entry(key).or_insert_with(|| json!(value));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainConfig;
+
+    fn read(change: Value) -> TrainConfig {
+        let mut table = json!({ "output": "o", "base": "b", "value": {}, "data": { "train": ["a.jsonl"] } });
+        table.as_object_mut().expect("a table").extend(change.as_object().expect("a table").clone());
+        TrainConfig::read(table).expect("reads")
+    }
+
+    #[test]
+    fn the_paper_is_a_preset_that_single_settings_override() {
+        let paper = read(json!({ "preset": "paper", "regularization": { "l1": 0.3 } }));
+        assert_eq!((paper.preset, paper.optimizer.learning_rate), (Preset::Paper, Some(1e-4)));
+        assert_eq!((paper.regularization.l1, paper.regularization.base_dropout), (0.3, 0.0));
+        assert_eq!(paper.optimizer.warmup_ratio, 0.01);
+        let standard = read(json!({}));
+        assert_eq!((standard.preset, standard.optimizer.learning_rate), (Preset::Standard, None));
+        assert_eq!((standard.regularization.l1, standard.regularization.base_dropout), (0.0, 0.5));
+    }
+
+    #[test]
+    fn a_resolved_configuration_is_its_own_result() {
+        let paper = read(json!({ "preset": "paper", "optimizer": { "learning_rate": 2e-4 } }));
+        let again = TrainConfig::read(serde_json::to_value(&paper).expect("serialises")).expect("reads");
+        assert_eq!(again, paper);
+    }
+
+    #[test]
+    fn an_unknown_preset_is_refused_by_name() {
+        let table =
+            json!({ "preset": "papers", "output": "o", "value": {}, "data": { "train": ["a.jsonl"] } });
+        let message = TrainConfig::read(table).expect_err("refused").to_string();
+        assert!(message.contains("preset"), "{message}");
+    }
+}
