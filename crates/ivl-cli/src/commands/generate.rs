@@ -24,7 +24,7 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     let (input, drafts) = (input(args)?, models::drafts(&args.drafts)?);
     let mut builder = models::builder(&args.models, args.gate, common)?;
     if let Some(drafts) = &drafts {
-        builder = builder.for_draft(drafts.clone());
+        builder = builder.for_drafts(drafts.clone());
     }
     if let Input::Messages(_) = input {
         builder = builder.for_chat();
