@@ -5,7 +5,7 @@ use ivl::Error;
 /// The option that helps against an error, if one does.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        let hint = find::<Error>(cause).and_then(of_ivl);
+        let hint = find(cause).and_then(of_ivl);
         let hint = hint.or_else(|| find(cause).and_then(of_core));
         let hint = hint.or_else(|| find(cause).and_then(of_server));
         hint.or_else(|| find(cause).and_then(of_training))
@@ -13,7 +13,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
 }
 
 /// A cause as an error of a kind. A boxed error is a type of its own to `downcast_ref`.
-fn find<E: std::error::Error + 'static>(cause: &(dyn std::error::Error + 'static)) -> Option<&E> {
+fn find<'a, E: std::error::Error + 'static>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
     cause.downcast_ref::<E>().or_else(|| cause.downcast_ref::<Box<E>>().map(|error| &**error))
 }
 
