@@ -523,7 +523,7 @@ pub struct Serve {
     /// Allow other machines without a key
     #[arg(long)]
     pub open: bool,
-    /// Host name that clients may use beside local ones, such as that of a proxy; may be repeated
+    /// Host name that clients may use besides local ones, such as that of a proxy; may be repeated
     #[arg(long, value_name = "NAME")]
     pub allowed_host: Vec<String>,
     /// Site whose pages may use the API from a browser, such as https://app.example, or * for all; may be repeated
@@ -560,8 +560,8 @@ pub struct Serve {
 #[command(after_help = "Example:\n  ivl transfer --value runs/first-value \\\n      \
         --bases examples/first-value/small examples/first-value/large \\\n      \
         --data examples/first-value/held-out.jsonl --out runs/transfer\n\n\
-        Writes report.html, table.md, table.json and answers.jsonl to DIR, and the verdict to the value's card, ivl.json. \
-        docs/transfer.md explains how to read them.")]
+        Writes report.html, table.md, table.json and answers.jsonl to DIR. --write-card also writes the verdict to the \
+        value's card, ivl.json. docs/transfer.md explains how to read them.")]
 pub struct Transfer {
     /// Value to measure; several directories are the same value trained with different seeds
     #[arg(long, value_name = "VALUE", num_args = 1.., required = true)]

@@ -61,7 +61,7 @@ fn of_core(error: &ivl::core::Error) -> Option<String> {
 fn of_training(error: &ivl::train::Error) -> Option<String> {
     let hint = match error {
         ivl::train::Error::NoCheckpoint { .. } => "start without --resume",
-        ivl::train::Error::OutputExists { .. } => "continue with --resume, or with more epochs with --extend",
+        ivl::train::Error::OutputExists { .. } => "continue with --resume, or add epochs with --extend",
         _ => return None,
     };
     Some(hint.to_owned())

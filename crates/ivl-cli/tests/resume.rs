@@ -164,6 +164,27 @@ fn a_run_killed_between_the_files_of_a_checkpoint_ends_as_if_nothing_had_happene
     assert_same_result(&killed.output(), &whole.output());
 }
 
+#[test]
+fn a_run_with_other_rows_is_refused_and_one_with_more_steps_is_extended() {
+    let job = Job::new();
+    job.run(&["--quiet", "--set", "steps.max_steps=4"]);
+    let few = job.dir.path().join("few.jsonl");
+    let rows = std::fs::read_to_string(&few).expect("reads");
+    std::fs::write(&few, rows.lines().skip(1).collect::<Vec<_>>().join("\n")).expect("writes");
+    let refused = |more: &[&str], part: &str| {
+        let output =
+            job.start(&[&["--set", "steps.max_steps=4"], more].concat()).wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    };
+    refused(&["--resume"], "differs in `rows of data.eval`;");
+    std::fs::write(&few, rows).expect("writes");
+    refused(&["--resume", "--set", "steps.max_steps=6"], "differs in `steps.max_steps` (4, now 6);");
+    refused(&["--resume", "--set", "optimizer.beta1=0.5"], "differs in `optimizer.beta1` (0.9, now 0.5);");
+    job.run(&["--quiet", "--extend", "--set", "steps.max_steps=6"]);
+    assert_eq!(job.last_step(), 6);
+}
+
 type Damage = fn(&Path);
 
 #[test]
@@ -323,7 +344,7 @@ fn assert_near_losses(one: &Job, two: &Job) {
 }
 
 #[test]
-fn two_devices_share_the_passes_of_a_step() {
+fn two_devices_share_the_micro_batches_of_a_step() {
     let (one, two) = (Job::new(), Job::new());
     let few = ["--quiet", "--set", "steps.max_steps=8"];
     one.run(&few);
@@ -331,7 +352,7 @@ fn two_devices_share_the_passes_of_a_step() {
     assert_near_losses(&one, &two);
     let base = base("small");
     let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
-    run::fails(&wrong, &["the device is `cpu,cpu`", "for `train` alone several"]);
+    run::fails(&wrong, &["the device is `cpu,cpu`", "only training uses several"]);
 }
 
 #[test]

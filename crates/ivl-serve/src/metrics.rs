@@ -1,4 +1,7 @@
 //! Measurements, in the text format of Prometheus.
+//!
+//! Written here and not with `prometheus-client`: that crate turns on a feature of `parking_lot`, which Burn uses, and another set of
+//! features compiles Burn a second time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -94,7 +94,7 @@ fn short() -> Json {
     json!({"prompt": "Suna", "max_tokens": 2, "ignore_eos": true, "temperature": 0})
 }
 
-/// Waits until the server has accepted so many prompts `Suna`.
+/// Waits until the server has accepted this many prompts `Suna`.
 fn wait_for_prompts(server: &Served, prompts: usize) {
     let tokens = (prompts * encode("Suna").len()) as f64;
     server.wait_for("ivl_prompt_tokens_total", |got| got == tokens);
@@ -168,7 +168,7 @@ fn short_requests_do_not_wait_for_a_wide_one() {
         json!({"prompt": "Suna", "max_tokens": 200, "ignore_eos": true, "temperature": 0, "stream": true});
     let mut running = open(&server, &long);
     wait_for_prompts(&server, 1);
-    // It needs all four rows, so that it waits for the long text; the short one behind it finds a free row.
+    // It needs all four rows, so that it waits for the long text; the short one after it finds a free row.
     let mut wide = open(&server, &json!({"prompt": "Suna", "n": 4, "max_tokens": 1, "temperature": 0}));
     wait_for_prompts(&server, 2);
     let mut short = open(&server, &short());
@@ -217,7 +217,7 @@ fn the_tokenizer_takes_bounded_texts() {
 }
 
 #[test]
-fn chunks_that_are_none_are_a_bad_request() {
+fn chunks_that_are_not_valid_are_a_bad_request() {
     let server = Served::new();
     let head = "POST /tokenize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     let answer = send(server.address, &format!("{head}zz\r\n{{}}\r\n0\r\n\r\n"));

@@ -72,7 +72,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] FileError),
     /// A record that is not a JSON object.
-    #[error("{place} is not a JSON object; expected one object a line, one array of objects, or a table")]
+    #[error("{place} is not a JSON object; expected one object per line, one array of objects, or a table")]
     Json {
         /// Where.
         place: Place,
@@ -120,7 +120,7 @@ pub enum Error {
         #[source]
         source: Box<csv::Error>,
     },
-    /// A pattern of paths that is none.
+    /// An invalid pattern of paths.
     #[error("`{}` is no pattern of paths", path.display())]
     Pattern {
         /// The pattern.
@@ -130,7 +130,7 @@ pub enum Error {
         source: glob::PatternError,
     },
     /// A source without rows.
-    #[error("`{}` holds no rows; expected a .jsonl, .json, .csv, .tsv or .parquet file (perhaps .gz or .zst), a directory of such, or a pattern", path.display())]
+    #[error("`{}` holds no rows; expected a .jsonl, .json, .csv, .tsv or .parquet file (or .gz, .zst), a directory of such files, or a pattern", path.display())]
     EmptySource {
         /// The file or directory.
         path: PathBuf,

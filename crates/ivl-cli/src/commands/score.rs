@@ -50,7 +50,7 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What is scored.
+/// The scored texts.
 enum Input<'a> {
     /// Whole texts, each with its origin.
     Texts(Vec<(String, String)>),

@@ -89,7 +89,8 @@ impl Modules {
         let mut uses = vec![BTreeSet::new(); self.files.len()];
         for (index, module) in self.modules.iter().enumerate() {
             for path in &module.written {
-                if let Some(used) = self.file_of(index, path)
+                if !module.is_variable(path)
+                    && let Some(used) = self.file_of(index, path)
                     && used != module.file
                 {
                     uses[module.file].insert(used);
@@ -155,6 +156,11 @@ impl Modules {
 }
 
 impl Module {
+    /// Whether a path is a single name that only a child has. No expression is a module: it is a variable's name.
+    fn is_variable(&self, path: &[String]) -> bool {
+        matches!(path, [name] if self.children.contains_key(name) && !self.imported.contains_key(name))
+    }
+
     fn add_item(&mut self, item: &Item) {
         match item {
             Item::Use(item) => {

@@ -69,7 +69,7 @@ pub trait RowWeighted: ValueStack {
 /// A [`RowWeighted`] stack whose values read nothing but tokens: they can read drafted tokens before the base does.
 /// [`RowWeighted::forward_rows`] is `add_rows(base_rows(..), value_rows(..))`.
 pub trait IndependentValues {
-    /// What the base gives for new tokens, with the values that it has itself.
+    /// The base's logits for new tokens, with the values that it has itself.
     ///
     /// # Errors
     /// As [`CausalLm::forward`].
@@ -80,7 +80,7 @@ pub trait IndependentValues {
         cache: &mut Cache,
     ) -> Result<CumulativeLogits, Error>;
 
-    /// What each value gives for new tokens of the rows that take it, without its weight.
+    /// The logits of each value for new tokens of the rows that take it, without its weight.
     ///
     /// # Errors
     /// As [`CausalLm::forward`].
@@ -98,7 +98,7 @@ pub trait IndependentValues {
     fn add_rows(&self, base: Tensor<3>, values: &ValueRows, rows: RowWeights<'_>) -> CumulativeLogits;
 }
 
-/// What each value gives for the base's tokens, `[readers, positions, vocab]`; `None` for one that no row takes.
+/// The logits of each value for the base's tokens, `[readers, positions, vocab]`; `None` for one that no row takes.
 pub type ValueRows = Vec<Option<Tensor<3>>>;
 
 pub(crate) fn check_alpha(alpha: f64) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use crate::html::page;
 /// Texts that one page holds; more make it slow to open.
 const MOST_TEXTS: usize = 200;
 
-/// What values changed on a base: the means, and a heat map of every text.
+/// The effects of values on a base: the means, and a heat map of every text.
 #[derive(Debug)]
 pub struct ExplanationPage<'a> {
     /// The base's name.

@@ -17,7 +17,7 @@ pub struct Outcome {
     pub logged: usize,
     /// Examples before each prompt.
     pub num_fewshot: usize,
-    /// What the reader of the figures should know.
+    /// Notes on the figures.
     pub notes: Notes,
     /// Answers for the harness of another project: `task_id` and completion, in the order of the rows.
     pub completions: Vec<(String, String)>,
@@ -28,7 +28,7 @@ pub struct Outcome {
 pub struct Notes {
     /// The context was too long and cut at its beginning.
     pub cut: usize,
-    /// What is right is none of the choices, so that no answer can be right.
+    /// The target is not among the choices, so no answer can be right.
     pub without_gold: usize,
     /// A value could not read all of the text; where it cannot, only the base speaks.
     pub unreadable: usize,

@@ -16,7 +16,7 @@ pub(super) struct Pending {
     pub(super) request: Request,
 }
 
-/// What a model has to compute for a row.
+/// The requests to a model for a row.
 pub(super) enum Request {
     Continuations(Vec<LikelihoodRequest>),
     Prompt(Vec<u32>),
@@ -95,7 +95,7 @@ impl<'a> Runner<'a> {
         self.task.document(id, self.num_fewshot, self.settings.chat_template.as_ref())
     }
 
-    /// What the model has to compute for a row; notes what is wrong with it.
+    /// The requests to the model for a row; notes its problems.
     pub(super) fn request(&self, document: &Document, notes: &mut Notes) -> Result<Request, Error> {
         let place = &self.task.rows[document.id].place;
         let reads = |text: &str| (self.model.reads)(text);
@@ -200,7 +200,7 @@ impl<'a> Runner<'a> {
         self.task.extractions[index].apply(response).map_err(|source| Error::Pattern { what: what(), source })
     }
 
-    /// What the log shows next to an answer.
+    /// Fields of the log besides the answer.
     pub(super) fn shown(
         &self,
         document: &Document,

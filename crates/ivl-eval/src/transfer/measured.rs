@@ -49,12 +49,12 @@ impl Quantity {
 }
 
 impl MeasuredBase {
-    /// What the base is judged by: right answers where there are any, else the loss.
+    /// The figure of the verdict: right answers if there are any, else the loss.
     pub(super) fn judged_by(&self) -> Quantity {
         if self.alone.answers.is_some() { Quantity::ExactMatch } else { Quantity::Loss }
     }
 
-    /// By how much some seeds together do better than the base alone.
+    /// The gain of some seeds together over the base.
     pub(super) fn gain(&self, seeds: &[Measured], seed: u64) -> Option<IntervalEstimate> {
         let quantity = self.judged_by();
         let (with, alone) = (over_seeds(seeds, quantity)?, self.alone.sums(quantity)?);

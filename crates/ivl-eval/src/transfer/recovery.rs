@@ -71,7 +71,7 @@ pub(super) fn difference(of: &[(f64, f64)], over: &[(f64, f64)], seed: u64) -> I
 
 /// One figure of the same questions in three settings.
 pub(super) struct Gap {
-    /// The base alone.
+    /// The base without the value.
     pub(super) alone: Sums,
     /// The base with the value.
     pub(super) with: Sums,
@@ -90,7 +90,7 @@ impl Gap {
     ///
     /// of means over questions, with a bootstrap interval in which every draw takes the same questions for all three.
     ///
-    /// None where fine-tuning is not better than the base: unless the whole interval of `tuned - alone` is on the better
+    /// `None` if fine-tuning is not better than the base: unless the whole interval of `tuned - alone` is on the better
     /// side of 0 there is no gap to recover, and the quotient would call a harmful value a recovery.
     ///
     /// # Panics
@@ -113,7 +113,7 @@ impl Gap {
 mod tests {
     use super::*;
 
-    /// So many right answers of as many questions.
+    /// The number of right answers, and of questions.
     fn right(right: usize, questions: usize) -> Sums {
         (0..questions).map(|index| (f64::from(u8::from(index < right)), 1.0)).collect()
     }

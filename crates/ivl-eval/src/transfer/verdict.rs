@@ -117,7 +117,7 @@ fn gains(measured: &[MeasuredBase], one: usize, other: usize) -> Vec<f64> {
     (0..questions).map(|q| all.iter().map(|base| base[q]).sum::<f64>() / all.len() as f64).collect()
 }
 
-/// What is said in place of a verdict.
+/// The text in place of a verdict.
 fn too_few(questions: usize) -> String {
     let noun = if questions == 1 { "question is" } else { "questions are" };
     format!("{questions} {noun} too few for a verdict, which needs at least {FEWEST_QUESTIONS}.")

@@ -3,9 +3,9 @@
 use std::arch::aarch64::{float16x4_t, float32x4_t, vcvt_f32_f16};
 use std::mem::transmute;
 
-use super::LANES;
+use super::level::LANES;
 
-/// See [`Level::widen_f16`](super::Level::widen_f16). The compiler makes a call for each number of it.
+/// See [`Level::widen_f16`](super::level::Level::widen_f16). The compiler makes a call for each number of it.
 #[expect(unsafe_code, reason = "arrays have to become vectors")]
 #[inline(always)]
 pub(super) fn widen_f16(halves: &[u16; LANES]) -> [f32; LANES] {

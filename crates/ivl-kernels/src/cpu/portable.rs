@@ -1,6 +1,6 @@
 //! Levels whose lanes are plain arrays: the compiler makes vectors of them.
 
-use super::{LANES, Level};
+use super::level::{LANES, Level};
 
 /// The shared part of the levels of plain arrays: all of [`Level`] except `fma_one` and `widen_f16`.
 macro_rules! array_lanes {
@@ -30,7 +30,7 @@ macro_rules! array_lanes {
 
         #[inline(always)]
         fn widen_i8(bytes: &[i8; LANES]) -> [f32; LANES] {
-            $crate::cpu::each(|lane| f32::from(bytes[lane]))
+            $crate::cpu::level::each(|lane| f32::from(bytes[lane]))
         }
 
         #[inline(always)]
@@ -46,7 +46,7 @@ macro_rules! array_lanes {
         fn sum_lanes(halves: [[f32; LANES / 2]; 16]) -> [f32; 16] {
             let mut sums = [0.0; 16];
             for index in 0..16 {
-                sums[index] = $crate::cpu::sum(halves[index]);
+                sums[index] = $crate::cpu::level::sum(halves[index]);
             }
             sums
         }
@@ -73,6 +73,6 @@ impl Level for Portable {
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         return super::neon::widen_f16(halves);
         #[cfg(not(all(target_arch = "aarch64", target_feature = "neon")))]
-        super::each(|lane| half::f16::from_bits(halves[lane]).to_f32())
+        super::level::each(|lane| half::f16::from_bits(halves[lane]).to_f32())
     }
 }

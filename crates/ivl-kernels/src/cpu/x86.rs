@@ -10,8 +10,8 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 use std::sync::OnceLock;
 
+use super::level::{Kernel, LANES, Level};
 use super::portable::{Portable, array_lanes};
-use super::{Kernel, LANES, Level};
 
 /// How far ahead, in bytes.
 const PREFETCH_DISTANCE: usize = 4096;

@@ -11,7 +11,7 @@ use crate::config::{Activation, LayerKind, ModelConfig, Position, RopeConfig, Wi
 const SHORT: usize = 2;
 const LONG: usize = 48;
 
-/// What the table says of a model, of ours.
+/// The entry of the table for a model.
 fn describe(config: &ModelConfig) -> Map<String, Value> {
     let attention = &config.attention;
     let window = |kind: &LayerKind| match kind {

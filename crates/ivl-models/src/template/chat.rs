@@ -284,7 +284,7 @@ fn part_with_letter(part: &Value, letter: &str) -> Value {
     if part["type"] == "text" { serde_json::json!({ "type": "text", "text": letter }) } else { part.clone() }
 }
 
-/// What a template says by `raise_exception`.
+/// The message of `raise_exception` in a template.
 #[derive(Debug)]
 struct Refusal(String);
 

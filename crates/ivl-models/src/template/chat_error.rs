@@ -34,7 +34,7 @@ pub enum ChatError {
     Refused {
         /// Where it stands.
         path: PathBuf,
-        /// What it says.
+        /// Its message.
         reason: String,
     },
     /// A part of a message that is no text.
@@ -137,7 +137,7 @@ pub enum ChatError {
 }
 
 impl ChatError {
-    /// What is wrong with the messages, without the names of files: for those who send messages and have no files.
+    /// The error of the messages without file names, for clients that send messages.
     pub fn without_path(&self) -> String {
         match self {
             Self::Refused { reason, .. } => format!("the chat template refuses these messages: {reason}"),

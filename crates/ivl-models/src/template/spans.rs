@@ -36,7 +36,7 @@ pub struct Turn {
     pub turn: usize,
     /// From the end of the generation prompt to the end of what is said: words, reasoning, calls of tools.
     pub words: Range<usize>,
-    /// What closes the turn, as far as it does so whatever comes next; empty if only what opens the next turn does. A
+    /// The text that closes the turn whatever follows; empty if the beginning of the next turn closes it. A
     /// control token in it, or right after it, ends a generation. None if the template has said all by its blocks.
     pub close: Option<Range<usize>>,
 }
@@ -301,7 +301,7 @@ impl Conversation<'_> {
     }
 }
 
-/// What follows a turn in the rendering with letters for all turns, up to the next letter.
+/// The text after a turn in the rendering with letters for all turns, up to the next letter.
 #[derive(Clone, Copy)]
 struct Closing<'a> {
     text: &'a str,

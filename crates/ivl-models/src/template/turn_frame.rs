@@ -1,18 +1,18 @@
-//! What a template puts around every turn of an assistant, found on a conversation of two.
+//! The text that a template puts around every assistant turn, found on a conversation of two.
 
 use super::chat::{ChatTemplate, RenderOptions};
 use super::letters::Letters;
 use super::message::Message;
 use crate::tokenizer::Tokenizer;
 
-/// What a template puts around a turn.
+/// The text that a template puts around a turn.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TurnFrame {
-    /// What `add_generation_prompt` adds; empty if nothing.
+    /// The text that `add_generation_prompt` adds; may be empty.
     pub(super) prompt: String,
-    /// What follows an assistant's last words.
+    /// The text after the last assistant turn.
     pub(super) close: Option<String>,
-    /// What stands between an assistant's words and those of the next user.
+    /// The text between an assistant turn and the next user turn.
     pub(super) next: Option<String>,
 }
 

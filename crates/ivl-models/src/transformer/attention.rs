@@ -4,9 +4,10 @@ use burn::module::Module;
 use burn::tensor::Device;
 use ivl_core::cache::KvCache;
 
+use super::linear::Linear;
 use super::mask::Mask;
+use super::norm::Norm;
 use super::ops::{self, Activations, Rotation};
-use super::{Linear, Norm};
 use crate::config::{AttentionConfig, ModelConfig};
 
 /// `softmax(scale * Q K^T) V` over the cached and the new positions, and the projections around it. Consecutive query heads

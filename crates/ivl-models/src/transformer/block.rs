@@ -4,9 +4,13 @@ use burn::module::Module;
 use burn::tensor::Device;
 use ivl_core::cache::KvCache;
 
+use super::attention::Attention;
+use super::linear::Linear;
+use super::lora_config::Projection;
 use super::mask::Mask;
+use super::mlp::Mlp;
+use super::norm::Norm;
 use super::ops::{Activations, Rotation};
-use super::{Attention, Mlp, Norm};
 use crate::config::{ModelConfig, Wiring};
 
 /// Attention and feed-forward, wired in one of three ways:
@@ -22,7 +26,7 @@ use crate::config::{ModelConfig, Wiring};
 #[derive(Module, Debug)]
 pub(crate) struct Block {
     attention_norm: Norm,
-    pub(super) attention: Attention,
+    attention: Attention,
     attention_post_norm: Option<Norm>,
     mlp_norm: Option<Norm>,
     pub(super) mlp: Mlp,
@@ -52,6 +56,34 @@ impl Block {
         let always = std::iter::once(&mut self.attention_norm);
         let others = [&mut self.attention_post_norm, &mut self.mlp_norm, &mut self.mlp_post_norm];
         always.chain(others.into_iter().flatten()).chain(self.attention.norms_mut())
+    }
+
+    /// The projections of the block.
+    pub(super) fn projections(&self) -> impl Iterator<Item = (Projection, &Linear)> {
+        let (attention, mlp) = (&self.attention, &self.mlp);
+        let always = [
+            (Projection::Query, &attention.query),
+            (Projection::Key, &attention.key),
+            (Projection::Value, &attention.value),
+            (Projection::Output, &attention.output),
+            (Projection::Up, &mlp.up),
+            (Projection::Down, &mlp.down),
+        ];
+        always.into_iter().chain(mlp.gate.as_ref().map(|gate| (Projection::Gate, gate)))
+    }
+
+    /// The projections of the block, mutable.
+    pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
+        let (attention, mlp) = (&mut self.attention, &mut self.mlp);
+        let always = [
+            (Projection::Query, &mut attention.query),
+            (Projection::Key, &mut attention.key),
+            (Projection::Value, &mut attention.value),
+            (Projection::Output, &mut attention.output),
+            (Projection::Up, &mut mlp.up),
+            (Projection::Down, &mut mlp.down),
+        ];
+        always.into_iter().chain(mlp.gate.as_mut().map(|gate| (Projection::Gate, gate)))
     }
 
     /// # Shapes

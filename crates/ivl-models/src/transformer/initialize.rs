@@ -3,7 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Transformer;
+use super::network::Transformer;
 use super::parameters::{ParameterSource, fill_parameters};
 use crate::Weights;
 use crate::config::NormKind;

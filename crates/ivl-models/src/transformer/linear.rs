@@ -6,7 +6,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use ivl_kernels::Matrix;
 
-use super::Lora;
+use super::lora::Lora;
 use super::ops::{self, Activations, LinearParams};
 
 /// `y = x W + b` with `W` of shape `[input, output]`.
@@ -61,6 +61,17 @@ impl Linear {
             bias: self.bias.as_ref(),
             low_rank: self.lora.as_ref().map(Lora::params),
             packed: self.packed.as_deref(),
+        }
+    }
+
+    /// Adds the low-rank update to the weight.
+    pub(super) fn merge(&mut self) {
+        if let Some(lora) = self.lora.take() {
+            let weight = self.weight.val();
+            let update = lora.update().cast(weight.dtype());
+            self.weight = Param::initialized(self.weight.id, weight + update);
+            // The packed weight is a copy without the update.
+            self.packed = None;
         }
     }
 }

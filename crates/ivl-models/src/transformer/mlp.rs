@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::Linear;
+use super::linear::Linear;
 use super::ops::{self, Activations};
 use crate::config::{Activation, ModelConfig};
 

@@ -7,7 +7,9 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{Matrix, PackedFormat};
 
-use super::Transformer;
+use super::block::Block;
+use super::network::Transformer;
+use super::norm::Norm;
 use super::ops::Numbers;
 
 /// Packs the weights of projections as they pass by; everything else becomes f32.
@@ -73,7 +75,7 @@ impl Packer {
             linear.packed = found(format!("blocks.{}.{}.weight", index / per_block, projection.path()));
         }
         net.norm.pack();
-        net.blocks.iter_mut().flat_map(super::Block::norms_mut).for_each(super::Norm::pack);
+        net.blocks.iter_mut().flat_map(Block::norms_mut).for_each(Norm::pack);
         net
     }
 }
@@ -116,13 +118,13 @@ impl Transformer {
             Some(head) => bytes(head.packed.as_ref(), head.shape()),
             None => bytes(self.embedding.packed.as_ref(), self.embedding.weight.lazy_shape().dims()),
         };
-        let projections = self.blocks.iter().flat_map(super::Block::projections);
+        let projections = self.blocks.iter().flat_map(Block::projections);
         projections.map(|(_, linear)| bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
     }
 
     /// Weights that a token is multiplied with in the projections, and in the head.
     pub fn multiplied_weights(&self) -> [usize; 2] {
-        let projections = self.blocks.iter().flat_map(super::Block::projections);
+        let projections = self.blocks.iter().flat_map(Block::projections);
         let body = projections.map(|(_, linear)| linear.shape().iter().product::<usize>()).sum();
         [body, self.config().hidden_size * self.config().vocab_size]
     }

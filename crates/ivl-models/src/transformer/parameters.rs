@@ -4,7 +4,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
 
-use super::{Packer, Transformer};
+use super::network::Transformer;
+use super::packed::Packer;
 use crate::Weights;
 
 /// Gives the numbers of a parameter, row-major, by path and shape.

@@ -38,7 +38,7 @@ pub(crate) fn dictionary(vocab: &Vocab, scored: &Scored) -> Value {
 }
 
 /// `prompt_logprobs`, as vLLM writes them: for each token of the prompt the `count` most probable ones and the one that
-/// stands there, by id. The first has none.
+/// stands there, by id. The entry of the first is null.
 pub(crate) fn prompt_logprobs(vocab: &Vocab, tokens: &[Scored], count: usize) -> Value {
     let entry = |id: u32, logprob: f32, rank: usize| json!({"logprob": number(logprob), "rank": rank, "decoded_token": readable(vocab, id)});
     let of = |scored: &Scored| {

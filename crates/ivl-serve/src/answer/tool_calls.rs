@@ -14,7 +14,7 @@ pub(crate) enum ToolFormat {
 }
 
 impl ToolFormat {
-    /// The format that a template describes; `None` if it is none of these.
+    /// The format that a template describes; `None` if it describes another one.
     pub(crate) fn of(template: &str) -> Option<Self> {
         let has = |text: &str| template.contains(text);
         // Qwen 3 Coder writes its calls between the same tags, as XML.

@@ -62,7 +62,7 @@ impl OutputOptions {
 pub(crate) struct Scored {
     /// The token.
     pub(crate) id: u32,
-    /// Its log-probability under the fused model; the first token of a text has none.
+    /// Its log-probability under the fused model; `None` for the first token of a text.
     pub(crate) logprob: Option<f32>,
     /// Its place among all tokens by probability, from 1; of prompts only.
     pub(crate) rank: Option<usize>,

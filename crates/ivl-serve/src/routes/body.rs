@@ -11,7 +11,7 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// [`ApiError::too_large`] beyond `max_body` bytes, [`ApiError::too_slow`] after `client_timeout`, [`ApiError::malformed`]
-/// for chunks that are none.
+/// for chunks that are not valid.
 pub(super) async fn read_body(request: Request, settings: &Settings) -> Result<Vec<u8>, ApiError> {
     let (body, limit) = (request.into_body(), settings.max_body);
     if body.size_hint().lower() > limit as u64 {

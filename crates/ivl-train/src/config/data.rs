@@ -36,7 +36,7 @@ pub struct DataConfig {
     /// Leaves out examples longer than `max_length`, instead of cutting them.
     #[serde(default)]
     pub drop_longer: bool,
-    /// What happens to a row that cannot be read, rendered or trained as it asks.
+    /// The treatment of a row that cannot be read, rendered or masked.
     #[serde(default)]
     pub on_error: OnError,
     /// Where token ids are kept between runs; `tokens` in the run's output if not set.
@@ -44,7 +44,7 @@ pub struct DataConfig {
     pub cache: Option<PathBuf>,
 }
 
-/// What happens to a row that cannot become an example.
+/// The treatment of a row that cannot become an example.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {

@@ -15,6 +15,7 @@ impl TrainConfig {
     /// [`Error::MissingSetting`] for a setting that another one needs.
     pub fn validate(&self) -> Result<(), Error> {
         self.check_ranges()?;
+        self.check_lora_ranges()?;
         self.check_conflicts()?;
         self.check_requirements()?;
         self.data.validate()
@@ -58,11 +59,6 @@ impl TrainConfig {
         for base in &self.bases {
             in_range(base.weight > 0.0 && base.weight.is_finite(), "bases.weight", "above 0", base.weight)?;
         }
-        if let Some(lora) = &self.value.lora {
-            let rank = 1..=LARGEST_RANK;
-            in_range(rank.contains(&lora.rank), "value.lora.rank", "1 to 4096", lora.rank as f64)?;
-            in_range(lora.alpha > 0.0 && lora.alpha.is_finite(), "value.lora.alpha", "above 0", lora.alpha)?;
-        }
         let counts = [
             ("steps.epochs", self.steps.epochs),
             ("steps.batch_size", self.steps.batch_size),
@@ -74,6 +70,13 @@ impl TrainConfig {
             in_range(got >= 1, name, "1 or more", got as f64)?;
         }
         Ok(())
+    }
+
+    fn check_lora_ranges(&self) -> Result<(), Error> {
+        let Some(lora) = &self.value.lora else { return Ok(()) };
+        let rank = 1..=LARGEST_RANK;
+        in_range(rank.contains(&lora.rank), "value.lora.rank", "1 to 4096", lora.rank as f64)?;
+        in_range(lora.alpha > 0.0 && lora.alpha.is_finite(), "value.lora.alpha", "above 0", lora.alpha)
     }
 
     fn check_conflicts(&self) -> Result<(), Error> {

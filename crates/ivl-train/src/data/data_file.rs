@@ -76,7 +76,7 @@ fn first_bytes(file: &mut File) -> std::io::Result<[u8; 4]> {
     Ok([magic[0], magic[1], magic[2], magic[3]])
 }
 
-/// What separates the columns of a table with this name, compressed or not; none for other names.
+/// The column separator of a table with this name, compressed or not; `None` for other names.
 fn delimiter(path: &Path) -> Option<u8> {
     let name = path.file_name()?.to_str()?.to_lowercase();
     let name = COMPRESSED.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(&name);

@@ -129,7 +129,7 @@ impl Source {
     }
 }
 
-/// What a data file may be called, in a directory.
+/// Extensions of data files in a directory.
 const EXTENSIONS: [&str; 9] = ["jsonl", "ndjson", "json", "parquet", "csv", "tsv", "gz", "zst", "zstd"];
 
 /// The file itself, the data files of a directory, or the files that a pattern such as `data/*.jsonl` matches, in the order of

@@ -42,9 +42,9 @@ pub enum Demonstration {
 pub struct Conversation {
     /// The turns.
     pub messages: Vec<Message>,
-    /// The number of turns at the start that are read but not trained, whoever speaks.
+    /// The number of turns at the start that are read but not trained, whatever their role.
     pub given: usize,
-    /// Turns that are read but not trained, whoever speaks: those of weight 0.
+    /// Turns that are read but not trained, whatever their role: those of weight 0.
     pub untrained: Vec<usize>,
     /// Tools, as JSON schemas.
     pub tools: Option<Vec<Value>>,
@@ -209,7 +209,7 @@ impl Fields<'_> {
     }
 }
 
-/// What a turn may say in place of its content.
+/// Fields of a turn that may replace its content.
 const INSTEAD_OF_CONTENT: [&str; 5] =
     ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
 

@@ -28,7 +28,7 @@ pub struct Encoder<'a> {
     logits: usize,
 }
 
-/// What becomes of a row, beside its tokens.
+/// Counts of a row, besides its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EncodeOptions {
     /// The longest example in tokens.

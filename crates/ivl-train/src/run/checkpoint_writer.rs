@@ -84,7 +84,7 @@ impl CheckpointWriter {
         }
     }
 
-    /// Whether so many minutes of work are not saved yet; never for 0.
+    /// Whether the configured minutes of work are not saved yet; never for 0.
     pub(crate) fn is_due(&self, minutes: f64) -> bool {
         minutes > 0.0 && self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes
     }

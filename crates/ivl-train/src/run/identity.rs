@@ -1,4 +1,4 @@
-//! What makes a run the run it is: a checkpoint of another one is refused.
+//! The identity of a run: a checkpoint of another one is refused.
 
 use std::collections::BTreeMap;
 use std::fs::File;

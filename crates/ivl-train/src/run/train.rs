@@ -46,7 +46,7 @@ pub struct Run {
     pub held_out: Vec<FrozenBase>,
     /// Further devices that share the micro-batches of each step; none for the value's device only.
     pub workers: Vec<Worker>,
-    /// What the run is made of beside settings and examples, such as the weights of its models: a checkpoint of a run that
+    /// The parts of the run besides settings and examples, such as the weights of its models: a checkpoint of a run that
     /// differs in it is refused.
     pub identity: RunIdentity,
     /// Continues from the last checkpoint.
@@ -103,16 +103,7 @@ pub struct Trained {
 /// [`Error::ForeignCheckpoint`], [`Error::OutputExists`], [`Error::Stopped`].
 pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Result<Trained, Error> {
     config.validate()?;
-    let root = config.output.join("checkpoints");
-    let identity = run.identity.with_run(config, &run.train, &run.eval);
-    let checkpoints = CheckpointDir::new(root, identity, config.checkpoint.keep);
-    let mut restored = match run.resume || run.extend {
-        true => checkpoints.find(run.extend)?,
-        false => checkpoints.begin().map(|()| Restored::default())?,
-    };
-    if run.extend {
-        restored.state.early_stopping.reset_patience();
-    }
+    let (checkpoints, restored) = open_checkpoints(&run, config)?;
     let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let rate = config.optimizer.learning_rate.unwrap_or_else(|| {
         OptimizerConfig::default_learning_rate(config.value.lora.is_some(), run.value.num_params())
@@ -154,6 +145,21 @@ pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Res
     }
     done?;
     trainer.finish(&checkpoints)
+}
+
+/// The checkpoints of a run, and where it continues.
+fn open_checkpoints(run: &Run, config: &TrainConfig) -> Result<(CheckpointDir, Restored), Error> {
+    let root = config.output.join("checkpoints");
+    let identity = run.identity.clone().with_run(config, &run.train, &run.eval);
+    let checkpoints = CheckpointDir::new(root, identity, config.checkpoint.keep);
+    let mut restored = match run.resume || run.extend {
+        true => checkpoints.find(run.extend)?,
+        false => checkpoints.begin().map(|()| Restored::default())?,
+    };
+    if run.extend {
+        restored.state.early_stopping.reset_patience();
+    }
+    Ok((checkpoints, restored))
 }
 
 /// A run in progress.

@@ -7,13 +7,13 @@ use crate::device::Dtype;
 use crate::error::{Error, Result};
 use crate::open_checkpoint::OpenCheckpoint;
 
-/// What guesses tokens ahead.
+/// The options of speculative decoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DraftSource {
     /// A smaller base of the same vocabulary: a directory or hub name.
     Model(String),
-    /// What followed the last so many tokens earlier in the text.
+    /// Prompt lookup: the tokens that followed the last N tokens earlier in the text.
     PromptLookup {
         /// How many.
         ngram: usize,
@@ -24,7 +24,7 @@ pub enum DraftSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DraftOptions {
-    /// What guesses.
+    /// The source of drafts.
     pub source: DraftSource,
     /// The type of a draft model's weights. [`Dtype::Auto`] is int8 on a CPU, since guesses may be wrong, and the type of
     /// the model elsewhere.

@@ -131,7 +131,7 @@ fn lost(report: &SourceReport) -> usize {
     report.truncated + report.dropped + report.too_long + report.skipped
 }
 
-/// What they are.
+/// Their description.
 pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
     let mut text = format!(
         "{} of {} rows of `{}` were truncated to {max_length} tokens ({} tokens lost), {} had no trained token left and were left out",

@@ -263,7 +263,7 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
 }
 
-/// A share of the gap with its interval, or why there is none.
+/// A share of the gap with its interval, or the reason for its absence.
 fn recovered(transfer: &Transfer, base: &BaseSummary, share: Option<IntervalEstimate>) -> String {
     match (share, &base.tuned) {
         (Some(IntervalEstimate { value, low: Some(low), high: Some(high) }), _) => {

@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use burn::tensor::{Device, Tensor};
 
-use super::host::{Numbers, host_tensor};
+use super::numbers::{Numbers, host_tensor};
 
 /// Activations `[batch, seq, width]`: a tensor on a device or, in a network whose weights are packed, plain numbers on the
 /// host. For a small model, making tensors from the numbers of one token takes as long as some of its products.

@@ -6,8 +6,9 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Tensor, activation};
 use ivl_core::cache::KvCache;
 
+use super::matmul::product;
 use super::params::{LinearParams, LowRankParams, NormParams};
-use super::{Rotation, product};
+use super::rotation::Rotation;
 use crate::config::{Activation, AttentionConfig, NormKind};
 use crate::transformer::mask::Mask;
 

@@ -1,54 +1,18 @@
 //! The operations by kernels of the CPU, on numbers in the memory of the host.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use ivl_core::cache::KvCache;
-use ivl_kernels::{GroupedQueryAttention, Matrix, Normalization, products, rotate as rotate_rows};
+use ivl_kernels::{
+    ActivationFn, GroupedQueryAttention, Matrix, Normalization, products, rotate as rotate_rows,
+};
 
 use super::activations::{Activations, HostRows};
+use super::backend;
+use super::numbers::{Numbers, host_tensor};
 use super::params::{LinearParams, NormParams};
-use super::{Rotation, backend, kernel};
+use super::rotation::Rotation;
 use crate::config::{Activation, AttentionConfig, NormKind};
 use crate::transformer::mask::Mask;
-
-/// The numbers of a tensor: no copy, if it is contiguous and this is its only handle.
-pub(in crate::transformer) struct Numbers(TensorData);
-
-impl Numbers {
-    pub(in crate::transformer) fn new<const D: usize>(tensor: Tensor<D>) -> Self {
-        Self(tensor.into_data())
-    }
-
-    /// # Panics
-    /// If they are not f32: a packed network computes in nothing else.
-    pub(in crate::transformer) fn as_slice(&self) -> &[f32] {
-        self.0.as_slice().expect("a packed network computes in f32")
-    }
-
-    /// # Panics
-    /// If they are not f32: a packed network computes in nothing else.
-    fn as_mut_slice(&mut self) -> &mut [f32] {
-        self.0.as_mut_slice().expect("a packed network computes in f32")
-    }
-
-    /// # Panics
-    /// If they are not f32: a packed network computes in nothing else.
-    pub(super) fn into_vec(self) -> Vec<f32> {
-        self.0.try_into_vec().expect("a packed network computes in f32")
-    }
-
-    fn into_tensor<const D: usize>(self, device: &Device) -> Tensor<D> {
-        Tensor::from_data(self.0, (device, DType::F32))
-    }
-}
-
-/// A tensor of these numbers.
-pub(in crate::transformer) fn host_tensor<const D: usize>(
-    numbers: Vec<f32>,
-    shape: [usize; D],
-    device: &Device,
-) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(numbers, shape), (device, DType::F32))
-}
 
 /// See [`linear`](super::linear); `matrices` are the weights.
 pub(super) fn linear<const N: usize>(
@@ -108,6 +72,16 @@ pub(super) fn gate(activation: Activation, mut gate: HostRows, up: Option<Activa
         }
     }
     gate
+}
+
+/// The kernel of the CPU for an activation, if there is one.
+pub(super) fn kernel(activation: Activation) -> Option<ActivationFn> {
+    match activation {
+        Activation::Silu => Some(ActivationFn::Silu),
+        Activation::GeluTanh => Some(ActivationFn::GeluTanh),
+        Activation::QuickGelu => Some(ActivationFn::QuickGelu),
+        Activation::Gelu | Activation::Relu => None,
+    }
 }
 
 /// See [`rotate`](super::rotate).

@@ -6,6 +6,8 @@
 //! | f32 tensors of the CPU under autodiff | [`differentiable`]: the same kernels as nodes of Burn's graph |
 //! | all other tensors | [`backend`]: Burn's operations |
 //!
+//! Products of tensors decide in [`matmul`], since [`backend`] calls them too.
+//!
 //! A new operation is a function here and up to three implementations. `tests/parity.rs` and `tests/gradients.rs` compare
 //! the implementations.
 
@@ -13,24 +15,25 @@ mod activations;
 mod backend;
 mod differentiable;
 mod host;
+mod matmul;
+mod numbers;
 mod params;
 mod rotation;
 
-pub(super) use activations::{Activations, HostRows};
+pub(super) use activations::Activations;
 pub use differentiable::{constant, with_gradient};
-pub(super) use host::{Numbers, host_tensor};
+pub(super) use matmul::{product, transposed_product};
+pub(super) use numbers::{Numbers, host_tensor};
 pub(super) use params::{LinearParams, LowRankParams, NormParams};
 pub(super) use rotation::Rotation;
 
 use burn::tensor::Tensor;
 use ivl_core::cache::KvCache;
-use ivl_kernels::{ActivationFn, Matrix};
+use ivl_kernels::Matrix;
 
+use self::activations::HostRows;
 use super::mask::Mask;
 use crate::config::{Activation, AttentionConfig};
-
-/// Rows up to which a tied head multiplies from the left, where the embedding is read as it lies in memory.
-const FEW_ROWS: usize = 64;
 
 /// `x W + b + scale x A B` for several layers that read the same input.
 ///
@@ -55,30 +58,6 @@ fn packed_weights<'a, const N: usize>(layers: &[LinearParams<'a>; N]) -> Option<
         *matrix = Some(layer.packed?);
     }
     Some(matrices.map(|matrix| matrix.expect("the loop sets each or returns")))
-}
-
-/// `x W`, with a gradient where one is wanted.
-///
-/// # Shapes
-/// - `x`: `[n, input]`
-/// - `weight`: `[input, output]`
-/// - output: `[n, output]`
-pub(super) fn product(x: &Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    differentiable::product(x, &weight, false).unwrap_or_else(|| x.clone().matmul(weight))
-}
-
-/// `x E^T`: logits of a head that is the transposed embedding.
-///
-/// # Shapes
-/// - `x`: `[n, hidden]`
-/// - `table`: `[vocab, hidden]`
-/// - output: `[n, vocab]`
-pub(super) fn transposed_product(x: Tensor<2>, table: Tensor<2>) -> Tensor<2> {
-    // The CPU backend copies a transposed table. For a few rows the other order avoids that.
-    if x.dims()[0] <= FEW_ROWS {
-        return table.matmul(x.transpose()).transpose();
-    }
-    differentiable::product(&x, &table, true).unwrap_or_else(|| x.matmul(table.transpose()))
 }
 
 /// `x W` with a packed weight.
@@ -123,23 +102,13 @@ pub(super) fn gate(activation: Activation, gate: Activations, up: Option<Activat
         Activations::Host(gate) => return Activations::Host(host::gate(activation, gate, up)),
         Activations::Tensor(gate) => *gate,
     };
-    let kernel = kernel(activation);
+    let kernel = host::kernel(activation);
     let Some(up) = up.map(Activations::into_tensor) else {
         let activated = kernel.and_then(|kernel| differentiable::activate(kernel, &gate));
         return activated.unwrap_or_else(|| backend::activate(activation, gate)).into();
     };
     let gated = kernel.and_then(|kernel| differentiable::gate(kernel, &gate, &up));
     gated.unwrap_or_else(|| backend::activate(activation, gate) * up).into()
-}
-
-/// The kernel of the CPU for an activation, if there is one.
-fn kernel(activation: Activation) -> Option<ActivationFn> {
-    match activation {
-        Activation::Silu => Some(ActivationFn::Silu),
-        Activation::GeluTanh => Some(ActivationFn::GeluTanh),
-        Activation::QuickGelu => Some(ActivationFn::QuickGelu),
-        Activation::Gelu | Activation::Relu => None,
-    }
 }
 
 /// Rotates pair `(x_i, x_{i + pairs})` of each head by its angle; dimensions beyond the pairs stay.

@@ -1,0 +1,69 @@
+//! A network with low-rank adapters: adding, merging and replacing them.
+
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Tensor, TensorData};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::lora::Lora;
+use super::lora_config::LoraConfig;
+use super::network::Transformer;
+use super::parameters::parameter_shapes;
+
+impl Transformer {
+    /// Freezes every weight and adds adapters, the only trained parameters; at first they change nothing.
+    #[must_use]
+    pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Self {
+        let device = self.device();
+        // Packed weights are frozen as they are; asking for them would unpack them.
+        let mut net = if self.format().is_some() { self } else { self.no_grad() };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for (projection, linear) in net.projections_mut() {
+            if config.targets.contains(&projection) {
+                linear.lora = Some(Lora::new(linear.shape(), config, &mut rng, &device));
+            }
+        }
+        net
+    }
+
+    /// The same network with its adapters added to the weights.
+    #[must_use]
+    pub fn merged(mut self) -> Self {
+        for (_, linear) in self.projections_mut() {
+            linear.merge();
+        }
+        self
+    }
+
+    /// Paths and shapes of all matrices of adapters.
+    pub(crate) fn adapter_shapes(&self) -> Vec<(String, [usize; 2])> {
+        let adapters = parameter_shapes(self).into_iter().filter(|(path, _)| path.contains(".lora."));
+        adapters
+            .filter_map(|(path, shape)| match shape[..] {
+                [rows, columns] => Some((path, [rows, columns])),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Replaces the matrix of an adapter; `numbers` are row-major.
+    ///
+    /// # Panics
+    /// If there are not as many numbers as the matrix has.
+    pub(crate) fn set_adapter(&mut self, path: &str, numbers: Vec<f32>) {
+        let dtype = self.dtype();
+        let mut layers = path.split('.').skip(1).take(1).filter_map(|layer| layer.parse::<usize>().ok());
+        let layer = layers.next().unwrap_or_default();
+        let per_block = self.projections_mut().count() / self.config().layers.len().max(1);
+        for (index, (projection, linear)) in self.projections_mut().enumerate() {
+            let here = index / per_block == layer && path.contains(&format!(".{}.", projection.path()));
+            if let Some(lora) = linear.lora.as_mut().filter(|_| here) {
+                let matrix = if path.ends_with("down") { &mut lora.down } else { &mut lora.up };
+                let (dims, device) = (matrix.dims(), matrix.val().device());
+                let tensor = Tensor::<2>::from_data(TensorData::new(numbers, dims), (&device, DType::F32));
+                *matrix = Param::initialized(matrix.id, tensor.cast(dtype));
+                return;
+            }
+        }
+    }
+}
