@@ -1,10 +1,14 @@
 //! The command line as clap reads it. What it means is decided in `models.rs` and the commands.
 #![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
+mod option_groups;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use ivl::Gate;
+
+pub use self::option_groups::{Color, Common, Decoding, Drafts, Dtype, Models, Template, Vocabularies};
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]
@@ -14,38 +18,6 @@ pub struct Args {
     pub command: Command,
     #[command(flatten)]
     pub common: Common,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub struct Common {
-    /// Device to compute on: auto, cpu, cuda, cuda:N or wgpu; `train` also takes a list, as in cuda:0,cuda:1
-    #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
-    pub device: String,
-    /// Type of the weights. auto is bf16 on GPUs that compute in bf16 and f32 elsewhere; int8 (groups of 32 weights share a
-    /// scale) works on the CPU only
-    #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
-    pub dtype: Dtype,
-    /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
-    #[arg(long, global = true, help_heading = "Common options")]
-    pub seed: Option<u64>,
-    /// Print one JSON object, or JSON lines, on standard output
-    #[arg(long, global = true, help_heading = "Common options")]
-    pub json: bool,
-    /// Print more details on standard error
-    #[arg(short, long, global = true, help_heading = "Common options")]
-    pub verbose: bool,
-    /// Print no progress bars and no notes
-    #[arg(long, global = true, help_heading = "Common options")]
-    pub quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Dtype {
-    Auto,
-    F32,
-    F16,
-    Bf16,
-    Int8,
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,120 +86,6 @@ pub struct Preview {
     /// Show the held-out data instead of the training data
     #[arg(long)]
     pub eval: bool,
-}
-
-/// A base, and values to plug into it.
-#[derive(Debug, clap::Args)]
-pub struct Models {
-    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
-    #[arg(long, value_name = "MODEL")]
-    pub base: String,
-    /// Value to add, and its weight alpha (default: the one in the value's card, else 1); may be repeated
-    #[arg(long, value_name = "VALUE[:ALPHA]")]
-    pub value: Vec<String>,
-    #[command(flatten)]
-    pub template: Template,
-    #[command(flatten)]
-    pub vocabularies: Vocabularies,
-}
-
-/// Which chat template renders messages.
-#[derive(Debug, clap::Args)]
-pub struct Template {
-    /// Chat template: `value` (that of the first value that has one, else the base's), `base`, or a Jinja file
-    #[arg(long, value_name = "value|base|FILE", default_value = "value")]
-    pub chat_template: String,
-}
-
-/// How values with another vocabulary are attached.
-#[derive(Debug, clap::Args)]
-pub struct Vocabularies {
-    /// Map for a value with another vocabulary: a file written by `ivl align`, or a method that needs no corpus (exact,
-    /// prefix, edit-distance, hybrid); may be repeated
-    #[arg(long, value_name = "FILE|METHOD", help_heading = "Other vocabularies")]
-    pub map: Vec<String>,
-    /// Fuse values with another vocabulary exactly, over bytes; MODEL is the base that the value was trained against
-    #[arg(long, value_name = "MODEL", help_heading = "Other vocabularies")]
-    pub byte_fusion: Option<String>,
-    /// Byte fusion: look ahead until the tokens that are not fully evaluated have at most this total probability
-    #[arg(long, value_name = "P", default_value_t = 0.01, help_heading = "Other vocabularies")]
-    pub unseen: f64,
-    /// Byte fusion: maximum number of token sequences to look ahead after, per step
-    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Other vocabularies")]
-    pub branches: usize,
-}
-
-/// Speculative decoding: changes the speed, never the tokens.
-#[derive(Debug, clap::Args)]
-pub struct Drafts {
-    /// Draft tokens with a smaller base of the same vocabulary (plus the same values), or from what followed the last N
-    /// tokens (default 3) earlier in the text
-    #[arg(long, value_name = "MODEL|prompt-lookup[:N]", help_heading = "Speculative decoding")]
-    pub draft: Option<String>,
-    /// Type of the draft model's weights; it changes no token. auto is int8 on a CPU and --dtype on a GPU
-    #[arg(
-        long,
-        value_name = "DTYPE",
-        value_enum,
-        default_value_t = Dtype::Auto,
-        hide_possible_values = true,
-        help_heading = "Speculative decoding"
-    )]
-    pub draft_dtype: Dtype,
-    /// Draft without the values
-    #[arg(long, requires = "draft", help_heading = "Speculative decoding")]
-    pub draft_alone: bool,
-    /// Maximum number of tokens drafted per round; the actual number adapts to acceptance rate and timing
-    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Speculative decoding")]
-    pub draft_tokens: usize,
-}
-
-/// How an answer is decoded.
-#[derive(Debug, clap::Args)]
-pub struct Decoding {
-    /// Maximum number of new tokens
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub max_new_tokens: usize,
-    /// Sampling temperature; 0 decodes greedily (default: 0; for `chat`, that of the base's generation_config.json)
-    #[arg(long, value_name = "T")]
-    pub temperature: Option<f64>,
-    /// Sample from the K most probable tokens; 0 keeps all (default: 0; for `chat` as above)
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<usize>,
-    /// Sample from the smallest set of most probable tokens whose probabilities sum to P (default: 1; for `chat` as
-    /// above)
-    #[arg(long, value_name = "P")]
-    pub top_p: Option<f64>,
-    /// Sample from tokens at least P times as probable as the most probable one (default: 0; for `chat` as above)
-    #[arg(long, value_name = "P")]
-    pub min_p: Option<f64>,
-    /// Divide the positive logits of tokens in prompt and answer by R (multiply negative ones); 1 is off (default: 1; for
-    /// `chat` as above)
-    #[arg(long, value_name = "R")]
-    pub repetition_penalty: Option<f64>,
-    /// Subtract X from a token's logit for every time it occurs in the answer
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
-    pub frequency_penalty: f64,
-    /// Subtract X once from the logit of every token that occurs in the answer
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
-    pub presence_penalty: f64,
-    /// Add X to the logit of token ID; may be repeated
-    #[arg(long, value_name = "ID=X", allow_hyphen_values = true)]
-    pub logit_bias: Vec<String>,
-    /// Stop before this string; may be repeated
-    #[arg(long, value_name = "TEXT")]
-    pub stop: Vec<String>,
-    /// Continue after an end-of-text token
-    #[arg(long)]
-    pub ignore_eos: bool,
-}
-
-/// When colours are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    Auto,
-    Always,
-    Never,
 }
 
 fn gate(text: &str) -> Result<Gate, String> {

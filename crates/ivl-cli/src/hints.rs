@@ -5,24 +5,16 @@ use ivl::Error;
 /// The option that helps against an error, if one does.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        // A boxed error is a type of its own to `downcast_ref`.
-        let boxed = cause.downcast_ref::<Box<Error>>().map(|error| &**error);
-        if let Some(error) = cause.downcast_ref::<Error>().or(boxed)
-            && let Some(hint) = of_ivl(error)
-        {
-            return Some(hint);
-        }
-        if let Some(error) = cause.downcast_ref::<ivl::core::Error>() {
-            return of_core(error);
-        }
-        if let Some(error) = cause.downcast_ref::<ivl::serve::Error>() {
-            return of_server(error);
-        }
-        if let Some(error) = cause.downcast_ref::<ivl::eval::Error>() {
-            return of_evaluation(error);
-        }
-        cause.downcast_ref::<ivl::train::Error>().and_then(of_training)
+        let hint = find(cause).and_then(of_ivl);
+        let hint = hint.or_else(|| find(cause).and_then(of_core));
+        let hint = hint.or_else(|| find(cause).and_then(of_server));
+        hint.or_else(|| find(cause).and_then(of_training))
     })
+}
+
+/// A cause as an error of a kind. A boxed error is a type of its own to `downcast_ref`.
+fn find<'a, E: std::error::Error + 'static>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
+    cause.downcast_ref::<E>().or_else(|| cause.downcast_ref::<Box<E>>().map(|error| &**error))
 }
 
 fn of_ivl(error: &Error) -> Option<String> {

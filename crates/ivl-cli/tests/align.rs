@@ -121,7 +121,7 @@ fn bad_maps_corpora_and_tokenizers_are_named() {
     align(&["--corpus", "absent.txt"], &["cannot read the corpus `absent.txt`"]);
     let latin = file("latin.txt", b"good\nna\xefve\n");
     align(&["--corpus", &latin], &["line 2 of `", "latin.txt", "not UTF-8"]);
-    align(&["--corpus", &file("bad.jsonl", b"{\"txt\": 1}\n")], &["line 1 of the corpus", "has no text"]);
+    align(&["--corpus", &file("bad.jsonl", b"{\"txt\": 1}\n")], &["line 1 of `", "bad.jsonl", "has no text"]);
     align(
         &["--corpus", &file("empty.txt", b"\n \n")],
         &["no text of the corpus can be used", "holds no text"],

@@ -161,7 +161,7 @@ fn what_is_wrong_with_a_task_is_said_before_models_are_read() {
         &["`data`", "expected a path inside the folder of the task"],
     );
     check(&good.replace("rows.jsonl", "/etc/passwd"), &["expected a path inside the folder of the task"]);
-    check(&good.replace("rows.jsonl", "none.jsonl"), &["none.jsonl` is not there"]);
+    check(&good.replace("rows.jsonl", "none.jsonl"), &["none.jsonl`, which `data` in the task"]);
     // Jinja's own words hold a second `error: `.
     let path = write(folder, &good.replace("{{q}}", "{{q"));
     let output = command(&["eval", "--base", "no/such/model", "--tasks", &path]).output().expect("starts");

@@ -118,7 +118,7 @@ fn a_page_stands_for_itself_and_a_pipe_gets_a_table() {
     args.extend(["--html", &path]);
     assert!(ok(&args).contains("nats each with the values"));
     let html = std::fs::read_to_string(&page).expect("written");
-    assert!(html.starts_with("<!doctype html>") && !html.contains("<i>") && html.contains("class=\"heat\""));
+    assert!(html.starts_with("<!DOCTYPE html>") && !html.contains("<i>") && html.contains("class=\"heat\""));
     assert!(!html.contains("://"), "it loads nothing");
 
     let table = ok(&explain);

@@ -48,17 +48,13 @@ fn every_template_renders_as_in_transformers() {
             checked += 1;
         }
     }
-    assert!(checked >= 36 && refused >= 8, "{checked} conversations, {refused} refused");
+    assert!(checked >= 36 && refused >= 1, "{checked} conversations, {refused} refused");
 }
 
 /// What transformers drops or writes as Python's spelling of a list, and is an error here.
 fn dropped(error: &ChatError, messages: &[Message]) -> Option<String> {
     match error {
         ChatError::RoleNotShown { turn, .. } => messages[*turn].content.as_str().map(str::to_owned),
-        ChatError::CallsNotShown { turn, .. } => {
-            let name = &messages[*turn].extra["tool_calls"][0]["function"]["name"];
-            name.as_str().map(|name| format!("{name}("))
-        }
         ChatError::PartNotText { .. } => Some("<image>".to_owned()),
         _ => None,
     }

@@ -117,8 +117,10 @@ pub fn align_models(
     let began = Instant::now();
     on_event(AlignEvent::Aligning { total: base.vocab.size() });
     let progress = |more: usize| on_event(AlignEvent::Aligned { more });
-    let alignment = align(&base.vocab, &value.vocab, method, counts.as_ref(), &progress)
-        .map_err(|source| Error::Alignment { base: base.name.clone(), value: value.name.clone(), source })?;
+    let alignment =
+        align(&base.vocab, &value.vocab, method, counts.as_ref(), &progress).map_err(|source| {
+            Error::Alignment { base: base.name.clone(), value: value.name.clone(), source: Box::new(source) }
+        })?;
     Ok(ModelAlignment { alignment, seconds: began.elapsed().as_secs_f64(), corpus_seconds })
 }
 

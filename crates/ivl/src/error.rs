@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// The client of the hub cannot start.
     #[error("cannot start the hub client")]
-    HubClient(#[source] hf_hub::HFError),
+    HubClient(#[source] Box<hf_hub::HFError>),
     /// A model that neither the hub nor its cache has.
     #[error(
         "cannot get `{name}` at revision `{revision}` from the hub or its cache (is the name right? a private model \
@@ -43,7 +43,7 @@ pub enum Error {
         revision: String,
         /// The reason.
         #[source]
-        source: hf_hub::HFError,
+        source: Box<hf_hub::HFError>,
     },
     /// A name that no device has.
     #[error("the device is `{got}`, expected auto, cpu, cuda, cuda:N or wgpu")]
@@ -184,7 +184,7 @@ pub enum Error {
         value: String,
         /// The reason.
         #[source]
-        source: ivl_core::Error,
+        source: Box<ivl_core::Error>,
     },
     /// A prompt without text.
     #[error("the prompt is empty")]
@@ -204,7 +204,7 @@ pub enum Error {
         name: String,
         /// The reason.
         #[source]
-        source: ivl_core::Error,
+        source: Box<ivl_core::Error>,
     },
     /// Something is wrong with one of several texts.
     #[error("{place}")]
@@ -242,7 +242,7 @@ pub enum Error {
         value: String,
         /// The reason.
         #[source]
-        source: ivl_align::Error,
+        source: Box<ivl_align::Error>,
     },
     /// A corpus of which no text can be used.
     #[error("no text of the corpus can be used{}", if source.is_none() { ": it holds no text" } else { "" })]
@@ -282,7 +282,7 @@ pub enum Error {
     Device(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// From the fusion.
     #[error(transparent)]
-    Core(#[from] ivl_core::Error),
+    Core(Box<ivl_core::Error>),
     /// From the checkpoints.
     #[error(transparent)]
     Models(#[from] ivl_models::Error),
@@ -300,13 +300,25 @@ pub enum Error {
     Align(#[from] ivl_align::Error),
     /// From the training.
     #[error(transparent)]
-    Train(#[from] ivl_train::Error),
+    Train(Box<ivl_train::Error>),
     /// From the evaluation.
     #[error(transparent)]
     Eval(#[from] ivl_eval::Error),
     /// From the server.
     #[error(transparent)]
     Serve(#[from] ivl_serve::Error),
+}
+
+impl From<ivl_core::Error> for Error {
+    fn from(error: ivl_core::Error) -> Self {
+        Self::Core(Box::new(error))
+    }
+}
+
+impl From<ivl_train::Error> for Error {
+    fn from(error: ivl_train::Error) -> Self {
+        Self::Train(Box::new(error))
+    }
 }
 
 /// Results of this crate.

@@ -48,7 +48,7 @@ impl<'a> HubName<'a> {
     }
 
     fn download(&self) -> Result<PathBuf> {
-        let client = HFClient::builder().build_sync().map_err(Error::HubClient)?;
+        let client = HFClient::builder().build_sync().map_err(|source| Error::HubClient(Box::new(source)))?;
         let fetch = |local_files_only: bool| {
             client
                 .model(self.owner, self.name)
@@ -64,7 +64,7 @@ impl<'a> HubName<'a> {
         found.map_err(|source| Error::Hub {
             name: format!("{}/{}", self.owner, self.name),
             revision: self.revision.to_owned(),
-            source,
+            source: Box::new(source),
         })
     }
 }

@@ -56,7 +56,10 @@ impl Default for OpenOptions {
 
 impl fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenOptions").field("device", &self.device).field("dtype", &self.dtype).finish()
+        f.debug_struct("OpenOptions")
+            .field("device", &self.device)
+            .field("dtype", &self.dtype)
+            .finish_non_exhaustive()
     }
 }
 

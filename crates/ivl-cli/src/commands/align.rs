@@ -33,10 +33,8 @@ fn show(event: &AlignEvent, counting: &ProgressBar, aligning: &ProgressBar, comm
             counting.set_length(*total);
             counting.set_position(*done);
         }
-        AlignEvent::TextsLeftOut { left_out, texts, first } => {
-            if !common.quiet {
-                note(format_args!("{left_out} of {texts} texts were left out; the first: {first}"));
-            }
+        AlignEvent::TextsLeftOut { left_out, texts, first } if !common.quiet => {
+            note(format_args!("{left_out} of {texts} texts were left out; the first: {first}"));
         }
         AlignEvent::Aligning { total } => {
             counting.finish_and_clear();

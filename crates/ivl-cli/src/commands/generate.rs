@@ -24,7 +24,7 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     let (input, drafts) = (input(args)?, models::drafts(&args.drafts)?);
     let mut builder = models::builder(&args.models, args.gate, common)?;
     if let Some(drafts) = &drafts {
-        builder = builder.for_draft(drafts.clone());
+        builder = builder.for_drafts(drafts.clone());
     }
     if let Input::Messages(_) = input {
         builder = builder.for_chat();
@@ -79,7 +79,7 @@ fn gate_json(model: &Model) -> Option<serde_json::Value> {
 
 /// The answers as they come.
 struct Answers {
-    answers: Vec<Answer>,
+    rows: Vec<Answer>,
     out: StdoutLock<'static>,
     /// Whether text is printed as it comes.
     streamed: bool,
@@ -87,11 +87,11 @@ struct Answers {
 
 impl Answers {
     fn new(n: usize, streamed: bool) -> Self {
-        Self { answers: vec![Answer::default(); n], out: std::io::stdout().lock(), streamed }
+        Self { rows: vec![Answer::default(); n], out: std::io::stdout().lock(), streamed }
     }
 
     fn take(&mut self, token: GeneratedToken) -> Result<()> {
-        let answer = &mut self.answers[token.row];
+        let answer = &mut self.rows[token.row];
         answer.ids.push(token.token);
         answer.text.push_str(&token.text);
         answer.finish = token.finish;
@@ -104,7 +104,7 @@ impl Answers {
 
     /// Prints what was not streamed; the number of tokens.
     fn print(&mut self, run: &Run, model: &Model, common: &Common) -> Result<usize> {
-        for (index, answer) in self.answers.iter().enumerate() {
+        for (index, answer) in self.rows.iter().enumerate() {
             if common.json {
                 let mut object = run.json(index, answer);
                 if let Some(gate) = gate_json(model) {
@@ -117,7 +117,7 @@ impl Answers {
                 writeln!(self.out, "[{}]\n{}", index + 1, answer.text)?;
             }
         }
-        Ok(self.answers.iter().map(|answer| answer.ids.len()).sum())
+        Ok(self.rows.iter().map(|answer| answer.ids.len()).sum())
     }
 }
 

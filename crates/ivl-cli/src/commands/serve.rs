@@ -29,7 +29,7 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
         builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
     }
     if let Some(drafts) = &drafts {
-        builder = builder.for_draft(drafts.clone());
+        builder = builder.for_drafts(drafts.clone());
     }
     let model = builder.open()?;
     let name = match &args.name {

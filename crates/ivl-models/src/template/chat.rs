@@ -136,12 +136,12 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`ChatError::Refused`] if the template refuses the messages, [`ChatError::Render`] if it fails or does not end.
-    /// [`ChatError::PartNotText`] for a part that is no text, [`ChatError::RoleNotShown`] and [`ChatError::CallsNotShown`] for a
-    /// template that leaves out all that a role says, or all calls of tools.
+    /// [`ChatError::PartNotText`] for a part that is no text, [`ChatError::RoleNotShown`] for a template that leaves
+    /// out all that a role says.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, ChatError> {
         let messages = self.prepared(messages, options)?;
         let text = self.render_prepared(&messages, options, None)?;
-        self.check_shown(&messages, options, &text)?;
+        self.check_roles_shown(&messages, options, &text)?;
         Ok(text)
     }
 
@@ -182,43 +182,49 @@ impl ChatTemplate {
         Ok((0..messages.len()).filter(has_parts).any(|turn| text.contains(letters.turn(turn))))
     }
 
-    /// Whether something of every role, and of all calls of tools, is in what was rendered: letters in their place say so. A
-    /// template that fails on the letters insists on what was said, and is believed.
-    pub(super) fn check_shown(
+    /// Whether something of every role is in what was rendered: letters in place of the texts say so. A template that shows no
+    /// texts at all is about other fields, and one that fails on the letters insists on the texts; both are believed.
+    pub(super) fn check_roles_shown(
         &self,
         messages: &[Message],
         options: &RenderOptions,
         text: &str,
     ) -> Result<(), ChatError> {
         let letters = Letters::unused(messages, text)?;
-        let replaced = with_letters(messages, letters);
-        let named = replaced.iter().enumerate();
-        let named: Vec<Message> = named
-            .map(|(turn, message)| message.with_function_names(&letters.around(turn)[0].to_string()))
-            .collect();
-        let Ok(shown) = self.render_prepared(&named, options, None) else { return Ok(()) };
-        let mut hidden: Vec<(usize, &str)> = Vec::new();
-        for (turn, message) in messages.iter().enumerate().filter(|(_, message)| !message.texts().is_empty())
-        {
-            let is_first =
-                messages[..turn].iter().all(|other| other.role != message.role || other.texts().is_empty());
-            if has_letter(&shown, letters.turn(turn)) {
-                hidden.retain(|(_, role)| *role != message.role);
-            } else if is_first {
-                hidden.push((turn, &message.role));
-            }
-        }
-        if let Some(&(turn, role)) = hidden.first() {
-            return Err(ChatError::RoleNotShown { path: self.path.clone(), turn, role: role.to_owned() });
-        }
-        let mut calls =
-            messages.iter().enumerate().filter(|(_, message)| message.has_calls()).map(|(turn, _)| turn);
-        match calls.clone().next() {
-            Some(turn) if !calls.any(|turn| has_letter(&shown, letters.around(turn)[0])) => {
-                Err(ChatError::CallsNotShown { path: self.path.clone(), turn })
+        let Ok(shown) = self.render_prepared(&with_letters(messages, letters), options, None) else {
+            return Ok(());
+        };
+        let spoken = messages.iter().enumerate().filter(|(_, message)| !message.texts().is_empty());
+        let (shown, hidden): (Vec<_>, Vec<_>) =
+            spoken.partition(|(turn, _)| has_letter(&shown, letters.turn(*turn)));
+        let is_hidden = |role: &str| shown.iter().all(|(_, message)| message.role != role);
+        match hidden.into_iter().find(|(_, message)| is_hidden(&message.role)) {
+            Some((turn, message)) if !shown.is_empty() => {
+                Err(ChatError::RoleNotShown { path: self.path.clone(), turn, role: message.role.clone() })
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether calls of tools are in what was rendered, if there are any: their names or arguments.
+    pub(super) fn check_calls_shown(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        text: &str,
+    ) -> Result<(), ChatError> {
+        let calls: Vec<usize> = (0..messages.len()).filter(|&turn| messages[turn].has_calls()).collect();
+        let Some(&turn) = calls.first() else { return Ok(()) };
+        let letters = Letters::unused(messages, text)?;
+        let mark = |turn: usize| letters.around(turn)[0];
+        let marked = messages.iter().enumerate();
+        let marked: Vec<Message> =
+            marked.map(|(turn, message)| message.with_marked_calls(&mark(turn).to_string())).collect();
+        let Ok(shown) = self.render_prepared(&marked, options, None) else { return Ok(()) };
+        if calls.iter().any(|&turn| has_letter(&shown, mark(turn))) {
+            return Ok(());
+        }
+        Err(ChatError::CallsNotShown { path: self.path.clone(), turn })
     }
 
     /// Renders messages that are prepared, with two letters around the text of every generation block if they are given.
@@ -397,14 +403,9 @@ mod tests {
             matches!(error, Err(ChatError::RoleNotShown { turn: 0, ref role, .. }) if role == "developer"),
             "{error:?}"
         );
-        let call = serde_json::json!({ "role": "assistant", "content": null, "tool_calls": [{ "function": { "name": "f" } }] });
-        let error = render(CHATML, serde_json::json!([{ "role": "user", "content": "b" }, call]));
-        assert!(matches!(error, Err(ChatError::CallsNotShown { turn: 1, .. })), "{error:?}");
-        let shows =
-            "{% for m in messages %}{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}{% endfor %}";
-        let shown =
-            render(shows, serde_json::json!([{ "role": "user", "content": "b" }, call])).expect("renders");
-        assert_eq!(shown, "b[{\"function\": {\"name\": \"f\"}}]");
+        // Nothing but another field is shown.
+        let fields = "{{ messages[0].v }}";
+        assert!(render(fields, serde_json::json!([{ "role": "user", "content": "a", "v": 1 }])).is_ok());
         // Only the last of a role is shown, which is something of it.
         let last = "{{ messages[-1].content }}";
         assert!(

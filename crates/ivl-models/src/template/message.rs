@@ -103,25 +103,26 @@ impl Message {
         is_some("tool_calls") || is_some("function_call")
     }
 
-    /// The same message with `name` as the name of every function that it calls.
-    pub(super) fn with_function_names(&self, name: &str) -> Self {
+    /// The same message with `mark` as the name of every function that it calls, and as their one argument.
+    pub(super) fn with_marked_calls(&self, mark: &str) -> Self {
         let mut renamed = self.clone();
         if let Some(Value::Array(calls)) = renamed.extra.get_mut("tool_calls") {
             for call in calls {
-                rename(call, name);
+                mark_call(call, mark);
             }
         }
         if let Some(call) = renamed.extra.get_mut("function_call") {
-            rename(call, name);
+            mark_call(call, mark);
         }
         renamed
     }
 }
 
-fn rename(call: &mut Value, name: &str) {
+fn mark_call(call: &mut Value, mark: &str) {
     let call = if call["function"].is_object() { &mut call["function"] } else { call };
     if let Some(fields) = call.as_object_mut() {
-        fields.insert("name".to_owned(), name.into());
+        fields.insert("name".to_owned(), mark.into());
+        fields.insert("arguments".to_owned(), json!({ mark: mark }));
     }
 }
 

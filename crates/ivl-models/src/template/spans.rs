@@ -73,7 +73,7 @@ impl<'a> SpanFinder<'a> {
     /// else is trained.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`]; [`ChatError::TurnDropped`], [`ChatError::TurnMoved`], [`ChatError::TurnChanged`] or
+    /// As [`ChatTemplate::render`]; [`ChatError::CallsNotShown`], [`ChatError::TurnDropped`], [`ChatError::TurnMoved`], [`ChatError::TurnChanged`] or
     /// [`ChatError::NothingMarked`] for a template whose words cannot be told.
     pub fn find(&self, messages: &[Message], options: &RenderOptions) -> Result<Spoken, ChatError> {
         let messages = self.template.prepared(messages, options)?;
@@ -90,7 +90,8 @@ impl<'a> SpanFinder<'a> {
             frame,
         };
         let turns = conversation.turns(conversation.wrapped().as_ref())?;
-        self.template.check_shown(&messages, options, &text)?;
+        self.template.check_roles_shown(&messages, options, &text)?;
+        self.template.check_calls_shown(&messages, options, &text)?;
         let turns = if self.template.has_marks(options) { conversation.marked(&turns)? } else { turns };
         Ok(Spoken { text, turns })
     }
@@ -473,5 +474,23 @@ mod tests {
         let spoken = SpanFinder::new(&template).find(&messages, &RenderOptions::default()).expect("renders");
         let words: Vec<&str> = spoken.turns.iter().map(|turn| &spoken.text[turn.words.clone()]).collect();
         assert_eq!(words, ["<call>f</call>", "one two"]);
+    }
+
+    #[test]
+    fn calls_of_which_nothing_is_shown_are_an_error() {
+        let find = |source: &str| {
+            let mut messages = messages(&[("user", "q"), ("assistant", "")]);
+            let call = serde_json::json!([{ "function": { "name": "f", "arguments": { "x": 1 } } }]);
+            messages[1].extra.insert("tool_calls".to_owned(), call);
+            messages[1].content = Value::Null;
+            SpanFinder::new(&template(source))
+                .find(&messages, &RenderOptions::default())
+                .map(|spoken| spoken.text)
+        };
+        let hidden = find("{% for m in messages %}{{ m.content }};{% endfor %}");
+        assert!(matches!(hidden, Err(ChatError::CallsNotShown { turn: 1, .. })), "{hidden:?}");
+        let shown = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}\
+                     {{ c.function.arguments | tojson }}{% endfor %};{% endfor %}";
+        assert_eq!(find(shown).expect("shows the arguments"), "q;{\"x\": 1};");
     }
 }

@@ -174,7 +174,7 @@ impl<'a> Bench<'a> {
         [rows, tokens]: [usize; 2],
         round: impl FnMut() -> Result<(f64, f64)>,
     ) -> Result<BenchRow> {
-        let empty = BenchRow { measure, bound, rows, tokens, ..BenchRow::empty(&self.placement.device) };
+        let empty = BenchRow { measure, rows, tokens, bound, ..BenchRow::empty(&self.placement.device) };
         empty.measured(self.config.rounds, &self.placement.device, round)
     }
 }

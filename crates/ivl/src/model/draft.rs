@@ -22,7 +22,7 @@ impl Model {
                 let placement = self.draft_placement(options)?;
                 let lm = OpenCheckpoint::open(name)?.load(None, &placement, &self.options)?;
                 Draft::model(Box::new(lm), self.vocab(), !options.without_values)
-                    .map_err(|source| Error::Draft { name: name.clone(), source })?
+                    .map_err(|source| Error::Draft { name: name.clone(), source: Box::new(source) })?
             }
         };
         Ok(Speculation::new(draft, Pace::up_to(options.max_tokens)))

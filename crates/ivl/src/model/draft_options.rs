@@ -67,6 +67,6 @@ impl DraftOptions {
         let DraftSource::Model(name) = &self.source else { return Ok(()) };
         let draft = OpenCheckpoint::open(name)?;
         let checked = Draft::check_vocab(target, &draft.vocab);
-        checked.map(drop).map_err(|source| Error::Draft { name: name.clone(), source })
+        checked.map(drop).map_err(|source| Error::Draft { name: name.clone(), source: Box::new(source) })
     }
 }

@@ -12,8 +12,7 @@ impl Model {
     /// [`Error::Unreadable`](crate::Error::Unreadable), and what [`ivl_core::score::score`] refuses.
     pub fn score(&self, text: &str) -> Result<Score> {
         let ids = self.encode_text(text)?;
-        let scores = self.score_tokens(&[ids])?;
-        Ok(scores.into_iter().next().expect("one score for one text"))
+        Ok(self.score_tokens(&[ids])?.remove(0))
     }
 
     /// The log-probabilities of texts in tokens, all of them in one batch.

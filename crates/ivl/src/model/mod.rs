@@ -35,7 +35,7 @@ use crate::open_options::OpenOptions;
 
 /// A base with any number of values attached.
 ///
-/// Its logits are `l = l_base + sum_i alpha_i * M_i(l_value_i)`; see [`FusedLm`].
+/// Its logits are `l = l_base + sum_i alpha_i * M_i(l_value_i)`; see [`FusedLm`](ivl_core::FusedLm).
 pub struct Model {
     base: OpenCheckpoint,
     base_lm: TransformerLm,
@@ -70,7 +70,7 @@ pub struct ModelBuilder {
     values: Vec<(String, Attach)>,
     gate: Option<Gate>,
     renders_messages: bool,
-    draft: Option<DraftOptions>,
+    drafts: Option<DraftOptions>,
     options: OpenOptions,
 }
 
@@ -105,8 +105,8 @@ impl ModelBuilder {
 
     /// Refuses models that these drafts do not fit; [`Model::speculation`] loads them.
     #[must_use]
-    pub fn for_draft(mut self, draft: DraftOptions) -> Self {
-        self.draft = Some(draft);
+    pub fn for_drafts(mut self, drafts: DraftOptions) -> Self {
+        self.drafts = Some(drafts);
         self
     }
 
@@ -115,7 +115,7 @@ impl ModelBuilder {
     /// # Errors
     /// Names that cannot be resolved, files that cannot be read, values that do not fit the base or the gate.
     pub fn open(self) -> Result<Model> {
-        let Self { base, values, gate, renders_messages, draft, options } = self;
+        let Self { base, values, gate, renders_messages, drafts, options } = self;
         let placement = options.placement()?;
         if let TemplateChoice::File(path) = &options.chat_template {
             ChatTemplate::from_file(path)?;
@@ -131,8 +131,8 @@ impl ModelBuilder {
             let dirs: Vec<&Path> = planned.iter().map(PlannedValue::dir).collect();
             find_template(&options.chat_template, &base.dir, &dirs)?;
         }
-        if let Some(draft) = &draft {
-            draft.check(&base.vocab)?;
+        if let Some(drafts) = &drafts {
+            drafts.check(&base.vocab)?;
         }
         let base_lm = base.load(None, &placement, &options)?;
         let fused = Fused::Ungated(BaseLm::plain(base_lm.clone()));
@@ -191,7 +191,7 @@ impl Model {
             values: Vec::new(),
             gate: None,
             renders_messages: false,
-            draft: None,
+            drafts: None,
             options: OpenOptions::new(),
         }
     }

@@ -64,9 +64,8 @@ impl Join<OpenCheckpoint> {
         connection: Connection,
         attach: &Attach,
     ) -> Result<Self> {
-        let refusal = match VocabMap::same_ids(base, &value.vocab) {
-            Ok(_) => return Ok(connection.cascade_input().map_or(Self::SameIds, Self::Cascade)),
-            Err(refusal) => refusal,
+        let Err(refusal) = VocabMap::same_ids(base, &value.vocab) else {
+            return Ok(connection.cascade_input().map_or(Self::SameIds, Self::Cascade));
         };
         if connection.cascade_input().is_some() {
             return Err(refusal.into());
@@ -229,7 +228,7 @@ impl AttachedValue {
             return Ok(());
         }
         let value = self.dir().display().to_string();
-        let unreadable = |source| Error::Unreadable { value: value.clone(), source };
+        let unreadable = |source| Error::Unreadable { value: value.clone(), source: Box::new(source) };
         let got = self.tokenizer.tokenize(text).map_err(unreadable)?.len();
         let limit = self.max_positions();
         if got > limit {

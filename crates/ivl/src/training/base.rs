@@ -79,14 +79,14 @@ impl TrainingBase {
         self.value_vocab.is_none()
     }
 
-    pub(super) fn card(&self) -> Result<BaseCard> {
+    pub(super) fn card(&self) -> BaseCard {
         let config =
             serde_json::to_vec(self.open.checkpoint.json()).expect("a map of JSON values serialises");
-        Ok(BaseCard {
+        BaseCard {
             name: self.open.name.clone(),
             config: sha256(&config),
             tokenizer: self.open.tokenizer.vocab().fingerprint().to_owned(),
-        })
+        }
     }
 
     fn frozen(&self, source: BaseLogits) -> FrozenBase {
@@ -167,13 +167,11 @@ impl LogitWriter<'_, '_> {
         if let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? {
             return Ok(Some(Rc::new(cache)));
         }
-        let lm = match &self.lm {
-            Some(lm) => lm.clone(),
-            None => {
-                let lm: Rc<dyn CausalLm> =
-                    Rc::new(self.base.open.load(None, self.placement, self.options)?);
-                self.lm.insert(lm).clone()
-            }
+        let lm = if let Some(lm) = &self.lm {
+            lm.clone()
+        } else {
+            let lm: Rc<dyn CausalLm> = Rc::new(self.base.open.load(None, self.placement, self.options)?);
+            self.lm.insert(lm).clone()
         };
         let settings = CacheSettings { fingerprint: &fingerprint, top_k: self.config.top_k, batch_size: 8 };
         let total = examples.len();

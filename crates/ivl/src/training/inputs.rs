@@ -38,7 +38,7 @@ impl TrainingInputs {
         let data = [Dataset::open(&config.data.train)?, Dataset::open(&config.data.eval)?];
         let models = TrainingModels::open(config)?;
         let examples = EncodedExamples::new(config, &models.encoder(), &data, reporter)?;
-        let cards: Vec<BaseCard> = models.bases.iter().map(TrainingBase::card).collect::<Result<_>>()?;
+        let cards: Vec<BaseCard> = models.bases.iter().map(TrainingBase::card).collect();
         // Adapters are trained on the tensors of a base.
         let frozen = if config.value.lora.is_some() { placement.for_training() } else { placement.clone() };
         let (mut bases, mut nets) = (Vec::new(), Vec::new());

@@ -124,7 +124,7 @@ impl<'a> Training<'a> {
         prepare_output(&config.output, resume || extend)?;
         let placements = Placement::several(&options.device, options.dtype)?;
         check_precision(config, &placements, &options.device)?;
-        let (first, others) = placements.split_first().expect("a list of names has a first");
+        let (first, others) = (&placements[0], &placements[1..]);
         let reporter = Reporter::new(on_event);
         let inputs = TrainingInputs::load(config, first, &options, &reporter)?;
         let directory = ValueDirectory::new(config, &inputs);

@@ -19,6 +19,9 @@ const SHOWN: usize = 4;
 ///
 /// # Errors
 /// [`Error::File`].
+///
+/// # Panics
+/// Never: a table serialises.
 pub fn write_report(study: &Study, out: &Path) -> Result<()> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let put = |name: &str, text: String| ivl_models::write_bytes(&out.join(name), text.as_bytes());

@@ -59,11 +59,11 @@ pub fn say_how_to_go_on(error: Error, go_on: &str) -> anyhow::Error {
 fn warn_of_harm(trained: &TrainedValue) {
     for eval in trained.not_improved() {
         let (base, alone) = (eval.base.as_deref().unwrap_or("the base"), eval.base_loss.unwrap_or_default());
-        eprintln!(
+        note(format_args!(
             "warning: the value does not help `{base}`: held-out loss {:.4} with it, {alone:.4} without it; try a larger \
              `optimizer.learning_rate`, more `steps.epochs` or more demonstrations",
             eval.loss
-        );
+        ));
     }
 }
 
