@@ -108,7 +108,7 @@ fn what_cannot_be_measured_is_said_first() {
     };
     expect(
         &["--data", &data, "--full-finetunes", &small, &large, &small],
-        &["3 models for 2 bases", "one for each"],
+        &["3 models for 2 bases", "one per base"],
     );
     expect(&["--data", "nothing.jsonl"], &["nothing.jsonl"]);
     expect(&["--data", &data, "--limit", "0"], &["leaves no question"]);

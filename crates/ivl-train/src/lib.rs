@@ -21,8 +21,7 @@
 //! let base = Tensor::<2>::zeros([1, 2], &device);
 //! let value = Tensor::<2>::zeros([1, 2], &device);
 //! let target = Tensor::<1, Int>::from_ints([1], &device);
-//! let no_penalty = RegularizationConfig { l1: 0.0, ..Default::default() };
-//! let loss = value_loss(Some(base), value, target, &no_penalty, 1.0);
+//! let loss = value_loss(Some(base), value, target, &RegularizationConfig::default(), 1.0);
 //! assert!((loss.terms.cross_entropy.into_scalar::<f32>() - 2f32.ln()).abs() < 1e-6);
 //! let gradient: Vec<f32> = loss.gradient.into_data().try_into_vec().expect("f32");
 //! assert_eq!(gradient, [0.5, -0.5]);

@@ -56,7 +56,7 @@ impl Checkpoint {
     /// the largest tensor, in f32 if the weights are packed.
     ///
     /// ```no_run
-    /// # use burn::tensor::Device;
+    /// # use burn::tensor::{DType, Device};
     /// # use ivl_models::{Checkpoint, LoadOptions};
     /// # fn main() -> Result<(), ivl_models::Error> {
     /// let checkpoint = Checkpoint::open("path/to/checkpoint".as_ref())?;

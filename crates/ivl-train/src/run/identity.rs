@@ -160,8 +160,8 @@ mod tests {
         assert_eq!(differs(|table| table["eval"] = json!({ "every": 5 }), false), [""; 0]);
         assert_eq!(differs(|table| table["checkpoint"] = json!({ "every": 5 }), false), [""; 0]);
         assert_eq!(
-            differs(|table| table["optimizer"] = json!({ "learning_rate": 0.5 }), false),
-            ["`optimizer.learning_rate` (0.0001, now 0.5)"]
+            differs(|table| table["optimizer"] = json!({ "learning_rate": 0.5, "weight_decay": 0.5 }), false),
+            ["`optimizer.learning_rate`", "`optimizer.weight_decay` (0.01, now 0.5)"]
         );
         assert_eq!(
             differs(|table| table["data"]["train"][0] = json!("b.jsonl"), false),
