@@ -1,8 +1,8 @@
-//! Two vocabularies in, a [`VocabMap`] out.
+//! Two vocabularies in, a [`VocabMap`](ivl_core::VocabMap) out.
 //!
 //! A value has logits for its own ids. To add it to a base of another family, every base id needs the value id
 //! of the same piece of text. Vocabularies are compared as bytes: how a tokenizer writes a space is
-//! already undone in [`Vocab`].
+//! already undone in [`Vocab`](ivl_core::Vocab).
 //!
 //! # MatchExample: align two vocabularies
 //!

@@ -456,6 +456,9 @@ pub struct Transfer {
     /// Write the verdict and the recommended weight to the value's card
     #[arg(long)]
     pub write_card: bool,
+    /// Leave the value's card as it is: the default, kept for scripts of earlier versions
+    #[arg(long, hide = true, conflicts_with = "write_card")]
+    pub keep_card: bool,
     /// Directory for the report
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -153,7 +153,7 @@ fn prompts_that_cannot_be_continued() {
     ok(&generate(&small, ""));
     let copy = copy_of("small");
     edit(&copy.path().join("tokenizer.json"), |tokenizer| {
-        tokenizer["post_processor"] = serde_json::Value::Null
+        tokenizer["post_processor"] = serde_json::Value::Null;
     });
     fails(&generate(text(copy.path()), ""), &["the prompt is empty", "--prompt-file"]);
     let long = "a b c d ".repeat(100);

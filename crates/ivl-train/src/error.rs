@@ -205,7 +205,7 @@ pub enum Error {
         place: Place,
         /// The reason.
         #[source]
-        source: ivl_models::ChatError,
+        source: Box<ivl_models::ChatError>,
     },
     /// A token that the tokenizer knows and the model has no logit for.
     #[error(

@@ -28,8 +28,12 @@ pub fn resolve(name: &str) -> Result<PathBuf> {
     }
 }
 
+/// Models that the hub has kept under a name without an organisation.
+const LEGACY_NAMES: [&str; 5] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"];
+
 #[derive(Debug, PartialEq, Eq)]
 struct HubName<'a> {
+    /// Empty for a legacy name.
     owner: &'a str,
     name: &'a str,
     revision: &'a str,
@@ -38,6 +42,9 @@ struct HubName<'a> {
 impl<'a> HubName<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
+        if LEGACY_NAMES.contains(&id) {
+            return Some(Self { owner: "", name: id, revision });
+        }
         let (owner, name) = id.split_once('/')?;
         let plain = |part: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -62,7 +69,7 @@ impl<'a> HubName<'a> {
         let found =
             if offline { fetch(true) } else { fetch(false).or_else(|error| fetch(true).map_err(|_| error)) };
         found.map_err(|source| Error::Hub {
-            name: format!("{}/{}", self.owner, self.name),
+            name: format!("{}/{}", self.owner, self.name).trim_start_matches('/').to_owned(),
             revision: self.revision.to_owned(),
             source: Box::new(source),
         })
@@ -78,7 +85,8 @@ mod tests {
         let name = HubName::parse("meta-llama/Llama-3.2-1B@refs/pr/1").expect("a name");
         assert_eq!(name, HubName { owner: "meta-llama", name: "Llama-3.2-1B", revision: "refs/pr/1" });
         assert_eq!(HubName::parse("org/name").expect("a name").revision, "main");
-        for path in ["gpt2", "/etc/passwd", "../x", "a/b/c", "a/..", "a/b@../c", "./a", "a/", "a b/c"] {
+        assert_eq!(HubName::parse("gpt2"), Some(HubName { owner: "", name: "gpt2", revision: "main" }));
+        for path in ["gpt22", "/etc/passwd", "../x", "a/b/c", "a/..", "a/b@../c", "./a", "a/", "a b/c"] {
             assert_eq!(HubName::parse(path), None, "{path}");
         }
     }

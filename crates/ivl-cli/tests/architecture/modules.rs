@@ -68,13 +68,12 @@ impl Modules {
             if let Item::Mod(module) = item {
                 let name = module.ident.to_string();
                 let below = dir.join(&name);
-                let child = match &module.content {
-                    Some((_, items)) => self.add_module(file, &below, Some(index), items),
-                    None => {
-                        let flat = dir.join(format!("{name}.rs"));
-                        let path = if flat.exists() { flat } else { below.join("mod.rs") };
-                        self.add_file(&path, &below, Some(index))
-                    }
+                let child = if let Some((_, items)) = &module.content {
+                    self.add_module(file, &below, Some(index), items)
+                } else {
+                    let flat = dir.join(format!("{name}.rs"));
+                    let path = if flat.exists() { flat } else { below.join("mod.rs") };
+                    self.add_file(&path, &below, Some(index))
                 };
                 self.modules[index].children.insert(name, child);
             } else {

@@ -67,12 +67,12 @@ impl LengthDependence {
 
     /// Changes once, when the text becomes longer than `len` tokens.
     pub fn switches_at(len: usize) -> Self {
-        Self { changes: vec![len..len] }
+        Self { changes: std::iter::once(len..len).collect() }
     }
 
     /// Changes with every token beyond `len`.
     pub fn changes_after(len: usize) -> Self {
-        Self { changes: vec![len..usize::MAX] }
+        Self { changes: std::iter::once(len..usize::MAX).collect() }
     }
 
     /// The changes of both.

@@ -94,7 +94,7 @@ impl CascadeLm {
         rows: RowWeights<'_>,
         cache: &mut Cache,
     ) -> Result<CumulativeLogits, Error> {
-        let (base_cache, value_cache) = self.caches(cache)?;
+        let (base_cache, value_cache) = base_and_value(cache)?;
         let own = self.base.num_values();
         let readers = rows.readers(own);
         if readers.is_empty() {
@@ -108,11 +108,12 @@ impl CascadeLm {
         all.push(rows.add(own, &self.projection, all.last(), rows.wanted(logits)));
         Ok(all)
     }
+}
 
-    fn caches<'c>(&self, cache: &'c mut Cache) -> Result<(&'c mut Cache, &'c mut Cache), Error> {
-        let (base, values) = cache.base_and_values(1)?;
-        Ok((base, &mut values[0]))
-    }
+/// The cache of the base, and that of the value.
+fn base_and_value(cache: &mut Cache) -> Result<(&mut Cache, &mut Cache), Error> {
+    let (base, values) = cache.base_and_values(1)?;
+    Ok((base, &mut values[0]))
 }
 
 impl From<CascadeLm> for BaseLm {
@@ -139,7 +140,7 @@ impl CausalLm for CascadeLm {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
-        let (base_cache, value_cache) = self.caches(cache)?;
+        let (base_cache, value_cache) = base_and_value(cache)?;
         let base = self.base.forward(tokens.clone(), base_cache)?;
         let value = self.read(tokens, base.clone(), value_cache)?;
         Ok(fuse(base, value, self.alpha))
@@ -171,7 +172,7 @@ impl ValueStack for CascadeLm {
         at: Positions<'_>,
         cache: &mut Cache,
     ) -> Result<SelectedComponents<'_>, Error> {
-        let (base_cache, value_cache) = self.caches(cache)?;
+        let (base_cache, value_cache) = base_and_value(cache)?;
         let [batch, seq] = tokens.dims();
         let components = self.base.component_logits(tokens.clone(), Positions::All, base_cache)?.all();
         let base = components.fused().reshape([batch as i64, seq as i64, -1]);

@@ -81,7 +81,7 @@ impl Verdict {
             true => too_few(questions),
             false => text(&bases, measured),
         };
-        Self { alpha, text, bases }
+        Self { alpha, bases, text }
     }
 }
 

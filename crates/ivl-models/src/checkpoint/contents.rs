@@ -30,10 +30,12 @@ const fn file(pattern: &'static str, kind: FileKind) -> CheckpointFile {
 
 /// Every file that ivl reads from a checkpoint directory. A directory with low-rank adapters has `adapter_config.json` and
 /// `adapter_model.safetensors` in place of weights.
-pub const CHECKPOINT_FILES: [CheckpointFile; 12] = [
+pub const CHECKPOINT_FILES: [CheckpointFile; 14] = [
     file("config.json", FileKind::Config),
     file("adapter_config.json", FileKind::Config),
-    file("*.safetensors", FileKind::Weights),
+    file("model.safetensors", FileKind::Weights),
+    file("model-*.safetensors", FileKind::Weights),
+    file("adapter_model.safetensors", FileKind::Weights),
     file("model.safetensors.index.json", FileKind::Weights),
     file("tokenizer.json", FileKind::Tokenizer),
     file("tokenizer_config.json", FileKind::Tokenizer),

@@ -167,7 +167,7 @@ impl ParameterSource for TensorSource<'_, '_> {
         let planned = &self.plan[path];
         match self.files.tensor(&planned.tensor) {
             Ok(stored) => {
-                for_each_pair(&planned.rule, shape, |stored_at, ours| put(ours, stored.get(stored_at)))
+                for_each_pair(&planned.rule, shape, |stored_at, ours| put(ours, stored.get(stored_at)));
             }
             Err(error) => self.failed = Some(self.failed.take().unwrap_or(error)),
         }

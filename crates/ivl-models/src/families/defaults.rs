@@ -85,8 +85,8 @@ impl Bias {
 
 /// The width of a head where the configuration does not give it, rounded down as transformers does for families that it does not
 /// hold to a divisor. At least 1: rotation refuses odd widths anyway.
-pub(super) fn rounded_head_dim(hidden: usize, heads: usize) -> Result<usize, Error> {
-    Ok((hidden / heads).max(1))
+pub(super) fn rounded_head_dim(hidden: usize, heads: usize) -> usize {
+    (hidden / heads).max(1)
 }
 
 impl Defaults {
@@ -95,7 +95,8 @@ impl Defaults {
     pub(super) fn read(&self, fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         let hidden_size = fields.size_or("hidden_size", self.hidden_size)?;
         let num_heads = fields.size_or("num_attention_heads", self.num_heads)?;
-        let head_dim = self.head_dim.read(fields, "head_dim", || rounded_head_dim(hidden_size, num_heads))?;
+        let head_dim =
+            self.head_dim.read(fields, "head_dim", || Ok(rounded_head_dim(hidden_size, num_heads)))?;
         let attention_bias = self.attention_bias.read(fields, "attention_bias")?;
         Ok(ModelConfig {
             vocab_size: fields.size_or("vocab_size", self.vocab_size)?,

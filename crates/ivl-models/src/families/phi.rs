@@ -15,8 +15,8 @@ use crate::fields::Fields;
 pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let hidden_size = fields.size_or("hidden_size", 2048)?;
     let num_heads = fields.size_or("num_attention_heads", 32)?;
-    let head_dim =
-        DerivedSize::DerivedIfAbsent.read(fields, "head_dim", || rounded_head_dim(hidden_size, num_heads))?;
+    let head_dim = DerivedSize::DerivedIfAbsent
+        .read(fields, "head_dim", || Ok(rounded_head_dim(hidden_size, num_heads)))?;
     let tied = fields.flag_or("tie_word_embeddings", false)?;
     if tied {
         return Err(

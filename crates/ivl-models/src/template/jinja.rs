@@ -178,8 +178,8 @@ fn operand_len(text: &str) -> Option<usize> {
         let blanks = rest.len() - rest.trim_start().len();
         let more = if rest.starts_with(['(', '[']) {
             brackets_len(rest)?
-        } else if rest.starts_with('.') {
-            1 + rest[1..].find(|letter| !is_word(letter)).unwrap_or(rest.len() - 1)
+        } else if let Some(name) = rest.strip_prefix('.') {
+            1 + name.find(|letter| !is_word(letter)).unwrap_or(name.len())
         } else if let Some(filter) = rest.trim_start().strip_prefix('|') {
             let name = filter.trim_start();
             let gap = filter.len() - name.len();

@@ -66,8 +66,10 @@ impl Letters {
 /// Whether a text has a letter, as it stands or as Python and JSON escape it.
 pub(super) fn has_letter(text: &str, letter: char) -> bool {
     let mut units = [0; 2];
-    let escaped: String =
-        letter.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect();
+    let mut escaped = String::new();
+    for unit in letter.encode_utf16(&mut units) {
+        escaped += &format!("\\u{unit:04x}");
+    }
     text.contains(letter)
         || text.contains(&format!("\\U{:08x}", u32::from(letter)))
         || text.contains(&escaped)

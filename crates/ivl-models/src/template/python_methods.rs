@@ -278,9 +278,9 @@ fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         if inside {
-            out.extend(letter.to_lowercase())
+            out.extend(letter.to_lowercase());
         } else {
-            out.extend(letter.to_uppercase())
+            out.extend(letter.to_uppercase());
         }
         inside = letter.is_alphabetic();
     }

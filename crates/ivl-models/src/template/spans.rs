@@ -281,7 +281,7 @@ impl Conversation<'_> {
     /// A turn with its letter in place of all that it says.
     fn replaced(&self, message: &Message, turn: usize, keep_fields: bool) -> Message {
         let mut replaced = Message::new(&message.role, &self.letters.turn(turn).to_string());
-        replaced.extra = message.extra.clone();
+        replaced.extra.clone_from(&message.extra);
         if !keep_fields {
             for field in SPOKEN_FIELDS {
                 replaced.extra.remove(field);

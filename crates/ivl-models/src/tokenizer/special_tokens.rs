@@ -100,8 +100,7 @@ impl SpecialTokens {
                 added.extend(id.as_u64().map(|id| (id, AddedToken::from(token, special))));
             }
         }
-        let mut tokens = Self::default();
-        tokens.listed = added.into_values().collect();
+        let mut tokens = Self { listed: added.into_values().collect(), ..Self::default() };
         let assumed = defaults(&config, dir)?;
         tokens.assumed = assumed.iter().filter(|(role, _)| !config.contains_key(*role)).copied().collect();
         for (role, value) in &config {
@@ -186,13 +185,12 @@ fn defaults(
 ) -> Result<&'static [(&'static str, &'static str)], TokenizerError> {
     let class =
         config.get("tokenizer_class").and_then(Value::as_str).map(|name| name.trim_end_matches("Fast"));
-    let found = match class {
-        Some(class) => CLASS_DEFAULTS.iter().find(|(classes, ..)| classes.contains(&class)),
-        None => {
-            let model = object(&dir.join("config.json"))?.unwrap_or_default();
-            let model_type = model.get("model_type").and_then(Value::as_str).unwrap_or_default();
-            CLASS_DEFAULTS.iter().find(|(_, types, _)| types.contains(&model_type))
-        }
+    let found = if let Some(class) = class {
+        CLASS_DEFAULTS.iter().find(|(classes, ..)| classes.contains(&class))
+    } else {
+        let model = object(&dir.join("config.json"))?.unwrap_or_default();
+        let model_type = model.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        CLASS_DEFAULTS.iter().find(|(_, types, _)| types.contains(&model_type))
     };
     Ok(found.map_or(&[], |(.., tokens)| tokens))
 }

@@ -128,7 +128,9 @@ impl Answer {
                     None => Value::Null,
                 };
                 // There may be more alternatives for the list of the prompt than for the echo.
-                tokens.iter_mut().for_each(|token| token.top.truncate(output.logprobs.unwrap_or(0)));
+                for token in &mut tokens {
+                    token.top.truncate(output.logprobs.unwrap_or(0));
+                }
                 for choice in &mut self.choices[about.clone()] {
                     choice.prompt_logprobs.clone_from(&listed);
                     if self.request.echo {

@@ -71,7 +71,7 @@ impl Prefill {
 
     /// Whether no client waits for any of the prompts.
     pub(super) fn cancelled(&self) -> bool {
-        self.jobs.iter().all(|job| job.cancelled())
+        self.jobs.iter().all(super::job::Job::cancelled)
     }
 
     pub(super) fn into_jobs(self) -> Vec<Job> {

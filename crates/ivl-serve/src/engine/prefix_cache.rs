@@ -79,7 +79,7 @@ impl PrefixCache {
     pub(crate) fn wants(&self, prompt: &[u32], weights: &[f64]) -> bool {
         let known =
             |tree: &RadixTree| tree.longest_shared(prompt).is_some_and(|shared| shared.len == prompt.len());
-        self.budget > 0 && prompt.len() > LEAST_SHARED && !self.covering(weights).any(|tree| known(tree))
+        self.budget > 0 && prompt.len() > LEAST_SHARED && !self.covering(weights).any(known)
     }
 
     /// Keeps the cache of a prompt, in place of those of its beginnings.

@@ -91,7 +91,9 @@ mod tests {
 
     fn queue(items: &[(&'static str, i32)]) -> FairQueue<&'static str, i32> {
         let mut queue = FairQueue::new();
-        items.iter().for_each(|(client, item)| queue.push(*client, *item));
+        for (client, item) in items {
+            queue.push(*client, *item);
+        }
         queue
     }
 

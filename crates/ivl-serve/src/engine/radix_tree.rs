@@ -119,15 +119,12 @@ impl RadixTree {
     fn add_child(&mut self, parent: usize, edge: Vec<u32>) -> usize {
         let first = edge[0];
         let node = Node { parent, edge, ..Node::default() };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.nodes[index] = node;
-                index
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
+        let index = if let Some(index) = self.free.pop() {
+            self.nodes[index] = node;
+            index
+        } else {
+            self.nodes.push(node);
+            self.nodes.len() - 1
         };
         self.nodes[parent].children.insert(first, index);
         index

@@ -196,7 +196,7 @@ impl<'a> Encoder<'a> {
         let options = RenderOptions { tools: conversation.tools.clone(), ..RenderOptions::default() };
         let spoken = template
             .find(&conversation.messages, &options)
-            .map_err(|source| Error::Render { place: row.place.clone(), source })?;
+            .map_err(|source| Error::Render { place: row.place.clone(), source: Box::new(source) })?;
         let mut wanted: Vec<usize> = conversation.trained_turns().collect();
         if self.options.last_turn_only {
             wanted = wanted.split_off(wanted.len().saturating_sub(1));

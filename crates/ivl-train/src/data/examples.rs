@@ -111,8 +111,12 @@ impl Examples {
         }
         let mut hash = Sha256::new();
         for Example { ids, loss_mask } in examples {
-            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-            loss_mask.iter().for_each(|&trained| hash.update([u8::from(trained)]));
+            for id in ids {
+                hash.update(id.to_le_bytes());
+            }
+            for &trained in loss_mask {
+                hash.update([u8::from(trained)]);
+            }
             hash.update([u8::MAX]);
         }
         vec![("tokens", hex::encode(hash.finalize()))]

@@ -185,7 +185,9 @@ mod tests {
         let before = identity(&bytes);
         assert_eq!(identity(&bytes), before);
         assert_eq!(identity(&bytes[1..]).differences(&before, false), ["`weights`"]);
-        bytes.iter_mut().for_each(|byte| *byte += 1);
+        for byte in &mut bytes {
+            *byte += 1;
+        }
         assert_ne!(identity(&bytes), before);
     }
 }

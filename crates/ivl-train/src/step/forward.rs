@@ -64,7 +64,7 @@ pub(crate) struct ForwardConfig {
 impl ForwardConfig {
     /// The bases that one forward pass serves, with their indices: all of them for a residual value, which reads only the
     /// text; one at a time for a cascade value, which reads the base's predictions.
-    pub(crate) fn group<'a>(self, targets: Vec<BaseTarget<'a>>) -> Vec<Vec<(usize, BaseTarget<'a>)>> {
+    pub(crate) fn group(self, targets: Vec<BaseTarget<'_>>) -> Vec<Vec<(usize, BaseTarget<'_>)>> {
         let targets = targets.into_iter().enumerate();
         match self.cascade {
             None => vec![targets.collect()],
