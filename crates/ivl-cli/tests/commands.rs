@@ -369,7 +369,8 @@ fn adapters_share_the_base_and_are_merged_on_request() {
     ok(&continued);
     assert_eq!(sum(&base("small"), &further), sum(&base("small"), &value), "a run at rate 0 changes nothing");
     assert_eq!(json(&["inspect", &further, "--json"])["adapters"]["base"], base("small"));
-    continued.extend(["--set", "value.lora.rank=8", "--set", "output='other'"]);
+    let refused = format!("output={:?}", dir.path().join("refused").display().to_string());
+    continued.extend(["--set", "value.lora.rank=8", "--set", &refused]);
     run::fails(&continued, &["holds adapters of rank 4", "asks for rank 8"]);
     run::edit(&dir.path().join("value/adapter_config.json"), |config| {
         config["base_model_name_or_path"] = "gone".into();
