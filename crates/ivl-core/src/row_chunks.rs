@@ -37,7 +37,7 @@ impl LogitBudget {
 
     /// Ranges of `rows` rows, as many in each as fit.
     pub fn chunks(self, rows: usize, row_numel: usize) -> impl Iterator<Item = Range<usize>> {
-        ranges(rows, self.rows(row_numel))
+        row_ranges(rows, self.rows(row_numel))
     }
 }
 
@@ -45,10 +45,11 @@ impl LogitBudget {
 /// near cache, but at least 128, at most 512, and never more than the default [`LogitBudget`], or one.
 pub fn row_chunks(rows: usize, row_numel: usize) -> impl Iterator<Item = Range<usize>> {
     let near = (NEAR / row_numel.max(1)).clamp(FEWEST_ROWS, PREFILL_CHUNK);
-    ranges(rows, near.min(LogitBudget::default().rows(row_numel)))
+    row_ranges(rows, near.min(LogitBudget::default().rows(row_numel)))
 }
 
-fn ranges(rows: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+/// `0..rows` in ranges of `size`; the last may be shorter.
+pub fn row_ranges(rows: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(size).map(move |start| start..(start + size).min(rows))
 }
 

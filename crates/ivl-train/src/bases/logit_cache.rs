@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_core::CausalLm;
+use ivl_core::row_chunks::row_ranges;
 use ivl_models::FileError;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::bases::lm_logits::lm_logits;
-use crate::data::batch::{Batch, row_ranges};
+use crate::data::batch::Batch;
 use crate::data::examples::Examples;
 
 /// First bytes of the file.

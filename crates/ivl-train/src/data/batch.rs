@@ -1,7 +1,5 @@
 //! One micro-batch.
 
-use std::ops::Range;
-
 use burn::tensor::{Device, Int, Tensor};
 use ivl_core::cache::LayerCache;
 use ivl_core::tokens::token_tensor;
@@ -95,11 +93,6 @@ impl Batch {
 pub(crate) fn segmented(mut cache: LayerCache, batch: &Batch) -> LayerCache {
     cache.segment(&batch.segments).expect("a batch has a list of lengths for each row");
     cache
-}
-
-/// `0..n` in ranges of `chunk`; the last may be shorter.
-pub(crate) fn row_ranges(n: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..n).step_by(chunk).map(move |start| start..(start + chunk).min(n))
 }
 
 /// Ids or positions as a tensor `[n]`.

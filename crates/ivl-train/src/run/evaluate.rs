@@ -3,6 +3,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor};
 use ivl_core::fusion::VocabProjection;
+use ivl_core::row_chunks::row_ranges;
 use ivl_models::Transformer;
 
 use ivl_models::Connection;
@@ -10,7 +11,7 @@ use ivl_models::Connection;
 use crate::Error;
 use crate::bases::{FrozenBase, Split};
 use crate::config::RegularizationConfig;
-use crate::data::batch::{index_tensor, row_ranges};
+use crate::data::batch::index_tensor;
 use crate::data::plan::Plan;
 use crate::objective::loss::{Terms, differentiable_loss};
 use crate::run::report::EvalReport;

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use ivl_core::fusion::predictions;
+use ivl_core::row_chunks::{LogitBudget, row_ranges};
 use ivl_models::Transformer;
 use ivl_models::transformer::{constant, with_gradient};
 
@@ -12,13 +13,13 @@ use ivl_models::Connection;
 use crate::Error;
 use crate::bases::Split;
 use crate::config::{RegularizationConfig, TrainConfig};
-use crate::data::batch::{Batch, index_tensor, row_ranges};
+use crate::data::batch::{Batch, index_tensor};
 use crate::objective::loss::{Terms, differentiable_loss};
 use crate::step::forward::{BaseForward, BaseTarget, BatchForward, ForwardConfig, HeadGroup, forward};
 use crate::step::trained_first::TrainedFirst;
 
-/// Logits held at once where the configuration does not say: 128 MiB in f32.
-const LOGITS_AT_ONCE: usize = 1 << 25;
+/// Logits held at once where the configuration does not say.
+const LOGIT_BUDGET: LogitBudget = LogitBudget::mebibytes(128);
 
 /// The network that is trained. The frozen bases are no part of it: their logits come with each micro-batch, as constants.
 #[derive(Module, Debug)]
@@ -195,7 +196,7 @@ impl ValueLearner {
     /// Rows that go through the heads at once.
     fn head_rows(&self) -> usize {
         match self.settings.head_rows {
-            0 => (LOGITS_AT_ONCE / self.value.config().vocab_size).max(1),
+            0 => LOGIT_BUDGET.rows(self.value.config().vocab_size),
             rows => rows,
         }
     }

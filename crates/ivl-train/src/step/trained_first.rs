@@ -3,9 +3,10 @@
 use burn::tensor::Tensor;
 use ivl_core::causal_lm::SelectedLogits;
 use ivl_core::fusion::predictions;
+use ivl_core::row_chunks::row_ranges;
 use ivl_models::Transformer;
 
-use crate::data::batch::{Batch, index_tensor, row_ranges};
+use crate::data::batch::{Batch, index_tensor};
 
 /// All positions of a batch, the trained ones first: the loss needs those, a cascade value reads all.
 pub(crate) struct TrainedFirst {
