@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from ivl.fused_cache import PartCache, StridedCache, TextCache
+from ivl.fused_cache import CACHE_NAME, PartCache, StridedCache, TextCache
 from ivl.projection import VocabProjection, fuse
 from ivl.retokenized_value import RetokenizedNetwork
 from ivl.value_card import Connection
@@ -146,7 +146,7 @@ class RetokenizedValue(AttachedValue):
 def read(network: PreTrainedModel, inputs: Inputs, cache: Any, keep: int, **tokens: Tensor) -> Tensor:
     """The logits of a network at the last `keep` positions, `[batch, keep, vocab]`."""
     device = network.device
-    optional = {"attention_mask": inputs.mask, "position_ids": inputs.positions, "cache": cache}
+    optional = {"attention_mask": inputs.mask, "position_ids": inputs.positions, CACHE_NAME: cache}
     given = {name: part.to(device) if isinstance(part, Tensor) else part for name, part in optional.items() if part is not None}
     logits: Tensor = network(**tokens, **given, use_cache=cache is not None, logits_to_keep=keep).logits
     return logits[:, -keep:]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Protocol
 
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationMixin
 from transformers.cache_utils import Cache
+
+#: The name of a cache among the arguments and results of a model: transformers renamed it.
+CACHE_NAME = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"
 
 
 class PartCache(Protocol):
@@ -28,7 +32,7 @@ class PartCache(Protocol):
         """Keeps these rows."""
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Removes the last tokens; the number is negative, as in transformers."""
+        """Removes the last tokens; the number is negative, as in transformers. Before 5.24 it could be the length that stays."""
 
 
 class StridedCache(DynamicCache):
@@ -89,7 +93,7 @@ class TextCache:
 
     def crop(self, tokens_to_remove: int) -> None:
         """Removes the base's last tokens. The value's stay in its cache: the next text shares a prefix with them."""
-        if tokens_to_remove < 0:
+        if tokens_to_remove:
             for row in self.rows:
                 del row.ids[tokens_to_remove:]
 

@@ -15,7 +15,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from ivl.attached_value import AttachedValue, Inputs, read
 from ivl.errors import IvlError
-from ivl.fused_cache import FusedCache
+from ivl.fused_cache import CACHE_NAME, FusedCache
 from ivl.value import checked_alpha
 
 #: Logits that a cascade value needs at once while a prompt is read, in numbers: 128 MiB in f32.
@@ -30,6 +30,8 @@ class FusedOutput(CausalLMOutput):
     """The logits of a call, in f32, and the cache that it extended."""
 
     cache: FusedCache | None = None
+    #: The name that transformers had for it before 5.24.
+    past_key_values: FusedCache | None = None
 
 
 class FusedCausalLM(PreTrainedModel, GenerationMixin):
@@ -115,6 +117,7 @@ class FusedCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         cache: FusedCache | None = None,
+        past_key_values: FusedCache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -131,6 +134,7 @@ class FusedCausalLM(PreTrainedModel, GenerationMixin):
         given = sorted(name for name, part in unexpected.items() if part is not None and name not in _IGNORED)
         if given:
             raise IvlError(f"a base with values does not take `{given[0]}`; it reads `input_ids` with `attention_mask` and `position_ids`")
+        cache = past_key_values if cache is None else cache
         if cache is None and use_cache:
             cache = self.new_cache()
         if cache is not None and not isinstance(cache, FusedCache):
@@ -149,7 +153,7 @@ class FusedCausalLM(PreTrainedModel, GenerationMixin):
             logits = logits[:, logits_to_keep]
         elif labels is not None and logits_to_keep:
             logits = logits[:, -logits_to_keep:]
-        return FusedOutput(loss=loss, logits=logits, cache=cache)
+        return FusedOutput(loss=loss, logits=logits, **{CACHE_NAME: cache})
 
     def _read(self, inputs: Inputs, weights: list[Tensor | float], cache: FusedCache | None) -> Tensor:
         """Logits at the wanted positions. Where a cascade value reads predictions of a long prompt, they are made chunk by chunk."""
@@ -206,8 +210,8 @@ class FusedCausalLM(PreTrainedModel, GenerationMixin):
         kind = generation_config.cache_implementation
         if kind not in (None, "dynamic", "dynamic_full"):
             raise IvlError(f"`cache_implementation` is {kind!r}, expected none: a base with values has a dynamic cache")
-        if model_kwargs.get("cache") is None and generation_config.use_cache is not False:
-            model_kwargs["cache"] = self.new_cache()
+        if model_kwargs.get(CACHE_NAME) is None and generation_config.use_cache is not False:
+            model_kwargs[CACHE_NAME] = self.new_cache()
 
     def _reorder_cache(self, cache: FusedCache, beam_idx: Tensor) -> FusedCache:
         cache.reorder_cache(beam_idx)

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from ivl.errors import IvlError
-from ivl.fused_cache import TextCache, TextRow
+from ivl.fused_cache import CACHE_NAME, TextCache, TextRow
 from ivl.projection import VocabProjection
 from ivl.tokenizer import Tokenizer, UnwritableError
 from ivl.vocab import Role, TokenKind, Vocab
@@ -238,7 +238,7 @@ class _Path:
     def _feed(self, tokens: Sequence[int], keep: int) -> Tensor:
         """Reads tokens after those that the row holds; logits `[keep, value_vocab]` after the last of them, in f32."""
         ids = torch.tensor([tokens], device=self._network.device)
-        output = self._network(input_ids=ids, cache=self._row.cache, use_cache=True, logits_to_keep=keep)
+        output = self._network(input_ids=ids, use_cache=True, logits_to_keep=keep, **{CACHE_NAME: self._row.cache})
         self._row.held += tokens
         return output.logits[0].float()
 

@@ -40,7 +40,7 @@ class ValueNetwork(nn.Module):
         #: The directory or hub name that it starts from.
         self.source = Checkpoint.open(described["model"])
         start = run.directory / described["start"] if described["start"] else None
-        self.peft: Any = None
+        self._peft: list[Any] = []
         if settings.adapters:
             self._load_adapters(start, frozen_dtype)
         else:
@@ -64,18 +64,25 @@ class ValueNetwork(nn.Module):
         under = self.source if start is not None else self.source.adapted
         assert under is not None
         network = under.load(on_cpu(frozen_dtype))
-        self.peft = PeftModel.from_pretrained(network, str(directory), is_trainable=True, autocast_adapter_dtype=False)
-        for name, parameter in self.peft.named_parameters():
+        adapted = PeftModel.from_pretrained(network, str(directory), is_trainable=True, autocast_adapter_dtype=False)
+        # Not a submodule: each weight has one name.
+        self._peft = [adapted]
+        for name, parameter in adapted.named_parameters():
             parameter.requires_grad_("lora_" in name)
             if "lora_" in name:
                 parameter.data = parameter.data.float()
         self.adapters_directory = directory
-        self.split = SplitNetwork(self.peft.get_base_model(), self.source.name)
+        self.split = SplitNetwork(adapted.get_base_model(), self.source.name)
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether only adapters are trained."""
+        return bool(self._peft)
 
     @contextmanager
     def without_adapters(self) -> Iterator[None]:
         """The network that the adapters were put on."""
-        with self.peft.disable_adapter():
+        with self._peft[0].disable_adapter():
             yield
 
 
@@ -177,7 +184,7 @@ def load_bases(run: ExportedRun, settings: Settings, value: ValueNetwork, proces
                 for split, (path, fingerprint) in zip(examples, described)
             }
             bases.append(CachedBase(name, weight, files))
-        elif value.peft is not None and _adapts(value, name):
+        elif value.has_adapters and _adapts(value, name):
             bases.append(SharedBase(name, weight, value))
         else:
             bases.append(_sharded(name, weight, processes))

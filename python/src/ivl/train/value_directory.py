@@ -65,7 +65,8 @@ def _write_card(output: Path, card: dict[str, Any], state: RunState) -> None:
 
 
 def _write_adapters(output: Path, weights: dict[str, torch.Tensor], learner: Learner) -> None:
-    named = {f"{_PEFT}{name.replace('.default.', '.')}": tensor.float().contiguous() for name, tensor in weights.items()}
+    adapters = {name: tensor for name, tensor in weights.items() if ".lora_" in name}
+    named = {f"{_PEFT}{name.replace('.default.', '.')}": tensor.float().contiguous() for name, tensor in adapters.items()}
     _save(output / "adapter_model.safetensors", named)
     described = json.loads((learner.value.adapters_directory / "adapter_config.json").read_text())
     _write_whole(output / "adapter_config.json", json.dumps(described, indent=2))
