@@ -83,6 +83,7 @@ def test_losses_gradients_and_weights_equal_ivl(name, tmp_path):
         ours, theirs = json.loads((output / "ivl.json").read_text()), json.loads(card.read_text())
         assert ours.pop("train_loss") == pytest.approx(theirs.pop("train_loss"), rel=TOLERANCE)
         for our, their in zip(ours.pop("evals"), theirs.pop("evals"), strict=True):
+            assert our.pop("base") == their.pop("base")
             assert our == pytest.approx(their, rel=TOLERANCE)
         assert ours == theirs
     assert json.loads((output / "config.json").read_text())["model_type"] == "llama"

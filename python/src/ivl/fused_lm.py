@@ -25,13 +25,21 @@ _LOGITS_AT_ONCE = 1 << 25
 Alpha = float | Sequence[float] | Mapping[str, float] | Tensor
 
 
-@dataclass
-class FusedOutput(CausalLMOutput):
-    """The logits of a call, in f32, and the cache that it extended."""
+if CACHE_NAME == "cache":
 
-    cache: FusedCache | None = None
-    #: The name that transformers had for it before 5.24.
-    past_key_values: FusedCache | None = None
+    @dataclass
+    class FusedOutput(CausalLMOutput):
+        """The logits of a call, in f32, and the cache that it extended."""
+
+        cache: FusedCache | None = None
+
+else:
+
+    @dataclass
+    class FusedOutput(CausalLMOutput):  # type: ignore[no-redef]
+        """The logits of a call, in f32, and the cache that it extended, under its former name."""
+
+        past_key_values: FusedCache | None = None
 
 
 class FusedCausalLM(PreTrainedModel, GenerationMixin):

@@ -74,7 +74,7 @@ class Perturbation:
         plain = settings.base_temperature == 1.0 and settings.base_noise == 0.0 and settings.base_dropout == 0.0
         if plain and weight == 1.0:
             return None
-        rng = ChaCha8((seed & _MASK64) ^ 0x7065727474757221, (step << 20) | micro_batch)
+        rng = ChaCha8((seed & _MASK64) ^ 0x7065727475726221, (step << 20) | micro_batch)
         span = math.log(settings.base_temperature)
         temperature = math.exp(span * (2.0 * float(rng.uniforms(1)[0]) - 1.0))
         noise_seed = int(rng.integers(1)[0]) >> 1 if settings.base_noise > 0.0 else 0
