@@ -58,7 +58,7 @@ pub struct Train {
     pub extend: bool,
 }
 
-/// Inspect the data of a run
+/// Inspect or export the data of a run
 #[derive(Debug, clap::Args)]
 pub struct Data {
     #[command(subcommand)]
@@ -91,9 +91,8 @@ pub struct Preview {
 
 /// Write what a run trains on: tokens, loss masks and the order of the whole run, for `python -m ivl.train`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ivl data export examples/first-value/train.toml --out runs/export\n  \
-    torchrun --nproc-per-node 8 -m ivl.train examples/first-value/train.toml --data runs/export\n\n\
-    docs/python.md describes both.")]
+#[command(after_help = "Example:\n  ivl data export examples/first-value/train.toml --out runs/export\n\n\
+    docs/python.md shows how to train from it on many GPUs.")]
 pub struct Export {
     /// Configuration of the run; docs/training.md lists every key
     pub config: PathBuf,
