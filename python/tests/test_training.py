@@ -149,6 +149,28 @@ def test_what_cannot_be_followed_is_refused(tmp_path):
     assert "is of a run with another configuration" in error("--resume", "--set", "optimizer.learning_rate=0.1")
 
 
+def holds(new, known):
+    """Whether all that is known is in the new, by name."""
+    if isinstance(known, dict):
+        return all(holds(new.get(key), part) for key, part in known.items())
+    return new == known
+
+
+@pytest.mark.skipif("IVL" not in os.environ, reason="IVL names no command to compare with")
+@pytest.mark.parametrize("name", RUNS)
+def test_the_command_still_exports_what_the_fixtures_hold(name, tmp_path):
+    config = str((FIXTURES / name / "train.toml").relative_to(ROOT))
+    options = ["--out", str(tmp_path / "export"), "--set", f'data.cache="{tmp_path}/tokens"', "--device", "cpu"]
+    subprocess.run([os.environ["IVL"], "data", "export", config, *options], check=True, stdout=subprocess.DEVNULL)
+    ours, theirs = FIXTURES / name / "export", tmp_path / "export"
+    for file in (path.relative_to(ours) for path in ours.rglob("*.safetensors")):
+        assert (ours / file).read_bytes() == (theirs / file).read_bytes(), file
+    known, new = (json.loads((path / "export.json").read_text()) for path in (ours, theirs))
+    new["config"]["data"]["cache"] = known["config"]["data"]["cache"]
+    # Later versions may have more keys.
+    assert holds(new, known), (known, new)
+
+
 def test_mapped_bases_are_refused():
     run = ExportedRun(FIXTURES / "average" / "export")
     config = json.loads(json.dumps(run.description["config"]))
@@ -158,3 +180,5 @@ def test_mapped_bases_are_refused():
     config["bases"][0]["map"] = None
     with pytest.raises(ValueError, match="`extra` is a key that this version"):
         Settings.read({**config, "extra": 1})
+    with pytest.raises(ValueError, match='`objective = "dpo"` is for `ivl train`'):
+        Settings.read({**config, "objective": "dpo"})

@@ -163,13 +163,16 @@ class Settings:
 
 #: Every key of a configuration that this trainer follows, and those that the export has followed already.
 _KNOWN = {
-    "output", "preset", "seed", "base", "bases", "mixing", "base_logits", "value", "data", "optimizer", "steps", "regularization",
-    "checkpoint", "eval",
+    "output", "preset", "seed", "objective", "base", "bases", "mixing", "base_logits", "value", "data", "optimizer", "steps",
+    "regularization", "checkpoint", "eval",
 }  # fmt: skip
 
 
 def _refuse(config: Mapping[str, Any]) -> None:
-    unknown = sorted(set(config) - _KNOWN)
+    objective = config.get("objective", "cross-entropy")
+    if objective != "cross-entropy":
+        raise IvlError(f'`objective = "{objective}"` is for `ivl train`: python -m ivl.train fits demonstrations')
+    unknown = sorted(key for key in set(config) - _KNOWN if config[key] is not None)
     if unknown:
         raise IvlError(f"`{unknown[0]}` is a key that this version of the package does not know; install the one of your `ivl`")
     if any(base.get("map") is not None for base in config.get("bases", [])):
