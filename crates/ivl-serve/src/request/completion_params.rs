@@ -125,7 +125,7 @@ fn grammar(
     let given = grammar_source(fields)?;
     if let (Some((name, _)), Some(_)) = (&given, &calls) {
         return Err(ApiError::invalid(
-            *name,
+            name,
             format!("`tool_choice` makes the answer a call, so it cannot have the form of `{name}`"),
         ));
     }
