@@ -344,10 +344,10 @@ fn texts_are_refused_before_weights_are_read() {
     ];
     for (call, message) in calls {
         let mut args = call.to_vec();
-        args.extend(["--base", &broken]);
+        args.extend(["--base", broken]);
         fails(&args, &[message]);
     }
-    fails(&["generate", "--base", &broken, "--prompt", "Suna"], &["embed_tokens"]);
+    fails(&["generate", "--base", broken, "--prompt", "Suna"], &["embed_tokens"]);
 }
 
 #[test]
