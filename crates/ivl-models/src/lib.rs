@@ -27,6 +27,7 @@ mod error;
 pub mod families;
 mod fields;
 mod files;
+mod number_lists;
 mod template;
 mod tokenizer;
 pub mod transformer;
@@ -46,6 +47,7 @@ pub use error::{Error, WeightReport};
 pub use fields::Fields;
 pub use files::{FileError, read_text, write_bytes, write_whole};
 pub use ivl_kernels::PackedFormat;
+pub use number_lists::{NumberList, write_number_lists};
 pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, SpanFinder, Spoken, TemplateChoice, Turn, fused_end_tokens,

@@ -9,17 +9,17 @@
 //! Offsets have one number more than there are parts: part `i` is `offsets[i]..offsets[i + 1]`. The files can be mapped
 //! into memory.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use ivl_models::{FileError, write_whole};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use ivl_models::{NumberList, write_number_lists};
 use serde::Serialize;
 
 use crate::Error;
 use crate::data::examples::Examples;
 use crate::data::plan::Plan;
+
+/// The layout of the files.
+const FORMAT: &str = "ivl-data-1";
 
 /// Tokens of a file, which is what the export holds in memory at once.
 const SHARD_TOKENS: usize = 1 << 24;
@@ -69,13 +69,14 @@ impl Examples {
                 next += 1;
             }
             let file = format!("{name}-{:05}.safetensors", shards.len());
-            let tensors = [
-                ("ids", Dtype::I32, ids.len(), bytes_of(&ids, |id| id.to_le_bytes())),
-                ("loss_mask", Dtype::U8, loss_mask.len(), loss_mask),
-                ("offsets", Dtype::I64, offsets.len(), bytes_of(&offsets, |at| at.to_le_bytes())),
+            let tokens = ids.len();
+            let lists = [
+                ("ids", NumberList::I32(ids)),
+                ("loss_mask", NumberList::U8(loss_mask)),
+                ("offsets", NumberList::I64(offsets)),
             ];
-            write(&dir.join(&file), &tensors)?;
-            shards.push(ExampleShard { file, examples: next - first, tokens: ids.len(), trained });
+            write_number_lists(&dir.join(&file), FORMAT, lists)?;
+            shards.push(ExampleShard { file, examples: next - first, tokens, trained });
         }
         Ok(shards)
     }
@@ -99,40 +100,15 @@ impl Plan {
                 ends.push(rows.len() as i64 - 1);
             }
             let file = format!("epoch-{epoch:05}.safetensors");
-            let tensors = [
-                ("examples", Dtype::I32, examples.len(), bytes_of(&examples, |at| at.to_le_bytes())),
-                ("rows", Dtype::I64, rows.len(), bytes_of(&rows, |at| at.to_le_bytes())),
-                ("micro_batches", Dtype::I64, ends.len(), bytes_of(&ends, |at| at.to_le_bytes())),
+            let lists = [
+                ("examples", NumberList::I32(examples)),
+                ("rows", NumberList::I64(rows)),
+                ("micro_batches", NumberList::I64(ends)),
             ];
-            write(&dir.join(&file), &tensors)?;
+            write_number_lists(&dir.join(&file), FORMAT, lists)?;
             let steps = micro_batches.len().div_ceil(self.accumulation());
             orders.push(EpochOrder { file, micro_batches: micro_batches.len(), steps });
         }
         Ok(orders)
     }
-}
-
-fn bytes_of<T, const N: usize>(numbers: &[T], bytes: impl Fn(&T) -> [u8; N]) -> Vec<u8> {
-    numbers.iter().flat_map(bytes).collect()
-}
-
-/// Writes lists of numbers as one file, whole or not at all.
-fn write(path: &Path, tensors: &[(&str, Dtype, usize, Vec<u8>)]) -> Result<(), Error> {
-    let invalid = |error: safetensors::SafeTensorError| {
-        FileError::io("write", path)(match error {
-            safetensors::SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other),
-        })
-    };
-    let view = |(name, dtype, len, bytes)| -> Result<_, FileError> {
-        let (name, dtype, len, bytes): (&str, Dtype, usize, &Vec<u8>) = (name, dtype, len, bytes);
-        Ok((name, TensorView::new(dtype, vec![len], bytes).map_err(invalid)?))
-    };
-    let views = tensors.iter().map(|(name, dtype, len, bytes)| view((*name, *dtype, *len, bytes)));
-    let views: Vec<_> = views.collect::<Result<_, _>>()?;
-    let metadata = HashMap::from([("format".to_owned(), "ivl-data-1".to_owned())]);
-    let written = write_whole(path, |partial| {
-        safetensors::serialize_to_file(views, Some(metadata), partial).map_err(std::io::Error::other)
-    });
-    Ok(written?)
 }
