@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::gguf::GgufError;
 use crate::{ChatError, FileError, TokenizerError};
 
 /// Errors between a checkpoint directory and a model.
@@ -54,10 +55,12 @@ pub enum Error {
         got: String,
     },
     /// An architecture that is not in the table of families.
-    #[error("`{}` has model_type `{got}`, which ivl does not support; it supports {known}", path.display())]
+    #[error("`{}` has {field} `{got}`, which ivl does not support; it supports {known}", path.display())]
     UnknownArchitecture {
         /// Which file.
         path: PathBuf,
+        /// The field that says it.
+        field: &'static str,
         /// The model type.
         got: String,
         /// All that are known.
@@ -74,6 +77,15 @@ pub enum Error {
         #[source]
         source: safetensors::SafeTensorError,
     },
+    /// A GGUF file that cannot be trusted: of another format or version, cut short, or with a broken header.
+    #[error("cannot read the GGUF file `{}`", path.display())]
+    Gguf {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: GgufError,
+    },
     /// A shard name that leads out of the checkpoint's directory.
     #[error("`{}` names the shard `{name}`, expected the name of a file in the same directory", path.display())]
     ShardName {
@@ -83,7 +95,7 @@ pub enum Error {
         name: String,
     },
     /// A tensor of a type that holds no model weights.
-    #[error("tensor `{tensor}` in `{}` has type {got}, expected F32, F16 or BF16", path.display())]
+    #[error("tensor `{tensor}` in `{}` is {got}, expected {expected}", path.display())]
     TensorType {
         /// Which file.
         path: PathBuf,
@@ -91,6 +103,16 @@ pub enum Error {
         tensor: String,
         /// Its type.
         got: String,
+        /// The types that are read.
+        expected: String,
+    },
+    /// A tensor that must be there.
+    #[error("`{}` has no tensor `{tensor}`; the file is not whole, or of another kind than its metadata says", path.display())]
+    MissingTensor {
+        /// Which file.
+        path: PathBuf,
+        /// Which tensor.
+        tensor: String,
     },
     /// The tensors in the files differ from those of the configuration.
     #[error("the weights in `{}` do not fit its config.json: {report}", dir.display())]

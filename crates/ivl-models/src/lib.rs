@@ -27,6 +27,8 @@ mod error;
 pub mod families;
 mod fields;
 mod files;
+pub mod gguf;
+mod mapped_file;
 mod template;
 mod tokenizer;
 pub mod transformer;

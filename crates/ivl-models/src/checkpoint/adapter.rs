@@ -127,10 +127,9 @@ impl Checkpoint {
             return Err(Error::Weights { dir: self.dir().to_owned(), report });
         }
         for (path, [rows, columns]) in net.adapter_shapes() {
-            let stored = files.tensor(&self.adapter_name(&path)?)?;
+            let stored = files.tensor(&self.adapter_name(&path)?)?.numbers(rows * columns);
             // PEFT stores [output, input].
-            let numbers =
-                (0..rows * columns).map(|at| stored.get(at % columns * rows + at / columns)).collect();
+            let numbers = (0..rows * columns).map(|at| stored[at % columns * rows + at / columns]).collect();
             net.set_adapter(&path, numbers);
         }
         Ok(net)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::layout::for_each_pair;
+use super::layout::Layout;
 use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
 use crate::families::weight_map::{Rule, WeightMap};
@@ -162,16 +162,36 @@ struct TensorSource<'a, 'p> {
     failed: Option<Error>,
 }
 
-impl ParameterSource for TensorSource<'_, '_> {
-    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32)) {
-        let planned = &self.plan[path];
-        match self.files.tensor(&planned.tensor) {
-            Ok(stored) => {
-                for_each_pair(&planned.rule, shape, |stored_at, ours| put(ours, stored.get(stored_at)));
+impl TensorSource<'_, '_> {
+    /// Loads a parameter, a few stored rows at a time.
+    fn load(
+        &self,
+        planned: &Planned,
+        shape: &[usize],
+        put: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), Error> {
+        let stored = self.files.tensor(&planned.tensor)?;
+        let layout = Layout::new(&planned.rule, shape);
+        let columns = layout.columns();
+        let mut rows = Vec::new();
+        for band in layout.bands() {
+            rows.resize(band.len() * columns, 0.0);
+            for (row, numbers) in band.clone().zip(rows.chunks_exact_mut(columns)) {
+                stored.read(layout.stored_row(row) * columns, numbers);
             }
-            Err(error) => self.failed = Some(self.failed.take().unwrap_or(error)),
+            layout.load(&band, &rows, put);
         }
         self.files.release(&planned.tensor);
+        Ok(())
+    }
+}
+
+impl ParameterSource for TensorSource<'_, '_> {
+    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
+        let planned = &self.plan[path];
+        if let Err(error) = self.load(planned, shape, put) {
+            self.failed = Some(self.failed.take().unwrap_or(error));
+        }
         self.done += planned.len;
         if let Some(progress) = &mut self.progress {
             progress(Progress { done: self.done, total: self.total });

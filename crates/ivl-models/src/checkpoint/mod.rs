@@ -9,6 +9,7 @@ mod open;
 mod other_format;
 mod sampling_defaults;
 mod save;
+mod stored_tensor;
 mod tensor_files;
 
 pub use adapter::{Adapters, save_adapters};

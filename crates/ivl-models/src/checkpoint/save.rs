@@ -7,8 +7,7 @@ use std::path::Path;
 use burn::tensor::DType;
 use serde_json::{Map, Value};
 
-use super::layout::for_each_pair;
-use super::tensor_files::Stored;
+use super::layout::Layout;
 use crate::families::read_config;
 use crate::families::weight_map::Rule;
 use crate::files::{write_bytes, write_whole};
@@ -83,16 +82,35 @@ impl safetensors::View for SavedTensor<'_> {
     fn data(&self) -> Cow<'_, [u8]> {
         let mut bytes = vec![0u8; self.data_len()];
         for (rule, parameter) in &self.parts {
-            let numbers = parameter.tensor.clone().cast(DType::F32).into_data();
-            let ours = Stored::F32(numbers.as_bytes());
-            for_each_pair(rule, &parameter.shape, |stored, index| {
-                bytes[4 * stored..4 * stored + 4].copy_from_slice(&ours.get(index).to_le_bytes());
-            });
+            let ours = parameter.tensor.clone().cast(DType::F32).into_data();
+            let ours: Vec<f32> = ours.try_into_vec().expect("numbers that were cast to f32");
+            save_rows(&Layout::new(rule, &parameter.shape), &ours, &mut bytes);
         }
         Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {
         4 * self.shape.iter().product::<usize>()
+    }
+}
+
+/// Writes a parameter into the bytes of a tensor in f32.
+fn save_rows(layout: &Layout<'_>, ours: &[f32], bytes: &mut [u8]) {
+    let columns = layout.columns();
+    let mut rows = Vec::new();
+    for band in layout.bands() {
+        // A row may hold numbers of several parameters.
+        rows.clear();
+        for row in band.clone() {
+            let stored = &bytes[4 * columns * layout.stored_row(row)..][..4 * columns];
+            rows.extend(stored.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])));
+        }
+        layout.save(&band, ours, &mut rows);
+        for (row, numbers) in band.zip(rows.chunks_exact(columns)) {
+            let stored = &mut bytes[4 * columns * layout.stored_row(row)..][..4 * columns];
+            for (four, number) in stored.chunks_exact_mut(4).zip(numbers) {
+                four.copy_from_slice(&number.to_le_bytes());
+            }
+        }
     }
 }

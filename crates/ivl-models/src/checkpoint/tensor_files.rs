@@ -1,25 +1,27 @@
 //! The safetensors files of a checkpoint, single or sharded, memory-mapped: a tensor is read when it is loaded.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
 use super::other_format::missing;
+use super::stored_tensor::{StoredTensor, StoredType};
+use crate::Error;
 use crate::files::read_json;
-use crate::{Error, FileError};
+use crate::mapped_file::MappedFile;
 
 /// More shards than any checkpoint has.
 const MOST_SHARDS: usize = 4096;
 
+/// Numbers of two tensors that are compared at once.
+const COMPARED: usize = 1024;
+
 /// All tensors of a checkpoint, by name.
 #[derive(Debug)]
 pub struct TensorFiles {
-    shards: Vec<(PathBuf, Mmap)>,
+    shards: Vec<MappedFile>,
     tensors: BTreeMap<String, Entry>,
 }
 
@@ -29,31 +31,6 @@ struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: std::ops::Range<usize>,
-}
-
-/// The bytes of one tensor in its file, with the types that a checkpoint may hold.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Stored<'a> {
-    /// 32-bit floats.
-    F32(&'a [u8]),
-    /// 16-bit floats.
-    F16(&'a [u8]),
-    /// Brain floats.
-    Bf16(&'a [u8]),
-}
-
-impl Stored<'_> {
-    /// Element `index`. Bytes need not be aligned.
-    ///
-    /// # Panics
-    /// If the index is outside.
-    pub(crate) fn get(&self, index: usize) -> f32 {
-        match self {
-            Self::F32(bytes) => f32::from_le_bytes([0, 1, 2, 3].map(|b| bytes[4 * index + b])),
-            Self::F16(bytes) => f16::from_le_bytes([0, 1].map(|b| bytes[2 * index + b])).to_f32(),
-            Self::Bf16(bytes) => bf16::from_le_bytes([0, 1].map(|b| bytes[2 * index + b])).to_f32(),
-        }
-    }
 }
 
 impl TensorFiles {
@@ -90,13 +67,21 @@ impl TensorFiles {
     /// If there is no tensor of either name.
     pub(super) fn are_equal(&self, a: &str, b: &str) -> bool {
         let [x, y] = [a, b].map(|name| &self.tensors[name]);
-        let bytes = |entry: &Entry| &self.shards[entry.shard].1[entry.bytes.clone()];
+        let bytes = |entry: &Entry| &self.shards[entry.shard][entry.bytes.clone()];
         if x.shape != y.shape || (x.dtype == y.dtype && bytes(x) == bytes(y)) {
             return x.shape == y.shape;
         }
         match (self.tensor(a), self.tensor(b)) {
             (Ok(first), Ok(second)) if x.dtype != y.dtype => {
-                (0..x.shape.iter().product()).all(|index| first.get(index) == second.get(index))
+                let len: usize = x.shape.iter().product();
+                let mut numbers = [[0f32; COMPARED]; 2];
+                (0..len).step_by(COMPARED).all(|at| {
+                    let count = COMPARED.min(len - at);
+                    let [one, other] = &mut numbers;
+                    first.read(at, &mut one[..count]);
+                    second.read(at, &mut other[..count]);
+                    one[..count] == other[..count]
+                })
             }
             _ => false,
         }
@@ -113,13 +98,7 @@ impl TensorFiles {
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), Error> {
-        let file = File::open(&path).map_err(FileError::io("read", &path))?;
-        #[expect(unsafe_code, reason = "mapping is how weights larger than memory are read")]
-        // SAFETY: the map is read-only and every access is bounds-checked. Another process may still cut the file short, which
-        // raises SIGBUS, or change it, which breaks the rule that the bytes of a `&[u8]` do not change. As every loader that
-        // maps weights, ivl accepts that: numbers are read once and any bytes are valid floats, so that the weights would be
-        // wrong and nothing else.
-        let map = unsafe { Mmap::map(&file) }.map_err(FileError::io("map", &path))?;
+        let map = MappedFile::open(&path)?;
         let size = map.len() as u64;
         let broken = |source| Error::Safetensors { path: path.clone(), size, source };
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(broken)?;
@@ -133,7 +112,7 @@ impl TensorFiles {
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
             self.tensors.insert(name, Entry { shard, dtype: info.dtype, shape: info.shape.clone(), bytes });
         }
-        self.shards.push((path, map));
+        self.shards.push(map);
         Ok(())
     }
 
@@ -169,18 +148,19 @@ impl TensorFiles {
     ///
     /// # Panics
     /// If there is no tensor of this name.
-    pub(crate) fn tensor(&self, name: &str) -> Result<Stored<'_>, Error> {
+    pub(crate) fn tensor(&self, name: &str) -> Result<StoredTensor<'_>, Error> {
         let entry = &self.tensors[name];
-        let (path, map) = &self.shards[entry.shard];
+        let map = &self.shards[entry.shard];
         let bytes = &map[entry.bytes.clone()];
         match entry.dtype {
-            Dtype::F32 => Ok(Stored::F32(bytes)),
-            Dtype::F16 => Ok(Stored::F16(bytes)),
-            Dtype::BF16 => Ok(Stored::Bf16(bytes)),
+            Dtype::F32 => Ok(StoredTensor::new(bytes, StoredType::F32)),
+            Dtype::F16 => Ok(StoredTensor::new(bytes, StoredType::F16)),
+            Dtype::BF16 => Ok(StoredTensor::new(bytes, StoredType::Bf16)),
             other => Err(Error::TensorType {
-                path: path.clone(),
+                path: map.path().to_owned(),
                 tensor: name.to_owned(),
                 got: format!("{other:?}"),
+                expected: "F32, F16 or BF16".to_owned(),
             }),
         }
     }
@@ -193,26 +173,7 @@ impl TensorFiles {
     /// If there is no tensor of this name.
     pub(crate) fn release(&self, name: &str) {
         let entry = &self.tensors[name];
-        #[cfg(unix)]
-        {
-            let map = &self.shards[entry.shard].1;
-            #[expect(
-                unsafe_code,
-                reason = "dropping pages of a private map whose contents would be lost is unsafe"
-            )]
-            // SAFETY: the map is read-only, so its pages hold nothing but the file, from which they come again.
-            let advised = unsafe {
-                map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    entry.bytes.start,
-                    entry.bytes.len(),
-                )
-            };
-            // Advice that is not taken costs memory, not correctness.
-            drop(advised);
-        }
-        #[cfg(not(unix))]
-        let _ = entry;
+        self.shards[entry.shard].release(entry.bytes.clone());
     }
 }
 

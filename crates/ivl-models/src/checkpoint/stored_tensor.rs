@@ -1,0 +1,58 @@
+//! The numbers of a stored tensor.
+
+use half::{bf16, f16};
+
+/// The bytes of one tensor in its file, with the types that a checkpoint may hold. Bytes need not be aligned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredTensor<'a> {
+    bytes: &'a [u8],
+    kind: StoredType,
+}
+
+/// A type of stored numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoredType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// Brain floats.
+    Bf16,
+}
+
+impl<'a> StoredTensor<'a> {
+    pub(crate) fn new(bytes: &'a [u8], kind: StoredType) -> Self {
+        Self { bytes, kind }
+    }
+
+    /// Reads as many numbers as `out` holds, from number `first` on; both are multiples of a block.
+    ///
+    /// # Panics
+    /// If there are fewer numbers.
+    pub(crate) fn read(&self, first: usize, out: &mut [f32]) {
+        match self.kind {
+            StoredType::F32 => {
+                for (number, bytes) in out.iter_mut().zip(self.bytes[4 * first..].chunks_exact(4)) {
+                    *number = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                }
+            }
+            StoredType::F16 => {
+                for (number, bytes) in out.iter_mut().zip(self.bytes[2 * first..].chunks_exact(2)) {
+                    *number = f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+                }
+            }
+            StoredType::Bf16 => {
+                for (number, bytes) in out.iter_mut().zip(self.bytes[2 * first..].chunks_exact(2)) {
+                    *number = bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+                }
+            }
+        }
+    }
+
+    /// The first `len` numbers.
+    pub(crate) fn numbers(&self, len: usize) -> Vec<f32> {
+        let mut numbers = vec![0.0; len];
+        self.read(0, &mut numbers);
+        numbers
+    }
+}
