@@ -34,6 +34,14 @@ pub enum Error {
         /// The remedy.
         advice: &'static str,
     },
+    /// A directory holds several GGUF models.
+    #[error("`{}` holds several GGUF models, {names}; expected one: name the file", dir.display())]
+    SeveralModels {
+        /// The directory.
+        dir: PathBuf,
+        /// Their files.
+        names: String,
+    },
     /// A required field of `config.json` is missing.
     #[error("`{}` has no field `{field}`", path.display())]
     MissingField {

@@ -40,7 +40,7 @@ mod weights;
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
     Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress,
-    SamplingDefaults, TensorFiles, save, save_adapters,
+    SamplingDefaults, TensorFiles, save, save_adapters, weight_files,
 };
 pub use config::ModelConfig;
 pub use connection::Connection;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// How far the loading of a model has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadProgress<'a> {
-    /// The directory of the model.
+    /// The directory or file of the model.
     pub model: &'a str,
     /// Numbers loaded.
     pub done: u64,
@@ -119,7 +119,7 @@ impl OpenOptions {
 
     /// Loads the weights of a checkpoint.
     pub(crate) fn load(&self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Transformer> {
-        let model = checkpoint.dir().display().to_string();
+        let model = checkpoint.path().display().to_string();
         if let Some(on_note) = &self.on_note {
             checkpoint.notes()?.iter().for_each(|note| on_note(note));
         }

@@ -76,9 +76,8 @@ impl Checkpoint {
     ) -> Result<Transformer, Error> {
         let LoadOptions { weights, progress } = options.into();
         let files = self.tensors()?;
-        let map = (self.family().weights)(self.config());
         let net = self.config().init(device);
-        let plan = plan(&net, &map, &files, self.dir())?;
+        let plan = plan(&net, &self.weight_map(), &files, self.path())?;
         // Every shape is now known to fit what the files hold, so that nothing larger than them is allocated.
         let total = plan.values().map(|entry| entry.len).sum();
         let mut source = TensorSource { plan, files: &files, done: 0, total, progress, failed: None };
@@ -101,7 +100,7 @@ impl Checkpoint {
         let tokenizer = self.tokenizer()?;
         let vocab = self.vocab(&tokenizer)?;
         let net = self.load(device, options)?;
-        Ok((TransformerLm::new(net, vocab, &self.dir().display().to_string()), tokenizer))
+        Ok((TransformerLm::new(net, vocab, &self.path().display().to_string()), tokenizer))
     }
 }
 
@@ -144,7 +143,8 @@ fn plan(
         plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned(), len });
     }
     // A tied head is often stored all the same.
-    let spare_head = |name: &str| net.config().embedding.tied && HEADS.contains(&name);
+    let head = map.resolve("head.weight").1;
+    let spare_head = |name: &str| net.config().embedding.tied && (HEADS.contains(&name) || name == head);
     let unused =
         files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
     report.unused = unused.map(str::to_owned).collect();

@@ -67,21 +67,21 @@ impl Checkpoint {
     /// As [`tensors`](Self::tensors), if the directory holds weights.
     pub fn notes(&self) -> Result<Vec<Note>, Error> {
         let mut notes = Vec::new();
-        let dir = self.dir().to_owned();
-        if let Err(error) = generation_config(self.dir()) {
+        let dir = self.path().to_owned();
+        if let Err(error) = generation_config(self.path()) {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             notes.push(Note::GenerationConfig {
                 dir: dir.clone(),
                 reason: source.unwrap_or(error.to_string()),
             });
         }
-        if !TensorFiles::are_in(self.dir()) {
+        if self.gguf().is_none() && !TensorFiles::are_in(self.path()) {
             return Ok(notes);
         }
         if let Some(head) = self.head_of_its_own() {
             notes.push(Note::HeadIsNotTied { dir: dir.clone(), head: head.to_owned() });
         }
-        let map = (self.family().weights)(self.config());
+        let map = self.weight_map();
         let tensors: Vec<String> =
             self.tensors()?.names().filter(|name| map.ignores(name)).map(str::to_owned).collect();
         if !tensors.is_empty() {

@@ -1,6 +1,9 @@
 //! The numbers of a stored tensor.
 
 use half::{bf16, f16};
+use ivl_kernels::BlockFormat;
+
+use crate::gguf::GgufType;
 
 /// The bytes of one tensor in its file, with the types that a checkpoint may hold. Bytes need not be aligned.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +21,29 @@ pub(crate) enum StoredType {
     F16,
     /// Brain floats.
     Bf16,
+    /// Blocks of quantised numbers.
+    Blocks(BlockFormat),
+}
+
+impl StoredType {
+    /// The type of a tensor in a GGUF file, if it is made of numbers that models use.
+    pub(crate) fn of_gguf(kind: GgufType) -> Option<Self> {
+        match kind {
+            GgufType::F32 => Some(Self::F32),
+            GgufType::F16 => Some(Self::F16),
+            GgufType::BF16 => Some(Self::Bf16),
+            _ => {
+                let name = kind.name();
+                BlockFormat::ALL.into_iter().find(|format| format.name() == name).map(Self::Blocks)
+            }
+        }
+    }
+
+    /// The types of GGUF files that are read.
+    pub(crate) fn of_gguf_names() -> String {
+        let blocks = BlockFormat::ALL.iter().map(|format| format.name());
+        ["F32", "F16", "BF16"].into_iter().chain(blocks).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl<'a> StoredTensor<'a> {
@@ -45,6 +71,11 @@ impl<'a> StoredTensor<'a> {
                 for (number, bytes) in out.iter_mut().zip(self.bytes[2 * first..].chunks_exact(2)) {
                     *number = bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
                 }
+            }
+            StoredType::Blocks(format) => {
+                let blocks = first / format.elements()..(first + out.len()) / format.elements();
+                let bytes = &self.bytes[blocks.start * format.bytes()..blocks.end * format.bytes()];
+                format.dequantize(bytes, out).expect("a row is a number of whole blocks");
             }
         }
     }

@@ -1,7 +1,9 @@
-//! The safetensors files of a checkpoint, single or sharded, memory-mapped: a tensor is read when it is loaded.
+//! The files with the tensors of a checkpoint, memory-mapped: a tensor is read when it is loaded.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
@@ -10,6 +12,7 @@ use super::other_format::missing;
 use super::stored_tensor::{StoredTensor, StoredType};
 use crate::Error;
 use crate::files::read_json;
+use crate::gguf::{Gguf, GgufType, TensorEntry};
 use crate::mapped_file::MappedFile;
 
 /// More shards than any checkpoint has.
@@ -18,19 +21,59 @@ const MOST_SHARDS: usize = 4096;
 /// Numbers of two tensors that are compared at once.
 const COMPARED: usize = 1024;
 
-/// All tensors of a checkpoint, by name.
+/// All tensors of a checkpoint, by name: those of safetensors files, single or sharded, or of a GGUF model.
 #[derive(Debug)]
 pub struct TensorFiles {
-    shards: Vec<MappedFile>,
+    files: Vec<Arc<MappedFile>>,
     tensors: BTreeMap<String, Entry>,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
-    shard: usize,
-    dtype: Dtype,
+    file: usize,
+    kind: Kind,
     shape: Vec<usize>,
     bytes: std::ops::Range<usize>,
+}
+
+/// The type of a tensor in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Safetensors(Dtype),
+    Gguf(GgufType),
+}
+
+impl Kind {
+    /// How its numbers are read, if it is made of numbers that models use.
+    fn stored(self) -> Option<StoredType> {
+        match self {
+            Self::Safetensors(Dtype::F32) => Some(StoredType::F32),
+            Self::Safetensors(Dtype::F16) => Some(StoredType::F16),
+            Self::Safetensors(Dtype::BF16) => Some(StoredType::Bf16),
+            Self::Safetensors(_) => None,
+            Self::Gguf(kind) => StoredType::of_gguf(kind),
+        }
+    }
+
+    /// The types that are read, in an error.
+    fn expected(self) -> String {
+        match self {
+            Self::Safetensors(_) => "F32, F16 or BF16".to_owned(),
+            Self::Gguf(_) => {
+                let names = StoredType::of_gguf_names();
+                format!("one of {names}; use another file of the model, or make one with llama-quantize of llama.cpp")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Safetensors(dtype) => write!(f, "{dtype:?}"),
+            Self::Gguf(kind) => write!(f, "{kind}"),
+        }
+    }
 }
 
 impl TensorFiles {
@@ -49,14 +92,23 @@ impl TensorFiles {
         } else {
             return Err(missing(dir, "model.safetensors"));
         };
-        let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut files = Self { files: Vec::new(), tensors: BTreeMap::new() };
         for path in paths {
             files.add(path)?;
         }
         Ok(files)
     }
 
-    /// Whether a directory holds such files.
+    /// The tensors of a GGUF model, with the names that they have there.
+    pub(super) fn from_gguf(gguf: &Gguf) -> Self {
+        let entry = |(name, file, tensor): (&str, usize, &TensorEntry)| {
+            let (kind, shape) = (Kind::Gguf(tensor.kind), tensor.shape.clone());
+            (name.to_owned(), Entry { file, kind, shape, bytes: tensor.bytes.clone() })
+        };
+        Self { files: gguf.mapped_files().to_vec(), tensors: gguf.entries().map(entry).collect() }
+    }
+
+    /// Whether a directory holds safetensors files.
     pub(super) fn are_in(dir: &Path) -> bool {
         ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| dir.join(name).is_file())
     }
@@ -67,12 +119,12 @@ impl TensorFiles {
     /// If there is no tensor of either name.
     pub(super) fn are_equal(&self, a: &str, b: &str) -> bool {
         let [x, y] = [a, b].map(|name| &self.tensors[name]);
-        let bytes = |entry: &Entry| &self.shards[entry.shard][entry.bytes.clone()];
-        if x.shape != y.shape || (x.dtype == y.dtype && bytes(x) == bytes(y)) {
+        let bytes = |entry: &Entry| &self.files[entry.file][entry.bytes.clone()];
+        if x.shape != y.shape || (x.kind == y.kind && bytes(x) == bytes(y)) {
             return x.shape == y.shape;
         }
         match (self.tensor(a), self.tensor(b)) {
-            (Ok(first), Ok(second)) if x.dtype != y.dtype => {
+            (Ok(first), Ok(second)) if x.kind != y.kind => {
                 let len: usize = x.shape.iter().product();
                 let mut numbers = [[0f32; COMPARED]; 2];
                 (0..len).step_by(COMPARED).all(|at| {
@@ -92,7 +144,7 @@ impl TensorFiles {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn open_file(path: &Path) -> Result<Self, Error> {
-        let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut files = Self { files: Vec::new(), tensors: BTreeMap::new() };
         files.add(path.to_owned())?;
         Ok(files)
     }
@@ -107,12 +159,13 @@ impl TensorFiles {
         if start + metadata.data_len() != map.len() {
             return Err(broken(safetensors::SafeTensorError::MetadataIncompleteBuffer));
         }
-        let shard = self.shards.len();
+        let file = self.files.len();
         for (name, info) in metadata.tensors() {
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-            self.tensors.insert(name, Entry { shard, dtype: info.dtype, shape: info.shape.clone(), bytes });
+            let kind = Kind::Safetensors(info.dtype);
+            self.tensors.insert(name, Entry { file, kind, shape: info.shape.clone(), bytes });
         }
-        self.shards.push(map);
+        self.files.push(Arc::new(map));
         Ok(())
     }
 
@@ -135,7 +188,7 @@ impl TensorFiles {
     pub fn dtypes(&self) -> BTreeMap<String, u64> {
         let mut dtypes = BTreeMap::new();
         for entry in self.tensors.values() {
-            *dtypes.entry(format!("{:?}", entry.dtype)).or_default() +=
+            *dtypes.entry(entry.kind.to_string()).or_default() +=
                 entry.shape.iter().product::<usize>() as u64;
         }
         dtypes
@@ -150,19 +203,14 @@ impl TensorFiles {
     /// If there is no tensor of this name.
     pub(crate) fn tensor(&self, name: &str) -> Result<StoredTensor<'_>, Error> {
         let entry = &self.tensors[name];
-        let map = &self.shards[entry.shard];
-        let bytes = &map[entry.bytes.clone()];
-        match entry.dtype {
-            Dtype::F32 => Ok(StoredTensor::new(bytes, StoredType::F32)),
-            Dtype::F16 => Ok(StoredTensor::new(bytes, StoredType::F16)),
-            Dtype::BF16 => Ok(StoredTensor::new(bytes, StoredType::Bf16)),
-            other => Err(Error::TensorType {
-                path: map.path().to_owned(),
-                tensor: name.to_owned(),
-                got: format!("{other:?}"),
-                expected: "F32, F16 or BF16".to_owned(),
-            }),
-        }
+        let file = &self.files[entry.file];
+        let bytes = &file[entry.bytes.clone()];
+        entry.kind.stored().map(|kind| StoredTensor::new(bytes, kind)).ok_or_else(|| Error::TensorType {
+            path: file.path().to_owned(),
+            tensor: name.to_owned(),
+            got: entry.kind.to_string(),
+            expected: entry.kind.expected(),
+        })
     }
 }
 
@@ -173,7 +221,7 @@ impl TensorFiles {
     /// If there is no tensor of this name.
     pub(crate) fn release(&self, name: &str) {
         let entry = &self.tensors[name];
-        self.shards[entry.shard].release(entry.bytes.clone());
+        self.files[entry.file].release(entry.bytes.clone());
     }
 }
 

@@ -118,11 +118,14 @@ impl Gguf {
         Some(GgufTensor { kind: entry.kind, shape: &entry.shape, bytes })
     }
 
-    /// Gives back the memory that reading a tensor took; a second read loads it from its file.
-    pub(crate) fn release(&self, name: &str) {
-        if let Some((file, entry)) = self.tensors.get(name) {
-            self.files[*file].release(entry.bytes.clone());
-        }
+    /// The files, in the order of the parts.
+    pub(crate) fn mapped_files(&self) -> &[Arc<MappedFile>] {
+        &self.files
+    }
+
+    /// Every tensor with its name and the index of its file.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, usize, &TensorEntry)> {
+        self.tensors.iter().map(|(name, (file, entry))| (name.as_str(), *file, entry))
     }
 }
 

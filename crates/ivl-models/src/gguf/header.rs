@@ -34,12 +34,12 @@ const MOST_ELEMENTS: u64 = 1 << 48;
 
 /// A tensor of one file.
 #[derive(Debug, Clone)]
-pub(super) struct TensorEntry {
-    pub(super) kind: GgufType,
+pub(crate) struct TensorEntry {
+    pub(crate) kind: GgufType,
     /// The last dimension is that whose elements are neighbours, as in Hugging Face checkpoints; in the file it is the first.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Where its bytes are in the file.
-    pub(super) bytes: Range<usize>,
+    pub(crate) bytes: Range<usize>,
 }
 
 /// What the header of a file says.

@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-/// A file name of one part.
+/// The name of a file that is one part of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PartName<'a> {
-    stem: &'a str,
+pub struct PartName<'a> {
+    /// The name without numbers and ending.
+    pub stem: &'a str,
     /// Counted from 1.
-    pub(super) part: u64,
-    pub(super) parts: u64,
+    pub part: u64,
+    /// Parts in all.
+    pub parts: u64,
 }
 
 impl<'a> PartName<'a> {
-    /// The parts of a file name, if it has them.
-    pub(super) fn parse(name: &'a str) -> Option<Self> {
+    /// The parts of a file's name or path, if it has them.
+    pub fn parse(name: &'a str) -> Option<Self> {
         let (rest, parts) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
         let (stem, part) = rest.rsplit_once('-')?;
         let number = |digits: &str| {
@@ -26,6 +28,20 @@ impl<'a> PartName<'a> {
     /// The file name of a part of the same model.
     pub(super) fn name_of(&self, part: u64) -> String {
         format!("{}-{part:05}-of-{:05}.gguf", self.stem, self.parts)
+    }
+}
+
+/// Whether a file has the name of a part that is not the first.
+pub(crate) fn is_later_part(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(PartName::parse);
+    name.is_some_and(|name| name.part > 1)
+}
+
+/// The files of the model that `path` is the whole or a part of.
+pub(crate) fn part_files(path: &Path) -> Vec<PathBuf> {
+    match path.file_name().and_then(|name| name.to_str()).and_then(PartName::parse) {
+        Some(name) => (1..=name.parts).map(|part| beside(path, &name, part)).collect(),
+        None => vec![path.to_owned()],
     }
 }
 

@@ -20,8 +20,8 @@ impl Model {
     /// # Errors
     /// [`NoChatTemplate`](crate::Error::NoChatTemplate), [`Chat`](crate::Error::Chat) for one that cannot be read.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
-        let values: Vec<&Path> = self.values.iter().map(AttachedValue::dir).collect();
-        find_template(&self.options.chat_template, self.base_dir(), &values)
+        let values: Vec<&Path> = self.values.iter().map(AttachedValue::path).collect();
+        find_template(&self.options.chat_template, self.base_path(), &values)
     }
 
     /// The tokens of a conversation, up to the beginning of the assistant's turn.

@@ -112,7 +112,7 @@ impl PlannedValue {
     /// Errors of the value's files, or [`ivl_core::Error::VocabMismatch`].
     pub(crate) fn new(name: &str, attach: &Attach, base: &Vocab) -> Result<Self> {
         let value = OpenCheckpoint::open(name)?;
-        let card = ValueCard::read(&value.dir)?;
+        let card = ValueCard::read(&value.path)?;
         let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
         let join = Join::new(base, &value, connection, attach)?;
         Ok(Self {
@@ -125,9 +125,9 @@ impl PlannedValue {
         })
     }
 
-    /// Its directory.
-    pub(super) fn dir(&self) -> &Path {
-        &self.value.dir
+    /// Its directory or file.
+    pub(super) fn path(&self) -> &Path {
+        &self.value.path
     }
 
     /// Why a gate cannot skip this value, if it cannot.
@@ -166,7 +166,7 @@ pub struct AttachedValue {
 impl fmt::Debug for AttachedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("AttachedValue");
-        debug.field("name", &self.name).field("alpha", &self.alpha).field("dir", &self.dir());
+        debug.field("name", &self.name).field("alpha", &self.alpha).field("path", &self.path());
         debug.field("connection", &self.connection).finish_non_exhaustive()
     }
 }
@@ -182,9 +182,9 @@ impl AttachedValue {
         self.alpha
     }
 
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        self.checkpoint.dir()
+    /// Its directory or file.
+    pub fn path(&self) -> &Path {
+        self.checkpoint.path()
     }
 
     /// Its tokenizer.
@@ -215,7 +215,7 @@ impl AttachedValue {
     /// # Errors
     /// [`Error::Chat`] for one that cannot be read.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        Ok(ChatTemplate::from_dir(self.dir())?)
+        Ok(ChatTemplate::from_dir(self.path())?)
     }
 
     /// Refuses a text that the value cannot read in its own tokens. While a text is generated, the base decides on its
@@ -227,7 +227,7 @@ impl AttachedValue {
         if !self.has_own_tokens() {
             return Ok(());
         }
-        let value = self.dir().display().to_string();
+        let value = self.path().display().to_string();
         let unreadable = |source| Error::Unreadable { value: value.clone(), source: Box::new(source) };
         let got = self.tokenizer.tokenize(text).map_err(unreadable)?.len();
         let limit = self.max_positions();
