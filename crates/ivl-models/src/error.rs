@@ -94,6 +94,40 @@ pub enum Error {
         #[source]
         source: GgufError,
     },
+    /// A family whose models are written in no architecture of GGUF files that ivl knows.
+    #[error("`{}` is a {model_type} model, for which ivl writes no GGUF file; write a Hugging Face directory", path.display())]
+    NoGgufArchitecture {
+        /// The model.
+        path: PathBuf,
+        /// Its family.
+        model_type: &'static str,
+    },
+    /// A model that the metadata of a GGUF file cannot describe.
+    #[error(
+        "`{}` has settings that a GGUF file of the architecture {architecture} cannot hold: `{expected}` would be read as `{got}`; \
+             write a Hugging Face directory",
+        path.display()
+    )]
+    NotInGguf {
+        /// The model.
+        path: PathBuf,
+        /// The architecture.
+        architecture: &'static str,
+        /// The setting of the model.
+        expected: String,
+        /// The setting of the file.
+        got: String,
+    },
+    /// A type of GGUF files that ivl does not write.
+    #[error(
+        "ivl does not write GGUF files of type {got}, expected one of {expected}; others can be made from F16 with llama-quantize"
+    )]
+    GgufType {
+        /// The type.
+        got: String,
+        /// The types that it writes.
+        expected: String,
+    },
     /// A shard name that leads out of the checkpoint's directory.
     #[error("`{}` names the shard `{name}`, expected the name of a file in the same directory", path.display())]
     ShardName {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ivl_models::Error;
-use ivl_models::gguf::{Gguf, GgufType, MetadataValue};
+use ivl_models::gguf::{Gguf, GgufType, MetadataValue, MetadataWriter, NewTensor, write_gguf};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf").join(name)
@@ -60,8 +60,7 @@ fn parts_are_found_beside_the_first() {
     let parts = Gguf::open(&fixture("parts-00001-of-00002.gguf")).expect("opens");
     assert_eq!(parts.files().count(), 2);
     for name in whole.tensor_names() {
-        let [one, other] =
-            [&whole, &parts].map(|model| model.tensor(name).expect("is there").bytes.to_vec());
+        let [one, other] = [&whole, &parts].map(|model| model.tensor(name).expect("is there").bytes.to_vec());
         assert_eq!(one, other, "{name}");
     }
     let later = error(&fixture("parts-00002-of-00002.gguf"));
@@ -158,7 +157,10 @@ fn broken_headers_are_refused_with_the_place_and_the_bound() {
         (key(9).u32(0).u64(u64::MAX), "the length of the array `k` is 18446744073709551615"),
         (key(9).u32(12).u64(1 << 20), "8388608 bytes are needed"),
         (key(9).u32(8).u64(1 << 24), "inside the metadata `k`"),
-        (Draft::header(0, 2).text("k").u32(7).raw(b"\0").text("k").u32(7).raw(b"\0"), "the metadata `k` occurs twice"),
+        (
+            Draft::header(0, 2).text("k").u32(7).raw(b"\0").text("k").u32(7).raw(b"\0"),
+            "the metadata `k` occurs twice",
+        ),
         (Draft::header(0, 1).text("general.alignment").u32(4).u32(24), "is 24, expected a power of two"),
         (tensor(&[1, 1, 1, 1, 1], 0, 0), "the number of dimensions of tensor `a` is 5"),
         (tensor(&[4, 0], 0, 0), "has the dimensions [4, 0], expected sizes above 0"),
@@ -169,8 +171,14 @@ fn broken_headers_are_refused_with_the_place_and_the_bound() {
         (tensor(&[4], 0, 8), "begins at offset 8, expected a multiple of the alignment 32"),
         (tensor(&[4], 0, u64::MAX - 31), "inside tensor `a`"),
         (tensor(&[1 << 30], 0, 0), "inside tensor `a`: 4294967296 bytes are needed"),
-        (Draft::header(2, 0).tensor("a", &[16], 0, 0).tensor("b", &[4], 0, 32).data(64), "tensors `a` and `b` overlap"),
-        (Draft::header(2, 0).tensor("a", &[4], 0, 0).tensor("a", &[4], 0, 32).data(64), "tensor `a` occurs twice"),
+        (
+            Draft::header(2, 0).tensor("a", &[16], 0, 0).tensor("b", &[4], 0, 32).data(64),
+            "tensors `a` and `b` overlap",
+        ),
+        (
+            Draft::header(2, 0).tensor("a", &[4], 0, 0).tensor("a", &[4], 0, 32).data(64),
+            "tensor `a` occurs twice",
+        ),
     ];
     for (draft, expected) in cases {
         let message = error_of(&draft);
@@ -194,4 +202,46 @@ fn a_tensor_reads_where_the_table_says() {
     assert!(file.tensor("c").is_none());
     let missing = file.metadata().size("llama.block_count").expect_err("is absent");
     assert!(matches!(missing, Error::MissingField { .. }), "{missing}");
+}
+
+#[test]
+fn a_file_that_is_written_reads_again_and_a_refused_one_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("model.gguf");
+    let mut metadata = MetadataWriter::new();
+    metadata.text("general.architecture", "a");
+    metadata.size("a.size", 7);
+    metadata.number("a.number", 1e-6);
+    metadata.flag("a.flag", true);
+    metadata.texts("a.texts", &["", "\u{120}b"]);
+    metadata.integers("a.integers", &[-1, 2]);
+    metadata.numbers("a.numbers", &[0.5]);
+    let tensor = |name: &str, shape: &[usize]| NewTensor {
+        name: name.to_owned(),
+        kind: GgufType::F32,
+        shape: shape.to_vec(),
+    };
+    let tensors = [tensor("b", &[2, 3]), tensor("a", &[5])];
+    let numbers =
+        |index: usize| -> Vec<u8> { (0..tensors[index].size()).map(|at| (at + 100 * index) as u8).collect() };
+    let mut write = |index: usize, file: &mut dyn std::io::Write| file.write_all(&numbers(index));
+    let refused = write_gguf(&path, &metadata, &tensors, &mut write, |_| Err(std::io::Error::other("no")));
+    assert!(refused.is_err() && std::fs::read_dir(dir.path()).expect("lists").next().is_none());
+    write_gguf(&path, &metadata, &tensors, &mut write, |partial| {
+        Gguf::open(partial).map(drop).map_err(std::io::Error::other)
+    })
+    .expect("writes");
+    let file = Gguf::open(&path).expect("opens");
+    for (index, tensor) in tensors.iter().enumerate() {
+        let found = file.tensor(&tensor.name).expect("is there");
+        assert_eq!((found.shape, found.bytes), (tensor.shape.as_slice(), numbers(index).as_slice()));
+    }
+    let metadata = file.metadata();
+    assert_eq!((metadata.size("a.size").ok(), metadata.number("a.number").ok()), (Some(7), Some(1e-6)));
+    assert_eq!(metadata.opt_flag("a.flag").expect("a flag"), Some(true));
+    let texts: Vec<&str> = metadata.opt_texts("a.texts").expect("texts").expect("is there").collect();
+    assert_eq!(texts, ["", "\u{120}b"]);
+    let integers: Vec<i64> =
+        metadata.opt_integers("a.integers").expect("integers").expect("is there").collect();
+    assert_eq!(integers, [-1, 2]);
 }

@@ -18,7 +18,8 @@ fn golden(name: &str) -> (Vec<u32>, Vec<f32>) {
     let bytes = std::fs::read(fixture(&format!("{name}.golden.safetensors"))).expect("reads");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let bytes = |tensor| file.tensor(tensor).expect("is there").data().to_vec();
-    let ids = bytes("ids").chunks(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as u32).collect();
+    let ids =
+        bytes("ids").chunks(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as u32).collect();
     let logits = bytes("logits").chunks(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
     (ids, logits)
 }
@@ -134,5 +135,8 @@ fn a_directory_with_one_gguf_file_is_that_file() {
 fn what_ivl_has_no_model_for_is_refused_by_name() {
     let error = |file: &Path| Checkpoint::open(file).expect_err("is refused").to_string();
     let container = error(&fixture("container.gguf"));
-    assert!(container.contains("general.architecture `container`") && container.contains("llama"), "{container}");
+    assert!(
+        container.contains("general.architecture `container`") && container.contains("llama"),
+        "{container}"
+    );
 }

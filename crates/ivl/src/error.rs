@@ -337,9 +337,13 @@ fn no_gguf(name: &str, wanted: Option<&str>, found: &[String]) -> String {
     let files = found.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(", ");
     match (wanted, found.is_empty()) {
         (_, true) => format!("`{name}` holds no weights that ivl reads: no safetensors and no GGUF file"),
-        (None, false) => format!("`{name}` holds several GGUF files, expected one: {files}; name one as {name}:FILE"),
+        (None, false) => {
+            format!("`{name}` holds several GGUF files, expected one: {files}; name one as {name}:FILE")
+        }
         (Some(wanted), false) => {
-            format!("`{name}:{wanted}` is not one GGUF file of `{name}`, expected one of {files}; name one as {name}:FILE")
+            format!(
+                "`{name}:{wanted}` is not one GGUF file of `{name}`, expected one of {files}; name one as {name}:FILE"
+            )
         }
     }
 }

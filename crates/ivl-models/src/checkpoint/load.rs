@@ -76,16 +76,11 @@ impl Checkpoint {
     ) -> Result<Transformer, Error> {
         let LoadOptions { weights, progress } = options.into();
         let files = self.tensors()?;
-        let net = self.config().init(device);
-        let plan = plan(&net, &self.weight_map(), &files, self.path())?;
+        let parameters = StoredParameters::new(self, &files)?;
         // Every shape is now known to fit what the files hold, so that nothing larger than them is allocated.
-        let total = plan.values().map(|entry| entry.len).sum();
-        let mut source = TensorSource { plan, files: &files, done: 0, total, progress, failed: None };
-        let net = fill_parameters(net, &mut source, device, weights);
-        match source.failed {
-            Some(error) => Err(error),
-            None => Ok(net),
-        }
+        let total = parameters.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+        let mut source = TensorSource { parameters, done: 0, total, progress };
+        Ok(fill_parameters(self.config().init(device), &mut source, device, weights))
     }
 
     /// Loads model and tokenizer as a causal LM.
@@ -108,7 +103,6 @@ impl Checkpoint {
 struct Planned {
     rule: Rule,
     tensor: String,
-    len: u64,
 }
 
 /// Finds the tensor of every parameter, and reports all that do not fit at once.
@@ -139,8 +133,7 @@ fn plan(
         if got != expected {
             report.misshapen.push((tensor.to_owned(), got.to_vec(), expected));
         }
-        let len = shape.iter().product::<usize>() as u64;
-        plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned(), len });
+        plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned() });
     }
     // A tied head is often stored all the same.
     let head = map.resolve("head.weight").1;
@@ -153,24 +146,43 @@ fn plan(
     if report.is_empty() { Ok(plan) } else { Err(Error::Weights { dir: dir.to_owned(), report }) }
 }
 
-struct TensorSource<'a, 'p> {
+/// The parameters of a model in the files of its checkpoint.
+pub(super) struct StoredParameters<'a> {
     plan: HashMap<String, Planned>,
+    shapes: Vec<(String, Vec<usize>)>,
     files: &'a TensorFiles,
-    done: u64,
-    total: u64,
-    progress: Option<&'p mut dyn FnMut(Progress)>,
-    failed: Option<Error>,
 }
 
-impl TensorSource<'_, '_> {
-    /// Loads a parameter, a few stored rows at a time.
-    fn load(
-        &self,
-        planned: &Planned,
-        shape: &[usize],
-        put: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), Error> {
-        let stored = self.files.tensor(&planned.tensor)?;
+impl<'a> StoredParameters<'a> {
+    /// Those of a checkpoint with these files.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] as [`Checkpoint::load`], [`Error::TensorType`] for a tensor that cannot be read.
+    pub(super) fn new(checkpoint: &Checkpoint, files: &'a TensorFiles) -> Result<Self, Error> {
+        let net = checkpoint.config().init(&Device::flex());
+        let plan = plan(&net, &checkpoint.weight_map(), files, checkpoint.path())?;
+        for planned in plan.values() {
+            files.tensor(&planned.tensor)?;
+        }
+        Ok(Self { plan, shapes: parameter_shapes(&net), files })
+    }
+
+    /// Paths and shapes.
+    pub(super) fn shapes(&self) -> &[(String, Vec<usize>)] {
+        &self.shapes
+    }
+
+    /// The numbers of a parameter, row-major.
+    pub(super) fn numbers(&self, path: &str, shape: &[usize]) -> Vec<f32> {
+        let mut numbers = vec![0f32; shape.iter().product()];
+        self.read(path, shape, &mut |first, run| numbers[first..first + run.len()].copy_from_slice(run));
+        numbers
+    }
+
+    /// Reads a parameter, a few stored rows at a time.
+    fn read(&self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
+        let planned = &self.plan[path];
+        let stored = self.files.tensor(&planned.tensor).expect("a type that was read before");
         let layout = Layout::new(&planned.rule, shape);
         let columns = layout.columns();
         let mut rows = Vec::new();
@@ -182,17 +194,20 @@ impl TensorSource<'_, '_> {
             layout.load(&band, &rows, put);
         }
         self.files.release(&planned.tensor);
-        Ok(())
     }
+}
+
+struct TensorSource<'a, 'p> {
+    parameters: StoredParameters<'a>,
+    done: u64,
+    total: u64,
+    progress: Option<&'p mut dyn FnMut(Progress)>,
 }
 
 impl ParameterSource for TensorSource<'_, '_> {
     fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
-        let planned = &self.plan[path];
-        if let Err(error) = self.load(planned, shape, put) {
-            self.failed = Some(self.failed.take().unwrap_or(error));
-        }
-        self.done += planned.len;
+        self.parameters.read(path, shape, put);
+        self.done += shape.iter().product::<usize>() as u64;
         if let Some(progress) = &mut self.progress {
             progress(Progress { done: self.done, total: self.total });
         }

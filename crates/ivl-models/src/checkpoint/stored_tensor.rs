@@ -39,10 +39,70 @@ impl StoredType {
         }
     }
 
+    /// The type of a tensor in a GGUF file.
+    pub(crate) fn in_gguf(self) -> GgufType {
+        match self {
+            Self::F32 => GgufType::F32,
+            Self::F16 => GgufType::F16,
+            Self::Bf16 => GgufType::BF16,
+            Self::Blocks(format) => {
+                GgufType::from_name(format.name()).expect("every block format is a type of GGUF files")
+            }
+        }
+    }
+
     /// The types of GGUF files that are read.
     pub(crate) fn of_gguf_names() -> String {
         let blocks = BlockFormat::ALL.iter().map(|format| format.name());
         ["F32", "F16", "BF16"].into_iter().chain(blocks).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl StoredType {
+    /// Bytes of `len` numbers, which are whole blocks.
+    pub(crate) fn size(self, len: usize) -> usize {
+        match self {
+            Self::F32 => 4 * len,
+            Self::F16 | Self::Bf16 => 2 * len,
+            Self::Blocks(format) => len / format.elements() * format.bytes(),
+        }
+    }
+
+    /// The name of the type in `config.json`.
+    pub(crate) fn torch_name(self) -> &'static str {
+        match self {
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::F32 | Self::Blocks(_) => "float32",
+        }
+    }
+
+    /// Appends numbers as they are stored.
+    ///
+    /// # Errors
+    /// Why the type cannot hold them.
+    pub(crate) fn write(self, numbers: &[f32], bytes: &mut Vec<u8>) -> Result<(), String> {
+        match self {
+            Self::F32 => bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes())),
+            Self::F16 => {
+                if let Some(number) = numbers.iter().find(|number| number.abs() > f16::MAX.to_f32()) {
+                    return Err(format!(
+                        "{number} does not fit 16 bits, expected at most {}; use BF16 or F32",
+                        f16::MAX
+                    ));
+                }
+                bytes.extend(numbers.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()));
+            }
+            Self::Bf16 => {
+                bytes.extend(numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()))
+            }
+            Self::Blocks(format) => {
+                let start = bytes.len();
+                bytes.resize(start + self.size(numbers.len()), 0);
+                format.quantize(numbers, &mut bytes[start..]).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -61,7 +61,9 @@ impl Kind {
             Self::Safetensors(_) => "F32, F16 or BF16".to_owned(),
             Self::Gguf(_) => {
                 let names = StoredType::of_gguf_names();
-                format!("one of {names}; use another file of the model, or make one with llama-quantize of llama.cpp")
+                format!(
+                    "one of {names}; use another file of the model, or make one with llama-quantize of llama.cpp"
+                )
             }
         }
     }

@@ -99,6 +99,12 @@ impl Rule {
         self
     }
 
+    /// Whether a parameter is stored as we keep it.
+    pub(crate) fn is_identity(&self, ours: &[usize]) -> bool {
+        let keeps_place = self.slice == OutputSlice::All && self.plus == 0.0;
+        keeps_place && !(self.transposed && ours.len() == 2)
+    }
+
     /// The shape of the stored tensor, of which our parameter has the shape `ours`.
     pub(crate) fn stored_shape(&self, ours: &[usize]) -> Vec<usize> {
         match *ours {

@@ -140,7 +140,9 @@ impl Architecture {
         if let Some(kind) = gguf.metadata().opt_text("general.type")?
             && kind != "model"
         {
-            return Err(gguf.metadata().invalid("general.type", "model: a file with all weights of a language model"));
+            return Err(gguf
+                .metadata()
+                .invalid("general.type", "model: a file with all weights of a language model"));
         }
         ARCHITECTURES.iter().find(|known| known.name == got).ok_or_else(|| Error::UnknownArchitecture {
             path: gguf.path().to_owned(),
@@ -162,7 +164,9 @@ impl Architecture {
     pub(crate) fn config(&self, gguf: &Gguf) -> Result<Map<String, Value>, Error> {
         let metadata = Hyperparameters::new(gguf, self.name);
         if metadata.opt_number("expert_count")?.is_some_and(|experts| experts > 0.0) {
-            return Err(metadata.invalid("expert_count", "0: ivl reads no mixtures of experts from GGUF files"));
+            return Err(
+                metadata.invalid("expert_count", "0: ivl reads no mixtures of experts from GGUF files")
+            );
         }
         let mut config = metadata.config(self.model_type, self.class)?;
         (self.fields)(&metadata, &mut config)?;

@@ -31,9 +31,7 @@ impl<'a> Cursor<'a> {
                 self.at += len;
                 Ok(taken)
             }
-            None => {
-                Err(GgufError::CutShort { what: what(), at: self.at, needed: len, left: self.left() })
-            }
+            None => Err(GgufError::CutShort { what: what(), at: self.at, needed: len, left: self.left() }),
         }
     }
 

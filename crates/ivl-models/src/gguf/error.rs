@@ -5,13 +5,17 @@
 #[non_exhaustive]
 pub enum GgufError {
     /// Another format.
-    #[error("it begins with {got:?}, expected the bytes `GGUF`; is it another format, or an unfinished download?")]
+    #[error(
+        "it begins with {got:?}, expected the bytes `GGUF`; is it another format, or an unfinished download?"
+    )]
     Magic {
         /// The first bytes.
         got: String,
     },
     /// A version with another layout.
-    #[error("it has version {got} of the format, expected 2 or 3; convert the model again with a current converter")]
+    #[error(
+        "it has version {got} of the format, expected 2 or 3; convert the model again with a current converter"
+    )]
     Version {
         /// The version.
         got: u32,
@@ -20,7 +24,9 @@ pub enum GgufError {
     #[error("its numbers are big-endian, expected little-endian; use the little-endian file of the model")]
     BigEndian,
     /// The file ends inside something.
-    #[error("it ends inside {what}: {needed} bytes are needed at byte {at}, {left} are left; download or copy it again")]
+    #[error(
+        "it ends inside {what}: {needed} bytes are needed at byte {at}, {left} are left; download or copy it again"
+    )]
     CutShort {
         /// What is being read.
         what: String,
@@ -50,7 +56,9 @@ pub enum GgufError {
         at: usize,
     },
     /// A type of metadata that the format does not have.
-    #[error("the metadata `{key}` has type {got}, expected a type from 0 to 12; the header is broken: download the file again")]
+    #[error(
+        "the metadata `{key}` has type {got}, expected a type from 0 to 12; the header is broken: download the file again"
+    )]
     ValueType {
         /// The key.
         key: String,
@@ -88,7 +96,9 @@ pub enum GgufError {
         expected: String,
     },
     /// A type of tensor whose size is not known.
-    #[error("tensor `{tensor}` has type {got}, which {reason}; use a file of another quantisation, such as Q8_0 or Q4_K_M")]
+    #[error(
+        "tensor `{tensor}` has type {got}, which {reason}; use a file of another quantisation, such as Q8_0 or Q4_K_M"
+    )]
     TensorType {
         /// The tensor.
         tensor: String,
@@ -126,13 +136,17 @@ pub enum GgufError {
         first: String,
     },
     /// A part of a model whose name does not say which one it is.
-    #[error("it is one of {parts} parts, expected a name that ends in `-00001-of-{parts:05}.gguf`; give the parts their names again")]
+    #[error(
+        "it is one of {parts} parts, expected a name that ends in `-00001-of-{parts:05}.gguf`; give the parts their names again"
+    )]
     PartName {
         /// Parts in all.
         parts: u64,
     },
     /// A part of another model, or in the wrong place.
-    #[error("it is part {got} of {got_parts}, expected part {expected} of {parts}; all parts have to be of one model")]
+    #[error(
+        "it is part {got} of {got_parts}, expected part {expected} of {parts}; all parts have to be of one model"
+    )]
     WrongPart {
         /// Counted from 1.
         got: u64,

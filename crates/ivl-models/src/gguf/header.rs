@@ -115,7 +115,8 @@ fn alignment(metadata: &GgufMetadata) -> Result<usize, GgufError> {
             Ok(got as usize)
         }
         Some(got) => {
-            let got = if let MetadataValue::Integer(got) = got { got.to_string() } else { "no number".to_owned() };
+            let got =
+                if let MetadataValue::Integer(got) = got { got.to_string() } else { "no number".to_owned() };
             Err(GgufError::Alignment { got, limit: LARGEST_ALIGNMENT })
         }
     }
@@ -141,8 +142,11 @@ impl Listed {
         }
         let dimensions: Vec<u64> = (0..count).map(|_| cursor.u64(&what)).collect::<Result<_, _>>()?;
         let (id, offset) = (cursor.u32(&what)?, cursor.u64(&what)?);
-        let kind = GgufType::from_id(id)
-            .map_err(|reason| GgufError::TensorType { tensor: name.clone(), got: id, reason })?;
+        let kind = GgufType::from_id(id).map_err(|reason| GgufError::TensorType {
+            tensor: name.clone(),
+            got: id,
+            reason,
+        })?;
         let elements = elements(&name, &dimensions, kind)?;
         let bytes = elements / kind.block_elements() as u64 * kind.block_bytes() as u64;
         if !offset.is_multiple_of(alignment as u64) {

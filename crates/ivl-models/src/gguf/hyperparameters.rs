@@ -50,16 +50,14 @@ impl<'a> Hyperparameters<'a> {
             Some([first, rest @ ..]) if *first > 0 && rest.iter().all(|size| size == first) => {
                 Ok(usize::try_from(*first).ok())
             }
-            _ => Err(metadata.invalid(&key, "one size above 0 for all layers: ivl has no layers of different sizes")),
+            _ => Err(metadata
+                .invalid(&key, "one size above 0 for all layers: ivl has no layers of different sizes")),
         }
     }
 
     /// A size that must be there.
     pub(super) fn size(&self, name: &str) -> Result<usize, Error> {
-        let missing = || Error::MissingField {
-            path: self.gguf.path().to_owned(),
-            field: self.key(name),
-        };
+        let missing = || Error::MissingField { path: self.gguf.path().to_owned(), field: self.key(name) };
         self.opt_size(name)?.ok_or_else(missing)
     }
 

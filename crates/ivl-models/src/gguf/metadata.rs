@@ -284,11 +284,21 @@ impl GgufMetadata {
             None => "absent".to_owned(),
             Some(MetadataValue::Array(array)) => {
                 let first: Vec<String> = array.iter().take(4).map(shown).collect();
-                format!("a list of {} ([{}{}])", array.len(), first.join(", "), if array.len() > 4 { ", .." } else { "" })
+                format!(
+                    "a list of {} ([{}{}])",
+                    array.len(),
+                    first.join(", "),
+                    if array.len() > 4 { ", .." } else { "" }
+                )
             }
             Some(value) => shown(value),
         };
-        Error::InvalidField { path: self.path().to_owned(), field: key.to_owned(), expected: expected.into(), got }
+        Error::InvalidField {
+            path: self.path().to_owned(),
+            field: key.to_owned(),
+            expected: expected.into(),
+            got,
+        }
     }
 
     fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {

@@ -16,13 +16,15 @@ mod parts;
 mod rope_scaling;
 mod tensor_names;
 mod tensor_type;
+mod writer;
 
 pub(crate) use architectures::Architecture;
 pub use error::GgufError;
 pub use file::{Gguf, GgufTensor};
-pub use parts::PartName;
-pub(crate) use parts::{is_later_part, part_files};
 pub(crate) use header::TensorEntry;
 pub use metadata::{GgufMetadata, MetadataArray, MetadataValue};
 pub use metadata_writer::MetadataWriter;
+pub use parts::PartName;
+pub(crate) use parts::{is_later_part, part_files};
 pub use tensor_type::GgufType;
+pub use writer::{NewTensor, write_gguf};

@@ -59,7 +59,8 @@ mod tests {
         let name = PartName::parse("a-b-00002-of-00010.gguf").expect("a part");
         assert_eq!((name.part, name.parts), (2, 10));
         assert_eq!(name.name_of(1), "a-b-00001-of-00010.gguf");
-        for other in ["a.gguf", "a-1-of-2.gguf", "a-00001-of-00002.bin", "a-0000x-of-00002.gguf", "-of-.gguf"] {
+        for other in ["a.gguf", "a-1-of-2.gguf", "a-00001-of-00002.bin", "a-0000x-of-00002.gguf", "-of-.gguf"]
+        {
             assert_eq!(PartName::parse(other), None, "{other}");
         }
     }

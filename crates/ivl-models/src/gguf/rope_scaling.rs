@@ -8,11 +8,11 @@ use crate::Error;
 use crate::config::RopeScaling;
 
 /// The divisor of each frequency (Llama 3.1).
-const FACTORS: &str = "rope_freqs.weight";
+pub(super) const FACTORS: &str = "rope_freqs.weight";
 
 /// The divisors of LongRoPE, for short and long contexts.
-const SHORT: &str = "rope_factors_short.weight";
-const LONG: &str = "rope_factors_long.weight";
+pub(super) const SHORT: &str = "rope_factors_short.weight";
+pub(super) const LONG: &str = "rope_factors_long.weight";
 
 /// The theta of a file that says none.
 const THETA: f64 = 10_000.0;
@@ -37,7 +37,10 @@ impl Hyperparameters<'_> {
             put("rope_type", json!("longrope"));
             put("short_factor", json!(short));
             put("long_factor", json!(long));
-            put("original_max_position_embeddings", json!(self.size("rope.scaling.original_context_length")?));
+            put(
+                "original_max_position_embeddings",
+                json!(self.size("rope.scaling.original_context_length")?),
+            );
             put("attention_factor", json!(self.opt_number("rope.scaling.attn_factor")?.unwrap_or(1.0)));
             return Ok(rope);
         }
@@ -190,11 +193,9 @@ mod tests {
 
     #[test]
     fn the_settings_of_llama_3_are_found_from_their_divisors() {
-        for (theta, pairs, factor, high, original) in [
-            (500_000.0, 64, 8.0, 4.0, 8192),
-            (500_000.0, 32, 32.0, 4.0, 8192),
-            (10_000.0, 16, 2.0, 2.5, 512),
-        ] {
+        for (theta, pairs, factor, high, original) in
+            [(500_000.0, 64, 8.0, 4.0, 8192), (500_000.0, 32, 32.0, 4.0, 8192), (10_000.0, 16, 2.0, 2.5, 512)]
+        {
             let factors = wavelength_factors(theta, pairs, [factor, 1.0, high], original);
             let factors: Vec<f64> = factors.into_iter().map(f64::from).collect();
             let expected = RopeScaling::ByWavelength { factor, low: 1.0, high, original };

@@ -12,29 +12,33 @@ use crate::files::write_whole;
 
 /// A tensor that is written.
 #[derive(Debug, Clone)]
-pub(crate) struct NewTensor {
-    pub(crate) name: String,
-    pub(crate) kind: GgufType,
+pub struct NewTensor {
+    /// Its name.
+    pub name: String,
+    /// Its type, of whose blocks every row is a whole number.
+    pub kind: GgufType,
     /// The last dimension is that whose elements are neighbours.
-    pub(crate) shape: Vec<usize>,
+    pub shape: Vec<usize>,
 }
 
 impl NewTensor {
     /// Bytes of its blocks.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.shape.iter().product::<usize>() / self.kind.block_elements() * self.kind.block_bytes()
     }
 }
 
-/// Writes a file, whole or not at all. `write` gives the bytes of each tensor in turn, by its index.
+/// Writes a file, whole or not at all. `write` gives the bytes of each tensor in turn, by its index; `check` looks at the file
+/// before it gets its name.
 ///
 /// # Errors
-/// [`FileError::Io`], also that of `write`.
-pub(crate) fn write_gguf(
+/// [`FileError::Io`], also that of `write` and `check`.
+pub fn write_gguf(
     path: &Path,
     metadata: &MetadataWriter,
     tensors: &[NewTensor],
     mut write: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
+    check: impl FnOnce(&Path) -> io::Result<()>,
 ) -> Result<(), FileError> {
     write_whole(path, |partial| {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(partial)?);
@@ -45,12 +49,13 @@ pub(crate) fn write_gguf(
             write(index, &mut file)?;
             pad(&mut file, tensor.size())?;
         }
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        file.flush()?;
+        check(partial)
     })
 }
 
 /// Everything before the bytes of the tensors.
-pub(crate) fn header(metadata: &MetadataWriter, tensors: &[NewTensor]) -> Vec<u8> {
+fn header(metadata: &MetadataWriter, tensors: &[NewTensor]) -> Vec<u8> {
     let mut header = Vec::new();
     header.extend(MAGIC);
     header.extend(VERSION.to_le_bytes());

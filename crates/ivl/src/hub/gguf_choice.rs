@@ -6,7 +6,9 @@ use ivl_models::gguf::PartName;
 fn models<'a>(paths: &'a [String]) -> Vec<&'a str> {
     let is_model = |path: &&'a str| {
         let lower = path.to_lowercase();
-        lower.ends_with(".gguf") && !lower.contains("mmproj") && PartName::parse(path).is_none_or(|name| name.part == 1)
+        lower.ends_with(".gguf")
+            && !lower.contains("mmproj")
+            && PartName::parse(path).is_none_or(|name| name.part == 1)
     };
     let mut models: Vec<&str> = paths.iter().map(String::as_str).filter(is_model).collect();
     models.sort_unstable();
@@ -70,7 +72,10 @@ mod tests {
         let parts = ["BF16/m-BF16-00001-of-00002.gguf", "BF16/m-BF16-00002-of-00002.gguf"];
         assert_eq!(chosen("BF16"), parts);
         assert_eq!(chosen("UD-Q4_K_XL"), ["m-UD-Q4_K_XL.gguf"]);
-        assert_eq!(choose(&paths, Some("Q4_K_XL")).expect_err("two"), ["m-Q4_K_XL.gguf", "m-UD-Q4_K_XL.gguf"]);
+        assert_eq!(
+            choose(&paths, Some("Q4_K_XL")).expect_err("two"),
+            ["m-Q4_K_XL.gguf", "m-UD-Q4_K_XL.gguf"]
+        );
         assert_eq!(choose(&paths, Some("Q5")).expect_err("none").len(), 5);
         assert_eq!(choose(&paths, None).expect_err("several").len(), 5);
         assert_eq!(choose(&paths[..2], None).expect("the only one"), ["m-Q4_K_M.gguf"]);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClientSync, HFError};
+use hf_hub::{HFClient, HFClientSync, HFError};
 use ivl_models::{CHECKPOINT_FILES, CheckpointFile, FileKind};
 
 use super::gguf_choice::choose;
@@ -20,7 +20,7 @@ fn companions() -> impl Iterator<Item = String> {
 impl HubName<'_> {
     /// Downloads what is missing in the cache, and gives the directory of the revision there, or the GGUF file.
     pub(super) fn download(&self) -> Result<PathBuf> {
-        let client = HFClientSync::builder().build().map_err(|source| Error::HubClient(Box::new(source)))?;
+        let client = HFClient::builder().build_sync().map_err(|source| Error::HubClient(Box::new(source)))?;
         let repository = Repository { client, name: *self };
         let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
         let found = match offline {
@@ -51,7 +51,8 @@ impl Repository<'_> {
             }
         }
         let files = self.choose(&self.paths()?)?;
-        let dir = self.snapshot(files.iter().map(|file| escaped(file)).chain(companions()).collect(), false)?;
+        let dir =
+            self.snapshot(files.iter().map(|file| escaped(file)).chain(companions()).collect(), false)?;
         Ok(dir.join(&files[0]))
     }
 
@@ -95,11 +96,7 @@ impl Repository<'_> {
     }
 
     fn error(&self, source: HFError) -> Error {
-        Error::Hub {
-            name: self.name.id(),
-            revision: self.name.revision.to_owned(),
-            source: Box::new(source),
-        }
+        Error::Hub { name: self.name.id(), revision: self.name.revision.to_owned(), source: Box::new(source) }
     }
 }
 

@@ -325,7 +325,8 @@ impl Model {
     /// The last part of the base's path.
     pub fn base_name(&self) -> String {
         let path = &self.base.path;
-        path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+        path.file_name()
+            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
 
     /// The base's tokenizer, which the whole model reads and writes with.
