@@ -52,7 +52,7 @@ pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, SpanFinder, Spoken, TemplateChoice, Turn, fused_end_tokens,
 };
-pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};
+pub use tokenizer::{Encoded, GgufTexts, GgufTokenizerError, SpecialTokens, Tokenizer, TokenizerError};
 pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};

@@ -145,6 +145,9 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NotACheckpoint`] without a `tokenizer.json`, [`Error::Tokenizer`] for one that cannot be read.
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        if self.gguf().is_some() {
+            return Ok(Tokenizer::from_file(self.path())?);
+        }
         let path = self.path().join("tokenizer.json");
         if !path.is_file() {
             return Err(missing(self.path(), "tokenizer.json"));

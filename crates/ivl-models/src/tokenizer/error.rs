@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::FileError;
+use super::gguf::GgufTokenizerError;
 use crate::files::read_bounded;
+use crate::{Error, FileError};
 
 /// Largest `tokenizer.json` that is read.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -27,6 +28,18 @@ pub enum TokenizerError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The tokenizer in a GGUF file cannot be used.
+    #[error("the tokenizer in `{}` cannot be used", path.display())]
+    Gguf {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: Box<GgufTokenizerError>,
+    },
+    /// The metadata of a GGUF file cannot be read.
+    #[error(transparent)]
+    Metadata(Box<Error>),
     /// An id so large that a table of all ids would not fit in memory.
     #[error("token {token:?} in `{}` has id {id}, expected ids below {MOST_TOKENS}", path.display())]
     IdTooLarge {
@@ -55,6 +68,16 @@ pub enum TokenizerError {
     /// Ids could not be turned back into text.
     #[error("cannot decode the tokens")]
     Decode(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl TokenizerError {
+    /// The error of a tokenizer, from one of everything.
+    pub(crate) fn from_metadata(error: Error) -> Self {
+        match error {
+            Error::Tokenizer(error) => error,
+            other => Self::Metadata(Box::new(other)),
+        }
+    }
 }
 
 /// Reads a file of a tokenizer.
