@@ -18,7 +18,7 @@ use super::python::python_str;
 use super::strftime::strftime_now;
 use crate::FileError;
 use crate::files::{read_json, read_text};
-use crate::tokenizer::{GgufTextFiles, SpecialTokens, TokenizerError};
+use crate::tokenizer::{GgufTextFiles, SpecialTokens};
 
 /// Largest file with a template that is read.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -54,7 +54,7 @@ impl ChatTemplate {
     /// [`ChatError`] for a template that cannot be read or does not compile.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>, ChatError> {
         let special = SpecialTokens::from_dir(dir)?;
-        if let Some(files) = GgufTextFiles::of(dir).map_err(TokenizerError::from_metadata)? {
+        if let Some(files) = GgufTextFiles::of(dir)? {
             let template = files
                 .template
                 .map(|(source, tool_use)| Self::new(dir.to_owned(), source, tool_use, &special));

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::gguf::GgufTokenizerError;
+use crate::FileError;
 use crate::files::read_bounded;
-use crate::{Error, FileError};
 
 /// Largest `tokenizer.json` that is read.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -39,7 +39,7 @@ pub enum TokenizerError {
     },
     /// The metadata of a GGUF file cannot be read.
     #[error(transparent)]
-    Metadata(Box<Error>),
+    Metadata(Box<dyn std::error::Error + Send + Sync>),
     /// An id so large that a table of all ids would not fit in memory.
     #[error("token {token:?} in `{}` has id {id}, expected ids below {MOST_TOKENS}", path.display())]
     IdTooLarge {
@@ -71,12 +71,9 @@ pub enum TokenizerError {
 }
 
 impl TokenizerError {
-    /// The error of a tokenizer, from one of everything.
-    pub(crate) fn from_metadata(error: Error) -> Self {
-        match error {
-            Error::Tokenizer(error) => error,
-            other => Self::Metadata(Box::new(other)),
-        }
+    /// An error of the tokenizer in a GGUF file.
+    pub(super) fn gguf(path: &Path, source: GgufTokenizerError) -> Self {
+        Self::Gguf { path: path.to_owned(), source: Box::new(source) }
     }
 }
 

@@ -65,7 +65,7 @@ impl Tokenizer {
     /// The tokenizer of a GGUF file. A `tokenizer.json` in its directory is read in place of the lists of the file if both have the
     /// same tokens: it also says what the lists leave out.
     fn from_gguf(path: &Path) -> Result<Self, TokenizerError> {
-        let vocabulary = read_gguf(path)?;
+        let vocabulary = GgufVocabulary::open(path)?;
         if let Some(json) = tokenizer_beside(path) {
             let (inner, stages) = read_json(&json)?;
             let beside = Self::of(inner, &stages, path, &json)?;
@@ -205,11 +205,6 @@ fn read_json(path: &Path) -> Result<(tokenizers::Tokenizer, Stages), TokenizerEr
     Ok((tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?, stages))
 }
 
-fn read_gguf(path: &Path) -> Result<GgufVocabulary, TokenizerError> {
-    let read = |path| GgufVocabulary::read(Gguf::open(path)?.metadata());
-    read(path).map_err(TokenizerError::from_metadata)
-}
-
 /// A `tokenizer.json` in the directory of a GGUF file that is not used, since its tokens are others: its path, the first id that
 /// differs, its token in the GGUF file, and that in the `tokenizer.json`.
 ///
@@ -221,7 +216,7 @@ pub(crate) fn unused_tokenizer_beside(
     let Some(json) = tokenizer_beside(gguf).filter(|_| Gguf::is_named_so(gguf)) else { return Ok(None) };
     let (inner, stages) = read_json(&json)?;
     let beside = Tokenizer::of(inner, &stages, gguf, &json)?;
-    let difference = read_gguf(gguf)?.first_difference(&beside.vocab);
+    let difference = GgufVocabulary::open(gguf)?.first_difference(&beside.vocab);
     Ok(difference.map(|(id, own, other)| (json, id, own, other)))
 }
 

@@ -85,7 +85,7 @@ impl SpecialTokens {
     /// # Errors
     /// [`TokenizerError::File`] or [`TokenizerError::Invalid`] for a file that is there and cannot be read.
     pub fn from_dir(dir: &Path) -> Result<Self, TokenizerError> {
-        if let Some(files) = GgufTextFiles::of(dir).map_err(TokenizerError::from_metadata)? {
+        if let Some(files) = GgufTextFiles::of(dir)? {
             let mut tokens = Self::default();
             tokens.name(&files.tokenizer_config);
             return Ok(tokens);

@@ -12,7 +12,7 @@ pub(super) fn check_charsmap(bytes: &[u8]) -> Result<(), GgufTokenizerError> {
         return broken("it is shorter than its length");
     };
     let length = u32::from_le_bytes(*length) as usize;
-    if length > rest.len() || length % 4 != 0 || length == 0 {
+    if length > rest.len() || !length.is_multiple_of(4) || length == 0 {
         return broken("its trie does not fit");
     }
     let (trie, texts) = rest.split_at(length);

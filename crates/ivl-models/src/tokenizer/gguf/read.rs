@@ -1,5 +1,7 @@
 //! A tokenizer from the metadata of a GGUF file.
 
+use std::path::Path;
+
 use super::error::GgufTokenizerError;
 use super::merges::Merge;
 use super::pre_tokenizer::PreTokenizer;
@@ -7,16 +9,21 @@ use super::special_ids::SpecialIds;
 use super::token_type::TokenType;
 use super::vocabulary::{GgufVocabulary, TokenModel};
 use crate::Error;
-use crate::gguf::{GgufMetadata, MetadataValue};
+use crate::gguf::{Gguf, GgufMetadata, MetadataValue};
 use crate::tokenizer::TokenizerError;
 
 impl GgufVocabulary {
     /// Reads and checks a tokenizer.
     ///
     /// # Errors
-    /// [`Error::MissingField`] and [`Error::InvalidField`] for metadata of another type, [`Error::Tokenizer`] for values of which
-    /// no tokenizer can be made.
-    pub(crate) fn read(metadata: &GgufMetadata) -> Result<Self, Error> {
+    /// [`TokenizerError::Metadata`] for a file that cannot be read and for metadata of another type, [`TokenizerError::Gguf`] for
+    /// values of which no tokenizer can be made.
+    pub(crate) fn open(path: &Path) -> Result<Self, TokenizerError> {
+        let read = || Self::read(Gguf::open(path)?.metadata());
+        read().map_err(in_metadata)
+    }
+
+    fn read(metadata: &GgufMetadata) -> Result<Self, Error> {
         let in_file = |error| Error::from(TokenizerError::gguf(metadata.path(), error));
         let name = metadata.text("tokenizer.ggml.model")?;
         let model = TokenModel::of(name);
@@ -49,6 +56,14 @@ impl GgufVocabulary {
             types,
         };
         vocabulary.checked().map_err(in_file)
+    }
+}
+
+/// The error of a tokenizer, from one of everything.
+pub(super) fn in_metadata(error: Error) -> TokenizerError {
+    match error {
+        Error::Tokenizer(error) => error,
+        other => TokenizerError::Metadata(Box::new(other)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::error::GgufTokenizerError;
+use super::read::in_metadata;
 use super::special_ids::{KEYS, SpecialIds};
 use super::token_type::TokenType;
 use crate::Error;
@@ -50,13 +50,14 @@ impl GgufTextFiles {
     /// Those of a model; `None` for one that is no GGUF file.
     ///
     /// # Errors
-    /// What [`Gguf::open`] says, [`Error::InvalidField`] for metadata of another type, [`Error::Tokenizer`] for ids that no token
-    /// has.
-    pub(crate) fn of(path: &Path) -> Result<Option<Self>, Error> {
+    /// [`TokenizerError::Metadata`] for a file that cannot be read and for metadata of another type, [`TokenizerError::Gguf`] for ids
+    /// that no token has.
+    pub(crate) fn of(path: &Path) -> Result<Option<Self>, TokenizerError> {
         if !Gguf::is_named_so(path) || !path.is_file() {
             return Ok(None);
         }
-        Self::read(Gguf::open(path)?.metadata()).map(Some)
+        let read = || Self::read(Gguf::open(path)?.metadata());
+        read().map(Some).map_err(in_metadata)
     }
 
     fn read(metadata: &GgufMetadata) -> Result<Self, Error> {
@@ -116,11 +117,4 @@ fn template(metadata: &GgufMetadata) -> Result<Option<(String, Option<String>)>,
     let text = |key: &str| metadata.opt_text(key).map(|text| text.map(str::to_owned));
     let tool_use = text("tokenizer.chat_template.tool_use")?;
     Ok(text("tokenizer.chat_template")?.map(|template| (template, tool_use)))
-}
-
-impl TokenizerError {
-    /// An error of the tokenizer of a file.
-    pub(crate) fn gguf(path: &Path, source: GgufTokenizerError) -> Self {
-        Self::Gguf { path: path.to_owned(), source: Box::new(source) }
-    }
 }

@@ -1,6 +1,6 @@
 //! The tokenizer of a GGUF file as its metadata has it, checked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::error::GgufTokenizerError;
@@ -126,11 +126,11 @@ impl GgufVocabulary {
     }
 
     fn check_merges(&self) -> Result<(), GgufTokenizerError> {
-        let known: HashMap<&str, ()> = self.tokens.iter().map(|token| (token.as_str(), ())).collect();
+        let known: HashSet<&str> = self.tokens.iter().map(String::as_str).collect();
         for (index, (left, right)) in self.merges.iter().enumerate() {
             let joined = format!("{left}{right}");
             if let Some(missing) =
-                [left, right, &joined].into_iter().find(|part| !known.contains_key(part.as_str()))
+                [left, right, &joined].into_iter().find(|part| !known.contains(part.as_str()))
             {
                 let merge = format!("{left} {right}");
                 return Err(GgufTokenizerError::Merge { index, merge, missing: missing.clone() });
