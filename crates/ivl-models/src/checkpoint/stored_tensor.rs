@@ -82,7 +82,7 @@ impl StoredType {
                 bytes.extend(numbers.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()));
             }
             Self::Bf16 => {
-                bytes.extend(numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()))
+                bytes.extend(numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()));
             }
             Self::Blocks(format) => {
                 let start = bytes.len();

@@ -112,7 +112,10 @@ const ARCHITECTURES: [Architecture; 10] = [
         name: "gpt2",
         model_type: "gpt2",
         class: "GPT2LMHeadModel",
-        fields: gpt2,
+        fields: |_, config| {
+            name_as_gpt2(config);
+            Ok(())
+        },
         weights: |config| tensor_names().with(fused_qkv(config)),
     },
     Architecture {
@@ -244,7 +247,7 @@ fn gemma3(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Re
     let window = metadata.opt_size("attention.sliding_window")?;
     let pattern = metadata.opt_size("attention.sliding_window_pattern")?.unwrap_or(6);
     let kind = |layer: usize| match window {
-        Some(_) if (layer + 1) % pattern != 0 => "sliding_attention",
+        Some(_) if !(layer + 1).is_multiple_of(pattern) => "sliding_attention",
         _ => "full_attention",
     };
     let layers = size_of(config, "num_hidden_layers");
@@ -273,7 +276,8 @@ fn phi3(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Resu
     rotary(metadata, config)
 }
 
-fn gpt2(_: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Result<(), Error> {
+/// Gives the fields of a configuration the names that GPT-2 has for them.
+fn name_as_gpt2(config: &mut Map<String, Value>) {
     for (from, to) in [
         ("hidden_size", "n_embd"),
         ("num_hidden_layers", "n_layer"),
@@ -287,7 +291,6 @@ fn gpt2(_: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Result<(), 
     config.remove("num_key_value_heads");
     config.remove("mlp_bias");
     set(config, "activation_function", "gelu_new");
-    Ok(())
 }
 
 /// Query, key and value in one tensor, one after the other.

@@ -50,13 +50,11 @@ impl Hyperparameters<'_> {
         let factor = self.opt_number("rope.scaling.factor")?.or(self.opt_number("rope.scale_linear")?);
         let factor = factor.filter(|&factor| factor > 0.0).unwrap_or(1.0);
         match self.opt_text("rope.scaling.type")? {
-            Some("none") | None if factor == 1.0 => put("rope_type", json!("default")),
-            Some("linear") if factor == 1.0 => put("rope_type", json!("default")),
-            Some("linear") | None => {
+            Some("linear") | None if factor != 1.0 => {
                 put("rope_type", json!("linear"));
                 put("factor", json!(factor));
             }
-            Some("none") => put("rope_type", json!("default")),
+            Some("none" | "linear") | None => put("rope_type", json!("default")),
             Some("yarn") => {
                 put("rope_type", json!("yarn"));
                 put("factor", json!(factor));
@@ -174,7 +172,7 @@ fn wavelength_settings(theta: f64, factors: &[f64]) -> Option<RopeScaling> {
     let low = 1.0;
     let high = rounded(low + 1.0 / offset);
     let original = (slope * (high - low)).round();
-    if !(high > low && original >= 1.0 && original < 1e9) {
+    if !(high > low && (1.0..1e9).contains(&original)) {
         return None;
     }
     let again = wavelength_factors(theta, pairs, [factor, low, high], original as usize);
