@@ -1,5 +1,6 @@
 //! A checkpoint's tokenizer: text to ids, and the bytes of every id.
 
+mod class_normalizer;
 pub(crate) mod configured_ids;
 mod error;
 mod gguf;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
 
+use class_normalizer::class_normalizer;
 use configured_ids::ConfiguredIds;
 use error::{MOST_TOKENS, read};
 use gguf::{GgufVocabulary, tokenizer_beside};
@@ -197,12 +199,19 @@ impl Tokenizer {
     }
 }
 
-/// The tokenizer of a `tokenizer.json`.
+/// The tokenizer of a `tokenizer.json`, with the normalizer of its class where the file has none.
 fn read_json(path: &Path) -> Result<(tokenizers::Tokenizer, Stages), TokenizerError> {
     let bytes = read(path)?;
     let invalid = |source| TokenizerError::Invalid { path: path.to_owned(), source };
-    let stages: Stages = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
-    Ok((tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?, stages))
+    let mut stages: Stages = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
+    let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
+    if stages.normalizer.is_null()
+        && let Some(normalizer) = class_normalizer(path.parent().unwrap_or(Path::new("")))
+    {
+        stages.normalizer = serde_json::to_value(&normalizer).map_err(|error| invalid(error.into()))?;
+        inner.with_normalizer(Some(normalizer)).map_err(invalid)?;
+    }
+    Ok((inner, stages))
 }
 
 /// A `tokenizer.json` in the directory of a GGUF file that is not used, since its tokens are others: its path, the first id that

@@ -1,13 +1,14 @@
 //! Which GGUF file of a repository is meant.
 
-use ivl_models::gguf::PartName;
+use std::path::Path;
+
+use ivl_models::gguf::{Gguf, PartName};
 
 /// The model files of a repository among its paths: without projectors, and of a model in parts only the first.
 fn models<'a>(paths: &'a [String]) -> Vec<&'a str> {
     let is_model = |path: &&'a str| {
-        let lower = path.to_lowercase();
-        lower.ends_with(".gguf")
-            && !lower.contains("mmproj")
+        Gguf::is_named_so(Path::new(path))
+            && !path.to_lowercase().contains("mmproj")
             && PartName::parse(path).is_none_or(|name| name.part == 1)
     };
     let mut models: Vec<&str> = paths.iter().map(String::as_str).filter(is_model).collect();

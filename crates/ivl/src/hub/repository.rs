@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClient, HFClientSync, HFError};
+use ivl_models::gguf::Gguf;
 use ivl_models::{CHECKPOINT_FILES, CheckpointFile, FileKind};
 
 use super::gguf_choice::choose;
@@ -23,15 +24,14 @@ impl HubName<'_> {
         let client = HFClient::builder().build_sync().map_err(|source| Error::HubClient(Box::new(source)))?;
         let repository = Repository { client, name: *self };
         let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
-        let found = match offline {
+        match offline {
             true => repository.cached(),
             // The error of the hub says more than that of the cache.
             false => repository.fetched().or_else(|error| match error {
                 Error::Hub { .. } => repository.cached().map_err(|_| error),
                 other => Err(other),
             }),
-        };
-        found
+        }
     }
 }
 
@@ -110,7 +110,7 @@ fn holds_weights(dir: &Path) -> bool {
 }
 
 fn is_gguf(path: &str) -> bool {
-    path.to_lowercase().ends_with(".gguf")
+    Gguf::is_named_so(Path::new(path))
 }
 
 /// A path as a pattern that fits only itself.
