@@ -27,7 +27,12 @@ mod error;
 pub mod families;
 mod fields;
 mod files;
+<<<<<<< HEAD
 mod number_lists;
+=======
+pub mod gguf;
+mod mapped_file;
+>>>>>>> main
 mod template;
 mod tokenizer;
 pub mod transformer;
@@ -39,7 +44,7 @@ mod weights;
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
     Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress,
-    SamplingDefaults, TensorFiles, save, save_adapters,
+    SamplingDefaults, TensorFiles, save, save_adapters, weight_files,
 };
 pub use config::ModelConfig;
 pub use connection::Connection;
@@ -52,7 +57,7 @@ pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, SpanFinder, Spoken, TemplateChoice, Turn, fused_end_tokens,
 };
-pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};
+pub use tokenizer::{Encoded, GgufTexts, GgufTokenizerError, SpecialTokens, Tokenizer, TokenizerError};
 pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};

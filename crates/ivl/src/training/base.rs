@@ -114,7 +114,7 @@ impl TrainingBase {
 
     /// Digest of its weights.
     pub(super) fn weights_digest(&self) -> Result<String> {
-        hash_weights(&self.open.dir)
+        hash_weights(&self.open.path)
     }
 
     /// Finds the base's logits on disk, or loads the base once to write them.

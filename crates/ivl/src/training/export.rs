@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ivl_models::{CheckpointFile, FileKind, ValueCard, save, save_adapters, write_bytes};
+use ivl_models::{Checkpoint, ValueCard, save, save_adapters, write_bytes};
 use ivl_train::{Dataset, EpochOrder, ExampleShard, Init, Plan, TrainConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -148,13 +148,7 @@ fn write_start(
         (Some(lora), Some(model)) => save_adapters(&net, lora, model, &models.json, &dir)?,
         _ => save(&net, &models.json, &dir)?,
     }
-    for file in CheckpointFile::of_kind(FileKind::Tokenizer) {
-        let from = models.source.dir.join(file);
-        if from.is_file() {
-            let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
-            write_bytes(&dir.join(file), &bytes)?;
-        }
-    }
+    Checkpoint::open(&models.source.path)?.write_tokenizer(&dir)?;
     Ok(Some(name.to_owned()))
 }
 
