@@ -27,12 +27,9 @@ mod error;
 pub mod families;
 mod fields;
 mod files;
-<<<<<<< HEAD
-mod number_lists;
-=======
 pub mod gguf;
 mod mapped_file;
->>>>>>> main
+mod number_lists;
 mod template;
 mod tokenizer;
 pub mod transformer;
