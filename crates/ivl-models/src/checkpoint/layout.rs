@@ -1,12 +1,18 @@
 //! Between the layout of a stored tensor and that of our parameter.
 
-use crate::families::weight_map::Rule;
+use crate::families::weight_map::TensorPlace;
 
 /// Edge of the tiles in which a matrix is transposed, so that both sides stay in the cache.
 const TILE: usize = 32;
 
 /// Visits every element of one of our parameters with its index in the stored tensor and its own.
-pub(super) fn for_each_pair(rule: &Rule, shape: &[usize], mut visit: impl FnMut(usize, usize)) {
+pub(super) fn for_each_pair(place: &TensorPlace, shape: &[usize], mut visit: impl FnMut(usize, usize)) {
+    let rule = &place.rule;
+    let before = match rule.stacked {
+        Some(experts) => rule.stored_shape(shape).iter().product::<usize>() / experts * place.expert,
+        None => 0,
+    };
+    let mut visit = |stored: usize, ours: usize| visit(before + stored, ours);
     match *shape {
         [inputs, outputs] => {
             let total = rule.slice.total(outputs);

@@ -8,7 +8,8 @@ use burn::tensor::Device;
 use super::layout::for_each_pair;
 use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
-use crate::families::weight_map::{Rule, WeightMap};
+use crate::families::weight_map::{TensorPlace, WeightMap};
+use crate::families::wrapped::is_other_part;
 
 use crate::error::{HEADS, WeightReport};
 use crate::tokenizer::Tokenizer;
@@ -107,7 +108,8 @@ impl Checkpoint {
 
 /// Where one parameter comes from.
 struct Planned {
-    rule: Rule,
+    place: TensorPlace,
+    /// The name in the files.
     tensor: String,
     len: u64,
 }
@@ -123,30 +125,33 @@ fn plan(
     let mut plan = HashMap::new();
     let mut used = BTreeSet::new();
     for (path, shape) in parameter_shapes(net) {
-        let (rule, name) = map.resolve(&path);
-        // Files saved from the model without its head leave the prefix out.
-        let short = name.strip_prefix(map.prefix()).unwrap_or(&name);
-        let mut names = vec![name.as_str(), short];
-        if path == "embedding.weight" && net.config().embedding.tied {
+        let mut places = map.places(&path);
+        let tied = path == "embedding.weight" && net.config().embedding.tied;
+        let found = places.iter().enumerate().find_map(|(index, place)| {
+            // Files saved from the model without its head leave the prefix out.
+            let short = place.name.strip_prefix(map.prefix()).unwrap_or(&place.name);
             // A tied matrix may be stored as the head only.
-            names.extend(HEADS);
-        }
-        let Some(tensor) = names.into_iter().find(|name| files.shape(name).is_some()) else {
-            report.missing.push(name);
+            let heads = HEADS.into_iter().filter(|_| tied);
+            let mut names = [place.name.as_str(), short].into_iter().chain(heads);
+            names.find(|name| files.shape(name).is_some()).map(|name| (index, name.to_owned()))
+        });
+        let Some((index, tensor)) = found else {
+            report.missing.push(places.swap_remove(0).name);
             continue;
         };
-        used.insert(tensor.to_owned());
-        let (got, expected) = (files.shape(tensor).unwrap_or_default(), rule.stored_shape(&shape));
+        let place = places.swap_remove(index);
+        let (got, expected) = (files.shape(&tensor).unwrap_or_default(), place.rule.stored_shape(&shape));
         if got != expected {
-            report.misshapen.push((tensor.to_owned(), got.to_vec(), expected));
+            report.misshapen.push((tensor.clone(), got.to_vec(), expected));
         }
+        used.insert(tensor.clone());
         let len = shape.iter().product::<usize>() as u64;
-        plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned(), len });
+        plan.insert(path, Planned { place, tensor, len });
     }
     // A tied head is often stored all the same.
     let spare_head = |name: &str| net.config().embedding.tied && HEADS.contains(&name);
-    let unused =
-        files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
+    let is_left_out = |name: &str| map.ignores(name) || is_other_part(name) || spare_head(name);
+    let unused = files.names().filter(|name| !used.contains(*name) && !is_left_out(name));
     report.unused = unused.map(str::to_owned).collect();
     report.missing.dedup();
     report.misshapen.dedup();
@@ -167,7 +172,7 @@ impl ParameterSource for TensorSource<'_, '_> {
         let planned = &self.plan[path];
         match self.files.tensor(&planned.tensor) {
             Ok(stored) => {
-                for_each_pair(&planned.rule, shape, |stored_at, ours| put(ours, stored.get(stored_at)));
+                for_each_pair(&planned.place, shape, |stored_at, ours| put(ours, stored.get(stored_at)));
             }
             Err(error) => self.failed = Some(self.failed.take().unwrap_or(error)),
         }

@@ -11,6 +11,7 @@ use super::other_format::missing;
 use super::tensor_files::TensorFiles;
 use crate::Error;
 use crate::config::ModelConfig;
+use crate::families::wrapped::text_model;
 use crate::families::{Family, read_config};
 use crate::files::read_json;
 use crate::template::chat::ChatTemplate;
@@ -57,7 +58,7 @@ impl Checkpoint {
         let files = TensorFiles::open(&self.dir).ok()?;
         let map = (self.family.weights)(&self.config);
         let stored = |parameter: &str| {
-            let (_, name) = map.resolve(parameter);
+            let name = map.resolve(parameter).name;
             let short = name.strip_prefix(map.prefix()).unwrap_or(&name).to_owned();
             [name, short].into_iter().find(|name| files.shape(name).is_some())
         };
@@ -72,7 +73,9 @@ impl Checkpoint {
 
     /// A directory with the configuration that it has or will have.
     pub(crate) fn from_json(dir: &Path, json: Map<String, Value>) -> Result<Self, Error> {
-        let (family, config) = read_config(&json, &dir.join("config.json"))?;
+        let path = dir.join("config.json");
+        let json = text_model(&json, &path)?.into_owned();
+        let (family, config) = read_config(&json, &path)?;
         Ok(Self { dir: dir.to_owned(), json, family, config, other_head: None })
     }
 
@@ -89,7 +92,8 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// `config.json` unchanged; `tie_word_embeddings` is false if the files hold a head of their own.
+    /// `config.json`, or the configuration of the language model that it wraps; `tie_word_embeddings` is false if the files hold a
+    /// head of their own.
     pub fn json(&self) -> &Map<String, Value> {
         &self.json
     }

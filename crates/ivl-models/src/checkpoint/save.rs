@@ -1,7 +1,7 @@
 //! From a network to a checkpoint directory in Hugging Face layout.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::tensor::DType;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::layout::for_each_pair;
 use super::tensor_files::Stored;
 use crate::families::read_config;
-use crate::families::weight_map::Rule;
+use crate::families::weight_map::TensorPlace;
 use crate::files::{write_bytes, write_whole};
 use crate::transformer::{NamedParameter, Transformer};
 use crate::{Error, FileError};
@@ -32,16 +32,13 @@ pub fn save(net: &Transformer, json: &Map<String, Value>, dir: &Path) -> Result<
     }
     std::fs::create_dir_all(dir).map_err(FileError::io("create", dir))?;
     let map = (family.weights)(&config);
-    let mut tensors: Vec<(String, SavedTensor<'_>)> = Vec::new();
+    let mut tensors: BTreeMap<String, SavedTensor<'_>> = BTreeMap::new();
     let parameters = net.named_parameters();
     for parameter in &parameters {
-        let (rule, name) = map.resolve(&parameter.path);
-        if let Some((_, tensor)) = tensors.iter_mut().find(|(known, _)| *known == name) {
-            tensor.parts.push((*rule, parameter));
-        } else {
-            let shape = rule.stored_shape(&parameter.shape);
-            tensors.push((name, SavedTensor { shape, parts: vec![(*rule, parameter)] }));
-        }
+        let place = map.resolve(&parameter.path);
+        let shape = place.rule.stored_shape(&parameter.shape);
+        let tensor = tensors.entry(place.name.clone()).or_insert(SavedTensor { shape, parts: Vec::new() });
+        tensor.parts.push((place, parameter));
     }
     write_tensors(&dir.join("model.safetensors"), tensors)?;
     let mut json = json.clone();
@@ -68,7 +65,7 @@ pub(super) fn write_tensors<N: AsRef<str> + Ord + std::fmt::Display>(
 /// A tensor of the file, put together from our parameters when it is written.
 struct SavedTensor<'a> {
     shape: Vec<usize>,
-    parts: Vec<(Rule, &'a NamedParameter)>,
+    parts: Vec<(TensorPlace, &'a NamedParameter)>,
 }
 
 impl safetensors::View for SavedTensor<'_> {
@@ -82,10 +79,10 @@ impl safetensors::View for SavedTensor<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let mut bytes = vec![0u8; self.data_len()];
-        for (rule, parameter) in &self.parts {
+        for (place, parameter) in &self.parts {
             let numbers = parameter.tensor.clone().cast(DType::F32).into_data();
             let ours = Stored::F32(numbers.as_bytes());
-            for_each_pair(rule, &parameter.shape, |stored, index| {
+            for_each_pair(place, &parameter.shape, |stored, index| {
                 bytes[4 * stored..4 * stored + 4].copy_from_slice(&ours.get(index).to_le_bytes());
             });
         }

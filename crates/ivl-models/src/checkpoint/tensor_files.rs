@@ -10,6 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
 use super::other_format::missing;
+use crate::families::wrapped::text_tensor;
 use crate::files::read_json;
 use crate::{Error, FileError};
 
@@ -131,13 +132,14 @@ impl TensorFiles {
         let shard = self.shards.len();
         for (name, info) in metadata.tensors() {
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-            self.tensors.insert(name, Entry { shard, dtype: info.dtype, shape: info.shape.clone(), bytes });
+            let entry = Entry { shard, dtype: info.dtype, shape: info.shape.clone(), bytes };
+            self.tensors.insert(text_tensor(&name).into_owned(), entry);
         }
         self.shards.push((path, map));
         Ok(())
     }
 
-    /// Names of all tensors, sorted.
+    /// Names of all tensors, sorted. Those of a language model inside another model are as they are without it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
