@@ -92,7 +92,9 @@ pub(super) fn rotate(rotation: &Rotation, heads: usize, mut x: HostRows) -> Host
 pub(super) fn scale_positions(factors: &PositionFactors, mut x: HostRows) -> HostRows {
     let width = x.width();
     for (row, factor) in x.numbers.chunks_exact_mut(width).zip(factors.factors.iter().cycle()) {
-        row.iter_mut().for_each(|x| *x *= factor);
+        for x in row {
+            *x *= factor;
+        }
     }
     x
 }

@@ -15,7 +15,8 @@ pub(in crate::transformer) struct Routing {
 /// Shape `[positions, experts]`; zero for experts that are not chosen.
 enum RoutingWeights {
     Host(Vec<f32>),
-    Tensor(Tensor<2>),
+    // Boxed, since a handle has hundreds of bytes.
+    Tensor(Box<Tensor<2>>),
 }
 
 impl Routing {
@@ -37,7 +38,9 @@ impl Routing {
                     for (expert, weight) in weights.iter_mut().enumerate() {
                         *weight = if chosen.contains(&expert) { *weight / total } else { 0.0 };
                     }
-                    chosen.into_iter().for_each(|expert| rows[expert].push(position));
+                    for expert in chosen {
+                        rows[expert].push(position);
+                    }
                 }
                 Self { rows, weights: RoutingWeights::Host(weights) }
             }
@@ -60,7 +63,7 @@ impl Routing {
                 let weights = probabilities.clone()
                     * Tensor::from_data(is_chosen, (&probabilities.device(), DType::F32));
                 let weights = if renormalized { weights.clone() / weights.sum_dim(1) } else { weights };
-                Self { rows, weights: RoutingWeights::Tensor(weights) }
+                Self { rows, weights: RoutingWeights::Tensor(Box::new(weights)) }
             }
         }
     }
@@ -98,7 +101,7 @@ impl Routing {
                 let (sum, fed) = (sum.into_tensor(), fed.into_tensor());
                 let ([batch, seq, width], device) = (sum.dims(), sum.device());
                 let weights = match weights {
-                    RoutingWeights::Tensor(weights) => weights.clone(),
+                    RoutingWeights::Tensor(weights) => (**weights).clone(),
                     RoutingWeights::Host(weights) => {
                         let shape = [batch * seq, self.rows.len()];
                         Tensor::from_data(TensorData::new(weights.clone(), shape), (&device, DType::F32))
@@ -118,9 +121,13 @@ impl Routing {
 
 fn softmax(numbers: &mut [f32]) {
     let largest = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    numbers.iter_mut().for_each(|x| *x = (*x - largest).exp());
+    for x in numbers.iter_mut() {
+        *x = (*x - largest).exp();
+    }
     let total: f32 = numbers.iter().sum();
-    numbers.iter_mut().for_each(|x| *x /= total);
+    for x in numbers.iter_mut() {
+        *x /= total;
+    }
 }
 
 /// The indices of the highest numbers, the first of equal ones before the others.
@@ -170,7 +177,9 @@ pub(in crate::transformer) fn gate_positions(gate: Activations, x: Activations) 
             let width = x.width();
             for (x, gate) in x.numbers.chunks_exact_mut(width).zip(gate.numbers) {
                 let factor = 1.0 / (1.0 + (-gate).exp());
-                x.iter_mut().for_each(|x| *x *= factor);
+                for x in x {
+                    *x *= factor;
+                }
             }
             Activations::Host(x)
         }
