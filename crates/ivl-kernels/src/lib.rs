@@ -52,5 +52,5 @@ pub use objective::{Objective, Penalties};
 pub use pool::{parallel, threads};
 pub use probe::MemoryProbe;
 pub use product::products;
-pub use rope::rotate;
+pub use rope::{RotaryEmbedding, RotaryPairing};
 pub use softmax::{SoftmaxStats, argmax, kl_divergence, logprobs, softmax_weights};

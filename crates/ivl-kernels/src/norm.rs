@@ -13,11 +13,13 @@ pub enum Normalization<'a> {
         /// Added to the weights.
         offset: f32,
     },
-    /// `(x - mean) / sqrt(variance + eps) * w + b`.
+    /// `(x - mean) / sqrt(variance + eps) * (w + offset) + b`.
     Layer {
         /// `w`.
         weight: &'a [f32],
-        /// `b`.
+        /// Added to the weights.
+        offset: f32,
+        /// `b`; empty where nothing is added.
         bias: &'a [f32],
     },
 }
@@ -34,7 +36,7 @@ impl Normalization<'_> {
         y
     }
 
-    /// The derivatives of `d . norm(x)`: by `x` in the place of `d`, by the weights and, for a layer norm, by the biases.
+    /// The derivatives of `d . norm(x)`: by `x` in the place of `d`, by the weights and, for a layer norm, by biases.
     ///
     /// # Shapes
     /// - `x` and `d`: `[rows, width]`
@@ -85,7 +87,7 @@ impl Kernel for &mut NormGradient<'_> {
     fn run<L: Level>(self) {
         let (weight, offset, layer) = match self.norm {
             Normalization::Rms { weight, offset } => (weight, offset, false),
-            Normalization::Layer { weight, .. } => (weight, 0.0, true),
+            Normalization::Layer { weight, offset, .. } => (weight, offset, true),
         };
         let width = weight.len();
         let mean = |total: f32| total / width as f32;
@@ -131,15 +133,16 @@ impl Kernel for NormalizeRows<'_> {
                         *x = *x * scale * (w + offset);
                     }
                 }
-                Normalization::Layer { weight, bias } => {
+                Normalization::Layer { weight, offset, bias } => {
                     let center = mean(total(row));
                     for x in row.iter_mut() {
                         *x -= center;
                     }
                     let scale = (mean(squares::<L>(row)) + self.eps).sqrt().recip();
-                    for ((x, w), b) in row.iter_mut().zip(weight).zip(bias) {
-                        *x = *x * scale * w + b;
+                    for (x, w) in row.iter_mut().zip(weight) {
+                        *x = *x * scale * (w + offset);
                     }
+                    row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
                 }
             }
         }

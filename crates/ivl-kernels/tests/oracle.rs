@@ -7,7 +7,7 @@ use std::ops::Range;
 use half::f16;
 use ivl_kernels::{
     ActivationFn, GroupedQueryAttention, INT8_GROUP, Matrix, MemoryProbe, Normalization, PackedFormat,
-    SoftmaxStats, argmax, kl_divergence, parallel, products, rotate, softmax_weights,
+    RotaryEmbedding, RotaryPairing, SoftmaxStats, argmax, kl_divergence, parallel, products, softmax_weights,
 };
 use precise::{close, numbers};
 use proptest::collection::vec;
@@ -140,18 +140,20 @@ proptest! {
         let (x, weight, bias) = (&seed[..width * rows], &seed[400..400 + width], &seed[800..800 + width]);
         let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len() as f64;
         let eps = 1e-3;
-        let (mut rms, mut layer) = (Vec::new(), Vec::new());
+        let (mut rms, mut layer, mut without_bias) = (Vec::new(), Vec::new(), Vec::new());
         for row in x.chunks(width) {
             let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
             let squares = |row: &[f64]| (mean(&row.iter().map(|x| x * x).collect::<Vec<_>>()) + f64::from(eps)).sqrt();
             let centred: Vec<f64> = row.iter().map(|x| x - mean(&row)).collect();
             let (own, of_centred) = (squares(&row), squares(&centred));
             rms.extend(row.iter().zip(weight).map(|(x, w)| x / own * (f64::from(*w) + 1.0)));
-            let scaled = centred.iter().zip(weight).map(|(x, w)| x / of_centred * f64::from(*w));
+            let scaled = centred.iter().zip(weight).map(|(x, w)| x / of_centred * (f64::from(*w) + 0.5));
+            without_bias.extend(scaled.clone());
             layer.extend(scaled.zip(bias).map(|(x, b)| x + f64::from(*b)));
         }
         assert_close(&Normalization::Rms { weight, offset: 1.0 }.apply(x, eps), &rms, 10.0)?;
-        assert_close(&Normalization::Layer { weight, bias }.apply(x, eps), &layer, 100.0)?;
+        assert_close(&Normalization::Layer { weight, offset: 0.5, bias }.apply(x, eps), &layer, 100.0)?;
+        assert_close(&Normalization::Layer { weight, offset: 0.5, bias: &[] }.apply(x, eps), &without_bias, 100.0)?;
     }
 
     #[test]
@@ -185,7 +187,9 @@ fn many_rows_are_as_each_alone() {
     let [y] = products(&x, [&matrix]);
     let (weight, angles) = (vec![0.5; inputs], vec![0.6; 64]);
     let normed = Normalization::Rms { weight: &weight, offset: 0.0 }.apply(&x, 1e-5);
-    let turn = |x: &mut [f32]| rotate(x, 32, 128, 64, &angles, &angles);
+    let (pairing, cos, sin) = (RotaryPairing::Half, &angles, &angles);
+    let rotation = RotaryEmbedding { heads: 32, dim: 128, pairs: 64, pairing, cos, sin };
+    let turn = |x: &mut [f32]| rotation.rotate(x);
     let (mut turned, mut gated) = (x.clone(), x.clone());
     turn(&mut turned);
     ActivationFn::Silu.apply_to(&mut gated, &x);
@@ -227,8 +231,19 @@ fn new_keys_stand_behind_the_known_ones_of_their_row_and_head() {
 fn pairs_turn_by_the_angle_of_their_position() {
     // Two rows of two positions, one head of width 3 with one pair.
     let mut x = [1.0, 0.0, 9.0, 1.0, 0.0, 9.0, 0.0, 1.0, 9.0, 0.0, 1.0, 9.0];
-    rotate(&mut x, 1, 3, 1, &[1.0, 0.0], &[0.0, 1.0]);
+    let (pairing, cos, sin): (_, &[f32], &[f32]) = (RotaryPairing::Half, &[1.0, 0.0], &[0.0, 1.0]);
+    let rotation = RotaryEmbedding { heads: 1, dim: 3, pairs: 1, pairing, cos, sin };
+    rotation.rotate(&mut x);
     assert_eq!(x, [1.0, 0.0, 9.0, 0.0, 1.0, 9.0, 0.0, 1.0, 9.0, -1.0, 0.0, 9.0]);
+    // A quarter turn of two pairs: halves, then neighbours.
+    let (pairs, cos, sin): (_, &[f32], &[f32]) = (2, &[0.0, 0.0], &[1.0, 1.0]);
+    let turn = |pairing| {
+        let mut x = [1.0, 2.0, 3.0, 4.0, 9.0];
+        RotaryEmbedding { heads: 1, dim: 5, pairs, pairing, cos, sin }.rotate(&mut x);
+        x
+    };
+    assert_eq!(turn(RotaryPairing::Half), [-3.0, -4.0, 1.0, 2.0, 9.0]);
+    assert_eq!(turn(RotaryPairing::Interleaved), [-2.0, 1.0, -4.0, 3.0, 9.0]);
 }
 
 #[test]
@@ -315,7 +330,7 @@ fn processors_with_fused_multiply_add_give_the_same_bits() {
     let (weight, bias) = (some(inputs), some(inputs));
     let normed = [
         Normalization::Rms { weight: &weight, offset: 1.0 },
-        Normalization::Layer { weight: &weight, bias: &bias },
+        Normalization::Layer { weight: &weight, offset: 0.0, bias: &bias },
     ]
     .map(|norm| hash(&norm.apply(&x, 1e-5)));
     let gates = [ActivationFn::Silu, ActivationFn::GeluTanh, ActivationFn::QuickGelu].map(|gate| {

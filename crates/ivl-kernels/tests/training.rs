@@ -111,9 +111,11 @@ proptest! {
         let (x, d) = (&seed[..width * rows], &seed[210..210 + width * rows]);
         let (weight, bias) = (&seed[420..420 + width], &seed[490..490 + width]);
         let eps = 0.1;
-        for layer in [false, true] {
-            let offset = if layer { 0.0 } else { 1.0 };
-            let norm = if layer { Normalization::Layer { weight, bias } } else { Normalization::Rms { weight, offset } };
+        for (layer, offset) in [(false, 1.0), (true, 0.0), (true, 1.0)] {
+            let norm = match layer {
+                true => Normalization::Layer { weight, offset, bias },
+                false => Normalization::Rms { weight, offset },
+            };
             let bias = if layer { double(bias) } else { vec![0.0; width] };
             let weight: Vec<f64> = weight.iter().map(|w| f64::from(*w) + f64::from(offset)).collect();
             let mut by_x = d.to_vec();

@@ -1,6 +1,8 @@
 //! The space of decoders that the one transformer covers: a product of small enums, so that a combination that makes no
 //! sense cannot be written.
 
+use std::sync::Arc;
+
 use burn::tensor::DType;
 use ivl_core::causal_lm::LengthDependence;
 
@@ -16,16 +18,18 @@ pub struct ModelConfig {
     pub max_positions: usize,
     /// Normalisation layers.
     pub norm: NormConfig,
-    /// How positions enter.
-    pub position: Position,
     /// Feed-forward layers.
     pub mlp: MlpConfig,
+    /// Feed-forward layers that are mixtures of experts, in the blocks that have them.
+    pub experts: Option<ExpertsConfig>,
     /// How a block combines attention and feed-forward.
     pub wiring: Wiring,
+    /// Multiplies what attention and feed-forward add to the residual stream.
+    pub residual_scale: Option<f64>,
     /// Attention layers.
     pub attention: AttentionConfig,
     /// One entry for each block.
-    pub layers: Vec<LayerKind>,
+    pub layers: Vec<LayerConfig>,
     /// Token embedding and head.
     pub embedding: EmbeddingConfig,
 }
@@ -48,26 +52,52 @@ pub enum NormKind {
     RmsUnitOffset,
     /// `(x - mean) / std * w + b`.
     Layer,
+    /// `(x - mean) / std * (1 + w) + b`.
+    LayerUnitOffset,
+    /// `(x - mean) / std * w`.
+    LayerWithoutBias,
 }
 
-/// How positions enter.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Position {
-    /// Rotary embedding of queries and keys.
-    Rope(RopeConfig),
-    /// A learned vector for each position, added to the token's.
-    Learned,
+impl NormKind {
+    /// Added to the weights.
+    pub fn offset(self) -> f32 {
+        match self {
+            Self::RmsUnitOffset | Self::LayerUnitOffset => 1.0,
+            Self::Rms | Self::Layer | Self::LayerWithoutBias => 0.0,
+        }
+    }
+
+    /// Whether the mean is subtracted.
+    pub fn is_centered(self) -> bool {
+        matches!(self, Self::Layer | Self::LayerUnitOffset | Self::LayerWithoutBias)
+    }
+
+    /// Whether biases are added.
+    pub fn has_bias(self) -> bool {
+        matches!(self, Self::Layer | Self::LayerUnitOffset)
+    }
 }
 
-/// Rotary embedding in the half-split form: dimension `i` is paired with `i + dim / 2`.
+/// Rotary embedding of queries and keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
     /// Rotated dimensions of each head; the rest passes through.
     pub dim: usize,
+    /// Dimensions that turn together.
+    pub pairing: RopePairing,
     /// Base of the frequencies.
     pub theta: f64,
     /// Extension to longer contexts.
     pub scaling: RopeScaling,
+}
+
+/// The dimensions of a head that a rotation turns together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairing {
+    /// Dimension `i` with `i + dim / 2`.
+    Half,
+    /// Dimension `2 i` with `2 i + 1`.
+    Interleaved,
 }
 
 /// How rotary frequencies are stretched for contexts longer than those of pre-training.
@@ -131,10 +161,19 @@ pub enum RopeScaling {
 impl ModelConfig {
     /// The lengths of a text at which the position encoding changes.
     pub fn length_dependence(&self) -> LengthDependence {
-        match &self.position {
-            Position::Rope(rope) => rope.scaling.length_dependence(),
-            Position::Learned => LengthDependence::none(),
+        let all = self.ropes().map(|rope| rope.scaling.length_dependence());
+        all.fold(LengthDependence::none(), |all, one| all.and(&one))
+    }
+
+    /// The rotary settings of the blocks, each once.
+    pub fn ropes(&self) -> impl Iterator<Item = &RopeConfig> {
+        let mut found: Vec<&RopeConfig> = Vec::new();
+        for rope in self.layers.iter().filter_map(|layer| layer.rope.as_deref()) {
+            if !found.contains(&rope) {
+                found.push(rope);
+            }
         }
+        found.into_iter()
     }
 
     /// Bytes of keys and values for one position, in a network that computes in `dtype`.
@@ -179,6 +218,31 @@ pub struct MlpConfig {
     pub bias: bool,
 }
 
+/// A mixture of experts: feed-forward layers of which a router chooses a few for each token, and adds their outputs by its
+/// probabilities. Experts have the activation of [`MlpConfig`], and a gate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertsConfig {
+    /// Number of experts.
+    pub count: usize,
+    /// Experts that a token goes through: those of the highest probabilities.
+    pub per_token: usize,
+    /// Inner width of an expert.
+    pub intermediate_size: usize,
+    /// Whether the probabilities of the chosen experts are divided by their sum.
+    pub renormalized: bool,
+    /// An expert that every token goes through.
+    pub shared: Option<SharedExpertConfig>,
+}
+
+/// An expert that every token goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedExpertConfig {
+    /// Inner width.
+    pub intermediate_size: usize,
+    /// Whether `sigmoid(w x)` multiplies its output.
+    pub gated: bool,
+}
+
 /// Non-linearity of the feed-forward layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -192,6 +256,10 @@ pub enum Activation {
     QuickGelu,
     /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0)^2`.
+    Relu2,
+    /// xIELU ([arXiv 2411.13010](https://arxiv.org/abs/2411.13010)), with trained slopes in each layer.
+    XIelu,
 }
 
 /// How a block combines attention and feed-forward; drawn in `transformer/block.rs`.
@@ -201,6 +269,8 @@ pub enum Wiring {
     PreNorm,
     /// A norm before and after each, inside the residual.
     Sandwich,
+    /// A norm after each, inside the residual.
+    PostNorm,
     /// Both read the block's input and are added to it together.
     Parallel {
         /// One norm for both, or one each.
@@ -221,14 +291,43 @@ pub struct AttentionConfig {
     pub qkv_bias: bool,
     /// Bias of the output projection.
     pub output_bias: bool,
-    /// Normalisation of each query and key head.
-    pub qk_norm: bool,
+    /// Normalisation of queries and keys.
+    pub qk_norm: Option<QkNorm>,
     /// Multiplies the scores; usually `head_dim^-1/2`.
     pub scale: f64,
     /// Whether the scale is also divided by the index of the layer, counted from one.
     pub scale_by_layer: bool,
     /// `cap * tanh(score / cap)`.
     pub softcap: Option<f64>,
+    /// A factor on queries that grows with their position.
+    pub query_scale: Option<QueryScale>,
+}
+
+/// Normalisation of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkNorm {
+    /// Of each head, before it is rotated.
+    Head,
+    /// Of each head, after it is rotated.
+    RotatedHead,
+    /// Of all heads together, before they are rotated.
+    AllHeads,
+}
+
+/// `1 + beta ln(1 + floor(position / original))`, which multiplies rotated queries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryScale {
+    /// Strength.
+    pub beta: f64,
+    /// Context of pre-training.
+    pub original: usize,
+}
+
+impl QueryScale {
+    /// The factor at a position.
+    pub fn at(self, position: usize) -> f32 {
+        (1.0 + self.beta * (1.0 + (position / self.original) as f64).ln()) as f32
+    }
 }
 
 impl AttentionConfig {
@@ -240,12 +339,38 @@ impl AttentionConfig {
             head_dim,
             qkv_bias: false,
             output_bias: false,
-            qk_norm: false,
+            qk_norm: None,
             scale: (head_dim as f64).powf(-0.5),
             scale_by_layer: false,
             softcap: None,
+            query_scale: None,
         }
     }
+}
+
+/// What distinguishes a block from others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerConfig {
+    /// The positions that it attends to.
+    pub kind: LayerKind,
+    /// How it rotates queries and keys, if it does. Blocks with the same settings share them.
+    pub rope: Option<Arc<RopeConfig>>,
+    /// Its feed-forward layer.
+    pub feed_forward: FeedForward,
+}
+
+impl LayerConfig {
+    /// Attention to every earlier position, without rotation, and a dense feed-forward layer.
+    pub const FULL: Self = Self { kind: LayerKind::Full, rope: None, feed_forward: FeedForward::Dense };
+}
+
+/// The feed-forward layer of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedForward {
+    /// One for all tokens.
+    Dense,
+    /// A mixture of experts.
+    Experts,
 }
 
 /// The positions that a block attends to.
@@ -265,17 +390,28 @@ pub enum LayerKind {
 pub struct EmbeddingConfig {
     /// Multiplies the embeddings.
     pub scale: Option<f64>,
+    /// A learned vector for each position is added to the token's.
+    pub learned_positions: bool,
     /// The head is the transposed embedding.
     pub tied: bool,
     /// Bias of the head.
     pub head_bias: bool,
+    /// Multiplies the logits.
+    pub logit_scale: Option<f64>,
     /// `cap * tanh(logit / cap)`.
     pub softcap: Option<f64>,
 }
 
 impl EmbeddingConfig {
-    /// Embeddings as they are stored, and a head with no bias or cap.
+    /// Embeddings as they are stored, without positions, and a head with no bias, factor or cap.
     pub fn new(tied: bool) -> Self {
-        Self { scale: None, tied, head_bias: false, softcap: None }
+        Self {
+            scale: None,
+            learned_positions: false,
+            tied,
+            head_bias: false,
+            logit_scale: None,
+            softcap: None,
+        }
     }
 }

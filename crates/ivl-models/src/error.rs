@@ -74,6 +74,16 @@ pub enum Error {
         /// All that are known.
         known: String,
     },
+    /// An architecture that needs what ivl does not have.
+    #[error("`{}` has model_type `{got}`, which needs {missing}; ivl does not have that. Use a model of another family", path.display())]
+    UnsupportedArchitecture {
+        /// Which file.
+        path: PathBuf,
+        /// The model type.
+        got: String,
+        /// What it needs.
+        missing: &'static str,
+    },
     /// A safetensors file that cannot be trusted: cut short, or with a broken header.
     #[error("`{}` ({size} bytes) is not a whole safetensors file; download or copy it again", path.display())]
     Safetensors {

@@ -26,6 +26,16 @@ impl<'a> Fields<'a> {
         Self { map, path, prefix: "" }
     }
 
+    /// Fields of an object in the same file, which errors call `prefix`.
+    pub(crate) fn within(&self, map: &'a Map<String, Value>, prefix: &'static str) -> Self {
+        Self { map, path: self.path, prefix }
+    }
+
+    /// All fields.
+    pub(crate) fn map(&self) -> &'a Map<String, Value> {
+        self.map
+    }
+
     /// No fields, of the same file.
     pub(crate) fn empty(&self) -> Self {
         static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
@@ -115,6 +125,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A number above 0.
+    pub fn opt_positive(&self, field: &str) -> Result<Option<f64>, Error> {
+        if self.has(field) { self.positive(field).map(Some) } else { Ok(None) }
+    }
+
     /// A number above 0, or `default` if the field is absent.
     pub fn positive_or(&self, field: &str, default: f64) -> Result<f64, Error> {
         if self.is_absent(field) { Ok(default) } else { self.positive(field) }
@@ -155,6 +170,13 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(field) else { return Ok(None) };
         let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         texts.map(Some).ok_or_else(|| self.invalid(field, "a list of strings"))
+    }
+
+    /// A list of whole numbers that may be 0.
+    pub fn opt_counts(&self, field: &str) -> Result<Option<Vec<u64>>, Error> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let counts = value.as_array().and_then(|list| list.iter().map(Value::as_u64).collect());
+        counts.map(Some).ok_or_else(|| self.invalid(field, "a list of whole numbers"))
     }
 
     /// A list of `len` positive numbers.

@@ -164,9 +164,7 @@ fn check_by(name: &str, by: By) {
 /// Where frequencies depend on the length of a text, the reference takes the longest row of a batch for all; ours takes
 /// each row's own, so that a row never depends on its neighbours.
 fn length_dependent(checkpoint: &Checkpoint) -> bool {
-    use ivl_models::config::{Position, RopeScaling};
-    let Position::Rope(rope) = &checkpoint.config().position else { return false };
-    matches!(rope.scaling, RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. })
+    checkpoint.config().ropes().any(|rope| rope.scaling.depends_on_length())
 }
 
 macro_rules! families {
@@ -218,6 +216,55 @@ families! {
     phi_qknorm
     phi3
     phi3_longrope
+    phi4_mini
+    gemma3_text
+    gemma3
+    mistral3
+    olmo2
+    olmo3
+    granite
+    granite4_dense
+    ministral3
+    smollm3
+    cohere
+    cohere2
+    glm4
+    starcoder2
+    stablelm
+    stablelm_parallel
+    exaone4
+    apertus
+    seed_oss
+    nemotron
+    arcee
+    ernie4_5
+    hunyuan_v1_dense
+    helium
+    qwen2_moe
+    qwen3_moe
+    mixtral
+    mixtral_stacked
+    olmoe
+    granitemoe
+}
+
+#[test]
+fn a_model_that_sees_is_read_and_written_as_its_language_model() {
+    for (name, text_type) in [("gemma3", "gemma3_text"), ("mistral3", "mistral")] {
+        let checkpoint = open(name);
+        let notes = checkpoint.notes().expect("reads");
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        assert!(notes.len() == 1 && notes[0].contains("no part of the language model"), "{name}: {notes:?}");
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let net = checkpoint.load(&Device::flex(), DType::F32).expect("loads");
+        save(&net, checkpoint.json(), dir.path()).expect("saves");
+        let saved = Checkpoint::open(dir.path()).expect("opens");
+        assert_eq!(saved.json()["model_type"], text_type);
+        assert!(!saved.json().contains_key("text_config") && saved.notes().expect("reads").is_empty());
+        let names: Vec<String> = saved.tensors().expect("opens").names().map(str::to_owned).collect();
+        assert!(names.iter().all(|name| name.starts_with("model.") || name == "lm_head.weight"), "{names:?}");
+        assert!(names.iter().all(|name| !name.contains("vision")), "{names:?}");
+    }
 }
 
 /// Drafts are right here, since the draft is the model itself: what could go wrong is that a block is read across a length

@@ -2,7 +2,7 @@
 
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
-use ivl_models::config::{LayerKind, Position};
+use ivl_models::config::{LayerKind, RopeConfig};
 use ivl_models::{ModelConfig, ValueCard};
 use serde_json::{Value, json};
 
@@ -69,16 +69,18 @@ fn architecture(config: &ModelConfig) -> Value {
     let windows: Vec<Option<usize>> = config
         .layers
         .iter()
-        .map(|kind| match kind {
+        .map(|layer| match &layer.kind {
             LayerKind::Full => None,
             LayerKind::Sliding { window } => Some(*window),
         })
         .collect();
-    let position = match &config.position {
-        Position::Learned => json!("learned"),
-        Position::Rope(rope) => {
-            json!({ "rope_dimensions": rope.dim, "theta": rope.theta, "scaling": format!("{:?}", rope.scaling) })
-        }
+    let rope = |rope: &RopeConfig| json!({ "rope_dimensions": rope.dim, "theta": rope.theta, "scaling": format!("{:?}", rope.scaling) });
+    let mut ropes: Vec<Value> = config.ropes().map(rope).collect();
+    let position = match ropes.len() {
+        0 if config.embedding.learned_positions => json!("learned"),
+        0 => json!("none"),
+        1 => ropes.remove(0),
+        _ => json!(ropes),
     };
     let attention = &config.attention;
     json!({

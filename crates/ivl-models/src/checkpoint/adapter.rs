@@ -11,7 +11,7 @@ use super::open::Checkpoint;
 use super::save::write_tensors;
 use super::tensor_files::TensorFiles;
 use crate::error::WeightReport;
-use crate::families::weight_map::OutputSlice;
+use crate::families::weight_map::{OutputSlice, TensorPlace};
 use crate::fields::Fields;
 use crate::files::{read_json, write_bytes};
 use crate::transformer::{LoraConfig, Projection, Transformer};
@@ -139,7 +139,7 @@ impl Checkpoint {
     fn adapter_name(&self, path: &str) -> Result<String, Error> {
         let (module, part) = path.split_once(".lora.").unwrap_or((path, ""));
         let map = (self.family().weights)(self.config());
-        let (rule, name) = map.resolve(&format!("{module}.weight"));
+        let TensorPlace { rule, name, .. } = map.resolve(&format!("{module}.weight"));
         if rule.slice != OutputSlice::All || !rule.transposed {
             return Err(Error::FusedAdapter { family: self.family().model_type, module: module.to_owned() });
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::families::weight_map::Rule;
+use crate::families::weight_map::{Rule, TensorPlace};
 
 /// Stored rows that are in memory at once: a run of as many numbers of ours is written together, so that both sides stay in
 /// the cache while a matrix is transposed.
@@ -14,13 +14,15 @@ const ROWS: usize = 32;
 /// `[input, output]` one of our inputs; a vector is one row.
 pub(super) struct Layout<'a> {
     rule: &'a Rule,
+    /// The place of the matrix in a stack of experts.
+    expert: usize,
     /// Ours: `[inputs, outputs]` or `[width]`.
     shape: &'a [usize],
 }
 
 impl<'a> Layout<'a> {
-    pub(super) fn new(rule: &'a Rule, shape: &'a [usize]) -> Self {
-        Self { rule, shape }
+    pub(super) fn new(place: &'a TensorPlace, shape: &'a [usize]) -> Self {
+        Self { rule: &place.rule, expert: place.expert, shape }
     }
 
     /// Our rows that are stored as rows: outputs, inputs, or the one of a vector.
@@ -49,7 +51,12 @@ impl<'a> Layout<'a> {
 
     /// The stored row that is our row.
     pub(super) fn stored_row(&self, row: usize) -> usize {
-        if self.shape.len() == 2 && self.rule.transposed { self.rule.slice.stored(row) } else { row }
+        match *self.shape {
+            [_, outputs] if self.rule.transposed => {
+                self.expert * self.rule.slice.total(outputs) + self.rule.slice.stored(row)
+            }
+            _ => row,
+        }
     }
 
     /// From a band of stored rows, one after the other, to runs of our numbers, each with the index of its first.

@@ -8,7 +8,8 @@ use burn::tensor::Device;
 use super::layout::Layout;
 use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
-use crate::families::weight_map::{Rule, WeightMap};
+use crate::families::weight_map::{TensorPlace, WeightMap};
+use crate::families::wrapped::is_other_part;
 
 use crate::error::{HEADS, WeightReport};
 use crate::tokenizer::Tokenizer;
@@ -108,7 +109,8 @@ impl Checkpoint {
 
 /// Where one parameter comes from.
 struct Planned {
-    rule: Rule,
+    place: TensorPlace,
+    /// The name in the files.
     tensor: String,
 }
 
@@ -123,30 +125,33 @@ fn plan(
     let mut plan = HashMap::new();
     let mut used = BTreeSet::new();
     for (path, shape) in parameter_shapes(net) {
-        let (rule, name) = map.resolve(&path);
-        // Files saved from the model without its head leave the prefix out.
-        let short = name.strip_prefix(map.prefix()).unwrap_or(&name);
-        let mut names = vec![name.as_str(), short];
-        if path == "embedding.weight" && net.config().embedding.tied {
+        let mut places = map.places(&path);
+        let tied = path == "embedding.weight" && net.config().embedding.tied;
+        let found = places.iter().enumerate().find_map(|(index, place)| {
+            // Files saved from the model without its head leave the prefix out.
+            let short = place.name.strip_prefix(map.prefix()).unwrap_or(&place.name);
             // A tied matrix may be stored as the head only.
-            names.extend(HEADS);
-        }
-        let Some(tensor) = names.into_iter().find(|name| files.shape(name).is_some()) else {
-            report.missing.push(name);
+            let heads = HEADS.into_iter().filter(|_| tied);
+            let mut names = [place.name.as_str(), short].into_iter().chain(heads);
+            names.find(|name| files.shape(name).is_some()).map(|name| (index, name.to_owned()))
+        });
+        let Some((index, tensor)) = found else {
+            report.missing.push(places.swap_remove(0).name);
             continue;
         };
-        used.insert(tensor.to_owned());
-        let (got, expected) = (files.shape(tensor).unwrap_or_default(), rule.stored_shape(&shape));
+        let place = places.swap_remove(index);
+        let (got, expected) = (files.shape(&tensor).unwrap_or_default(), place.rule.stored_shape(&shape));
         if got != expected {
-            report.misshapen.push((tensor.to_owned(), got.to_vec(), expected));
+            report.misshapen.push((tensor.clone(), got.to_vec(), expected));
         }
-        plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned() });
+        used.insert(tensor.clone());
+        plan.insert(path, Planned { place, tensor });
     }
     // A tied head is often stored all the same.
-    let head = map.resolve("head.weight").1;
+    let head = map.resolve("head.weight").name;
     let spare_head = |name: &str| net.config().embedding.tied && (HEADS.contains(&name) || name == head);
-    let unused =
-        files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
+    let is_left_out = |name: &str| map.ignores(name) || is_other_part(name) || spare_head(name);
+    let unused = files.names().filter(|name| !used.contains(*name) && !is_left_out(name));
     report.unused = unused.map(str::to_owned).collect();
     report.missing.dedup();
     report.misshapen.dedup();
@@ -183,7 +188,7 @@ impl<'a> StoredParameters<'a> {
     fn read(&self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
         let planned = &self.plan[path];
         let stored = self.files.tensor(&planned.tensor).expect("a type that was read before");
-        let layout = Layout::new(&planned.rule, shape);
+        let layout = Layout::new(&planned.place, shape);
         let columns = layout.columns();
         let mut rows = Vec::new();
         for band in layout.bands() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
 use crate::Error;
+use crate::families::wrapped::is_other_part;
 use crate::tokenizer::configured_ids::generation_config;
 use crate::tokenizer::unused_tokenizer_beside;
 
@@ -22,6 +23,13 @@ pub enum Note {
     },
     /// Tensors that carry no weights, such as buffers of rotary encodings, and are not read.
     NotWeights {
+        /// The checkpoint.
+        dir: PathBuf,
+        /// Their names.
+        tensors: Vec<String>,
+    },
+    /// Tensors that see, hear, or predict several tokens at once, and are not read.
+    OtherParts {
         /// The checkpoint.
         dir: PathBuf,
         /// Their names.
@@ -65,6 +73,15 @@ impl fmt::Display for Note {
                     dir.display()
                 )
             }
+            Self::OtherParts { dir, tensors } => {
+                let (first, count) = (tensors.first().map_or("", String::as_str), tensors.len());
+                write!(
+                    f,
+                    "`{}` holds {count} tensors that are no part of the language model, such as `{first}`; only the language model is \
+                     read, and written",
+                    dir.display()
+                )
+            }
             Self::GenerationConfig { dir, reason } => {
                 write!(f, "generation_config.json in `{}` is not used: {reason}", dir.display())
             }
@@ -102,8 +119,13 @@ impl Checkpoint {
             notes.push(Note::HeadIsNotTied { dir: dir.clone(), head: head.to_owned() });
         }
         let map = self.weight_map();
-        let tensors: Vec<String> =
-            self.tensors()?.names().filter(|name| map.ignores(name)).map(str::to_owned).collect();
+        let files = self.tensors()?;
+        let (others, rest): (Vec<&str>, Vec<&str>) = files.names().partition(|name| is_other_part(name));
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<String>>();
+        if !others.is_empty() {
+            notes.push(Note::OtherParts { dir: dir.clone(), tensors: owned(others) });
+        }
+        let tensors = owned(rest.into_iter().filter(|name| map.ignores(name)).collect());
         if !tensors.is_empty() {
             notes.push(Note::NotWeights { dir, tensors });
         }

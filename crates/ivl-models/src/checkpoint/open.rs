@@ -13,6 +13,7 @@ use super::source::{GgufModel, Source};
 use super::tensor_files::TensorFiles;
 use crate::Error;
 use crate::config::ModelConfig;
+use crate::families::wrapped::text_model;
 use crate::families::{Family, WeightMap, read_config};
 use crate::files::read_json;
 use crate::gguf::Gguf;
@@ -73,7 +74,7 @@ impl Checkpoint {
         let files = self.tensors().ok()?;
         let map = self.weight_map();
         let stored = |parameter: &str| {
-            let (_, name) = map.resolve(parameter);
+            let name = map.resolve(parameter).name;
             let short = name.strip_prefix(map.prefix()).unwrap_or(&name).to_owned();
             [name, short].into_iter().find(|name| files.shape(name).is_some())
         };
@@ -92,6 +93,7 @@ impl Checkpoint {
     }
 
     fn new(source: Source, json: Map<String, Value>) -> Result<Self, Error> {
+        let json = text_model(&json, &source.config_path())?.into_owned();
         let (family, config) = read_config(&json, &source.config_path())?;
         Ok(Self { source, json, family, config, other_head: None })
     }
@@ -125,7 +127,8 @@ impl Checkpoint {
         }
     }
 
-    /// `config.json` unchanged, or what a GGUF file says in its place; `tie_word_embeddings` is false if the files hold a head of their own.
+    /// `config.json`, or the configuration of the language model that it wraps, or what a GGUF file says in its place;
+    /// `tie_word_embeddings` is false if the files hold a head of their own.
     pub fn json(&self) -> &Map<String, Value> {
         &self.json
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::tensor::DType;
 
 use super::layout::Layout;
-use crate::families::weight_map::{Rule, WeightMap};
+use crate::families::weight_map::{TensorPlace, WeightMap};
 use crate::transformer::{NamedParameter, Transformer};
 
 /// The parameters of a model that is saved.
@@ -36,7 +36,7 @@ impl SavedParameters {
 pub(super) struct SavedTensor<'a> {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    parts: Vec<(Rule, String, Vec<usize>)>,
+    parts: Vec<(TensorPlace, String, Vec<usize>)>,
     parameters: &'a SavedParameters,
 }
 
@@ -45,13 +45,14 @@ pub(super) fn saved_tensors<'a>(parameters: &'a SavedParameters, map: &WeightMap
     let mut tensors: Vec<SavedTensor<'a>> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for (path, shape) in parameters.shapes() {
-        let (rule, name) = map.resolve(&path);
+        let stored = map.resolve(&path);
+        let name = stored.name.clone();
         let place = *places.entry(name.clone()).or_insert_with(|| {
-            let shape = rule.stored_shape(&shape);
+            let shape = stored.rule.stored_shape(&shape);
             tensors.push(SavedTensor { name, shape, parts: Vec::new(), parameters });
             tensors.len() - 1
         });
-        tensors[place].parts.push((*rule, path, shape));
+        tensors[place].parts.push((stored, path, shape));
     }
     tensors
 }
@@ -64,15 +65,15 @@ impl SavedTensor<'_> {
 
     /// Its numbers, as they are stored.
     pub(super) fn numbers(&self) -> Vec<f32> {
-        if let [(rule, path, shape)] = self.parts.as_slice()
-            && rule.is_identity(shape)
+        if let [(place, path, shape)] = self.parts.as_slice()
+            && place.rule.is_identity(shape)
         {
             return self.parameters.numbers(path);
         }
         let mut stored = vec![0f32; self.len()];
-        for (rule, path, shape) in &self.parts {
+        for (place, path, shape) in &self.parts {
             let ours = self.parameters.numbers(path);
-            save_rows(&Layout::new(rule, shape), &ours, &mut stored);
+            save_rows(&Layout::new(place, shape), &ours, &mut stored);
         }
         stored
     }

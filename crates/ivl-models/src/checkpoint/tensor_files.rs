@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::other_format::missing;
 use super::stored_tensor::{StoredTensor, StoredType};
 use crate::Error;
+use crate::families::wrapped::text_tensor;
 use crate::files::read_json;
 use crate::gguf::{Gguf, GgufType, TensorEntry};
 use crate::mapped_file::MappedFile;
@@ -165,13 +166,14 @@ impl TensorFiles {
         for (name, info) in metadata.tensors() {
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
             let kind = Kind::Safetensors(info.dtype);
-            self.tensors.insert(name, Entry { file, kind, shape: info.shape.clone(), bytes });
+            let entry = Entry { file, kind, shape: info.shape.clone(), bytes };
+            self.tensors.insert(text_tensor(&name).into_owned(), entry);
         }
         self.files.push(Arc::new(map));
         Ok(())
     }
 
-    /// Names of all tensors, sorted.
+    /// Names of all tensors, sorted. Those of a language model inside another model are as they are without it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }

@@ -3,8 +3,8 @@
 use super::readers::{activation, num_layers};
 use crate::Error;
 use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
-    Position, Wiring,
+    Activation, AttentionConfig, EmbeddingConfig, LayerConfig, MlpConfig, ModelConfig, NormConfig, NormKind,
+    Wiring,
 };
 use crate::fields::Fields;
 
@@ -25,9 +25,15 @@ pub(super) struct Defaults {
     /// The field that names the activation.
     pub(super) activation_field: &'static str,
     pub(super) norm_eps: f64,
+    /// The field of the number that is added to the variance.
+    pub(super) norm_eps_field: &'static str,
     pub(super) tied: bool,
     pub(super) attention_bias: Bias,
+    /// The field of the biases of attention.
+    pub(super) attention_bias_field: &'static str,
     pub(super) mlp_bias: Bias,
+    /// The field of the biases of the feed-forward layers.
+    pub(super) mlp_bias_field: &'static str,
 }
 
 /// A size that may follow from others.
@@ -65,8 +71,8 @@ impl DerivedSize {
 /// Whether projections have biases.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bias {
-    /// As a field says, which is false where it is absent.
-    Field,
+    /// As a field says, or this where it is absent.
+    Field(bool),
     /// Whatever any field says.
     Always,
     /// Whatever any field says.
@@ -76,7 +82,7 @@ pub(super) enum Bias {
 impl Bias {
     pub(super) fn read(self, fields: &Fields<'_>, field: &str) -> Result<bool, Error> {
         match self {
-            Self::Field => fields.flag_or(field, false),
+            Self::Field(default) => fields.flag_or(field, default),
             Self::Always => Ok(true),
             Self::Never => Ok(false),
         }
@@ -90,34 +96,38 @@ pub(super) fn rounded_head_dim(hidden: usize, heads: usize) -> usize {
 }
 
 impl Defaults {
-    /// Reads a decoder with RMS norms before attention and gated feed-forward. `position` is put in by the family, and so is what
+    /// Reads a decoder with RMS norms before attention and gated feed-forward. The family puts in how positions enter, and what
     /// differs from this.
     pub(super) fn read(&self, fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         let hidden_size = fields.size_or("hidden_size", self.hidden_size)?;
         let num_heads = fields.size_or("num_attention_heads", self.num_heads)?;
         let head_dim =
             self.head_dim.read(fields, "head_dim", || Ok(rounded_head_dim(hidden_size, num_heads)))?;
-        let attention_bias = self.attention_bias.read(fields, "attention_bias")?;
+        let attention_bias = self.attention_bias.read(fields, self.attention_bias_field)?;
         Ok(ModelConfig {
             vocab_size: fields.size_or("vocab_size", self.vocab_size)?,
             hidden_size,
             max_positions: fields.size_or("max_position_embeddings", self.max_positions)?,
-            norm: NormConfig { kind: NormKind::Rms, eps: fields.positive_or("rms_norm_eps", self.norm_eps)? },
-            position: Position::Learned,
+            norm: NormConfig {
+                kind: NormKind::Rms,
+                eps: fields.positive_or(self.norm_eps_field, self.norm_eps)?,
+            },
             mlp: MlpConfig {
                 intermediate_size: fields.size_or("intermediate_size", self.intermediate_size)?,
                 activation: activation(fields, self.activation_field, self.activation)?,
                 gated: true,
-                bias: self.mlp_bias.read(fields, "mlp_bias")?,
+                bias: self.mlp_bias.read(fields, self.mlp_bias_field)?,
             },
+            experts: None,
             wiring: Wiring::PreNorm,
+            residual_scale: None,
             attention: AttentionConfig {
                 num_kv_heads: self.num_kv_heads.read(fields, "num_key_value_heads", || Ok(num_heads))?,
                 qkv_bias: attention_bias,
                 output_bias: attention_bias,
                 ..AttentionConfig::multi_head(num_heads, head_dim)
             },
-            layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers", self.num_layers)?],
+            layers: vec![LayerConfig::FULL; num_layers(fields, "num_hidden_layers", self.num_layers)?],
             embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", self.tied)?),
         })
     }

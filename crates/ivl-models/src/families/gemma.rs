@@ -1,10 +1,11 @@
-//! Gemma and Gemma 2.
+//! Gemma, Gemma 2 and the text model of Gemma 3.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::llama;
-use super::readers::{default_head_dim, layer_kinds, window};
+use super::readers::{default_head_dim, read_layer_kinds, require_window, window};
+use super::rope::RopeByKind;
 use crate::Error;
-use crate::config::{Activation, ModelConfig, NormKind, Wiring};
+use crate::config::{Activation, ModelConfig, NormKind, QkNorm, Wiring};
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
@@ -33,6 +34,8 @@ const GEMMA2: Defaults = Defaults {
     ..GEMMA
 };
 
+const GEMMA3: Defaults = Defaults { vocab_size: 262_208, max_positions: 131_072, ..GEMMA2 };
+
 /// Llama with `1 + w` norms, scaled embeddings, a tied head and a tanh-GELU.
 pub(super) fn gemma(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let mut config = with_defaults(fields, &GEMMA)?;
@@ -44,13 +47,24 @@ pub(super) fn gemma(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
 }
 
 fn with_defaults(fields: &Fields<'_>, defaults: &Defaults) -> Result<ModelConfig, Error> {
-    if fields.opt_flag("use_bidirectional_attention")? == Some(true) {
-        return Err(fields.invalid("use_bidirectional_attention", "false: a causal LM sees no later tokens"));
+    refuse_bidirectional(fields)?;
+    Ok(unit_offset(llama::with_rope(fields, defaults)?))
+}
+
+fn refuse_bidirectional(fields: &Fields<'_>) -> Result<(), Error> {
+    match fields.opt_flag("use_bidirectional_attention")? {
+        Some(true) => {
+            Err(fields.invalid("use_bidirectional_attention", "false: a causal LM sees no later tokens"))
+        }
+        _ => Ok(()),
     }
-    let mut config = llama::with_rope(fields, defaults)?;
+}
+
+/// What all generations share.
+fn unit_offset(mut config: ModelConfig) -> ModelConfig {
     config.norm.kind = NormKind::RmsUnitOffset;
     config.embedding.scale = Some((config.hidden_size as f64).sqrt());
-    Ok(config)
+    config
 }
 
 /// Gemma with norms on both sides, soft caps, and a window on every other layer.
@@ -63,12 +77,34 @@ pub(super) fn gemma2(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     config.attention.softcap = fields.positive_unless_null("attn_logit_softcapping", 50.0)?;
     config.embedding.softcap = fields.positive_unless_null("final_logit_softcapping", 30.0)?;
     let window = window(fields, Some(4096))?;
-    config.layers = layer_kinds(fields, config.layers.len(), window, |layer| layer % 2 == 0)?;
-    if window.is_none() {
-        return Err(fields
-            .invalid("sliding_window", "a size: transformers makes the mask of the window for any layers"));
-    }
+    read_layer_kinds(&mut config, fields, window, |layer| layer % 2 == 0)?;
+    require_window(fields, window)?;
     Ok(config)
+}
+
+/// Gemma 2 with norms on queries and keys, five layers with a window to one without, and a theta for each of the two kinds.
+pub(super) fn gemma3(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
+    refuse_bidirectional(fields)?;
+    let mut config = unit_offset(GEMMA3.read(fields)?);
+    default_head_dim(fields, config.hidden_size, config.attention.num_heads, "num_attention_heads")?;
+    config.wiring = Wiring::Sandwich;
+    config.attention.scale = (fields.size_or("query_pre_attn_scalar", 256)? as f64).powf(-0.5);
+    config.attention.qk_norm = Some(QkNorm::Head);
+    config.embedding.softcap = fields.opt_positive("final_logit_softcapping")?;
+    let pattern = fields.size_or("sliding_window_pattern", 6)?;
+    let window = window(fields, Some(4096))?;
+    read_layer_kinds(&mut config, fields, window, |layer| (layer + 1) % pattern != 0)?;
+    require_window(fields, window)?;
+    let rope = RopeByKind { full: 1e6, sliding: 1e4, sliding_field: Some("rope_local_base_freq") };
+    rope.read_into(&mut config, fields)?;
+    Ok(config)
+}
+
+pub(super) fn gemma3_weights(config: &ModelConfig) -> WeightMap {
+    gemma2_weights(config).with([
+        Rule::same("blocks.{}.attention.query_norm", "model.layers.{}.self_attn.q_norm"),
+        Rule::same("blocks.{}.attention.key_norm", "model.layers.{}.self_attn.k_norm"),
+    ])
 }
 
 pub(super) fn gemma2_weights(config: &ModelConfig) -> WeightMap {

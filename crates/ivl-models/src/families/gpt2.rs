@@ -3,8 +3,8 @@
 use super::readers::{activation, default_head_dim, num_layers};
 use crate::Error;
 use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
-    Position, Wiring,
+    Activation, AttentionConfig, EmbeddingConfig, LayerConfig, MlpConfig, ModelConfig, NormConfig, NormKind,
+    Wiring,
 };
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 use crate::fields::Fields;
@@ -28,14 +28,15 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         hidden_size,
         max_positions: fields.size_or(positions, 1024)?,
         norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_epsilon", 1e-5)? },
-        position: Position::Learned,
         mlp: MlpConfig {
             intermediate_size: fields.opt_size("n_inner")?.unwrap_or(4 * hidden_size),
             activation: activation(fields, "activation_function", Activation::GeluTanh)?,
             gated: false,
             bias: true,
         },
+        experts: None,
         wiring: Wiring::PreNorm,
+        residual_scale: None,
         attention: AttentionConfig {
             qkv_bias: true,
             output_bias: true,
@@ -43,8 +44,11 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
             scale_by_layer: fields.flag_or("scale_attn_by_inverse_layer_idx", false)?,
             ..AttentionConfig::multi_head(num_heads, head_dim)
         },
-        layers: vec![LayerKind::Full; num_layers(fields, layers, 12)?],
-        embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", true)?),
+        layers: vec![LayerConfig::FULL; num_layers(fields, layers, 12)?],
+        embedding: EmbeddingConfig {
+            learned_positions: true,
+            ..EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", true)?)
+        },
     })
 }
 

@@ -4,8 +4,8 @@ use super::readers::{activation, default_head_dim, num_layers};
 use super::rope::{self, RopeDefaults};
 use crate::Error;
 use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
-    Position, Wiring,
+    Activation, AttentionConfig, EmbeddingConfig, LayerConfig, MlpConfig, ModelConfig, NormConfig, NormKind,
+    Wiring,
 };
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 use crate::fields::Fields;
@@ -22,20 +22,21 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         hidden_size,
         max_positions: fields.size_or("max_position_embeddings", 2048)?,
         norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_eps", 1e-5)? },
-        position: Position::Learned,
         mlp: MlpConfig {
             intermediate_size: fields.size_or("intermediate_size", 24_576)?,
             activation: activation(fields, "hidden_act", Activation::Gelu)?,
             gated: false,
             bias: true,
         },
+        experts: None,
         wiring: if parallel { Wiring::Parallel { shared_norm: false } } else { Wiring::PreNorm },
+        residual_scale: None,
         attention: AttentionConfig {
             qkv_bias: bias,
             output_bias: bias,
             ..AttentionConfig::multi_head(num_heads, head_dim)
         },
-        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers", 44)?],
+        layers: vec![LayerConfig::FULL; num_layers(fields, "num_hidden_layers", 44)?],
         embedding: EmbeddingConfig::new(fields.flag_or("tie_word_embeddings", false)?),
     };
     let defaults = RopeDefaults {

@@ -1,7 +1,7 @@
 //! Llama (also TinyLlama and CodeLlama) and Mistral, and what the families that follow them share.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
-use super::readers::{default_head_dim, window_of_all};
+use super::readers::{default_head_dim, read_window_of_all};
 use super::rope::{self, RopeDefaults};
 use crate::Error;
 use crate::config::{Activation, ModelConfig};
@@ -21,9 +21,12 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     activation: Activation::Silu,
     activation_field: "hidden_act",
     norm_eps: 1e-6,
+    norm_eps_field: "rms_norm_eps",
     tied: false,
-    attention_bias: Bias::Field,
-    mlp_bias: Bias::Field,
+    attention_bias: Bias::Field(false),
+    attention_bias_field: "attention_bias",
+    mlp_bias: Bias::Field(false),
+    mlp_bias_field: "mlp_bias",
 };
 
 const MISTRAL: Defaults = Defaults {
@@ -46,14 +49,23 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
 /// Mistral: a window on every layer, of 4096 positions unless the file says null.
 pub(super) fn mistral(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let mut config = with_rope(fields, &MISTRAL)?;
-    config.layers = window_of_all(fields, config.layers.len(), Some(4096))?;
+    read_window_of_all(&mut config, fields, Some(4096))?;
     Ok(config)
 }
 
 /// A decoder with these defaults and rotary positions over whole heads.
 pub(super) fn with_rope(fields: &Fields<'_>, defaults: &Defaults) -> Result<ModelConfig, Error> {
+    with_rope_defaults(fields, defaults, &RopeDefaults::default())
+}
+
+/// A decoder with these defaults and rotary positions.
+pub(super) fn with_rope_defaults(
+    fields: &Fields<'_>,
+    defaults: &Defaults,
+    rope: &RopeDefaults,
+) -> Result<ModelConfig, Error> {
     let mut config = defaults.read(fields)?;
-    rope::read_into(&mut config, fields, &RopeDefaults::default())?;
+    rope::read_into(&mut config, fields, rope)?;
     Ok(config)
 }
 

@@ -5,8 +5,8 @@ use super::readers::{activation, num_layers};
 use super::rope::{self, RopeDefaults};
 use crate::Error;
 use crate::config::{
-    Activation, AttentionConfig, EmbeddingConfig, LayerKind, MlpConfig, ModelConfig, NormConfig, NormKind,
-    Position, Wiring,
+    Activation, AttentionConfig, EmbeddingConfig, LayerConfig, MlpConfig, ModelConfig, NormConfig, NormKind,
+    QkNorm, Wiring,
 };
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
@@ -28,23 +28,24 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         hidden_size,
         max_positions: fields.size_or("max_position_embeddings", 2048)?,
         norm: NormConfig { kind: NormKind::Layer, eps: fields.positive_or("layer_norm_eps", 1e-5)? },
-        position: Position::Learned,
         mlp: MlpConfig {
             intermediate_size: fields.size_or("intermediate_size", 8192)?,
             activation: activation(fields, "hidden_act", Activation::GeluTanh)?,
             gated: false,
             bias: true,
         },
+        experts: None,
         wiring: Wiring::Parallel { shared_norm: true },
+        residual_scale: None,
         attention: AttentionConfig {
             num_kv_heads: fields.opt_size("num_key_value_heads")?.unwrap_or(num_heads),
             qkv_bias: true,
             output_bias: true,
-            qk_norm: fields.flag_or("qk_layernorm", false)?,
+            qk_norm: fields.flag_or("qk_layernorm", false)?.then_some(QkNorm::Head),
             ..AttentionConfig::multi_head(num_heads, head_dim)
         },
-        layers: vec![LayerKind::Full; num_layers(fields, "num_hidden_layers", 24)?],
-        embedding: EmbeddingConfig { scale: None, tied, head_bias: true, softcap: None },
+        layers: vec![LayerConfig::FULL; num_layers(fields, "num_hidden_layers", 24)?],
+        embedding: EmbeddingConfig { head_bias: true, ..EmbeddingConfig::new(tied) },
     };
     rope::read_into(&mut config, fields, &RopeDefaults { partial: Some(0.5), ..RopeDefaults::default() })?;
     Ok(config)

@@ -2,7 +2,7 @@
 
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::llama;
-use super::readers::window_of_all;
+use super::readers::read_window_of_all;
 use super::rope::{self, RopeDefaults};
 use crate::Error;
 use crate::config::ModelConfig;
@@ -37,7 +37,7 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         ..RopeDefaults::default()
     };
     rope::read_into(&mut config, fields, &defaults)?;
-    config.layers = window_of_all(fields, config.layers.len(), None)?;
+    read_window_of_all(&mut config, fields, None)?;
     Ok(config)
 }
 

@@ -1,7 +1,8 @@
 //! Fields that several families have, and how they read.
 
 use crate::Error;
-use crate::config::{Activation, LayerKind};
+use crate::config::{Activation, ExpertsConfig, FeedForward, LayerKind, ModelConfig};
+use crate::families::weight_map::{OutputSlice, Rule};
 use crate::fields::Fields;
 
 /// Number of blocks, bounded.
@@ -35,9 +36,12 @@ pub(super) fn activation(fields: &Fields<'_>, field: &str, default: Activation) 
         Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh") => Activation::GeluTanh,
         Some("quick_gelu") => Activation::QuickGelu,
         Some("relu") => Activation::Relu,
+        Some("relu2") => Activation::Relu2,
         _ => {
-            return Err(fields
-                .invalid(field, "silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu or relu"));
+            return Err(fields.invalid(
+                field,
+                "silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu or relu2",
+            ));
         }
     })
 }
@@ -47,41 +51,99 @@ pub(super) fn window(fields: &Fields<'_>, default: Option<usize>) -> Result<Opti
     if fields.is_absent("sliding_window") { Ok(default) } else { fields.opt_size("sliding_window") }
 }
 
+/// Refuses a null in the place of the window's size, for families of which transformers makes the mask of the window whether or not
+/// a layer has one.
+pub(super) fn require_window(fields: &Fields<'_>, window: Option<usize>) -> Result<(), Error> {
+    match window {
+        Some(_) => Ok(()),
+        None => Err(fields
+            .invalid("sliding_window", "a size: transformers makes the mask of the window for any layers")),
+    }
+}
+
 /// A sliding window on all layers or on none: these families read no `layer_types`.
-pub(super) fn window_of_all(
+pub(super) fn read_window_of_all(
+    config: &mut ModelConfig,
     fields: &Fields<'_>,
-    layers: usize,
     default: Option<usize>,
-) -> Result<Vec<LayerKind>, Error> {
+) -> Result<(), Error> {
     let kind = window(fields, default)?.map_or(LayerKind::Full, |window| LayerKind::Sliding { window });
-    Ok(vec![kind; layers])
+    config.layers.iter_mut().for_each(|layer| layer.kind = kind);
+    Ok(())
 }
 
 /// Sliding windows: `layer_types` where given (transformers 5), else `default` for each layer.
-pub(super) fn layer_kinds(
+pub(super) fn read_layer_kinds(
+    config: &mut ModelConfig,
     fields: &Fields<'_>,
-    layers: usize,
     window: Option<usize>,
     default: impl Fn(usize) -> bool,
-) -> Result<Vec<LayerKind>, Error> {
-    let Some(types) = fields.opt_texts("layer_types")? else {
-        let kind = |layer| match window {
-            Some(window) if default(layer) => LayerKind::Sliding { window },
-            _ => LayerKind::Full,
-        };
-        return Ok((0..layers).map(kind).collect());
-    };
-    if types.len() != layers {
+) -> Result<(), Error> {
+    let types = fields.opt_texts("layer_types")?;
+    let layers = config.layers.len();
+    if types.as_ref().is_some_and(|types| types.len() != layers) {
         return Err(fields.invalid("layer_types", format!("one entry for each of {layers} layers")));
     }
-    let parse = |name: &&str| match (*name, window) {
-        ("full_attention" | "attention", _) => Ok(LayerKind::Full),
-        ("sliding_attention", Some(window)) => Ok(LayerKind::Sliding { window }),
-        ("sliding_attention", None) => Err(fields.invalid("sliding_window", SLIDING_LAYERS)),
-        _ => Err(fields.invalid("layer_types", "entries full_attention or sliding_attention")),
-    };
-    types.iter().map(parse).collect()
+    for (index, layer) in config.layers.iter_mut().enumerate() {
+        layer.kind = match (types.as_ref().map(|types| types[index]), window) {
+            (None, Some(window)) if default(index) => LayerKind::Sliding { window },
+            (None | Some("full_attention" | "attention"), _) => LayerKind::Full,
+            (Some("sliding_attention"), Some(window)) => LayerKind::Sliding { window },
+            (Some("sliding_attention"), None) => {
+                return Err(fields.invalid("sliding_window", SLIDING_LAYERS));
+            }
+            _ => return Err(fields.invalid("layer_types", "entries full_attention or sliding_attention")),
+        };
+    }
+    Ok(())
 }
 
 pub(super) const SLIDING_LAYERS: &str =
     "a size that is switched on, since layer_types has layers with a sliding window";
+
+/// Puts experts into the blocks of which `is_sparse` is true.
+pub(super) fn put_experts(
+    config: &mut ModelConfig,
+    fields: &Fields<'_>,
+    experts: ExpertsConfig,
+    is_sparse: impl Fn(usize) -> bool,
+) -> Result<(), Error> {
+    if experts.per_token > experts.count {
+        return Err(fields
+            .invalid("num_experts_per_tok", format!("at most {}, the number of experts", experts.count)));
+    }
+    for (index, layer) in config.layers.iter_mut().enumerate() {
+        layer.feed_forward = if is_sparse(index) { FeedForward::Experts } else { FeedForward::Dense };
+    }
+    config.experts = Some(experts);
+    Ok(())
+}
+
+/// The number of experts, under either of its names.
+pub(super) fn num_experts(fields: &Fields<'_>, default: usize) -> Result<usize, Error> {
+    let field = if fields.is_absent("num_experts") { "num_local_experts" } else { "num_experts" };
+    match fields.size_or(field, default)? {
+        count if count <= 1024 => Ok(count),
+        _ => Err(fields.invalid(field, "at most 1024 experts")),
+    }
+}
+
+/// Experts that each have tensors of their own, as most files hold them: the names of gate, up and down.
+pub(super) fn expert_rules([gate, up, down]: [&'static str; 3]) -> [Rule; 3] {
+    [
+        Rule::linear("blocks.{}.experts.each.{}.gate", gate),
+        Rule::linear("blocks.{}.experts.each.{}.up", up),
+        Rule::linear("blocks.{}.experts.each.{}.down", down),
+    ]
+}
+
+/// Experts that are stacked in one tensor with gate and up, and one with down.
+pub(super) fn stacked_rules(config: &ModelConfig, gate_up: &'static str, down: &'static str) -> [Rule; 3] {
+    let (count, inner) = config.experts.map_or((0, 0), |experts| (experts.count, experts.intermediate_size));
+    let half = |start| OutputSlice::Range { start, total: 2 * inner };
+    [
+        Rule::stacked("blocks.{}.experts.each.{}.gate", gate_up, count).slice(half(0)),
+        Rule::stacked("blocks.{}.experts.each.{}.up", gate_up, count).slice(half(inner)),
+        Rule::stacked("blocks.{}.experts.each.{}.down", down, count),
+    ]
+}

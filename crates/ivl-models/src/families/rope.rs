@@ -4,14 +4,23 @@
 //! - `rope_scaling` that is not empty replaces `rope_parameters` whole, its theta included: model cards tell users to add it.
 //! - Within that object, `rope_type` goes before `type`, and its `rope_theta` and `partial_rotary_factor` before those outside.
 //! - `original_max_position_embeddings` outside the object goes before the one inside.
+//!
+//! Families whose kinds of layers rotate differently have an object for each kind in `rope_parameters`; there, `rope_scaling`
+//! is added to that of the layers that see everything.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
 
 use crate::Error;
-use crate::config::{ModelConfig, Position, RopeConfig, RopeScaling};
+use crate::config::{LayerKind, ModelConfig, RopeConfig, RopePairing, RopeScaling};
 use crate::fields::Fields;
 
 /// Defaults of a family for fields that its configuration lacks.
 pub(super) struct RopeDefaults {
     pub(super) theta: f64,
+    /// The dimensions that are rotated together.
+    pub(super) pairing: RopePairing,
     /// The rotated part of a head; `None` if heads of the family are rotated whole, whatever a field says.
     pub(super) partial: Option<f64>,
     /// `original_max_position_embeddings`, where the family has it outside the object.
@@ -23,18 +32,22 @@ pub(super) struct RopeDefaults {
     pub(super) longrope_names: &'static [&'static str],
     /// Whether the family knows no other scaling.
     pub(super) only_longrope: bool,
+    /// Whether `alpha` in a `dynamic` scaling raises theta once and for all.
+    pub(super) has_alpha: bool,
 }
 
 impl Default for RopeDefaults {
     fn default() -> Self {
         Self {
             theta: 10_000.0,
+            pairing: RopePairing::Half,
             partial: None,
             original: None,
             theta_field: "rope_theta",
             partial_field: "partial_rotary_factor",
             longrope_names: &["longrope"],
             only_longrope: false,
+            has_alpha: false,
         }
     }
 }
@@ -56,12 +69,17 @@ pub(super) fn read_into(
     } else {
         nested.positive("rope_theta")?
     };
-    let head_dim = config.attention.head_dim;
     let reader = Reader { fields, nested: &nested, defaults, max_positions: config.max_positions };
-    let dim = reader.rotated(head_dim)?;
-    let scaling = reader.scaling(dim)?;
+    let rope = Arc::new(reader.rope(theta, config.attention.head_dim)?);
+    stretch(config, &rope.scaling);
+    config.layers.iter_mut().for_each(|layer| layer.rope = Some(rope.clone()));
+    Ok(())
+}
+
+/// Stretches the longest context as far as the scaling allows.
+fn stretch(config: &mut ModelConfig, scaling: &RopeScaling) {
     let reach = |positions: usize, factor: f64| (positions as f64 * factor) as usize;
-    let reach = match &scaling {
+    let reach = match scaling {
         RopeScaling::Linear { factor } => reach(config.max_positions, *factor),
         RopeScaling::Dynamic { factor, original } | RopeScaling::Yarn { factor, original, .. } => {
             reach(*original, *factor)
@@ -69,8 +87,76 @@ pub(super) fn read_into(
         _ => config.max_positions,
     };
     config.max_positions = config.max_positions.max(reach);
-    config.position = Position::Rope(RopeConfig { dim, theta, scaling });
-    Ok(())
+}
+
+/// Defaults of a family whose kinds of layers have rotary settings of their own.
+pub(super) struct RopeByKind {
+    /// Theta of the layers that see everything; `rope_theta` goes before it.
+    pub(super) full: f64,
+    /// Theta of the layers with a window.
+    pub(super) sliding: f64,
+    /// The field that goes before it.
+    pub(super) sliding_field: Option<&'static str>,
+}
+
+impl RopeByKind {
+    /// Reads the rotary settings of each kind of layer into a configuration whose heads, kinds of layers and longest context are
+    /// known.
+    pub(super) fn read_into(&self, config: &mut ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
+        let parameters = fields.opt_object("rope_parameters")?;
+        let mut full = settings(fields, parameters, "full_attention")?;
+        let sliding = settings(fields, parameters, "sliding_attention")?;
+        if let Some(scaling) = fields.opt_object("rope_scaling")? {
+            if parameters.is_some_and(|all| !all.has("full_attention")) {
+                return Err(fields.invalid("rope_scaling", "nothing, where rope_parameters is given"));
+            }
+            full.extend(scaling.map().clone());
+        }
+        let full_theta = fields.positive_or("rope_theta", self.full)?;
+        let sliding_theta = match self.sliding_field {
+            Some(field) => fields.positive_or(field, self.sliding)?,
+            None => self.sliding,
+        };
+        let read = |own: &Map<String, Value>, prefix: &'static str, theta: f64| {
+            let nested = fields.within(own, prefix);
+            let theta = nested.positive_or("rope_theta", theta)?;
+            let (defaults, max_positions) = (&RopeDefaults::default(), config.max_positions);
+            let reader = Reader { fields: &fields.empty(), nested: &nested, defaults, max_positions };
+            reader.rope(theta, config.attention.head_dim).map(Arc::new)
+        };
+        let is_full = |kind: LayerKind| kind == LayerKind::Full;
+        // Settings of a kind that no layer has are not read.
+        let has = |wanted: bool| config.layers.iter().any(|layer| is_full(layer.kind) == wanted);
+        let full =
+            has(true).then(|| read(&full, "rope_parameters.full_attention", full_theta)).transpose()?;
+        let sliding = has(false)
+            .then(|| read(&sliding, "rope_parameters.sliding_attention", sliding_theta))
+            .transpose()?;
+        for layer in &mut config.layers {
+            layer.rope = if is_full(layer.kind) { full.clone() } else { sliding.clone() };
+        }
+        if let Some(rope) = full.or(sliding) {
+            stretch(config, &rope.scaling);
+        }
+        Ok(())
+    }
+}
+
+/// The settings of a kind of layer in `rope_parameters`.
+fn settings(
+    fields: &Fields<'_>,
+    parameters: Option<Fields<'_>>,
+    kind: &str,
+) -> Result<Map<String, Value>, Error> {
+    let Some(parameters) = parameters else {
+        // The plain encoding, which goes before the old name of a scaling's type.
+        return Ok(Map::from_iter([("rope_type".to_owned(), Value::from("default"))]));
+    };
+    match parameters.map().get(kind) {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(own)) => Ok(own.clone()),
+        Some(_) => Err(fields.invalid("rope_parameters", "an object for each kind of layer")),
+    }
 }
 
 struct Reader<'a> {
@@ -83,6 +169,19 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn rope(&self, theta: f64, head_dim: usize) -> Result<RopeConfig, Error> {
+        let dim = self.rotated(head_dim)?;
+        if self.defaults.has_alpha && self.kind()? == "dynamic" {
+            let alpha = self.nested.opt_number("alpha")?.filter(|&alpha| alpha != 0.0);
+            if let Some(alpha) = alpha {
+                let theta = theta * alpha.powf(dim as f64 / (dim as f64 - 2.0));
+                let pairing = self.defaults.pairing;
+                return Ok(RopeConfig { dim, pairing, theta, scaling: RopeScaling::None });
+            }
+        }
+        Ok(RopeConfig { dim, pairing: self.defaults.pairing, theta, scaling: self.scaling(dim)? })
+    }
+
     /// The name of the scaling.
     fn kind(&self) -> Result<&str, Error> {
         let field = if self.nested.is_absent("rope_type") { "type" } else { "rope_type" };

@@ -5,6 +5,8 @@
 pub struct WeightMap {
     prefix: &'static str,
     rules: Vec<Rule>,
+    /// Rules for names under which some files hold a module that has a rule.
+    alternatives: Vec<Rule>,
     ignored: Vec<&'static str>,
 }
 
@@ -18,6 +20,21 @@ pub struct Rule {
     pub(crate) slice: OutputSlice,
     /// What the stored numbers have more than ours.
     pub(crate) plus: f32,
+    /// Whether single numbers are tensors without axes.
+    scalar: bool,
+    /// The number of experts, whose matrices are one tensor `[experts, output, input]`.
+    pub(crate) stacked: Option<usize>,
+}
+
+/// Where a parameter lies in a checkpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorPlace {
+    /// The layout of its tensor.
+    pub(crate) rule: Rule,
+    /// The name of its tensor.
+    pub(crate) name: String,
+    /// Its place in a stack of experts.
+    pub(crate) expert: usize,
 }
 
 /// Which outputs of a stored tensor are ours: projections may be fused.
@@ -75,14 +92,32 @@ impl OutputSlice {
 }
 
 impl Rule {
-    /// Tensors stored as we keep them: norms, embeddings, `[input, output]` projections. `{}` is the layer.
+    /// Tensors stored as we keep them: norms, embeddings, `[input, output]` projections. `{}` is the layer, a second one the expert.
     pub fn same(ours: &'static str, theirs: &'static str) -> Self {
-        Self { ours, theirs, transposed: false, slice: OutputSlice::All, plus: 0.0 }
+        Self {
+            ours,
+            theirs,
+            transposed: false,
+            slice: OutputSlice::All,
+            plus: 0.0,
+            scalar: false,
+            stacked: None,
+        }
     }
 
     /// A projection stored as `[output, input]`.
     pub fn linear(ours: &'static str, theirs: &'static str) -> Self {
         Self { transposed: true, ..Self::same(ours, theirs) }
+    }
+
+    /// Single numbers, stored as tensors without axes; ours have shape `[1]`.
+    pub fn scalars(ours: &'static str, theirs: &'static str) -> Self {
+        Self { scalar: true, ..Self::same(ours, theirs) }
+    }
+
+    /// A projection of one of `experts` experts, stored as `[experts, output, input]` in one tensor, whose whole name `theirs` is.
+    pub fn stacked(ours: &'static str, theirs: &'static str, experts: usize) -> Self {
+        Self { stacked: Some(experts), ..Self::linear(ours, theirs) }
     }
 
     /// Only some outputs of the stored tensor are ours.
@@ -107,12 +142,14 @@ impl Rule {
 
     /// The shape of the stored tensor, of which our parameter has the shape `ours`.
     pub(crate) fn stored_shape(&self, ours: &[usize]) -> Vec<usize> {
-        match *ours {
+        let one = match *ours {
             [inputs, outputs] if self.transposed => vec![self.slice.total(outputs), inputs],
             [inputs, outputs] => vec![inputs, self.slice.total(outputs)],
+            [_] if self.scalar => Vec::new(),
             [outputs] => vec![self.slice.total(outputs)],
             _ => ours.to_vec(),
-        }
+        };
+        self.stacked.into_iter().chain(one).collect()
     }
 }
 
@@ -135,7 +172,7 @@ const NOT_WEIGHTS: [&str; 11] = [
 impl WeightMap {
     /// Rules of a family whose names start with `prefix`, which some files leave out.
     pub fn new(prefix: &'static str, rules: Vec<Rule>) -> Self {
-        Self { prefix, rules, ignored: NOT_WEIGHTS.to_vec() }
+        Self { prefix, rules, alternatives: Vec::new(), ignored: NOT_WEIGHTS.to_vec() }
     }
 
     /// Further rules; one for a module that already has a rule replaces it.
@@ -143,6 +180,13 @@ impl WeightMap {
     pub fn with<const N: usize>(mut self, rules: [Rule; N]) -> Self {
         self.rules.retain(|old| rules.iter().all(|new| new.ours != old.ours));
         self.rules.extend(rules);
+        self
+    }
+
+    /// Other rules for modules that have one: some files use them. Saving does not.
+    #[must_use]
+    pub fn or<const N: usize>(mut self, rules: [Rule; N]) -> Self {
+        self.alternatives.extend(rules);
         self
     }
 
@@ -162,20 +206,55 @@ impl WeightMap {
         self.ignored.iter().any(|part| name.contains(part))
     }
 
-    /// The rule for one of our parameters, and the name of its tensor: `blocks.3.mlp.up.weight` is found under
-    /// `blocks.{}.mlp.up`.
+    /// Where one of our parameters lies: `blocks.3.mlp.up.weight` is found under `blocks.{}.mlp.up`.
     ///
     /// # Panics
     /// If a family has no rule for a module that its configuration makes: a bug in its table.
-    pub(crate) fn resolve(&self, parameter: &str) -> (&Rule, String) {
+    pub(crate) fn resolve(&self, parameter: &str) -> TensorPlace {
+        let module = Module::of(parameter);
+        let rule = self.rules.iter().find(|rule| rule.ours == module.template);
+        module.place(rule.unwrap_or_else(|| panic!("no weight rule for `{}`", module.template)))
+    }
+
+    /// Every place where a parameter may lie, the usual one first.
+    ///
+    /// # Panics
+    /// As [`resolve`](Self::resolve).
+    pub(crate) fn places(&self, parameter: &str) -> Vec<TensorPlace> {
+        let module = Module::of(parameter);
+        let others = self.alternatives.iter().filter(|rule| rule.ours == module.template);
+        std::iter::once(self.resolve(parameter)).chain(others.map(|rule| module.place(rule))).collect()
+    }
+}
+
+/// A parameter's module: its name with `{}` for each index, and the indices.
+struct Module<'a> {
+    template: String,
+    indices: Vec<&'a str>,
+    /// `weight` or `bias`.
+    kind: &'a str,
+}
+
+impl<'a> Module<'a> {
+    fn of(parameter: &'a str) -> Self {
         let (module, kind) = parameter.rsplit_once('.').unwrap_or((parameter, "weight"));
-        let (layer, template) = match module.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')) {
-            Some((layer, rest)) => (layer, format!("blocks.{{}}.{rest}")),
-            None => ("", module.to_owned()),
-        };
-        let rule = self.rules.iter().find(|rule| rule.ours == template);
-        let rule = rule.unwrap_or_else(|| panic!("no weight rule for `{template}`"));
-        (rule, format!("{}.{kind}", rule.theirs.replace("{}", layer)))
+        let is_index = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = module.split('.').map(|part| if is_index(&part) { "{}" } else { part });
+        Self {
+            template: parts.collect::<Vec<_>>().join("."),
+            indices: module.split('.').filter(is_index).collect(),
+            kind,
+        }
+    }
+
+    fn place(&self, rule: &Rule) -> TensorPlace {
+        let name =
+            self.indices.iter().fold(rule.theirs.to_owned(), |name, index| name.replacen("{}", index, 1));
+        let expert = self.indices.get(1).and_then(|index| index.parse().ok()).unwrap_or(0);
+        match rule.stacked {
+            Some(_) => TensorPlace { rule: *rule, name, expert },
+            None => TensorPlace { rule: *rule, name: format!("{name}.{}", self.kind), expert: 0 },
+        }
     }
 }
 
@@ -210,9 +289,18 @@ mod tests {
     fn rules_resolve_layers_and_later_ones_replace() {
         let map =
             WeightMap::new("m.", vec![Rule::linear("blocks.{}.a", "m.{}.x"), Rule::same("norm", "m.n")]);
-        assert_eq!(map.resolve("blocks.12.a.bias").1, "m.12.x.bias");
-        assert_eq!(map.resolve("norm.weight").1, "m.n.weight");
+        assert_eq!(map.resolve("blocks.12.a.bias").name, "m.12.x.bias");
+        assert_eq!(map.resolve("norm.weight").name, "m.n.weight");
         let map = map.with([Rule::same("norm", "m.other")]);
-        assert_eq!(map.resolve("norm.weight").1, "m.other.weight");
+        assert_eq!(map.resolve("norm.weight").name, "m.other.weight");
+        let map = map.with([Rule::linear("blocks.{}.e.{}.up", "m.{}.e.{}.w3")]);
+        let map = map.or([Rule::stacked("blocks.{}.e.{}.up", "m.{}.e.up", 8)]);
+        let places = map.places("blocks.3.e.5.up.weight");
+        assert_eq!(
+            places.iter().map(|place| place.name.as_str()).collect::<Vec<_>>(),
+            ["m.3.e.5.w3.weight", "m.3.e.up"]
+        );
+        assert_eq!(places[1].expert, 5);
+        assert_eq!(places[1].rule.stored_shape(&[4, 6]), [8, 6, 4]);
     }
 }

@@ -18,7 +18,7 @@ impl Transformer {
         // Packed weights are frozen as they are; asking for them would unpack them.
         let mut net = if self.format().is_some() { self } else { self.no_grad() };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        for (projection, linear) in net.projections_mut() {
+        for (_, projection, linear) in net.projections_mut() {
             if config.targets.contains(&projection) {
                 linear.lora = Some(Lora::new(linear.shape(), config, &mut rng, &device));
             }
@@ -29,7 +29,7 @@ impl Transformer {
     /// The same network with its adapters added to the weights.
     #[must_use]
     pub fn merged(mut self) -> Self {
-        for (_, linear) in self.projections_mut() {
+        for (_, _, linear) in self.projections_mut() {
             linear.merge();
         }
         self
@@ -54,9 +54,8 @@ impl Transformer {
         let dtype = self.dtype();
         let mut layers = path.split('.').skip(1).take(1).filter_map(|layer| layer.parse::<usize>().ok());
         let layer = layers.next().unwrap_or_default();
-        let per_block = self.projections_mut().count() / self.config().layers.len().max(1);
-        for (index, (projection, linear)) in self.projections_mut().enumerate() {
-            let here = index / per_block == layer && path.contains(&format!(".{}.", projection.path()));
+        for (index, projection, linear) in self.projections_mut() {
+            let here = index == layer && path.contains(&format!(".{}.", projection.path()));
             if let Some(lora) = linear.lora.as_mut().filter(|_| here) {
                 let matrix = if path.ends_with("down") { &mut lora.down } else { &mut lora.up };
                 let (dims, device) = (matrix.dims(), matrix.val().device());

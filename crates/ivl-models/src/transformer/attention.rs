@@ -7,8 +7,17 @@ use ivl_core::cache::KvCache;
 use super::linear::Linear;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::ops::{self, Activations, Rotation};
-use crate::config::{AttentionConfig, ModelConfig};
+use super::ops::{self, Activations, PositionFactors, Rotation};
+use crate::config::{AttentionConfig, ModelConfig, QkNorm};
+
+/// What a layer knows of the positions that it reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Encoding<'a> {
+    /// Rotates queries and keys, if the layer does.
+    pub(super) rotation: Option<&'a Rotation>,
+    /// Multiplies rotated queries.
+    pub(super) query_factors: Option<&'a PositionFactors>,
+}
 
 /// `softmax(scale * Q K^T) V` over the cached and the new positions, and the projections around it. Consecutive query heads
 /// may share a key head.
@@ -31,21 +40,31 @@ impl Attention {
         let (hidden, attention) = (config.hidden_size, config.attention);
         let (heads, kv) =
             (attention.num_heads * attention.head_dim, attention.num_kv_heads * attention.head_dim);
-        let norm = || attention.qk_norm.then(|| Norm::new(attention.head_dim, config.norm, device));
+        let norm = |all: usize| {
+            attention.qk_norm.map(|norm| match norm {
+                QkNorm::Head | QkNorm::RotatedHead => Norm::new(attention.head_dim, config.norm, device),
+                QkNorm::AllHeads => Norm::new(all, config.norm, device),
+            })
+        };
         let depth = if attention.scale_by_layer { (layer + 1) as f64 } else { 1.0 };
         Self {
             query: Linear::new(hidden, heads, attention.qkv_bias, device),
             key: Linear::new(hidden, kv, attention.qkv_bias, device),
             value: Linear::new(hidden, kv, attention.qkv_bias, device),
             output: Linear::new(heads, hidden, attention.output_bias, device),
-            query_norm: norm(),
-            key_norm: norm(),
+            query_norm: norm(heads),
+            key_norm: norm(kv),
             config: attention,
             scale: attention.scale / depth,
         }
     }
 
-    /// The norms of query and key heads.
+    /// The projections.
+    pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        [&self.query, &self.key, &self.value, &self.output].into_iter()
+    }
+
+    /// The norms of queries and keys.
     pub(super) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
         [&mut self.query_norm, &mut self.key_norm].into_iter().flatten()
     }
@@ -55,35 +74,41 @@ impl Attention {
     pub(super) fn forward(
         &self,
         x: &Activations,
-        rotation: Option<&Rotation>,
+        encoding: Encoding<'_>,
         mask: &Mask,
         cache: &mut KvCache,
     ) -> Activations {
         let AttentionConfig { num_heads, num_kv_heads, .. } = self.config;
         let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x);
-        let query = encode_position(query, self.query_norm.as_ref(), rotation, num_heads);
-        let key = encode_position(key, self.key_norm.as_ref(), rotation, num_kv_heads);
+        let query = self.encode_position(query, self.query_norm.as_ref(), encoding.rotation, num_heads);
+        let query = match encoding.query_factors {
+            Some(factors) => ops::scale_positions(factors, query),
+            None => query,
+        };
+        let key = self.encode_position(key, self.key_norm.as_ref(), encoding.rotation, num_kv_heads);
         let mixed = ops::attend(&self.config, self.scale, [query, key, value], mask, cache);
         self.output.forward(&mixed)
     }
-}
 
-/// Queries or keys as they are compared: each head normalised and rotated to its position.
-///
-/// # Shapes
-/// - `x` and output: `[batch, seq, heads * head_dim]`
-fn encode_position(
-    x: Activations,
-    norm: Option<&Norm>,
-    rotation: Option<&Rotation>,
-    heads: usize,
-) -> Activations {
-    let x = match norm {
-        Some(norm) => norm.forward(&x),
-        None => x,
-    };
-    match rotation {
-        Some(rotation) => ops::rotate(rotation, heads, x),
-        None => x,
+    /// Queries or keys as they are compared: normalised and rotated to their positions, in the order of the model.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, seq, heads * head_dim]`
+    fn encode_position(
+        &self,
+        x: Activations,
+        norm: Option<&Norm>,
+        rotation: Option<&Rotation>,
+        heads: usize,
+    ) -> Activations {
+        let rotate = |x| match rotation {
+            Some(rotation) => ops::rotate(rotation, heads, x),
+            None => x,
+        };
+        match norm {
+            Some(norm) if self.config.qk_norm == Some(QkNorm::RotatedHead) => norm.forward(&rotate(x)),
+            Some(norm) => rotate(norm.forward(&x)),
+            None => rotate(x),
+        }
     }
 }

@@ -6,13 +6,12 @@ use rand_chacha::ChaCha8Rng;
 use super::network::Transformer;
 use super::parameters::{ParameterSource, fill_parameters};
 use crate::Weights;
-use crate::config::NormKind;
 
 /// A random start: matrices from `N(0, std^2)`, norms at one (or zero where one is added), biases at zero.
 ///
 /// Numbers come from a seeded generator on the host, so that a seed means the same weights on every device.
 pub fn initialize(net: Transformer, seed: u64, std: f64, weights: impl Into<Weights>) -> Transformer {
-    let unit_offset = net.config().norm.kind == NormKind::RmsUnitOffset;
+    let unit_offset = net.config().norm.kind.offset() == 1.0;
     let device = net.device();
     let mut source = RandomSource { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset };
     fill_parameters(net, &mut source, &device, weights.into())
@@ -29,12 +28,24 @@ impl ParameterSource for RandomSource {
         let is_norm_weight = shape.len() == 1 && path.ends_with("weight");
         for index in 0..shape.iter().product() {
             let number = match shape {
+                [_] if path.contains("xielu") => xielu_start(path),
                 [_] if is_norm_weight && !self.unit_offset => 1.0,
                 [_] => 0.0,
                 _ => (self.std * standard_normal(&mut self.rng)) as f32,
             };
             put(index, &[number]);
         }
+    }
+}
+
+/// The start of xIELU in its paper: slopes of 0.8 on both sides, one half of which comes from `beta` below zero.
+fn xielu_start(path: &str) -> f32 {
+    let inverse_softplus = |slope: f64| slope.exp_m1().ln() as f32;
+    match path.rsplit('.').next() {
+        Some("alpha_p") => inverse_softplus(0.8),
+        Some("alpha_n") => inverse_softplus(0.3),
+        Some("beta") => 0.5,
+        _ => -1e-6,
     }
 }
 

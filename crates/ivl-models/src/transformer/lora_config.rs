@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ModelConfig;
+use crate::config::{FeedForward, ModelConfig};
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,8 +65,13 @@ impl Projection {
         }
     }
 
-    /// Whether a model has it.
+    /// Whether a model has it. Experts are not adapted.
     pub(crate) fn is_in(self, config: &ModelConfig) -> bool {
-        self != Self::Gate || config.mlp.gated
+        let is_dense = || config.layers.iter().any(|layer| layer.feed_forward == FeedForward::Dense);
+        match self {
+            Self::Query | Self::Key | Self::Value | Self::Output => true,
+            Self::Up | Self::Down => is_dense(),
+            Self::Gate => config.mlp.gated && is_dense(),
+        }
     }
 }

@@ -4,6 +4,7 @@ mod adapters;
 mod attention;
 mod block;
 mod embedding;
+mod experts;
 mod initialize;
 mod linear;
 mod lora;

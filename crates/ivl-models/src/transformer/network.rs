@@ -1,18 +1,22 @@
 //! The network: embedding, blocks, norm and head, and its forward pass.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
+use half::{bf16, f16};
 use ivl_core::cache::LayerCache;
 use ivl_core::tokens::token_tensor;
 
+use super::attention::Encoding;
 use super::block::Block;
 use super::embedding::Embedding;
 use super::linear::Linear;
 use super::lora_config::Projection;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::ops::{self, Activations, Rotation};
-use crate::config::{LayerKind, ModelConfig, Position};
+use super::ops::{self, Activations, PositionFactors, Rotation};
+use crate::config::{LayerKind, ModelConfig, RopeConfig};
 
 /// A decoder-only transformer, in the shape that its [`ModelConfig`] describes.
 #[derive(Module, Debug)]
@@ -31,7 +35,7 @@ impl ModelConfig {
     /// [`initialize`](crate::initialize) fills them.
     pub fn init(&self, device: &Device) -> Transformer {
         let hidden = self.hidden_size;
-        let learned = self.position == Position::Learned;
+        let learned = self.embedding.learned_positions;
         Transformer {
             embedding: Embedding::new(self.vocab_size, hidden, device),
             position_embedding: learned.then(|| Embedding::new(self.max_positions, hidden, device)),
@@ -80,12 +84,16 @@ impl Transformer {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, hidden]`
     pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
-        let Some(switch) = self.switch() else { return self.read(self.embed(tokens), cache) };
+        let switches: Vec<usize> =
+            self.config.ropes().filter_map(|rope| rope.scaling.switches_at()).collect();
+        if switches.is_empty() {
+            return self.read(self.embed(tokens), cache);
+        }
         let (before, [batch, seq]) = (cache.len(), tokens.dims());
         let all = cache.remember(tokens.clone());
         let crosses = |&padding: &usize| {
             let known = before.max(cache.expected_len()).saturating_sub(padding);
-            known <= switch && before + seq > switch + padding
+            switches.iter().any(|&switch| known <= switch && before + seq > switch + padding)
         };
         // Of segments the lengths are known beforehand.
         if before == 0 || cache.is_segmented() || !cache.padding().iter().any(crosses) {
@@ -95,14 +103,6 @@ impl Transformer {
         let x = self.read(self.embed(all), cache);
         let width = x.dims()[2];
         x.slice([0..batch, before..before + seq, 0..width])
-    }
-
-    /// A length at which all that was read has to be read again.
-    fn switch(&self) -> Option<usize> {
-        match &self.config.position {
-            Position::Rope(rope) => rope.scaling.switches_at(),
-            Position::Learned => None,
-        }
     }
 
     /// Input embeddings of tokens, scaled as the model reads them.
@@ -127,7 +127,15 @@ impl Transformer {
 
     fn scaled<const D: usize>(&self, embedded: Tensor<D>) -> Tensor<D> {
         match self.config.embedding.scale {
-            Some(scale) => embedded * scale,
+            Some(scale) => {
+                // The factor is a tensor of the model's type to the checkpoints' own code.
+                let scale = match embedded.dtype() {
+                    DType::BF16 => bf16::from_f64(scale).to_f64(),
+                    DType::F16 => f16::from_f64(scale).to_f64(),
+                    _ => scale,
+                };
+                embedded * scale
+            }
             None => embedded,
         }
     }
@@ -152,15 +160,21 @@ impl Transformer {
             let positions: Vec<u32> = places(cache, seq).into_iter().flatten().map(inside).collect();
             x = x + table.forward(token_tensor(&positions, cache.padding().len(), &device));
         }
-        let rotation = self.rotation(cache, seq, x.dtype(), &device);
+        let rotations = self.rotations(cache, seq, x.dtype(), &device);
+        let query_factors = self.query_factors(cache, seq);
         let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
         let mut x = Activations::new(x, self.norm.is_packed());
-        for (index, (block, &kind)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
-            let known = masks.iter().position(|(k, _)| *k == kind).unwrap_or_else(|| {
-                masks.push((kind, Mask::new(kind, cache, seq)));
+        for (index, (block, layer)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
+            let known = masks.iter().position(|(kind, _)| *kind == layer.kind).unwrap_or_else(|| {
+                masks.push((layer.kind, Mask::new(layer.kind, cache, seq)));
                 masks.len() - 1
             });
-            x = block.forward(x, rotation.as_ref(), &masks[known].1, cache.layer(index));
+            let rotation = rotations.iter().find(|(rope, _)| Some(*rope) == layer.rope.as_ref());
+            let encoding = Encoding {
+                rotation: rotation.map(|(_, rotation)| rotation),
+                query_factors: query_factors.as_ref(),
+            };
+            x = block.forward(x, encoding, &masks[known].1, cache.layer(index));
         }
         cache.advance(seq);
         self.norm.forward(&x).into_tensor()
@@ -175,6 +189,10 @@ impl Transformer {
         let logits = match &self.head {
             Some(head) => head.forward(&Activations::new(hidden, head.packed.is_some())).into_tensor(),
             None => self.tied_head(hidden),
+        };
+        let logits = match self.config.embedding.logit_scale {
+            Some(scale) => logits * scale,
+            None => logits,
         };
         match self.config.embedding.softcap {
             Some(cap) => (logits / cap).tanh() * cap,
@@ -201,22 +219,45 @@ impl Transformer {
         self.head(hidden.unsqueeze_dim(0)).squeeze_dim(0)
     }
 
-    fn rotation(&self, cache: &LayerCache, seq: usize, dtype: DType, device: &Device) -> Option<Rotation> {
-        let Position::Rope(rope) = &self.config.position else { return None };
-        let mut places = places(cache, seq);
-        if !rope.scaling.depends_on_length() {
-            places.iter_mut().flatten().for_each(|(_, len)| *len = 0);
+    /// The rotation of each of the model's rotary settings at the new positions.
+    fn rotations(
+        &self,
+        cache: &LayerCache,
+        seq: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Vec<(&Arc<RopeConfig>, Rotation)> {
+        let mut rotations: Vec<(&Arc<RopeConfig>, Rotation)> = Vec::new();
+        let places = places(cache, seq);
+        for rope in self.config.layers.iter().filter_map(|layer| layer.rope.as_ref()) {
+            if rotations.iter().any(|(known, _)| *known == rope) {
+                continue;
+            }
+            let mut places = places.clone();
+            if !rope.scaling.depends_on_length() {
+                places.iter_mut().flatten().for_each(|(_, len)| *len = 0);
+            }
+            rotations.push((rope, rope.rotation(&distinct(places), dtype, device)));
         }
-        if places.iter().all(|row| *row == places[0]) {
-            // All rows alike: one table for the batch.
-            places.truncate(1);
-        }
-        Some(rope.rotation(&places, dtype, device))
+        rotations
     }
 
-    /// The projections of all blocks, in the order of the blocks.
-    pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
-        self.blocks.iter_mut().flat_map(Block::projections_mut)
+    /// The factors on queries at the new positions, if the model has such.
+    fn query_factors(&self, cache: &LayerCache, seq: usize) -> Option<PositionFactors> {
+        let scale = self.config.attention.query_scale?;
+        let mut places = places(cache, seq);
+        places.iter_mut().flatten().for_each(|(_, len)| *len = 0);
+        let places = distinct(places);
+        let factors = places.iter().flatten().map(|&(position, _)| scale.at(position)).collect();
+        Some(PositionFactors::new(factors, places.len()))
+    }
+
+    /// The projections of attention and dense feed-forward layers, with the index of their block.
+    pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (usize, Projection, &mut Linear)> {
+        let blocks = self.blocks.iter_mut().enumerate();
+        blocks.flat_map(|(index, block)| {
+            block.projections_mut().map(move |(projection, linear)| (index, projection, linear))
+        })
     }
 }
 
@@ -228,6 +269,14 @@ fn places(cache: &LayerCache, seq: usize) -> Vec<Vec<(usize, usize)>> {
         new.clone().zip(segments).map(|(index, of)| (index.saturating_sub(of.start), of.len)).collect()
     };
     (0..cache.padding().len()).map(row).collect()
+}
+
+/// One row, if all rows are alike: one table then serves the batch.
+fn distinct(mut places: Vec<Vec<(usize, usize)>>) -> Vec<Vec<(usize, usize)>> {
+    if places.iter().all(|row| *row == places[0]) {
+        places.truncate(1);
+    }
+    places
 }
 
 /// Some rows of hidden states.

@@ -6,14 +6,14 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{DType, Device, Tensor};
 
 use super::ops::{self, Activations, NormParams, Numbers};
-use crate::config::{NormConfig, NormKind};
+use crate::config::NormConfig;
 
-/// The normalisation of a model's layers; see [`NormKind`] for the formulas.
+/// The normalisation of a model's layers; see [`NormKind`](crate::config::NormKind) for the formulas.
 #[derive(Module, Debug)]
 pub(crate) struct Norm {
     /// Shape `[width]`.
     pub weight: Param<Tensor<1>>,
-    /// Shape `[width]`, for [`NormKind::Layer`].
+    /// Shape `[width]`, where the formula has one.
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     config: NormConfig,
@@ -26,7 +26,7 @@ impl Norm {
     pub(crate) fn new(width: usize, config: NormConfig, device: &Device) -> Self {
         Self {
             weight: Initializer::Zeros.init([width], device),
-            bias: (config.kind == NormKind::Layer).then(|| Initializer::Zeros.init([width], device)),
+            bias: config.kind.has_bias().then(|| Initializer::Zeros.init([width], device)),
             config,
             packed: None,
         }

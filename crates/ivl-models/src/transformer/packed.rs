@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{Matrix, PackedFormat};
 
 use super::block::Block;
+use super::experts::Experts;
 use super::network::Transformer;
 use super::norm::Norm;
 use super::ops::Numbers;
@@ -37,14 +38,17 @@ impl Packer {
         let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
         let tensor = param.into_value().cast(DType::F32);
         let numbers = Numbers::new(tensor);
+        // Which experts are chosen depends on small differences.
+        let chooses = path.ends_with("experts.router.weight");
+        let format = if chooses { PackedFormat::F32 } else { self.format };
         let (numbers, columns) = (numbers.as_slice(), shape[1]);
         let matrix = Arc::new(match tied {
-            true => Matrix::new(self.format, [columns, shape[0]], |input, output| {
-                numbers[output * columns + input]
-            }),
-            false => Matrix::new(self.format, [shape[0], columns], |input, output| {
-                numbers[input * columns + output]
-            }),
+            true => {
+                Matrix::new(format, [columns, shape[0]], |input, output| numbers[output * columns + input])
+            }
+            false => {
+                Matrix::new(format, [shape[0], columns], |input, output| numbers[input * columns + output])
+            }
         });
         self.packed.insert(path.to_owned(), matrix.clone());
         let unpack = move |device: &Device, _: bool| {
@@ -70,9 +74,13 @@ impl Packer {
         if let Some(head) = &mut net.head {
             head.packed = found("head.weight".to_owned());
         }
-        let per_block = net.projections_mut().count() / net.blocks.len().max(1);
-        for (index, (projection, linear)) in net.projections_mut().enumerate() {
-            linear.packed = found(format!("blocks.{}.{}.weight", index / per_block, projection.path()));
+        for (index, projection, linear) in net.projections_mut() {
+            linear.packed = found(format!("blocks.{index}.{}.weight", projection.path()));
+        }
+        for (index, block) in net.blocks.iter_mut().enumerate() {
+            for (path, linear) in block.experts.iter_mut().flat_map(Experts::linears_mut) {
+                linear.packed = found(format!("blocks.{index}.experts.{path}.weight"));
+            }
         }
         net.norm.pack();
         net.blocks.iter_mut().flat_map(Block::norms_mut).for_each(Norm::pack);
@@ -107,7 +115,8 @@ impl Transformer {
         packer.finish(net)
     }
 
-    /// Bytes of weights that one step reads, however many rows it has: projections and head.
+    /// Bytes of weights that a step of one row reads: projections and head. Those of dense models are read once however many rows
+    /// the step has; more rows choose more experts.
     pub fn bytes_of_step(&self) -> usize {
         let dtype = self.dtype().size();
         let bytes = |packed: Option<&Arc<Matrix>>, [inputs, outputs]: [usize; 2]| match packed {
@@ -118,20 +127,20 @@ impl Transformer {
             Some(head) => bytes(head.packed.as_ref(), head.shape()),
             None => bytes(self.embedding.packed.as_ref(), self.embedding.weight.lazy_shape().dims()),
         };
-        let projections = self.blocks.iter().flat_map(Block::projections);
-        projections.map(|(_, linear)| bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
+        let linears = self.blocks.iter().flat_map(Block::linears_of_token);
+        linears.map(|linear| bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
     }
 
     /// Weights that a token is multiplied with in the projections, and in the head.
     pub fn multiplied_weights(&self) -> [usize; 2] {
-        let projections = self.blocks.iter().flat_map(Block::projections);
-        let body = projections.map(|(_, linear)| linear.shape().iter().product::<usize>()).sum();
+        let linears = self.blocks.iter().flat_map(Block::linears_of_token);
+        let body = linears.map(|linear| linear.shape().iter().product::<usize>()).sum();
         [body, self.config().hidden_size * self.config().vocab_size]
     }
 
     /// How the weights are kept, if they are laid out for kernels.
     pub fn format(&self) -> Option<PackedFormat> {
-        let linear = &self.blocks.first()?.mlp.up;
+        let linear = self.blocks.first()?.linears_of_token().next()?;
         linear.packed.as_ref().map(|matrix| matrix.format())
     }
 }

@@ -1,5 +1,4 @@
-//! Rotary position embedding ([arXiv 2104.09864](https://arxiv.org/abs/2104.09864)) in the half-split form of the
-//! checkpoints, with its extensions to longer contexts.
+//! Rotary position embedding ([arXiv 2104.09864](https://arxiv.org/abs/2104.09864)) with its extensions to longer contexts.
 
 use std::f64::consts::PI;
 
@@ -77,6 +76,6 @@ impl RopeConfig {
                 }
             }
         }
-        Rotation::new([cos, sin], [rows, pairs], dtype, device)
+        Rotation::new([cos, sin], [rows, pairs], self.pairing, dtype, device)
     }
 }

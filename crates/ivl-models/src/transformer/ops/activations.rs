@@ -38,6 +38,20 @@ impl Activations {
     }
 }
 
+impl Activations {
+    /// Multiplied by a number, if there is one.
+    pub(in crate::transformer) fn scaled(self, factor: Option<f64>) -> Self {
+        match (self, factor) {
+            (x, None) => x,
+            (Self::Host(mut rows), Some(factor)) => {
+                rows.numbers.iter_mut().for_each(|x| *x *= factor as f32);
+                Self::Host(rows)
+            }
+            (Self::Tensor(x), Some(factor)) => (*x * factor).into(),
+        }
+    }
+}
+
 impl From<Tensor<3>> for Activations {
     fn from(x: Tensor<3>) -> Self {
         Self::Tensor(Box::new(x))

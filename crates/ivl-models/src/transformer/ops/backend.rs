@@ -7,9 +7,9 @@ use burn::tensor::{DType, Tensor, activation};
 use ivl_core::cache::KvCache;
 
 use super::matmul::product;
-use super::params::{LinearParams, LowRankParams, NormParams};
+use super::params::{LinearParams, LowRankParams, NormParams, XIeluParams};
 use super::rotation::Rotation;
-use crate::config::{Activation, AttentionConfig, NormKind};
+use crate::config::{Activation, AttentionConfig, RopePairing};
 use crate::transformer::mask::Mask;
 
 /// See [`linear`](super::linear).
@@ -47,11 +47,11 @@ pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tens
     let NormParams { weight, bias, config, .. } = params;
     let dtype = x.dtype();
     let x = x.cast(DType::F32);
-    let x = if config.kind == NormKind::Layer { x.clone() - x.mean_dim(D - 1) } else { x };
+    let x = if config.kind.is_centered() { x.clone() - x.mean_dim(D - 1) } else { x };
     let variance = x.clone().square().mean_dim(D - 1);
     let x = x / (variance + config.eps).sqrt();
     let weight = weight.val().cast(DType::F32);
-    let weight = if config.kind == NormKind::RmsUnitOffset { weight + 1.0 } else { weight };
+    let weight = if config.kind.offset() == 0.0 { weight } else { weight + config.kind.offset() };
     let x = x * weight.unsqueeze();
     let x = match bias.map(Param::val) {
         Some(bias) => x + bias.cast(DType::F32).unsqueeze(),
@@ -61,6 +61,9 @@ pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tens
 }
 
 /// See [`gate`](super::gate).
+///
+/// # Panics
+/// For xIELU, which has parameters: [`xielu`] computes it.
 pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
     match activation {
         Activation::Silu => activation::silu(x),
@@ -68,7 +71,26 @@ pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> 
         Activation::GeluTanh => activation::gelu_approximate(x),
         Activation::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
         Activation::Relu => activation::relu(x),
+        Activation::Relu2 => activation::relu(x).square(),
+        Activation::XIelu => unreachable!("xIELU has parameters and an operation of its own"),
     }
+}
+
+/// See [`xielu`](super::xielu). Computed in f32 whatever the type of `x`.
+pub(super) fn xielu(params: XIeluParams<'_>, x: Tensor<3>) -> Tensor<3> {
+    let number = |param: &Param<Tensor<1>>| -> Tensor<3> { param.val().cast(DType::F32).reshape([1, 1, 1]) };
+    // Constants, though they are stored as parameters are.
+    let (beta, eps) = (number(params.beta).detach(), number(params.eps).detach());
+    let softplus = |x: Tensor<3>| activation::softplus(x, 1.0);
+    let alpha_p = softplus(number(params.alpha_p));
+    let alpha_n = beta.clone() + softplus(number(params.alpha_n));
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let positive = x.clone().square() * alpha_p;
+    let below = x.clone().min_pair(eps.expand(x.dims()));
+    let negative = (below.exp() - 1.0 - x.clone()) * alpha_n;
+    let is_positive = x.clone().greater_elem(0.0);
+    (negative.mask_where(is_positive, positive) + x * beta).cast(dtype)
 }
 
 /// See [`rotate`](super::rotate).
@@ -78,10 +100,27 @@ pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> 
 pub(super) fn rotate(rotation: &Rotation, x: Tensor<4>) -> Tensor<4> {
     let ([batch, seq, heads, width], pairs) = (x.dims(), rotation.pairs);
     let part = |from: usize, to: usize| x.clone().slice([0..batch, 0..seq, 0..heads, from..to]);
-    let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
+    let (first, second) = match rotation.pairing {
+        RopePairing::Half => (part(0, pairs), part(pairs, 2 * pairs)),
+        RopePairing::Interleaved => {
+            let rotated: Tensor<5> = part(0, 2 * pairs).reshape([batch, seq, heads, pairs, 2]);
+            let member = |at: usize| {
+                let one = rotated.clone().slice([0..batch, 0..seq, 0..heads, 0..pairs, at..at + 1]);
+                one.reshape([batch, seq, heads, pairs])
+            };
+            (member(0), member(1))
+        }
+    };
     let [cos, sin] = rotation.tensors();
-    let rotated =
-        vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
+    let (first, second) =
+        (first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin);
+    let rotated = match rotation.pairing {
+        RopePairing::Half => vec![first, second],
+        RopePairing::Interleaved => {
+            let pairs: Tensor<5> = Tensor::stack(vec![first, second], 4);
+            vec![pairs.flatten(3, 4)]
+        }
+    };
     let rest = (2 * pairs < width).then(|| part(2 * pairs, width));
     Tensor::cat(rotated.into_iter().chain(rest).collect(), 3)
 }

@@ -10,11 +10,11 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::{ActivationFn, DenseMatrix, Normalization, multiply, rotate as rotate_rows};
+use ivl_kernels::{ActivationFn, DenseMatrix, Normalization, multiply};
 
-use super::params::NormParams;
+use super::params::{NormParams, normalization};
 use super::rotation::Rotation;
-use crate::config::NormKind;
+use crate::config::NormConfig;
 
 /// A tensor of the CPU backend.
 type Host = FloatTensor<Flex>;
@@ -189,49 +189,39 @@ impl Backward<Flex, 1> for Gated {
     }
 }
 
-/// The constants of a root-mean-square norm or a layer norm: see [`Normalization`].
-#[derive(Debug, Clone, Copy)]
-struct NormConstants {
-    /// Added to the weights.
-    offset: f32,
-    /// Added to the mean of the squares.
-    eps: f32,
-}
-
 /// See [`norm`](super::norm).
 ///
 /// # Shapes
 /// - `x` and output: `[.., width]`
 pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: &Tensor<D>) -> Option<Tensor<D>> {
-    let offset = if params.config.kind == NormKind::RmsUnitOffset { 1.0 } else { 0.0 };
-    let constants = NormConstants { offset, eps: params.config.eps as f32 };
+    let config = params.config;
     let [input, weight] = [node(x)?, node(&params.weight.val())?];
     let [x, numbers] = [&input, &weight].map(|input| contiguous(input.primitive()));
-    let apply = |norm: Normalization<'_>| host(norm.apply(slice(&x), constants.eps), x.shape());
+    let apply = |norm: Normalization<'_>| host(norm.apply(slice(&x), config.eps as f32), x.shape());
     Some(match params.bias {
         None => {
-            let output = apply(Normalization::Rms { weight: slice(&numbers), offset });
-            finish(Normed(constants), [input, weight].map(guard), [x, numbers], output)
+            let output = apply(normalization(config, slice(&numbers), &[]));
+            finish(Normed(config), [input, weight].map(guard), [x, numbers], output)
         }
         Some(bias) => {
             let bias = node(&bias.val())?;
             let biases = contiguous(bias.primitive());
-            let output = apply(Normalization::Layer { weight: slice(&numbers), bias: slice(&biases) });
-            finish(Normed(constants), [input, weight, bias].map(guard), [x, numbers, biases], output)
+            let output = apply(normalization(config, slice(&numbers), slice(&biases)));
+            finish(Normed(config), [input, weight, bias].map(guard), [x, numbers, biases], output)
         }
     })
 }
 
 #[derive(Debug)]
-struct Normed(NormConstants);
+struct Normed(NormConfig);
 
 impl Backward<Flex, 2> for Normed {
     type State = [Host; 2];
 
     fn backward(self, ops: Ops<[Host; 2], 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         pass_back(ops, gradients, |d, [x, weight]| {
-            let norm = Normalization::Rms { weight: slice(&weight), offset: self.0.offset };
-            let [by_x, by_weight, _] = slopes(norm, &x, d, self.0.eps);
+            let norm = normalization(self.0, slice(&weight), &[]);
+            let [by_x, by_weight, _] = slopes(norm, &x, d, self.0.eps as f32);
             [by_x, by_weight]
         });
     }
@@ -242,8 +232,8 @@ impl Backward<Flex, 3> for Normed {
 
     fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         pass_back(ops, gradients, |d, [x, weight, bias]| {
-            let norm = Normalization::Layer { weight: slice(&weight), bias: slice(&bias) };
-            slopes(norm, &x, d, self.0.eps)
+            let norm = normalization(self.0, slice(&weight), slice(&bias));
+            slopes(norm, &x, d, self.0.eps as f32)
         });
     }
 }
@@ -264,32 +254,29 @@ fn slopes(norm: Normalization<'_>, x: &Host, d: Host, eps: f32) -> [Host; 3] {
 /// - `x` and output: `[batch, seq, heads, head_dim]`
 pub(super) fn rotate(rotation: &Rotation, x: &Tensor<4>) -> Option<Tensor<4>> {
     let inputs = [node(x)?];
-    let ([_, _, heads, width], Rotation { cos, sin, pairs, .. }) = (x.dims(), rotation);
-    let back =
-        Rotated { cos: cos.clone(), sin: sin.iter().map(|sin| -sin).collect(), heads, width, pairs: *pairs };
+    let [_, _, heads, width] = x.dims();
     let x = contiguous(inputs[0].primitive());
     let mut output = slice(&x).to_vec();
-    rotate_rows(&mut output, heads, width, *pairs, cos, sin);
+    rotation.kernel(heads, width).rotate(&mut output);
     let output = host(output, x.shape());
+    let back = Rotated { back: rotation.inverse(), heads, width };
     Some(finish(back, inputs.map(guard), (), output))
 }
 
-/// The derivative: a rotation by the negative angles.
 #[derive(Debug)]
 struct Rotated {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    /// The derivative: a rotation by the negative angles.
+    back: Rotation,
     heads: usize,
     width: usize,
-    pairs: usize,
 }
 
 impl Backward<Flex, 1> for Rotated {
     type State = ();
 
     fn backward(self, ops: Ops<(), 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let Self { cos, sin, heads, width, pairs } = self;
-        pass_back(ops, gradients, |d, ()| [change(d, |d| rotate_rows(d, heads, width, pairs, &cos, &sin))]);
+        let kernel = self.back.kernel(self.heads, self.width);
+        pass_back(ops, gradients, |d, ()| [change(d, |d| kernel.rotate(d))]);
     }
 }
 

@@ -1,17 +1,16 @@
 //! The operations by kernels of the CPU, on numbers in the memory of the host.
 
+use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
 use ivl_core::cache::KvCache;
-use ivl_kernels::{
-    ActivationFn, GroupedQueryAttention, Matrix, Normalization, products, rotate as rotate_rows,
-};
+use ivl_kernels::{ActivationFn, GroupedQueryAttention, Matrix, products};
 
 use super::activations::{Activations, HostRows};
 use super::backend;
 use super::numbers::{Numbers, host_tensor};
-use super::params::{LinearParams, NormParams};
-use super::rotation::Rotation;
-use crate::config::{Activation, AttentionConfig, NormKind};
+use super::params::{LinearParams, NormParams, XIeluParams, normalization};
+use super::rotation::{PositionFactors, Rotation};
+use crate::config::{Activation, AttentionConfig};
 use crate::transformer::mask::Mask;
 
 /// See [`linear`](super::linear); `matrices` are the weights.
@@ -50,12 +49,7 @@ pub(super) fn product(x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
 /// If the norm is not packed.
 pub(super) fn norm(params: NormParams<'_>, x: &HostRows) -> HostRows {
     let [weight, bias] = params.packed.expect("the norms of a packed network are packed");
-    let norm = match params.config.kind {
-        NormKind::Layer => Normalization::Layer { weight, bias },
-        NormKind::Rms => Normalization::Rms { weight, offset: 0.0 },
-        NormKind::RmsUnitOffset => Normalization::Rms { weight, offset: 1.0 },
-    };
-    x.with(norm.apply(&x.numbers, params.config.eps as f32))
+    x.with(normalization(params.config, weight, bias).apply(&x.numbers, params.config.eps as f32))
 }
 
 /// See [`gate`](super::gate).
@@ -65,7 +59,11 @@ pub(super) fn gate(activation: Activation, mut gate: HostRows, up: Option<Activa
         (Some(kernel), Some(up)) => kernel.apply_to(&mut gate.numbers, &up.numbers),
         (Some(kernel), None) => kernel.apply(&mut gate.numbers),
         (None, up) => {
-            gate = HostRows::new(backend::activate(activation, gate.into_tensor()));
+            match activation {
+                Activation::Relu => gate.numbers.iter_mut().for_each(|x| *x = x.max(0.0)),
+                Activation::Relu2 => gate.numbers.iter_mut().for_each(|x| *x = x.max(0.0) * x.max(0.0)),
+                _ => gate = HostRows::new(backend::activate(activation, gate.into_tensor())),
+            }
             if let Some(up) = up {
                 gate.numbers.iter_mut().zip(up.numbers).for_each(|(x, up)| *x *= up);
             }
@@ -80,14 +78,37 @@ pub(super) fn kernel(activation: Activation) -> Option<ActivationFn> {
         Activation::Silu => Some(ActivationFn::Silu),
         Activation::GeluTanh => Some(ActivationFn::GeluTanh),
         Activation::QuickGelu => Some(ActivationFn::QuickGelu),
-        Activation::Gelu | Activation::Relu => None,
+        Activation::Gelu | Activation::Relu | Activation::Relu2 | Activation::XIelu => None,
     }
 }
 
 /// See [`rotate`](super::rotate).
 pub(super) fn rotate(rotation: &Rotation, heads: usize, mut x: HostRows) -> HostRows {
-    let width = x.width() / heads;
-    rotate_rows(&mut x.numbers, heads, width, rotation.pairs, &rotation.cos, &rotation.sin);
+    rotation.kernel(heads, x.width() / heads).rotate(&mut x.numbers);
+    x
+}
+
+/// See [`scale_positions`](super::scale_positions).
+pub(super) fn scale_positions(factors: &PositionFactors, mut x: HostRows) -> HostRows {
+    let width = x.width();
+    for (row, factor) in x.numbers.chunks_exact_mut(width).zip(factors.factors.iter().cycle()) {
+        for x in row {
+            *x *= factor;
+        }
+    }
+    x
+}
+
+/// See [`xielu`](super::xielu).
+pub(super) fn xielu(params: XIeluParams<'_>, mut x: HostRows) -> HostRows {
+    let number = |param: &Param<Tensor<1>>| Numbers::new(param.val().cast(DType::F32)).as_slice()[0];
+    let softplus = |x: f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let (beta, eps) = (number(params.beta), number(params.eps));
+    let (alpha_p, alpha_n) = (softplus(number(params.alpha_p)), beta + softplus(number(params.alpha_n)));
+    for x in &mut x.numbers {
+        let bent = if *x > 0.0 { alpha_p * *x * *x } else { alpha_n * (x.min(eps).exp_m1() - *x) };
+        *x = bent + beta * *x;
+    }
     x
 }
 

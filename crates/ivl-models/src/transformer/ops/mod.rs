@@ -19,13 +19,15 @@ mod matmul;
 mod numbers;
 mod params;
 mod rotation;
+mod routing;
 
 pub(super) use activations::Activations;
 pub use differentiable::{constant, with_gradient};
 pub(super) use matmul::{product, transposed_product};
 pub(super) use numbers::{Numbers, host_tensor};
-pub(super) use params::{LinearParams, LowRankParams, NormParams};
-pub(super) use rotation::Rotation;
+pub(super) use params::{LinearParams, LowRankParams, NormParams, XIeluParams};
+pub(super) use rotation::{PositionFactors, Rotation};
+pub(super) use routing::{Routing, gate_positions, rows, zeros_like};
 
 use burn::tensor::Tensor;
 use ivl_core::cache::KvCache;
@@ -111,7 +113,18 @@ pub(super) fn gate(activation: Activation, gate: Activations, up: Option<Activat
     gated.unwrap_or_else(|| backend::activate(activation, gate) * up).into()
 }
 
-/// Rotates pair `(x_i, x_{i + pairs})` of each head by its angle; dimensions beyond the pairs stay.
+/// xIELU of `x`: see [`XIeluParams`].
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, width]`
+pub(super) fn xielu(params: XIeluParams<'_>, x: Activations) -> Activations {
+    match x {
+        Activations::Host(x) => Activations::Host(host::xielu(params, x)),
+        Activations::Tensor(x) => backend::xielu(params, *x).into(),
+    }
+}
+
+/// Rotates each pair of each head by its angle; dimensions beyond the pairs stay.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, seq, heads * head_dim]`
@@ -124,6 +137,20 @@ pub(super) fn rotate(rotation: &Rotation, heads: usize, x: Activations) -> Activ
             let rotated =
                 differentiable::rotate(rotation, &x).unwrap_or_else(|| backend::rotate(rotation, x));
             rotated.reshape([batch, seq, width]).into()
+        }
+    }
+}
+
+/// Multiplies each position by its factor.
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, width]`
+pub(super) fn scale_positions(factors: &PositionFactors, x: Activations) -> Activations {
+    match x {
+        Activations::Host(x) => Activations::Host(host::scale_positions(factors, x)),
+        Activations::Tensor(x) => {
+            let factors = factors.like(&x);
+            (*x * factors).into()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Param;
 use burn::tensor::Tensor;
-use ivl_kernels::Matrix;
+use ivl_kernels::{Matrix, Normalization};
 
 use crate::config::NormConfig;
 
@@ -47,5 +47,32 @@ impl NormParams<'_> {
     /// Numbers that are normalised together.
     pub(super) fn width(&self) -> usize {
         self.weight.lazy_shape().dims::<1>()[0]
+    }
+}
+
+/// Slopes of xIELU:
+///
+/// ```text
+/// a_p x^2 + beta x                               where x > 0
+/// a_n (exp(min(x, eps)) - 1 - x) + beta x        elsewhere
+///
+/// a_p = softplus(alpha_p), a_n = beta + softplus(alpha_n)
+/// ```
+///
+/// Each has shape `[1]`. `beta` and `eps` are constants that checkpoints carry.
+#[derive(Clone, Copy)]
+pub(in crate::transformer) struct XIeluParams<'a> {
+    pub(in crate::transformer) alpha_p: &'a Param<Tensor<1>>,
+    pub(in crate::transformer) alpha_n: &'a Param<Tensor<1>>,
+    pub(in crate::transformer) beta: &'a Param<Tensor<1>>,
+    pub(in crate::transformer) eps: &'a Param<Tensor<1>>,
+}
+
+/// The kernel of a norm; `bias` is empty where it adds none.
+pub(super) fn normalization<'a>(config: NormConfig, weight: &'a [f32], bias: &'a [f32]) -> Normalization<'a> {
+    let offset = config.kind.offset();
+    match config.kind.is_centered() {
+        true => Normalization::Layer { weight, offset, bias },
+        false => Normalization::Rms { weight, offset },
     }
 }

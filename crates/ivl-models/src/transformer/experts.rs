@@ -1,0 +1,78 @@
+//! Feed-forward layers that are mixtures of experts.
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::linear::Linear;
+use super::mlp::Mlp;
+use super::ops::{self, Activations, Routing};
+use crate::config::{ExpertsConfig, MlpConfig, ModelConfig};
+
+/// `sum p_e(x) expert_e(x)` over the experts that the router chooses for `x`, where `p` is the softmax of the router's logits,
+/// and an expert for every token if the model has one.
+///
+/// Each expert has matrices of its own, so that a step reads those of the chosen experts and no others.
+#[derive(Module, Debug)]
+pub(crate) struct Experts {
+    router: Linear,
+    each: Vec<Mlp>,
+    shared: Option<Mlp>,
+    shared_gate: Option<Linear>,
+    #[module(skip)]
+    config: ExpertsConfig,
+}
+
+impl Experts {
+    pub(super) fn new(config: &ModelConfig, experts: ExpertsConfig, device: &Device) -> Self {
+        let hidden = config.hidden_size;
+        let mlp = |intermediate_size| {
+            Mlp::new(hidden, &MlpConfig { intermediate_size, gated: true, bias: false, ..config.mlp }, device)
+        };
+        let gated = experts.shared.is_some_and(|shared| shared.gated);
+        Self {
+            router: Linear::new(hidden, experts.count, false, device),
+            each: (0..experts.count).map(|_| mlp(experts.intermediate_size)).collect(),
+            shared: experts.shared.map(|shared| mlp(shared.intermediate_size)),
+            shared_gate: gated.then(|| Linear::new(hidden, 1, false, device)),
+            config: experts,
+        }
+    }
+
+    /// # Shapes
+    /// - `x` and output: `[batch, seq, hidden]`
+    pub(super) fn forward(&self, x: &Activations) -> Activations {
+        let ExpertsConfig { per_token, renormalized, .. } = self.config;
+        let routing = Routing::new(self.router.forward(x), per_token, renormalized);
+        let mut sum = ops::zeros_like(x);
+        for (expert, rows) in routing.chosen() {
+            let fed = self.each[expert].forward(&ops::rows(x, rows));
+            sum = routing.add_to(sum, expert, rows, fed);
+        }
+        let Some(shared) = &self.shared else { return sum };
+        let fed = shared.forward(x);
+        sum + match &self.shared_gate {
+            Some(gate) => ops::gate_positions(gate.forward(x), fed),
+            None => fed,
+        }
+    }
+
+    /// The projections of all experts.
+    pub(super) fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        let each = self.each.iter_mut().enumerate();
+        let each = each.flat_map(|(expert, mlp)| named(format!("each.{expert}"), mlp));
+        let shared = self.shared.iter_mut().flat_map(|mlp| named("shared".to_owned(), mlp));
+        let gate = self.shared_gate.iter_mut().map(|gate| ("shared_gate".to_owned(), gate));
+        each.chain(shared).chain(gate).chain(std::iter::once(("router".to_owned(), &mut self.router)))
+    }
+
+    /// The projections that one token is multiplied with, by the chosen experts as if they were the first.
+    pub(super) fn linears_of_token(&self) -> impl Iterator<Item = &Linear> {
+        let experts = self.each.iter().take(self.config.per_token).chain(&self.shared);
+        experts.flat_map(Mlp::linears).chain(&self.shared_gate).chain(std::iter::once(&self.router))
+    }
+}
+
+fn named(path: String, mlp: &mut Mlp) -> impl Iterator<Item = (String, &mut Linear)> {
+    let linears = [("up", Some(&mut mlp.up)), ("down", Some(&mut mlp.down)), ("gate", mlp.gate.as_mut())];
+    linears.into_iter().filter_map(move |(name, linear)| Some((format!("{path}.{name}"), linear?)))
+}
