@@ -10,7 +10,7 @@ mod examples;
 mod help;
 
 /// Every verb of the command, as words of its command line.
-const VERBS: [&[&str]; 14] = [
+const VERBS: [&[&str]; 15] = [
     &["train"],
     &["data", "preview"],
     &["generate"],
@@ -20,6 +20,7 @@ const VERBS: [&[&str]; 14] = [
     &["align"],
     &["eval"],
     &["inspect"],
+    &["convert"],
     &["bench"],
     &["parity"],
     &["serve"],
