@@ -33,6 +33,7 @@ pub enum Command {
     Align(Align),
     Eval(Eval),
     Inspect(Inspect),
+    Convert(Convert),
     Bench(Bench),
     Parity(Parity),
     Serve(Serve),
@@ -312,6 +313,25 @@ pub struct Align {
 pub struct Inspect {
     /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
     pub model: String,
+}
+
+/// Convert a model or value to a GGUF file or a directory in Hugging Face layout
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl convert examples/first-value/large --to gguf:Q8_0 --out large.gguf\n\n\
+    Adapters are merged into the model that they were trained on. The card of a value goes along. docs/gguf.md says which \
+    architectures and types are read and written."
+)]
+pub struct Convert {
+    /// Directory in Hugging Face layout, GGUF file, or hub name `org/name[@revision][:QUANTISATION]`
+    pub model: String,
+    /// Format to write: gguf:TYPE with TYPE F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL or MXFP4;
+    /// hf (F32), hf:F16 or hf:BF16
+    #[arg(long, value_name = "FORMAT")]
+    pub to: String,
+    /// GGUF file or directory to write
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
 }
 
 /// Benchmark a model against this machine's measured memory and compute limits

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Eval(eval) => commands::eval::run(&eval, &args.common),
         Command::Bench(bench) => commands::bench::run(&bench, &args.common),
         Command::Parity(parity) => commands::parity::run(&parity, &args.common),
+        Command::Convert(convert) => commands::convert::run(&convert, &args.common),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &args.common),
         Command::Serve(serve) => commands::serve::run(&serve, &args.common),
         Command::Demo(demo) => commands::demo::run(&demo, &args.common),

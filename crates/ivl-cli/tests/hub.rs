@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use burn::tensor::{DType, Device};
 use ivl_models::transformer::LoraConfig;
 use ivl_models::{Checkpoint, save_adapters};
-use run::{base, command, json, stderr};
+use run::{base, command, json, ok, stderr, text};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -113,6 +113,36 @@ fn a_hub_name_is_downloaded_once_and_found_offline() {
     let absent = run("0", &endpoint, "org/absent");
     assert_eq!(absent.status.code(), Some(1));
     assert!(stderr(&absent).contains("cannot get `org/absent`"), "{}", stderr(&absent));
+}
+
+#[test]
+fn a_quantisation_of_a_repository_is_one_file() {
+    let (dir, home) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    for kind in ["F32", "Q8_0"] {
+        let file = text(&dir.path().join(format!("small-{kind}.gguf")));
+        ok(&["convert", &base("small"), "--to", &format!("gguf:{kind}"), "--out", &file]);
+    }
+    let (endpoint, served) = serve(dir.path());
+    let run = |offline: &str, name: &str| {
+        command(&["score", "--base", name, "--text", "Suna has a cat.", "--json"])
+            .env("HF_HOME", home.path())
+            .env("HF_ENDPOINT", &endpoint)
+            .env("HF_HUB_OFFLINE", offline)
+            .output()
+            .expect("starts")
+    };
+    let file = text(&dir.path().join("small-Q8_0.gguf"));
+    let expected = ok(&["score", "--base", &file, "--text", "Suna has a cat.", "--json"]);
+    let fetched = run("0", "org/tiny:Q8_0");
+    assert_eq!(String::from_utf8_lossy(&fetched.stdout), expected, "{}", stderr(&fetched));
+    assert_eq!(*served.lock().expect("unpoisoned"), ["small-Q8_0.gguf"]);
+    for name in ["org/tiny:q8_0", "org/tiny:small-Q8_0.gguf", "org/tiny"] {
+        assert_eq!(String::from_utf8_lossy(&run("1", name).stdout), expected, "{name} from the cache");
+    }
+    for name in ["org/tiny", "org/tiny:Q4_K_M"] {
+        let refused = stderr(&run("0", name));
+        assert!(refused.contains("`small-F32.gguf`, `small-Q8_0.gguf`"), "{name}: {refused}");
+    }
 }
 
 #[test]

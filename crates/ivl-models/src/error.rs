@@ -138,6 +138,14 @@ pub enum Error {
         /// The types that it writes.
         expected: String,
     },
+    /// A type that weights in a Hugging Face directory do not have.
+    #[error("ivl does not write {got} in a Hugging Face directory, expected {expected}")]
+    DirectoryType {
+        /// The type.
+        got: String,
+        /// The types that it writes.
+        expected: String,
+    },
     /// A shard name that leads out of the checkpoint's directory.
     #[error("`{}` names the shard `{name}`, expected the name of a file in the same directory", path.display())]
     ShardName {

@@ -99,6 +99,7 @@ fn qwen() {
 fn gemma_subtracts_what_is_added_to_norms() {
     check("gemma", "gemma");
     check("gemma2", "gemma2");
+    check("gemma3", "gemma3_text");
 }
 
 #[test]

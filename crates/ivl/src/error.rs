@@ -57,6 +57,20 @@ pub enum Error {
         /// The files that fit, or all if none does.
         found: Vec<String>,
     },
+    /// A format that models are not written in.
+    #[error(
+        "the format is `{got}`, expected gguf:TYPE (such as gguf:Q8_0 or gguf:F16), hf, hf:F16 or hf:BF16"
+    )]
+    UnknownFormat {
+        /// The name.
+        got: String,
+    },
+    /// A place that is taken.
+    #[error("`{}` is there already; name another place, or move it away", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
     /// A name that no device has.
     #[error("the device is `{got}`, expected auto, cpu, cuda, cuda:N or wgpu")]
     UnknownDevice {

@@ -59,6 +59,16 @@ pub fn inspect(name: &str) -> Result<Value> {
         "chat_template": open.checkpoint.chat_template()?.is_some(),
         "card": ValueCard::read(&open.path)?,
     });
+    if let Some(gguf) = open.checkpoint.gguf() {
+        let text = |key: &str| gguf.metadata().opt_text(key).ok().flatten();
+        report["gguf"] = json!({
+            "architecture": text("general.architecture"),
+            "name": text("general.name"),
+            "files": gguf.files().count(),
+            "tokenizer": text("tokenizer.ggml.model"),
+            "pre_tokenizer": text("tokenizer.ggml.pre"),
+        });
+    }
     if let Some(adapters) = adapters {
         report["adapters"] = adapters;
     }

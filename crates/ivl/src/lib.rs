@@ -10,8 +10,8 @@
 //! tokenizer. A value that was trained against one base also works on others, so a skill is trained once and used many
 //! times.
 //!
-//! Models are directories in Hugging Face layout, or names on the hub (`org/name` or `org/name@revision`). A trained value is such
-//! a directory with a card, `ivl.json`, that says how it is attached.
+//! Models are directories in Hugging Face layout, GGUF files, or names on the hub (`org/name`, `org/name@revision` or
+//! `org/name:Q4_K_M`). A trained value is such a directory with a card, `ivl.json`, that says how it is attached.
 //!
 //! # Open a model and generate
 //!
@@ -123,6 +123,7 @@
 
 mod alignment;
 pub mod bench;
+mod conversion;
 mod corpus;
 mod device;
 mod digest;
@@ -161,10 +162,11 @@ pub use ivl_models::{ChatTemplate, Message, ValueCard, Weights};
 pub use ivl_train::TrainConfig;
 
 pub use self::alignment::{AlignEvent, CorpusSeconds, ModelAlignment, align_models};
+pub use self::conversion::{ModelFormat, convert};
 pub use self::device::{Dtype, Placement};
 pub use self::error::Error;
 pub use self::evaluation::{EvalEvent, Evaluation};
-pub use self::hub::resolve;
+pub use self::hub::{is_hub_name, resolve};
 pub use self::inspection::{inspect, readable_token};
 pub use self::masked_text::{Explanation, MaskedText};
 pub use self::memory::Memory;

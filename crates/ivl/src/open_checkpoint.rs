@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::Vocab;
 use ivl_models::{Adapters, Checkpoint, Tokenizer, Transformer, TransformerLm};
 
-use crate::device::Placement;
+use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 use crate::hub::resolve;
 use crate::open_options::OpenOptions;
@@ -112,6 +112,15 @@ impl OpenCheckpoint {
         let net = Checkpoint::open(base)?.load(device, DType::F32)?;
         let loaded = self.checkpoint.load_adapters(net, adapters);
         loaded.map_err(|error| Error::load(self.path.display().to_string())(error.into()))
+    }
+
+    /// The whole network of adapters, in f32 on the CPU; `None` for a checkpoint that holds its weights itself.
+    pub(crate) fn merged(&self) -> Result<Option<Transformer>> {
+        if self.adapters.is_none() {
+            return Ok(None);
+        }
+        let placement = Placement::new("cpu", Dtype::F32)?;
+        Ok(Some(self.load_for_training(&placement.device)?.merged()))
     }
 
     /// A causal LM of weights in memory.

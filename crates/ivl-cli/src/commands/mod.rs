@@ -3,6 +3,7 @@
 pub mod align;
 pub mod bench;
 pub mod chat;
+pub mod convert;
 pub mod data;
 pub mod demo;
 pub mod eval;

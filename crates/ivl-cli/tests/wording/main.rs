@@ -21,6 +21,7 @@ const VERBS: [&[&str]; 15] = [
     &["align"],
     &["eval"],
     &["inspect"],
+    &["convert"],
     &["bench"],
     &["parity"],
     &["serve"],

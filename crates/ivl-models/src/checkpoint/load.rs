@@ -159,7 +159,7 @@ fn plan(
 }
 
 /// The parameters of a model in the files of its checkpoint.
-struct StoredParameters<'a> {
+pub(super) struct StoredParameters<'a> {
     plan: HashMap<String, Planned>,
     shapes: Vec<(String, Vec<usize>)>,
     files: &'a TensorFiles,
@@ -170,7 +170,7 @@ impl<'a> StoredParameters<'a> {
     ///
     /// # Errors
     /// [`Error::Weights`] as [`Checkpoint::load`], [`Error::TensorType`] for a tensor that cannot be read.
-    fn new(checkpoint: &Checkpoint, files: &'a TensorFiles) -> Result<Self, Error> {
+    pub(super) fn new(checkpoint: &Checkpoint, files: &'a TensorFiles) -> Result<Self, Error> {
         let net = checkpoint.config().init(&Device::flex());
         let plan = plan(&net, &checkpoint.weight_map(), files, checkpoint.path())?;
         for planned in plan.values() {
@@ -180,8 +180,15 @@ impl<'a> StoredParameters<'a> {
     }
 
     /// Paths and shapes.
-    fn shapes(&self) -> &[(String, Vec<usize>)] {
+    pub(super) fn shapes(&self) -> &[(String, Vec<usize>)] {
         &self.shapes
+    }
+
+    /// The numbers of a parameter, row-major.
+    pub(super) fn numbers(&self, path: &str, shape: &[usize]) -> Vec<f32> {
+        let mut numbers = vec![0f32; shape.iter().product()];
+        self.read(path, shape, &mut |first, run| numbers[first..first + run.len()].copy_from_slice(run));
+        numbers
     }
 
     /// Reads a parameter, a few stored rows at a time.

@@ -10,6 +10,7 @@ mod open;
 mod other_format;
 mod sampling_defaults;
 mod save;
+mod save_gguf;
 mod saved_tensors;
 mod source;
 mod stored_tensor;

@@ -8,13 +8,15 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::{Map, Value};
 
+use super::open::Checkpoint;
 use super::saved_tensors::{SavedParameters, SavedTensor, saved_tensors};
 use super::stored_tensor::StoredType;
 use crate::config::ModelConfig;
 use crate::families::read_config;
 use crate::files::{write_bytes, write_whole};
+use crate::gguf::GgufType;
 use crate::transformer::Transformer;
-use crate::{Error, FileError};
+use crate::{Error, FileError, ValueCard};
 
 /// Writes a model in Hugging Face layout: `config.json` and `model.safetensors`, in f32, each whole or not at all. Other
 /// tools load the directory as an ordinary causal LM.
@@ -27,7 +29,7 @@ pub fn save(net: &Transformer, json: &Map<String, Value>, dir: &Path) -> Result<
 
 /// Writes parameters in Hugging Face layout, in f32, f16 or bf16.
 pub(super) fn write_directory(
-    parameters: &SavedParameters,
+    parameters: &SavedParameters<'_>,
     config: &ModelConfig,
     json: &Map<String, Value>,
     kind: StoredType,
@@ -109,5 +111,35 @@ impl safetensors::View for SavedView<'_> {
 
     fn data_len(&self) -> usize {
         self.kind.size(self.tensor.len())
+    }
+}
+
+impl Checkpoint {
+    /// Writes this model as a directory in Hugging Face layout, with the weights of `net` if it is given, else those of the
+    /// checkpoint's files, in the type `kind`: F32, F16 or BF16. `config.json` is written last.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the directory cannot be written, [`Error::DirectoryType`] for another type, and the errors of reading the
+    /// weights.
+    pub fn save_directory(&self, net: Option<&Transformer>, kind: GgufType, dir: &Path) -> Result<(), Error> {
+        let expected = "F32, F16 or BF16".to_owned();
+        let stored = StoredType::of_gguf(kind).filter(|kind| !matches!(kind, StoredType::Blocks(_)));
+        let stored = stored.ok_or_else(|| Error::DirectoryType { got: kind.name(), expected })?;
+        std::fs::create_dir_all(dir).map_err(FileError::io("create", dir))?;
+        self.write_tokenizer(dir)?;
+        if let Some(template) = self.chat_template()? {
+            write_bytes(&dir.join("chat_template.jinja"), template.source().as_bytes())?;
+            if let Some(for_tools) = template.tool_use() {
+                let folder = dir.join("additional_chat_templates");
+                std::fs::create_dir_all(&folder).map_err(FileError::io("create", &folder))?;
+                write_bytes(&folder.join("tool_use.jinja"), for_tools.as_bytes())?;
+            }
+        }
+        if let Some(card) = ValueCard::read(self.path())? {
+            card.write(dir)?;
+        }
+        let mut files = None;
+        let parameters = SavedParameters::of_checkpoint(self, net, &mut files)?;
+        write_directory(&parameters, self.config(), self.json(), stored, dir)
     }
 }

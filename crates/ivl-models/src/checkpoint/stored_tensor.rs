@@ -39,6 +39,18 @@ impl StoredType {
         }
     }
 
+    /// The type of a tensor in a GGUF file.
+    pub(crate) fn in_gguf(self) -> GgufType {
+        match self {
+            Self::F32 => GgufType::F32,
+            Self::F16 => GgufType::F16,
+            Self::Bf16 => GgufType::BF16,
+            Self::Blocks(format) => {
+                GgufType::from_name(format.name()).expect("every block format is a type of GGUF files")
+            }
+        }
+    }
+
     /// The types of GGUF files that are read.
     pub(crate) fn of_gguf_names() -> String {
         let blocks = BlockFormat::ALL.iter().map(|format| format.name());

@@ -5,11 +5,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::config_metadata::ConfigMetadata;
 use super::file::Gguf;
 use super::hyperparameters::Hyperparameters;
+use super::metadata_writer::MetadataWriter;
 use super::tensor_names::{tensor_names, with_shifted_norms};
 use crate::Error;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Wiring};
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 
 /// How the models of one architecture are written.
@@ -17,8 +19,8 @@ use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 pub(crate) struct Architecture {
     /// `general.architecture`.
     pub(crate) name: &'static str,
-    /// The `model_type` as which files are read.
-    pub(crate) model_type: &'static str,
+    /// The `model_type`s whose models are written so. Files are read as the first, unless `fields` says otherwise.
+    pub(crate) model_types: &'static [&'static str],
     /// The class of transformers.
     class: &'static str,
     /// Changes the common fields to those of the family.
@@ -30,7 +32,7 @@ pub(crate) struct Architecture {
 const ARCHITECTURES: [Architecture; 10] = [
     Architecture {
         name: "llama",
-        model_type: "llama",
+        model_types: &["llama", "mistral"],
         class: "LlamaForCausalLM",
         fields: llama,
         weights: |config| {
@@ -43,21 +45,21 @@ const ARCHITECTURES: [Architecture; 10] = [
     },
     Architecture {
         name: "qwen2",
-        model_type: "qwen2",
+        model_types: &["qwen2"],
         class: "Qwen2ForCausalLM",
         fields: rotary,
         weights: |_| tensor_names(),
     },
     Architecture {
         name: "qwen3",
-        model_type: "qwen3",
+        model_types: &["qwen3"],
         class: "Qwen3ForCausalLM",
         fields: rotary,
         weights: |_| tensor_names(),
     },
     Architecture {
         name: "gemma",
-        model_type: "gemma",
+        model_types: &["gemma"],
         class: "GemmaForCausalLM",
         fields: |metadata, config| {
             set(config, "hidden_act", "gelu_pytorch_tanh");
@@ -68,21 +70,21 @@ const ARCHITECTURES: [Architecture; 10] = [
     },
     Architecture {
         name: "gemma2",
-        model_type: "gemma2",
+        model_types: &["gemma2"],
         class: "Gemma2ForCausalLM",
         fields: gemma2,
         weights: |_| with_shifted_norms(tensor_names()),
     },
     Architecture {
         name: "gemma3",
-        model_type: "gemma3_text",
+        model_types: &["gemma3_text"],
         class: "Gemma3ForCausalLM",
         fields: gemma3,
         weights: |_| with_shifted_norms(tensor_names()),
     },
     Architecture {
         name: "phi2",
-        model_type: "phi",
+        model_types: &["phi"],
         class: "PhiForCausalLM",
         fields: |metadata, config| {
             set(config, "hidden_act", "gelu_new");
@@ -92,7 +94,7 @@ const ARCHITECTURES: [Architecture; 10] = [
     },
     Architecture {
         name: "phi3",
-        model_type: "phi3",
+        model_types: &["phi3"],
         class: "Phi3ForCausalLM",
         fields: phi3,
         weights: |config| {
@@ -110,7 +112,7 @@ const ARCHITECTURES: [Architecture; 10] = [
     },
     Architecture {
         name: "gpt2",
-        model_type: "gpt2",
+        model_types: &["gpt2"],
         class: "GPT2LMHeadModel",
         fields: |_, config| {
             name_as_gpt2(config);
@@ -120,7 +122,7 @@ const ARCHITECTURES: [Architecture; 10] = [
     },
     Architecture {
         name: "gptneox",
-        model_type: "gpt_neox",
+        model_types: &["gpt_neox"],
         class: "GPTNeoXForCausalLM",
         fields: |metadata, config| {
             set(config, "hidden_act", "gelu");
@@ -155,6 +157,11 @@ impl Architecture {
         })
     }
 
+    /// The architecture in which models of a family are written.
+    pub(crate) fn for_family(model_type: &str) -> Option<&'static Self> {
+        ARCHITECTURES.iter().find(|known| known.model_types.contains(&model_type))
+    }
+
     /// The `config.json` that a file stands for.
     ///
     /// # Errors
@@ -166,9 +173,24 @@ impl Architecture {
                 metadata.invalid("expert_count", "0: ivl reads no mixtures of experts from GGUF files")
             );
         }
-        let mut config = metadata.config(self.model_type, self.class)?;
+        let mut config = metadata.config(self.model_types[0], self.class)?;
         (self.fields)(&metadata, &mut config)?;
         Ok(config)
+    }
+
+    /// Writes the metadata of a model, and returns the tensors that go with it: divisors of rotary frequencies, by name.
+    pub(crate) fn write_config(
+        &self,
+        config: &ModelConfig,
+        context: usize,
+        metadata: &mut MetadataWriter,
+    ) -> Vec<(&'static str, Vec<f32>)> {
+        let mut writer = ConfigMetadata::new(self.name, metadata);
+        writer.write(config, context);
+        if self.name == "gptneox" {
+            writer.flag("use_parallel_residual", config.wiring != Wiring::PreNorm);
+        }
+        writer.factors
     }
 
     /// Names and layout of the tensors of a model.
@@ -245,13 +267,9 @@ fn gemma3(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Re
     }
     set(config, "query_pre_attn_scalar", query_scalar(config, 62));
     let window = metadata.opt_size("attention.sliding_window")?;
-    let pattern = metadata.opt_size("attention.sliding_window_pattern")?.unwrap_or(6);
-    let kind = |layer: usize| match window {
-        Some(_) if !(layer + 1).is_multiple_of(pattern) => "sliding_attention",
-        _ => "full_attention",
-    };
-    let layers = size_of(config, "num_hidden_layers");
-    set(config, "layer_types", (0..layers).map(kind).collect::<Vec<_>>());
+    let slides = metadata.sliding_layers(size_of(config, "num_hidden_layers"), 6)?;
+    let kind = |slides| if slides && window.is_some() { "sliding_attention" } else { "full_attention" };
+    set(config, "layer_types", slides.into_iter().map(kind).collect::<Vec<_>>());
     if let Some(window) = window {
         set(config, "sliding_window", window);
     }

@@ -126,6 +126,24 @@ impl<'a> Hyperparameters<'a> {
         }
     }
 
+    /// Whether each layer has a window: `attention.sliding_window_pattern` lists it, or says which layers have none.
+    pub(super) fn sliding_layers(&self, layers: usize, default: usize) -> Result<Vec<bool>, Error> {
+        let name = "attention.sliding_window_pattern";
+        let Some(MetadataValue::Array(list)) = self.gguf.metadata().get(&self.key(name)) else {
+            let pattern = self.opt_size(name)?.unwrap_or(default);
+            return Ok((1..=layers).map(|layer| layer % pattern != 0).collect());
+        };
+        let flag = |value| match value {
+            MetadataValue::Flag(flag) => Some(flag),
+            MetadataValue::Integer(number) => Some(number != 0),
+            _ => None,
+        };
+        let flags: Option<Vec<bool>> = list.iter().map(flag).collect();
+        flags.filter(|flags| flags.len() == layers).ok_or_else(|| {
+            self.invalid(name, format!("a number of layers, or true or false for each of {layers}"))
+        })
+    }
+
     /// Whether the head is another matrix than the embedding: converters leave a tied head out, or copy the embedding.
     fn has_head_of_its_own(&self) -> bool {
         let tensor = |name: &str| self.gguf.tensor(name);

@@ -5,6 +5,7 @@
 //! bytes. Source: [the specification](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 
 mod architectures;
+mod config_metadata;
 mod cursor;
 mod error;
 mod file;

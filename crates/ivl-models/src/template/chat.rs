@@ -112,6 +112,11 @@ impl ChatTemplate {
         self
     }
 
+    /// The Jinja source of the template for tools, if it has one.
+    pub(crate) fn tool_use(&self) -> Option<&str> {
+        self.tool_use.as_deref()
+    }
+
     /// The Jinja source.
     pub fn source(&self) -> &str {
         &self.source

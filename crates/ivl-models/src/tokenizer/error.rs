@@ -72,7 +72,7 @@ pub enum TokenizerError {
 
 impl TokenizerError {
     /// An error of the tokenizer in a GGUF file.
-    pub(super) fn gguf(path: &Path, source: GgufTokenizerError) -> Self {
+    pub(crate) fn gguf(path: &Path, source: GgufTokenizerError) -> Self {
         Self::Gguf { path: path.to_owned(), source: Box::new(source) }
     }
 }

@@ -10,6 +10,11 @@ use crate::Error;
 use crate::error::Result;
 use hub_name::HubName;
 
+/// Whether a text has the form of a name on the hub.
+pub fn is_hub_name(text: &str) -> bool {
+    HubName::parse(text).is_some()
+}
+
 /// The local directory or GGUF file of a model: `name` itself if it is there, else the hub's model of this name, `org/name` or
 /// `org/name@revision`. Of a repository of GGUF files, `org/name:Q4_K_M` is the file with this quantisation, and
 /// `org/name:FILE.gguf` that file.

@@ -1,0 +1,135 @@
+//! The shape of a model as metadata of a file that is written.
+//!
+//! What is written is read back before the file gets its name: a model that metadata cannot describe is refused there, so that
+//! nothing has to be checked here.
+
+use super::metadata_writer::MetadataWriter;
+use super::rope_scaling::{FACTORS, LONG, SHORT, wavelength_factors};
+use crate::config::{LayerKind, ModelConfig, RopeConfig, RopeScaling};
+
+/// Metadata below the name of an architecture, and the tensors that go with it.
+pub(crate) struct ConfigMetadata<'a> {
+    architecture: &'a str,
+    metadata: &'a mut MetadataWriter,
+    /// Divisors of rotary frequencies, by the names of their tensors.
+    pub(crate) factors: Vec<(&'static str, Vec<f32>)>,
+}
+
+impl<'a> ConfigMetadata<'a> {
+    pub(super) fn new(architecture: &'a str, metadata: &'a mut MetadataWriter) -> Self {
+        Self { architecture, metadata, factors: Vec::new() }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    pub(super) fn size(&mut self, name: &str, size: usize) {
+        // Sizes of a configuration are below 2^28.
+        self.metadata.size(&self.key(name), size as u32);
+    }
+
+    pub(super) fn number(&mut self, name: &str, number: f64) {
+        self.metadata.number(&self.key(name), number as f32);
+    }
+
+    pub(super) fn flag(&mut self, name: &str, flag: bool) {
+        self.metadata.flag(&self.key(name), flag);
+    }
+
+    /// What nearly all architectures have. `context` is the context that `config.json` names, before any stretching.
+    pub(super) fn write(&mut self, config: &ModelConfig, context: usize) {
+        let attention = &config.attention;
+        self.size("vocab_size", config.vocab_size);
+        self.size("context_length", context);
+        self.size("embedding_length", config.hidden_size);
+        self.size("block_count", config.layers.len());
+        self.size("feed_forward_length", config.mlp.intermediate_size);
+        self.size("attention.head_count", attention.num_heads);
+        self.size("attention.head_count_kv", attention.num_kv_heads);
+        self.size("attention.key_length", attention.head_dim);
+        self.size("attention.value_length", attention.head_dim);
+        let centered = config.norm.kind.is_centered();
+        let eps = if centered { "layer_norm_epsilon" } else { "layer_norm_rms_epsilon" };
+        self.number(&format!("attention.{eps}"), config.norm.eps);
+        for (name, cap) in [
+            ("attn_logit_softcapping", attention.softcap),
+            ("final_logit_softcapping", config.embedding.softcap),
+        ] {
+            if let Some(cap) = cap {
+                self.number(name, cap);
+            }
+        }
+        let window = config.layers.iter().find_map(|layer| match layer.kind {
+            LayerKind::Sliding { window } => Some(window),
+            LayerKind::Full => None,
+        });
+        if let Some(window) = window {
+            self.size("attention.sliding_window", window);
+            let slides: Vec<bool> = config.layers.iter().map(|layer| layer.kind != LayerKind::Full).collect();
+            if slides.contains(&false) {
+                self.metadata.flags(&self.key("attention.sliding_window_pattern"), &slides);
+            }
+        }
+        self.rotary(config);
+    }
+
+    /// The settings of the layers that see everything, and the theta of those with a window where they have their own.
+    fn rotary(&mut self, config: &ModelConfig) {
+        let of = |full: bool| {
+            let layer = config.layers.iter().find(|layer| (layer.kind == LayerKind::Full) == full);
+            layer.and_then(|layer| layer.rope.clone())
+        };
+        let (full, sliding) = (of(true), of(false));
+        if let Some(rope) = full.as_ref().or(sliding.as_ref()) {
+            self.size("rope.dimension_count", rope.dim);
+            self.number("rope.freq_base", rope.theta);
+            self.scaling(rope);
+        }
+        if let (Some(full), Some(sliding)) = (&full, &sliding)
+            && full != sliding
+        {
+            self.number("rope.freq_base_swa", sliding.theta);
+        }
+    }
+
+    fn scaling(&mut self, rope: &RopeConfig) {
+        let text = |this: &mut Self, kind| this.metadata.text(&this.key("rope.scaling.type"), kind);
+        match &rope.scaling {
+            // llama.cpp has no scaling that grows with the text.
+            RopeScaling::None | RopeScaling::Dynamic { .. } => {}
+            RopeScaling::Linear { factor } => {
+                text(self, "linear");
+                self.number("rope.scaling.factor", *factor);
+            }
+            RopeScaling::ByWavelength { factor, low, high, original } => {
+                let factors = wavelength_factors(rope.theta, rope.dim / 2, [*factor, *low, *high], *original);
+                self.factors.push((FACTORS, factors));
+            }
+            RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor, .. } => {
+                text(self, "yarn");
+                self.number("rope.scaling.factor", *factor);
+                self.size("rope.scaling.original_context_length", *original);
+                self.number("rope.scaling.yarn_beta_fast", *beta_fast);
+                self.number("rope.scaling.yarn_beta_slow", *beta_slow);
+                let usual = if *factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
+                if (attention_factor - usual).abs() > 1e-6 {
+                    self.number("rope.scaling.yarn_attn_factor", *attention_factor);
+                }
+            }
+            RopeScaling::LongRope { short, long, original, attention_factor } => {
+                let floats =
+                    |factors: &[f64]| factors.iter().map(|&factor| factor as f32).collect::<Vec<_>>();
+                if short == long && *attention_factor == 1.0 {
+                    self.factors.push((FACTORS, floats(short)));
+                    return;
+                }
+                text(self, "longrope");
+                self.size("rope.scaling.original_context_length", *original);
+                self.number("rope.scaling.attn_factor", *attention_factor);
+                self.factors.push((LONG, floats(long)));
+                self.factors.push((SHORT, floats(short)));
+            }
+        }
+    }
+}
