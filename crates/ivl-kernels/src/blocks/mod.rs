@@ -11,7 +11,8 @@ mod quantize;
 mod raw_block;
 mod simple_blocks;
 
-use raw_block::RawBlock;
+pub(crate) use raw_block::{RAW_GROUP, RawBlock};
+pub(crate) use simple_blocks::{IQ4_NUMBERS, MXFP4_NUMBERS};
 
 /// A block format of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -49,16 +49,10 @@ impl Packer {
         self.packed.insert(path.to_owned(), matrix.clone());
         let unpack = move |device: &Device, _: bool| {
             let [inputs, outputs] = matrix.shape();
-            let (rows, columns) = if tied { (outputs, inputs) } else { (inputs, outputs) };
-            let number = |row: usize, column: usize| match tied {
-                true => matrix.number(column, row),
-                false => matrix.number(row, column),
-            };
-            let numbers: Vec<f32> = (0..rows)
-                .flat_map(|row| (0..columns).map(move |column| (row, column)))
-                .map(|(row, column)| number(row, column))
-                .collect();
-            Tensor::from_data(TensorData::new(numbers, [rows, columns]), (device, DType::F32))
+            let numbers: Vec<f32> = (0..outputs).flat_map(|output| matrix.output(output)).collect();
+            let by_output: Tensor<2> =
+                Tensor::from_data(TensorData::new(numbers, [outputs, inputs]), (device, DType::F32));
+            if tied { by_output } else { by_output.transpose() }
         };
         Param::uninitialized(id, unpack, device, false, shape)
     }
