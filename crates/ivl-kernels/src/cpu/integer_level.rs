@@ -85,14 +85,15 @@ pub(crate) trait IntegerKernel {
     fn run<L: IntegerLevel>(self);
 }
 
-/// The compiler's vectors for its target, from plain loops.
+/// The compiler's vectors for its target, from plain loops. They are functions of their own, since they need no other instructions:
+/// inlined in every kernel they would take minutes to compile.
 pub(crate) struct PortableIntegers;
 
 impl IntegerLevel for PortableIntegers {
     type Codes = CodeBytes;
     type Sums = [i32; OUTPUTS];
     type Floats = [f32; OUTPUTS];
-    const ROWS: usize = 4;
+    const ROWS: usize = 1;
     const BYTE_OFFSET: i32 = 0;
 
     #[inline(always)]
@@ -100,7 +101,7 @@ impl IntegerLevel for PortableIntegers {
         *bytes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn low(mut codes: CodeBytes) -> CodeBytes {
         for at in 0..codes.len() {
             codes[at] &= 15;
@@ -108,7 +109,7 @@ impl IntegerLevel for PortableIntegers {
         codes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn high(mut codes: CodeBytes) -> CodeBytes {
         for at in 0..codes.len() {
             codes[at] >>= 4;
@@ -116,7 +117,7 @@ impl IntegerLevel for PortableIntegers {
         codes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn merge(mut codes: CodeBytes, planes: CodeBytes, shift: i32, mask: u8) -> CodeBytes {
         for at in 0..codes.len() {
             let bits = if shift < 0 { planes[at] >> -shift } else { planes[at] << shift };
@@ -125,7 +126,7 @@ impl IntegerLevel for PortableIntegers {
         codes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn look_up(table: &[u8; 16], mut codes: CodeBytes) -> CodeBytes {
         for at in 0..codes.len() {
             codes[at] = table[usize::from(codes[at] & 15)];
@@ -133,7 +134,7 @@ impl IntegerLevel for PortableIntegers {
         codes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn add_products(mut sums: [i32; OUTPUTS], codes: CodeBytes, x: [i8; INPUTS]) -> [i32; OUTPUTS] {
         for output in 0..OUTPUTS {
             for input in 0..INPUTS {
@@ -143,7 +144,7 @@ impl IntegerLevel for PortableIntegers {
         sums
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn add_bytes(mut sums: [i32; OUTPUTS], codes: CodeBytes, x: [i8; INPUTS]) -> [i32; OUTPUTS] {
         for output in 0..OUTPUTS {
             for input in 0..INPUTS {
@@ -182,7 +183,7 @@ impl IntegerLevel for PortableIntegers {
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn widen_halves(halves: [u16; OUTPUTS]) -> [f32; OUTPUTS] {
         each(|output| half::f16::from_bits(halves[output]).to_f32())
     }

@@ -24,7 +24,7 @@ impl IntegerLevel for Avx512Vnni {
     type Codes = __m512i;
     type Sums = __m512i;
     type Floats = __m512;
-    const ROWS: usize = 12;
+    const ROWS: usize = 8;
     const BYTE_OFFSET: i32 = 128;
 
     #[inline(always)]

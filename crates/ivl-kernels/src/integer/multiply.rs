@@ -10,7 +10,9 @@ use super::scaling::Scaling;
 use super::{STEPS, SUPER};
 use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, prefetch, run_integers};
 use crate::disjoint::DisjointSlice;
-use crate::product::PANELS_AT_ONCE;
+
+/// Panels that a single row reads side by side.
+const ONE_ROW_PANELS: usize = 2;
 
 /// Rows whose sums fit the registers.
 pub(crate) fn integer_rows_in_registers() -> usize {
@@ -56,11 +58,9 @@ impl<L: IntegerLevel> LayoutTask for UnitAtLevel<'_, L> {
         let unit = &self.unit;
         for (index, block) in unit.rows.blocks.iter().enumerate() {
             match unit.rows.of_block {
-                1 => unit.rows_and_panels::<L, C, S, 1, PANELS_AT_ONCE>(index, block),
-                2 => unit.rows_and_panels::<L, C, S, 2, 2>(index, block),
+                1 => unit.rows_and_panels::<L, C, S, 1, ONE_ROW_PANELS>(index, block),
                 4 => unit.rows_and_panels::<L, C, S, 4, 1>(index, block),
-                8 => unit.rows_and_panels::<L, C, S, 8, 1>(index, block),
-                _ => unit.rows_and_panels::<L, C, S, 12, 1>(index, block),
+                _ => unit.rows_and_panels::<L, C, S, 8, 1>(index, block),
             }
         }
     }
@@ -79,10 +79,12 @@ impl PanelsUnit<'_> {
         let first = index * R;
         let count = R.min(self.rows.rows - first);
         let mut panels = self.panels.clone();
-        while panels.len() >= P {
-            let sums = multiply::<L, C, S, R, P>(block, self.matrix, panels.start);
-            self.write::<R, P>(panels.start, first, count, &sums);
-            panels.start += P;
+        if P > 1 {
+            while panels.len() >= P {
+                let sums = multiply::<L, C, S, R, P>(block, self.matrix, panels.start);
+                self.write::<R, P>(panels.start, first, count, &sums);
+                panels.start += P;
+            }
         }
         for panel in panels {
             let sums = multiply::<L, C, S, R, 1>(block, self.matrix, panel);

@@ -106,7 +106,7 @@ impl IntegerRows {
 }
 
 /// Numbers of rows for which there are kernels.
-pub(super) const BLOCK_ROWS: [usize; 5] = [1, 2, 4, 8, 12];
+pub(super) const BLOCK_ROWS: [usize; 3] = [1, 4, 8];
 
 /// As few blocks as possible, and alike.
 fn rows_of_block(rows: usize, most: usize) -> usize {
