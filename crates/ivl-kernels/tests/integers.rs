@@ -112,12 +112,12 @@ proptest! {
             (numbers(rows * inputs), numbers(inputs * outputs), Just(inputs), Just(outputs))
         }),
     ) {
-        // Relative to the largest number of a group: half a step of the weights' code.
-        for (format, step) in [(PackedFormat::INT8, 0.5 / 127.0), (PackedFormat::INT4, 0.2)] {
+        // Relative to the largest number of a group: half a step of the weights' code, and the rounding of its scale.
+        for (format, step) in [(PackedFormat::INT8, 0.57 / 127.0), (PackedFormat::INT4, 0.2)] {
             let matrix = Matrix::new(format, [inputs, outputs], |input, output| w[input * outputs + output]);
             for (output, weights) in weights(&matrix).iter().enumerate() {
                 for (input, weight) in weights.iter().enumerate() {
-                    prop_assert!((weight - w[input * outputs + output]).abs() <= 2.0 * step * 1.01, "{format:?}");
+                    prop_assert!((weight - w[input * outputs + output]).abs() <= 2.0 * step, "{format:?}");
                 }
             }
             let [y] = products(&x, [&matrix]);
@@ -185,7 +185,22 @@ fn processors_with_fused_multiply_add_give_the_same_bits() {
             .flat_map(|y| y.to_bits().to_le_bytes())
             .fold(0x811C_9DC5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     };
-    assert_eq!(BlockFormat::ALL.map(checksum), [0; 13]);
+    let expected = [
+        1_968_206_311,
+        468_392_119,
+        256_241_111,
+        2_478_865_048,
+        939_071_939,
+        3_041_802_944,
+        798_793_895,
+        2_872_447_136,
+        1_184_427_763,
+        2_610_226_939,
+        1_684_884_500,
+        3_906_591_825,
+        212_943_860,
+    ];
+    assert_eq!(BlockFormat::ALL.map(checksum), expected);
 }
 
 /// Elsewhere there are none.

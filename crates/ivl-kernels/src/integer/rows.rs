@@ -174,14 +174,12 @@ impl Kernel for RoundRow<'_> {
         let Self { x, row, rows, block, half_sums: all_half_sums } = self;
         let (whole, rest) = x.as_chunks::<GROUP>();
         for group in 0..x.len().div_ceil(GROUP) {
-            let numbers = match whole.get(group) {
-                Some(numbers) => *numbers,
-                None => {
-                    let mut numbers = [0.0; GROUP];
-                    numbers[..rest.len()].copy_from_slice(rest);
-                    numbers
-                }
-            };
+            let mut numbers = [0.0; GROUP];
+            if group < whole.len() {
+                numbers = whole[group];
+            } else {
+                numbers[..rest.len()].copy_from_slice(rest);
+            }
             let (codes, scale, half_sums) = round_group(&numbers);
             for step in 0..STEPS {
                 let mut own = [0; INPUTS];

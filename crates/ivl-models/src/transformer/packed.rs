@@ -49,10 +49,15 @@ impl Packer {
         self.packed.insert(path.to_owned(), matrix.clone());
         let unpack = move |device: &Device, _: bool| {
             let [inputs, outputs] = matrix.shape();
-            let numbers: Vec<f32> = (0..outputs).flat_map(|output| matrix.output(output)).collect();
-            let by_output: Tensor<2> =
-                Tensor::from_data(TensorData::new(numbers, [outputs, inputs]), (device, DType::F32));
-            if tied { by_output } else { by_output.transpose() }
+            let (rows, columns) = if tied { (outputs, inputs) } else { (inputs, outputs) };
+            let mut numbers = vec![0.0; rows * columns];
+            for output in 0..outputs {
+                for (input, number) in matrix.output(output).into_iter().enumerate() {
+                    let [row, column] = if tied { [output, input] } else { [input, output] };
+                    numbers[row * columns + column] = number;
+                }
+            }
+            Tensor::from_data(TensorData::new(numbers, [rows, columns]), (device, DType::F32))
         };
         Param::uninitialized(id, unpack, device, false, shape)
     }
