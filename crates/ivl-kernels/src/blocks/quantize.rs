@@ -2,11 +2,11 @@
 
 use half::f16;
 
-use super::BlockFormat;
 use super::fit::{
     Code, Iq4Code, ScaleAndMin, SixSignedBits, fit_scale, fit_scale_and_min, fit_super_scale,
     refit_scales_and_mins,
 };
+use super::format::BlockFormat;
 use super::simple_blocks::{IQ4_NUMBERS, MXFP4_NUMBERS, half_power};
 
 /// The first number of a block that is not finite, or so large that half precision may not hold its scale or minimum.

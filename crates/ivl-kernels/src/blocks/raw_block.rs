@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::BlockFormat;
+use super::format::BlockFormat;
 
 /// Neighbouring weights that always have the same scale and minimum in a [`RawBlock`].
 pub(crate) const RAW_GROUP: usize = 16;

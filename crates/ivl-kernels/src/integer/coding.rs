@@ -1,6 +1,6 @@
 //! How the codes of a group lie in memory, and how they become bytes.
 
-use super::STEPS;
+use super::group::STEPS;
 use crate::blocks::{IQ4_NUMBERS, MXFP4_NUMBERS};
 use crate::cpu::{CodeBytes, IntegerLevel};
 

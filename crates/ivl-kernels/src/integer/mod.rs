@@ -1,6 +1,6 @@
 //! Products of rows with weights in blocks, as sums of whole numbers.
 //!
-//! A row is rounded to signed bytes, with a scale for each [`GROUP`] neighbouring numbers; its products with the codes of a weight
+//! A row is rounded to signed bytes, with a scale for each 32 neighbouring numbers; its products with the codes of a weight
 //! block are exact whole numbers, and only their sums are multiplied with scales:
 //!
 //! ```text
@@ -11,6 +11,7 @@
 //! that has a fused multiply-add.
 
 mod coding;
+mod group;
 mod layout;
 mod multiply;
 mod panels;
@@ -20,12 +21,3 @@ mod scaling;
 pub(crate) use multiply::{PanelsUnit, integer_rows_in_registers};
 pub(crate) use panels::{BlockPanels, quantize_row};
 pub(crate) use rows::IntegerRows;
-
-/// Neighbouring inputs that share the scale of a row.
-pub(crate) const GROUP: usize = 32;
-
-/// Steps of four inputs in a group.
-const STEPS: usize = GROUP / crate::cpu::INPUTS;
-
-/// Groups whose scales may have a common factor.
-const SUPER: usize = 8;

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::coding::Coding;
+use super::group::{STEPS, SUPER};
 use super::layout::{LayoutTask, with_layout};
 use super::panels::BlockPanels;
 use super::rows::{IntegerRows, RowBlock, offset};
 use super::scaling::Scaling;
-use super::{STEPS, SUPER};
 use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, prefetch, run_integers};
 use crate::disjoint::DisjointSlice;
 

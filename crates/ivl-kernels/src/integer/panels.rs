@@ -5,9 +5,9 @@ use std::ops::Range;
 use half::f16;
 
 use super::coding::Coding;
+use super::group::{GROUP, STEPS, SUPER};
 use super::layout::{LayoutTask, with_layout};
 use super::scaling::{ScaleBytes, Scaling};
-use super::{GROUP, STEPS, SUPER};
 use crate::blocks::{BlockFormat, RAW_GROUP, RawBlock};
 use crate::cpu::{CodeBytes, INPUTS, OUTPUTS};
 use crate::paged_buffer::PagedBuffer;

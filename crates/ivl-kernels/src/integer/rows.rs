@@ -1,9 +1,9 @@
 //! Rows rounded to signed bytes.
 
 use super::coding::Coding;
+use super::group::{GROUP, STEPS};
 use super::layout::{LayoutTask, with_layout};
 use super::scaling::Scaling;
-use super::{GROUP, STEPS};
 use crate::blocks::BlockFormat;
 use crate::cpu::{INPUTS, IntegerKernel, IntegerLevel, Kernel, Level, run, run_integers};
 use crate::parallel_rows::parallel_map;

@@ -1,6 +1,6 @@
 //! How scales and minima lie in memory, and how they become floats.
 
-use super::SUPER;
+use super::group::SUPER;
 use crate::blocks::RawBlock;
 use crate::cpu::{IntegerLevel, OUTPUTS};
 

@@ -47,9 +47,23 @@ impl Format {
     /// The optional fields of a row.
     pub fn optional(self) -> &'static [Field] {
         match self {
-            Self::Sharegpt => &[Field::From, Field::Value, Field::System, Field::Tools],
-            Self::Alpaca => &[Field::Input, Field::System],
-            Self::Messages | Self::Completion => &[Field::Role, Field::Content, Field::System, Field::Tools],
+            Self::Sharegpt => &[
+                Field::From,
+                Field::Value,
+                Field::System,
+                Field::Tools,
+                Field::Functions,
+                Field::TemplateKwargs,
+            ],
+            Self::Alpaca => &[Field::Input, Field::System, Field::History],
+            Self::Messages | Self::Completion => &[
+                Field::Role,
+                Field::Content,
+                Field::System,
+                Field::Tools,
+                Field::Functions,
+                Field::TemplateKwargs,
+            ],
             Self::Text => &[],
         }
     }
@@ -73,7 +87,11 @@ pub enum Field {
     Completion,
     Text,
     System,
+    History,
     Tools,
+    Functions,
+    #[serde(rename = "chat_template_kwargs")]
+    TemplateKwargs,
     Role,
     Content,
     From,
@@ -93,7 +111,10 @@ impl Field {
             Self::Completion => "completion",
             Self::Text => "text",
             Self::System => "system",
+            Self::History => "history",
             Self::Tools => "tools",
+            Self::Functions => "functions",
+            Self::TemplateKwargs => "chat_template_kwargs",
             Self::Role => "role",
             Self::Content => "content",
             Self::From => "from",

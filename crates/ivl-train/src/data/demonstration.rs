@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ivl_models::Message;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::recognition::find;
 use super::record::Record;
@@ -44,10 +44,12 @@ pub struct Conversation {
     pub messages: Vec<Message>,
     /// The number of turns at the start that are read but not trained, whatever their role.
     pub given: usize,
-    /// Turns that are read but not trained, whatever their role: those of weight 0.
+    /// Turns that are read but not trained, whatever their role, in order: those of weight 0.
     pub untrained: Vec<usize>,
     /// Tools, as JSON schemas.
     pub tools: Option<Vec<Value>>,
+    /// Further variables of the template, as in TRL.
+    pub template_kwargs: Map<String, Value>,
 }
 
 impl Conversation {
@@ -58,7 +60,9 @@ impl Conversation {
 
     /// The turns that are trained.
     pub fn trained_turns(&self) -> impl Iterator<Item = usize> {
-        let speaks = |&turn: &usize| self.messages[turn].role == ASSISTANT && !self.untrained.contains(&turn);
+        let speaks = |&turn: &usize| {
+            self.messages[turn].role == ASSISTANT && self.untrained.binary_search(&turn).is_err()
+        };
         (self.given..self.messages.len()).filter(speaks)
     }
 }
@@ -76,12 +80,15 @@ pub(super) fn read(record: Record, format: Format, config: &SourceConfig) -> Res
             let (prompt, completion) = (row.text(Field::Prompt)?, row.text(Field::Completion)?);
             Ok(Demonstration::Completion { prompt, completion })
         }
-        Format::Alpaca => Ok(Demonstration::Instruction {
-            instruction: row.text(Field::Instruction)?,
-            input: row.optional_text(Field::Input)?,
-            output: row.text(Field::Output)?,
-            system: row.optional_text(Field::System)?,
-        }),
+        Format::Alpaca => {
+            row.refuse_history()?;
+            Ok(Demonstration::Instruction {
+                instruction: row.text(Field::Instruction)?,
+                input: row.optional_text(Field::Input)?,
+                output: row.text(Field::Output)?,
+                system: row.optional_text(Field::System)?,
+            })
+        }
         Format::Text => row.text(Field::Text).map(Demonstration::Text),
     }
 }
@@ -135,7 +142,8 @@ impl Fields<'_> {
         }
         let untrained = (0..turns.len()).filter(|&turn| turns[turn].trained == Some(false)).collect();
         let messages = turns.into_iter().map(|turn| turn.message).collect();
-        Ok(Conversation { messages, given, untrained, tools: self.tools()? })
+        let (tools, template_kwargs) = (self.tools()?, self.template_kwargs()?);
+        Ok(Conversation { messages, given, untrained, tools, template_kwargs })
     }
 
     /// The messages of a field: a list, or the same as JSON in a text, since tables of texts cannot hold lists.
@@ -190,21 +198,61 @@ impl Fields<'_> {
         Ok(Turn { message: Message { role, content, extra }, trained })
     }
 
-    /// A list of schemas, or the same as JSON in a text: tables cannot hold schemas of different shapes.
+    /// An object, or the same as JSON in a text. Tables have a column for every key of any row: what is null is absent.
+    fn template_kwargs(&self) -> Result<Map<String, Value>, String> {
+        let column = self.column(Field::TemplateKwargs);
+        let parsed = match self.get(Field::TemplateKwargs) {
+            None => return Ok(Map::new()),
+            Some(Value::String(text)) if text.is_empty() => return Ok(Map::new()),
+            Some(Value::String(text)) => serde_json::from_str(text)
+                .map_err(|error| format!("a text in `{column}` that is not JSON ({error})"))?,
+            Some(other) => other.clone(),
+        };
+        match parsed {
+            Value::Object(kwargs) => Ok(kwargs.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+            other => Err(format!("{} in `{column}`, expected an object", kind(&other))),
+        }
+    }
+
+    /// Earlier turns, as some relatives of Alpaca have them, are no part of a task and its answer.
+    fn refuse_history(&self) -> Result<(), String> {
+        match self.get(Field::History) {
+            None => Ok(()),
+            Some(Value::Array(turns)) if turns.is_empty() => Ok(()),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(()),
+            Some(_) => Err(format!(
+                "earlier turns in `{}`, which this format has no place for; write them as `messages`",
+                self.column(Field::History)
+            )),
+        }
+    }
+
+    /// The tools: schemas with their type, or OpenAI's earlier `functions`, without.
     fn tools(&self) -> Result<Option<Vec<Value>>, String> {
-        let Some(tools) = self.get(Field::Tools) else { return Ok(None) };
+        if let Some(tools) = self.list_of_tools(Field::Tools)? {
+            return Ok(Some(tools));
+        }
+        let functions = self.list_of_tools(Field::Functions)?;
+        let tool = |function: Value| match function.get("function") {
+            Some(_) => function,
+            None => json!({ "type": "function", "function": function }),
+        };
+        Ok(functions.map(|functions| functions.into_iter().map(tool).collect()))
+    }
+
+    /// A list of schemas, or the same as JSON in a text: tables cannot hold schemas of different shapes.
+    fn list_of_tools(&self, field: Field) -> Result<Option<Vec<Value>>, String> {
+        let column = self.column(field);
+        let Some(tools) = self.get(field) else { return Ok(None) };
         let parsed = match tools {
             Value::String(text) if text.is_empty() => return Ok(None),
-            Value::String(text) => serde_json::from_str(text).map_err(|error| {
-                format!("a text in `{}` that is not JSON ({error})", self.column(Field::Tools))
-            })?,
+            Value::String(text) => serde_json::from_str(text)
+                .map_err(|error| format!("a text in `{column}` that is not JSON ({error})"))?,
             other => other.clone(),
         };
         match parsed {
             Value::Array(tools) => Ok((!tools.is_empty()).then_some(tools)),
-            other => {
-                Err(format!("{} in `{}`, expected a list of tools", kind(&other), self.column(Field::Tools)))
-            }
+            other => Err(format!("{} in `{column}`, expected a list of tools", kind(&other))),
         }
     }
 }

@@ -1,11 +1,8 @@
 //! Conversations, rendered by a chat template.
 
-use std::path::Path;
+use ivl_models::{ChatTemplate, Message, TemplateChoice};
 
-use ivl_models::{ChatTemplate, Message, RenderOptions, TemplateChoice};
-
-use super::chat_template::find_template;
-use super::{AttachedValue, Model};
+use super::Model;
 use crate::error::Result;
 
 impl Model {
@@ -20,8 +17,7 @@ impl Model {
     /// # Errors
     /// [`NoChatTemplate`](crate::Error::NoChatTemplate), [`Chat`](crate::Error::Chat) for one that cannot be read.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
-        let values: Vec<&Path> = self.values.iter().map(AttachedValue::dir).collect();
-        find_template(&self.options.chat_template, self.base_dir(), &values)
+        self.reader().chat_template()
     }
 
     /// The tokens of a conversation, up to the beginning of the assistant's turn.
@@ -30,9 +26,6 @@ impl Model {
     /// [`Chat`](crate::Error::Chat) for messages that the template does not render,
     /// [`Unreadable`](crate::Error::Unreadable).
     pub fn encode_chat(&self, messages: &[Message], template: &ChatTemplate) -> Result<Vec<u32>> {
-        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-        let text = template.render(messages, &options)?;
-        self.check_readable(&text)?;
-        Ok(self.tokenizer().encode(&text, false)?)
+        self.reader().encode_chat(messages, template)
     }
 }

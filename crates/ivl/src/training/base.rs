@@ -123,7 +123,7 @@ impl TrainingBase {
         let mut writer = LogitWriter {
             base: self,
             config,
-            weights: hash_weights(&self.open.dir)?,
+            weights: hash_weights(&self.open.path)?,
             placement,
             options,
             reporter,
