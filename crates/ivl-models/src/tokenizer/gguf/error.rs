@@ -6,8 +6,8 @@
 pub enum GgufTokenizerError {
     /// Another kind of tokenizer.
     #[error(
-        "`tokenizer.ggml.model` is `{got}`, expected llama, gpt2, gemma4 or t5; put the tokenizer.json of the model into the \
-         directory of the file"
+        "`tokenizer.ggml.model` is `{got}`, expected llama, gpt2, gemma4 or t5; use the Hugging Face directory of the model, which \
+         has a tokenizer.json"
     )]
     Model {
         /// The kind.
