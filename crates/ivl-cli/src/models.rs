@@ -63,6 +63,7 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
         Dtype::F16 => ivl::Dtype::F16,
         Dtype::Bf16 => ivl::Dtype::Bf16,
         Dtype::Int8 => ivl::Dtype::Int8,
+        Dtype::Int4 => ivl::Dtype::Int4,
     }
 }
 
@@ -151,6 +152,7 @@ pub fn value_and_alpha(text: &str) -> Result<(&str, Option<f64>)> {
     match text.rsplit_once(':') {
         Some((name, alpha)) if !Path::new(text).exists() => match alpha.parse::<f64>() {
             Ok(alpha) => Ok((name, Some(alpha))),
+            Err(_) if ivl::is_hub_name(text) && !Path::new(name).exists() => Ok((text, None)),
             Err(_) => bail!("--value is `{text}`, expected VALUE or VALUE:ALPHA with a number for ALPHA"),
         },
         _ => Ok((text, None)),
