@@ -1,20 +1,25 @@
 //! `ivl convert`: a model in another file format.
 
+use std::io::Write;
+
 use anyhow::Result;
 use serde_json::json;
 
 use crate::args::{Common, Convert};
 use crate::notes::note;
+use crate::output::stdout;
 
 pub fn run(args: &Convert, common: &Common) -> Result<()> {
     let notes = ivl::convert(&args.model, args.to.parse()?, &args.out)?;
     if common.json {
-        println!("{}", json!({ "out": args.out, "notes": notes }));
+        writeln!(stdout(), "{}", json!({ "out": args.out, "notes": notes }))?;
         return Ok(());
     }
     if !common.quiet {
-        notes.iter().for_each(|text| note(format_args!("note: {text}")));
+        for text in &notes {
+            note(format_args!("note: {text}"));
+        }
     }
-    println!("wrote {}", args.out.display());
+    writeln!(stdout(), "wrote {}", args.out.display())?;
     Ok(())
 }
