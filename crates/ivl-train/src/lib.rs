@@ -48,8 +48,8 @@ pub use config::{
     ResultKind, ScheduleKind, SourceConfig, StepsConfig, TrainConfig, ValueConfig,
 };
 pub use data::{
-    Batch, Conversation, Dataset, Demonstration, Encoder, Example, Examples, Filling, Place, Plan, Row,
-    Shape, Source, SourceReport, best_fit_decreasing,
+    Batch, Conversation, Dataset, Demonstration, Encoder, EpochOrder, Example, ExampleShard, Examples,
+    Filling, Place, Plan, Row, Shape, Source, SourceReport, best_fit_decreasing,
 };
 pub use error::Error;
 pub use objective::{Loss, Terms, mapped_loss, value_loss};

@@ -7,6 +7,7 @@ pub mod data;
 pub mod demo;
 pub mod eval;
 pub mod explain;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod parity;

@@ -1,5 +1,6 @@
 //! The frozen bases of a run: opened first, then loaded, or found as logits on disk.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use ivl_core::{CausalLm, VocabMap};
@@ -111,6 +112,11 @@ impl TrainingBase {
         Ok((self.frozen(BaseLogits::Lm(Rc::new(lm))), net))
     }
 
+    /// Digest of its weights.
+    pub(super) fn weights_digest(&self) -> Result<String> {
+        hash_weights(&self.open.path)
+    }
+
     /// Finds the base's logits on disk, or loads the base once to write them.
     pub(super) fn cached(
         &self,
@@ -123,7 +129,7 @@ impl TrainingBase {
         let mut writer = LogitWriter {
             base: self,
             config,
-            weights: hash_weights(&self.open.path)?,
+            weights: self.weights_digest()?,
             placement,
             options,
             reporter,
@@ -134,6 +140,21 @@ impl TrainingBase {
         let eval = writer.find(&examples.eval, &examples.fingerprints[1])?;
         Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
     }
+}
+
+/// The file of a base's logits for some examples, and the fingerprint in its header: of the base and its `weights`, of the
+/// `examples`, and of the settings.
+pub(super) fn logits_file(
+    base: &TrainingBase,
+    config: &BaseLogitsConfig,
+    weights: &str,
+    examples: &str,
+    placement: &Placement,
+) -> (PathBuf, String) {
+    let depends_on =
+        (weights, base.open.checkpoint.json(), examples, config.top_k, format!("{:?}", placement.weights));
+    let fingerprint = sha256(&serde_json::to_vec(&depends_on).expect("strings and numbers serialise"));
+    (config.dir.join(format!("{}.logits", &fingerprint[..16])), fingerprint)
 }
 
 /// Finds or writes the logits of one base.
@@ -155,15 +176,8 @@ impl LogitWriter<'_, '_> {
         if examples.is_empty() {
             return Ok(None);
         }
-        let depends_on = (
-            &self.weights,
-            self.base.open.checkpoint.json(),
-            fingerprint,
-            self.config.top_k,
-            format!("{:?}", self.placement.weights),
-        );
-        let fingerprint = sha256(&serde_json::to_vec(&depends_on).expect("strings and numbers serialise"));
-        let path = self.config.dir.join(format!("{}.logits", &fingerprint[..16]));
+        let (path, fingerprint) =
+            logits_file(self.base, self.config, &self.weights, fingerprint, self.placement);
         if let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? {
             return Ok(Some(Rc::new(cache)));
         }
