@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Data(data) => match data.command {
             DataCommand::Preview(preview) => commands::data::preview(&preview, &args.common),
         },
+        Command::Distill(distill) => commands::distill::run(&distill, &args.common),
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Chat(chat) => commands::chat::run(&chat, &args.common),
         Command::Explain(explain) => commands::explain::run(&explain, &args.common),

@@ -54,5 +54,5 @@ pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};
 pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};
-pub use value_card::{BaseCard, EvalCard, TransferBase, TransferCard, ValueCard};
+pub use value_card::{BaseCard, EvalCard, TeacherCard, TransferBase, TransferCard, ValueCard};
 pub use weights::Weights;

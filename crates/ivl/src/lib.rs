@@ -122,6 +122,7 @@
 //! `wgpu` are features as well.
 
 mod alignment;
+mod answers;
 pub mod bench;
 mod corpus;
 mod device;
@@ -161,6 +162,7 @@ pub use ivl_models::{ChatTemplate, Message, ValueCard, Weights};
 pub use ivl_train::TrainConfig;
 
 pub use self::alignment::{AlignEvent, CorpusSeconds, ModelAlignment, align_models};
+pub use self::answers::{AnswerSampling, AnswersDone};
 pub use self::device::{Dtype, Placement};
 pub use self::error::Error;
 pub use self::evaluation::{EvalEvent, Evaluation};

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chat;
 pub mod data;
 pub mod demo;
+pub mod distill;
 pub mod eval;
 pub mod explain;
 pub mod generate;

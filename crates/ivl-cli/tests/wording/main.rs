@@ -10,9 +10,10 @@ mod examples;
 mod help;
 
 /// Every verb of the command, as words of its command line.
-const VERBS: [&[&str]; 14] = [
+const VERBS: [&[&str]; 15] = [
     &["train"],
     &["data", "preview"],
+    &["distill"],
     &["generate"],
     &["chat"],
     &["score"],

@@ -30,7 +30,17 @@ impl Model {
     /// [`Chat`](crate::Error::Chat) for messages that the template does not render,
     /// [`Unreadable`](crate::Error::Unreadable).
     pub fn encode_chat(&self, messages: &[Message], template: &ChatTemplate) -> Result<Vec<u32>> {
-        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+        self.encode_conversation(messages, None, template)
+    }
+
+    /// The same with tools.
+    pub(crate) fn encode_conversation(
+        &self,
+        messages: &[Message],
+        tools: Option<Vec<serde_json::Value>>,
+        template: &ChatTemplate,
+    ) -> Result<Vec<u32>> {
+        let options = RenderOptions { add_generation_prompt: true, tools, ..RenderOptions::default() };
         let text = template.render(messages, &options)?;
         self.check_readable(&text)?;
         Ok(self.tokenizer().encode(&text, false)?)

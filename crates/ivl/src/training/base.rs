@@ -5,12 +5,12 @@ use std::rc::Rc;
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{BaseCard, Transformer};
 use ivl_train::{
-    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CacheSettings, CachedLogits, Examples, FrozenBase,
-    LogitCache, TrainConfig,
+    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CachedLogits, FrozenBase, LogitCacheHeader, TrainConfig,
 };
 
 use super::encoded_examples::EncodedExamples;
 use super::events::{Reporter, TrainEvent};
+use super::logit_writer::LogitWriter;
 use crate::device::Placement;
 use crate::digest::{hash_weights, sha256};
 use crate::error::{Error, Result};
@@ -120,76 +120,32 @@ impl TrainingBase {
         options: &OpenOptions,
         reporter: &Reporter<'_>,
     ) -> Result<FrozenBase> {
+        let depends_on =
+            (hash_weights(&self.open.dir)?, self.open.checkpoint.json(), format!("{:?}", placement.weights));
         let mut writer = LogitWriter {
-            base: self,
-            config,
-            weights: hash_weights(&self.open.dir)?,
-            placement,
-            options,
-            reporter,
+            dir: &config.dir,
+            top_k: config.top_k,
+            temperature: 1.0,
+            vocab: usize::MAX,
+            batch_size: 8,
+            identity: serde_json::to_vec(&depends_on).expect("strings and numbers serialise"),
+            load: Box::new(|| {
+                let lm: Rc<dyn CausalLm> = Rc::new(self.open.load(None, placement, options)?);
+                Ok(lm)
+            }),
             lm: None,
+            reporter,
         };
-        let train = writer.find(&examples.train, &examples.fingerprints[0])?;
-        let train = train.expect("a run without examples was refused");
-        let eval = writer.find(&examples.eval, &examples.fingerprints[1])?;
-        Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
-    }
-}
-
-/// Finds or writes the logits of one base.
-struct LogitWriter<'a, 'r> {
-    base: &'a TrainingBase,
-    config: &'a BaseLogitsConfig,
-    /// Digest of the base's weights.
-    weights: String,
-    placement: &'a Placement,
-    options: &'a OpenOptions,
-    reporter: &'a Reporter<'r>,
-    /// The base, once it had to be loaded.
-    lm: Option<Rc<dyn CausalLm>>,
-}
-
-impl LogitWriter<'_, '_> {
-    /// The logits for some examples, with the settings of `fingerprint`; `None` for no examples.
-    fn find(&mut self, examples: &Examples, fingerprint: &str) -> Result<Option<Rc<LogitCache>>> {
-        if examples.is_empty() {
-            return Ok(None);
-        }
-        let depends_on = (
-            &self.weights,
-            self.base.open.checkpoint.json(),
-            fingerprint,
-            self.config.top_k,
-            format!("{:?}", self.placement.weights),
-        );
-        let fingerprint = sha256(&serde_json::to_vec(&depends_on).expect("strings and numbers serialise"));
-        let path = self.config.dir.join(format!("{}.logits", &fingerprint[..16]));
-        if let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? {
-            return Ok(Some(Rc::new(cache)));
-        }
-        let lm = if let Some(lm) = &self.lm {
-            lm.clone()
-        } else {
-            let lm: Rc<dyn CausalLm> = Rc::new(self.base.open.load(None, self.placement, self.options)?);
-            self.lm.insert(lm).clone()
-        };
-        let settings = CacheSettings { fingerprint: &fingerprint, top_k: self.config.top_k, batch_size: 8 };
-        let total = examples.len();
-        LogitCache::write(&path, &*lm, examples, &settings, &mut |done| {
-            self.reporter.report(TrainEvent::BaseLogits { done, total });
-        })?;
-        let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? else {
-            let reason = "was written but cannot be read back; is the disk sound?".to_owned();
-            return Err(Error::Content { path, reason });
-        };
-        let header = cache.header();
-        self.reporter.report(TrainEvent::BaseLogitsWritten {
-            base: self.base.open.name.clone(),
+        let written = |header: &LogitCacheHeader| TrainEvent::BaseLogitsWritten {
+            base: self.open.name.clone(),
             tokens: header.tokens,
             top_k: header.top_k,
             mean_kl: header.mean_kl,
             largest_kl: header.largest_kl,
-        });
-        Ok(Some(Rc::new(cache)))
+        };
+        let train = writer.find(&examples.train, &examples.fingerprints[0], written)?;
+        let train = train.expect("a run without examples was refused");
+        let eval = writer.find(&examples.eval, &examples.fingerprints[1], written)?;
+        Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
     }
 }
