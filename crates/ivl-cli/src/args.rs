@@ -3,10 +3,12 @@
 
 mod option_groups;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use ivl::Gate;
+use ivl::serve::IpNet;
 
 pub use self::option_groups::{Color, Common, Decoding, Drafts, Dtype, Models, Template, Vocabularies};
 
@@ -144,6 +146,12 @@ pub struct Distill {
 
 fn gate(text: &str) -> Result<Gate, String> {
     text.parse().map_err(|error: ivl::core::Error| error.to_string())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let parsed = text.parse().or_else(|_| address());
+    parsed.map_err(|_| "expected an IP address, or a network such as 10.0.0.0/8".to_owned())
 }
 
 /// Continue a prompt with a base and any number of values
@@ -425,7 +433,7 @@ pub struct Serve {
     pub drafts: Drafts,
     /// Address to listen on; any other than loopback requires --api-key or --open
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub host: std::net::IpAddr,
+    pub host: IpAddr,
     /// Port to listen on; 0 picks a free one
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
@@ -444,6 +452,10 @@ pub struct Serve {
     /// Write a line for each request to standard error
     #[arg(long)]
     pub access_log: bool,
+    /// Proxy whose X-Forwarded-For names the client in the access log and in the queue: an address or a network such as
+    /// 10.0.0.0/8; may be repeated
+    #[arg(long, value_name = "ADDRESS", value_parser = network)]
+    pub trusted_proxy: Vec<IpNet>,
     /// Maximum number of texts generated at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub max_rows: usize,

@@ -8,6 +8,7 @@ use ivl::models::SamplingDefaults;
 use ivl::{GenerateConfig, SamplingConfig};
 
 use crate::args::{Common, Decoding};
+use crate::notes::note;
 
 /// The configuration of a generation. An option that is not given is the model's, else that of greedy decoding.
 pub fn config(options: &Decoding, model: &SamplingDefaults, common: &Common) -> Result<GenerateConfig> {
@@ -25,6 +26,9 @@ pub fn config(options: &Decoding, model: &SamplingDefaults, common: &Common) -> 
         .presence_penalty(options.presence_penalty)
         .logit_bias(options.logit_bias.iter().map(bias).collect::<Result<_>>()?);
     sampling.validate()?;
+    if sampling.temperature == 0.0 {
+        note_idle_sampling(options, common);
+    }
     let seed = common.seed.unwrap_or_else(|| if sampling.temperature > 0.0 { drawn_seed() } else { 0 });
     let mut config = GenerateConfig::default()
         .max_new_tokens(options.max_new_tokens)
@@ -35,6 +39,18 @@ pub fn config(options: &Decoding, model: &SamplingDefaults, common: &Common) -> 
         config.end_tokens = EndTokens::none();
     }
     Ok(config)
+}
+
+/// Notes options that choose among tokens where the most probable one is taken.
+fn note_idle_sampling(options: &Decoding, common: &Common) {
+    let given = [
+        ("--top-k", options.top_k.is_some_and(|k| k > 0)),
+        ("--top-p", options.top_p.is_some_and(|p| p < 1.0)),
+        ("--min-p", options.min_p.is_some_and(|p| p > 0.0)),
+    ];
+    for (option, _) in given.into_iter().filter(|(_, given)| *given && !common.quiet) {
+        note(format_args!("note: {option} has no effect at temperature 0; give --temperature too"));
+    }
 }
 
 /// A seed that differs from run to run. The standard library keys its hash maps with one.

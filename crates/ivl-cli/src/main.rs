@@ -4,7 +4,6 @@
     unreachable_pub,
     reason = "nothing outside sees a binary's items; `pub` marks what a file offers the others"
 )]
-#![expect(clippy::print_stdout, reason = "a command speaks on standard output")]
 
 mod allocator;
 mod args;
@@ -14,6 +13,7 @@ mod decoding;
 mod hints;
 mod models;
 mod notes;
+mod output;
 mod progress;
 mod prompt_files;
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             note(format_args!("error: {error:#}"));
             if let Some(hint) = hints::hint(&error) {
@@ -57,10 +57,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Whether the reader of our output has seen enough (`ivl .. | head`).
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(broken))
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use ivl::core::cross_tokenizer::ByteFusionConfig;
 use ivl::{
-    Attach, DraftOptions, DraftSource, Gate, LoadProgress, Model, ModelBuilder, OpenOptions, ServeOptions,
+    Attach, AttachedValue, DraftOptions, DraftSource, Gate, LoadProgress, Model, ModelBuilder, OpenOptions,
+    PreparedModel, ServeOptions,
 };
 
 use crate::args::{Common, Drafts, Dtype, Models, Template, Vocabularies};
@@ -23,7 +24,7 @@ const LARGEST_ALPHA: f64 = 10.0;
 /// Tokens that prompt lookup matches by default.
 const NGRAM: usize = 3;
 
-/// Device and type of the weights, with a progress bar for every model that is loaded.
+/// Device and type of the weights, with one progress bar for the models that are loaded.
 pub fn open_options(common: &Common) -> OpenOptions {
     let options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
     let common = common.clone();
@@ -37,8 +38,8 @@ pub fn open_options(common: &Common) -> OpenOptions {
     options.progress(move |progress: LoadProgress<'_>| {
         let mut current = current.lock().expect("no one panics while it holds the bar");
         let bar = current.get_or_insert_with(|| {
-            let bar = bar(&common, progress.total, "{msg} {bar:30} {percent}%");
-            bar.set_message(format!("loading {}", progress.model));
+            let bar = bar(&common, progress.total, "{msg} {bar:30} {percent}%, {left} left");
+            bar.set_message("loading");
             bar
         });
         bar.set_position(progress.done);
@@ -68,6 +69,7 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
 /// The models of `--base` and `--value`, to be opened.
 pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<ModelBuilder> {
     let options = with_template(open_options(common), &models.template);
+    check_vocabularies(&models.vocabularies, models.value.len())?;
     let mut builder = Model::builder(&models.base).options(options);
     for text in &models.value {
         let (value, alpha) = value_and_alpha(text)?;
@@ -79,9 +81,40 @@ pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<M
     })
 }
 
-/// Opens a model, and notes what is unusual about it.
-pub fn open(builder: ModelBuilder, common: &Common) -> Result<Model> {
-    let model = builder.open()?;
+/// Refuses options about the vocabularies of values where there is no value.
+pub fn check_vocabularies(options: &Vocabularies, values: usize) -> Result<()> {
+    let given = [("--map", !options.map.is_empty()), ("--byte-fusion", options.byte_fusion.is_some())];
+    match given.into_iter().find(|(_, given)| *given && values == 0) {
+        Some((option, _)) => {
+            bail!("{option} is about the vocabulary of a value, but there is none; add one with --value")
+        }
+        None => Ok(()),
+    }
+}
+
+/// Notes options that have no effect on the values of a model.
+pub fn note_idle_options(model: &Model, options: &Vocabularies, common: &Common) {
+    if common.quiet || model.values().iter().any(AttachedValue::has_own_tokens) {
+        return;
+    }
+    for (option, given) in
+        [("--map", !options.map.is_empty()), ("--byte-fusion", options.byte_fusion.is_some())]
+    {
+        if given {
+            note(format_args!("note: {option} has no effect: every value has the base's vocabulary"));
+        }
+    }
+}
+
+/// Opens a model whose inputs need no check, and notes what is unusual about it.
+pub fn open(builder: ModelBuilder, models: &Models, common: &Common) -> Result<Model> {
+    load(builder.prepare()?, models, common)
+}
+
+/// Loads the weights of a model, and notes what is unusual about it.
+pub fn load(prepared: PreparedModel, models: &Models, common: &Common) -> Result<Model> {
+    let model = prepared.load()?;
+    note_idle_options(&model, &models.vocabularies, common);
     for value in model.values() {
         warn_of_alpha(value.name(), value.alpha(), common);
     }

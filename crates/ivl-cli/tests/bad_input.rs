@@ -4,7 +4,7 @@ mod run;
 
 use std::path::Path;
 
-use run::{base, command, copy_of, edit, fails, fails_with, ok, train_config};
+use run::{base, command, copy_of, edit, fails, fails_with, ok, stderr, train_config};
 
 fn generate<'a>(model: &'a str, prompt: &'a str) -> Vec<&'a str> {
     vec!["generate", "--base", model, "--prompt", prompt, "--max-new-tokens", "2"]
@@ -305,4 +305,79 @@ fn a_trained_value_is_not_overwritten() {
         &["already holds a trained model", "--resume"],
     );
     assert_eq!(std::fs::read(dir.path().join("value/model.safetensors")).expect("reads"), before);
+}
+
+/// Weights that cannot be loaded show that the refusal comes first.
+#[test]
+fn texts_are_refused_before_weights_are_read() {
+    let broken = copy_of("small");
+    let no_tensors = [&2_u64.to_le_bytes()[..], b"{}"].concat();
+    std::fs::write(broken.path().join("model.safetensors"), no_tensors).expect("writes");
+    edit(&broken.path().join("tokenizer.json"), |json| json["post_processor"] = serde_json::Value::Null);
+    let (broken, small) = (text(broken.path()), base("small"));
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = |name: &str, content: &str| {
+        std::fs::write(dir.path().join(name), content).expect("writes");
+        text(&dir.path().join(name)).to_owned()
+    };
+    let long = "Suna lives in ".repeat(2000);
+    let prompt = file("prompt.txt", &long);
+    let texts = file("texts.jsonl", &serde_json::json!({ "text": long }).to_string());
+    let row = file("rows.jsonl", &serde_json::json!({ "prompt": "Suna", "completion": long }).to_string());
+    let messages =
+        file("messages.json", &serde_json::json!([{ "role": "user", "content": long }]).to_string());
+    let template = file("t.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+    let too_long = "context of";
+    let value = ["--value", small.as_str()];
+    let calls: [(&[&str], &str); 11] = [
+        (&["generate", "--prompt-file", &prompt], too_long),
+        (&["generate", "--prompt", ""], "empty"),
+        (&["generate", "--messages", &messages, "--chat-template", &template], too_long),
+        (&["score", "--text", &long], too_long),
+        (&["score", "--text", ""], "empty"),
+        (&["score", "--file", &texts], too_long),
+        (&["score", "--file", &row], too_long),
+        (&["explain", "--file", &row, value[0], value[1]], too_long),
+        (&["explain", "--text", &long, value[0], value[1]], too_long),
+        (&["explain", "--prompt", &long, value[0], value[1]], too_long),
+        (&["explain", "--messages", &messages, "--chat-template", &template, value[0], value[1]], too_long),
+    ];
+    for (call, message) in calls {
+        let mut args = call.to_vec();
+        args.extend(["--base", broken]);
+        fails(&args, &[message]);
+    }
+    fails(&["generate", "--base", broken, "--prompt", "Suna"], &["embed_tokens"]);
+}
+
+#[test]
+fn options_that_are_about_nothing_are_refused_or_noted() {
+    let (small, large) = (base("small"), base("large"));
+    let generate = |more: &[&str]| {
+        let mut args = vec!["generate", "--base", &small, "--prompt", "Suna", "--max-new-tokens", "1"];
+        args.extend(more);
+        command(&args).output().expect("runs")
+    };
+    for option in ["--map", "--byte-fusion"] {
+        fails_with(&generate(&[option, "hybrid"]), &[option, "--value"]);
+    }
+    for more in [["--unseen", "0.1"], ["--branches", "3"], ["--draft-tokens", "4"], ["--draft-dtype", "f32"]]
+    {
+        let output = generate(&more);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    }
+    for (more, option) in [
+        (&["--value", &large, "--map", "hybrid"][..], "--map"),
+        (&["--top-p", "0.9"], "--top-p"),
+        (&["--top-k", "5"], "--top-k"),
+        (&["--min-p", "0.1"], "--min-p"),
+        (&["--n", "2"], "--temperature"),
+    ] {
+        let output = generate(more);
+        let noted = stderr(&output);
+        assert!(output.status.success() && noted.contains("note: ") && noted.contains(option), "{noted}");
+        let quiet = generate(&[more, &["--quiet"]].concat());
+        assert!(quiet.stderr.is_empty(), "{}", stderr(&quiet));
+    }
+    assert!(generate(&["--top-p", "0.9", "--temperature", "1"]).stderr.is_empty());
 }

@@ -481,12 +481,36 @@ fn help_of_every_verb_has_an_example() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {
-    let small = base("small");
-    let mut child = command(&["score", "--base", &small, "--text", "Suna", "--json"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("starts");
-    drop(child.stdout.take());
-    assert!(child.wait().expect("ends").success());
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (small, large, data) = (base("small"), base("large"), base("held-out.jsonl"));
+    let (config, map) = (train_config(dir.path(), ""), text(&dir.path().join("map.safetensors")));
+    let tasks = base("answers.toml");
+    let calls: &[&[&str]] = &[
+        &["align", "--from", &small, "--to", &large, "--out", &map],
+        &["bench", &small, "--measure", "decode", "--rows", "1", "--rounds", "1", "--tokens", "2"],
+        &["data", "preview", &config],
+        &["eval", "--base", &small, "--tasks", &tasks, "--limit", "1", "--quiet"],
+        &["explain", "--base", &small, "--value", &large, "--text", "Suna lives"],
+        &["generate", "--base", &small, "--prompt", "Suna"],
+        &["generate", "--base", &small, "--prompt", "Suna", "--n", "2", "--json"],
+        &["inspect", &small],
+        &["inspect", &small, "--json"],
+        &["parity", &small],
+        &["score", "--base", &small, "--text", "Suna", "--json"],
+        &["transfer", "--value", &small, "--bases", &large, "--data", &data, "--limit", "2", "--no-answers"],
+        &["train", &config],
+        &["--help"],
+    ];
+    for call in calls {
+        let mut child = command(call)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("ends");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !message.contains("panicked"), "{call:?}: {message}");
+    }
+    assert!(dir.path().join("value/config.json").exists(), "the value is written all the same");
 }

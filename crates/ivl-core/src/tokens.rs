@@ -96,7 +96,10 @@ pub fn retain_indices<T>(items: &mut Vec<T>, kept: &[usize]) {
 }
 
 /// Refuses an empty prompt and ids without a logit.
-pub(crate) fn check_ids(ids: &[u32], vocab: &Vocab) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::EmptyPrompt`], [`Error::TokenOutOfRange`].
+pub fn check_ids(ids: &[u32], vocab: &Vocab) -> Result<(), Error> {
     if ids.is_empty() {
         return Err(Error::EmptyPrompt);
     }

@@ -81,6 +81,9 @@ pub struct TransferBase {
     pub with: Option<f64>,
     /// Figure of the fully fine-tuned base.
     pub full: Option<f64>,
+    /// Measured weight that is best on this base, with the ends of its 95% interval.
+    #[serde(default)]
+    pub alpha: Option<[f64; 3]>,
     /// Improvement over the base, with the ends of its 95% interval.
     pub gain: Option<[f64; 3]>,
     /// Share of the fine-tuning gap that is recovered, with the ends of its 95% interval.

@@ -93,3 +93,25 @@ fn broken_files_are_errors_with_names() {
     assert!(Tokenizer::from_file(&path).map_or(true, |tokenizer| tokenizer.vocab().size() < 1000));
     assert!(Tokenizer::from_file(&dir.path().join("nothing.json")).is_err());
 }
+
+/// transformers 5.24: `Qwen2Tokenizer` composes letters also where the file has no normalizer.
+#[test]
+fn a_class_that_composes_letters_does_so_without_a_normalizer_in_the_file() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let source = std::fs::read(fixture("byte_level_split").join("tokenizer.json")).expect("reads");
+    let write = |normalizer: serde_json::Value, class: &str| {
+        let mut json: serde_json::Value = serde_json::from_slice(&source).expect("JSON");
+        json["normalizer"] = normalizer;
+        std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).expect("writes");
+        let config = serde_json::json!({ "tokenizer_class": class }).to_string();
+        std::fs::write(dir.path().join("tokenizer_config.json"), config).expect("writes");
+        let tokenizer = Tokenizer::from_file(&dir.path().join("tokenizer.json")).expect("reads");
+        tokenizer.encode("caf\u{65}\u{301}", false).expect("encodes")
+    };
+    let [composed, apart] = [serde_json::json!({ "type": "NFC" }), serde_json::Value::Null]
+        .map(|normalizer| write(normalizer, "PreTrainedTokenizerFast"));
+    assert_ne!(composed, apart);
+    for class in ["Qwen2Tokenizer", "Qwen2TokenizerFast", "GPTNeoXTokenizer"] {
+        assert_eq!(write(serde_json::Value::Null, class), composed, "{class}");
+    }
+}

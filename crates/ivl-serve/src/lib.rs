@@ -59,10 +59,12 @@ mod routes;
 mod security;
 mod server;
 mod settings;
+mod tools;
 
 pub use answer::explained_json;
 pub use catalog::{Catalog, CrossTokenizer, ServedBase, ServedValue};
 pub use error::Error;
+pub use ipnet::IpNet;
 #[doc(hidden)]
 pub use request::fuzz_request;
 pub use server::Server;

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::error::Error;
 
 /// Address, keys and limits of a server. Start from [`Settings::default`] and change fields.
@@ -23,6 +25,8 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     /// Write a line for each request to standard error.
     pub access_log: bool,
+    /// Proxies whose `X-Forwarded-For` says who the client is: addresses or networks.
+    pub trusted_proxies: Vec<IpNet>,
     /// Connections at once.
     pub max_connections: usize,
     /// Texts written at once: rows of the batch.
@@ -59,6 +63,7 @@ impl Default for Settings {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             access_log: false,
+            trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_rows: 32,
             max_queue: 1024,

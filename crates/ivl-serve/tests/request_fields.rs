@@ -69,12 +69,14 @@ fn a_text_ends_no_earlier_than_asked() {
     let choice = greedy(&server, &ending);
     let tokens = ids(&choice);
     assert_eq!((tokens.len(), tokens[3], &choice["finish_reason"]), (4, 1, &json!("stop")));
+    assert_eq!(choice.get("stop_reason"), Some(&Json::Null), "an end token of the model");
     let plain = text(&greedy(&server, &json!({"ignore_eos": true})));
     let letter = &plain[1..2];
     let stopped = greedy(&server, &json!({"ignore_eos": true, "stop": letter}));
     assert_eq!(text(&stopped), plain.split(letter).next().expect("a beginning"));
     let later = greedy(&server, &json!({"ignore_eos": true, "stop": letter, "min_tokens": 12}));
     assert_eq!((text(&later), &later["finish_reason"]), (plain, &json!("length")));
+    assert_eq!(later.get("stop_reason"), Some(&Json::Null));
 }
 
 #[test]
@@ -86,6 +88,8 @@ fn texts_end_at_tokens_and_strings() {
     let before = tokens.iter().position(|&id| id == end).expect("it is there");
     let stopped = greedy(&server, &json!({"ignore_eos": true, "stop_token_ids": [end]}));
     assert_eq!((ids(&stopped), &stopped["finish_reason"]), (tokens[..=before].to_vec(), &json!("stop")));
+    // As vLLM has it.
+    assert_eq!(stopped["stop_reason"], json!(end));
     assert!(all.starts_with(&text(&stopped)) && text(&stopped).len() < all.len());
     let stop = &all[4..6];
     let until = all.find(stop).expect("it is there");
@@ -97,7 +101,7 @@ fn texts_end_at_tokens_and_strings() {
     // The beginning of a text is a control token: it adds no text, but its name ends one.
     let named = greedy(&server, &json!({"logit_bias": {"0": 100}, "stop": ["<s>"]}));
     assert_eq!((text(&named), &named["finish_reason"]), (String::new(), &json!("stop")));
-    assert_eq!(ids(&named), [0]);
+    assert_eq!((ids(&named), &named["stop_reason"]), (vec![0], &json!("<s>")));
 }
 
 #[test]
@@ -253,12 +257,18 @@ fn tools_are_shown_and_their_calls_parsed() {
     for (field, value) in [
         ("tools", json!([{"type": "function"}])),
         ("tools", json!("find")),
-        ("tool_choice", json!("required")),
-        ("tool_choice", json!({"type": "function", "function": {"name": "find"}})),
-        ("parallel_tool_calls", json!(false)),
+        ("tool_choice", json!("any")),
+        ("tool_choice", json!({"type": "function", "function": {"name": "grep"}})),
+        ("tool_choice", json!({"type": "allowed_tools"})),
+        ("parallel_tool_calls", json!(1)),
+        // The answer cannot have two forms.
+        ("guided_choice", json!(["a"])),
     ] {
         let mut refused = body.clone();
         refused[field] = value;
+        if field == "guided_choice" {
+            refused["tool_choice"] = json!("required");
+        }
         let refused = server.post("/v1/chat/completions", &refused);
         assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(field)));
     }
@@ -268,6 +278,47 @@ fn tools_are_shown_and_their_calls_parsed() {
         (400, &json!("tools")),
         "the template shows none"
     );
+}
+
+/// Shows little of tools, for a short context; with the tags of a format, or in none that is known.
+const FEW_TOOLS: &str = "{{ tools | length }} FORMAT\n{% for m in messages %}{{ m.content }}\n{% endfor %}";
+
+#[test]
+fn an_answer_can_be_made_to_call_tools() {
+    let tool = |name: &str, city: &str| {
+        let city = json!({"type": "object", "properties": {"city": {"enum": [city]}}, "required": ["city"], "additionalProperties": false});
+        json!({"type": "function", "function": {"name": name, "parameters": city}})
+    };
+    for format in ["<tool_call>", "<tool_call><function=", "[TOOL_CALLS]", "<|python_tag|>", "nothing known"]
+    {
+        let server = Served::with_template(&FEW_TOOLS.replace("FORMAT", format));
+        let body = |choice: Json| {
+            json!({
+                "messages": [{"role": "user", "content": "Where?"}], "tools": [tool("find", "Oslo"), tool("show", "Rome")],
+                "max_tokens": 150, "temperature": 0, "tool_choice": choice, "parallel_tool_calls": false,
+            })
+        };
+        let ask = |body: &Json| {
+            let answer = server.post("/v1/chat/completions", body);
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.json()["choices"][0].clone()
+        };
+        let choice = ask(&body(json!("required")));
+        let calls = choice["message"]["tool_calls"].as_array().unwrap_or_else(|| panic!("{choice}"));
+        assert_eq!((calls.len(), &choice["finish_reason"]), (1, &json!("tool_calls")), "{choice}");
+        assert_eq!(choice["message"]["content"], Json::Null);
+        for (name, city) in [("find", "Oslo"), ("show", "Rome")] {
+            let choice = ask(&body(json!({"type": "function", "function": {"name": name}})));
+            let function = &choice["message"]["tool_calls"][0]["function"];
+            let arguments: Json =
+                serde_json::from_str(function["arguments"].as_str().expect("text")).expect("JSON");
+            assert_eq!((&function["name"], arguments), (&json!(name), json!({"city": city})), "{choice}");
+            assert_eq!(choice["finish_reason"], "stop", "the client named the function");
+        }
+        let without = json!({"messages": [{"role": "user", "content": "a"}], "tool_choice": "required"});
+        let refused = server.post("/v1/chat/completions", &without);
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("tool_choice")));
+    }
 }
 
 #[test]

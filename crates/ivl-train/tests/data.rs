@@ -212,6 +212,32 @@ fn tables_of_commas_and_tabs_have_a_header() {
 }
 
 #[test]
+fn a_column_that_occurs_twice_is_refused() {
+    refused(read_named("t.csv", "prompt,completion,prompt\na,b,c\n"), &["cannot read row 1 of `"]);
+}
+
+#[test]
+fn earlier_turns_and_functions_are_not_lost() {
+    let row = r#"{"instruction": "Say", "output": "hi", "history": [["a", "b"]]}"#;
+    refused(read(row), &["earlier turns in `history`", "messages"]);
+    assert_eq!(read(r#"{"instruction": "Say", "output": "hi", "history": []}"#).expect("reads").len(), 1);
+    let messages = r#"[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]"#;
+    let tools = |fields: &str| {
+        let rows = read(format!("{{\"messages\": {messages}, {fields}}}")).expect("reads");
+        match &rows[0].demonstration {
+            Demonstration::Conversation(conversation) => conversation.tools.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let functions = tools(r#""functions": [{"name": "f", "parameters": {}}]"#);
+    assert_eq!(
+        functions,
+        tools(r#""tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]"#)
+    );
+    assert!(functions.is_some());
+}
+
+#[test]
 fn a_pattern_names_several_files() {
     let dir = tempfile::tempdir().expect("temporary directory");
     for (name, text) in [("b.jsonl", "2"), ("a.jsonl", "1"), ("c.txt", "3")] {

@@ -79,6 +79,35 @@ fn given_turns_are_not_trained() {
     assert_eq!(tokenizer.decode(&trained, false).expect("decodes"), "yes</s>");
 }
 
+/// As in TRL: `chat_template_kwargs` are variables of the template, here of Qwen 3's kind.
+#[test]
+fn variables_of_a_row_reach_the_template_and_its_frame() {
+    let tokenizer = Tokenizer::from_file(&fixtures().join("tokenizer.json")).expect("a tokenizer");
+    let source = "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}\
+                  assistant:{% if hint is defined %}({{ hint }}){% endif %}{% endif %}";
+    let source = source.replace(
+        "{{ m.content }}",
+        "{% if m.role == 'assistant' and hint is defined %}({{ hint }}){% endif %}{{ m.content }}",
+    );
+    let template = template(&source);
+    let encoder = Encoder::new(&tokenizer, Some(&template), 64);
+    let trained = |kwargs: &str| {
+        let messages = [Message::new("user", "Hi"), Message::new("assistant", "yes")].to_vec();
+        let template_kwargs = serde_json::from_str(kwargs).expect("an object");
+        let conversation = Conversation { template_kwargs, ..Conversation::new(messages) };
+        let row = Row { demonstration: Demonstration::Conversation(conversation), ..row(&[]) };
+        let example = encoder.encode(&row).expect("encodes");
+        let text = |wanted: bool| {
+            let ids = example.ids.iter().zip(&example.loss_mask).filter(|(_, trained)| **trained || !wanted);
+            tokenizer.decode(&ids.map(|(&id, _)| id).collect::<Vec<u32>>(), false).expect("decodes")
+        };
+        (text(false).contains("(no)"), text(true))
+    };
+    assert_eq!(trained("{}"), (false, "yes</s>".to_owned()));
+    // The prompt of a generation has the hint too, so it is not trained.
+    assert_eq!(trained("{\"hint\": \"no\"}"), (true, "yes</s>".to_owned()));
+}
+
 #[test]
 fn a_token_beyond_the_logits_is_an_error_that_names_row_and_token() {
     let tokenizer = Tokenizer::from_file(&fixtures().join("tokenizer.json")).expect("a tokenizer");

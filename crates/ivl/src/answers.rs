@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ivl_core::decode::{GenerateConfig, TokenStream};
-use ivl_models::{Message, write_bytes};
+use ivl_models::{Message, RenderOptions, write_bytes};
 use ivl_train::{Conversation, Dataset, Prompt, Row, SourceConfig};
 use serde_json::{Value, json};
 
@@ -104,12 +104,15 @@ fn collect(stream: TokenStream<'_>, rows: usize) -> Result<Vec<String>> {
 fn encode(model: &Model, prompt: &Prompt) -> Result<Vec<u32>> {
     match prompt {
         Prompt::Text(text) => model.encode_prompt(text),
-        Prompt::Messages(Conversation { messages, tools, .. }) => {
+        Prompt::Messages(Conversation { messages, tools, template_kwargs, .. }) => {
             if messages.last().is_some_and(|last| last.role == "assistant") {
                 let reason = "the prompt ends with a turn of the assistant, expected one to be answered";
                 return Err(Error::Settings { reason: reason.to_owned() });
             }
-            model.encode_conversation(messages, tools.clone(), &model.chat_template()?)
+            let (tools, extra) = (tools.clone(), template_kwargs.clone());
+            let options =
+                RenderOptions { add_generation_prompt: true, tools, extra, ..RenderOptions::default() };
+            model.encode_rendered(messages, &options, &model.chat_template()?)
         }
     }
 }
@@ -118,11 +121,14 @@ fn encode(model: &Model, prompt: &Prompt) -> Result<Vec<u32>> {
 fn pair(prompt: Prompt, answer: &str) -> Value {
     match prompt {
         Prompt::Text(prompt) => json!({ "prompt": prompt, "completion": answer }),
-        Prompt::Messages(Conversation { messages, tools, .. }) => {
+        Prompt::Messages(Conversation { messages, tools, template_kwargs, .. }) => {
             let completion = [Message::new("assistant", answer)];
             let mut row = json!({ "prompt": messages, "completion": completion });
             if let Some(tools) = tools {
                 row["tools"] = json!(tools);
+            }
+            if !template_kwargs.is_empty() {
+                row["chat_template_kwargs"] = json!(template_kwargs);
             }
             row
         }

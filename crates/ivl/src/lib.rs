@@ -170,9 +170,10 @@ pub use self::hub::resolve;
 pub use self::inspection::{inspect, readable_token};
 pub use self::masked_text::{Explanation, MaskedText};
 pub use self::memory::Memory;
+pub use self::model::builder::{ModelBuilder, PreparedModel};
 pub use self::model::draft_options::{DraftOptions, DraftSource};
 pub use self::model::generation::Generation;
-pub use self::model::{Attach, AttachedValue, Model, ModelBuilder};
+pub use self::model::{Attach, AttachedValue, Model, TextReader};
 pub use self::open_options::{LoadProgress, OpenOptions};
 pub use self::serving::{ServeOptions, served_name};
 pub use self::training::{

@@ -8,7 +8,7 @@ use ivl_models::{ChatTemplate, Message};
 use ivl_train::{Conversation, Dataset, Demonstration, Encoder, Place, Row, Source, SourceConfig};
 
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, TextReader};
 
 /// A text in tokens, with a mask of those that are scored or explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,42 +55,22 @@ impl MaskedText {
     }
 }
 
-impl Model {
+impl TextReader<'_> {
     /// A whole text, all of whose tokens count.
     ///
     /// # Errors
-    /// [`Error::Unreadable`].
+    /// As [`encode_text`](Self::encode_text).
     pub fn masked_text(&self, text: &str) -> Result<MaskedText> {
         let ids = self.encode_text(text)?;
         Ok(MaskedText { origin: None, mask: vec![true; ids.len()], ids })
     }
 
-    /// A prompt in tokens and the answer that the model gives; the mask has the answer.
+    /// A conversation; the mask has the assistant's turns.
     ///
     /// # Errors
-    /// As [`stream_tokens`](Self::stream_tokens).
-    pub fn masked_answer(&self, prompt: &[u32], config: &GenerateConfig) -> Result<MaskedText> {
-        let mut answer = Vec::new();
-        for token in self.stream_tokens(&[prompt], config)? {
-            answer.push(token?.token);
-        }
-        Ok(MaskedText::answer(prompt, &answer))
-    }
-
-    /// A conversation; the mask has the assistant's turns, or the model's answer if it is the assistant's turn.
-    ///
-    /// # Errors
-    /// As [`encode_chat`](Self::encode_chat).
-    pub fn masked_chat(
-        &self,
-        messages: Vec<Message>,
-        template: &ChatTemplate,
-        config: &GenerateConfig,
-    ) -> Result<MaskedText> {
-        if messages.last().is_none_or(|last| last.role != "assistant") {
-            return self.masked_answer(&self.encode_chat(&messages, template)?, config);
-        }
-        let encoder = Encoder::new(self.tokenizer(), Some(template), self.max_positions());
+    /// As [`masked_rows`](Self::masked_rows).
+    pub fn masked_conversation(&self, messages: Vec<Message>, template: &ChatTemplate) -> Result<MaskedText> {
+        let encoder = Encoder::new(self.tokenizer(), Some(template), usize::MAX);
         let place = Place { path: PathBuf::from("messages"), unit: "conversation", number: 1 };
         let demonstration = Demonstration::Conversation(Conversation::new(messages));
         self.masked_row(&encoder, &Row { place, demonstration })
@@ -99,12 +79,12 @@ impl Model {
     /// The rows of a file in any format of demonstrations; the mask has the tokens that training learns.
     ///
     /// # Errors
-    /// Rows that cannot be read, encoded, or read by a value.
+    /// Rows that cannot be read, encoded, or read by the base or a value.
     pub fn masked_rows(&self, path: &Path) -> Result<Vec<MaskedText>> {
         let dataset = Dataset::open(&[SourceConfig::new(path)])?;
         // Texts and prompt-completion pairs need no template; a row that does need one is refused.
         let template = self.chat_template().ok();
-        let encoder = Encoder::new(self.tokenizer(), template.as_ref(), self.max_positions());
+        let encoder = Encoder::new(self.tokenizer(), template.as_ref(), usize::MAX);
         let mut texts = Vec::new();
         for row in dataset.sources.iter().flat_map(Source::rows) {
             let row = row?;
@@ -118,9 +98,25 @@ impl Model {
         let example = encoder.encode(row)?;
         let bytes: Vec<u8> =
             example.ids.iter().flat_map(|&id| self.vocab().text_bytes(id)).copied().collect();
-        self.check_readable(&String::from_utf8_lossy(&bytes))
+        let readable = self.check_readable(&String::from_utf8_lossy(&bytes));
+        readable
+            .and_then(|()| self.check_text(&example.ids))
             .map_err(|source| Error::At { place: row.place.to_string(), source: Box::new(source) })?;
         Ok(MaskedText { origin: None, ids: example.ids, mask: example.loss_mask })
+    }
+}
+
+impl Model {
+    /// A prompt in tokens and the answer that the model gives; the mask has the answer.
+    ///
+    /// # Errors
+    /// As [`stream_tokens`](Self::stream_tokens).
+    pub fn masked_answer(&self, prompt: &[u32], config: &GenerateConfig) -> Result<MaskedText> {
+        let mut answer = Vec::new();
+        for token in self.stream_tokens(&[prompt], config)? {
+            answer.push(token?.token);
+        }
+        Ok(MaskedText::answer(prompt, &answer))
     }
 
     /// Reads a text and returns the changes by the values at the tokens of its mask.

@@ -60,6 +60,16 @@ impl OpenCheckpoint {
         self.checkpoint.config().max_positions
     }
 
+    /// The numbers that [`load`](Self::load) reads; those of adapters are few and do not count. Adapters on the model in a directory
+    /// share its weights.
+    pub(crate) fn numbers(&self, shared: Option<&Path>) -> Result<u64> {
+        match &self.adapters {
+            None => Ok(self.checkpoint.num_parameters()),
+            Some((_, base)) if shared.is_some_and(|shared| is_same_dir(shared, base)) => Ok(0),
+            Some((_, base)) => Ok(Checkpoint::open(base)?.num_parameters()),
+        }
+    }
+
     /// Tokens that end a text of the model.
     pub(crate) fn end_tokens(&self) -> Result<Vec<u32>> {
         Ok(self.checkpoint.end_tokens(&self.tokenizer)?)
@@ -84,7 +94,7 @@ impl OpenCheckpoint {
         let Some((adapters, base)) = &self.adapters else {
             return options.load(&self.checkpoint, placement);
         };
-        let in_memory = shared.filter(|shared| shared.dir.canonicalize().ok() == base.canonicalize().ok());
+        let in_memory = shared.filter(|shared| is_same_dir(shared.dir, base));
         let net = match in_memory {
             Some(shared) => shared.net.clone(),
             None => options.load(&Checkpoint::open(base)?, placement)?,
@@ -107,6 +117,10 @@ impl OpenCheckpoint {
     pub(crate) fn lm(&self, net: Transformer) -> TransformerLm {
         TransformerLm::new(net, self.vocab.clone(), &self.dir.display().to_string())
     }
+}
+
+fn is_same_dir(a: &Path, b: &Path) -> bool {
+    a.canonicalize().ok() == b.canonicalize().ok()
 }
 
 /// The last part of a model's name.

@@ -2,20 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ivl_models::{Checkpoint, LoadOptions, Note, TemplateChoice, Transformer};
 
 use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 
-/// How far the loading of a model has come.
+/// How far the loading of the models that are opened together has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadProgress<'a> {
-    /// The directory of the model.
+    /// The directory of the model that is being loaded.
     pub model: &'a str,
-    /// Numbers loaded.
+    /// Numbers loaded, of all models.
     pub done: u64,
-    /// Numbers in all.
+    /// Numbers of all models.
     pub total: u64,
 }
 
@@ -40,6 +41,16 @@ pub struct OpenOptions {
     pub chat_template: TemplateChoice,
     progress: Option<OnProgress>,
     on_note: Option<OnNote>,
+    /// Counts over all models that are opened together.
+    count: Option<Arc<LoadCount>>,
+}
+
+/// Numbers of models that are loaded one after the other.
+#[derive(Debug)]
+struct LoadCount {
+    /// Of the models that are complete.
+    done: AtomicU64,
+    total: u64,
 }
 
 impl Default for OpenOptions {
@@ -50,6 +61,7 @@ impl Default for OpenOptions {
             chat_template: TemplateChoice::default(),
             progress: None,
             on_note: None,
+            count: None,
         }
     }
 }
@@ -104,6 +116,11 @@ impl OpenOptions {
         self
     }
 
+    /// The same with a progress that counts the numbers of several models as one.
+    pub(crate) fn counting(&self, total: u64) -> Self {
+        Self { count: Some(Arc::new(LoadCount { done: AtomicU64::new(0), total })), ..self.clone() }
+    }
+
     /// The same without callbacks.
     pub(crate) fn quiet(&self) -> Self {
         Self { progress: None, on_note: None, ..self.clone() }
@@ -123,13 +140,20 @@ impl OpenOptions {
         if let Some(on_note) = &self.on_note {
             checkpoint.notes()?.iter().for_each(|note| on_note(note));
         }
+        let count = self.count.as_deref();
+        let before = count.map_or(0, |count| count.done.load(Ordering::Relaxed));
         let mut show = |progress: ivl_models::Progress| {
             if let Some(on_progress) = &self.progress {
-                on_progress(LoadProgress { model: &model, done: progress.done, total: progress.total });
+                // A model that was not counted ahead is counted by itself.
+                let total = count.map_or(0, |count| count.total).max(before + progress.total);
+                on_progress(LoadProgress { model: &model, done: before + progress.done, total });
             }
         };
         let options = LoadOptions::new(placement.weights).progress(&mut show);
         let loaded = checkpoint.load(&placement.device, options);
+        if let Some(count) = count {
+            count.done.fetch_add(checkpoint.num_parameters(), Ordering::Relaxed);
+        }
         loaded.map_err(|error| Error::load(model.clone())(error.into()))
     }
 }

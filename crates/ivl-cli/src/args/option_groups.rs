@@ -25,6 +25,13 @@ pub struct Common {
     pub quiet: bool,
 }
 
+impl Common {
+    /// The same without notes.
+    pub fn quiet(&self) -> Self {
+        Self { quiet: true, ..self.clone() }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Dtype {
     Auto,
@@ -68,10 +75,22 @@ pub struct Vocabularies {
     #[arg(long, value_name = "MODEL", help_heading = "Other vocabularies")]
     pub byte_fusion: Option<String>,
     /// Byte fusion: look ahead until the tokens that are not fully evaluated have at most this total probability
-    #[arg(long, value_name = "P", default_value_t = 0.01, help_heading = "Other vocabularies")]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.01,
+        requires = "byte_fusion",
+        help_heading = "Other vocabularies"
+    )]
     pub unseen: f64,
     /// Byte fusion: maximum number of token sequences to look ahead after, per step
-    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Other vocabularies")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 64,
+        requires = "byte_fusion",
+        help_heading = "Other vocabularies"
+    )]
     pub branches: usize,
 }
 
@@ -89,6 +108,7 @@ pub struct Drafts {
         value_enum,
         default_value_t = Dtype::Auto,
         hide_possible_values = true,
+        requires = "draft",
         help_heading = "Speculative decoding"
     )]
     pub draft_dtype: Dtype,
@@ -96,7 +116,13 @@ pub struct Drafts {
     #[arg(long, requires = "draft", help_heading = "Speculative decoding")]
     pub draft_alone: bool,
     /// Maximum number of tokens drafted per round; the actual number adapts to acceptance rate and timing
-    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Speculative decoding")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16,
+        requires = "draft",
+        help_heading = "Speculative decoding"
+    )]
     pub draft_tokens: usize,
 }
 

@@ -1,5 +1,7 @@
 //! `ivl align`: a vocabulary map and how much it covers.
 
+use std::io::Write;
+
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use ivl::align::MapFile;
@@ -9,6 +11,7 @@ use serde_json::json;
 
 use crate::args::{Align, Common};
 use crate::notes::note;
+use crate::output::stdout;
 use crate::progress::bar;
 
 pub fn run(args: &Align, common: &Common) -> Result<()> {
@@ -16,15 +19,14 @@ pub fn run(args: &Align, common: &Common) -> Result<()> {
     if method.needs().is_some() && args.corpus.is_none() {
         bail!("--method {method} counts which tokens meet in texts: give some with --corpus FILE");
     }
-    let counting = bar(common, 0, "counting {bar:30} {bytes}/{total_bytes}, {eta} left");
+    let counting = bar(common, 0, "counting {bar:30} {bytes}/{total_bytes}, {left} left");
     let aligning = bar(common, 0, "aligning {bar:30} {pos}/{len}");
     let aligned = align_models(&args.from, &args.to, method, args.corpus.as_deref(), &|event| {
         show(&event, &counting, &aligning, common);
     })?;
     aligning.finish_and_clear();
     write_bytes(&args.out, &MapFile::new(&aligned.alignment).to_bytes()?)?;
-    report(args, &aligned, common);
-    Ok(())
+    report(args, &aligned, common)
 }
 
 fn show(event: &AlignEvent, counting: &ProgressBar, aligning: &ProgressBar, common: &Common) {
@@ -45,7 +47,8 @@ fn show(event: &AlignEvent, counting: &ProgressBar, aligning: &ProgressBar, comm
     }
 }
 
-fn report(args: &Align, aligned: &ModelAlignment, common: &Common) {
+fn report(args: &Align, aligned: &ModelAlignment, common: &Common) -> Result<()> {
+    let mut out = stdout();
     let (alignment, seconds) = (&aligned.alignment, aligned.seconds);
     let coverage = &alignment.coverage;
     if common.json {
@@ -63,9 +66,10 @@ fn report(args: &Align, aligned: &ModelAlignment, common: &Common) {
             "value_fingerprint": value,
             "out": args.out,
         });
-        println!("{report}");
-        return;
+        writeln!(out, "{report}")?;
+        return Ok(());
     }
-    print!("{coverage}");
-    println!("wrote {} ({}, {seconds:.2} s)", args.out.display(), alignment.method);
+    write!(out, "{coverage}")?;
+    writeln!(out, "wrote {} ({}, {seconds:.2} s)", args.out.display(), alignment.method)?;
+    Ok(())
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{self, Common, Measure};
 use crate::models::open_options;
+use crate::output::stdout;
 
 pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
     check(args)?;
@@ -22,7 +23,7 @@ pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
         .options(open_options(common));
     let bench = Bench::open(&args.model, args.value.as_deref(), &config)?;
     let (name, device, dtype) = (bench.name(), &common.device, bench.dtype_name());
-    let mut out = std::io::stdout();
+    let mut out = stdout();
     if !common.json {
         writeln!(out, "{name}, {dtype} on {device}\n{}", header())?;
     }

@@ -1,8 +1,8 @@
 //! `ivl data preview`: what a run would learn from.
 
-use std::io::{StdoutLock, Write, stdout};
+use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ivl::core::Vocab;
 use ivl::train::{Batching, Filling};
 use ivl::{DataPreview, DataStatistics, PreviewedExample, readable_token};
@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use super::train::{Display, lost_rows, read_config};
 use crate::args::{Color, Common, Preview};
 use crate::color::is_colored;
+use crate::output::{Output, stdout};
 
 pub fn preview(args: &Preview, common: &Common) -> Result<()> {
     let config = read_config(&args.config, &args.set, common)?;
     let preview = DataPreview::open(&config, args.eval)?;
     let page = Page::new(preview.models().tokenizer().vocab(), common);
-    let mut out = stdout().lock();
+    let mut out = stdout();
     for example in preview.examples(args.number) {
         page.show_example(&mut out, &example?)?;
     }
@@ -47,7 +48,7 @@ impl Page {
         Self { vocab, json: common.json, paint }
     }
 
-    fn show_example(&self, out: &mut StdoutLock<'_>, row: &PreviewedExample) -> Result<()> {
+    fn show_example(&self, out: &mut Output, row: &PreviewedExample) -> Result<()> {
         let (PreviewedExample { place, example, length, .. }, mask) = (row, row.loss_mask());
         if self.json {
             let mut line = json!({
@@ -94,19 +95,14 @@ impl Page {
         }
     }
 
-    fn show_statistics(
-        &self,
-        out: &mut StdoutLock<'_>,
-        statistics: &DataStatistics,
-        chosen: Batching,
-    ) -> Result<()> {
+    fn show_statistics(&self, out: &mut Output, statistics: &DataStatistics, chosen: Batching) -> Result<()> {
         if self.json {
             writeln!(out, "{}", json!({ "statistics": as_json(statistics, chosen) }))?;
             return Ok(());
         }
         let [open, close] = self.paint.learnt;
         writeln!(out, "{open}trained{close} text counts in the loss; the rest is only read\n")?;
-        show(out, statistics, chosen).context("cannot write to standard output")
+        show(out, statistics, chosen)
     }
 }
 
@@ -126,7 +122,7 @@ fn as_json(statistics: &DataStatistics, chosen: Batching) -> Value {
     })
 }
 
-fn show(out: &mut StdoutLock<'_>, statistics: &DataStatistics, chosen: Batching) -> std::io::Result<()> {
+fn show(out: &mut Output, statistics: &DataStatistics, chosen: Batching) -> Result<()> {
     for report in &statistics.reports {
         writeln!(
             out,

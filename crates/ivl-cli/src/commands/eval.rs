@@ -11,6 +11,7 @@ use crate::args;
 use crate::args::Common;
 use crate::models;
 use crate::notes::note;
+use crate::output::stdout;
 use crate::progress::bar;
 
 pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
@@ -26,7 +27,7 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
     if args.apply_chat_template {
         builder = builder.for_chat();
     }
-    let model = models::open(builder, common)?;
+    let model = models::open(builder, &args.models, common)?;
     let settings = RunSettings {
         limit: args.limit,
         num_fewshot: args.num_fewshot,
@@ -36,7 +37,7 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
         chat_template: args.apply_chat_template.then(|| model.chat_template()).transpose()?,
         seed: common.seed.unwrap_or(0),
     };
-    let bar = bar(common, 0, "{msg} {bar:30} {pos}/{len}, {eta} left");
+    let bar = bar(common, 0, "{msg} {bar:30} {pos}/{len}, {left} left");
     let outcomes = evaluation.run(&model, &settings, &mut |event| match event {
         EvalEvent::Progress { task, done, total } => {
             bar.set_message(task.to_owned());
@@ -62,7 +63,7 @@ pub fn run(args: &args::Eval, common: &Common) -> Result<()> {
         "ivl": env!("CARGO_PKG_VERSION"),
     });
     let results = evaluation.results(&outcomes, made_by)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     match common.json {
         true => writeln!(out, "{results}")?,
         false => write!(out, "{}", results_table(&outcomes))?,

@@ -1,6 +1,6 @@
 //! `ivl generate`: streams text.
 
-use std::io::{StdoutLock, Write};
+use std::io::Write;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -14,6 +14,7 @@ use crate::args::{Common, Generate};
 use crate::decoding;
 use crate::models;
 use crate::notes::note;
+use crate::output::{Output, stdout};
 use crate::prompt_files::{read_messages, read_prompt};
 
 pub fn run(args: &Generate, common: &Common) -> Result<()> {
@@ -21,6 +22,9 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
         bail!("--n is 0, expected at least 1");
     }
     let config = decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
+    if args.n > 1 && config.sampling.temperature == 0.0 && !common.quiet {
+        note("note: at temperature 0 all answers are the same; give --temperature too");
+    }
     let (input, drafts) = (input(args)?, models::drafts(&args.drafts)?);
     let mut builder = models::builder(&args.models, args.gate, common)?;
     if let Some(drafts) = &drafts {
@@ -29,11 +33,15 @@ pub fn run(args: &Generate, common: &Common) -> Result<()> {
     if let Input::Messages(_) = input {
         builder = builder.for_chat();
     }
-    let model = models::open(builder, common)?;
+    let prepared = builder.prepare()?;
     let prompt = match &input {
-        Input::Text(text) => model.encode_prompt(text)?,
-        Input::Messages(messages) => model.encode_chat(messages, &model.chat_template()?)?,
+        Input::Text(text) => prepared.reader().encode_prompt(text)?,
+        Input::Messages(messages) => {
+            let reader = prepared.reader();
+            reader.encode_chat(messages, &reader.chat_template()?)?
+        }
     };
+    let model = models::load(prepared, &args.models, common)?;
     let speculation = drafts.map(|drafts| model.speculation(&drafts)).transpose()?;
     let prompts = vec![prompt.clone(); args.n];
     let mut answers = Answers::new(args.n, args.n == 1 && !common.json);
@@ -80,14 +88,14 @@ fn gate_json(model: &Model) -> Option<serde_json::Value> {
 /// The answers as they come.
 struct Answers {
     rows: Vec<Answer>,
-    out: StdoutLock<'static>,
+    out: Output,
     /// Whether text is printed as it comes.
     streamed: bool,
 }
 
 impl Answers {
     fn new(n: usize, streamed: bool) -> Self {
-        Self { rows: vec![Answer::default(); n], out: std::io::stdout().lock(), streamed }
+        Self { rows: vec![Answer::default(); n], out: stdout(), streamed }
     }
 
     fn take(&mut self, token: GeneratedToken) -> Result<()> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{self, Common, Dtype};
 use crate::models::dtype;
+use crate::output::stdout;
 
 pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
     let placement = Placement::new(&common.device, dtype(common.dtype))?;
@@ -16,7 +17,7 @@ pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
         bail!("--dtype int8 is no type of a device's tensors: expected f32, f16 or bf16")
     }
     let weights = placement.for_training().dtype_name();
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if !common.json {
         writeln!(out, "{weights} on {}, against f32 on the CPU", common.device)?;
         writeln!(out, "{:28} {:>12} {:>10} {:>8}", "", "difference", "limit", "tokens")?;

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ivl::core::Vocab;
-use ivl::{MaskedText, Model, Score, readable_token};
+use ivl::{MaskedText, Score, TextReader, readable_token};
 use serde_json::{Value, json};
 
 use crate::args;
 use crate::args::Common;
 use crate::models;
+use crate::output::stdout;
 use crate::progress::bar;
 
 /// Longest line that is read.
@@ -26,13 +27,14 @@ pub fn run(args: &args::Score, common: &Common) -> Result<()> {
         (None, Some(path)) => Input::Demonstrations(path),
         (None, None) => Input::Texts(Vec::new()),
     };
-    let model = models::open(models::builder(&args.models, None, common)?, common)?;
+    let prepared = models::builder(&args.models, None, common)?.prepare()?;
     let texts = match &input {
-        Input::Texts(texts) => masked_texts(texts, &model)?,
-        Input::Demonstrations(path) => model.masked_rows(path)?,
+        Input::Texts(texts) => masked_texts(texts, &prepared.reader())?,
+        Input::Demonstrations(path) => prepared.reader().masked_rows(path)?,
     };
+    let model = models::load(prepared, &args.models, common)?;
     let bar = bar(common, texts.len() as u64, "scoring {bar:30} {pos}/{len}");
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     let mut total = Total::default();
     for batch in texts.chunks(args.batch_size) {
         let first = batch[0].origin.as_deref().unwrap_or("the text");
@@ -58,10 +60,10 @@ enum Input<'a> {
     Demonstrations(&'a Path),
 }
 
-fn masked_texts(texts: &[(String, String)], model: &Model) -> Result<Vec<MaskedText>> {
+fn masked_texts(texts: &[(String, String)], reader: &TextReader<'_>) -> Result<Vec<MaskedText>> {
     let mut masked = Vec::with_capacity(texts.len());
     for (origin, text) in texts {
-        let mut text = model.masked_text(text).with_context(|| origin.clone())?;
+        let mut text = reader.masked_text(text).with_context(|| origin.clone())?;
         if text.ids.is_empty() {
             bail!("{origin}: the text is empty, so there is nothing to score");
         }

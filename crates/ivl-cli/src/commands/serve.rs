@@ -1,6 +1,7 @@
 //! `ivl serve`: an OpenAI-compatible server and a chat page.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,8 +11,12 @@ use ivl::{Model, resolve, served_name};
 use serde_json::json;
 
 use crate::args::{Common, Serve};
-use crate::models::{attach, drafts, open_options, serve_options, value_and_alpha, with_template};
+use crate::models::{
+    attach, check_vocabularies, drafts, note_idle_options, open_options, serve_options, value_and_alpha,
+    with_template,
+};
 use crate::notes::note;
+use crate::output::stdout;
 
 pub fn run(args: &Serve, common: &Common) -> Result<()> {
     let settings = settings(args);
@@ -19,6 +24,7 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     settings.validate()?;
     let drafts = drafts(&args.drafts)?;
     let options = with_template(open_options(common), &args.template);
+    check_vocabularies(&args.vocabularies, args.value.len())?;
     let mut builder = Model::builder(&args.base).options(options);
     let mut names = BTreeSet::new();
     for text in &args.value {
@@ -32,6 +38,7 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
         builder = builder.for_drafts(drafts.clone());
     }
     let model = builder.open()?;
+    note_idle_options(&model, &args.vocabularies, common);
     let name = match &args.name {
         Some(name) => name.clone(),
         None => served_name(&args.base, model.base_dir())?,
@@ -41,7 +48,8 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     let server = model.into_server(serve_options(Some(&name), drafts, settings))?;
     let address = format!("http://{}", server.address());
     if common.json {
-        println!("{}", json!({"address": address, "models": models}));
+        // A reader that has left loses a line, never the server.
+        let _ = writeln!(stdout(), "{}", json!({"address": address, "models": models}));
     } else if !common.quiet {
         note(format_args!("{} at {address} (chat page) and {address}/v1 (API)", models.join(", ")));
     }
@@ -58,6 +66,7 @@ fn settings(args: &Serve) -> Settings {
     settings.allowed_hosts.clone_from(&args.allowed_host);
     settings.cors_origins.clone_from(&args.cors_origin);
     settings.access_log = args.access_log;
+    settings.trusted_proxies.clone_from(&args.trusted_proxy);
     settings.max_rows = args.max_rows;
     settings.max_queue = args.max_queue;
     settings.max_queue_per_client = args.max_queue_per_client;

@@ -66,6 +66,11 @@ impl Continuation {
         self.end_tokens.contains(&token)
     }
 
+    /// The stop string that ended the text, if one did.
+    pub fn stop_string(&self) -> Option<&str> {
+        self.text.stop_string()
+    }
+
     /// The sampler: a copy of it chooses the tokens that the text will have.
     pub(crate) fn sampler(&self) -> &Sampler {
         &self.sampler

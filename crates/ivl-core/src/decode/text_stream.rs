@@ -15,7 +15,8 @@ pub struct TextStream {
     hidden: Vec<Range<usize>>,
     stops: Vec<String>,
     include_stop: bool,
-    stopped: bool,
+    /// The stop string that was found.
+    found: Option<String>,
     closes_with_space: bool,
 }
 
@@ -45,12 +46,17 @@ impl TextStream {
 
     /// Whether a stop string was found.
     pub fn stopped(&self) -> bool {
-        self.stopped
+        self.found.is_some()
+    }
+
+    /// The stop string that was found.
+    pub fn stop_string(&self) -> Option<&str> {
+        self.found.as_deref()
     }
 
     /// Adds the bytes of a token and returns the text that is now certain.
     pub fn push(&mut self, bytes: &[u8]) -> String {
-        if self.stopped {
+        if self.stopped() {
             return String::new();
         }
         self.bytes.extend_from_slice(bytes);
@@ -69,7 +75,7 @@ impl TextStream {
 
     /// Adds a control token by its name.
     pub fn push_control(&mut self, name: &[u8]) -> String {
-        if self.stopped || self.stops.is_empty() {
+        if self.stopped() || self.stops.is_empty() {
             return String::new();
         }
         let start = self.held.len();
@@ -80,13 +86,13 @@ impl TextStream {
 
     /// Returns what was held back, as nothing more will come.
     pub fn finish(&mut self) -> String {
-        if self.stopped {
+        if self.stopped() {
             return String::new();
         }
         let rest = String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned();
         self.held.push_str(&rest);
         let text = self.release();
-        if self.stopped {
+        if self.stopped() {
             return text;
         }
         // The space after the last word never comes.
@@ -119,9 +125,10 @@ impl TextStream {
     }
 
     fn release(&mut self) -> String {
-        let found = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop.len())));
-        if let Some((at, len)) = found.min() {
-            self.stopped = true;
+        let found = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+        if let Some((at, stop)) = found.min_by_key(|(at, stop)| (*at, stop.len())) {
+            self.found = Some(stop.clone());
+            let len = stop.len();
             let mut text = self.take_visible(at);
             if self.include_stop {
                 text.push_str(&self.held[..len]);

@@ -43,7 +43,7 @@ pub(super) enum Quantity {
 }
 
 impl Quantity {
-    fn higher_is_better(self) -> bool {
+    pub(super) fn higher_is_better(self) -> bool {
         self == Self::ExactMatch
     }
 }

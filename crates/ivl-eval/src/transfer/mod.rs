@@ -5,6 +5,7 @@
 //! standard errors and bootstrap intervals over questions, paired where two models answer the same ones.
 
 mod answers;
+mod best_alpha;
 mod coverage;
 mod measured;
 mod passage;

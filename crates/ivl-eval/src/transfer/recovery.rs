@@ -27,7 +27,7 @@ pub struct IntervalEstimate {
 
 impl IntervalEstimate {
     /// A statistic of all questions, with its bootstrap interval.
-    fn new(questions: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> Self {
+    pub(super) fn new(questions: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> Self {
         let all: Vec<usize> = (0..questions).collect();
         let value = statistic(&all);
         if questions < FEWEST_QUESTIONS {
@@ -54,7 +54,7 @@ impl IntervalEstimate {
 pub(super) type Sums = Vec<(f64, f64)>;
 
 /// The mean over drawn questions: the sum of the sums over the sum of the divisors.
-fn mean(sums: &[(f64, f64)], drawn: &[usize]) -> f64 {
+pub(super) fn mean(sums: &[(f64, f64)], drawn: &[usize]) -> f64 {
     let (sum, count) =
         drawn.iter().fold((0.0, 0.0), |(sum, count), &index| (sum + sums[index].0, count + sums[index].1));
     sum / count

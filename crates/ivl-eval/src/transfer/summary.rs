@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::best_alpha::best_alpha;
 use super::coverage::MapCoverage;
 use super::measured::{Measured, MeasuredBase, Quantity, over_seeds};
 use super::recovery::IntervalEstimate;
@@ -52,6 +53,8 @@ pub struct BaseSummary {
     pub with: Vec<SettingSummary>,
     /// After a fine-tuning of its own.
     pub tuned: Option<SettingSummary>,
+    /// The measured weight that is best on this base; none for fewer than [`FEWEST_QUESTIONS`](super::FEWEST_QUESTIONS) questions.
+    pub best_alpha: Option<IntervalEstimate>,
 }
 
 /// A mean over questions.
@@ -134,6 +137,7 @@ impl BaseSummary {
             alone: SettingSummary::new(alone, false),
             with: with.collect(),
             tuned,
+            best_alpha: best_alpha(alphas, base, seed),
         }
     }
 

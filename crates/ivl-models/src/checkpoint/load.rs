@@ -89,6 +89,13 @@ impl Checkpoint {
         }
     }
 
+    /// The number of numbers that [`load`](Self::load) reads; no weight is read.
+    pub fn num_parameters(&self) -> u64 {
+        // A parameter takes no memory before it is filled.
+        let net = self.config().init(&Device::default());
+        parameter_shapes(&net).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
     /// Loads model and tokenizer as a causal LM.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Chat templates: Jinja from a checkpoint, rendered as transformers renders it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::chat_error::ChatError;
 use super::generation_blocks::{MARKS, add_generation_filter, has_generation_blocks, with_generation_filter};
 use super::jinja::{python_environment, python_source};
-use super::letters::{Letters, has_letter};
+use super::letters::{Letters, letters_in};
 use super::message::Message;
 use super::python::python_str;
 use super::strftime::strftime_now;
@@ -178,8 +178,9 @@ impl ChatTemplate {
         let letters = Letters::unused(messages, "")?;
         let replaced: Vec<Message> = with_letters(messages, letters);
         let Ok(text) = self.render_prepared(&replaced, options, None) else { return Ok(false) };
+        let shown: BTreeSet<char> = text.chars().collect();
         let has_parts = |turn: &usize| messages[*turn].content.is_array();
-        Ok((0..messages.len()).filter(has_parts).any(|turn| text.contains(letters.turn(turn))))
+        Ok((0..messages.len()).filter(has_parts).any(|turn| shown.contains(&letters.turn(turn))))
     }
 
     /// Whether something of every role is in what was rendered: letters in place of the texts say so. A template that shows no
@@ -194,12 +195,13 @@ impl ChatTemplate {
         let Ok(shown) = self.render_prepared(&with_letters(messages, letters), options, None) else {
             return Ok(());
         };
+        let in_text = letters_in(&shown);
         let spoken = messages.iter().enumerate().filter(|(_, message)| !message.texts().is_empty());
         let (shown, hidden): (Vec<_>, Vec<_>) =
-            spoken.partition(|(turn, _)| has_letter(&shown, letters.turn(*turn)));
-        let is_hidden = |role: &str| shown.iter().all(|(_, message)| message.role != role);
-        match hidden.into_iter().find(|(_, message)| is_hidden(&message.role)) {
-            Some((turn, message)) if !shown.is_empty() => {
+            spoken.partition(|(turn, _)| in_text.contains(&letters.turn(*turn)));
+        let roles: BTreeSet<&str> = shown.iter().map(|(_, message)| message.role.as_str()).collect();
+        match hidden.into_iter().find(|(_, message)| !roles.contains(message.role.as_str())) {
+            Some((turn, message)) if !roles.is_empty() => {
                 Err(ChatError::RoleNotShown { path: self.path.clone(), turn, role: message.role.clone() })
             }
             _ => Ok(()),
@@ -216,12 +218,13 @@ impl ChatTemplate {
         let calls: Vec<usize> = (0..messages.len()).filter(|&turn| messages[turn].has_calls()).collect();
         let Some(&turn) = calls.first() else { return Ok(()) };
         let letters = Letters::unused(messages, text)?;
-        let mark = |turn: usize| letters.around(turn)[0];
+        let mark = |turn: usize| letters.call(turn);
         let marked = messages.iter().enumerate();
         let marked: Vec<Message> =
             marked.map(|(turn, message)| message.with_marked_calls(&mark(turn).to_string())).collect();
         let Ok(shown) = self.render_prepared(&marked, options, None) else { return Ok(()) };
-        if calls.iter().any(|&turn| has_letter(&shown, mark(turn))) {
+        let shown = letters_in(&shown);
+        if calls.iter().any(|&turn| shown.contains(&mark(turn))) {
             return Ok(());
         }
         Err(ChatError::CallsNotShown { path: self.path.clone(), turn })

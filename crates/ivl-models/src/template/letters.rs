@@ -1,5 +1,7 @@
 //! Letters that occur nowhere in a conversation, to find out where a template puts what.
 
+use std::collections::BTreeSet;
+
 use super::chat_error::ChatError;
 use super::message::Message;
 
@@ -41,36 +43,48 @@ impl Letters {
         self.letter(turn as u32)
     }
 
-    /// The letters around what a turn says; the first also stands for the function that it calls.
-    pub(super) fn around(self, turn: usize) -> [char; 2] {
-        [0, 1].map(|side| self.letter(self.turns + 2 * turn as u32 + side))
+    /// The turn that a letter of [`turn`](Self::turn) stands for.
+    pub(super) fn turn_of(self, letter: char) -> Option<usize> {
+        self.index(letter, 0)
     }
 
-    /// The turn that a letter is the first one around.
-    pub(super) fn turn_opened_by(self, letter: char) -> Option<usize> {
-        let index = u32::from(letter).checked_sub(self.first + self.turns)?;
-        (index < 2 * self.turns && index.is_multiple_of(2)).then_some(index as usize / 2)
+    /// The letter that stands inside the text of a turn.
+    pub(super) fn anchor(self, turn: usize) -> char {
+        self.letter(self.turns + turn as u32)
     }
 
-    /// Whether a letter is one of [`turn`](Self::turn).
-    pub(super) fn is_turn(self, letter: char) -> bool {
-        (self.first..self.first + self.turns).contains(&u32::from(letter))
+    /// The turn that a letter of [`anchor`](Self::anchor) stands in.
+    pub(super) fn anchored(self, letter: char) -> Option<usize> {
+        self.index(letter, self.turns)
     }
 
-    /// Whether a letter is one of these at all.
-    pub(super) fn is_ours(self, letter: char) -> bool {
-        (self.first..self.first + 3 * self.turns).contains(&u32::from(letter))
+    /// The letter that stands for the function that a turn calls.
+    pub(super) fn call(self, turn: usize) -> char {
+        self.letter(2 * self.turns + turn as u32)
+    }
+
+    /// Two letters around a part of the text.
+    pub(super) fn brackets(self) -> [char; 2] {
+        [self.call(0), self.call(1)]
+    }
+
+    fn index(self, letter: char, from: u32) -> Option<usize> {
+        let index = u32::from(letter).checked_sub(self.first + from)?;
+        (index < self.turns).then_some(index as usize)
     }
 }
 
-/// Whether a text has a letter, as it stands or as Python and JSON escape it.
-pub(super) fn has_letter(text: &str, letter: char) -> bool {
-    let mut units = [0; 2];
-    let mut escaped = String::new();
-    for unit in letter.encode_utf16(&mut units) {
-        escaped += &format!("\\u{unit:04x}");
-    }
-    text.contains(letter)
-        || text.contains(&format!("\\U{:08x}", u32::from(letter)))
-        || text.contains(&escaped)
+/// The letters in a text, as they stand or as Python and JSON escape them.
+pub(super) fn letters_in(text: &str) -> BTreeSet<char> {
+    let hex = |at: usize, digits: usize| u32::from_str_radix(text.get(at..at + digits)?, 16).ok();
+    let letter = |(at, letter): (usize, char)| match (letter, text[at..].get(1..2)) {
+        ('\\', Some("U")) => char::from_u32(hex(at + 2, 8)?),
+        ('\\', Some("u")) => {
+            let units = [hex(at + 2, 4)? as u16, hex(at + 8, 4)? as u16];
+            char::decode_utf16(units).next()?.ok()
+        }
+        _ => Some(letter),
+    };
+    let ours = |letter: &char| u32::from(*letter) >= Letters::FIRST;
+    text.char_indices().filter_map(letter).filter(ours).collect()
 }

@@ -1,5 +1,6 @@
 //! Templates: conversations to text, rows of data to prompts.
 
+mod anchored;
 pub(crate) mod chat;
 pub(crate) mod chat_error;
 mod choice;
@@ -16,7 +17,6 @@ mod row_template;
 mod spans;
 mod strftime;
 mod turn_frame;
-mod wrapped;
 
 pub use chat::{ChatTemplate, RenderOptions};
 pub use chat_error::ChatError;

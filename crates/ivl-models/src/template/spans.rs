@@ -3,22 +3,20 @@
 //! A template may strip what is said, put a default system prompt before it, drop the reasoning of earlier turns, or merge
 //! turns. So nothing is assumed of it but this: what it shows of a turn depends on that turn.
 //!
-//! One rendering has letters that occur nowhere else around what every turn says: what stands between them, blanks at the ends
-//! aside, is found in the true text, however many turns there are. A turn that is not found this way, since it calls tools or the
-//! template drops a part of it, is rendered with a letter in its place: what both renderings share before and after the letter is
-//! the frame, and what stands between in the true one are the turn's own words.
+//! A turn is rendered with a letter in its place, one that occurs nowhere else: what both renderings share before and after the
+//! letter is the frame, and what stands between in the true one are the turn's own words. One rendering finds many turns, since
+//! letters inside the texts of the other speakers cut it into segments.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use serde_json::Value;
-
+use super::anchored::{AnchoredText, Segment, anchored_message};
 use super::chat::{ChatTemplate, RenderOptions};
 use super::chat_error::ChatError;
 use super::letters::Letters;
 use super::message::Message;
 use super::turn_frame::{TurnFrame, common_prefix, common_suffix};
-use super::wrapped::{WrappedText, wrapped_message};
 
 /// A rendered conversation, and where the assistant speaks in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +77,11 @@ impl<'a> SpanFinder<'a> {
         let messages = self.template.prepared(messages, options)?;
         let text = self.template.render_prepared(&messages, options, None)?;
         let letters = Letters::unused(&messages, &text)?;
-        let frame = self.frames[usize::from(self.template.uses_tools(options))]
-            .get_or_init(|| TurnFrame::of(self.template, options));
+        // Further variables, such as those of a row, may change the frame.
+        let own = (!options.extra.is_empty()).then(|| TurnFrame::of(self.template, options));
+        let usual = &self.frames[usize::from(self.template.uses_tools(options))];
+        let frame =
+            own.as_ref().unwrap_or_else(|| usual.get_or_init(|| TurnFrame::of(self.template, options)));
         let conversation = Conversation {
             template: self.template,
             messages: &messages,
@@ -89,7 +90,7 @@ impl<'a> SpanFinder<'a> {
             letters,
             frame,
         };
-        let turns = conversation.turns(conversation.wrapped().as_ref())?;
+        let turns = conversation.turns(&conversation.anchored())?;
         self.template.check_roles_shown(&messages, options, &text)?;
         self.template.check_calls_shown(&messages, options, &text)?;
         let turns = if self.template.has_marks(options) { conversation.marked(&turns)? } else { turns };
@@ -122,34 +123,36 @@ struct Found<'t> {
 }
 
 impl Conversation<'_> {
-    /// The turns in order; those that are in no `wrapped` text by a rendering each.
-    fn turns(&self, wrapped: Option<&WrappedText>) -> Result<Vec<Turn>, ChatError> {
-        let spoken: Vec<usize> =
-            (0..self.messages.len()).filter(|&turn| self.messages[turn].role == "assistant").collect();
+    /// The turns in order.
+    fn turns(&self, anchored: &AnchoredText) -> Result<Vec<Turn>, ChatError> {
+        let spoken = self.spoken();
         if spoken.is_empty() {
             return Ok(Vec::new());
         }
-        let skeleton = self.render_replaced(|_| true)?;
+        let skeleton = self.render_replaced(|_| true, self.messages)?;
+        let places = self.places(&skeleton);
+        let mut segments = self.segments(anchored, &spoken);
         let mut turns: Vec<Turn> = Vec::with_capacity(spoken.len());
         let mut last = 0;
         for turn in spoken {
-            let at = self.place(&skeleton, turn)?;
+            let at = self.place(&places[turn], turn)?;
             if at < last {
                 return Err(self.moved(turn));
             }
             let opening = &skeleton[last..at];
             last = at + self.letters.turn(turn).len_utf8();
             // The letter of another speaker may stand between.
-            let opening = opening.rsplit(|letter| self.letters.is_turn(letter)).next().unwrap_or(opening);
-            let closing =
-                skeleton[last..].split(|letter| self.letters.is_turn(letter)).next().unwrap_or_default();
+            let is_turn = |letter: char| self.letters.turn_of(letter).is_some();
+            let opening = opening.rsplit(is_turn).next().unwrap_or(opening);
+            let closing = skeleton[last..].split(is_turn).next().unwrap_or_default();
             let is_last = last + closing.len() == skeleton.len();
-            let closing = Closing { text: closing, is_last };
-            let found = match wrapped.and_then(|wrapped| wrapped.words(turn)) {
-                Some(words) => {
-                    Some(self.turn_of(turn, &self.in_text(words), opening, closing, turns.last())?)
-                }
-                None => self.replaced_turn(turn, opening, closing, turns.last())?,
+            let around =
+                Around { opening, closing: Closing { text: closing, is_last }, previous: turns.last() };
+            let in_segment = segments.remove(&turn).map(|segment| self.turn_in(turn, &segment, &around));
+            let found = match in_segment {
+                Some(Ok(found)) => found,
+                // The other letters may have changed what the template makes of this turn.
+                Some(Err(_)) | None => self.turn_in(turn, &self.whole(turn)?, &around)?,
             };
             turns.extend(found);
         }
@@ -159,51 +162,78 @@ impl Conversation<'_> {
         }
     }
 
+    /// The assistant's messages.
+    fn spoken(&self) -> Vec<usize> {
+        (0..self.messages.len()).filter(|&turn| self.messages[turn].role == "assistant").collect()
+    }
+
+    /// The text with letters inside what the others say, if more than one turn is looked for and the letters change nothing else.
+    fn anchored(&self) -> AnchoredText {
+        let whole = || AnchoredText::whole(self.text, self.letters);
+        if self.spoken().len() < 2 {
+            return whole();
+        }
+        let rendered = self.template.render_prepared(&self.with_anchors(), self.options, None).ok();
+        rendered
+            .and_then(|anchored| AnchoredText::new(&anchored, self.text, self.letters))
+            .unwrap_or_else(whole)
+    }
+
+    fn with_anchors(&self) -> Vec<Message> {
+        let anchor = |(turn, message): (usize, &Message)| match message.role.as_str() {
+            "assistant" => message.clone(),
+            _ => anchored_message(message, self.letters.anchor(turn)),
+        };
+        self.messages.iter().enumerate().map(anchor).collect()
+    }
+
+    /// The segments of those turns that are found in renderings with anchors.
+    fn segments(&self, anchored: &AnchoredText, spoken: &[usize]) -> BTreeMap<usize, Segment> {
+        let mut segments = BTreeMap::new();
+        let with_anchors = self.with_anchors();
+        for group in anchored.groups(spoken).into_iter().filter(|group| group.len() > 1) {
+            let replaced = self.render_replaced(|turn| group.binary_search(&turn).is_ok(), &with_anchors);
+            let found = replaced.ok().and_then(|replaced| anchored.segments(&replaced, &group));
+            segments.extend(group.into_iter().zip(found.into_iter().flatten()));
+        }
+        segments
+    }
+
+    /// A turn by a rendering of its own.
+    fn whole(&self, turn: usize) -> Result<Segment, ChatError> {
+        let replaced = self.render_replaced(|other| other == turn, self.messages)?;
+        Ok(Segment { range: 0..self.text.len(), replaced })
+    }
+
     fn moved(&self, turn: usize) -> ChatError {
         ChatError::TurnMoved { path: self.template.path().to_owned(), turn }
     }
 
-    /// The turns that say nothing but their content, found in one rendering.
-    fn wrapped(&self) -> Option<WrappedText> {
-        let wrap = |(turn, message): (usize, &Message)| {
-            let is_plain = message.role == "assistant"
-                && SPOKEN_FIELDS.iter().all(|field| message.extra.get(*field).is_none_or(Value::is_null));
-            if is_plain { wrapped_message(message, self.letters.around(turn)) } else { message.clone() }
-        };
-        let messages: Vec<Message> = self.messages.iter().enumerate().map(wrap).collect();
-        let text = self.template.render_prepared(&messages, self.options, None).ok()?;
-        WrappedText::align(&text, self.text, self.letters, self.messages)
-    }
-
-    fn in_text(&self, words: Range<usize>) -> Found<'_> {
-        let (before, after) = (&self.text[..words.start], &self.text[words.end..]);
-        Found { before, after, same_before: words.start, same_after: after.len(), words }
-    }
-
-    /// A turn by a rendering of its own, or none if it says nothing and nothing of it is shown.
-    fn replaced_turn(
+    /// A turn where its letter is, or none if it says nothing and nothing of it is shown.
+    fn turn_in(
         &self,
         turn: usize,
-        opening: &str,
-        closing: Closing<'_>,
-        previous: Option<&Turn>,
+        segment: &Segment,
+        around: &Around<'_>,
     ) -> Result<Option<Turn>, ChatError> {
-        let replaced = self.render_replaced(|other| other == turn)?;
-        let x = self.place(&replaced, turn)?;
+        let (from, text, replaced) =
+            (segment.range.start, &self.text[segment.range.clone()], &segment.replaced);
+        let places: Vec<usize> = replaced.match_indices(self.letters.turn(turn)).map(|(at, _)| at).collect();
+        let x = self.place(&places, turn)?;
         let (before, after) = (&replaced[..x], &replaced[x + self.letters.turn(turn).len_utf8()..]);
-        let (same_before, same_after) =
-            (common_prefix(self.text, &replaced), common_suffix(self.text, &replaced));
+        let (same_before, same_after) = (common_prefix(text, replaced), common_suffix(text, replaced));
         let path = || self.template.path().to_owned();
-        if same_before + same_after > self.text.len() {
+        if same_before + same_after > text.len() {
             let silent = self.messages[turn].texts().is_empty();
             return if silent { Ok(None) } else { Err(ChatError::TurnDropped { path: path(), turn }) };
         }
-        let words = x.min(same_before)..self.text.len() - same_after;
+        let words = x.min(same_before)..text.len() - same_after;
         if words.start > words.end {
             return Err(ChatError::TurnChanged { path: path(), turn });
         }
-        let found = Found { before, after, words: x..words.end, same_before, same_after };
-        let found = self.turn_of(turn, &found, opening, closing, previous)?;
+        let words = from + x..from + words.end;
+        let found = Found { before, after, words, same_before: from + same_before, same_after };
+        let found = self.turn_of(turn, &found, around)?;
         if !shows(&self.text[found.words.clone()], &self.messages[turn]) {
             return Err(ChatError::TurnChanged { path: path(), turn });
         }
@@ -211,14 +241,8 @@ impl Conversation<'_> {
     }
 
     /// The turn around its words: what the generation prompt does not open is said, and what follows closes it.
-    fn turn_of(
-        &self,
-        turn: usize,
-        found: &Found<'_>,
-        opening: &str,
-        closing: Closing<'_>,
-        previous: Option<&Turn>,
-    ) -> Result<Turn, ChatError> {
+    fn turn_of(&self, turn: usize, found: &Found<'_>, around: &Around<'_>) -> Result<Turn, ChatError> {
+        let Around { opening, closing, previous } = *around;
         // Between the turn before and this one: what closes the former, then what opens this.
         let opening = &opening[opening.len() - common_suffix(found.before, opening)..];
         let prompt = &self.frame.prompt;
@@ -244,15 +268,15 @@ impl Conversation<'_> {
 
     /// The generation blocks, each with the turn that it belongs to.
     fn marked(&self, turns: &[Turn]) -> Result<Vec<Turn>, ChatError> {
-        let [open, close] = self.letters.around(0);
+        let [open, close] = self.letters.brackets();
         let text = self.template.render_prepared(self.messages, self.options, Some([open, close]))?;
         let (mut marked, mut at, mut start) = (Vec::new(), 0, 0);
         for letter in text.chars() {
             if letter == open {
                 start = at;
             } else if letter == close {
-                let owner = turns.iter().rfind(|turn| turn.words.start < at).or(turns.first());
-                let turn = owner.map_or(0, |owner| owner.turn);
+                let owner = turns.partition_point(|turn| turn.words.start < at).saturating_sub(1);
+                let turn = turns.get(owner).map_or(0, |owner| owner.turn);
                 marked.push(Turn { turn, words: start..at, close: None });
             } else {
                 at += letter.len_utf8();
@@ -265,14 +289,18 @@ impl Conversation<'_> {
         Ok(marked)
     }
 
-    /// The conversation with letters in place of some turns. A template may insist on calls before their results: then
-    /// only the content is replaced.
-    fn render_replaced(&self, which: impl Fn(usize) -> bool) -> Result<String, ChatError> {
+    /// Messages of the conversation, with letters in place of some turns. A template may insist on calls before their results:
+    /// then only the content is replaced.
+    fn render_replaced(
+        &self,
+        which: impl Fn(usize) -> bool,
+        messages: &[Message],
+    ) -> Result<String, ChatError> {
         let render = |keep_fields| {
             let replace = |(turn, message): (usize, &Message)| {
                 if which(turn) { self.replaced(message, turn, keep_fields) } else { message.clone() }
             };
-            let messages: Vec<Message> = self.messages.iter().enumerate().map(replace).collect();
+            let messages: Vec<Message> = messages.iter().enumerate().map(replace).collect();
             self.template.render_prepared(&messages, self.options, None)
         };
         render(false).or_else(|_| render(true))
@@ -290,15 +318,34 @@ impl Conversation<'_> {
         replaced
     }
 
-    /// Where the letter of a turn stands, which must be once.
-    fn place(&self, text: &str, turn: usize) -> Result<usize, ChatError> {
-        let mut places = text.match_indices(self.letters.turn(turn)).map(|(at, _)| at);
-        match (places.next(), places.next()) {
-            (Some(at), None) => Ok(at),
-            (None, _) => Err(ChatError::TurnDropped { path: self.template.path().to_owned(), turn }),
+    /// Where the letter of each turn stands.
+    fn places(&self, text: &str) -> Vec<Vec<usize>> {
+        let mut places = vec![Vec::new(); self.messages.len()];
+        for (at, letter) in text.char_indices() {
+            if let Some(places) = self.letters.turn_of(letter).and_then(|turn| places.get_mut(turn)) {
+                places.push(at);
+            }
+        }
+        places
+    }
+
+    /// The place of the letter of a turn, which must be one.
+    fn place(&self, places: &[usize], turn: usize) -> Result<usize, ChatError> {
+        match places {
+            &[at] => Ok(at),
+            [] => Err(ChatError::TurnDropped { path: self.template.path().to_owned(), turn }),
             _ => Err(self.moved(turn)),
         }
     }
+}
+
+/// What is around a turn.
+struct Around<'a> {
+    /// The text before it in the rendering with letters for all turns, from the letter before.
+    opening: &'a str,
+    closing: Closing<'a>,
+    /// The assistant's turn before.
+    previous: Option<&'a Turn>,
 }
 
 /// The text after a turn in the rendering with letters for all turns, up to the next letter.
@@ -335,6 +382,8 @@ fn shows(text: &str, message: &Message) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn template(source: &str) -> ChatTemplate {
@@ -419,29 +468,46 @@ mod tests {
         ];
         let (messages, options) = (messages(&turns), RenderOptions::default());
         for source in sources {
-            let template = template(source);
-            let text = template.render(&messages, &options).expect(source);
-            let letters = Letters::unused(&messages, &text).expect("letters");
-            let frame = TurnFrame::of(&template, &options);
-            let conversation = Conversation {
-                template: &template,
-                messages: &messages,
-                options: &options,
-                text: &text,
-                letters,
-                frame: &frame,
-            };
-            let wrapped = conversation.wrapped().expect("follows");
-            assert!(
-                turns
-                    .iter()
-                    .enumerate()
-                    .all(|(turn, (role, _))| *role == "user" || wrapped.words(turn).is_some())
-            );
-            let [one, each] =
-                [Some(&wrapped), None].map(|wrapped| conversation.turns(wrapped).expect(source));
-            assert_eq!(one, each, "{source}");
+            assert_found_at_once(&template(source), &messages, &options);
         }
+    }
+
+    /// The turns are found in one rendering of all of them, and are those of a rendering for each.
+    fn assert_found_at_once(template: &ChatTemplate, messages: &[Message], options: &RenderOptions) {
+        let text = template.render(messages, options).expect("renders");
+        let letters = Letters::unused(messages, &text).expect("letters");
+        let frame = TurnFrame::of(template, options);
+        let conversation = Conversation { template, messages, options, text: &text, letters, frame: &frame };
+        let (spoken, anchored) = (conversation.spoken(), conversation.anchored());
+        assert_eq!(conversation.segments(&anchored, &spoken).len(), spoken.len(), "{}", template.source());
+        let one = conversation.turns(&anchored).expect("found");
+        let each = conversation.turns(&AnchoredText::whole(&text, letters)).expect("found");
+        assert_eq!(one, each, "{}", template.source());
+    }
+
+    #[test]
+    fn one_rendering_finds_turns_that_call_tools_reason_or_follow_each_other() {
+        // In the manner of Qwen 3: calls as JSON, results as the user's, reasoning after the last question only.
+        let source = "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' and not \
+                      m.content.startswith('<tool_response>') %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}\
+                      {% for m in messages %}{% if m.role == 'assistant' %}<s>assistant\n{% if loop.index0 > ns.last and \
+                      m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content or '' }}\
+                      {% for call in m.tool_calls or [] %}\n<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}<e>\n\
+                      {% else %}<s>{{ m.role }}\n{{ m.content }}<e>\n{% endif %}{% endfor %}\
+                      {% if add_generation_prompt %}<s>assistant\n{% endif %}";
+        let call = |at: usize| serde_json::json!([{ "function": { "name": "f", "arguments": { "x": at } } }]);
+        let mut long = Vec::new();
+        for at in 0..12 {
+            let mut calls = Message::new("assistant", "");
+            calls.extra.insert("tool_calls".to_owned(), call(at));
+            let mut reasons = Message::new("assistant", &format!("It is {at}."));
+            reasons.extra.insert("reasoning_content".to_owned(), "Hm.".into());
+            let result = format!("<tool_response>{at}</tool_response>");
+            long.extend([Message::new("user", "And then?"), calls, Message::new("user", &result), reasons]);
+            long.extend([Message::new("assistant", "Two in a row."), Message::new("tool", "[1, 2]")]);
+            long.extend([Message::new("assistant", &result)]);
+        }
+        assert_found_at_once(&template(source), &long, &RenderOptions::default());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A checkpoint's tokenizer: text to ids, and the bytes of every id.
 
+mod class_normalizer;
 pub(crate) mod configured_ids;
 mod error;
 mod offsets;
@@ -19,6 +20,7 @@ use std::path::Path;
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
 
+use class_normalizer::class_normalizer;
 use configured_ids::ConfiguredIds;
 use error::{MOST_TOKENS, read};
 use offsets::{trims, untrimmed};
@@ -52,6 +54,11 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(invalid)?;
         inner.with_padding(None);
         let dir = path.parent().unwrap_or(Path::new(""));
+        let composes = if json.normalizer.is_null() { class_normalizer(dir) } else { None };
+        let is_composed = composes.is_some();
+        if is_composed {
+            inner.with_normalizer(composes).map_err(invalid)?;
+        }
         let mut special = SpecialTokens::from_dir(dir)?;
         special.complete(&mut inner).map_err(invalid)?;
         let spelling = Spelling::of(&json);
@@ -63,7 +70,7 @@ impl Tokenizer {
         let adds_space =
             adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])) || spelling.begins_with_space();
         let vocab = vocab.with_added_space(adds_space).with_closing_space(spelling.ends_with_space());
-        let changes_text = changes_text(&parts(&[&json.normalizer]));
+        let changes_text = is_composed || changes_text(&parts(&[&json.normalizer]));
         let trims_offsets = trims(&parts(&[&json.post_processor]));
         let configured = ConfiguredIds::from_dir(dir);
         Ok(Self { inner, vocab, special, configured, changes_text, trims_offsets })

@@ -4,8 +4,8 @@ use ivl_core::Vocab;
 use serde_json::{Value, json};
 
 use super::token::entry;
-use super::tool_calls::ToolCall;
 use crate::engine::Scored;
+use crate::tools::ToolCall;
 
 /// A whole answer.
 pub(super) fn message(text: &str, calls: &[ToolCall]) -> Value {

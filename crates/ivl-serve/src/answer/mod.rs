@@ -3,7 +3,6 @@
 mod chat;
 mod completion;
 mod token;
-mod tool_calls;
 
 pub(crate) use token::explained;
 pub use token::explained_json;
@@ -19,8 +18,7 @@ use crate::api_error::ApiError;
 use crate::catalog::Catalog;
 use crate::engine::{EngineEvent, Scored};
 use crate::request::Request;
-
-use self::tool_calls::{ToolCall, ToolFormat, ToolStream};
+use crate::tools::{ToolCall, ToolStream};
 
 /// Which endpoint answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +53,8 @@ struct Choice {
     offset: usize,
     begun: bool,
     finish: Option<FinishReason>,
+    /// The stop string or the token of `stop_token_ids` that ended the text.
+    stop_reason: Value,
     /// Separates calls of tools from the text.
     tools: Option<ToolStream>,
     /// Calls, once the text has ended.
@@ -80,9 +80,10 @@ impl Choice {
         self.text += &text;
     }
 
-    fn finish_reason(&self) -> Option<&'static str> {
+    /// `is_named` if the client named the function that is called: then the answer ends as others do, as in the OpenAI API.
+    fn finish_reason(&self, is_named: bool) -> Option<&'static str> {
         match self.finish? {
-            FinishReason::Stop if !self.calls.is_empty() => Some("tool_calls"),
+            FinishReason::Stop if !self.calls.is_empty() && !is_named => Some("tool_calls"),
             finish => Some(finish.as_str()),
         }
     }
@@ -95,8 +96,7 @@ impl Answer {
             Style::Chat => "chatcmpl",
         };
         let params = &request.params;
-        let template = catalog.chat_template(&params.weights).filter(|_| !params.tools.is_empty());
-        let tools = template.and_then(|template| ToolFormat::of(&template.identity())).map(ToolStream::new);
+        let tools = params.tools.stream(catalog.chat_template(&params.weights));
         let choices = (0..request.prompts.len() * request.params.n).map(|choice| Choice {
             offset: request.prompts[choice / request.params.n].text.chars().count()
                 * usize::from(request.echo),
@@ -144,10 +144,17 @@ impl Answer {
                 }
                 Ok(about)
             }
-            EngineEvent::Token { choice, token, text, finish } => {
+            EngineEvent::Token { choice, token, text, finish, stop_string } => {
                 self.written += 1;
                 let state = &mut self.choices[choice];
                 state.finish = finish;
+                state.stop_reason = match stop_string {
+                    Some(stop) => stop.into(),
+                    None if finish == Some(FinishReason::Stop) => {
+                        self.request.params.stop_token(token.id).into()
+                    }
+                    None => Value::Null,
+                };
                 state.add_text(text, token.id, catalog.vocab());
                 state.tokens.push(token);
                 Ok(choice..choice + 1)
@@ -207,7 +214,7 @@ impl Answer {
             "choices": choices,
         });
         if chunk && self.request.params.include_usage {
-            frame["usage"] = Value::Null;
+            frame["usage"] = if self.request.params.continuous_usage { self.usage() } else { Value::Null };
         }
         frame
     }
@@ -227,7 +234,8 @@ impl Answer {
         let choice = &mut self.choices[index];
         let tokens = std::mem::take(&mut choice.tokens);
         let text = std::mem::take(&mut choice.text);
-        let finish = choice.finish_reason();
+        let finish = choice.finish_reason(self.request.params.tools.is_named());
+        let stop_reason = choice.stop_reason.take();
         let calls = std::mem::take(&mut choice.calls);
         let mut object = match self.style {
             Style::Completion => {
@@ -247,6 +255,7 @@ impl Answer {
                 json!({"index": index, place: message, "logprobs": logprobs, "finish_reason": finish})
             }
         };
+        object["stop_reason"] = stop_reason;
         if !choice.prompt_logprobs.is_null() {
             object["prompt_logprobs"] = choice.prompt_logprobs.take();
         }

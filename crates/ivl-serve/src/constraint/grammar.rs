@@ -87,7 +87,7 @@ impl GrammarCompiler {
 }
 
 /// A schema with a bound on the blanks between parts: a model that is unsure can write blanks for ever.
-fn with_few_blanks(schema: &Value) -> Value {
+pub(crate) fn with_few_blanks(schema: &Value) -> Value {
     let mut schema = match schema {
         Value::Bool(true) => json!({}),
         other => other.clone(),

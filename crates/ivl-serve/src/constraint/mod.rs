@@ -3,7 +3,7 @@
 mod grammar;
 mod token_rules;
 
-pub(crate) use grammar::{Grammar, GrammarCompiler, GrammarSource};
+pub(crate) use grammar::{Grammar, GrammarCompiler, GrammarSource, with_few_blanks};
 pub(crate) use token_rules::TokenRules;
 
 use ivl_core::decode::TokenConstraint;

@@ -27,6 +27,8 @@ pub(crate) enum EngineEvent {
         text: String,
         /// Set on the last token of the choice.
         finish: Option<FinishReason>,
+        /// The stop string that ended the choice.
+        stop_string: Option<String>,
     },
     /// The end of the job without an answer.
     Failed(EngineError),

@@ -179,6 +179,7 @@ impl Row {
             token,
             text: step.text,
             finish: step.finish,
+            stop_string: self.continuation.stop_string().map(str::to_owned),
         });
         if step.finish.is_some() || sent.is_err() { Step::Ended } else { Step::On }
     }

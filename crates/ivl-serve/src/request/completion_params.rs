@@ -11,7 +11,7 @@ use super::unsupported::refuse_unsupported;
 use super::values::values;
 use crate::api_error::ApiError;
 use crate::catalog::Catalog;
-use crate::constraint::{Grammar, RequestConstraint};
+use crate::constraint::{Grammar, GrammarSource, RequestConstraint};
 use crate::settings::Settings;
 
 /// A request apart from its prompts.
@@ -27,6 +27,8 @@ pub(crate) struct CompletionParams {
     pub(crate) config: GenerateConfig,
     /// The seed; without one, every prompt draws with its own.
     pub(crate) seed: Option<u64>,
+    /// Tokens that end the text because the client says so.
+    stop_tokens: Vec<u32>,
     /// Which tokens are allowed.
     pub(crate) constraint: RequestConstraint,
     /// Tools that the answer may call.
@@ -39,6 +41,8 @@ pub(crate) struct CompletionParams {
     pub(crate) stream: bool,
     /// End a stream with the usage.
     pub(crate) include_usage: bool,
+    /// Give the usage so far in every part of a stream that ends with it.
+    pub(crate) continuous_usage: bool,
 }
 
 impl CompletionParams {
@@ -52,13 +56,20 @@ impl CompletionParams {
             explain: true,
             config,
             seed: None,
+            stop_tokens: Vec::new(),
             constraint: RequestConstraint::default(),
             tools: Tools::default(),
             max_tokens: Some(0),
             n: 1,
             stream: false,
             include_usage: false,
+            continuous_usage: false,
         }
+    }
+
+    /// The token that ended a text, if it is one of `stop_token_ids` and no end token of the models.
+    pub(crate) fn stop_token(&self, id: u32) -> Option<u32> {
+        self.stop_tokens.contains(&id).then_some(id)
     }
 
     pub(super) fn read(fields: &Fields, catalog: &Catalog, settings: &Settings) -> Result<Self, ApiError> {
@@ -79,29 +90,46 @@ impl CompletionParams {
         config.max_new_tokens = 0;
         config.min_new_tokens = fields.count("min_tokens", 0, max_tokens.unwrap_or(limit))?.unwrap_or(0);
         config.sampling = sampling(fields, catalog)?;
-        config.end_tokens = end_tokens(fields, catalog)?.into();
+        let [ends, stop_tokens] = end_tokens(fields, catalog)?;
+        config.end_tokens = [ends, stop_tokens.clone()].concat().into();
         config.stop_strings = stop_strings(fields)?;
         config.include_stop_string = fields.flag("include_stop_str_in_output")?;
-        let constraint =
-            RequestConstraint { rules: token_rules(fields, catalog)?, grammar: grammar(fields, catalog)? };
+        let tools = Tools::read(fields)?;
+        let calls = tools.grammar(catalog.chat_template(&weights), catalog)?;
+        let grammar = grammar(fields, calls, catalog)?;
+        let constraint = RequestConstraint { rules: token_rules(fields, catalog)?, grammar };
         Ok(Self {
             model: model.unwrap_or(catalog.base()).to_owned(),
             weights,
             explain,
             config,
             seed: seed(fields)?,
+            stop_tokens,
             constraint,
-            tools: Tools::read(fields)?,
+            tools,
             max_tokens,
             n: fields.count("n", 1, settings.max_choices.min(settings.max_rows))?.unwrap_or(1),
             stream,
-            include_usage: options.map_or(Ok(false), |options| options.flag("include_usage"))?,
+            include_usage: options.as_ref().map_or(Ok(false), |options| options.flag("include_usage"))?,
+            continuous_usage: options.map_or(Ok(false), |options| options.flag("continuous_usage_stats"))?,
         })
     }
 }
 
-fn grammar(fields: &Fields, catalog: &Catalog) -> Result<Option<Grammar>, ApiError> {
-    let Some((name, source)) = grammar_source(fields)? else { return Ok(None) };
+/// The grammar of a field, or of the `calls` that the answer has to be.
+fn grammar(
+    fields: &Fields,
+    calls: Option<(&'static str, GrammarSource)>,
+    catalog: &Catalog,
+) -> Result<Option<Grammar>, ApiError> {
+    let given = grammar_source(fields)?;
+    if let (Some((name, _)), Some(_)) = (&given, &calls) {
+        return Err(ApiError::invalid(
+            name,
+            format!("`tool_choice` makes the answer a call, so it cannot have the form of `{name}`"),
+        ));
+    }
+    let Some((name, source)) = given.or(calls) else { return Ok(None) };
     let refused = |reason: String| expected(name, &format!("a form that the answer can follow: {reason}"));
     catalog
         .grammars()

@@ -31,14 +31,15 @@ pub(super) fn stop_strings(fields: &Fields) -> Result<Vec<String>, ApiError> {
     }
 }
 
-/// Tokens that end the text: those of the models, unless `ignore_eos`, and `stop_token_ids`.
-pub(super) fn end_tokens(fields: &Fields, catalog: &Catalog) -> Result<Vec<u32>, ApiError> {
-    let mut ends = match fields.flag("ignore_eos")? {
+/// Tokens that end the text: those of the models, unless `ignore_eos`, and those of `stop_token_ids` that are none of them.
+pub(super) fn end_tokens(fields: &Fields, catalog: &Catalog) -> Result<[Vec<u32>; 2], ApiError> {
+    let ends = match fields.flag("ignore_eos")? {
         true => Vec::new(),
         false => catalog.end_tokens().to_vec(),
     };
-    ends.extend(listed("stop_token_ids", fields, catalog)?.unwrap_or_default());
-    Ok(ends)
+    let mut stops = listed("stop_token_ids", fields, catalog)?.unwrap_or_default();
+    stops.retain(|id| !ends.contains(id));
+    Ok([ends, stops])
 }
 
 /// `allowed_token_ids` and `bad_words`.

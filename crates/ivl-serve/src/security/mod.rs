@@ -1,5 +1,6 @@
 //! Who may send requests: clients with a key, and no pages of other sites.
 
+mod forwarded;
 mod origin;
 mod record;
 
@@ -13,6 +14,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use self::forwarded::client_address;
 use self::origin::Origins;
 use crate::api_error::ApiError;
 use crate::app::App;
@@ -30,6 +32,7 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let path = known_path(request.uri());
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
+    let peer = client_address(peer, request.headers(), &app.settings.trusted_proxies);
     let record = Arc::new(RequestRecord::new(&app, request.method(), path, peer, request.headers()));
     let origins = Origins::of(request.headers());
     let shared = origins.shared_with(&app.settings).cloned();

@@ -74,13 +74,33 @@ impl Format {
     /// The optional fields of a row.
     pub fn optional(self) -> &'static [Field] {
         match self {
-            Self::Sharegpt => &[Field::From, Field::Value, Field::System, Field::Tools],
-            Self::Alpaca => &[Field::Input, Field::System],
-            Self::Messages | Self::Completion | Self::Prompt => {
-                &[Field::Role, Field::Content, Field::System, Field::Tools]
-            }
+            Self::Sharegpt => &[
+                Field::From,
+                Field::Value,
+                Field::System,
+                Field::Tools,
+                Field::Functions,
+                Field::TemplateKwargs,
+            ],
+            Self::Alpaca => &[Field::Input, Field::System, Field::History],
+            Self::Messages | Self::Completion | Self::Prompt => &[
+                Field::Role,
+                Field::Content,
+                Field::System,
+                Field::Tools,
+                Field::Functions,
+                Field::TemplateKwargs,
+            ],
             Self::Text => &[],
-            Self::Preference => &[Field::Prompt, Field::Role, Field::Content, Field::System, Field::Tools],
+            Self::Preference => &[
+                Field::Prompt,
+                Field::Role,
+                Field::Content,
+                Field::System,
+                Field::Tools,
+                Field::Functions,
+                Field::TemplateKwargs,
+            ],
         }
     }
 
@@ -105,7 +125,11 @@ pub enum Field {
     Chosen,
     Rejected,
     System,
+    History,
     Tools,
+    Functions,
+    #[serde(rename = "chat_template_kwargs")]
+    TemplateKwargs,
     Role,
     Content,
     From,
@@ -127,7 +151,10 @@ impl Field {
             Self::Chosen => "chosen",
             Self::Rejected => "rejected",
             Self::System => "system",
+            Self::History => "history",
             Self::Tools => "tools",
+            Self::Functions => "functions",
+            Self::TemplateKwargs => "chat_template_kwargs",
             Self::Role => "role",
             Self::Content => "content",
             Self::From => "from",

@@ -1,7 +1,7 @@
 //! Checks of a configuration, before anything is read: ranges of numbers, settings that exclude each other, settings that
 //! need another.
 
-use super::{Batching, Init, ObjectiveKind, PreferenceLoss, TrainConfig};
+use super::{Batching, Init, MixingStrategy, ObjectiveKind, PreferenceLoss, TrainConfig};
 use crate::Error;
 
 /// Largest rank of an adapter.
@@ -178,6 +178,16 @@ impl TrainConfig {
         requires(baseless && is_cascade, "base", "a cascade value reads a base: set `base` or `bases`")?;
         let no_targets = self.value.lora.as_ref().is_some_and(|lora| lora.targets.is_empty());
         requires(no_targets, "value.lora.targets", "adapters need at least one projection")?;
+        requires(
+            self.mixing.strategy != MixingStrategy::Sample && self.bases.len() < 2,
+            "bases",
+            "`mixing.strategy` is about several of them",
+        )?;
+        self.check_evaluation()
+    }
+
+    /// Settings of evaluations need held-out data, and some of them more.
+    fn check_evaluation(&self) -> Result<(), Error> {
         let patient = self.eval.patience > 0;
         requires(
             patient && self.data.eval.is_empty(),
@@ -193,6 +203,18 @@ impl TrainConfig {
             !self.eval.bases.is_empty() && self.data.eval.is_empty(),
             "data.eval",
             "`eval.bases` are evaluated on held-out data",
+        )?;
+        let held_out = [
+            (self.eval.every > 0, "`eval.every` evaluates on held-out data"),
+            (self.eval.figure.is_some(), "`eval.figure` is a loss on held-out data"),
+        ];
+        for (given, reason) in held_out {
+            requires(given && self.data.eval.is_empty(), "data.eval", reason)?;
+        }
+        requires(
+            self.eval.map.is_some() && self.eval.bases.is_empty(),
+            "eval.bases",
+            "`eval.map` leads to bases with another vocabulary",
         )?;
         self.check_figure()
     }

@@ -1,6 +1,7 @@
 //! CSV and TSV tables with a header.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -51,18 +52,30 @@ impl DelimitedTable {
     }
 
     fn read(&mut self) -> Result<Option<Record>, csv::Error> {
+        self.number += 1;
         let headers = match &self.headers {
             Some(headers) => headers,
-            None => self.headers.insert(self.reader.headers()?.clone()),
+            None => self.headers.insert(unique(self.reader.headers()?.clone())?),
         };
         self.left.set(LONGEST_RECORD);
-        self.number += 1;
         let mut row = csv::StringRecord::new();
         if !self.reader.read_record(&mut row)? {
             return Ok(None);
         }
         let fields = headers.iter().zip(&row);
         Ok(Some(fields.map(|(name, text)| (name.trim().to_owned(), Value::from(text))).collect()))
+    }
+}
+
+/// Refuses a header with a name twice: one of the columns would be lost.
+fn unique(headers: csv::StringRecord) -> Result<csv::StringRecord, csv::Error> {
+    let mut seen = BTreeSet::new();
+    match headers.iter().map(str::trim).find(|name| !name.is_empty() && !seen.insert(*name)) {
+        None => Ok(headers),
+        Some(name) => {
+            let reason = format!("the column `{name}` occurs twice in the header");
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidData, reason).into())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a row holds: a conversation, an instruction, a prompt with its completion, a text, or two answers to compare.
 
 use ivl_models::Message;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One demonstration.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,10 +40,12 @@ pub struct Conversation {
     pub messages: Vec<Message>,
     /// The number of turns at the start that are read but not trained, whatever their role.
     pub given: usize,
-    /// Turns that are read but not trained, whatever their role: those of weight 0.
+    /// Turns that are read but not trained, whatever their role, in order: those of weight 0.
     pub untrained: Vec<usize>,
     /// Tools, as JSON schemas.
     pub tools: Option<Vec<Value>>,
+    /// Further variables of the template, as in TRL.
+    pub template_kwargs: Map<String, Value>,
 }
 
 impl Conversation {
@@ -54,7 +56,9 @@ impl Conversation {
 
     /// The turns that are trained.
     pub fn trained_turns(&self) -> impl Iterator<Item = usize> {
-        let speaks = |&turn: &usize| self.messages[turn].role == ASSISTANT && !self.untrained.contains(&turn);
+        let speaks = |&turn: &usize| {
+            self.messages[turn].role == ASSISTANT && self.untrained.binary_search(&turn).is_err()
+        };
         (self.given..self.messages.len()).filter(speaks)
     }
 }

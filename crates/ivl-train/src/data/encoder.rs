@@ -211,7 +211,8 @@ impl<'a> Encoder<'a> {
         let Some(template) = &self.template else {
             return Err(Error::NoTemplate { place: row.place.clone() });
         };
-        let options = RenderOptions { tools: conversation.tools.clone(), ..RenderOptions::default() };
+        let (tools, extra) = (conversation.tools.clone(), conversation.template_kwargs.clone());
+        let options = RenderOptions { tools, extra, ..RenderOptions::default() };
         let spoken = template
             .find(&conversation.messages, &options)
             .map_err(|source| Error::Render { place: row.place.clone(), source: Box::new(source) })?;
@@ -219,7 +220,8 @@ impl<'a> Encoder<'a> {
         if self.options.last_turn_only {
             wanted = wanted.split_off(wanted.len().saturating_sub(1));
         }
-        let turns: Vec<Turn> = spoken.turns.into_iter().filter(|turn| wanted.contains(&turn.turn)).collect();
+        let turns: Vec<Turn> =
+            spoken.turns.into_iter().filter(|turn| wanted.binary_search(&turn.turn).is_ok()).collect();
         Ok(RenderedExample {
             text: spoken.text,
             trained: turns.iter().map(|turn| turn.words.clone()).collect(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ivl_models::Message;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::demonstration::{ASSISTANT, Conversation};
 use super::recognition::find;
@@ -73,7 +73,8 @@ impl<'a> RowFields<'a> {
         }
         let untrained = (0..turns.len()).filter(|&turn| turns[turn].trained == Some(false)).collect();
         let messages = turns.into_iter().map(|turn| turn.message).collect();
-        Ok(Conversation { messages, given, untrained, tools: self.tools()? })
+        let (tools, template_kwargs) = (self.tools()?, self.template_kwargs()?);
+        Ok(Conversation { messages, given, untrained, tools, template_kwargs })
     }
 
     /// The messages of a field: a list, or the same as JSON in a text, since tables of texts cannot hold lists.
@@ -128,21 +129,61 @@ impl<'a> RowFields<'a> {
         Ok(ParsedTurn { message: Message { role, content, extra }, trained })
     }
 
-    /// A list of schemas, or the same as JSON in a text: tables cannot hold schemas of different shapes.
+    /// An object, or the same as JSON in a text. Tables have a column for every key of any row: what is null is absent.
+    fn template_kwargs(&self) -> Result<Map<String, Value>, String> {
+        let column = self.column(Field::TemplateKwargs);
+        let parsed = match self.get(Field::TemplateKwargs) {
+            None => return Ok(Map::new()),
+            Some(Value::String(text)) if text.is_empty() => return Ok(Map::new()),
+            Some(Value::String(text)) => serde_json::from_str(text)
+                .map_err(|error| format!("a text in `{column}` that is not JSON ({error})"))?,
+            Some(other) => other.clone(),
+        };
+        match parsed {
+            Value::Object(kwargs) => Ok(kwargs.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+            other => Err(format!("{} in `{column}`, expected an object", kind(&other))),
+        }
+    }
+
+    /// Earlier turns, as some relatives of Alpaca have them, are no part of a task and its answer.
+    pub(super) fn refuse_history(&self) -> Result<(), String> {
+        match self.get(Field::History) {
+            None => Ok(()),
+            Some(Value::Array(turns)) if turns.is_empty() => Ok(()),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(()),
+            Some(_) => Err(format!(
+                "earlier turns in `{}`, which this format has no place for; write them as `messages`",
+                self.column(Field::History)
+            )),
+        }
+    }
+
+    /// The tools: schemas with their type, or OpenAI's earlier `functions`, without.
     fn tools(&self) -> Result<Option<Vec<Value>>, String> {
-        let Some(tools) = self.get(Field::Tools) else { return Ok(None) };
+        if let Some(tools) = self.list_of_tools(Field::Tools)? {
+            return Ok(Some(tools));
+        }
+        let functions = self.list_of_tools(Field::Functions)?;
+        let tool = |function: Value| match function.get("function") {
+            Some(_) => function,
+            None => json!({ "type": "function", "function": function }),
+        };
+        Ok(functions.map(|functions| functions.into_iter().map(tool).collect()))
+    }
+
+    /// A list of schemas, or the same as JSON in a text: tables cannot hold schemas of different shapes.
+    fn list_of_tools(&self, field: Field) -> Result<Option<Vec<Value>>, String> {
+        let column = self.column(field);
+        let Some(tools) = self.get(field) else { return Ok(None) };
         let parsed = match tools {
             Value::String(text) if text.is_empty() => return Ok(None),
-            Value::String(text) => serde_json::from_str(text).map_err(|error| {
-                format!("a text in `{}` that is not JSON ({error})", self.column(Field::Tools))
-            })?,
+            Value::String(text) => serde_json::from_str(text)
+                .map_err(|error| format!("a text in `{column}` that is not JSON ({error})"))?,
             other => other.clone(),
         };
         match parsed {
             Value::Array(tools) => Ok((!tools.is_empty()).then_some(tools)),
-            other => {
-                Err(format!("{} in `{}`, expected a list of tools", kind(&other), self.column(Field::Tools)))
-            }
+            other => Err(format!("{} in `{column}`, expected a list of tools", kind(&other))),
         }
     }
 }

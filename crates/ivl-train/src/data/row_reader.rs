@@ -19,12 +19,15 @@ pub(super) fn read(record: Record, format: Format, config: &SourceConfig) -> Res
             let (prompt, completion) = (row.text(Field::Prompt)?, row.text(Field::Completion)?);
             Ok(Demonstration::Completion { prompt, completion })
         }
-        Format::Alpaca => Ok(Demonstration::Instruction {
-            instruction: row.text(Field::Instruction)?,
-            input: row.optional_text(Field::Input)?,
-            output: row.text(Field::Output)?,
-            system: row.optional_text(Field::System)?,
-        }),
+        Format::Alpaca => {
+            row.refuse_history()?;
+            Ok(Demonstration::Instruction {
+                instruction: row.text(Field::Instruction)?,
+                input: row.optional_text(Field::Input)?,
+                output: row.text(Field::Output)?,
+                system: row.optional_text(Field::System)?,
+            })
+        }
         Format::Text => row.text(Field::Text).map(Demonstration::Text),
         Format::Preference => preference::read(&row),
         Format::Prompt if row.is_list(Field::Prompt) => {

@@ -1,11 +1,8 @@
 //! Conversations, rendered by a chat template.
 
-use std::path::Path;
-
 use ivl_models::{ChatTemplate, Message, RenderOptions, TemplateChoice};
 
-use super::chat_template::find_template;
-use super::{AttachedValue, Model};
+use super::Model;
 use crate::error::Result;
 
 impl Model {
@@ -20,8 +17,7 @@ impl Model {
     /// # Errors
     /// [`NoChatTemplate`](crate::Error::NoChatTemplate), [`Chat`](crate::Error::Chat) for one that cannot be read.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
-        let values: Vec<&Path> = self.values.iter().map(AttachedValue::dir).collect();
-        find_template(&self.options.chat_template, self.base_dir(), &values)
+        self.reader().chat_template()
     }
 
     /// The tokens of a conversation, up to the beginning of the assistant's turn.
@@ -30,19 +26,16 @@ impl Model {
     /// [`Chat`](crate::Error::Chat) for messages that the template does not render,
     /// [`Unreadable`](crate::Error::Unreadable).
     pub fn encode_chat(&self, messages: &[Message], template: &ChatTemplate) -> Result<Vec<u32>> {
-        self.encode_conversation(messages, None, template)
+        self.reader().encode_chat(messages, template)
     }
 
-    /// The same with tools.
-    pub(crate) fn encode_conversation(
+    /// The same with options of the rendering.
+    pub(crate) fn encode_rendered(
         &self,
         messages: &[Message],
-        tools: Option<Vec<serde_json::Value>>,
+        options: &RenderOptions,
         template: &ChatTemplate,
     ) -> Result<Vec<u32>> {
-        let options = RenderOptions { add_generation_prompt: true, tools, ..RenderOptions::default() };
-        let text = template.render(messages, &options)?;
-        self.check_readable(&text)?;
-        Ok(self.tokenizer().encode(&text, false)?)
+        self.reader().encode_rendered(messages, options, template)
     }
 }

@@ -62,6 +62,14 @@ impl DraftOptions {
         self
     }
 
+    /// The numbers of a draft model's weights.
+    pub(super) fn numbers(&self) -> Result<u64> {
+        match &self.source {
+            DraftSource::Model(name) => OpenCheckpoint::open(name)?.numbers(None),
+            DraftSource::PromptLookup { .. } => Ok(0),
+        }
+    }
+
     /// Refuses a draft model of another vocabulary than the target's, before a weight is read.
     pub(super) fn check(&self, target: &Vocab) -> Result<()> {
         let DraftSource::Model(name) = &self.source else { return Ok(()) };

@@ -4,7 +4,7 @@ use ivl_core::decode::{EndTokens, FinishReason, GenerateConfig, Session, TokenSt
 use ivl_models::Message;
 
 use super::Model;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A text that was generated.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ impl Model {
     /// Continues a text.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`], [`Error::Unreadable`], and what [`ivl_core::decode::generate`] refuses.
+    /// [`Error::EmptyPrompt`](crate::Error::EmptyPrompt), [`Error::Unreadable`](crate::Error::Unreadable), and what [`ivl_core::decode::generate`] refuses.
     pub fn generate(&self, prompt: &str, config: &GenerateConfig) -> Result<Generation> {
         Generation::collect(self.stream(prompt, config)?)
     }
@@ -45,7 +45,7 @@ impl Model {
     /// Writes the assistant's turn after some messages, by the model's [chat template](Self::chat_template).
     ///
     /// # Errors
-    /// [`Error::NoChatTemplate`], [`Error::Chat`], and as [`generate`](Self::generate).
+    /// [`Error::NoChatTemplate`](crate::Error::NoChatTemplate), [`Error::Chat`](crate::Error::Chat), and as [`generate`](Self::generate).
     pub fn generate_chat(&self, messages: &[Message], config: &GenerateConfig) -> Result<Generation> {
         let prompt = self.encode_chat(messages, &self.chat_template()?)?;
         Generation::collect(self.stream_tokens(&[prompt], config)?)
@@ -99,9 +99,8 @@ impl Model {
     /// token of its own.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] if there is no token, [`Error::Unreadable`].
+    /// [`Error::EmptyPrompt`](crate::Error::EmptyPrompt) if there is no token, [`Error::Unreadable`](crate::Error::Unreadable).
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.encode_text(text)?;
-        if ids.is_empty() { Err(Error::EmptyPrompt) } else { Ok(ids) }
+        self.reader().encode_prompt(text)
     }
 }

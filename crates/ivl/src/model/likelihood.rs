@@ -36,7 +36,6 @@ impl Model {
     /// # Errors
     /// [`Error::Unreadable`](crate::Error::Unreadable).
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
-        self.check_readable(text)?;
-        Ok(self.tokenizer().encode(text, true)?)
+        self.reader().encode_text(text)
     }
 }

@@ -1,6 +1,7 @@
 //! A base with any number of values, its tokenizer and its chat template.
 
 mod attach;
+pub(crate) mod builder;
 mod chat;
 mod chat_template;
 mod draft;
@@ -9,6 +10,7 @@ mod fusion;
 pub(crate) mod generation;
 mod identity;
 mod likelihood;
+mod text_reader;
 mod value;
 
 use std::ffi::OsStr;
@@ -17,15 +19,12 @@ use std::path::Path;
 
 use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
 use ivl_core::{ValueStack, Vocab};
-use ivl_models::{
-    ChatTemplate, Checkpoint, SamplingDefaults, TemplateChoice, Tokenizer, TransformerLm, fused_end_tokens,
-};
+use ivl_models::{Checkpoint, SamplingDefaults, Tokenizer, TransformerLm, fused_end_tokens};
 
 pub use self::attach::Attach;
-use self::chat_template::find_template;
-use self::draft_options::DraftOptions;
 pub(crate) use self::fusion::fuse;
 use self::fusion::fuse_gated;
+pub use self::text_reader::TextReader;
 pub use self::value::AttachedValue;
 pub(crate) use self::value::{Join, PlannedValue};
 use crate::device::Placement;
@@ -53,99 +52,6 @@ enum Fused {
     Gated(Gate, GatedLm),
 }
 
-/// A model that is about to be opened; [`Model::builder`] begins one.
-///
-/// Everything that can be refused is refused before the first weight is read.
-///
-/// ```
-/// # let large = "../../examples/first-value/large";
-/// # let small = "../../examples/first-value/small";
-/// let lm = ivl::Model::builder(large).attach(small, ivl::Attach::new().alpha(0.5)).open()?;
-/// assert_eq!(lm.values()[0].alpha(), 0.5);
-/// # Ok::<(), ivl::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct ModelBuilder {
-    base: String,
-    values: Vec<(String, Attach)>,
-    gate: Option<Gate>,
-    renders_messages: bool,
-    drafts: Option<DraftOptions>,
-    options: OpenOptions,
-}
-
-impl ModelBuilder {
-    /// Device, type of the weights, progress.
-    #[must_use]
-    pub fn options(mut self, options: OpenOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Attaches a value: a directory or a hub name.
-    #[must_use]
-    pub fn attach(mut self, value: impl AsRef<OsStr>, attach: Attach) -> Self {
-        self.values.push((value.as_ref().to_string_lossy().into_owned(), attach));
-        self
-    }
-
-    /// Consults the values only where a gate says so.
-    #[must_use]
-    pub fn gate(mut self, gate: Gate) -> Self {
-        self.gate = Some(gate);
-        self
-    }
-
-    /// Refuses models without a chat template.
-    #[must_use]
-    pub fn for_chat(mut self) -> Self {
-        self.renders_messages = true;
-        self
-    }
-
-    /// Refuses models that these drafts do not fit; [`Model::speculation`] loads them.
-    #[must_use]
-    pub fn for_drafts(mut self, drafts: DraftOptions) -> Self {
-        self.drafts = Some(drafts);
-        self
-    }
-
-    /// Checks everything, then loads the weights.
-    ///
-    /// # Errors
-    /// Names that cannot be resolved, files that cannot be read, values that do not fit the base or the gate.
-    pub fn open(self) -> Result<Model> {
-        let Self { base, values, gate, renders_messages, drafts, options } = self;
-        let placement = options.placement()?;
-        if let TemplateChoice::File(path) = &options.chat_template {
-            ChatTemplate::from_file(path)?;
-        }
-        let base = OpenCheckpoint::open(&base)?;
-        let end_tokens = base.end_tokens()?;
-        let planned: Vec<PlannedValue> = values
-            .iter()
-            .map(|(name, attach)| PlannedValue::new(name, attach, &base.vocab))
-            .collect::<Result<_>>()?;
-        check_gate(gate, planned.iter().map(PlannedValue::ungatable))?;
-        if renders_messages {
-            let dirs: Vec<&Path> = planned.iter().map(PlannedValue::dir).collect();
-            find_template(&options.chat_template, &base.dir, &dirs)?;
-        }
-        if let Some(drafts) = &drafts {
-            drafts.check(&base.vocab)?;
-        }
-        let base_lm = base.load(None, &placement, &options)?;
-        let fused = Fused::Ungated(BaseLm::plain(base_lm.clone()));
-        let values = Vec::with_capacity(planned.len());
-        let mut model = Model { base, base_lm, end_tokens, values, fused, options, placement };
-        for value in planned {
-            model.load_value(value)?;
-        }
-        model.fuse(gate)?;
-        Ok(model)
-    }
-}
-
 /// Refuses a gate that has nothing to skip, or a value that it cannot skip; `values` says of each why it cannot be.
 fn check_gate(gate: Option<Gate>, values: impl ExactSizeIterator<Item = Option<String>>) -> Result<()> {
     let Some(gate) = gate else { return Ok(()) };
@@ -167,35 +73,6 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// Opens a base: a directory in Hugging Face layout, or a name on the hub (`org/name` or `org/name@revision`).
-    ///
-    /// # Errors
-    /// Names that cannot be resolved and files that cannot be read.
-    pub fn open(base: impl AsRef<OsStr>) -> Result<Self> {
-        Self::builder(base).open()
-    }
-
-    /// Opens a base on a chosen device, in a chosen type.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_with(base: impl AsRef<OsStr>, options: OpenOptions) -> Result<Self> {
-        Self::builder(base).options(options).open()
-    }
-
-    /// A model that is opened with all its values at once, so that everything is checked before a weight is read.
-    pub fn builder(base: impl AsRef<OsStr>) -> ModelBuilder {
-        let base = base.as_ref().to_string_lossy().into_owned();
-        ModelBuilder {
-            base,
-            values: Vec::new(),
-            gate: None,
-            renders_messages: false,
-            drafts: None,
-            options: OpenOptions::new(),
-        }
-    }
-
     /// Attaches a value as its card says: residual, cascade, or low-rank adapters.
     ///
     /// # Errors
@@ -383,11 +260,17 @@ impl Model {
         }
     }
 
+    /// Turns texts into tokens, and refuses those that cannot be read.
+    pub fn reader(&self) -> TextReader<'_> {
+        let values = self.values.iter().map(AttachedValue::reader).collect();
+        TextReader::new(&self.base, values, &self.options.chat_template)
+    }
+
     /// Refuses a text that a value cannot read in its own tokens.
     ///
     /// # Errors
     /// [`Error::Unreadable`].
     pub fn check_readable(&self, text: &str) -> Result<()> {
-        self.values.iter().try_for_each(|value| value.check_readable(text))
+        self.reader().check_readable(text)
     }
 }

@@ -4,13 +4,14 @@ use std::fmt;
 use std::path::Path;
 
 use ivl_align::{Method, align};
-use ivl_core::cross_tokenizer::{ByteFusionConfig, Retokenizer};
+use ivl_core::cross_tokenizer::ByteFusionConfig;
 use ivl_core::{CausalLm, Vocab, VocabMap};
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Connection, Tokenizer, TransformerLm, ValueCard};
 
 use super::Attach;
+use super::text_reader::ValueReader;
 use crate::device::Placement;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::open_checkpoint::{OpenCheckpoint, SharedWeights, last_part};
 use crate::open_options::OpenOptions;
 use crate::vocab_maps::VocabMaps;
@@ -49,6 +50,21 @@ impl<M> Join<M> {
             }
             Self::OverBytes { .. } => Some(format!("`{name}` is fused over bytes")),
             Self::SameIds | Self::Mapped(_) => None,
+        }
+    }
+}
+
+impl<M> Join<M> {
+    /// How a value that is joined like this reads texts.
+    fn reader<'a>(&self, dir: &'a Path, tokenizer: &'a Tokenizer, max_positions: usize) -> ValueReader<'a> {
+        match self {
+            Self::Cascade(input) => {
+                ValueReader { dir, own_tokens: None, max_positions: max_positions / input.stride() }
+            }
+            Self::SameIds => ValueReader { dir, own_tokens: None, max_positions },
+            Self::Mapped(_) | Self::OverBytes { .. } => {
+                ValueReader { dir, own_tokens: Some(tokenizer), max_positions }
+            }
         }
     }
 }
@@ -125,9 +141,18 @@ impl PlannedValue {
         })
     }
 
-    /// Its directory.
-    pub(super) fn dir(&self) -> &Path {
-        &self.value.dir
+    /// How it reads texts.
+    pub(super) fn reader(&self) -> ValueReader<'_> {
+        self.join.reader(&self.value.dir, &self.value.tokenizer, self.value.max_positions())
+    }
+
+    /// The numbers that loading it reads, on a base in a directory.
+    pub(super) fn numbers(&self, base: &Path) -> Result<u64> {
+        let reference = match &self.join {
+            Join::OverBytes { reference, .. } => reference.numbers(None)?,
+            Join::Cascade(_) | Join::SameIds | Join::Mapped(_) => 0,
+        };
+        Ok(self.value.numbers(Some(base))? + reference)
     }
 
     /// Why a gate cannot skip this value, if it cannot.
@@ -213,28 +238,23 @@ impl AttachedValue {
     /// The chat template that it was trained with, if any.
     ///
     /// # Errors
-    /// [`Error::Chat`] for one that cannot be read.
+    /// [`Error::Chat`](crate::Error::Chat) for one that cannot be read.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         Ok(ChatTemplate::from_dir(self.dir())?)
+    }
+
+    /// How it reads texts.
+    pub(super) fn reader(&self) -> ValueReader<'_> {
+        self.join.reader(self.dir(), &self.tokenizer, self.checkpoint.config().max_positions)
     }
 
     /// Refuses a text that the value cannot read in its own tokens. While a text is generated, the base decides on its
     /// own there.
     ///
     /// # Errors
-    /// [`Error::Unreadable`].
+    /// [`Error::Unreadable`](crate::Error::Unreadable).
     pub fn check_readable(&self, text: &str) -> Result<()> {
-        if !self.has_own_tokens() {
-            return Ok(());
-        }
-        let value = self.dir().display().to_string();
-        let unreadable = |source| Error::Unreadable { value: value.clone(), source: Box::new(source) };
-        let got = self.tokenizer.tokenize(text).map_err(unreadable)?.len();
-        let limit = self.max_positions();
-        if got > limit {
-            return Err(ivl_core::Error::TextTooLong { got, limit, what: value }.into());
-        }
-        Ok(())
+        self.reader().check(text)
     }
 
     /// Why a gate cannot skip this value, if it cannot.

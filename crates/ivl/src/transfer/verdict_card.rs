@@ -45,6 +45,7 @@ fn transfer_card(study: &Study) -> TransferCard {
             alone: figure(&base.alone),
             with: base.at(transfer.verdict.alpha).map(figure),
             full: base.tuned.as_ref().map(figure),
+            alpha: base.best_alpha.and_then(interval),
             gain: verdict.and_then(|verdict| verdict.gain).and_then(interval),
             recovered: verdict.and_then(|verdict| verdict.recovered).and_then(interval),
         }

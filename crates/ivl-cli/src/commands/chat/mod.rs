@@ -4,7 +4,7 @@ mod command;
 mod conversation;
 mod lines;
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,15 +23,16 @@ use crate::color::is_colored;
 use crate::decoding;
 use crate::models;
 use crate::notes::note;
+use crate::output::stdout;
 
 pub fn run(args: &args::Chat, common: &Common) -> Result<()> {
-    // A wrong option is refused before a weight is read.
-    decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
+    // A wrong option is refused before a weight is read; the model's defaults decide which have an effect.
+    decoding::config(&args.decoding, &SamplingDefaults::default(), &common.quiet())?;
     let mut builder = models::builder(&args.models, args.gate, common)?;
     if !args.plain {
         builder = builder.for_chat();
     }
-    let model = models::open(builder, common)?;
+    let model = models::open(builder, &args.models, common)?;
     let defaults = model.sampling_defaults();
     let config = decoding::config(&args.decoding, &defaults, common)?;
     let conversation = Conversation::new(args, &model)?;
@@ -172,7 +173,7 @@ impl Chat {
         let prompt = self.conversation.prompt(&self.model)?;
         let config = self.model.with_end_tokens(&self.config);
         let (mut ids, mut text, mut finish) = (Vec::new(), String::new(), None);
-        let mut out = stdout().lock();
+        let mut out = stdout();
         let writing = self.session.generate(self.model.lm(), &prompt, &config)?;
         let cached = writing.reused();
         for step in writing {
@@ -211,6 +212,6 @@ impl Chat {
             bail!("there is no answer to explain");
         };
         let target = MaskedText::answer(prompt, answer);
-        explain::answer(&mut stdout().lock(), &self.model, target, self.shown, self.json)
+        explain::answer(&mut stdout(), &self.model, target, self.shown, self.json)
     }
 }

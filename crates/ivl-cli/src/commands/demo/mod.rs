@@ -3,6 +3,7 @@
 mod directory;
 mod story;
 
+use std::io::Write;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,6 +16,7 @@ use crate::commands::train::{fit, read_config};
 use crate::commands::transfer::{finetune, measure, show, write_card};
 use crate::models::open_options;
 use crate::notes::note;
+use crate::output::stdout;
 
 /// Seed of the demonstration, unless --seed is given.
 const SEED: u64 = 1;
@@ -64,12 +66,12 @@ pub fn run(args: &Demo, common: &Common) -> Result<()> {
     write_report(&study, &args.out)?;
     write_card(&study, common)?;
     if common.json {
-        println!("{}", serde_json::to_string(&study.transfer)?);
+        writeln!(stdout(), "{}", serde_json::to_string(&study.transfer)?)?;
         return Ok(());
     }
-    println!("{}", story::side_by_side(&study));
+    writeln!(stdout(), "{}", story::side_by_side(&study))?;
     show(&study.transfer)?;
-    println!("{}", story::end(&directory, began.elapsed()));
+    writeln!(stdout(), "{}", story::end(&directory, began.elapsed()))?;
     Ok(())
 }
 

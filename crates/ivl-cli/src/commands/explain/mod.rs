@@ -10,7 +10,7 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use ivl::eval::explanation::Influence;
 use ivl::models::{SamplingDefaults, write_bytes};
-use ivl::{Explanation, GenerateConfig, MaskedText, Model, TokenExplanation};
+use ivl::{Explanation, MaskedText, Model, TextReader, TokenExplanation};
 
 pub use self::terminal::Shown;
 use crate::args;
@@ -18,8 +18,12 @@ use crate::args::Common;
 use crate::color::is_colored;
 use crate::decoding;
 use crate::models;
+use crate::output::stdout;
 use crate::progress::bar;
 use crate::prompt_files::read_messages;
+
+const NOTHING_TO_EXPLAIN: &str =
+    "there is no token to explain: a text needs two, since the first is predicted by nothing";
 
 pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     let config = decoding::config(&args.decoding, &SamplingDefaults::default(), common)?;
@@ -30,8 +34,14 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     if args.messages.is_some() {
         builder = builder.for_chat();
     }
-    let model = models::open(builder, common)?;
-    let targets = targets(args, &config, &model)?;
+    let prepared = builder.prepare()?;
+    let target = target(args, &prepared.reader())?;
+    let model = models::load(prepared, &args.models, common)?;
+    let targets = match target {
+        Target::Texts(texts) => texts,
+        // The answer is generated first.
+        Target::Prompt(prompt) => vec![model.masked_answer(&prompt, &config)?],
+    };
     let bar = bar(common, targets.len() as u64, "explaining {bar:30} {pos}/{len}");
     let mut explanations = Vec::with_capacity(targets.len());
     for target in targets {
@@ -41,9 +51,9 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     bar.finish_and_clear();
     let all: Vec<&TokenExplanation> = explanations.iter().flat_map(Explanation::explained).collect();
     if all.is_empty() {
-        bail!("there is no token to explain: a text needs two, since the first is predicted by nothing");
+        bail!(NOTHING_TO_EXPLAIN);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.gate_curve {
         return curve::print(&mut out, &all, common);
     }
@@ -68,19 +78,33 @@ pub fn run(args: &args::Explain, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The texts that the options name. Answers are generated first.
-fn targets(args: &args::Explain, config: &GenerateConfig, model: &Model) -> Result<Vec<MaskedText>> {
+/// What is explained.
+enum Target {
+    Texts(Vec<MaskedText>),
+    /// The answer to a prompt.
+    Prompt(Vec<u32>),
+}
+
+/// The texts or the prompt that the options name.
+fn target(args: &args::Explain, reader: &TextReader<'_>) -> Result<Target> {
     if let Some(path) = &args.file {
-        return Ok(model.masked_rows(path)?);
+        return Ok(Target::Texts(reader.masked_rows(path)?));
     }
     if let Some(text) = &args.text {
-        return Ok(vec![model.masked_text(text)?]);
+        let text = reader.masked_text(text)?;
+        if text.ids.len() < 2 {
+            bail!(NOTHING_TO_EXPLAIN);
+        }
+        return Ok(Target::Texts(vec![text]));
     }
     if let Some(path) = &args.messages {
-        return Ok(vec![model.masked_chat(read_messages(path)?, &model.chat_template()?, config)?]);
+        let (messages, template) = (read_messages(path)?, reader.chat_template()?);
+        if messages.last().is_some_and(|last| last.role == "assistant") {
+            return Ok(Target::Texts(vec![reader.masked_conversation(messages, &template)?]));
+        }
+        return Ok(Target::Prompt(reader.encode_chat(&messages, &template)?));
     }
-    let prompt = model.encode_prompt(args.prompt.as_deref().unwrap_or_default())?;
-    Ok(vec![model.masked_answer(&prompt, config)?])
+    Ok(Target::Prompt(reader.encode_prompt(args.prompt.as_deref().unwrap_or_default())?))
 }
 
 /// Explains an answer that was generated.

@@ -66,7 +66,7 @@ impl Display {
                 }
             }
             TrainEvent::BaseLogits { done, total } => {
-                let template = "logits {bar:30} {pos}/{len} examples, {eta} left";
+                let template = "logits {bar:30} {pos}/{len} examples, {left} left";
                 self.progress(*done as u64, *total as u64, done == total, template);
             }
             TrainEvent::BaseLogitsWritten { base, tokens, top_k, mean_kl, largest_kl } => self.note(&format!(

@@ -4,6 +4,7 @@ mod configuration;
 mod display;
 mod signals;
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
@@ -18,6 +19,7 @@ pub use self::signals::Stoppable;
 use crate::args::{Common, Train};
 use crate::models::{dtype, open_options};
 use crate::notes::note;
+use crate::output::stdout;
 
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(&args.config, &args.set, common)?;
@@ -30,8 +32,7 @@ pub fn fit_and_summarize(training: Training<'_>, common: &Common) -> Result<()> 
     let trained = fit(training, "go on with --resume", common)?;
     let placements = Placement::several(&common.device, dtype(common.dtype))?;
     warn_of_harm(&trained);
-    summarize(&trained, Memory::now(&placements[0].device), common);
-    Ok(())
+    summarize(&trained, Memory::now(&placements[0].device), common)
 }
 
 /// Trains and saves. A signal stops after a step and leaves a checkpoint; `go_on` says how to go on from there.
@@ -72,7 +73,8 @@ fn warn_of_harm(trained: &TrainedValue) {
     }
 }
 
-fn summarize(trained: &TrainedValue, memory: Memory, common: &Common) {
+fn summarize(trained: &TrainedValue, memory: Memory, common: &Common) -> Result<()> {
+    let mut out = stdout();
     let (output, run): (&Path, _) = (&trained.output, &trained.run);
     if common.json {
         let report = json!({
@@ -85,15 +87,16 @@ fn summarize(trained: &TrainedValue, memory: Memory, common: &Common) {
             "not_improved": trained.not_improved().map(|eval| &eval.base).collect::<Vec<_>>(),
             "memory": memory.json(),
         });
-        println!("{report}");
-        return;
+        writeln!(out, "{report}")?;
+        return Ok(());
     }
     let which = match run.value_steps < run.steps {
         true => format!("the value of step {}, the best, ", run.value_steps),
         false => String::new(),
     };
-    println!("wrote {which}to {} after {} steps", output.display(), run.steps);
+    writeln!(out, "wrote {which}to {} after {} steps", output.display(), run.steps)?;
     for eval in &run.evals {
-        println!("{}", eval_line(eval));
+        writeln!(out, "{}", eval_line(eval))?;
     }
+    Ok(())
 }

@@ -3,6 +3,8 @@
 mod display;
 mod terminal;
 
+use std::io::Write;
+
 use anyhow::{Result, bail};
 use ivl::train::Interrupter;
 use ivl::transfer::{FinetuneConfig, Finetunes, REPORT_FILE, Study, StudyPlan, write_report, write_verdict};
@@ -13,6 +15,7 @@ use super::train::{Stoppable, read_config, say_how_to_go_on};
 use crate::args::{Common, Transfer};
 use crate::models::{open_options, warn_of_alpha, with_template};
 use crate::notes::note;
+use crate::output::stdout;
 
 pub fn run(args: &Transfer, common: &Common) -> Result<()> {
     if args.alphas.iter().any(|alpha| !alpha.is_finite()) || args.alphas.is_empty() {
@@ -48,14 +51,19 @@ pub fn run(args: &Transfer, common: &Common) -> Result<()> {
         write_card(&study, common)?;
     }
     if common.json {
-        println!("{}", serde_json::to_string(&study.transfer)?);
+        writeln!(stdout(), "{}", serde_json::to_string(&study.transfer)?)?;
     } else {
         show(&study.transfer)?;
         if let Some(out) = &args.out {
-            println!("\nwrote {}", out.join(REPORT_FILE).display());
+            writeln!(stdout(), "\nwrote {}", out.join(REPORT_FILE).display())?;
         }
         if args.write_card {
-            println!("wrote alpha {} to the card of {}", study.transfer.verdict.alpha, args.value.join(", "));
+            writeln!(
+                stdout(),
+                "wrote alpha {} to the card of {}",
+                study.transfer.verdict.alpha,
+                args.value.join(", ")
+            )?;
         }
     }
     Ok(())

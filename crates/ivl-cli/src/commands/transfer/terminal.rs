@@ -1,12 +1,13 @@
 //! The study on a terminal.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 
 use anyhow::Result;
 use ivl::eval::transfer::Transfer;
 
 use crate::args::Color;
 use crate::color::is_colored;
+use crate::output::stdout;
 use ivl::eval::transfer::report::{Table, tables};
 
 /// Widest line of text.
@@ -14,7 +15,7 @@ pub const WIDTH: usize = 78;
 
 /// Prints the tables and the verdict.
 pub fn show(transfer: &Transfer) -> Result<()> {
-    let mut out = stdout().lock();
+    let mut out = stdout();
     for table in tables(transfer) {
         show_table(&mut out, &table)?;
     }

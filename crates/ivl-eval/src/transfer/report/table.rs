@@ -189,16 +189,19 @@ fn weights(transfer: &Transfer) -> Table {
     let answers = transfer.has_answers();
     let mut header = vec!["base".to_owned(), "alone".to_owned()];
     header.extend(transfer.source.alphas.iter().map(|alpha| format!("alpha {alpha}")));
+    header.push("best alpha".to_owned());
+    let what =
+        "by the weight of the value; the best of these weights on each base, its 95% interval in brackets";
     let row = |base: &BaseSummary| {
         let settings = std::iter::once(&base.alone).chain(&base.with);
         let cells = settings.map(|setting| judged(setting, answers));
-        std::iter::once(name(base)).chain(cells).collect()
+        std::iter::once(name(base)).chain(cells).chain([best_alpha(base.best_alpha)]).collect()
     };
     Table {
         title: "Which weight".to_owned(),
         note: match answers {
-            true => "Right answers in %, ± standard error, by the weight of the value".to_owned(),
-            false => "Loss in nats, ± standard error, by the weight of the value".to_owned(),
+            true => format!("Right answers in %, ± standard error, {what}"),
+            false => format!("Loss in nats, ± standard error, {what}"),
         },
         header,
         rows: transfer.bases.iter().map(row).collect(),
@@ -256,6 +259,16 @@ fn judged(setting: &SettingSummary, answers: bool) -> String {
     match &setting.exact_match {
         Some(figure) if answers => with_error(100.0 * figure.mean, 100.0 * figure.standard_error, 1),
         _ => with_error(setting.loss.mean, setting.loss.standard_error, 3),
+    }
+}
+
+/// The best weight with its interval.
+fn best_alpha(alpha: Option<IntervalEstimate>) -> String {
+    match alpha {
+        Some(IntervalEstimate { value, low: Some(low), high: Some(high) }) => {
+            format!("{value} [{low}, {high}]")
+        }
+        _ => none(),
     }
 }
 
