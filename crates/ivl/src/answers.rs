@@ -110,8 +110,7 @@ fn encode(model: &Model, prompt: &Prompt) -> Result<Vec<u32>> {
                 return Err(Error::Settings { reason: reason.to_owned() });
             }
             let (tools, extra) = (tools.clone(), template_kwargs.clone());
-            let options =
-                RenderOptions { add_generation_prompt: true, tools, extra, ..RenderOptions::default() };
+            let options = RenderOptions { add_generation_prompt: true, tools, extra };
             model.encode_rendered(messages, &options, &model.chat_template()?)
         }
     }
