@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use ivl_align::MapFile;
 use ivl_core::Vocab;
 use ivl_models::families::read_config;
+use ivl_models::gguf::{Gguf, MetadataValue};
 use ivl_models::{ChatTemplate, Message, RenderOptions, SamplingDefaults, TensorFiles, Tokenizer};
 use ivl_serve::{Catalog, ServedBase, ServedValue, Settings, fuzz_request};
 
@@ -65,6 +66,25 @@ pub fn config(data: &[u8]) {
 pub fn weights(data: &[u8]) {
     in_a_file("model.safetensors", data, |path| {
         let _ = TensorFiles::open(path.parent().expect("a directory"));
+    });
+}
+
+/// A GGUF file: what its header promises can be read.
+pub fn gguf(data: &[u8]) {
+    in_a_file("model.gguf", data, |path| {
+        let Ok(file) = Gguf::open(path) else { return };
+        for key in file.metadata().keys() {
+            match file.metadata().get(key).expect("is there") {
+                MetadataValue::Array(array) => assert_eq!(array.iter().count(), array.len()),
+                value => assert!(!format!("{value:?}").is_empty()),
+            }
+        }
+        for name in file.tensor_names() {
+            let tensor = file.tensor(name).expect("is there");
+            let blocks = tensor.shape.iter().product::<usize>() / tensor.kind.block_elements();
+            assert_eq!(tensor.bytes.len(), blocks * tensor.kind.block_bytes());
+            assert_eq!(tensor.bytes.to_vec().len(), tensor.bytes.len());
+        }
     });
 }
 

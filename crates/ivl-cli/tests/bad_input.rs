@@ -18,7 +18,7 @@ fn text(path: &Path) -> &str {
 fn files_that_are_missing() {
     fails(
         &generate("no/such/model/here", "x"),
-        &["no/such/model/here", "neither a directory nor a hub name"],
+        &["no/such/model/here", "neither a directory, a GGUF file nor a hub name"],
     );
     fails(&generate("org/absent", "x"), &["org/absent", "hub or its cache"]);
     let empty = tempfile::tempdir().expect("dir");

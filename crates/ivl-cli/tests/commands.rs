@@ -376,7 +376,7 @@ fn adapters_share_the_base_and_are_merged_on_request() {
         config["base_model_name_or_path"] = "gone".into();
     });
     let args = ["score", "--base", &base("large"), "--value", &value, "--text", "x"];
-    run::fails(&args, &["holds adapters on `gone`", "neither a directory nor a hub name"]);
+    run::fails(&args, &["holds adapters on `gone`", "neither a directory, a GGUF file nor a hub name"]);
 }
 
 #[test]

@@ -91,6 +91,11 @@ fn weights() {
 }
 
 #[test]
+fn gguf_files() {
+    run("gguf", entries::gguf, 4000);
+}
+
+#[test]
 fn maps() {
     run("map", entries::map, 3000);
 }

@@ -25,6 +25,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod blocks;
 mod cpu;
 mod dense;
 mod disjoint;
@@ -44,6 +45,7 @@ mod softmax;
 pub use activation::ActivationFn;
 pub use adamw::AdamW;
 pub use attention::GroupedQueryAttention;
+pub use blocks::{BlockError, BlockFormat};
 pub use dense::{DenseMatrix, multiply};
 pub use distillation::{Distillation, TeacherRows};
 pub use matrix::{INT8_GROUP, Matrix, PackedFormat};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::gguf::GgufError;
 use crate::{ChatError, FileError, TokenizerError};
 
 /// Errors between a checkpoint directory and a model.
@@ -33,6 +34,14 @@ pub enum Error {
         /// The remedy.
         advice: &'static str,
     },
+    /// A directory holds several GGUF models.
+    #[error("`{}` holds several GGUF models, {names}; expected one: name the file", dir.display())]
+    SeveralModels {
+        /// The directory.
+        dir: PathBuf,
+        /// Their files.
+        names: String,
+    },
     /// A required field of `config.json` is missing.
     #[error("`{}` has no field `{field}`", path.display())]
     MissingField {
@@ -54,10 +63,12 @@ pub enum Error {
         got: String,
     },
     /// An architecture that is not in the table of families.
-    #[error("`{}` has model_type `{got}`, which ivl does not support; it supports {known}", path.display())]
+    #[error("`{}` has {field} `{got}`, which ivl does not support; it supports {known}", path.display())]
     UnknownArchitecture {
         /// Which file.
         path: PathBuf,
+        /// The field that says it.
+        field: &'static str,
         /// The model type.
         got: String,
         /// All that are known.
@@ -74,6 +85,49 @@ pub enum Error {
         #[source]
         source: safetensors::SafeTensorError,
     },
+    /// A GGUF file that cannot be trusted: of another format or version, cut short, or with a broken header.
+    #[error("cannot read the GGUF file `{}`", path.display())]
+    Gguf {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: GgufError,
+    },
+    /// A family whose models are written in no architecture of GGUF files that ivl knows.
+    #[error("`{}` is a {model_type} model, for which ivl writes no GGUF file; write a Hugging Face directory", path.display())]
+    NoGgufArchitecture {
+        /// The model.
+        path: PathBuf,
+        /// Its family.
+        model_type: &'static str,
+    },
+    /// A model that the metadata of a GGUF file cannot describe.
+    #[error(
+        "`{}` has settings that a GGUF file of the architecture {architecture} cannot hold: `{expected}` would be read as `{got}`; \
+             write a Hugging Face directory",
+        path.display()
+    )]
+    NotInGguf {
+        /// The model.
+        path: PathBuf,
+        /// The architecture.
+        architecture: &'static str,
+        /// The setting of the model.
+        expected: String,
+        /// The setting of the file.
+        got: String,
+    },
+    /// A type of GGUF files that ivl does not write.
+    #[error(
+        "ivl does not write GGUF files of type {got}, expected one of {expected}; others can be made from F16 with llama-quantize"
+    )]
+    GgufType {
+        /// The type.
+        got: String,
+        /// The types that it writes.
+        expected: String,
+    },
     /// A shard name that leads out of the checkpoint's directory.
     #[error("`{}` names the shard `{name}`, expected the name of a file in the same directory", path.display())]
     ShardName {
@@ -83,7 +137,7 @@ pub enum Error {
         name: String,
     },
     /// A tensor of a type that holds no model weights.
-    #[error("tensor `{tensor}` in `{}` has type {got}, expected F32, F16 or BF16", path.display())]
+    #[error("tensor `{tensor}` in `{}` is {got}, expected {expected}", path.display())]
     TensorType {
         /// Which file.
         path: PathBuf,
@@ -91,6 +145,16 @@ pub enum Error {
         tensor: String,
         /// Its type.
         got: String,
+        /// The types that are read.
+        expected: String,
+    },
+    /// A tensor that must be there.
+    #[error("`{}` has no tensor `{tensor}`; the file is not whole, or of another kind than its metadata says", path.display())]
+    MissingTensor {
+        /// Which file.
+        path: PathBuf,
+        /// Which tensor.
+        tensor: String,
     },
     /// The tensors in the files differ from those of the configuration.
     #[error("the weights in `{}` do not fit its config.json: {report}", dir.display())]

@@ -27,6 +27,8 @@ mod error;
 pub mod families;
 mod fields;
 mod files;
+pub mod gguf;
+mod mapped_file;
 mod template;
 mod tokenizer;
 pub mod transformer;
@@ -38,7 +40,7 @@ mod weights;
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
     Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress,
-    SamplingDefaults, TensorFiles, save, save_adapters,
+    SamplingDefaults, TensorFiles, save, save_adapters, weight_files,
 };
 pub use config::ModelConfig;
 pub use connection::Connection;
@@ -50,7 +52,7 @@ pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, SpanFinder, Spoken, TemplateChoice, Turn, fused_end_tokens,
 };
-pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};
+pub use tokenizer::{Encoded, GgufTexts, GgufTokenizerError, SpecialTokens, Tokenizer, TokenizerError};
 pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};

@@ -1,12 +1,13 @@
-//! The value card `ivl.json`: what a value is, and how it was trained.
+//! The value card: what a value is, and how it was trained.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::connection::Connection;
 use crate::files::{read_json, write_bytes};
+use crate::gguf::Gguf;
+use crate::{Error, FileError};
 
 /// The description of a value and of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,19 +136,40 @@ impl ValueCard {
     /// Name of the card's file in a value's directory.
     pub const FILE: &str = "ivl.json";
 
+    /// Key of the card, as JSON, in the metadata of a value's GGUF file.
+    pub const GGUF_KEY: &str = "ivl.card";
+
     /// The format that this version writes.
     pub const FORMAT: u32 = 1;
 
-    /// Reads the card of a directory, if it has one.
+    /// The file of a value's card: `ivl.json` in a directory, `NAME.ivl.json` beside `NAME.gguf`.
+    fn file_of(value: &Path) -> PathBuf {
+        match value.is_file() {
+            true => value.with_extension(Self::FILE),
+            false => value.join(Self::FILE),
+        }
+    }
+
+    /// Reads the card of a value, if it has one: that of a directory, or of a GGUF file, where the file beside it goes before the
+    /// card in its metadata.
     ///
     /// # Errors
     /// [`Error::File`] for a card that cannot be read, [`Error::InvalidField`] for one of a later format.
-    pub fn read(dir: &Path) -> Result<Option<Self>, Error> {
-        let path = dir.join(Self::FILE);
-        if !path.is_file() {
+    pub fn read(value: &Path) -> Result<Option<Self>, Error> {
+        let path = Self::file_of(value);
+        let card = if path.is_file() {
+            read_json(&path)?
+        } else if value.is_file() {
+            let gguf = Gguf::open(value)?;
+            let Some(text) = gguf.metadata().opt_text(Self::GGUF_KEY)? else { return Ok(None) };
+            serde_json::from_str(text).map_err(|source| FileError::Json { path: value.to_owned(), source })?
+        } else {
             return Ok(None);
-        }
-        let card: Self = read_json(&path)?;
+        };
+        Self::check_format(card, path).map(Some)
+    }
+
+    fn check_format(card: Self, path: PathBuf) -> Result<Self, Error> {
         if card.format > Self::FORMAT {
             return Err(Error::InvalidField {
                 path,
@@ -156,15 +178,15 @@ impl ValueCard {
                 got: card.format.to_string(),
             });
         }
-        Ok(Some(card))
+        Ok(card)
     }
 
-    /// Writes the card, whole or not at all.
+    /// Writes the card into a directory or beside a GGUF file, whole or not at all.
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be written.
-    pub fn write(&self, dir: &Path) -> Result<(), Error> {
+    pub fn write(&self, value: &Path) -> Result<(), Error> {
         let bytes = serde_json::to_vec_pretty(self).expect("strings, numbers and lists of them serialise");
-        Ok(write_bytes(&dir.join(Self::FILE), &bytes)?)
+        Ok(write_bytes(&Self::file_of(value), &bytes)?)
     }
 }

@@ -22,19 +22,22 @@ struct TokenizedModel {
 impl TokenizedModel {
     /// A checkpoint, or a directory that only holds a tokenizer.
     fn open(name: &str) -> Result<Self> {
-        let dir = resolve(name)?;
-        if dir.join("config.json").is_file() {
-            let checkpoint = Checkpoint::open(&dir)?;
+        let path = resolve(name)?;
+        let checkpoint = match Checkpoint::open(&path) {
+            Err(ivl_models::Error::NotACheckpoint { .. } | ivl_models::Error::OtherFormat { .. }) => None,
+            checkpoint => Some(checkpoint?),
+        };
+        if let Some(checkpoint) = checkpoint {
             let tokenizer = checkpoint.tokenizer()?;
             let vocab = checkpoint.vocab(&tokenizer)?;
             return Ok(Self { name: name.to_owned(), tokenizer, vocab });
         }
-        let path = dir.join("tokenizer.json");
-        if !path.is_file() {
-            let reason = "has neither config.json nor tokenizer.json; expected a checkpoint or a tokenizer";
-            return Err(Error::Content { path: dir, reason: reason.to_owned() });
+        let file = path.join("tokenizer.json");
+        if !file.is_file() {
+            let reason = "has neither config.json nor tokenizer.json nor a GGUF file; expected a checkpoint or a tokenizer";
+            return Err(Error::Content { path, reason: reason.to_owned() });
         }
-        let tokenizer = Tokenizer::from_file(&path)?;
+        let tokenizer = Tokenizer::from_file(&file)?;
         let vocab = tokenizer.vocab();
         Ok(Self { name: name.to_owned(), tokenizer, vocab })
     }

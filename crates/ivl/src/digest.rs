@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use ivl_models::weight_files;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -15,14 +16,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 over the bytes of all weight files, in the order of their names.
-pub(crate) fn hash_weights(dir: &Path) -> Result<String> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(Error::io("read", dir))?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
-    files.sort();
+pub(crate) fn hash_weights(checkpoint: &Path) -> Result<String> {
     let (mut hash, mut chunk) = (Sha256::new(), vec![0; 1 << 20]);
-    for path in files {
+    for path in weight_files(checkpoint)? {
         let mut file = File::open(&path).map_err(Error::io("read", &path))?;
         loop {
             match file.read(&mut chunk).map_err(Error::io("read", &path))? {

@@ -8,8 +8,10 @@ use ivl_models::FileError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A name that is neither a directory nor a name on the hub.
-    #[error("`{name}` is neither a directory nor a hub name (org/name or org/name@revision)")]
+    /// A name that is neither a directory, nor a file, nor a name on the hub.
+    #[error(
+        "`{name}` is neither a directory, a GGUF file nor a hub name (org/name, org/name@revision or org/name:Q4_K_M)"
+    )]
     UnknownModel {
         /// The name.
         name: String,
@@ -44,6 +46,16 @@ pub enum Error {
         /// The reason.
         #[source]
         source: Box<hf_hub::HFError>,
+    },
+    /// A repository on the hub in which no single GGUF file is meant.
+    #[error("{}", no_gguf(name, wanted.as_deref(), found))]
+    HubGguf {
+        /// `org/name`.
+        name: String,
+        /// The quantisation or file that is wanted.
+        wanted: Option<String>,
+        /// The files that fit, or all if none does.
+        found: Vec<String>,
     },
     /// A name that no device has.
     #[error("the device is `{got}`, expected auto, cpu, cuda, cuda:N or wgpu")]
@@ -318,6 +330,21 @@ impl From<ivl_core::Error> for Error {
 impl From<ivl_train::Error> for Error {
     fn from(error: ivl_train::Error) -> Self {
         Self::Train(Box::new(error))
+    }
+}
+
+fn no_gguf(name: &str, wanted: Option<&str>, found: &[String]) -> String {
+    let files = found.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(", ");
+    match (wanted, found.is_empty()) {
+        (_, true) => format!("`{name}` holds no weights that ivl reads: no safetensors and no GGUF file"),
+        (None, false) => {
+            format!("`{name}` holds several GGUF files, expected one: {files}; name one as {name}:FILE")
+        }
+        (Some(wanted), false) => {
+            format!(
+                "`{name}:{wanted}` is not one GGUF file of `{name}`, expected one of {files}; name one as {name}:FILE"
+            )
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub fn inspect(name: &str) -> Result<Value> {
     let end_tokens: Vec<String> =
         open.end_tokens()?.into_iter().map(|id| readable_token(vocab, id)).collect();
     let mut report = json!({
-        "path": open.dir,
+        "path": open.path,
         "family": open.checkpoint.family().model_type,
         "parameters": parameters,
         "dtypes": dtypes,
@@ -57,7 +57,7 @@ pub fn inspect(name: &str) -> Result<Value> {
             "fingerprint": vocab.fingerprint(),
         },
         "chat_template": open.checkpoint.chat_template()?.is_some(),
-        "card": ValueCard::read(&open.dir)?,
+        "card": ValueCard::read(&open.path)?,
     });
     if let Some(adapters) = adapters {
         report["adapters"] = adapters;

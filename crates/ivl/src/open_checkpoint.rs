@@ -15,7 +15,8 @@ use crate::open_options::OpenOptions;
 pub(crate) struct OpenCheckpoint {
     /// As it was named.
     pub(crate) name: String,
-    pub(crate) dir: PathBuf,
+    /// The directory, or the GGUF file.
+    pub(crate) path: PathBuf,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) vocab: Vocab,
@@ -25,29 +26,29 @@ pub(crate) struct OpenCheckpoint {
 
 /// Weights in memory, for adapters that were trained on them.
 pub(crate) struct SharedWeights<'a> {
-    pub(crate) dir: &'a Path,
+    pub(crate) path: &'a Path,
     pub(crate) net: &'a Transformer,
 }
 
 impl OpenCheckpoint {
-    /// Opens a directory or a hub name. The model of adapters is looked up as well.
+    /// Opens a directory, a GGUF file or a hub name. The model of adapters is looked up as well.
     pub(crate) fn open(name: &str) -> Result<Self> {
-        let dir = resolve(name)?;
-        let checkpoint = Checkpoint::open(&dir)?;
+        let checkpoint = Checkpoint::open(&resolve(name)?)?;
+        let path = checkpoint.path().to_owned();
         let tokenizer = checkpoint.tokenizer()?;
         let vocab = checkpoint.vocab(&tokenizer)?;
         let adapters = match checkpoint.adapters()? {
             None => None,
             Some(adapters) => {
                 let base = resolve(&adapters.base).map_err(|source| Error::AdapterBase {
-                    value: dir.display().to_string(),
+                    value: path.display().to_string(),
                     base: adapters.base.clone(),
                     source: Box::new(source),
                 })?;
                 Some((adapters, base))
             }
         };
-        Ok(Self { name: name.to_owned(), dir, checkpoint, tokenizer, vocab, adapters })
+        Ok(Self { name: name.to_owned(), path, checkpoint, tokenizer, vocab, adapters })
     }
 
     /// The low-rank adapters that the directory holds, if it holds adapters in place of weights.
@@ -94,13 +95,13 @@ impl OpenCheckpoint {
         let Some((adapters, base)) = &self.adapters else {
             return options.load(&self.checkpoint, placement);
         };
-        let in_memory = shared.filter(|shared| is_same_dir(shared.dir, base));
+        let in_memory = shared.filter(|shared| is_same_dir(shared.path, base));
         let net = match in_memory {
             Some(shared) => shared.net.clone(),
             None => options.load(&Checkpoint::open(base)?, placement)?,
         };
         let loaded = self.checkpoint.load_adapters(net, adapters);
-        loaded.map_err(|error| Error::load(self.dir.display().to_string())(error.into()))
+        loaded.map_err(|error| Error::load(self.path.display().to_string())(error.into()))
     }
 
     /// Loads the weights in f32 as tensors of a device with autodiff.
@@ -110,12 +111,12 @@ impl OpenCheckpoint {
         };
         let net = Checkpoint::open(base)?.load(device, DType::F32)?;
         let loaded = self.checkpoint.load_adapters(net, adapters);
-        loaded.map_err(|error| Error::load(self.dir.display().to_string())(error.into()))
+        loaded.map_err(|error| Error::load(self.path.display().to_string())(error.into()))
     }
 
     /// A causal LM of weights in memory.
     pub(crate) fn lm(&self, net: Transformer) -> TransformerLm {
-        TransformerLm::new(net, self.vocab.clone(), &self.dir.display().to_string())
+        TransformerLm::new(net, self.vocab.clone(), &self.path.display().to_string())
     }
 }
 
@@ -123,7 +124,8 @@ fn is_same_dir(a: &Path, b: &Path) -> bool {
     a.canonicalize().ok() == b.canonicalize().ok()
 }
 
-/// The last part of a model's name.
+/// The last part of a model's name, without the ending of a GGUF file.
 pub(crate) fn last_part(name: &str) -> &str {
-    name.trim_end_matches('/').rsplit('/').next().unwrap_or(name)
+    let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
+    last.strip_suffix(".gguf").unwrap_or(last)
 }

@@ -136,7 +136,7 @@ impl OpenOptions {
 
     /// Loads the weights of a checkpoint.
     pub(crate) fn load(&self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Transformer> {
-        let model = checkpoint.dir().display().to_string();
+        let model = checkpoint.path().display().to_string();
         if let Some(on_note) = &self.on_note {
             checkpoint.notes()?.iter().for_each(|note| on_note(note));
         }

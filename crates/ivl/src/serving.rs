@@ -50,18 +50,18 @@ impl ServeOptions {
     }
 }
 
-/// The name that clients call a model by: a hub name as it is, of a directory its own name.
+/// The name that clients call a model by: a hub name as it is, of a directory or GGUF file its own name.
 ///
 /// # Errors
-/// [`Error::File`] for a directory that is not there.
-pub fn served_name(given: &str, dir: &Path) -> Result<String> {
+/// [`Error::File`] for a path that is not there.
+pub fn served_name(given: &str, path: &Path) -> Result<String> {
     if !Path::new(given).exists() && !given.contains(':') {
         return Ok(given.to_owned());
     }
-    let dir = dir.canonicalize().map_err(Error::io("find", dir))?;
-    match dir.file_name() {
+    let path = path.canonicalize().map_err(Error::io("find", path))?;
+    match if path.is_file() { path.file_stem() } else { path.file_name() } {
         Some(name) => Ok(name.to_string_lossy().into_owned()),
-        None => Err(Error::Content { path: dir, reason: "has no name; give one".to_owned() }),
+        None => Err(Error::Content { path, reason: "has no name; give one".to_owned() }),
     }
 }
 
@@ -75,7 +75,7 @@ impl Model {
         let speculation = options.draft.as_ref().map(|draft| self.speculation(draft)).transpose()?;
         let name = match options.name {
             Some(name) => name,
-            None => served_name(self.given_name(), self.base_dir())?,
+            None => served_name(self.given_name(), self.base_path())?,
         };
         let values = self.values().iter().map(|value| self.served_value(value)).collect::<Result<_>>()?;
         let base = ServedBase {
@@ -94,7 +94,7 @@ impl Model {
     fn served_template(&self) -> Result<Option<ChatTemplate>> {
         match self.template_choice() {
             TemplateChoice::File(_) => Ok(Some(self.chat_template()?)),
-            _ => Ok(ChatTemplate::from_dir(self.base_dir())?),
+            _ => Ok(ChatTemplate::from_dir(self.base_path())?),
         }
     }
 

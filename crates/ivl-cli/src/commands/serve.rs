@@ -41,7 +41,7 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     note_idle_options(&model, &args.vocabularies, common);
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => served_name(&args.base, model.base_dir())?,
+        None => served_name(&args.base, model.base_path())?,
     };
     let values = model.values().iter().map(|value| value.name().to_owned());
     let models: Vec<String> = std::iter::once(name.clone()).chain(values).collect();

@@ -27,7 +27,7 @@ pub struct VocabMap {
 impl VocabMap {
     /// The map of two vocabularies in which equal ids mean equal tokens: the only place where vocabularies are compared.
     ///
-    /// Compared token by token, since checkpoints of one family pad their embeddings differently. An id that only one
+    /// Compared token by token, by bytes, since checkpoints of one family pad their embeddings differently. An id that only one
     /// side knows gets no value, and so does a control token that the two sides name differently (reserved slots are
     /// renamed from release to release).
     ///
@@ -42,7 +42,7 @@ impl VocabMap {
             .map(|(id, base_token)| {
                 let (base_token, value_token) = (base_token?, value.token(id as u32)?);
                 compared += 1;
-                if base_token == value_token {
+                if base_token.bytes == value_token.bytes {
                     return Some(id as u32);
                 }
                 let renamed = base_token.kind == TokenKind::Control && value_token.kind == TokenKind::Control;

@@ -38,7 +38,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::File`], [`Error::MissingField`] or [`Error::InvalidField`] for a configuration that means nothing to ivl.
     pub fn adapters(&self) -> Result<Option<Adapters>, Error> {
-        let path = self.dir().join(CONFIG);
+        let path = self.path().join(CONFIG);
         if !path.is_file() {
             return Ok(None);
         }
@@ -91,7 +91,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`TensorFiles::open`].
     pub fn adapter_tensors(&self) -> Result<TensorFiles, Error> {
-        TensorFiles::open_file(&self.dir().join(WEIGHTS))
+        TensorFiles::open_file(&self.path().join(WEIGHTS))
     }
 
     /// Adds this directory's adapters to the model that they were trained on; its weights are shared, not copied.
@@ -102,7 +102,7 @@ impl Checkpoint {
     pub fn load_adapters(&self, base: Transformer, adapters: &Adapters) -> Result<Transformer, Error> {
         if base.config() != self.config() {
             return Err(Error::InvalidField {
-                path: self.dir().join("config.json"),
+                path: self.path().join("config.json"),
                 field: "config.json".to_owned(),
                 expected: format!("the shape of `{}`, which the adapters were trained on", adapters.base),
                 got: "another one".to_owned(),
@@ -124,13 +124,12 @@ impl Checkpoint {
         }
         report.unused = files.names().filter(|name| !used.contains(*name)).map(str::to_owned).collect();
         if !report.is_empty() {
-            return Err(Error::Weights { dir: self.dir().to_owned(), report });
+            return Err(Error::Weights { dir: self.path().to_owned(), report });
         }
         for (path, [rows, columns]) in net.adapter_shapes() {
-            let stored = files.tensor(&self.adapter_name(&path)?)?;
+            let stored = files.tensor(&self.adapter_name(&path)?)?.numbers(rows * columns);
             // PEFT stores [output, input].
-            let numbers =
-                (0..rows * columns).map(|at| stored.get(at % columns * rows + at / columns)).collect();
+            let numbers = (0..rows * columns).map(|at| stored[at % columns * rows + at / columns]).collect();
             net.set_adapter(&path, numbers);
         }
         Ok(net)

@@ -1,30 +1,102 @@
 //! Between the layout of a stored tensor and that of our parameter.
 
+use std::ops::Range;
+
 use crate::families::weight_map::Rule;
 
-/// Edge of the tiles in which a matrix is transposed, so that both sides stay in the cache.
-const TILE: usize = 32;
+/// Stored rows that are in memory at once: a run of as many numbers of ours is written together, so that both sides stay in
+/// the cache while a matrix is transposed.
+const ROWS: usize = 32;
 
-/// Visits every element of one of our parameters with its index in the stored tensor and its own.
-pub(super) fn for_each_pair(rule: &Rule, shape: &[usize], mut visit: impl FnMut(usize, usize)) {
-    match *shape {
-        [inputs, outputs] => {
-            let total = rule.slice.total(outputs);
-            for (row, column) in tiles(inputs, outputs) {
-                for input in row..(row + TILE).min(inputs) {
-                    for output in column..(column + TILE).min(outputs) {
-                        let stored = rule.slice.stored(output);
-                        let stored =
-                            if rule.transposed { stored * inputs + input } else { input * total + stored };
-                        visit(stored, input * outputs + output);
-                    }
-                }
-            }
-        }
-        _ => (0..shape.iter().product()).for_each(|index| visit(rule.slice.stored(index), index)),
-    }
+/// One of our parameters, and where its numbers are in the stored tensor.
+///
+/// A stored tensor is rows of numbers that are neighbours. A row of a matrix `[output, input]` is one of our outputs, a row of
+/// `[input, output]` one of our inputs; a vector is one row.
+pub(super) struct Layout<'a> {
+    rule: &'a Rule,
+    /// Ours: `[inputs, outputs]` or `[width]`.
+    shape: &'a [usize],
 }
 
-fn tiles(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..rows).step_by(TILE).flat_map(move |row| (0..columns).step_by(TILE).map(move |column| (row, column)))
+impl<'a> Layout<'a> {
+    pub(super) fn new(rule: &'a Rule, shape: &'a [usize]) -> Self {
+        Self { rule, shape }
+    }
+
+    /// Our rows that are stored as rows: outputs, inputs, or the one of a vector.
+    fn rows(&self) -> usize {
+        match *self.shape {
+            [_, outputs] if self.rule.transposed => outputs,
+            [inputs, _] => inputs,
+            _ => 1,
+        }
+    }
+
+    /// The length of a stored row.
+    pub(super) fn columns(&self) -> usize {
+        match *self.shape {
+            [inputs, _] if self.rule.transposed => inputs,
+            [_, outputs] => self.rule.slice.total(outputs),
+            _ => self.rule.slice.total(self.shape.iter().product()),
+        }
+    }
+
+    /// Groups of rows of ours that are loaded or saved together.
+    pub(super) fn bands(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rows = self.rows();
+        (0..rows).step_by(ROWS).map(move |first| first..(first + ROWS).min(rows))
+    }
+
+    /// The stored row that is our row.
+    pub(super) fn stored_row(&self, row: usize) -> usize {
+        if self.shape.len() == 2 && self.rule.transposed { self.rule.slice.stored(row) } else { row }
+    }
+
+    /// From a band of stored rows, one after the other, to runs of our numbers, each with the index of its first.
+    pub(super) fn load(&self, band: &Range<usize>, stored: &[f32], put: &mut dyn FnMut(usize, &[f32])) {
+        let (columns, plus) = (self.columns(), self.rule.plus);
+        if let [inputs, outputs] = *self.shape
+            && self.rule.transposed
+        {
+            let mut run = [0.0; ROWS];
+            let run = &mut run[..band.len()];
+            for input in 0..inputs {
+                for (row, number) in run.iter_mut().enumerate() {
+                    *number = stored[row * columns + input] - plus;
+                }
+                put(input * outputs + band.start, run);
+            }
+            return;
+        }
+        let width = self.shape.last().copied().unwrap_or(1);
+        let mut run = vec![0.0; width];
+        for (row, stored) in band.clone().zip(stored.chunks_exact(columns)) {
+            for (output, number) in run.iter_mut().enumerate() {
+                *number = stored[self.rule.slice.stored(output)] - plus;
+            }
+            put(row * width, &run);
+        }
+    }
+
+    /// Writes a band of our numbers into stored rows, one after the other; numbers of other parameters stay.
+    pub(super) fn save(&self, band: &Range<usize>, ours: &[f32], stored: &mut [f32]) {
+        let (columns, plus) = (self.columns(), self.rule.plus);
+        if let [inputs, outputs] = *self.shape
+            && self.rule.transposed
+        {
+            for input in 0..inputs {
+                let run = &ours[input * outputs..][band.clone()];
+                for (row, number) in run.iter().enumerate() {
+                    stored[row * columns + input] = number + plus;
+                }
+            }
+            return;
+        }
+        let width = self.shape.last().copied().unwrap_or(1);
+        for (row, stored) in band.clone().zip(stored.chunks_exact_mut(columns)) {
+            for (output, number) in ours[row * width..][..width].iter().enumerate() {
+                stored[self.rule.slice.stored(output)] = number + plus;
+            }
+        }
+    }
 }

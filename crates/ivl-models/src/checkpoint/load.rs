@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::layout::for_each_pair;
+use super::layout::Layout;
 use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
 use crate::families::weight_map::{Rule, WeightMap};
@@ -76,17 +76,11 @@ impl Checkpoint {
     ) -> Result<Transformer, Error> {
         let LoadOptions { weights, progress } = options.into();
         let files = self.tensors()?;
-        let map = (self.family().weights)(self.config());
-        let net = self.config().init(device);
-        let plan = plan(&net, &map, &files, self.dir())?;
+        let parameters = StoredParameters::new(self, &files)?;
         // Every shape is now known to fit what the files hold, so that nothing larger than them is allocated.
-        let total = plan.values().map(|entry| entry.len).sum();
-        let mut source = TensorSource { plan, files: &files, done: 0, total, progress, failed: None };
-        let net = fill_parameters(net, &mut source, device, weights);
-        match source.failed {
-            Some(error) => Err(error),
-            None => Ok(net),
-        }
+        let total = parameters.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+        let mut source = TensorSource { parameters, done: 0, total, progress };
+        Ok(fill_parameters(self.config().init(device), &mut source, device, weights))
     }
 
     /// The number of numbers that [`load`](Self::load) reads; no weight is read.
@@ -108,7 +102,7 @@ impl Checkpoint {
         let tokenizer = self.tokenizer()?;
         let vocab = self.vocab(&tokenizer)?;
         let net = self.load(device, options)?;
-        Ok((TransformerLm::new(net, vocab, &self.dir().display().to_string()), tokenizer))
+        Ok((TransformerLm::new(net, vocab, &self.path().display().to_string()), tokenizer))
     }
 }
 
@@ -116,7 +110,6 @@ impl Checkpoint {
 struct Planned {
     rule: Rule,
     tensor: String,
-    len: u64,
 }
 
 /// Finds the tensor of every parameter, and reports all that do not fit at once.
@@ -147,11 +140,11 @@ fn plan(
         if got != expected {
             report.misshapen.push((tensor.to_owned(), got.to_vec(), expected));
         }
-        let len = shape.iter().product::<usize>() as u64;
-        plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned(), len });
+        plan.insert(path, Planned { rule: *rule, tensor: tensor.to_owned() });
     }
     // A tied head is often stored all the same.
-    let spare_head = |name: &str| net.config().embedding.tied && HEADS.contains(&name);
+    let head = map.resolve("head.weight").1;
+    let spare_head = |name: &str| net.config().embedding.tied && (HEADS.contains(&name) || name == head);
     let unused =
         files.names().filter(|name| !used.contains(*name) && !map.ignores(name) && !spare_head(name));
     report.unused = unused.map(str::to_owned).collect();
@@ -160,26 +153,61 @@ fn plan(
     if report.is_empty() { Ok(plan) } else { Err(Error::Weights { dir: dir.to_owned(), report }) }
 }
 
-struct TensorSource<'a, 'p> {
+/// The parameters of a model in the files of its checkpoint.
+struct StoredParameters<'a> {
     plan: HashMap<String, Planned>,
+    shapes: Vec<(String, Vec<usize>)>,
     files: &'a TensorFiles,
+}
+
+impl<'a> StoredParameters<'a> {
+    /// Those of a checkpoint with these files.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] as [`Checkpoint::load`], [`Error::TensorType`] for a tensor that cannot be read.
+    fn new(checkpoint: &Checkpoint, files: &'a TensorFiles) -> Result<Self, Error> {
+        let net = checkpoint.config().init(&Device::flex());
+        let plan = plan(&net, &checkpoint.weight_map(), files, checkpoint.path())?;
+        for planned in plan.values() {
+            files.tensor(&planned.tensor)?;
+        }
+        Ok(Self { plan, shapes: parameter_shapes(&net), files })
+    }
+
+    /// Paths and shapes.
+    fn shapes(&self) -> &[(String, Vec<usize>)] {
+        &self.shapes
+    }
+
+    /// Reads a parameter, a few stored rows at a time.
+    fn read(&self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
+        let planned = &self.plan[path];
+        let stored = self.files.tensor(&planned.tensor).expect("a type that was read before");
+        let layout = Layout::new(&planned.rule, shape);
+        let columns = layout.columns();
+        let mut rows = Vec::new();
+        for band in layout.bands() {
+            rows.resize(band.len() * columns, 0.0);
+            for (row, numbers) in band.clone().zip(rows.chunks_exact_mut(columns)) {
+                stored.read(layout.stored_row(row) * columns, numbers);
+            }
+            layout.load(&band, &rows, put);
+        }
+        self.files.release(&planned.tensor);
+    }
+}
+
+struct TensorSource<'a, 'p> {
+    parameters: StoredParameters<'a>,
     done: u64,
     total: u64,
     progress: Option<&'p mut dyn FnMut(Progress)>,
-    failed: Option<Error>,
 }
 
 impl ParameterSource for TensorSource<'_, '_> {
-    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32)) {
-        let planned = &self.plan[path];
-        match self.files.tensor(&planned.tensor) {
-            Ok(stored) => {
-                for_each_pair(&planned.rule, shape, |stored_at, ours| put(ours, stored.get(stored_at)));
-            }
-            Err(error) => self.failed = Some(self.failed.take().unwrap_or(error)),
-        }
-        self.files.release(&planned.tensor);
-        self.done += planned.len;
+    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
+        self.parameters.read(path, shape, put);
+        self.done += shape.iter().product::<usize>() as u64;
         if let Some(progress) = &mut self.progress {
             progress(Progress { done: self.done, total: self.total });
         }

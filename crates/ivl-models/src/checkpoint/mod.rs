@@ -1,7 +1,8 @@
-//! A checkpoint directory in Hugging Face layout: opening, loading, saving.
+//! A checkpoint, a directory in Hugging Face layout or a GGUF file: opening, loading, saving.
 
 mod adapter;
 mod contents;
+mod gguf_directory;
 mod layout;
 mod load;
 mod notes;
@@ -9,7 +10,12 @@ mod open;
 mod other_format;
 mod sampling_defaults;
 mod save;
+mod saved_tensors;
+mod source;
+mod stored_tensor;
 mod tensor_files;
+mod tokenizer_files;
+mod weight_files;
 
 pub use adapter::{Adapters, save_adapters};
 pub use contents::{CHECKPOINT_FILES, CheckpointFile, FileKind};
@@ -19,3 +25,4 @@ pub use open::Checkpoint;
 pub use sampling_defaults::SamplingDefaults;
 pub use save::save;
 pub use tensor_files::TensorFiles;
+pub use weight_files::weight_files;

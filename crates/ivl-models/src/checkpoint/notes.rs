@@ -7,6 +7,7 @@ use super::open::Checkpoint;
 use super::tensor_files::TensorFiles;
 use crate::Error;
 use crate::tokenizer::configured_ids::generation_config;
+use crate::tokenizer::unused_tokenizer_beside;
 
 /// A remark about a checkpoint. The library returns it; the program shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,17 @@ pub enum Note {
         /// The reason.
         reason: String,
     },
+    /// A `tokenizer.json` in the directory of a GGUF file that has other tokens than the file: the file's are used.
+    OtherTokenizer {
+        /// The `tokenizer.json`.
+        path: PathBuf,
+        /// The first id that differs.
+        id: u32,
+        /// Its token in the GGUF file.
+        used: String,
+        /// Its token in the `tokenizer.json`.
+        other: String,
+    },
 }
 
 impl fmt::Display for Note {
@@ -56,6 +68,11 @@ impl fmt::Display for Note {
             Self::GenerationConfig { dir, reason } => {
                 write!(f, "generation_config.json in `{}` is not used: {reason}", dir.display())
             }
+            Self::OtherTokenizer { path, id, used, other } => write!(
+                f,
+                "`{}` is not used: its token {id} is {other}, that of the GGUF file is {used}; move it away to be rid of this note",
+                path.display()
+            ),
         }
     }
 }
@@ -67,21 +84,24 @@ impl Checkpoint {
     /// As [`tensors`](Self::tensors), if the directory holds weights.
     pub fn notes(&self) -> Result<Vec<Note>, Error> {
         let mut notes = Vec::new();
-        let dir = self.dir().to_owned();
-        if let Err(error) = generation_config(self.dir()) {
+        let dir = self.path().to_owned();
+        if let Err(error) = generation_config(self.path()) {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             notes.push(Note::GenerationConfig {
                 dir: dir.clone(),
                 reason: source.unwrap_or(error.to_string()),
             });
         }
-        if !TensorFiles::are_in(self.dir()) {
+        if let Some((path, id, used, other)) = unused_tokenizer_beside(self.path())? {
+            notes.push(Note::OtherTokenizer { path, id, used, other });
+        }
+        if self.gguf().is_none() && !TensorFiles::are_in(self.path()) {
             return Ok(notes);
         }
         if let Some(head) = self.head_of_its_own() {
             notes.push(Note::HeadIsNotTied { dir: dir.clone(), head: head.to_owned() });
         }
-        let map = (self.family().weights)(self.config());
+        let map = self.weight_map();
         let tensors: Vec<String> =
             self.tensors()?.names().filter(|name| map.ignores(name)).map(str::to_owned).collect();
         if !tensors.is_empty() {

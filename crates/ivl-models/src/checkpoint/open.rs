@@ -1,18 +1,21 @@
-//! An opened checkpoint directory: everything but its weights.
+//! An opened checkpoint: everything but its weights.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ivl_core::Vocab;
 use ivl_core::vocab::{Role, TokenKind};
 use serde_json::{Map, Value};
 
+use super::gguf_directory::gguf_in;
 use super::other_format::missing;
+use super::source::{GgufModel, Source};
 use super::tensor_files::TensorFiles;
 use crate::Error;
 use crate::config::ModelConfig;
-use crate::families::{Family, read_config};
+use crate::families::{Family, WeightMap, read_config};
 use crate::files::read_json;
+use crate::gguf::Gguf;
 use crate::template::chat::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::configured_ids::{generation_config, ids};
@@ -20,7 +23,7 @@ use crate::tokenizer::configured_ids::{generation_config, ids};
 /// An opened checkpoint: its configuration is read, its weights are not.
 #[derive(Debug)]
 pub struct Checkpoint {
-    dir: PathBuf,
+    source: Source,
     json: Map<String, Value>,
     family: &'static Family,
     config: ModelConfig,
@@ -28,18 +31,31 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a directory that holds a `config.json`.
+    /// Opens a GGUF file, or a directory that holds a `config.json` or one GGUF model.
     ///
     /// # Errors
-    /// [`Error::NotACheckpoint`] if it holds none, and what [`read_config`] says about it.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("config.json");
-        if !path.is_file() {
-            return Err(missing(dir, "config.json"));
+    /// [`Error::NotACheckpoint`] if it holds neither, what [`read_config`] says about the configuration, and what [`Gguf::open`] says
+    /// about a file.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_file() {
+            return Self::open_gguf(path);
         }
-        let mut checkpoint = Self::from_json(dir, read_json(&path)?)?;
+        if let Some(file) = gguf_in(path)? {
+            return Self::open_gguf(&file);
+        }
+        let config = path.join("config.json");
+        if !config.is_file() {
+            return Err(missing(path, "config.json"));
+        }
+        let mut checkpoint = Self::from_json(path, read_json(&config)?)?;
         checkpoint.untie_other_head();
         Ok(checkpoint)
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, Error> {
+        let model = GgufModel::open(path)?;
+        let json = model.architecture.config(&model.gguf)?;
+        Self::new(Source::Gguf(Box::new(model)), json)
     }
 
     /// Where the files hold a head that is not the embedding, it is the head, whatever `tie_word_embeddings` says: then the
@@ -54,8 +70,8 @@ impl Checkpoint {
 
     /// The stored head that is another matrix than the embedding. Weights that cannot be opened are reported when they are loaded.
     fn find_other_head(&self) -> Option<String> {
-        let files = TensorFiles::open(&self.dir).ok()?;
-        let map = (self.family.weights)(&self.config);
+        let files = self.tensors().ok()?;
+        let map = self.weight_map();
         let stored = |parameter: &str| {
             let (_, name) = map.resolve(parameter);
             let short = name.strip_prefix(map.prefix()).unwrap_or(&name).to_owned();
@@ -72,24 +88,44 @@ impl Checkpoint {
 
     /// A directory with the configuration that it has or will have.
     pub(crate) fn from_json(dir: &Path, json: Map<String, Value>) -> Result<Self, Error> {
-        let (family, config) = read_config(&json, &dir.join("config.json"))?;
-        Ok(Self { dir: dir.to_owned(), json, family, config, other_head: None })
+        Self::new(Source::Directory(dir.to_owned()), json)
     }
 
-    /// The same directory under another configuration, for a model of another shape with the same tokenizer.
+    fn new(source: Source, json: Map<String, Value>) -> Result<Self, Error> {
+        let (family, config) = read_config(&json, &source.config_path())?;
+        Ok(Self { source, json, family, config, other_head: None })
+    }
+
+    /// The same files under another configuration, for a model of another shape with the same tokenizer.
     ///
     /// # Errors
     /// The result of [`read_config`].
     pub fn with_config(self, json: Map<String, Value>) -> Result<Self, Error> {
-        Self::from_json(&self.dir, json)
+        Self::new(self.source, json)
     }
 
-    /// The directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// The directory, or the GGUF file.
+    pub fn path(&self) -> &Path {
+        self.source.path()
     }
 
-    /// `config.json` unchanged; `tie_word_embeddings` is false if the files hold a head of their own.
+    /// The GGUF file, if it is one.
+    pub fn gguf(&self) -> Option<&Gguf> {
+        match &self.source {
+            Source::Directory(_) => None,
+            Source::Gguf(model) => Some(&model.gguf),
+        }
+    }
+
+    /// Names and layout of the tensors in the files.
+    pub(super) fn weight_map(&self) -> WeightMap {
+        match &self.source {
+            Source::Directory(_) => (self.family.weights)(&self.config),
+            Source::Gguf(model) => model.architecture.weights(&self.config),
+        }
+    }
+
+    /// `config.json` unchanged, or what a GGUF file says in its place; `tie_word_embeddings` is false if the files hold a head of their own.
     pub fn json(&self) -> &Map<String, Value> {
         &self.json
     }
@@ -109,9 +145,12 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NotACheckpoint`] without a `tokenizer.json`, [`Error::Tokenizer`] for one that cannot be read.
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
-        let path = self.dir.join("tokenizer.json");
+        if self.gguf().is_some() {
+            return Ok(Tokenizer::from_file(self.path())?);
+        }
+        let path = self.path().join("tokenizer.json");
         if !path.is_file() {
-            return Err(missing(&self.dir, "tokenizer.json"));
+            return Err(missing(self.path(), "tokenizer.json"));
         }
         Ok(Tokenizer::from_file(&path)?)
     }
@@ -121,7 +160,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Chat`] for one that cannot be read.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>, Error> {
-        Ok(ChatTemplate::from_dir(&self.dir)?)
+        Ok(ChatTemplate::from_dir(self.path())?)
     }
 
     /// The vocabulary of the model: the tokenizer's tokens, padded to the number of logits.
@@ -142,7 +181,7 @@ impl Checkpoint {
                 Ok(vocab.cut_to(size))
             }
             Some((id, token)) => Err(Error::TokenizerMismatch {
-                dir: self.dir.clone(),
+                dir: self.path().to_owned(),
                 id: id as u32,
                 token: String::from_utf8_lossy(&token.bytes).into_owned(),
                 vocab_size: size,
@@ -156,10 +195,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::InvalidField`] for an id that is no number, or of which the model has no logit.
     pub fn end_tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
-        let generation = generation_config(&self.dir).unwrap_or_default();
+        let generation = generation_config(self.path()).unwrap_or_default();
         let mut all: BTreeSet<u32> = tokenizer.eos_id().into_iter().collect();
         for (json, file) in [(&generation, "generation_config.json"), (&self.json, "config.json")] {
-            let path = self.dir.join(file);
+            let path = self.path().join(file);
             for id in ids(json, "eos_token_id", &path)? {
                 if id as usize >= self.config.vocab_size {
                     return Err(Error::InvalidField {
@@ -175,12 +214,15 @@ impl Checkpoint {
         Ok(all.into_iter().collect())
     }
 
-    /// The tensors in the files.
+    /// The tensors in the files, with the names that they have there.
     ///
     /// # Errors
     /// As [`TensorFiles::open`].
     pub fn tensors(&self) -> Result<TensorFiles, Error> {
-        TensorFiles::open(&self.dir)
+        match &self.source {
+            Source::Directory(dir) => TensorFiles::open(dir),
+            Source::Gguf(model) => Ok(TensorFiles::from_gguf(&model.gguf)),
+        }
     }
 }
 

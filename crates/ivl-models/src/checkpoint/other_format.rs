@@ -15,11 +15,6 @@ const WEIGHTS: Formats = &[
         "adapter_model.safetensors",
         "adapter_config.json beside it says which model they belong to; it is missing",
     ),
-    (
-        ".gguf",
-        "GGUF is another format, often quantised; use the Hugging Face directory that it was made from, or convert it: \
-               in Python, `AutoModelForCausalLM.from_pretrained(DIR, gguf_file=FILE).save_pretrained(DIR)` with transformers",
-    ),
     ("pytorch_model.bin", CONVERT),
     ("pytorch_model.bin.index.json", CONVERT),
     ("tf_model.h5", CONVERT),
@@ -51,7 +46,6 @@ const TOKENIZERS: Formats = &[
 ];
 
 const CONFIGS: Formats = &[
-    (".gguf", WEIGHTS[1].1),
     (
         "params.json",
         "these are weights as their authors train them; use the Hugging Face version of the model",
@@ -94,8 +88,6 @@ mod tests {
         for (file, expected, advice) in [
             ("pytorch_model.bin", "model.safetensors", "save_pretrained"),
             ("pytorch_model-00001-of-00002.bin", "model.safetensors", "save_pretrained"),
-            ("model.Q4_K_M.gguf", "config.json", "gguf_file"),
-            ("model.Q4_K_M.gguf", "model.safetensors", "gguf_file"),
             ("consolidated.00.pth", "model.safetensors", "Hugging Face version"),
             (
                 "model-00001-of-00002.safetensors",

@@ -50,7 +50,7 @@ impl SamplingDefaults {
 impl Checkpoint {
     /// The sampling settings of `generation_config.json`. One that cannot be read is a [note](Self::notes).
     pub fn sampling_defaults(&self) -> SamplingDefaults {
-        SamplingDefaults::new(&generation_config(self.dir()).unwrap_or_default())
+        SamplingDefaults::new(&generation_config(self.path()).unwrap_or_default())
     }
 }
 

@@ -1,18 +1,19 @@
-//! From a network to a checkpoint directory in Hugging Face layout.
+//! From a model to a checkpoint directory in Hugging Face layout.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 
-use burn::tensor::DType;
+use safetensors::Dtype;
 use serde_json::{Map, Value};
 
-use super::layout::for_each_pair;
-use super::tensor_files::Stored;
+use super::saved_tensors::{SavedParameters, SavedTensor, saved_tensors};
+use super::stored_tensor::StoredType;
+use crate::config::ModelConfig;
 use crate::families::read_config;
-use crate::families::weight_map::Rule;
 use crate::files::{write_bytes, write_whole};
-use crate::transformer::{NamedParameter, Transformer};
+use crate::transformer::Transformer;
 use crate::{Error, FileError};
 
 /// Writes a model in Hugging Face layout: `config.json` and `model.safetensors`, in f32, each whole or not at all. Other
@@ -21,8 +22,19 @@ use crate::{Error, FileError};
 /// # Errors
 /// [`Error::File`] if the directory cannot be written, [`Error::InvalidField`] if `json` does not describe `net`.
 pub fn save(net: &Transformer, json: &Map<String, Value>, dir: &Path) -> Result<(), Error> {
-    let (family, config) = read_config(json, &dir.join("config.json"))?;
-    if config != *net.config() {
+    write_directory(&SavedParameters::of(net), net.config(), json, StoredType::F32, dir)
+}
+
+/// Writes parameters in Hugging Face layout, in f32, f16 or bf16.
+pub(super) fn write_directory(
+    parameters: &SavedParameters,
+    config: &ModelConfig,
+    json: &Map<String, Value>,
+    kind: StoredType,
+    dir: &Path,
+) -> Result<(), Error> {
+    let (family, described) = read_config(json, &dir.join("config.json"))?;
+    if described != *config {
         return Err(Error::InvalidField {
             path: dir.join("config.json"),
             field: "config.json".to_owned(),
@@ -31,22 +43,17 @@ pub fn save(net: &Transformer, json: &Map<String, Value>, dir: &Path) -> Result<
         });
     }
     std::fs::create_dir_all(dir).map_err(FileError::io("create", dir))?;
-    let map = (family.weights)(&config);
-    let mut tensors: Vec<(String, SavedTensor<'_>)> = Vec::new();
-    let parameters = net.named_parameters();
-    for parameter in &parameters {
-        let (rule, name) = map.resolve(&parameter.path);
-        if let Some((_, tensor)) = tensors.iter_mut().find(|(known, _)| *known == name) {
-            tensor.parts.push((*rule, parameter));
-        } else {
-            let shape = rule.stored_shape(&parameter.shape);
-            tensors.push((name, SavedTensor { shape, parts: vec![(*rule, parameter)] }));
-        }
-    }
-    write_tensors(&dir.join("model.safetensors"), tensors)?;
+    let tensors = saved_tensors(parameters, &(family.weights)(config));
+    let failed = Cell::new(None);
+    let views =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), SavedView { tensor, kind, failed: &failed }));
+    write_whole(&dir.join("model.safetensors"), |partial| {
+        serialize(views, partial)?;
+        failed.take().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
+    })?;
     let mut json = json.clone();
     json.remove("torch_dtype");
-    json.insert("dtype".to_owned(), Value::from("float32"));
+    json.insert("dtype".to_owned(), Value::from(kind.torch_name()));
     let bytes = serde_json::to_vec_pretty(&json).expect("a JSON object serialises");
     Ok(write_bytes(&dir.join("config.json"), &bytes)?)
 }
@@ -56,43 +63,51 @@ pub(super) fn write_tensors<N: AsRef<str> + Ord + std::fmt::Display>(
     path: &Path,
     tensors: impl IntoIterator<Item = (N, impl safetensors::View)>,
 ) -> Result<(), FileError> {
+    write_whole(path, |partial| serialize(tensors, partial))
+}
+
+fn serialize<N: AsRef<str> + Ord + std::fmt::Display>(
+    tensors: impl IntoIterator<Item = (N, impl safetensors::View)>,
+    path: &Path,
+) -> std::io::Result<()> {
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_whole(path, |partial| {
-        safetensors::serialize_to_file(tensors, Some(metadata), partial).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other),
-        })
+    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(error) => error,
+        other => std::io::Error::other(other),
     })
 }
 
-/// A tensor of the file, put together from our parameters when it is written.
-struct SavedTensor<'a> {
-    shape: Vec<usize>,
-    parts: Vec<(Rule, &'a NamedParameter)>,
+/// A tensor of the file, put together when it is written.
+struct SavedView<'a> {
+    tensor: &'a SavedTensor<'a>,
+    kind: StoredType,
+    /// Numbers that the type cannot hold.
+    failed: &'a Cell<Option<String>>,
 }
 
-impl safetensors::View for SavedTensor<'_> {
-    fn dtype(&self) -> safetensors::Dtype {
-        safetensors::Dtype::F32
+impl safetensors::View for SavedView<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.kind {
+            StoredType::F16 => Dtype::F16,
+            StoredType::Bf16 => Dtype::BF16,
+            StoredType::F32 | StoredType::Blocks(_) => Dtype::F32,
+        }
     }
 
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.tensor.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0u8; self.data_len()];
-        for (rule, parameter) in &self.parts {
-            let numbers = parameter.tensor.clone().cast(DType::F32).into_data();
-            let ours = Stored::F32(numbers.as_bytes());
-            for_each_pair(rule, &parameter.shape, |stored, index| {
-                bytes[4 * stored..4 * stored + 4].copy_from_slice(&ours.get(index).to_le_bytes());
-            });
+        let mut bytes = Vec::with_capacity(self.data_len());
+        if let Err(reason) = self.kind.write(&self.tensor.numbers(), &mut bytes) {
+            self.failed.set(Some(format!("tensor `{}`: {reason}", self.tensor.name)));
+            bytes.resize(self.data_len(), 0);
         }
         Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {
-        4 * self.shape.iter().product::<usize>()
+        self.kind.size(self.tensor.len())
     }
 }

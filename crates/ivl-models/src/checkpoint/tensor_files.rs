@@ -1,57 +1,79 @@
-//! The safetensors files of a checkpoint, single or sharded, memory-mapped: a tensor is read when it is loaded.
+//! The files with the tensors of a checkpoint, memory-mapped: a tensor is read when it is loaded.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use half::{bf16, f16};
-use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
 use super::other_format::missing;
+use super::stored_tensor::{StoredTensor, StoredType};
+use crate::Error;
 use crate::files::read_json;
-use crate::{Error, FileError};
+use crate::gguf::{Gguf, GgufType, TensorEntry};
+use crate::mapped_file::MappedFile;
 
 /// More shards than any checkpoint has.
 const MOST_SHARDS: usize = 4096;
 
-/// All tensors of a checkpoint, by name.
+/// Numbers of two tensors that are compared at once.
+const COMPARED: usize = 1024;
+
+/// All tensors of a checkpoint, by name: those of safetensors files, single or sharded, or of a GGUF model.
 #[derive(Debug)]
 pub struct TensorFiles {
-    shards: Vec<(PathBuf, Mmap)>,
+    files: Vec<Arc<MappedFile>>,
     tensors: BTreeMap<String, Entry>,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
-    shard: usize,
-    dtype: Dtype,
+    file: usize,
+    kind: Kind,
     shape: Vec<usize>,
     bytes: std::ops::Range<usize>,
 }
 
-/// The bytes of one tensor in its file, with the types that a checkpoint may hold.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Stored<'a> {
-    /// 32-bit floats.
-    F32(&'a [u8]),
-    /// 16-bit floats.
-    F16(&'a [u8]),
-    /// Brain floats.
-    Bf16(&'a [u8]),
+/// The type of a tensor in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Safetensors(Dtype),
+    Gguf(GgufType),
 }
 
-impl Stored<'_> {
-    /// Element `index`. Bytes need not be aligned.
-    ///
-    /// # Panics
-    /// If the index is outside.
-    pub(crate) fn get(&self, index: usize) -> f32 {
+impl Kind {
+    /// How its numbers are read, if it is made of numbers that models use.
+    fn stored(self) -> Option<StoredType> {
         match self {
-            Self::F32(bytes) => f32::from_le_bytes([0, 1, 2, 3].map(|b| bytes[4 * index + b])),
-            Self::F16(bytes) => f16::from_le_bytes([0, 1].map(|b| bytes[2 * index + b])).to_f32(),
-            Self::Bf16(bytes) => bf16::from_le_bytes([0, 1].map(|b| bytes[2 * index + b])).to_f32(),
+            Self::Safetensors(Dtype::F32) => Some(StoredType::F32),
+            Self::Safetensors(Dtype::F16) => Some(StoredType::F16),
+            Self::Safetensors(Dtype::BF16) => Some(StoredType::Bf16),
+            Self::Safetensors(_) => None,
+            Self::Gguf(kind) => StoredType::of_gguf(kind),
+        }
+    }
+
+    /// The types that are read, in an error.
+    fn expected(self) -> String {
+        match self {
+            Self::Safetensors(_) => "F32, F16 or BF16".to_owned(),
+            Self::Gguf(_) => {
+                let names = StoredType::of_gguf_names();
+                format!(
+                    "one of {names}; use another file of the model, or make one with llama-quantize of llama.cpp"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Safetensors(dtype) => write!(f, "{dtype:?}"),
+            Self::Gguf(kind) => write!(f, "{kind}"),
         }
     }
 }
@@ -72,14 +94,23 @@ impl TensorFiles {
         } else {
             return Err(missing(dir, "model.safetensors"));
         };
-        let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut files = Self { files: Vec::new(), tensors: BTreeMap::new() };
         for path in paths {
             files.add(path)?;
         }
         Ok(files)
     }
 
-    /// Whether a directory holds such files.
+    /// The tensors of a GGUF model, with the names that they have there.
+    pub(super) fn from_gguf(gguf: &Gguf) -> Self {
+        let entry = |(name, file, tensor): (&str, usize, &TensorEntry)| {
+            let (kind, shape) = (Kind::Gguf(tensor.kind), tensor.shape.clone());
+            (name.to_owned(), Entry { file, kind, shape, bytes: tensor.bytes.clone() })
+        };
+        Self { files: gguf.mapped_files().to_vec(), tensors: gguf.entries().map(entry).collect() }
+    }
+
+    /// Whether a directory holds safetensors files.
     pub(super) fn are_in(dir: &Path) -> bool {
         ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| dir.join(name).is_file())
     }
@@ -90,13 +121,21 @@ impl TensorFiles {
     /// If there is no tensor of either name.
     pub(super) fn are_equal(&self, a: &str, b: &str) -> bool {
         let [x, y] = [a, b].map(|name| &self.tensors[name]);
-        let bytes = |entry: &Entry| &self.shards[entry.shard].1[entry.bytes.clone()];
-        if x.shape != y.shape || (x.dtype == y.dtype && bytes(x) == bytes(y)) {
+        let bytes = |entry: &Entry| &self.files[entry.file][entry.bytes.clone()];
+        if x.shape != y.shape || (x.kind == y.kind && bytes(x) == bytes(y)) {
             return x.shape == y.shape;
         }
         match (self.tensor(a), self.tensor(b)) {
-            (Ok(first), Ok(second)) if x.dtype != y.dtype => {
-                (0..x.shape.iter().product()).all(|index| first.get(index) == second.get(index))
+            (Ok(first), Ok(second)) if x.kind != y.kind => {
+                let len: usize = x.shape.iter().product();
+                let mut numbers = [[0f32; COMPARED]; 2];
+                (0..len).step_by(COMPARED).all(|at| {
+                    let count = COMPARED.min(len - at);
+                    let [one, other] = &mut numbers;
+                    first.read(at, &mut one[..count]);
+                    second.read(at, &mut other[..count]);
+                    one[..count] == other[..count]
+                })
             }
             _ => false,
         }
@@ -107,19 +146,13 @@ impl TensorFiles {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn open_file(path: &Path) -> Result<Self, Error> {
-        let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut files = Self { files: Vec::new(), tensors: BTreeMap::new() };
         files.add(path.to_owned())?;
         Ok(files)
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), Error> {
-        let file = File::open(&path).map_err(FileError::io("read", &path))?;
-        #[expect(unsafe_code, reason = "mapping is how weights larger than memory are read")]
-        // SAFETY: the map is read-only and every access is bounds-checked. Another process may still cut the file short, which
-        // raises SIGBUS, or change it, which breaks the rule that the bytes of a `&[u8]` do not change. As every loader that
-        // maps weights, ivl accepts that: numbers are read once and any bytes are valid floats, so that the weights would be
-        // wrong and nothing else.
-        let map = unsafe { Mmap::map(&file) }.map_err(FileError::io("map", &path))?;
+        let map = MappedFile::open(&path)?;
         let size = map.len() as u64;
         let broken = |source| Error::Safetensors { path: path.clone(), size, source };
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(broken)?;
@@ -128,12 +161,13 @@ impl TensorFiles {
         if start + metadata.data_len() != map.len() {
             return Err(broken(safetensors::SafeTensorError::MetadataIncompleteBuffer));
         }
-        let shard = self.shards.len();
+        let file = self.files.len();
         for (name, info) in metadata.tensors() {
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-            self.tensors.insert(name, Entry { shard, dtype: info.dtype, shape: info.shape.clone(), bytes });
+            let kind = Kind::Safetensors(info.dtype);
+            self.tensors.insert(name, Entry { file, kind, shape: info.shape.clone(), bytes });
         }
-        self.shards.push((path, map));
+        self.files.push(Arc::new(map));
         Ok(())
     }
 
@@ -156,7 +190,7 @@ impl TensorFiles {
     pub fn dtypes(&self) -> BTreeMap<String, u64> {
         let mut dtypes = BTreeMap::new();
         for entry in self.tensors.values() {
-            *dtypes.entry(format!("{:?}", entry.dtype)).or_default() +=
+            *dtypes.entry(entry.kind.to_string()).or_default() +=
                 entry.shape.iter().product::<usize>() as u64;
         }
         dtypes
@@ -169,20 +203,16 @@ impl TensorFiles {
     ///
     /// # Panics
     /// If there is no tensor of this name.
-    pub(crate) fn tensor(&self, name: &str) -> Result<Stored<'_>, Error> {
+    pub(crate) fn tensor(&self, name: &str) -> Result<StoredTensor<'_>, Error> {
         let entry = &self.tensors[name];
-        let (path, map) = &self.shards[entry.shard];
-        let bytes = &map[entry.bytes.clone()];
-        match entry.dtype {
-            Dtype::F32 => Ok(Stored::F32(bytes)),
-            Dtype::F16 => Ok(Stored::F16(bytes)),
-            Dtype::BF16 => Ok(Stored::Bf16(bytes)),
-            other => Err(Error::TensorType {
-                path: path.clone(),
-                tensor: name.to_owned(),
-                got: format!("{other:?}"),
-            }),
-        }
+        let file = &self.files[entry.file];
+        let bytes = &file[entry.bytes.clone()];
+        entry.kind.stored().map(|kind| StoredTensor::new(bytes, kind)).ok_or_else(|| Error::TensorType {
+            path: file.path().to_owned(),
+            tensor: name.to_owned(),
+            got: entry.kind.to_string(),
+            expected: entry.kind.expected(),
+        })
     }
 }
 
@@ -193,26 +223,7 @@ impl TensorFiles {
     /// If there is no tensor of this name.
     pub(crate) fn release(&self, name: &str) {
         let entry = &self.tensors[name];
-        #[cfg(unix)]
-        {
-            let map = &self.shards[entry.shard].1;
-            #[expect(
-                unsafe_code,
-                reason = "dropping pages of a private map whose contents would be lost is unsafe"
-            )]
-            // SAFETY: the map is read-only, so its pages hold nothing but the file, from which they come again.
-            let advised = unsafe {
-                map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    entry.bytes.start,
-                    entry.bytes.len(),
-                )
-            };
-            // Advice that is not taken costs memory, not correctness.
-            drop(advised);
-        }
-        #[cfg(not(unix))]
-        let _ = entry;
+        self.files[entry.file].release(entry.bytes.clone());
     }
 }
 

@@ -61,6 +61,7 @@ pub fn read_config(json: &Map<String, Value>, path: &Path) -> Result<(&'static F
     let Some(family) = FAMILIES.iter().find(|family| family.model_type == model_type) else {
         return Err(Error::UnknownArchitecture {
             path: path.to_owned(),
+            field: "model_type",
             got: model_type.to_owned(),
             known: FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", "),
         });

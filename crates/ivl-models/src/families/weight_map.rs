@@ -16,6 +16,8 @@ pub struct Rule {
     /// Whether a matrix is stored as `[output, input]`, as `torch.nn.Linear` does; ours are `[input, output]`.
     pub(crate) transposed: bool,
     pub(crate) slice: OutputSlice,
+    /// What the stored numbers have more than ours.
+    pub(crate) plus: f32,
 }
 
 /// Which outputs of a stored tensor are ours: projections may be fused.
@@ -39,6 +41,11 @@ pub enum OutputSlice {
         /// How many projections take turns.
         parts: usize,
     },
+    /// All, in another order: the two dimensions that a rotation turns together are neighbours, not half a head apart.
+    RotaryPairs {
+        /// Outputs of a head.
+        width: usize,
+    },
 }
 
 impl OutputSlice {
@@ -50,13 +57,17 @@ impl OutputSlice {
             Self::Interleaved { width, part, parts } => {
                 (index / width * parts + part) * width + index % width
             }
+            Self::RotaryPairs { width } => {
+                let (head, half) = (index / width * width, width / 2);
+                head + index % width % half * 2 + index % width / half
+            }
         }
     }
 
     /// Outputs of the stored tensor, of which `ours` are ours.
     pub(crate) fn total(self, ours: usize) -> usize {
         match self {
-            Self::All => ours,
+            Self::All | Self::RotaryPairs { .. } => ours,
             Self::Range { total, .. } => total,
             Self::Interleaved { parts, .. } => ours * parts,
         }
@@ -66,7 +77,7 @@ impl OutputSlice {
 impl Rule {
     /// Tensors stored as we keep them: norms, embeddings, `[input, output]` projections. `{}` is the layer.
     pub fn same(ours: &'static str, theirs: &'static str) -> Self {
-        Self { ours, theirs, transposed: false, slice: OutputSlice::All }
+        Self { ours, theirs, transposed: false, slice: OutputSlice::All, plus: 0.0 }
     }
 
     /// A projection stored as `[output, input]`.
@@ -79,6 +90,19 @@ impl Rule {
     pub fn slice(mut self, slice: OutputSlice) -> Self {
         self.slice = slice;
         self
+    }
+
+    /// The stored numbers are ours plus `plus`.
+    #[must_use]
+    pub(crate) fn plus(mut self, plus: f32) -> Self {
+        self.plus = plus;
+        self
+    }
+
+    /// Whether a parameter is stored as we keep it.
+    pub(crate) fn is_identity(&self, ours: &[usize]) -> bool {
+        let keeps_place = self.slice == OutputSlice::All && self.plus == 0.0;
+        keeps_place && !(self.transposed && ours.len() == 2)
     }
 
     /// The shape of the stored tensor, of which our parameter has the shape `ours`.
@@ -161,7 +185,8 @@ mod tests {
 
     #[test]
     fn fused_outputs_are_found_and_cover_the_stored_tensor_once() {
-        let cases: [Vec<(OutputSlice, usize)>; 2] = [
+        let cases: [Vec<(OutputSlice, usize)>; 3] = [
+            vec![(OutputSlice::RotaryPairs { width: 6 }, 12)],
             (0..3).map(|part| (OutputSlice::Interleaved { width: 4, part, parts: 3 }, 8)).collect(),
             vec![
                 (OutputSlice::Range { start: 0, total: 14 }, 8),
@@ -177,6 +202,8 @@ mod tests {
             assert_eq!(seen, (0..total).collect::<Vec<_>>());
         }
         assert_eq!(OutputSlice::Interleaved { width: 4, part: 1, parts: 3 }.stored(5), 17);
+        let pairs = OutputSlice::RotaryPairs { width: 6 };
+        assert_eq!((6..12).map(|ours| pairs.stored(ours)).collect::<Vec<_>>(), [6, 8, 10, 7, 9, 11]);
     }
 
     #[test]

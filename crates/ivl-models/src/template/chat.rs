@@ -18,7 +18,7 @@ use super::python::python_str;
 use super::strftime::strftime_now;
 use crate::FileError;
 use crate::files::{read_json, read_text};
-use crate::tokenizer::SpecialTokens;
+use crate::tokenizer::{GgufTextFiles, SpecialTokens};
 
 /// Largest file with a template that is read.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -47,12 +47,19 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// The template of a checkpoint: `chat_template.jinja` (for tools, `additional_chat_templates/tool_use.jinja`), else
     /// `chat_template` in `tokenizer_config.json` (a string, or a list of named ones), else `chat_template.json`. `None` if there
-    /// is none. Special tokens are those that the directory declares.
+    /// is none. Special tokens are those that the directory declares. Of a GGUF file: `tokenizer.chat_template`, and for tools
+    /// `tokenizer.chat_template.tool_use`.
     ///
     /// # Errors
     /// [`ChatError`] for a template that cannot be read or does not compile.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>, ChatError> {
         let special = SpecialTokens::from_dir(dir)?;
+        if let Some(files) = GgufTextFiles::of(dir)? {
+            let template = files
+                .template
+                .map(|(source, tool_use)| Self::new(dir.to_owned(), source, tool_use, &special));
+            return template.transpose();
+        }
         let jinja = dir.join("chat_template.jinja");
         if jinja.is_file() {
             let for_tools = dir.join("additional_chat_templates/tool_use.jinja");

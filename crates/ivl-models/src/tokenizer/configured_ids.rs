@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::gguf::GgufTextFiles;
 use crate::files::read_json;
 use crate::{Error, FileError};
 
@@ -27,11 +28,14 @@ pub(crate) fn ids(json: &Map<String, Value>, field: &str, path: &Path) -> Result
     }
 }
 
-/// `generation_config.json`, if there is one.
+/// `generation_config.json`, if there is one; of a GGUF file, what its metadata says.
 ///
 /// # Errors
-/// [`FileError`] for one that cannot be read.
+/// [`FileError`] for one that cannot be read. A GGUF file that cannot be read says nothing here; its tokenizer reports it.
 pub(crate) fn generation_config(dir: &Path) -> Result<Map<String, Value>, FileError> {
+    if let Some(files) = GgufTextFiles::of(dir).unwrap_or_default() {
+        return Ok(files.generation_config);
+    }
     let path = dir.join("generation_config.json");
     if path.is_file() { read_json(&path) } else { Ok(Map::new()) }
 }

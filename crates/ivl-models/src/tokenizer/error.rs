@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::gguf::GgufTokenizerError;
 use crate::FileError;
 use crate::files::read_bounded;
 
@@ -27,6 +28,18 @@ pub enum TokenizerError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The tokenizer in a GGUF file cannot be used.
+    #[error("the tokenizer in `{}` cannot be used", path.display())]
+    Gguf {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: Box<GgufTokenizerError>,
+    },
+    /// The metadata of a GGUF file cannot be read.
+    #[error(transparent)]
+    Metadata(Box<dyn std::error::Error + Send + Sync>),
     /// An id so large that a table of all ids would not fit in memory.
     #[error("token {token:?} in `{}` has id {id}, expected ids below {MOST_TOKENS}", path.display())]
     IdTooLarge {
@@ -55,6 +68,13 @@ pub enum TokenizerError {
     /// Ids could not be turned back into text.
     #[error("cannot decode the tokens")]
     Decode(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl TokenizerError {
+    /// An error of the tokenizer in a GGUF file.
+    pub(super) fn gguf(path: &Path, source: GgufTokenizerError) -> Self {
+        Self::Gguf { path: path.to_owned(), source: Box::new(source) }
+    }
 }
 
 /// Reads a file of a tokenizer.

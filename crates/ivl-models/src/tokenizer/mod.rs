@@ -3,7 +3,9 @@
 mod class_normalizer;
 pub(crate) mod configured_ids;
 mod error;
+mod gguf;
 mod offsets;
+mod padding;
 mod retokenize;
 mod roles;
 mod special_tokens;
@@ -11,11 +13,13 @@ mod spelling;
 mod stages;
 
 pub use error::TokenizerError;
+pub(crate) use gguf::GgufTextFiles;
+pub use gguf::{GgufTexts, GgufTokenizerError};
 pub use offsets::Encoded;
 pub use special_tokens::SpecialTokens;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ivl_core::Vocab;
 use ivl_core::vocab::Token;
@@ -23,10 +27,14 @@ use ivl_core::vocab::Token;
 use class_normalizer::class_normalizer;
 use configured_ids::ConfiguredIds;
 use error::{MOST_TOKENS, read};
+use gguf::{GgufVocabulary, tokenizer_beside};
 use offsets::{trims, untrimmed};
+use padding::is_padding;
 use roles::{adds_space, changes_text, with_roles};
 use spelling::Spelling;
 use stages::{Stages, parts};
+
+use crate::gguf::Gguf;
 
 /// A fast tokenizer as `tokenizer.json` describes it. Which special tokens are added to a text is decided by its
 /// post-processor; truncation and padding of the file are switched off.
@@ -42,37 +50,59 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, and the special tokens that the files beside it declare; see [`SpecialTokens`].
+    /// Reads a `tokenizer.json`, and the special tokens that the files beside it declare; see [`SpecialTokens`]. Of a GGUF file,
+    /// reads the tokenizer in its metadata.
     ///
     /// # Errors
     /// [`TokenizerError`] names the file and what is wrong with it.
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
-        let bytes = read(path)?;
+        if Gguf::is_named_so(path) {
+            return Self::from_gguf(path);
+        }
+        let (inner, stages) = read_json(path)?;
+        let dir = path.parent().unwrap_or(Path::new(""));
+        Self::of(inner, &stages, dir, path)
+    }
+
+    /// The tokenizer of a GGUF file. A `tokenizer.json` in its directory is read in place of the lists of the file if both have the
+    /// same tokens: it also says what the lists leave out.
+    fn from_gguf(path: &Path) -> Result<Self, TokenizerError> {
+        let vocabulary = GgufVocabulary::open(path)?;
+        if let Some(json) = tokenizer_beside(path) {
+            let (inner, stages) = read_json(&json)?;
+            let beside = Self::of(inner, &stages, path, &json)?;
+            if vocabulary.first_difference(&beside.vocab).is_none() {
+                return Ok(beside);
+            }
+        }
+        let (inner, stages) = vocabulary.build().map_err(|error| TokenizerError::gguf(path, error))?;
+        Self::of(inner, &stages, path, path)
+    }
+
+    /// A tokenizer with the special tokens of a model, a directory or a GGUF file; `path` is for errors.
+    fn of(
+        mut inner: tokenizers::Tokenizer,
+        stages: &Stages,
+        model: &Path,
+        path: &Path,
+    ) -> Result<Self, TokenizerError> {
         let invalid = |source| TokenizerError::Invalid { path: path.to_owned(), source };
-        let json: Stages = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
         inner.with_truncation(None).map_err(invalid)?;
         inner.with_padding(None);
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let composes = if json.normalizer.is_null() { class_normalizer(dir) } else { None };
-        let is_composed = composes.is_some();
-        if is_composed {
-            inner.with_normalizer(composes).map_err(invalid)?;
-        }
-        let mut special = SpecialTokens::from_dir(dir)?;
+        let mut special = SpecialTokens::from_dir(model)?;
         special.complete(&mut inner).map_err(invalid)?;
-        let spelling = Spelling::of(&json);
+        let spelling = Spelling::of(stages);
         let vocab = with_roles(
             vocab(&inner, &spelling, path)?,
             |role| special.get(role),
             |name| inner.token_to_id(name),
         );
         let adds_space =
-            adds_space(&parts(&[&json.normalizer, &json.pre_tokenizer])) || spelling.begins_with_space();
+            adds_space(&parts(&[&stages.normalizer, &stages.pre_tokenizer])) || spelling.begins_with_space();
         let vocab = vocab.with_added_space(adds_space).with_closing_space(spelling.ends_with_space());
-        let changes_text = is_composed || changes_text(&parts(&[&json.normalizer]));
-        let trims_offsets = trims(&parts(&[&json.post_processor]));
-        let configured = ConfiguredIds::from_dir(dir);
+        let changes_text = changes_text(&parts(&[&stages.normalizer]));
+        let trims_offsets = trims(&parts(&[&stages.post_processor]));
+        let configured = ConfiguredIds::from_dir(model);
         Ok(Self { inner, vocab, special, configured, changes_text, trims_offsets })
     }
 
@@ -169,6 +199,36 @@ impl Tokenizer {
     }
 }
 
+/// The tokenizer of a `tokenizer.json`, with the normalizer of its class where the file has none.
+fn read_json(path: &Path) -> Result<(tokenizers::Tokenizer, Stages), TokenizerError> {
+    let bytes = read(path)?;
+    let invalid = |source| TokenizerError::Invalid { path: path.to_owned(), source };
+    let mut stages: Stages = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
+    let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
+    if stages.normalizer.is_null()
+        && let Some(normalizer) = class_normalizer(path.parent().unwrap_or(Path::new("")))
+    {
+        stages.normalizer = serde_json::to_value(&normalizer).map_err(|error| invalid(error.into()))?;
+        inner.with_normalizer(Some(normalizer)).map_err(invalid)?;
+    }
+    Ok((inner, stages))
+}
+
+/// A `tokenizer.json` in the directory of a GGUF file that is not used, since its tokens are others: its path, the first id that
+/// differs, its token in the GGUF file, and that in the `tokenizer.json`.
+///
+/// # Errors
+/// As [`Tokenizer::from_file`].
+pub(crate) fn unused_tokenizer_beside(
+    gguf: &Path,
+) -> Result<Option<(PathBuf, u32, String, String)>, TokenizerError> {
+    let Some(json) = tokenizer_beside(gguf).filter(|_| Gguf::is_named_so(gguf)) else { return Ok(None) };
+    let (inner, stages) = read_json(&json)?;
+    let beside = Tokenizer::of(inner, &stages, gguf, &json)?;
+    let difference = GgufVocabulary::open(gguf)?.first_difference(&beside.vocab);
+    Ok(difference.map(|(id, own, other)| (json, id, own, other)))
+}
+
 fn vocab(inner: &tokenizers::Tokenizer, spelling: &Spelling, path: &Path) -> Result<Vocab, TokenizerError> {
     let special = inner.get_added_tokens_decoder();
     // An added token may take the id of one that the model had; no other two may share one.
@@ -192,10 +252,11 @@ fn vocab(inner: &tokenizers::Tokenizer, spelling: &Spelling, path: &Path) -> Res
             return Err(TokenizerError::DuplicateId { path: path.to_owned(), id, first, second });
         }
         let token = match special.get(&id) {
-            Some(added) if added.special => Token::control(name),
-            _ => spelling.token(name),
+            _ if is_padding(name) => None,
+            Some(added) if added.special => Some(Token::control(name)),
+            _ => Some(spelling.token(name)),
         };
-        tokens[id as usize] = Some(token);
+        tokens[id as usize] = token;
     }
     Ok(Vocab::new(tokens))
 }

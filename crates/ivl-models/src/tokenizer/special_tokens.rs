@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use super::error::{TokenizerError, read};
+use super::gguf::GgufTextFiles;
 
 /// The roles that every tokenizer may name.
 const ROLES: [&str; 7] =
@@ -79,11 +80,16 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Those of the directory that a file lies in, or of a directory.
+    /// Those of a directory, or of a GGUF file.
     ///
     /// # Errors
     /// [`TokenizerError::File`] or [`TokenizerError::Invalid`] for a file that is there and cannot be read.
     pub fn from_dir(dir: &Path) -> Result<Self, TokenizerError> {
+        if let Some(files) = GgufTextFiles::of(dir)? {
+            let mut tokens = Self::default();
+            tokens.name(&files.tokenizer_config);
+            return Ok(tokens);
+        }
         let mut config = object(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let mut added: BTreeMap<u64, AddedToken> = BTreeMap::new();
         if let Some(listed) = config.get("added_tokens_decoder").and_then(Value::as_object) {
@@ -103,16 +109,21 @@ impl SpecialTokens {
         let mut tokens = Self { listed: added.into_values().collect(), ..Self::default() };
         let assumed = defaults(&config, dir)?;
         tokens.assumed = assumed.iter().filter(|(role, _)| !config.contains_key(*role)).copied().collect();
-        for (role, value) in &config {
+        tokens.name(&config);
+        tokens.require_further(&config);
+        Ok(tokens)
+    }
+
+    /// Tokens that a configuration names by role.
+    fn name(&mut self, config: &Map<String, Value>) {
+        for (role, value) in config {
             if (ROLES.contains(&role.as_str()) || role.ends_with("_token"))
                 && let Some(token) = added_token(value, true)
             {
-                tokens.named.insert(role.clone(), token.content.clone());
-                tokens.require(token);
+                self.named.insert(role.clone(), token.content.clone());
+                self.require(token);
             }
         }
-        tokens.require_further(&config);
-        Ok(tokens)
     }
 
     /// `extra_special_tokens`: a list, or an object of named ones; once `additional_special_tokens`.

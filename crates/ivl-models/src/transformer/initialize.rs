@@ -25,7 +25,7 @@ struct RandomSource {
 }
 
 impl ParameterSource for RandomSource {
-    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32)) {
+    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
         let is_norm_weight = shape.len() == 1 && path.ends_with("weight");
         for index in 0..shape.iter().product() {
             let number = match shape {
@@ -33,7 +33,7 @@ impl ParameterSource for RandomSource {
                 [_] => 0.0,
                 _ => (self.std * standard_normal(&mut self.rng)) as f32,
             };
-            put(index, number);
+            put(index, &[number]);
         }
     }
 }

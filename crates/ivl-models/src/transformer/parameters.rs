@@ -10,8 +10,8 @@ use crate::Weights;
 
 /// Gives the numbers of a parameter, row-major, by path and shape.
 pub(crate) trait ParameterSource {
-    /// Number `index` of the parameter that was last announced.
-    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, f32));
+    /// Calls `put` with runs of numbers that are neighbours, each with the index of its first, until every number was given.
+    fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32]));
 }
 
 /// Fills every parameter of a transformer, and packs each before the next if the weights are to be packed.
@@ -44,6 +44,19 @@ struct ParameterFiller<'a> {
     packer: Option<&'a mut Packer>,
 }
 
+impl ParameterFiller<'_> {
+    /// The numbers of a parameter in another type.
+    fn numbers<T: Copy>(&mut self, path: &str, shape: &[usize], zero: T, from: impl Fn(f32) -> T) -> Vec<T> {
+        let mut numbers = vec![zero; shape.iter().product()];
+        self.source.fill(path, shape, &mut |first, run| {
+            for (number, &given) in numbers[first..].iter_mut().zip(run) {
+                *number = from(given);
+            }
+        });
+        numbers
+    }
+}
+
 impl ModuleMapper for ParameterFiller<'_> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
@@ -56,23 +69,10 @@ impl ModuleMapper for ParameterFiller<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
         let shape: Vec<usize> = param.lazy_shape().to_vec();
-        let len = shape.iter().product();
         let data = match self.dtype {
-            DType::F16 => {
-                let mut numbers = vec![f16::ZERO; len];
-                self.source.fill(&path, &shape, &mut |index, number| numbers[index] = f16::from_f32(number));
-                TensorData::new(numbers, shape)
-            }
-            DType::BF16 => {
-                let mut numbers = vec![bf16::ZERO; len];
-                self.source.fill(&path, &shape, &mut |index, number| numbers[index] = bf16::from_f32(number));
-                TensorData::new(numbers, shape)
-            }
-            _ => {
-                let mut numbers = vec![0f32; len];
-                self.source.fill(&path, &shape, &mut |index, number| numbers[index] = number);
-                TensorData::new(numbers, shape)
-            }
+            DType::F16 => TensorData::new(self.numbers(&path, &shape, f16::ZERO, f16::from_f32), shape),
+            DType::BF16 => TensorData::new(self.numbers(&path, &shape, bf16::ZERO, bf16::from_f32), shape),
+            _ => TensorData::new(self.numbers(&path, &shape, 0f32, |number| number), shape),
         };
         let param = Param::from_tensor(Tensor::from_data(data, (self.device, self.dtype)));
         match &mut self.packer {

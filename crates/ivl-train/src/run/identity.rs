@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use ivl_models::FileError;
+use ivl_models::{FileError, weight_files};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -46,17 +46,9 @@ impl RunIdentity {
     ///
     /// # Errors
     /// [`FileError::Io`].
-    pub fn with_weights(self, name: impl Into<String>, dir: &Path) -> Result<Self, FileError> {
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(FileError::io("read", dir))? {
-            let path = entry.map_err(FileError::io("read", dir))?.path();
-            if path.extension().is_some_and(|extension| extension == "safetensors") {
-                files.push(path);
-            }
-        }
-        files.sort();
+    pub fn with_weights(self, name: impl Into<String>, checkpoint: &Path) -> Result<Self, FileError> {
         let mut hash = Sha256::new();
-        for path in files {
+        for path in weight_files(checkpoint)? {
             hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
             sample(&path, &mut hash).map_err(FileError::io("read", &path))?;
         }

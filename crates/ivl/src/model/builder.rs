@@ -195,7 +195,7 @@ impl PreparedModel {
     fn numbers(&self) -> Result<u64> {
         let mut numbers = self.base.numbers(None)?;
         for value in &self.values {
-            numbers += value.numbers(&self.base.dir)?;
+            numbers += value.numbers(&self.base.path)?;
         }
         if let Some(drafts) = &self.drafts {
             numbers += drafts.numbers()?;

@@ -20,21 +20,21 @@ impl Model {
         let mut maps: Vec<&String> = Vec::new();
         let mut byte_fusion = None;
         for value in &self.values {
-            let mut identity = directory_identity(value.dir())?;
+            let mut identity = checkpoint_identity(value.path())?;
             identity["alpha"] = json!(value.alpha);
             identity["connection"] = json!(format!("{:?}", value.connection));
             values.push(identity);
             maps.extend(value.attach.maps.iter().filter(|map| !maps.contains(map)).collect::<Vec<_>>());
             if let Some(reference) = &value.attach.byte_fusion {
                 let config = value.attach.byte_fusion_config;
-                let mut identity = directory_identity(&resolve(reference)?)?;
+                let mut identity = checkpoint_identity(&resolve(reference)?)?;
                 identity["unseen"] = json!(config.unseen);
                 identity["branches"] = json!(config.branches);
                 byte_fusion = Some(identity);
             }
         }
         Ok(json!({
-            "base": directory_identity(self.base_dir())?,
+            "base": checkpoint_identity(self.base_path())?,
             "values": values,
             "maps": maps.into_iter().map(|map| map_identity(map)).collect::<Vec<_>>(),
             "byte_fusion": byte_fusion,
@@ -51,12 +51,12 @@ fn map_identity(map: &str) -> Value {
     }
 }
 
-/// Of a checkpoint, what decides its predictions and its tokens.
-fn directory_identity(dir: &Path) -> Result<Value> {
-    let mut identity = json!({ "weights": hash_weights(dir)? });
+/// Of a checkpoint, what decides its predictions and its tokens; of a GGUF file, its bytes.
+fn checkpoint_identity(path: &Path) -> Result<Value> {
+    let mut identity = json!({ "weights": hash_weights(path)? });
     for kind in [FileKind::Config, FileKind::Tokenizer] {
         for name in CheckpointFile::of_kind(kind) {
-            let digest = std::fs::read(dir.join(name)).ok().map(|bytes| sha256(&bytes));
+            let digest = std::fs::read(path.join(name)).ok().map(|bytes| sha256(&bytes));
             identity[name.trim_end_matches(".json")] = json!(digest);
         }
     }

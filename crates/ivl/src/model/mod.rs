@@ -67,7 +67,7 @@ fn check_gate(gate: Option<Gate>, values: impl ExactSizeIterator<Item = Option<S
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Model");
-        debug.field("base", &self.base.dir).field("values", &self.values).field("gate", &self.gate());
+        debug.field("base", &self.base.path).field("values", &self.values).field("gate", &self.gate());
         debug.finish_non_exhaustive()
     }
 }
@@ -96,7 +96,7 @@ impl Model {
 
     /// Loads a value and puts it in its place. The name of a value that was attached twice gets a number.
     fn load_value(&mut self, planned: PlannedValue) -> Result<()> {
-        let shared = SharedWeights { dir: &self.base.dir, net: self.base_lm.net() };
+        let shared = SharedWeights { path: &self.base.path, net: self.base_lm.net() };
         let mut value = planned.load(&shared, &self.placement, &self.options)?;
         value.name = self.free_name(&value.name);
         let place = self.values.partition_point(|other| other.order() <= value.order());
@@ -194,15 +194,16 @@ impl Model {
         self.values.iter().any(|value| matches!(value.join, Join::Cascade(_)))
     }
 
-    /// The directory of the base.
-    pub fn base_dir(&self) -> &Path {
-        &self.base.dir
+    /// The directory or file of the base.
+    pub fn base_path(&self) -> &Path {
+        &self.base.path
     }
 
-    /// The last part of the base's directory.
+    /// The last part of the base's path.
     pub fn base_name(&self) -> String {
-        let dir = &self.base.dir;
-        dir.file_name().map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned())
+        let path = &self.base.path;
+        path.file_name()
+            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
 
     /// The base's tokenizer, which the whole model reads and writes with.

@@ -29,7 +29,7 @@ pub struct TextReader<'a> {
 /// How one value reads texts.
 #[derive(Clone, Copy)]
 pub(super) struct ValueReader<'a> {
-    pub(super) dir: &'a Path,
+    pub(super) path: &'a Path,
     /// Its tokenizer, if it does not read the base's tokens.
     pub(super) own_tokens: Option<&'a Tokenizer>,
     /// The number of tokens that it can read.
@@ -40,7 +40,7 @@ impl ValueReader<'_> {
     /// Refuses a text that the value cannot read in its own tokens.
     pub(super) fn check(&self, text: &str) -> Result<()> {
         let Some(tokenizer) = self.own_tokens else { return Ok(()) };
-        let value = self.dir.display().to_string();
+        let value = self.path.display().to_string();
         let unreadable = |source| Error::Unreadable { value: value.clone(), source: Box::new(source) };
         let got = tokenizer.tokenize(text).map_err(unreadable)?.len();
         let limit = self.max_positions;
@@ -77,10 +77,10 @@ impl<'a> TextReader<'a> {
 
     /// The same, and the directory of the model that can read the fewest.
     fn limit(&self) -> (usize, &Path) {
-        let base = (self.base.max_positions(), self.base.dir.as_path());
+        let base = (self.base.max_positions(), self.base.path.as_path());
         let values = self.values.iter().filter(|value| value.own_tokens.is_none());
         values.fold(base, |least, value| match value.max_positions < least.0 {
-            true => (value.max_positions, value.dir),
+            true => (value.max_positions, value.path),
             false => least,
         })
     }
@@ -90,8 +90,8 @@ impl<'a> TextReader<'a> {
     /// # Errors
     /// [`Error::NoChatTemplate`], [`Error::Chat`] for one that cannot be read.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
-        let values: Vec<&Path> = self.values.iter().map(|value| value.dir).collect();
-        find_template(self.template, &self.base.dir, &values)
+        let values: Vec<&Path> = self.values.iter().map(|value| value.path).collect();
+        find_template(self.template, &self.base.path, &values)
     }
 
     /// Refuses a text that a value cannot read in its own tokens.

@@ -56,14 +56,14 @@ impl<M> Join<M> {
 
 impl<M> Join<M> {
     /// How a value that is joined like this reads texts.
-    fn reader<'a>(&self, dir: &'a Path, tokenizer: &'a Tokenizer, max_positions: usize) -> ValueReader<'a> {
+    fn reader<'a>(&self, path: &'a Path, tokenizer: &'a Tokenizer, max_positions: usize) -> ValueReader<'a> {
         match self {
             Self::Cascade(input) => {
-                ValueReader { dir, own_tokens: None, max_positions: max_positions / input.stride() }
+                ValueReader { path, own_tokens: None, max_positions: max_positions / input.stride() }
             }
-            Self::SameIds => ValueReader { dir, own_tokens: None, max_positions },
+            Self::SameIds => ValueReader { path, own_tokens: None, max_positions },
             Self::Mapped(_) | Self::OverBytes { .. } => {
-                ValueReader { dir, own_tokens: Some(tokenizer), max_positions }
+                ValueReader { path, own_tokens: Some(tokenizer), max_positions }
             }
         }
     }
@@ -128,7 +128,7 @@ impl PlannedValue {
     /// Errors of the value's files, or [`ivl_core::Error::VocabMismatch`].
     pub(crate) fn new(name: &str, attach: &Attach, base: &Vocab) -> Result<Self> {
         let value = OpenCheckpoint::open(name)?;
-        let card = ValueCard::read(&value.dir)?;
+        let card = ValueCard::read(&value.path)?;
         let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
         let join = Join::new(base, &value, connection, attach)?;
         Ok(Self {
@@ -143,7 +143,7 @@ impl PlannedValue {
 
     /// How it reads texts.
     pub(super) fn reader(&self) -> ValueReader<'_> {
-        self.join.reader(&self.value.dir, &self.value.tokenizer, self.value.max_positions())
+        self.join.reader(&self.value.path, &self.value.tokenizer, self.value.max_positions())
     }
 
     /// The numbers that loading it reads, on a base in a directory.
@@ -191,7 +191,7 @@ pub struct AttachedValue {
 impl fmt::Debug for AttachedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("AttachedValue");
-        debug.field("name", &self.name).field("alpha", &self.alpha).field("dir", &self.dir());
+        debug.field("name", &self.name).field("alpha", &self.alpha).field("path", &self.path());
         debug.field("connection", &self.connection).finish_non_exhaustive()
     }
 }
@@ -207,9 +207,9 @@ impl AttachedValue {
         self.alpha
     }
 
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        self.checkpoint.dir()
+    /// Its directory or file.
+    pub fn path(&self) -> &Path {
+        self.checkpoint.path()
     }
 
     /// Its tokenizer.
@@ -240,12 +240,12 @@ impl AttachedValue {
     /// # Errors
     /// [`Error::Chat`](crate::Error::Chat) for one that cannot be read.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        Ok(ChatTemplate::from_dir(self.dir())?)
+        Ok(ChatTemplate::from_dir(self.path())?)
     }
 
     /// How it reads texts.
     pub(super) fn reader(&self) -> ValueReader<'_> {
-        self.join.reader(self.dir(), &self.tokenizer, self.checkpoint.config().max_positions)
+        self.join.reader(self.path(), &self.tokenizer, self.checkpoint.config().max_positions)
     }
 
     /// Refuses a text that the value cannot read in its own tokens. While a text is generated, the base decides on its

@@ -121,7 +121,7 @@ impl TrainingBase {
         reporter: &Reporter<'_>,
     ) -> Result<FrozenBase> {
         let depends_on =
-            (hash_weights(&self.open.dir)?, self.open.checkpoint.json(), format!("{:?}", placement.weights));
+            (hash_weights(&self.open.path)?, self.open.checkpoint.json(), format!("{:?}", placement.weights));
         let mut writer = LogitWriter {
             dir: &config.dir,
             top_k: config.top_k,

@@ -55,7 +55,7 @@ impl TrainingInputs {
             } else {
                 let (base_logits, net) = base.load(&frozen, options)?;
                 bases.push(base_logits);
-                nets.push((base.open.dir.clone(), net));
+                nets.push((base.open.path.clone(), net));
             }
         }
         let mut held_out = Vec::with_capacity(models.held_out.len());
@@ -75,14 +75,14 @@ impl TrainingInputs {
             identity = identity.with("chat template", sha256(template.identity().as_bytes()));
         }
         if config.value.init == Init::Checkpoint {
-            identity = identity.with_weights("weights of the value", &self.models.source.dir)?;
+            identity = identity.with_weights("weights of the value", &self.models.source.path)?;
         }
         for (base, card) in self.models.bases.iter().zip(&self.cards) {
             let named = |part: &str| format!("{part} of the base {}", card.name);
             identity = identity
                 .with(named("configuration"), &card.config)
                 .with(named("tokenizer"), &card.tokenizer)
-                .with_weights(named("weights"), &base.open.dir)?;
+                .with_weights(named("weights"), &base.open.path)?;
         }
         match &self.models.teacher {
             Some(teacher) => teacher.identify(identity),
@@ -113,8 +113,8 @@ fn load_value(
         return source.load_for_training(&device);
     }
     let recomputes = config.steps.gradient_checkpointing;
-    let shared = nets.into_iter().find(|(dir, net)| {
-        *dir == source.dir && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
+    let shared = nets.into_iter().find(|(path, net)| {
+        *path == source.path && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
     });
     let net = match shared {
         Some((_, net)) => net.train(),

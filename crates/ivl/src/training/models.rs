@@ -143,7 +143,7 @@ fn value_checkpoint(
     config: &TrainConfig,
     source: &OpenCheckpoint,
 ) -> Result<(Map<String, Value>, Checkpoint)> {
-    let checkpoint = Checkpoint::open(&source.dir)?;
+    let checkpoint = Checkpoint::open(&source.path)?;
     let mut json = checkpoint.json().clone();
     if config.value.overrides.is_empty() {
         return Ok((json, checkpoint));

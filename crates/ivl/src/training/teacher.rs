@@ -63,7 +63,7 @@ impl TrainingTeacher {
     /// Its chat template: that of the first of its values that has one, else its own.
     pub(super) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         let dirs: Vec<_> = self.values.iter().map(|value| value.dir.as_path()).collect();
-        match TemplateChoice::default().find(&self.open.dir, &dirs) {
+        match TemplateChoice::default().find(&self.open.path, &dirs) {
             Ok(template) => Ok(Some(template)),
             Err(ivl_models::ChatError::NoTemplate { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -86,7 +86,7 @@ impl TrainingTeacher {
         let mut identity = identity
             .with("configuration of the teacher", sha256(&json))
             .with("tokenizer of the teacher", self.open.tokenizer.vocab().fingerprint())
-            .with_weights("weights of the teacher", &self.open.dir)?;
+            .with_weights("weights of the teacher", &self.open.path)?;
         for (index, value) in self.values.iter().enumerate() {
             identity = identity
                 .with(format!("alpha of the teacher's value {index}"), value.alpha().to_string())
@@ -147,7 +147,7 @@ impl TrainingTeacher {
     /// All that decides the logits besides the text.
     fn logit_identity(&self, placement: &Placement) -> Result<Vec<u8>> {
         let mut parts = vec![
-            hash_weights(&self.open.dir)?,
+            hash_weights(&self.open.path)?,
             serde_json::to_string(self.open.checkpoint.json()).expect("JSON serialises"),
             format!("{:?}", placement.weights),
         ];
@@ -165,11 +165,11 @@ impl TeacherValue {
         let mut attach = Attach::new();
         attach.maps.extend(config.map.clone());
         let open = OpenCheckpoint::open(&config.model)?;
-        let card = ValueCard::read(&open.dir)?;
+        let card = ValueCard::read(&open.path)?;
         attach.alpha = config.alpha.or(card.map(|card| card.alpha)).or(Some(1.0));
         PlannedValue::new(&config.model, &attach, &teacher.vocab)?;
         let reads_alone = VocabMap::same_ids(&teacher.vocab, &open.vocab).is_err();
-        Ok((Self { name: config.model.clone(), dir: open.dir, attach }, reads_alone))
+        Ok((Self { name: config.model.clone(), dir: open.path, attach }, reads_alone))
     }
 
     fn alpha(&self) -> f64 {

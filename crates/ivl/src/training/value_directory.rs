@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ivl_models::transformer::LoraConfig;
 use ivl_models::{
-    BaseCard, CheckpointFile, FileKind, TeacherCard, Transformer, ValueCard, save, save_adapters, write_bytes,
+    BaseCard, Checkpoint, TeacherCard, Transformer, ValueCard, save, save_adapters, write_bytes,
 };
 use ivl_train::{EvalReport, TrainConfig, Trained};
 use serde_json::{Map, Value, json};
@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 use super::inputs::TrainingInputs;
 use super::models::{TrainingModels, value_name};
 use super::teacher::TrainingTeacher;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The contents of a value's directory besides the weights; taken from the inputs before the run consumes them.
 pub(super) struct ValueDirectory {
     /// `config.json`.
     json: Map<String, Value>,
-    /// The directory that the tokenizer comes from.
+    /// The checkpoint that the tokenizer comes from.
     source: PathBuf,
     /// The source of the chat template.
     template: Option<String>,
@@ -40,7 +40,7 @@ impl ValueDirectory {
         let models = &inputs.models;
         Self {
             json: models.json.clone(),
-            source: models.source.dir.clone(),
+            source: models.source.path.clone(),
             template: models.template.as_ref().map(|template| template.source().to_owned()),
             lora: config.value.lora.clone().zip(adapted_model(config, models)),
             bases: inputs.cards.clone(),
@@ -54,13 +54,7 @@ impl ValueDirectory {
     /// Writes the directory and returns its card. `config.json` comes last: without it the directory is no checkpoint.
     pub(super) fn write(&self, config: &TrainConfig, trained: &Trained) -> Result<Option<ValueCard>> {
         let output = &config.output;
-        for name in CheckpointFile::of_kind(FileKind::Tokenizer) {
-            let from = self.source.join(name);
-            if from.is_file() {
-                let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
-                write_bytes(&output.join(name), &bytes)?;
-            }
-        }
+        Checkpoint::open(&self.source)?.write_tokenizer(output)?;
         if let Some(template) = &self.template {
             write_bytes(&output.join("chat_template.jinja"), template.as_bytes())?;
         }

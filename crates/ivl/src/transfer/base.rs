@@ -23,7 +23,7 @@ impl StudyBase {
     /// Opens a base for a value in a directory.
     pub(super) fn open(name: &str, value: &Path, template: &TemplateChoice) -> Result<Self> {
         let open = OpenCheckpoint::open(name)?;
-        let template = match template.find(&open.dir, &[value]) {
+        let template = match template.find(&open.path, &[value]) {
             Err(ChatError::NoTemplate { .. }) => None,
             found => Some(found?),
         };
@@ -36,7 +36,7 @@ impl StudyBase {
         let json = serde_json::to_vec(self.open.checkpoint.json()).expect("a map of JSON values serialises");
         let (config, tokenizer) = (sha256(&json), self.open.tokenizer.vocab());
         let last = |name: &str| Path::new(name).file_name().map(ToOwned::to_owned);
-        let names = [last(&self.open.name), self.open.dir.file_name().map(ToOwned::to_owned)];
+        let names = [last(&self.open.name), self.open.path.file_name().map(ToOwned::to_owned)];
         card.is_some_and(|card| {
             card.bases.iter().any(|base| {
                 base.config == config

@@ -76,7 +76,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         let settings = 1 + finetunes.len() + if prompts.is_some() { answered } else { 0 };
         reporter.report(StudyEvent::Base { name: name.to_owned(), total: settings * questions.len() });
         let options = plan.options.quiet();
-        let shared = SharedWeights { dir: &base.open.dir, net: lm.net() };
+        let shared = SharedWeights { path: &base.open.path, net: lm.net() };
         let mut values = Vec::with_capacity(plan.values.len());
         for value in &plan.values {
             let planned = PlannedValue::new(value, &plan.attach(), &base.open.vocab)?;

@@ -131,12 +131,12 @@ impl StudyPlan {
             self.values.first().ok_or_else(|| Error::Settings { reason: "no value is named".to_owned() })?;
         let value = OpenCheckpoint::open(first)?;
         let rows = Rows::read(&self.data, self.limit)?;
-        let card = ValueCard::read(&value.dir)?;
+        let card = ValueCard::read(&value.path)?;
         let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
         let mut bases = Vec::with_capacity(self.bases.len());
         for name in &self.bases {
             let base =
-                StudyBase::open(name, &value.dir, &self.options.chat_template).map_err(Error::base(name))?;
+                StudyBase::open(name, &value.path, &self.options.chat_template).map_err(Error::base(name))?;
             Join::new(&base.open.vocab, &value, connection, &self.attach())
                 .map_err(|source| Error::NoMap { base: name.clone(), source: Box::new(source) })?;
             let questions: Vec<Question> =

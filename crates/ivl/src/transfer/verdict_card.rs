@@ -16,14 +16,14 @@ use crate::error::Result;
 pub fn write_verdict(study: &Study) -> Result<Vec<String>> {
     let mut without_card = Vec::new();
     for value in &study.transfer.source.values {
-        let dir = Path::new(value);
-        let Some(mut card) = dir.is_dir().then(|| ValueCard::read(dir)).transpose()?.flatten() else {
+        let path = Path::new(value);
+        let Some(mut card) = path.exists().then(|| ValueCard::read(path)).transpose()?.flatten() else {
             without_card.push(value.clone());
             continue;
         };
         card.alpha = study.transfer.verdict.alpha;
         card.transfer = Some(transfer_card(study));
-        card.write(dir)?;
+        card.write(path)?;
     }
     Ok(without_card)
 }

@@ -1,0 +1,42 @@
+//! The names that tensors have in GGUF files.
+
+use crate::families::weight_map::{Rule, WeightMap};
+
+/// The names that all architectures share. A linear layer is `[output, input]`, whatever it is in the checkpoint that the file was
+/// made from.
+pub(super) fn tensor_names() -> WeightMap {
+    WeightMap::new(
+        "",
+        vec![
+            Rule::same("embedding", "token_embd"),
+            Rule::same("position_embedding", "position_embd"),
+            Rule::linear("blocks.{}.attention.query", "blk.{}.attn_q"),
+            Rule::linear("blocks.{}.attention.key", "blk.{}.attn_k"),
+            Rule::linear("blocks.{}.attention.value", "blk.{}.attn_v"),
+            Rule::linear("blocks.{}.attention.output", "blk.{}.attn_output"),
+            Rule::linear("blocks.{}.mlp.gate", "blk.{}.ffn_gate"),
+            Rule::linear("blocks.{}.mlp.up", "blk.{}.ffn_up"),
+            Rule::linear("blocks.{}.mlp.down", "blk.{}.ffn_down"),
+            Rule::linear("head", "output"),
+        ]
+        .into_iter()
+        .chain(NORMS.map(|(ours, theirs)| Rule::same(ours, theirs)))
+        .collect(),
+    )
+    .ignoring(&[".rope_freqs.", ".rope_factors_short.", ".rope_factors_long.", ".attn_rot_embd."])
+}
+
+const NORMS: [(&str, &str); 7] = [
+    ("norm", "output_norm"),
+    ("blocks.{}.attention_norm", "blk.{}.attn_norm"),
+    ("blocks.{}.mlp_norm", "blk.{}.ffn_norm"),
+    ("blocks.{}.attention_post_norm", "blk.{}.post_attention_norm"),
+    ("blocks.{}.mlp_post_norm", "blk.{}.post_ffw_norm"),
+    ("blocks.{}.attention.query_norm", "blk.{}.attn_q_norm"),
+    ("blocks.{}.attention.key_norm", "blk.{}.attn_k_norm"),
+];
+
+/// Norms whose weights are stored with 1 added, so that they multiply as they are.
+pub(super) fn with_shifted_norms(names: WeightMap) -> WeightMap {
+    names.with(NORMS.map(|(ours, theirs)| Rule::same(ours, theirs).plus(1.0)))
+}

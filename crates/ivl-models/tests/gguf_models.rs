@@ -1,0 +1,141 @@
+//! GGUF files of every architecture against transformers: files and golden logits, made by `fixtures/make_gguf_fixtures.py`.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, Device};
+use ivl_core::tokens::token_tensor;
+use ivl_core::vocab::Token;
+use ivl_core::{CausalLm, Vocab};
+use ivl_models::{Checkpoint, PackedFormat, Transformer, TransformerLm, Weights};
+use safetensors::SafeTensors;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf").join(name)
+}
+
+/// The prompt and the logits of transformers.
+fn golden(name: &str) -> (Vec<u32>, Vec<f32>) {
+    let bytes = std::fs::read(fixture(&format!("{name}.golden.safetensors"))).expect("reads");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let bytes = |tensor| file.tensor(tensor).expect("is there").data().to_vec();
+    let ids =
+        bytes("ids").chunks(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as u32).collect();
+    let logits = bytes("logits").chunks(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
+    (ids, logits)
+}
+
+fn logits(net: Transformer, ids: &[u32]) -> Vec<f32> {
+    let tokens = (0..net.config().vocab_size).map(|id| Some(Token::text(id.to_le_bytes()))).collect();
+    let lm = TransformerLm::new(net, Vocab::new(tokens), "fixture");
+    let logits =
+        lm.forward(token_tensor(ids, 1, &lm.device()), &mut lm.new_cache(&[0])).expect("its own cache");
+    logits.into_data().try_into_vec().expect("f32")
+}
+
+/// The largest difference of the log-probabilities of any token.
+fn difference(got: &[f32], expected: &[f32], vocab: usize) -> f32 {
+    let logprobs = |logits: &[f32]| -> Vec<f32> {
+        let max = logits.iter().copied().fold(f32::MIN, f32::max);
+        let sum = logits.iter().map(|logit| (logit - max).exp()).sum::<f32>().ln();
+        logits.iter().map(|logit| logit - max - sum).collect()
+    };
+    let rows = got.chunks(vocab).zip(expected.chunks(vocab));
+    let pairs = rows.flat_map(|(a, b)| logprobs(a).into_iter().zip(logprobs(b)).collect::<Vec<_>>());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[track_caller]
+fn check(name: &str, model_type: &str) {
+    let checkpoint = Checkpoint::open(&fixture(&format!("{name}.gguf"))).expect("opens");
+    assert_eq!(checkpoint.json()["model_type"], model_type);
+    let (ids, expected) = golden(name);
+    for weights in [Weights::from(DType::F32), PackedFormat::F32.into()] {
+        let net = checkpoint.load(&Device::flex(), weights).expect("loads");
+        let difference = difference(&logits(net, &ids), &expected, checkpoint.config().vocab_size);
+        assert!(difference <= 1e-4, "{name} {weights:?}: log-probabilities differ by {difference}");
+    }
+}
+
+#[test]
+fn llama_undoes_the_permutation_of_queries_and_keys() {
+    check("llama", "llama");
+    check("llama_bias", "llama");
+}
+
+#[test]
+fn llama_reads_the_scaling_of_rotary_frequencies() {
+    check("llama3", "llama");
+    check("llama_linear", "llama");
+    check("llama_yarn", "llama");
+    let json = Checkpoint::open(&fixture("llama3.gguf")).expect("opens").json().clone();
+    assert_eq!(
+        json["rope_parameters"],
+        serde_json::json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 256, "rope_theta": 500_000.0,
+        })
+    );
+    assert_eq!(json["tie_word_embeddings"], true);
+}
+
+#[test]
+fn a_window_makes_a_llama_file_mistral() {
+    check("mistral", "mistral");
+}
+
+#[test]
+fn every_block_format_means_what_the_python_package_reads() {
+    check("llama_blocks", "llama");
+    check("llama_more_blocks", "llama");
+}
+
+#[test]
+fn qwen() {
+    check("qwen2", "qwen2");
+    check("qwen3", "qwen3");
+}
+
+#[test]
+fn gemma_subtracts_what_is_added_to_norms() {
+    check("gemma", "gemma");
+    check("gemma2", "gemma2");
+}
+
+#[test]
+fn phi_reads_fused_projections_and_longrope() {
+    check("phi2", "phi");
+    check("phi3", "phi3");
+    check("phi3_longrope", "phi3");
+}
+
+#[test]
+fn gpt2_and_neox_read_fused_projections() {
+    check("gpt2", "gpt2");
+    check("gptneox", "gpt_neox");
+    check("gptneox_sequential", "gpt_neox");
+}
+
+#[test]
+fn a_directory_with_one_gguf_file_is_that_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let copy = |to: &str| std::fs::copy(fixture("qwen2.gguf"), dir.path().join(to)).expect("copies");
+    copy("model-Q8_0.gguf");
+    copy("mmproj-F16.gguf");
+    // Repositories of GGUF files often have the configuration of the model that they were made from.
+    std::fs::write(dir.path().join("config.json"), "{}").expect("writes");
+    let checkpoint = Checkpoint::open(dir.path()).expect("opens");
+    assert_eq!(checkpoint.path(), dir.path().join("model-Q8_0.gguf"));
+    copy("model-F16.gguf");
+    let error = Checkpoint::open(dir.path()).expect_err("two models").to_string();
+    assert!(error.contains("`model-F16.gguf`, `model-Q8_0.gguf`") && !error.contains("mmproj"), "{error}");
+}
+
+#[test]
+fn what_ivl_has_no_model_for_is_refused_by_name() {
+    let error = |file: &Path| Checkpoint::open(file).expect_err("is refused").to_string();
+    let container = error(&fixture("container.gguf"));
+    assert!(
+        container.contains("general.architecture `container`") && container.contains("llama"),
+        "{container}"
+    );
+}
