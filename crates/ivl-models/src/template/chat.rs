@@ -158,6 +158,9 @@ impl ChatTemplate {
         messages: &[Message],
         options: &RenderOptions,
     ) -> Result<Vec<Message>, ChatError> {
+        if let Some(name) = RESERVED.into_iter().find(|name| options.extra.contains_key(*name)) {
+            return Err(ChatError::ReservedVariable { name });
+        }
         let messages: Vec<Message> = messages.iter().map(Message::with_text_parts).collect();
         if messages.iter().all(|message| !message.content.is_array()) {
             return Ok(messages);
@@ -272,6 +275,9 @@ impl ChatTemplate {
         ChatError::Render { path: self.path.clone(), source }
     }
 }
+
+/// Variables that are not further ones.
+const RESERVED: [&str; 3] = ["messages", "tools", "add_generation_prompt"];
 
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -413,6 +419,10 @@ mod tests {
             matches!(error, Err(ChatError::RoleNotShown { turn: 0, ref role, .. }) if role == "developer"),
             "{error:?}"
         );
+        let mut options = RenderOptions::default();
+        options.extra.insert("messages".to_owned(), Value::Array(Vec::new()));
+        let replaced = template(CHATML).render(&[Message::new("user", "a")], &options);
+        assert!(matches!(replaced, Err(ChatError::ReservedVariable { name: "messages" })), "{replaced:?}");
         // Nothing but another field is shown.
         let fields = "{{ messages[0].v }}";
         assert!(render(fields, serde_json::json!([{ "role": "user", "content": "a", "v": 1 }])).is_ok());

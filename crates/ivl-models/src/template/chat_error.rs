@@ -37,6 +37,12 @@ pub enum ChatError {
         /// Its message.
         reason: String,
     },
+    /// A further variable has the name of one that every template gets.
+    #[error("`{name}` is a variable that every chat template gets, so it cannot be set as a further one")]
+    ReservedVariable {
+        /// Its name.
+        name: &'static str,
+    },
     /// A part of a message that is no text.
     #[error(
         "part of kind `{kind}` in turn {turn} (counted from 0): a language model reads text only, so the chat template in `{}` \
@@ -141,6 +147,7 @@ impl ChatError {
     pub fn without_path(&self) -> String {
         match self {
             Self::Refused { reason, .. } => format!("the chat template refuses these messages: {reason}"),
+            Self::ReservedVariable { .. } => self.to_string(),
             Self::PartNotText { turn, kind, .. } => {
                 format!("turn {turn} (counted from 0) has a part of kind `{kind}`, which is no text")
             }

@@ -139,7 +139,7 @@ impl Tools {
             catalog.tokenizer().token_to_id(name).filter(is_control)
         };
         let grammar = call_grammar(format, &tools, calls, &control_id);
-        Ok(Some(("tool_choice", GrammarSource::Lark(grammar))))
+        Ok(Some(("tools", GrammarSource::Lark(grammar))))
     }
 }
 
