@@ -61,7 +61,7 @@ pub struct Train {
     pub extend: bool,
 }
 
-/// Inspect the data of a run
+/// Inspect or export the data of a run
 #[derive(Debug, clap::Args)]
 pub struct Data {
     #[command(subcommand)]
@@ -71,6 +71,7 @@ pub struct Data {
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
     Preview(Preview),
+    Export(Export),
 }
 
 /// Show what a run trains on: rendered examples with the trained tokens marked, and statistics of lengths and batches
@@ -89,6 +90,24 @@ pub struct Preview {
     /// Show the held-out data instead of the training data
     #[arg(long)]
     pub eval: bool,
+}
+
+/// Write what a run trains on: tokens, loss masks and the order of the whole run, for `python -m ivl.train`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ivl data export examples/first-value/train.toml --out runs/export\n\n\
+    docs/python.md shows how to train from it on many GPUs.")]
+pub struct Export {
+    /// Configuration of the run; docs/training.md lists every key
+    pub config: PathBuf,
+    /// Directory to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace a key of the configuration; VALUE is parsed as TOML, else taken as a string; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Replace an earlier export in the directory
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Distill a base and its values into one model: adapters on the base, or all of its weights

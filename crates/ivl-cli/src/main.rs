@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Train(train) => commands::train::run(&train, &args.common),
         Command::Data(data) => match data.command {
             DataCommand::Preview(preview) => commands::data::preview(&preview, &args.common),
+            DataCommand::Export(export) => commands::export::export(&export, &args.common),
         },
         Command::Distill(distill) => commands::distill::run(&distill, &args.common),
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),

@@ -29,6 +29,7 @@ mod fields;
 mod files;
 pub mod gguf;
 mod mapped_file;
+mod number_lists;
 mod template;
 mod tokenizer;
 pub mod transformer;
@@ -48,6 +49,7 @@ pub use error::{Error, WeightReport};
 pub use fields::Fields;
 pub use files::{FileError, read_text, write_bytes, write_whole};
 pub use ivl_kernels::PackedFormat;
+pub use number_lists::{NumberList, write_number_lists};
 pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, SpanFinder, Spoken, TemplateChoice, Turn, fused_end_tokens,

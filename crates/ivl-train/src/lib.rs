@@ -49,8 +49,8 @@ pub use config::{
     StepsConfig, TeacherValueConfig, TrainConfig, ValueConfig,
 };
 pub use data::{
-    Batch, Conversation, Dataset, Demonstration, Encoder, Example, Examples, Filling, Place, Plan, Prompt,
-    Row, Shape, Source, SourceReport, best_fit_decreasing,
+    Batch, Conversation, Dataset, Demonstration, Encoder, EpochOrder, Example, ExampleShard, Examples,
+    Filling, Place, Plan, Prompt, Row, Shape, Source, SourceReport, best_fit_decreasing,
 };
 pub use error::Error;
 pub use objective::{

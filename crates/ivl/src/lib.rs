@@ -177,7 +177,7 @@ pub use self::model::{Attach, AttachedValue, Model, TextReader};
 pub use self::open_options::{LoadProgress, OpenOptions};
 pub use self::serving::{ServeOptions, served_name};
 pub use self::training::{
-    DataPreview, DataStatistics, PreviewedExample, TrainEvent, TrainedValue, Training, TrainingModels,
-    is_result_of, train,
+    DataExport, DataPreview, DataStatistics, ExportedLogits, ExportedValue, PreviewedExample, TrainEvent,
+    TrainedValue, Training, TrainingModels, is_result_of, train,
 };
 pub use self::vocab_maps::alignment_method;

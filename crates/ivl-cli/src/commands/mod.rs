@@ -8,6 +8,7 @@ pub mod demo;
 pub mod distill;
 pub mod eval;
 pub mod explain;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod parity;

@@ -10,9 +10,10 @@ mod examples;
 mod help;
 
 /// Every verb of the command, as words of its command line.
-const VERBS: [&[&str]; 15] = [
+const VERBS: [&[&str]; 16] = [
     &["train"],
     &["data", "preview"],
+    &["data", "export"],
     &["distill"],
     &["generate"],
     &["chat"],

@@ -52,7 +52,7 @@ struct Shuffled {
 }
 
 /// Examples of one row, rows of one micro-batch.
-type MicroBatch = Vec<Vec<usize>>;
+pub(crate) type MicroBatch = Vec<Vec<usize>>;
 
 impl Plan {
     /// The whole run.
@@ -155,6 +155,22 @@ impl Plan {
             examples: epoch[micro_batch].concat(),
             ..Batch::packed(&rows)
         })
+    }
+
+    /// The micro-batches of this plan, epoch by epoch; an epoch is computed when it is reached.
+    pub(crate) fn epochs_of_micro_batches(&self) -> impl Iterator<Item = Vec<MicroBatch>> {
+        let mut start = 0;
+        self.epochs.iter().enumerate().map(move |(epoch, &micro_batches)| {
+            let inside = |micro_batch: usize| micro_batch.clamp(start, start + micro_batches) - start;
+            let range = inside(self.micro_batches.start)..inside(self.micro_batches.end);
+            start += micro_batches;
+            self.order.epoch(&self.examples, epoch)[range].to_vec()
+        })
+    }
+
+    /// Micro-batches of a step; the last step of an epoch may have fewer.
+    pub(crate) fn accumulation(&self) -> usize {
+        self.order.accumulation
     }
 
     /// Tokens that are read in the first epoch, and places for tokens in its batches, padding included.

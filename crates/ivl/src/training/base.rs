@@ -1,5 +1,6 @@
 //! The frozen bases of a run: opened first, then loaded, or found as logits on disk.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use ivl_core::{CausalLm, VocabMap};
@@ -111,6 +112,11 @@ impl TrainingBase {
         Ok((self.frozen(BaseLogits::Lm(Rc::new(lm))), net))
     }
 
+    /// Digest of its weights.
+    pub(super) fn weights_digest(&self) -> Result<String> {
+        hash_weights(&self.open.path)
+    }
+
     /// Finds the base's logits on disk, or loads the base once to write them.
     pub(super) fn cached(
         &self,
@@ -120,15 +126,13 @@ impl TrainingBase {
         options: &OpenOptions,
         reporter: &Reporter<'_>,
     ) -> Result<FrozenBase> {
-        let depends_on =
-            (hash_weights(&self.open.path)?, self.open.checkpoint.json(), format!("{:?}", placement.weights));
+        let weights = self.weights_digest()?;
         let mut writer = LogitWriter {
-            dir: &config.dir,
+            file: Box::new(|examples| logits_file(self, config, &weights, examples, placement)),
             top_k: config.top_k,
             temperature: 1.0,
             vocab: usize::MAX,
             batch_size: 8,
-            identity: serde_json::to_vec(&depends_on).expect("strings and numbers serialise"),
             load: Box::new(|| {
                 let lm: Rc<dyn CausalLm> = Rc::new(self.open.load(None, placement, options)?);
                 Ok(lm)
@@ -148,4 +152,19 @@ impl TrainingBase {
         let eval = writer.find(&examples.eval, &examples.fingerprints[1], written)?;
         Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
     }
+}
+
+/// The file of a base's logits for some examples, and the fingerprint in its header: of the base and its `weights`, of the
+/// `examples`, and of the settings.
+pub(super) fn logits_file(
+    base: &TrainingBase,
+    config: &BaseLogitsConfig,
+    weights: &str,
+    examples: &str,
+    placement: &Placement,
+) -> (PathBuf, String) {
+    let depends_on =
+        (weights, base.open.checkpoint.json(), examples, config.top_k, format!("{:?}", placement.weights));
+    let fingerprint = sha256(&serde_json::to_vec(&depends_on).expect("strings and numbers serialise"));
+    (config.dir.join(format!("{}.logits", &fingerprint[..16])), fingerprint)
 }

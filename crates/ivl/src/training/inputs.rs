@@ -93,7 +93,7 @@ impl TrainingInputs {
 
 /// The network that is trained, on a device with autodiff. Adapters do not change the weights: a base that the value starts from
 /// is loaded once for both.
-fn load_value(
+pub(super) fn load_value(
     config: &TrainConfig,
     models: &TrainingModels,
     nets: Vec<(PathBuf, Transformer)>,

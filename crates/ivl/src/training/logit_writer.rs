@@ -1,22 +1,24 @@
 //! The logits of a frozen model on disk: found, or written by running the model once.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use ivl_core::CausalLm;
 use ivl_train::{CacheSettings, Examples, LogitCache, LogitCacheHeader};
 
 use super::events::{Reporter, TrainEvent};
-use crate::digest::sha256;
 use crate::error::{Error, Result};
 
 /// Loads a model.
 type LoadLm<'a> = Box<dyn Fn() -> Result<Rc<dyn CausalLm>> + 'a>;
 
+/// From a fingerprint of examples to a file and the fingerprint in its header.
+type FileOf<'a> = Box<dyn Fn(&str) -> (PathBuf, String) + 'a>;
+
 /// Finds or writes the logits of one model.
 pub(super) struct LogitWriter<'a, 'r> {
-    /// A directory, made if missing.
-    pub(super) dir: &'a Path,
+    /// The file of examples of a fingerprint, and the fingerprint in its header: of all that decides the logits.
+    pub(super) file: FileOf<'a>,
     /// Ids in a record; 0 for all.
     pub(super) top_k: usize,
     /// Divides the logits.
@@ -25,8 +27,6 @@ pub(super) struct LogitWriter<'a, 'r> {
     pub(super) vocab: usize,
     /// Examples in a forward pass.
     pub(super) batch_size: usize,
-    /// All that decides the logits of the model besides the text.
-    pub(super) identity: Vec<u8>,
     /// Loads the model, if it has to run.
     pub(super) load: LoadLm<'a>,
     /// The model, once it was loaded.
@@ -46,9 +46,7 @@ impl LogitWriter<'_, '_> {
         if examples.is_empty() {
             return Ok(None);
         }
-        let depends_on = format!("{fingerprint} {} {} {} ", self.top_k, self.temperature, self.vocab);
-        let fingerprint = sha256(&[depends_on.as_bytes(), &self.identity[..]].concat());
-        let path = self.dir.join(format!("{}.logits", &fingerprint[..16]));
+        let (path, fingerprint) = (self.file)(fingerprint);
         if let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? {
             return Ok(Some(Rc::new(cache)));
         }

@@ -3,6 +3,7 @@
 mod base;
 mod encoded_examples;
 mod events;
+mod export;
 mod inputs;
 mod logit_writer;
 mod metrics_file;
@@ -21,6 +22,7 @@ use ivl_train::{EvalReport, Event, Interrupter, Precision, Run, TrainConfig, Tra
 
 use self::events::Reporter;
 pub use self::events::TrainEvent;
+pub use self::export::{DataExport, ExportedLogits, ExportedValue};
 use self::inputs::TrainingInputs;
 pub use self::models::TrainingModels;
 pub use self::preview::{DataPreview, DataStatistics, PreviewedExample};

@@ -111,13 +111,19 @@ impl TrainingTeacher {
             return Ok(Teacher::new(name, BaseLogits::Lm(self.lm(options)?), temperature, vocab));
         }
         let dir = self.config.dir.clone().unwrap_or_else(|| config.output.join("teacher"));
+        let identity = self.logit_identity(placement)?;
+        let top_k = self.config.top_k;
+        let file = |examples: &str| {
+            let depends_on = format!("{examples} {top_k} {temperature} {vocab} {identity}");
+            let fingerprint = sha256(depends_on.as_bytes());
+            (dir.join(format!("{}.logits", &fingerprint[..16])), fingerprint)
+        };
         let mut writer = LogitWriter {
-            dir: &dir,
-            top_k: self.config.top_k,
+            file: Box::new(file),
+            top_k,
             temperature,
             vocab,
             batch_size: self.batch_size,
-            identity: self.logit_identity(placement)?,
             load: Box::new(|| self.lm(options)),
             lm: None,
             reporter,
@@ -145,7 +151,7 @@ impl TrainingTeacher {
     }
 
     /// All that decides the logits besides the text.
-    fn logit_identity(&self, placement: &Placement) -> Result<Vec<u8>> {
+    fn logit_identity(&self, placement: &Placement) -> Result<String> {
         let mut parts = vec![
             hash_weights(&self.open.path)?,
             serde_json::to_string(self.open.checkpoint.json()).expect("JSON serialises"),
@@ -155,7 +161,7 @@ impl TrainingTeacher {
             parts.push(hash_weights(&value.dir)?);
             parts.push(format!("{} {:?}", value.alpha(), value.attach.maps));
         }
-        Ok(parts.join("\n").into_bytes())
+        Ok(parts.join("\n"))
     }
 }
 

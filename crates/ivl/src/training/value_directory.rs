@@ -9,6 +9,8 @@ use ivl_models::{
 use ivl_train::{EvalReport, TrainConfig, Trained};
 use serde_json::{Map, Value, json};
 
+use super::base::TrainingBase;
+use super::encoded_examples::EncodedExamples;
 use super::inputs::TrainingInputs;
 use super::models::{TrainingModels, value_name};
 use super::teacher::TrainingTeacher;
@@ -37,17 +39,21 @@ pub(super) struct ValueDirectory {
 
 impl ValueDirectory {
     pub(super) fn new(config: &TrainConfig, inputs: &TrainingInputs) -> Self {
-        let models = &inputs.models;
+        Self::of(config, &inputs.models, &inputs.examples)
+    }
+
+    /// The contents for a run on these models and examples.
+    pub(super) fn of(config: &TrainConfig, models: &TrainingModels, examples: &EncodedExamples) -> Self {
         Self {
             json: models.json.clone(),
             source: models.source.path.clone(),
             template: models.template.as_ref().map(|template| template.source().to_owned()),
             lora: config.value.lora.clone().zip(adapted_model(config, models)),
-            bases: inputs.cards.clone(),
+            bases: models.bases.iter().map(TrainingBase::card).collect(),
             teacher: models.teacher.as_ref().map(TrainingTeacher::card),
             tokenizer: models.value_vocab.fingerprint().to_owned(),
-            data: inputs.examples.data.clone(),
-            rows: inputs.examples.rows(),
+            data: examples.data.clone(),
+            rows: examples.rows(),
         }
     }
 
@@ -76,6 +82,21 @@ impl ValueDirectory {
 
     fn card(&self, config: &TrainConfig, trained: &Trained) -> ValueCard {
         ValueCard {
+            steps: trained.value_steps,
+            tokens: trained.tokens,
+            evals: trained.evals.iter().filter_map(EvalReport::card).collect(),
+            train_loss: trained.last.as_ref().map(|last| last.loss),
+            ..self.card_of_no_step(config)
+        }
+    }
+
+    /// The card of a value before its first step; `None` for a model that is trained by itself.
+    pub(super) fn empty_card(&self, config: &TrainConfig) -> Option<ValueCard> {
+        (!self.bases.is_empty()).then(|| self.card_of_no_step(config))
+    }
+
+    fn card_of_no_step(&self, config: &TrainConfig) -> ValueCard {
+        ValueCard {
             format: ValueCard::FORMAT,
             connection: config.value.connection,
             bases: self.bases.clone(),
@@ -86,10 +107,10 @@ impl ValueDirectory {
             chat_template: self.template.clone(),
             data: self.data.clone(),
             rows: self.rows,
-            steps: trained.value_steps,
-            tokens: trained.tokens,
-            evals: trained.evals.iter().filter_map(EvalReport::card).collect(),
-            train_loss: trained.last.as_ref().map(|last| last.loss),
+            steps: 0,
+            tokens: 0,
+            evals: Vec::new(),
+            train_loss: None,
             transfer: None,
             ivl: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -1,0 +1,1 @@
+"""Training on many GPUs: `torchrun -m ivl.train CONFIG.toml --data DIR` trains what `ivl data export` wrote."""

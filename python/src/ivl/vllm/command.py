@@ -1,0 +1,87 @@
+"""The command `ivl-vllm serve`: `vllm serve` for a base with values."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from ivl.checkpoint import Checkpoint
+from ivl.errors import IvlError
+from ivl.value import Value
+from ivl.value_card import ValueCard
+from ivl.vllm import ARCHITECTURE
+from ivl.vllm.served_values import Served, ServedValue
+
+_ABOUT = "Serve a base with values by vLLM. Options that are not listed here go to `vllm serve`, such as --tensor-parallel-size 8."
+
+
+#: Options of `vllm serve` that this command sets.
+_OWN = ("--hf-overrides", "--served-model-name", "--middleware", "--logits-processors")
+
+
+def main() -> int:
+    """Starts the server; returns only if it cannot be started."""
+    parser = argparse.ArgumentParser(prog="ivl-vllm", description=_ABOUT)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", description=_ABOUT, allow_abbrev=False)
+    serve.add_argument("--base", required=True, metavar="MODEL", help="directory or hub name of the base")
+    serve.add_argument(
+        "--value", required=True, action="append", metavar="VALUE[:ALPHA]", help="value of the base's vocabulary; may be repeated"
+    )
+    serve.add_argument("--name", default="fused", help="model name of the base with all values (default: fused)")
+    arguments, rest = parser.parse_known_args()
+    try:
+        command = command_line(arguments.base, arguments.value, arguments.name, rest)
+    except IvlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(" ".join(command), file=sys.stderr, flush=True)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"error: cannot start `{command[0]}`: {error}; pip install 'ivl[vllm]'", file=sys.stderr)
+    return 1
+
+
+def command_line(base: str, values: list[str], name: str, rest: list[str]) -> list[str]:
+    """The command that serves, after its values were handed to the environment.
+
+    Raises `IvlError` for values that cannot be opened, or options that the command sets itself.
+    """
+    own = [option for option in rest if option.split("=")[0] in _OWN]
+    if own:
+        raise IvlError(f"`{own[0].split('=')[0]}` is set by ivl-vllm; start `vllm serve` yourself to set it (docs/python.md)")
+    served = _served(base, values, name, rest)
+    served.to_environment()
+    listed = [{"model": value.model, "alpha": value.alpha} for value in served.values]
+    overrides = {"architectures": [ARCHITECTURE], "ivl": {"values": listed}}
+    vllm = Path(sys.executable).with_name("vllm")
+    names = [served.fused]
+    if served.per_request:
+        names += [served.base, *(value.name for value in served.values)]
+    command = [str(vllm) if vllm.is_file() else "vllm", "serve", base, "--hf-overrides", json.dumps(overrides)]
+    command += ["--served-model-name", *names, "--middleware", "ivl.vllm.model_ids.ModelIds"]
+    if served.per_request:
+        command += ["--logits-processors", "ivl.vllm.alpha_processor:AlphaProcessor"]
+    return command + rest
+
+
+def _served(base: str, values: list[str], name: str, rest: list[str]) -> Served:
+    found: list[ServedValue] = []
+    of_base = Value(base).called({name})
+    taken = {name, of_base}
+    for text in values:
+        value = Value.parse(text)
+        alpha = ValueCard.read(Checkpoint.open(value.model).directory).alpha if value.alpha is None else value.alpha
+        found.append(ServedValue(str(value.model), alpha, value.called(taken)))
+        taken.add(found[-1].name)
+    speculates = any(option.split("=")[0] in ("--speculative-config", "-sc") for option in rest)
+    processed = any("processed" in option for option in rest)
+    return Served(tuple(found), of_base, name, per_request=not speculates, processed_logprobs=processed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

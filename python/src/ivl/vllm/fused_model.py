@@ -1,0 +1,211 @@
+"""Base and values as one model of vLLM."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig
+from vllm.config import VllmConfig
+from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+from vllm.model_executor.models.utils import init_vllm_registered_model, maybe_prefix
+
+from ivl.checkpoint import Checkpoint
+from ivl.errors import IvlError
+from ivl.json_file import read_object
+from ivl.projection import VocabProjection
+from ivl.value_card import Connection, ValueCard
+from ivl.vllm.served_values import values_of_overrides
+from ivl.vocab_map import VocabMap
+
+#: Before the names of a value's weights.
+_PREFIX = "ivl_value_{}."
+
+
+class OpenValue:
+    """A value that fits the base; its weights are not read yet."""
+
+    def __init__(self, name: str, alpha: float | None, base: Checkpoint) -> None:
+        """Opens a value.
+
+        Raises `IvlError` for one that vLLM cannot serve: a cascade value, or one of another vocabulary.
+        """
+        self.checkpoint = Checkpoint.open(name)
+        card = ValueCard.read(self.checkpoint.directory)
+        self.alpha = card.alpha if alpha is None else alpha
+        if card.connection is not Connection.RESIDUAL:
+            raise IvlError(
+                f"`{name}` is a {card.connection.value} value, which reads the base's predictions before it reads the text; vLLM runs "
+                "residual values. Serve it with `ivl serve`"
+            )
+        try:
+            self.vocab_map = VocabMap.same_ids(base.vocab, self.checkpoint.vocab)
+        except IvlError as error:
+            reason = f"`{name}` has another vocabulary than the base, and vLLM reads one; serve it with `ivl serve`: {error}"
+            raise IvlError(reason) from error
+
+    @property
+    def weights(self) -> Checkpoint:
+        """The checkpoint with the weights: that which adapters adapt, or its own."""
+        return self.checkpoint.adapted or self.checkpoint
+
+    def added(self) -> dict[str, Tensor]:
+        """What adapters add to each weight, `alpha / rank B A`, by its name; empty without adapters."""
+        if self.checkpoint.adapted is None:
+            return {}
+        directory = self.checkpoint.directory
+        described = read_object(directory / "adapter_config.json")
+        unread = [key for key in ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern") if described.get(key)]
+        if unread or described.get("peft_type") != "LORA":
+            raise IvlError(f"`{directory}` holds adapters with `{(unread or ['peft_type'])[0]}`, expected plain low-rank adapters")
+        scale = float(described["lora_alpha"]) / int(described["r"])
+        added = {}
+        with safe_open(directory / "adapter_model.safetensors", framework="pt") as file:
+            names = set(file.keys())
+            for name in sorted(names):
+                if not name.endswith(".lora_A.weight"):
+                    continue
+                up = file.get_tensor(name.replace(".lora_A.", ".lora_B.")).float()
+                module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+                added[f"{module}.weight"] = scale * (up @ file.get_tensor(name).float())
+        return added
+
+
+class IvlFused(nn.Module):
+    """A base and its values, two or more models that vLLM knows: `l = l_base + sum_i alpha_i M_i(l_value_i)`, in f32.
+
+    The hidden states of all of them, side by side, are what vLLM moves around; `compute_logits` fuses. Each has attention layers of its own
+    with pages of their own, so that prefix caches, chunked prefill and speculation see one model.
+    """
+
+    base: Any
+    projections: Any
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__()
+        model_config = vllm_config.model_config
+        base_config = copy.deepcopy(model_config.hf_config)
+        opened = Checkpoint.open(model_config.model)
+        _refuse(vllm_config)
+        base_config.architectures = list(AutoConfig.from_pretrained(opened.directory).architectures or ())
+        values = [OpenValue(name, alpha, opened) for name, alpha in values_of_overrides(getattr(base_config, "ivl", None))]
+        self.base = init_vllm_registered_model(vllm_config, hf_config=base_config, prefix=maybe_prefix(prefix, "base"))
+        # Not a list of modules: vLLM takes the only number in a layer's name for its place.
+        self._names = [f"value{index}" for index in range(len(values))]
+        self.projections = nn.ModuleList()
+        self.alphas = [value.alpha for value in values]
+        self.secondary_weights = []
+        self._added: list[dict[str, Tensor]] = []
+        self._widths = [int(base_config.get_text_config().hidden_size)]
+        for index, value in enumerate(values):
+            _check_length(value, model_config.max_model_len)
+            config = AutoConfig.from_pretrained(value.checkpoint.directory)
+            own = _config_of_value(vllm_config, str(value.weights.directory))
+            place = maybe_prefix(prefix, self._names[index])
+            self.add_module(self._names[index], init_vllm_registered_model(own, hf_config=config, prefix=place))
+            self.projections.append(VocabProjection(value.vocab_map))
+            self._widths.append(int(config.get_text_config().hidden_size))
+            source = DefaultModelLoader.Source(str(value.weights.directory), None, prefix=_PREFIX.format(index))
+            self.secondary_weights.append(source)
+            self._added.append(value.added())
+        #: The values' logits in the last call of `compute_logits`, for requests with weights of their own.
+        self.last_value_logits: list[Tensor] = []
+        LIVE.append(self)
+
+    @property
+    def values(self) -> list[Any]:
+        """The networks of the values."""
+        return [getattr(self, name) for name in self._names]
+
+    def embed_input_ids(self, input_ids: Tensor) -> Tensor:
+        """The input embeddings of the base."""
+        embedded: Tensor = self.base.embed_input_ids(input_ids)
+        return embedded
+
+    def forward(
+        self, input_ids: Tensor, positions: Tensor, intermediate_tensors: Any = None, inputs_embeds: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states of base and values side by side, `[tokens, sum of widths]`."""
+        states = [self.base(input_ids, positions, None, inputs_embeds)]
+        states += [
+            value(projection.tokens(input_ids), positions, None, None) for value, projection in zip(self.values, self.projections)
+        ]
+        return torch.cat(states, -1)
+
+    def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
+        """The fused logits, `[rows, vocab]` in f32; `None` where vLLM gathers them on another process."""
+        of_base, *of_values = torch.split(hidden_states, self._widths, -1)
+        fused = self.base.compute_logits(of_base.contiguous())
+        logits = [value.compute_logits(state.contiguous()) for value, state in zip(self.values, of_values)]
+        if fused is None:
+            return None
+        fused = fused.float()
+        self.last_value_logits = []
+        for own, projection, alpha in zip(logits, self.projections, self.alphas):
+            mapped = projection.logits(own).float()
+            self.last_value_logits.append(mapped)
+            if alpha != 0.0:
+                fused = fused + alpha * mapped
+        return fused
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
+        """Loads the base's weights, then those of each value; adapters are added to them."""
+        loaded: set[str] = set()
+        prefixes = [_PREFIX.format(index) for index in range(len(self.values))]
+
+        def owner(item: tuple[str, Tensor]) -> int:
+            return next((index for index, prefix in enumerate(prefixes) if item[0].startswith(prefix)), -1)
+
+        for index, own in groupby(weights, key=owner):
+            if index < 0:
+                loaded |= {f"base.{name}" for name in self.base.load_weights(own)}
+                continue
+            network, added, prefix = self.values[index], self._added[index], prefixes[index]
+            renamed = ((name.removeprefix(prefix), tensor) for name, tensor in own)
+            summed = ((name, _plus(tensor, added.pop(name, None))) for name, tensor in renamed)
+            loaded |= {f"{self._names[index]}.{name}" for name in network.load_weights(summed)}
+            if added:
+                raise IvlError(f"the adapters of value {index + 1} adapt `{next(iter(added))}`, which the model under them does not have")
+        return loaded
+
+
+#: The fused models of this process; the alpha of a request is applied to the last one.
+LIVE: list[IvlFused] = []
+
+
+def _plus(tensor: Tensor, added: Tensor | None) -> Tensor:
+    return tensor if added is None else (tensor.float() + added.to(tensor.device)).to(tensor.dtype)
+
+
+def _config_of_value(vllm_config: VllmConfig, directory: str) -> VllmConfig:
+    """The configuration of vLLM with another checkpoint: the base's quantisation is not the value's."""
+    model_config = copy.deepcopy(vllm_config.model_config)
+    model_config.model, model_config.revision, model_config.quantization = directory, None, None
+    return replace(vllm_config, model_config=model_config, quant_config=None)
+
+
+def _check_length(value: OpenValue, max_model_len: int) -> None:
+    limit = getattr(value.checkpoint.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(limit, int) and limit < max_model_len:
+        reads = f"`{value.checkpoint.name}` reads {limit} tokens, and the server {max_model_len}"
+        raise IvlError(f"{reads}: start it with --max-model-len {limit}")
+
+
+def _refuse(vllm_config: VllmConfig) -> None:
+    """Refuses what does not work with values, when the server starts.
+
+    Raises `IvlError`.
+    """
+    parallel, speculative = vllm_config.parallel_config, vllm_config.speculative_config
+    if parallel.pipeline_parallel_size > 1:
+        raise IvlError("values do not work with pipeline parallelism: take --tensor-parallel-size instead")
+    if vllm_config.lora_config is not None:
+        raise IvlError("values do not work with --enable-lora: the adapters would be put on base and values alike")
+    if speculative is not None and speculative.method not in ("ngram", "suffix"):
+        raise IvlError(f"values do not work with the draft `{speculative.method}`, which reads the base's hidden states: take ngram")
