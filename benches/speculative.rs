@@ -93,7 +93,7 @@ fn main() {
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7);
     let small = |seed| llama([384, 6, 6], true, PackedFormat::F32, seed);
     // As `ivl generate --draft` keeps it on a CPU.
-    let drafter = llama([384, 6, 6], true, PackedFormat::Int8, 3);
+    let drafter = llama([384, 6, 6], true, PackedFormat::INT8, 3);
     let prompt: Vec<u32> = (0..64).collect();
     let config = GenerateConfig::default().max_new_tokens(TOKENS).end_tokens(EndTokens::none());
     let target = FusedLm::new(

@@ -63,6 +63,7 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
         Dtype::F16 => ivl::Dtype::F16,
         Dtype::Bf16 => ivl::Dtype::Bf16,
         Dtype::Int8 => ivl::Dtype::Int8,
+        Dtype::Int4 => ivl::Dtype::Int4,
     }
 }
 

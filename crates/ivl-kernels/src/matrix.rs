@@ -2,7 +2,9 @@
 
 use half::f16;
 
-use crate::cpu::LANES;
+use crate::blocks::{BlockError, BlockFormat};
+use crate::cpu::{LANES, OUTPUTS};
+use crate::integer::{BlockPanels, quantize_row};
 use crate::paged_buffer::PagedBuffer;
 
 /// How the numbers of a [`Matrix`] are kept.
@@ -12,16 +14,21 @@ pub enum PackedFormat {
     F32,
     /// Half precision.
     F16,
-    /// Eight bits, symmetric around zero, with a scale for each [`INT8_GROUP`] inputs of an output.
-    Int8,
+    /// Few bits, with scales; products are sums of whole numbers.
+    Blocks(BlockFormat),
 }
 
-/// Inputs of an output that share a scale in [`PackedFormat::Int8`].
-pub const INT8_GROUP: usize = 32;
+impl PackedFormat {
+    /// Eight bits: Q8_0.
+    pub const INT8: Self = Self::Blocks(BlockFormat::Q8_0);
+
+    /// Four bits: IQ4_NL.
+    pub const INT4: Self = Self::Blocks(BlockFormat::Iq4Nl);
+}
 
 /// A weight matrix `[inputs, outputs]`.
 ///
-/// 32 outputs make a panel. A panel lies in memory input by input, so that a product reads the
+/// 32 outputs, or 16 of blocks, make a panel. A panel lies in memory input by input, so that a product reads the
 /// matrix from beginning to end, once for all rows that fit the registers.
 #[derive(Debug)]
 pub struct Matrix {
@@ -34,15 +41,18 @@ pub struct Matrix {
 pub(crate) enum Panels {
     F32(PagedBuffer<[f32; LANES]>),
     F16(PagedBuffer<[u16; LANES]>),
-    Int8 { numbers: PagedBuffer<[i8; LANES]>, scales: PagedBuffer<[f32; LANES]> },
+    Blocks(BlockPanels),
 }
 
 impl Matrix {
     /// Lays out a matrix of which `number(input, output)` are the numbers.
+    ///
+    /// # Panics
+    /// If the format is one of blocks that are not [written](BlockFormat::is_written).
     pub fn new(
         format: PackedFormat,
         [inputs, outputs]: [usize; 2],
-        number: impl Fn(usize, usize) -> f32,
+        number: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
         let count = outputs.div_ceil(LANES);
         let at = |panel: usize, input: usize, lane: usize| {
@@ -61,28 +71,44 @@ impl Matrix {
                     std::array::from_fn(|lane| f16::from_f32(at(panel, input, lane)).to_bits())
                 }),
             )),
-            PackedFormat::Int8 => {
-                let groups = (0..count)
-                    .flat_map(|panel| (0..inputs).step_by(INT8_GROUP).map(move |first| (panel, first)));
-                let scale = |panel: usize, first: usize, lane| {
-                    let group = first..(first + INT8_GROUP).min(inputs);
-                    group.map(|input| at(panel, input, lane).abs()).fold(0.0, f32::max) / 127.0
-                };
-                let scales: PagedBuffer<[f32; LANES]> = PagedBuffer::filled(
-                    count * inputs.div_ceil(INT8_GROUP),
-                    groups.map(|(panel, first)| std::array::from_fn(|lane| scale(panel, first, lane))),
-                );
-                let numbers = rows.map(|(panel, input)| {
-                    let scales = &scales[panel * inputs.div_ceil(INT8_GROUP) + input / INT8_GROUP];
-                    std::array::from_fn(|lane| match scales[lane] {
-                        0.0 => 0,
-                        scale => (at(panel, input, lane) / scale).round() as i8,
-                    })
-                });
-                Panels::Int8 { numbers: PagedBuffer::filled(count * inputs, numbers), scales }
+            PackedFormat::Blocks(format) => {
+                assert!(format.is_written(), "a format that ivl writes");
+                Panels::Blocks(BlockPanels::new(format, [inputs, outputs], |outputs, blocks| {
+                    let width = inputs.next_multiple_of(format.elements());
+                    let mut rows = vec![0.0; outputs.len() * width];
+                    // Neighbouring outputs lie side by side where the numbers come from.
+                    for input in 0..inputs {
+                        for (row, output) in outputs.clone().enumerate() {
+                            rows[row * width + input] = number(input, output);
+                        }
+                    }
+                    quantize_row(format, &rows, blocks);
+                }))
             }
         };
         Self { inputs, outputs, panels }
+    }
+
+    /// Lays out a matrix whose numbers are in blocks: the blocks of each output's inputs, output by output, as in a GGUF file.
+    ///
+    /// # Errors
+    /// If the inputs are no whole blocks, or the bytes are not those of the matrix.
+    pub fn from_blocks(
+        format: BlockFormat,
+        [inputs, outputs]: [usize; 2],
+        blocks: &[u8],
+    ) -> Result<Self, BlockError> {
+        if !inputs.is_multiple_of(format.elements()) {
+            return Err(BlockError::Numbers { format, numbers: inputs, blocks: inputs / format.elements() });
+        }
+        let row_bytes = inputs / format.elements() * format.bytes();
+        if row_bytes.checked_mul(outputs) != Some(blocks.len()) {
+            return Err(BlockError::Bytes { format, bytes: blocks.len() });
+        }
+        let panels = BlockPanels::new(format, [inputs, outputs], |outputs, to| {
+            to.copy_from_slice(&blocks[outputs.start * row_bytes..outputs.end * row_bytes]);
+        });
+        Ok(Self { inputs, outputs, panels: Panels::Blocks(panels) })
     }
 
     /// Inputs and outputs.
@@ -92,10 +118,10 @@ impl Matrix {
 
     /// How the numbers are kept.
     pub fn format(&self) -> PackedFormat {
-        match self.panels {
+        match &self.panels {
             Panels::F32(_) => PackedFormat::F32,
             Panels::F16(_) => PackedFormat::F16,
-            Panels::Int8 { .. } => PackedFormat::Int8,
+            Panels::Blocks(panels) => PackedFormat::Blocks(panels.format()),
         }
     }
 
@@ -104,20 +130,31 @@ impl Matrix {
         match &self.panels {
             Panels::F32(numbers) => size_of_val(&numbers[..]),
             Panels::F16(numbers) => size_of_val(&numbers[..]),
-            Panels::Int8 { numbers, scales } => size_of_val(&numbers[..]) + size_of_val(&scales[..]),
+            Panels::Blocks(panels) => panels.bytes(),
         }
     }
 
-    /// One number, as a product sees it.
-    pub fn number(&self, input: usize, output: usize) -> f32 {
-        let (panel, lane) = (output / LANES, output % LANES);
-        let row = panel * self.inputs + input;
+    /// Outputs of a panel.
+    pub(crate) fn lanes(&self) -> usize {
         match &self.panels {
-            Panels::F32(numbers) => numbers[row][lane],
-            Panels::F16(numbers) => f16::from_bits(numbers[row][lane]).to_f32(),
-            Panels::Int8 { numbers, scales } => {
-                let group = panel * self.inputs.div_ceil(INT8_GROUP) + input / INT8_GROUP;
-                f32::from(numbers[row][lane]) * scales[group][lane]
+            Panels::F32(_) | Panels::F16(_) => LANES,
+            Panels::Blocks(_) => OUTPUTS,
+        }
+    }
+
+    /// The weights of all inputs for one output, as a product sees them.
+    pub fn output(&self, output: usize) -> Vec<f32> {
+        let (panel, lane) = (output / LANES, output % LANES);
+        let rows = panel * self.inputs..(panel + 1) * self.inputs;
+        match &self.panels {
+            Panels::F32(numbers) => numbers[rows].iter().map(|numbers| numbers[lane]).collect(),
+            Panels::F16(numbers) => {
+                numbers[rows].iter().map(|numbers| f16::from_bits(numbers[lane]).to_f32()).collect()
+            }
+            Panels::Blocks(panels) => {
+                let mut numbers = vec![0.0; self.inputs];
+                panels.write_output(output, &mut numbers);
+                numbers
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Large buffers in large pages.
 
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use bytemuck::Pod;
 use memmap2::MmapMut;
@@ -16,18 +16,25 @@ pub(crate) struct PagedBuffer<T> {
 
 impl<T: Pod> PagedBuffer<T> {
     /// # Panics
-    /// If the system has no memory, as every allocation does; or if there are not `len` numbers.
-    pub(crate) fn filled(len: usize, numbers: impl Iterator<Item = T>) -> Self {
+    /// If the system has no memory, as every allocation does.
+    pub(crate) fn zeroed(len: usize) -> Self {
         if len == 0 {
             return Self { pages: None, kind: PhantomData };
         }
-        let mut pages = MmapMut::map_anon(len * size_of::<T>()).expect("memory for weights");
+        let pages = MmapMut::map_anon(len * size_of::<T>()).expect("memory for weights");
         #[cfg(target_os = "linux")]
         let _small_pages_do_as_well = pages.advise(memmap2::Advice::HugePage);
-        let mut rest = bytemuck::cast_slice_mut::<u8, T>(&mut pages).iter_mut();
+        Self { pages: Some(pages), kind: PhantomData }
+    }
+
+    /// # Panics
+    /// If the system has no memory, as every allocation does; or if there are not `len` numbers.
+    pub(crate) fn filled(len: usize, numbers: impl Iterator<Item = T>) -> Self {
+        let mut buffer = Self::zeroed(len);
+        let mut rest = buffer.iter_mut();
         numbers.for_each(|number| *rest.next().expect("room for every number") = number);
         assert!(rest.next().is_none(), "a number for every place");
-        Self { pages: Some(pages), kind: PhantomData }
+        buffer
     }
 }
 
@@ -36,5 +43,11 @@ impl<T: Pod> Deref for PagedBuffer<T> {
 
     fn deref(&self) -> &[T] {
         self.pages.as_deref().map_or(&[], bytemuck::cast_slice)
+    }
+}
+
+impl<T: Pod> DerefMut for PagedBuffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.pages.as_deref_mut().map_or(&mut [], bytemuck::cast_slice_mut)
     }
 }

@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::cpu::{Kernel, LANES, Level, prefetch, run};
+use crate::cpu::{Kernel, LANES, Level, prefetch, run, run_integers};
 use crate::disjoint::DisjointSlice;
-use crate::matrix::{INT8_GROUP, Matrix, Panels};
+use crate::integer::{IntegerRows, PanelsUnit, integer_rows_in_registers};
+use crate::matrix::{Matrix, Panels};
 use crate::{parallel, threads};
 
 /// Panels that one unit of work reads are about this large: worth a turn, and few enough to share evenly.
@@ -35,23 +36,46 @@ const TRANSPOSED_AT_ONCE: usize = 256;
 /// # Panics
 /// If the matrices have not the same number of inputs, or `x` is no whole number of rows.
 pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>; N] {
+    let mut outputs = products_of_all(x, &matrices).into_iter();
+    matrices.map(|_| outputs.next().expect("an output for each matrix"))
+}
+
+/// Not generic: the kernels are compiled once, with this crate.
+fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     let Some(inputs) = matrices.first().map(|matrix| matrix.shape()[0]) else {
-        return matrices.map(|_| Vec::new());
+        return Vec::new();
     };
     assert!(matrices.iter().all(|matrix| matrix.shape()[0] == inputs), "matrices of the same inputs");
     assert_eq!(x.len() % inputs, 0, "whole rows of {inputs} numbers");
-    let lens = matrices.map(|matrix| x.len() / inputs * matrix.shape()[1]);
-    let mut outputs = lens.map(|len| vec![0.0; len]);
-    let targets = outputs.each_mut().map(|output| DisjointSlice::new(output));
-    let units = units(&matrices);
-    let most = rows_in_registers();
-    let group = (ROW_GROUP_BYTES / (4 * inputs)).next_multiple_of(most).max(most);
+    let lens = matrices.iter().map(|matrix| x.len() / inputs * matrix.shape()[1]);
+    let mut outputs: Vec<Vec<f32>> = lens.map(|len| vec![0.0; len]).collect();
+    let targets: Vec<_> = outputs.iter_mut().map(|output| DisjointSlice::new(output)).collect();
+    let units = units(matrices);
+    let is_blocks = |matrix: &&Matrix| matches!(matrix.panels, Panels::Blocks(_));
+    let [any_blocks, any_floats] = [matrices.iter().any(is_blocks), !matrices.iter().all(is_blocks)];
+    let [most, most_integers] = [rows_in_registers(), integer_rows_in_registers()];
+    // Whole blocks of both kinds.
+    let whole = most * most_integers;
+    let group = (ROW_GROUP_BYTES / (4 * inputs)).next_multiple_of(whole).max(whole);
     for (index, x) in x.chunks(group * inputs).enumerate() {
-        let blocks = RowBlocks::new(x, inputs, most);
+        let first_row = index * group;
+        let blocks = any_floats.then(|| RowBlocks::new(x, inputs, most));
+        let formats = matrices.iter().filter_map(|matrix| match &matrix.panels {
+            Panels::Blocks(weights) => Some(weights.format()),
+            Panels::F32(_) | Panels::F16(_) => None,
+        });
+        let rows = any_blocks.then(|| IntegerRows::new(x, inputs, most_integers, formats));
         parallel(units.len(), |unit| {
             let (matrix, panels) = units[unit].clone();
             let (matrix, target) = (matrices[matrix], &targets[matrix]);
-            run(PanelUnit { blocks: &blocks, first_row: index * group, matrix, panels, target });
+            match (&matrix.panels, &blocks, &rows) {
+                (Panels::Blocks(weights), _, Some(rows)) => {
+                    let outputs = matrix.shape()[1];
+                    run_integers(PanelsUnit { rows, first_row, matrix: weights, outputs, panels, target });
+                }
+                (_, Some(blocks), _) => run(PanelUnit { blocks, first_row, matrix, panels, target }),
+                _ => unreachable!("rows are laid out for every kind of matrix"),
+            }
         });
     }
     outputs
@@ -61,7 +85,7 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
 fn units(matrices: &[&Matrix]) -> Vec<(usize, Range<usize>)> {
     let mut units = Vec::new();
     for (index, matrix) in matrices.iter().enumerate() {
-        let panels = matrix.shape()[1].div_ceil(LANES);
+        let panels = matrix.shape()[1].div_ceil(matrix.lanes());
         let step = panels_of_unit(panels, matrix.bytes());
         units.extend((0..panels).step_by(step).map(|first| (index, first..(first + step).min(panels))));
     }
@@ -203,11 +227,7 @@ impl PanelUnit<'_> {
                     L::widen_f16(weights)
                 })
             }
-            Panels::Int8 { numbers, scales } => multiply_int8_panels::<L, R, P>(
-                x,
-                parts(numbers, panel, inputs),
-                parts(scales, panel, inputs.div_ceil(INT8_GROUP)),
-            ),
+            Panels::Blocks(_) => unreachable!("blocks have a kernel of their own"),
         };
         // All of them first: a call in between would have the sums leave their registers, and in the loop already.
         let mut numbers = [[[0.0; LANES]; R]; P];
@@ -259,35 +279,6 @@ pub(crate) fn multiply_panels<L: Level, const R: usize, const P: usize, W>(
             let weights = widen(&panels[p][input]);
             for row in 0..R {
                 sums[p][row] = L::fma(L::splat(x[row]), weights, sums[p][row]);
-            }
-        }
-    }
-    sums
-}
-
-#[inline(always)]
-fn multiply_int8_panels<L: Level, const R: usize, const P: usize>(
-    x: &[[f32; R]],
-    panels: [&[[i8; LANES]]; P],
-    scales: [&[[f32; LANES]]; P],
-) -> [[L::Lanes; R]; P] {
-    let mut sums = [[L::splat(0.0); R]; P];
-    for group in 0..x.len().div_ceil(INT8_GROUP) {
-        // The scale is one number for the whole group: it is multiplied with the group's sum and not with each weight.
-        let mut own = [[L::splat(0.0); R]; P];
-        for input in group * INT8_GROUP..x.len().min((group + 1) * INT8_GROUP) {
-            for p in 0..P {
-                prefetch(&panels[p][input]);
-                let weights = L::widen_i8(&panels[p][input]);
-                for row in 0..R {
-                    own[p][row] = L::fma(L::splat(x[input][row]), weights, own[p][row]);
-                }
-            }
-        }
-        for p in 0..P {
-            let scale = L::load(&scales[p][group]);
-            for row in 0..R {
-                sums[p][row] = L::fma(own[p][row], scale, sums[p][row]);
             }
         }
     }

@@ -13,13 +13,15 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// `f32`, `f16`, `bf16` or `int8`.
+    /// `f32`, `f16`, `bf16`, `int8`, `int4`, or the name of a block format.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tensors(DType::BF16) => "bf16",
             Self::Tensors(DType::F16) | Self::Packed(PackedFormat::F16) => "f16",
-            Self::Packed(PackedFormat::Int8) => "int8",
-            Self::Tensors(_) | Self::Packed(_) => "f32",
+            Self::Packed(PackedFormat::INT8) => "int8",
+            Self::Packed(PackedFormat::INT4) => "int4",
+            Self::Packed(PackedFormat::Blocks(format)) => format.name(),
+            Self::Tensors(_) | Self::Packed(PackedFormat::F32) => "f32",
         }
     }
 }

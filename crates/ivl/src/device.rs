@@ -24,6 +24,8 @@ pub enum Dtype {
     Bf16,
     /// Bytes in groups of 32 with a scale each; on the CPU only.
     Int8,
+    /// Four bits in groups of 32 with a scale each; on the CPU only.
+    Int4,
 }
 
 /// A device, and how weights are kept on it.
@@ -78,7 +80,7 @@ impl Placement {
         &self.name
     }
 
-    /// The name of the weights' type: f32, f16, bf16 or int8.
+    /// The name of the weights' type: f32, f16, bf16, int8 or int4.
     pub fn dtype_name(&self) -> &'static str {
         self.weights.name()
     }
@@ -117,7 +119,8 @@ fn weights_on(name: &str, dtype: Dtype) -> Weights {
     match dtype {
         Dtype::F32 | Dtype::Auto if is_cpu(name) => Weights::Packed(PackedFormat::F32),
         Dtype::F16 if is_cpu(name) => Weights::Packed(PackedFormat::F16),
-        Dtype::Int8 => Weights::Packed(PackedFormat::Int8),
+        Dtype::Int8 => Weights::Packed(PackedFormat::INT8),
+        Dtype::Int4 => Weights::Packed(PackedFormat::INT4),
         Dtype::F32 => Weights::Tensors(DType::F32),
         Dtype::F16 => Weights::Tensors(DType::F16),
         Dtype::Bf16 => Weights::Tensors(DType::BF16),

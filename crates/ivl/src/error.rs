@@ -76,7 +76,7 @@ pub enum Error {
         reason: String,
     },
     /// A device that does not compute in a type.
-    #[error("`{device}` does not compute in {dtype}, expected {expected}{}", if *dtype == "int8" { "; int8 is for the CPU" } else { "" })]
+    #[error("`{device}` does not compute in {dtype}, expected {expected}{}", if dtype.starts_with("int") { format!("; {dtype} is for the CPU") } else { String::new() })]
     UnsupportedDtype {
         /// The device.
         device: String,

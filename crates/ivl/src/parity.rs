@@ -61,13 +61,14 @@ impl Parity {
 /// two rows, and sixteen tokens more, one by one through the cache.
 ///
 /// # Errors
-/// [`Error::Settings`] for int8, which is no type of a device's tensors; models that cannot be loaded.
+/// [`Error::Settings`] for int8 and int4, which are no types of a device's tensors; models that cannot be loaded.
 pub fn compare(name: &str, placement: &Placement) -> Result<Parity> {
     let Weights::Tensors(dtype) = placement.for_training().weights else {
         unreachable!("weights for training are tensors")
     };
-    if placement.dtype_name() == "int8" {
-        let reason = "int8 is not a type of a device's tensors: expected f32, f16 or bf16".to_owned();
+    if let Weights::Packed(PackedFormat::Blocks(_)) = placement.weights {
+        let dtype = placement.dtype_name();
+        let reason = format!("{dtype} is not a type of a device's tensors: expected f32, f16 or bf16");
         return Err(Error::Settings { reason });
     }
     let checkpoint = Checkpoint::open(&resolve(name)?)?;

@@ -7,8 +7,8 @@ pub struct Common {
     /// Device to compute on: auto, cpu, cuda, cuda:N or wgpu; `train` also takes a list, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
-    /// Type of the weights. auto is bf16 on GPUs that compute in bf16 and f32 elsewhere; int8 (groups of 32 weights share a
-    /// scale) works on the CPU only
+    /// Type of the weights. auto is bf16 on GPUs that compute in bf16 and f32 elsewhere; int8 and int4 (32 weights share a
+    /// scale) work on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
     /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
@@ -39,6 +39,7 @@ pub enum Dtype {
     F16,
     Bf16,
     Int8,
+    Int4,
 }
 
 /// A base, and values to plug into it.

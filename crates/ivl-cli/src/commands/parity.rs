@@ -13,8 +13,9 @@ use crate::output::stdout;
 
 pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
     let placement = Placement::new(&common.device, dtype(common.dtype))?;
-    if common.dtype == Dtype::Int8 {
-        bail!("--dtype int8 is no type of a device's tensors: expected f32, f16 or bf16")
+    if let Dtype::Int8 | Dtype::Int4 = common.dtype {
+        let name = placement.dtype_name();
+        bail!("--dtype {name} is no type of a device's tensors: expected f32, f16 or bf16")
     }
     let weights = placement.for_training().dtype_name();
     let mut out = stdout();

@@ -2,6 +2,9 @@
 
 use half::f16;
 
+use super::simple_blocks::IQ4_NUMBERS;
+use crate::cpu::{Kernel, Level, run, sum};
+
 /// Steps of the search on each side of the scale with which the largest number just fits.
 const STEPS: i32 = 12;
 
@@ -11,47 +14,124 @@ const STEP: f32 = 0.15;
 /// Rounds in which codes and scales are fitted to each other.
 const ROUNDS: usize = 3;
 
-/// The scale `s` that minimises `sum (x - s round(x / s))^2`; `ends` are the outermost numbers of the code.
-pub(super) fn fit_scale(numbers: &[f32], ends: [f32; 2], round: impl Fn(f32) -> f32) -> f32 {
-    let mut largest = 0.0f32;
-    for &number in numbers {
-        if number.abs() > largest.abs() {
-            largest = number;
+/// Numbers whose sums are formed side by side.
+const LANES: usize = 16;
+
+/// Added to a number of at most 2^21, and subtracted again, it rounds to the nearest whole number, half to even.
+const ROUNDER: f32 = (3u32 << 22) as f32;
+
+/// A code: the numbers that the multiples of a scale may be.
+pub(super) trait Code: Copy {
+    /// The outermost numbers.
+    const ENDS: [f32; 2];
+
+    /// The nearest number of the code.
+    fn nearest(self, number: f32) -> f32;
+}
+
+/// The whole numbers from -32 to 31.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SixSignedBits;
+
+impl Code for SixSignedBits {
+    const ENDS: [f32; 2] = [-32.0, 31.0];
+
+    #[inline(always)]
+    fn nearest(self, number: f32) -> f32 {
+        whole(number, -32.0, 31.0)
+    }
+}
+
+/// The numbers of IQ4_NL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Iq4Code;
+
+impl Code for Iq4Code {
+    const ENDS: [f32; 2] = [-127.0, 113.0];
+
+    #[inline(always)]
+    fn nearest(self, number: f32) -> f32 {
+        let mut nearest = f32::from(IQ4_NUMBERS[0]);
+        for at in 1..IQ4_NUMBERS.len() {
+            let [below, above] = [f32::from(IQ4_NUMBERS[at - 1]), f32::from(IQ4_NUMBERS[at])];
+            nearest += if number >= (below + above) * 0.5 { above - below } else { 0.0 };
         }
+        nearest
     }
-    if largest == 0.0 {
-        return 0.0;
-    }
-    let mut best = (0.0f64, 0.0f64);
-    // The largest number may fall on either end: the sign of the scale is free.
-    for end in ends {
-        for step in -STEPS..=STEPS {
-            let mut inverse = (end + end.signum() * STEP * step as f32) / largest;
-            for _ in 0..ROUNDS {
-                let (mut xq, mut qq) = (0.0f64, 0.0f64);
-                for &x in numbers {
-                    let q = f64::from(round(x * inverse));
-                    xq += f64::from(x) * q;
-                    qq += q * q;
-                }
-                // The error is sum x^2 - xq^2 / qq.
-                if qq == 0.0 || xq * xq / qq <= best.0 {
-                    break;
-                }
-                best = (xq * xq / qq, xq / qq);
-                inverse = (qq / xq) as f32;
-                if !inverse.is_finite() {
-                    break;
+}
+
+/// The nearest whole number in a range.
+#[inline(always)]
+fn whole(number: f32, least: f32, most: f32) -> f32 {
+    let number = if number > least { number } else { least };
+    let number = if number < most { number } else { most };
+    number + ROUNDER - ROUNDER
+}
+
+/// The scale `s` that minimises `sum (x - s nearest(x / s))^2`.
+pub(super) fn fit_scale<C: Code>(numbers: &[f32], code: C) -> f32 {
+    let mut scale = 0.0;
+    run(FitScale { numbers, code, scale: &mut scale });
+    scale
+}
+
+struct FitScale<'a, C> {
+    numbers: &'a [f32],
+    code: C,
+    scale: &'a mut f32,
+}
+
+impl<C: Code> Kernel for FitScale<'_, C> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let mut largest = 0.0f32;
+        for &number in self.numbers {
+            if number.abs() > largest.abs() {
+                largest = number;
+            }
+        }
+        if largest == 0.0 {
+            return;
+        }
+        let mut best = 0.0;
+        // The largest number may fall on either end: the sign of the scale is free.
+        for end in C::ENDS {
+            for step in -STEPS..=STEPS {
+                let mut inverse = (end + STEP * end.abs() / 32.0 * step as f32) / largest;
+                for _ in 0..ROUNDS {
+                    let [xq, qq] = self.sums(inverse);
+                    // The error is sum x^2 - xq^2 / qq.
+                    let gain = xq * xq / qq;
+                    if gain.is_nan() || gain <= best {
+                        break;
+                    }
+                    (best, *self.scale) = (gain, xq / qq);
+                    inverse = qq / xq;
                 }
             }
         }
     }
-    best.1 as f32
+}
+
+impl<C: Code> FitScale<'_, C> {
+    /// `sum x q` and `sum q^2`, with the codes `q` of a scale.
+    #[inline(always)]
+    fn sums(&self, inverse: f32) -> [f32; 2] {
+        let [mut xq, mut qq] = [[0.0; LANES]; 2];
+        for numbers in self.numbers.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                let (x, q) = (numbers[lane], self.code.nearest(numbers[lane] * inverse));
+                xq[lane] += x * q;
+                qq[lane] += q * q;
+            }
+        }
+        [sum(xq), sum(qq)]
+    }
 }
 
 /// A scale of the whole block and whole scales of its groups of 16, between -128 and 127 times the whole, from the best scale of
 /// each group.
-pub(super) fn fit_super_scale(numbers: &[f32], scales: &[f32], round: impl Fn(f32) -> f32) -> (f32, Vec<i8>) {
+pub(super) fn fit_super_scale<C: Code>(numbers: &[f32], scales: &[f32], code: C) -> (f32, Vec<i8>) {
     let mut largest = 0.0f32;
     for &scale in scales {
         if scale.abs() > largest.abs() {
@@ -66,7 +146,7 @@ pub(super) fn fit_super_scale(numbers: &[f32], scales: &[f32], round: impl Fn(f3
         for (group, &scale) in numbers.chunks_exact(16).zip(&whole) {
             let own = d * f32::from(scale);
             for &x in group {
-                let q = if own == 0.0 { 0.0 } else { round(x / own) };
+                let q = if own == 0.0 { 0.0 } else { code.nearest(x / own) };
                 let number = f64::from(q * f32::from(scale));
                 xq += f64::from(x) * number;
                 qq += number * number;
@@ -99,48 +179,76 @@ pub(super) struct ScaleAndMin {
 
 /// The scale and the minimum, both not negative, that minimise the squared error with codes from 0 to `most`.
 pub(super) fn fit_scale_and_min(numbers: &[f32], most: f32) -> ScaleAndMin {
-    let largest = numbers.iter().copied().fold(0.0, f32::max);
-    let smallest = numbers.iter().copied().fold(0.0, f32::min);
-    if largest == smallest {
-        return ScaleAndMin::default();
-    }
-    let mut best = (f64::INFINITY, ScaleAndMin::default());
-    for step in -STEPS..=STEPS {
-        let scale = (largest - smallest) / (most + STEP * step as f32);
-        let mut fit = ScaleAndMin { scale, min: -smallest };
-        for _ in 0..ROUNDS {
-            let (error, next) = refit(numbers, fit, most);
-            if error >= best.0 {
-                break;
-            }
-            best = (error, next);
-            fit = next;
-        }
-    }
-    best.1
+    let mut fit = ScaleAndMin::default();
+    run(FitScaleAndMin { numbers, most, fit: &mut fit });
+    fit
 }
 
-/// Codes by a scale and a minimum; the best scale and minimum for these codes, and the error with them.
-fn refit(numbers: &[f32], fit: ScaleAndMin, most: f32) -> (f64, ScaleAndMin) {
-    let [mut x1, mut xx, mut q1, mut qq, mut xq] = [0.0f64; 5];
-    for &x in numbers {
-        let q = f64::from(code(x, fit.scale, fit.min, most));
-        let x = f64::from(x);
-        (x1, xx, q1, qq, xq) = (x1 + x, xx + x * x, q1 + q, qq + q * q, xq + x * q);
+struct FitScaleAndMin<'a> {
+    numbers: &'a [f32],
+    most: f32,
+    fit: &'a mut ScaleAndMin,
+}
+
+impl Kernel for FitScaleAndMin<'_> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let [mut largest, mut smallest] = [0.0f32; 2];
+        for &number in self.numbers {
+            largest = if number > largest { number } else { largest };
+            smallest = if number < smallest { number } else { smallest };
+        }
+        if largest == smallest {
+            return;
+        }
+        let mut least = f32::INFINITY;
+        for step in -STEPS..=STEPS {
+            let scale = (largest - smallest) / (self.most + STEP * step as f32);
+            let mut fit = ScaleAndMin { scale, min: -smallest };
+            for _ in 0..ROUNDS {
+                let (error, next) = self.refit(fit);
+                if error.is_nan() || error >= least {
+                    break;
+                }
+                (least, fit) = (error, next);
+                *self.fit = next;
+            }
+        }
     }
-    let n = numbers.len() as f64;
-    let divisor = n * qq - q1 * q1;
-    let (mut scale, mut min) = (0.0, 0.0);
-    if divisor > 0.0 {
-        scale = (n * xq - x1 * q1) / divisor;
-        min = (q1 * xq - qq * x1) / divisor;
+}
+
+impl FitScaleAndMin<'_> {
+    /// Codes by a scale and a minimum; the error with the best scale and minimum for these codes, and those.
+    #[inline(always)]
+    fn refit(&self, fit: ScaleAndMin) -> (f32, ScaleAndMin) {
+        let inverse = 1.0 / fit.scale;
+        let [mut x1, mut xx, mut q1, mut qq, mut xq] = [[0.0; LANES]; 5];
+        for numbers in self.numbers.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                let x = numbers[lane];
+                let q = whole((x + fit.min) * inverse, 0.0, self.most);
+                x1[lane] += x;
+                xx[lane] += x * x;
+                q1[lane] += q;
+                qq[lane] += q * q;
+                xq[lane] += x * q;
+            }
+        }
+        let [x1, xx, q1, qq, xq] = [sum(x1), sum(xx), sum(q1), sum(qq), sum(xq)];
+        let n = self.numbers.len() as f32;
+        let divisor = n * qq - q1 * q1;
+        let (mut scale, mut min) = (0.0, 0.0);
+        if divisor > 0.0 {
+            scale = (n * xq - x1 * q1) / divisor;
+            min = (q1 * xq - qq * x1) / divisor;
+        }
+        if min < 0.0 || divisor <= 0.0 {
+            (scale, min) = (if qq > 0.0 { xq / qq } else { 0.0 }, 0.0);
+        }
+        // By the normal equations the error is what the fit does not explain.
+        let error = xx - scale * xq + min * x1;
+        (error, ScaleAndMin { scale, min })
     }
-    if min < 0.0 || divisor <= 0.0 {
-        (scale, min) = (if qq > 0.0 { xq / qq } else { 0.0 }, 0.0);
-    }
-    let error =
-        xx - 2.0 * scale * xq + 2.0 * min * x1 + scale * scale * qq - 2.0 * scale * min * q1 + n * min * min;
-    (error, ScaleAndMin { scale: scale as f32, min: min as f32 })
 }
 
 fn code(x: f32, scale: f32, min: f32, most: f32) -> f32 {

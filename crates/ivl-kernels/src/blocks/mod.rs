@@ -14,3 +14,5 @@ mod raw_block;
 mod simple_blocks;
 
 pub use format::{BlockError, BlockFormat};
+pub(crate) use raw_block::{RAW_GROUP, RawBlock};
+pub(crate) use simple_blocks::{IQ4_NUMBERS, MXFP4_NUMBERS};

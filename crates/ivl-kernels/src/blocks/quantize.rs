@@ -2,7 +2,10 @@
 
 use half::f16;
 
-use super::fit::{ScaleAndMin, fit_scale, fit_scale_and_min, fit_super_scale, refit_scales_and_mins};
+use super::fit::{
+    Code, Iq4Code, ScaleAndMin, SixSignedBits, fit_scale, fit_scale_and_min, fit_super_scale,
+    refit_scales_and_mins,
+};
 use super::format::BlockFormat;
 use super::simple_blocks::{IQ4_NUMBERS, MXFP4_NUMBERS, half_power};
 
@@ -116,27 +119,22 @@ fn write_mxfp4(numbers: &[f32], block: &mut [u8]) {
     put_nibbles(&codes, &mut block[1..]);
 }
 
-/// The place in [`IQ4_NUMBERS`] that is nearest.
-fn nearest_iq4(number: f32) -> u8 {
-    let above = IQ4_NUMBERS.iter().position(|&entry| f32::from(entry) >= number).unwrap_or(15).max(1);
-    let [below, next] = [IQ4_NUMBERS[above - 1], IQ4_NUMBERS[above]].map(f32::from);
-    (if number - below < next - number { above - 1 } else { above }) as u8
-}
-
 fn write_iq4_nl(numbers: &[f32], block: &mut [u8]) {
-    let number_of = |code: u8| f32::from(IQ4_NUMBERS[usize::from(code)]);
-    let scale = fit_scale(numbers, [-127.0, 113.0], |number| number_of(nearest_iq4(number)));
+    let scale = fit_scale(numbers, Iq4Code);
     put_half(scale, block);
-    let scale = f16::from_f32(scale).to_f32();
-    let codes = std::array::from_fn(|at| nearest_iq4(numbers[at] * inverse(scale)));
+    let inverse = inverse(f16::from_f32(scale).to_f32());
+    let code = |number: f32| {
+        let nearest = Iq4Code.nearest(number * inverse);
+        IQ4_NUMBERS.iter().position(|&entry| f32::from(entry) == nearest).expect("an entry") as u8
+    };
+    let codes = std::array::from_fn(|at| code(numbers[at]));
     put_nibbles(&codes, &mut block[2..]);
 }
 
 fn write_q6_k(numbers: &[f32], block: &mut [u8]) {
-    let round = |number: f32| number.round_ties_even().clamp(-32.0, 31.0);
     let groups = numbers.chunks_exact(16);
-    let scales: Vec<f32> = groups.clone().map(|group| fit_scale(group, [-32.0, 31.0], round)).collect();
-    let (d, scales) = fit_super_scale(numbers, &scales, round);
+    let scales: Vec<f32> = groups.clone().map(|group| fit_scale(group, SixSignedBits)).collect();
+    let (d, scales) = fit_super_scale(numbers, &scales, SixSignedBits);
     put_half(d, &mut block[208..]);
     let d = f16::from_f32(d).to_f32();
     block[..192].fill(0);
@@ -144,7 +142,7 @@ fn write_q6_k(numbers: &[f32], block: &mut [u8]) {
         block[192 + group] = scales[group] as u8;
         let inverse = inverse(d * f32::from(scales[group]));
         for (lane, number) in numbers.iter().enumerate() {
-            let (at, code) = (group * 16 + lane, (round(number * inverse) + 32.0) as u8);
+            let (at, code) = (group * 16 + lane, (SixSignedBits.nearest(number * inverse) + 32.0) as u8);
             let (part, quarter, lane) = (at / 128, at % 128 / 32, at % 32);
             block[part * 64 + quarter % 2 * 32 + lane] |= (code & 15) << (quarter / 2 * 4);
             block[128 + part * 32 + lane] |= (code >> 4) << (quarter * 2);

@@ -6,13 +6,17 @@
 //! `pulp`, which `gemm` brings in, does the same job with vectors as wide as the level's registers. A sum then has eight
 //! partial sums with AVX2 and sixteen with AVX-512, and its bits depend on the machine. Here every level has 32.
 
+mod integer_level;
 mod level;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_integers;
 
+pub(crate) use integer_level::{CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers};
 pub(crate) use level::{Kernel, LANES, Level, each, padded, sum};
 
 /// Runs a kernel at the highest level of this processor, or at the one that `IVL_CPU` (`base`, `avx2`) limits it to.
@@ -21,6 +25,15 @@ pub(crate) fn run(kernel: impl Kernel) {
     x86::run(kernel);
     #[cfg(not(target_arch = "x86_64"))]
     kernel.run::<portable::Portable>();
+}
+
+/// Runs a kernel for whole numbers at the highest level of this processor, or at the one that `IVL_CPU` (`base`, `avx2`,
+/// `avxvnni`) limits it to.
+pub(crate) fn run_integers(kernel: impl IntegerKernel) {
+    #[cfg(target_arch = "x86_64")]
+    x86_integers::run(kernel);
+    #[cfg(not(target_arch = "x86_64"))]
+    kernel.run::<integer_level::PortableIntegers>();
 }
 
 /// Starts to load what lies some way after `weights` in memory, so that it has arrived when it is read. The processor does so by

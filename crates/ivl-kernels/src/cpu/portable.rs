@@ -29,11 +29,6 @@ macro_rules! array_lanes {
         }
 
         #[inline(always)]
-        fn widen_i8(bytes: &[i8; LANES]) -> [f32; LANES] {
-            $crate::cpu::level::each(|lane| f32::from(bytes[lane]))
-        }
-
-        #[inline(always)]
         fn fold_lanes(lanes: [f32; LANES]) -> [f32; LANES / 2] {
             let mut half = [0.0; LANES / 2];
             for lane in 0..LANES / 2 {

@@ -3,9 +3,8 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_cvtph_ps, _mm512_add_ps,
-    _mm512_castpd_ps, _mm512_castps_pd, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
-    _mm512_fmadd_ps, _mm512_permutexvar_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
-    _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_permutexvar_ps,
+    _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
 };
 use std::mem::transmute;
 use std::sync::OnceLock;
@@ -93,18 +92,6 @@ impl Level for Avx512 {
     }
 
     #[inline(always)]
-    fn widen_i8(bytes: &[i8; LANES]) -> [__m512; 2] {
-        // SAFETY: arrays and vectors are the same bits, and only `run` leads here, which has detected AVX-512.
-        unsafe {
-            let [first, second]: [__m128i; 2] = transmute(*bytes);
-            [
-                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(first)),
-                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(second)),
-            ]
-        }
-    }
-
-    #[inline(always)]
     fn fold_lanes([low, high]: [__m512; 2]) -> __m512 {
         // SAFETY: only `run` leads here, which has detected AVX-512.
         unsafe { _mm512_add_ps(low, high) }
@@ -171,7 +158,7 @@ fn cpu_level() -> CpuLevel {
     *LEVEL.get_or_init(|| {
         let most = match std::env::var("IVL_CPU").as_deref() {
             Ok("base") => CpuLevel::Portable,
-            Ok("avx2") => CpuLevel::Avx2,
+            Ok("avx2" | "avxvnni") => CpuLevel::Avx2,
             _ => CpuLevel::Avx512,
         };
         let avx2 = is_x86_feature_detected!("avx2")

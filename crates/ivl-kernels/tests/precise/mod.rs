@@ -10,6 +10,7 @@ pub(crate) fn numbers(len: usize) -> impl Strategy<Value = Vec<f32>> {
     vec(-2.0f32..2.0, len)
 }
 
+#[allow(dead_code, reason = "not every file of tests compares with it")]
 /// Every number within `tolerance`, relative to itself or to `scale`.
 pub(crate) fn close(got: &[f32], expected: &[f64], scale: f64, tolerance: f64) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.len(), expected.len());
@@ -26,7 +27,7 @@ pub(crate) fn pass_at_lower_levels() {
     if std::env::var_os("IVL_CPU").is_some() {
         return;
     }
-    for level in ["base", "avx2"] {
+    for level in ["base", "avx2", "avxvnni"] {
         let tests = std::env::current_exe().expect("this file's tests");
         let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
         assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));

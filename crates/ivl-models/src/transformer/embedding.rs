@@ -40,6 +40,6 @@ fn columns(matrix: &Matrix, ids: Tensor<2, Int>) -> Tensor<3> {
     let ([batch, seq], device) = (ids.dims(), ids.device());
     let [width, _] = matrix.shape();
     let ids = ids.into_data();
-    let vector = |id: i64| (0..width).map(move |input| matrix.number(input, id as usize));
+    let vector = |id: i64| matrix.output(id as usize);
     host_tensor(ids.iter::<i64>().flat_map(vector).collect(), [batch, seq, width], &device)
 }

@@ -50,14 +50,13 @@ impl Packer {
         let unpack = move |device: &Device, _: bool| {
             let [inputs, outputs] = matrix.shape();
             let (rows, columns) = if tied { (outputs, inputs) } else { (inputs, outputs) };
-            let number = |row: usize, column: usize| match tied {
-                true => matrix.number(column, row),
-                false => matrix.number(row, column),
-            };
-            let numbers: Vec<f32> = (0..rows)
-                .flat_map(|row| (0..columns).map(move |column| (row, column)))
-                .map(|(row, column)| number(row, column))
-                .collect();
+            let mut numbers = vec![0.0; rows * columns];
+            for output in 0..outputs {
+                for (input, number) in matrix.output(output).into_iter().enumerate() {
+                    let [row, column] = if tied { [output, input] } else { [input, output] };
+                    numbers[row * columns + column] = number;
+                }
+            }
             Tensor::from_data(TensorData::new(numbers, [rows, columns]), (device, DType::F32))
         };
         Param::uninitialized(id, unpack, device, false, shape)

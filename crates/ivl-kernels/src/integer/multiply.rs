@@ -1,0 +1,184 @@
+//! The product of a block of rows with panels.
+
+use std::ops::Range;
+
+use super::coding::Coding;
+use super::group::{STEPS, SUPER};
+use super::layout::{LayoutTask, with_layout};
+use super::panels::BlockPanels;
+use super::rows::{IntegerRows, RowBlock, offset};
+use super::scaling::Scaling;
+use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, prefetch, run_integers};
+use crate::disjoint::DisjointSlice;
+
+/// Panels that a single row reads side by side.
+const ONE_ROW_PANELS: usize = 2;
+
+/// Rows whose sums fit the registers.
+pub(crate) fn integer_rows_in_registers() -> usize {
+    struct CountRows<'a>(&'a mut usize);
+    impl IntegerKernel for CountRows<'_> {
+        #[inline(always)]
+        fn run<L: IntegerLevel>(self) {
+            *self.0 = L::ROWS;
+        }
+    }
+    let mut rows = 0;
+    run_integers(CountRows(&mut rows));
+    rows
+}
+
+/// All rows with some panels of a matrix.
+pub(crate) struct PanelsUnit<'a> {
+    pub(crate) rows: &'a IntegerRows,
+    pub(crate) first_row: usize,
+    pub(crate) matrix: &'a BlockPanels,
+    pub(crate) outputs: usize,
+    pub(crate) panels: Range<usize>,
+    pub(crate) target: &'a DisjointSlice<'a>,
+}
+
+impl IntegerKernel for PanelsUnit<'_> {
+    #[inline(always)]
+    fn run<L: IntegerLevel>(self) {
+        with_layout(self.matrix.format, UnitAtLevel::<L> { unit: self, level: std::marker::PhantomData });
+    }
+}
+
+struct UnitAtLevel<'a, L> {
+    unit: PanelsUnit<'a>,
+    level: std::marker::PhantomData<L>,
+}
+
+impl<L: IntegerLevel> LayoutTask for UnitAtLevel<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<C: Coding, S: Scaling>(self) {
+        let unit = &self.unit;
+        for (index, block) in unit.rows.blocks.iter().enumerate() {
+            match unit.rows.of_block {
+                1 => unit.rows_and_panels::<L, C, S, 1, ONE_ROW_PANELS>(index, block),
+                4 => unit.rows_and_panels::<L, C, S, 4, 1>(index, block),
+                _ => unit.rows_and_panels::<L, C, S, 8, 1>(index, block),
+            }
+        }
+    }
+}
+
+impl PanelsUnit<'_> {
+    /// `R` rows with all panels, `P` at a time.
+    #[inline(always)]
+    fn rows_and_panels<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usize>(
+        &self,
+        index: usize,
+        block: &RowBlock,
+    ) {
+        // Known when this is compiled: code for more rows than a level has does not exist.
+        assert!(R <= L::ROWS, "rows that fit the registers");
+        let first = index * R;
+        let count = R.min(self.rows.rows - first);
+        let mut panels = self.panels.clone();
+        if P > 1 {
+            while panels.len() >= P {
+                let sums = multiply::<L, C, S, R, P>(block, self.matrix, panels.start);
+                self.write::<R, P>(panels.start, first, count, &sums);
+                panels.start += P;
+            }
+        }
+        for panel in panels {
+            let sums = multiply::<L, C, S, R, 1>(block, self.matrix, panel);
+            self.write::<R, 1>(panel, first, count, &sums);
+        }
+    }
+
+    #[inline(always)]
+    fn write<const R: usize, const P: usize>(
+        &self,
+        panel: usize,
+        first: usize,
+        rows: usize,
+        sums: &[[[f32; OUTPUTS]; R]; P],
+    ) {
+        for p in 0..P {
+            let column = (panel + p) * OUTPUTS;
+            let lanes = OUTPUTS.min(self.outputs - column);
+            for row in 0..rows {
+                let at = (self.first_row + first + row) * self.outputs + column;
+                #[expect(unsafe_code, reason = "columns of a matrix lie between those of other threads")]
+                // SAFETY: each panel is in one unit, and has columns of its own.
+                unsafe {
+                    self.target.write(at, &sums[p][row][..lanes]);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of `R` rows with `P` panels from `panel` on.
+#[inline(always)]
+fn multiply<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usize>(
+    x: &RowBlock,
+    matrix: &BlockPanels,
+    panel: usize,
+) -> [[[f32; OUTPUTS]; R]; P] {
+    let corrections = x.corrections_for::<L, C, S>();
+    let starts = corrections.map_or(&[][..], |corrections| corrections.starts.as_chunks::<R>().0);
+    let min_factors = corrections.map_or(&[][..], |corrections| corrections.min_factors.as_chunks::<R>().0);
+    let mut codes = [&matrix.codes::<C>(0)[..0]; P];
+    let mut scales = [&matrix.scales::<S>(0)[..0]; P];
+    for p in 0..P {
+        codes[p] = matrix.codes::<C>(panel + p);
+        scales[p] = matrix.scales::<S>(panel + p);
+    }
+    let (x_codes, x_scales) = (x.codes.as_chunks::<R>().0, x.scales.as_chunks::<R>().0);
+    let mut sums = [[L::splat(0.0); R]; P];
+    for group in 0..x_scales.len() {
+        let x_scale = &x_scales[group];
+        let x_codes = &x_codes[group * STEPS..][..STEPS];
+        for p in 0..P {
+            let codes = &codes[p][group * C::PIECES..][..C::PIECES];
+            let scales = &scales[p][group / SUPER * S::PIECES..][..S::PIECES];
+            for piece in 0..C::PIECES {
+                prefetch(&codes[piece]);
+            }
+            for part in 0..S::PARTS {
+                let mut whole = [L::splat_sum(0); R];
+                if offset::<L, C>() != 0 {
+                    let starts = &starts[group * S::PARTS + part];
+                    for row in 0..R {
+                        whole[row] = L::splat_sum(starts[row]);
+                    }
+                }
+                for step in part * STEPS / S::PARTS..(part + 1) * STEPS / S::PARTS {
+                    let vector = C::vector::<L>(codes, step);
+                    for row in 0..R {
+                        whole[row] = match C::WIDE {
+                            true => L::add_bytes(whole[row], vector, x_codes[step][row]),
+                            false => L::add_products(whole[row], vector, x_codes[step][row]),
+                        };
+                    }
+                }
+                let scale = S::scale::<L>(scales, group % SUPER, part);
+                for row in 0..R {
+                    let scale = L::multiply(scale, L::splat(x_scale[row]));
+                    sums[p][row] = L::fma(L::to_floats(whole[row]), scale, sums[p][row]);
+                }
+                if S::MINIMA {
+                    let min = S::min::<L>(scales, group % SUPER, part);
+                    let factors = &min_factors[group * S::PARTS + part];
+                    for row in 0..R {
+                        sums[p][row] = L::fma(min, L::splat(factors[row]), sums[p][row]);
+                    }
+                }
+            }
+        }
+    }
+    let mut numbers = [[[0.0; OUTPUTS]; R]; P];
+    for p in 0..P {
+        for row in 0..R {
+            numbers[p][row] = L::store(sums[p][row]);
+        }
+    }
+    numbers
+}
