@@ -26,6 +26,7 @@ pub struct Args {
 pub enum Command {
     Train(Train),
     Data(Data),
+    Distill(Distill),
     Generate(Generate),
     Chat(Chat),
     Score(Score),
@@ -108,6 +109,59 @@ pub struct Export {
     /// Replace an earlier export in the directory
     #[arg(long)]
     pub force: bool,
+}
+
+/// Distill a base and its values into one model: adapters on the base, or all of its weights
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ivl distill --base examples/first-value/large --value runs/first-value \\\n      \
+        --data examples/first-value/train.jsonl --out runs/one-model\n\n\
+        The result is an ordinary Hugging Face directory, which needs no value: adapters in PEFT's layout, or with --merge or \
+        --full a whole model. The same as a configuration with `objective = \"distill\"`; docs/distillation.md explains it."
+)]
+pub struct Distill {
+    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
+    #[arg(long, value_name = "MODEL")]
+    pub base: String,
+    /// Value to distill into the base, and its weight alpha (default: the one in the value's card, else 1), which may be above
+    /// 1; may be repeated
+    #[arg(long, value_name = "VALUE[:ALPHA]", required = true)]
+    pub value: Vec<String>,
+    /// Map for a value with another vocabulary: a file written by `ivl align`, or a method that needs no corpus (exact,
+    /// prefix, edit-distance, hybrid)
+    #[arg(long, value_name = "FILE|METHOD")]
+    pub map: Option<String>,
+    /// Files with texts or demonstrations, as `ivl train` reads them; with --sample also with prompts
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+    /// Held-out files, on which the divergence from base and values is measured before and after training
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub eval: Vec<PathBuf>,
+    /// Directory for the result
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Let base and values answer the prompts of the data by sampling, and train on their answers instead of those of the
+    /// data; written to DIR/answers
+    #[arg(long)]
+    pub sample: bool,
+    /// Maximum number of new tokens per sampled answer
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// Rank of the adapters
+    #[arg(long, value_name = "R", default_value_t = 16)]
+    pub rank: usize,
+    /// Add the adapters to the weights of the base
+    #[arg(long)]
+    pub merge: bool,
+    /// Train all weights instead of adapters
+    #[arg(long, conflicts_with_all = ["rank", "merge"])]
+    pub full: bool,
+    /// Set a key of the configuration, such as steps.epochs=5; VALUE is parsed as TOML, else taken as a string; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Continue an interrupted run
+    #[arg(long)]
+    pub resume: bool,
 }
 
 fn gate(text: &str) -> Result<Gate, String> {

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             DataCommand::Preview(preview) => commands::data::preview(&preview, &args.common),
             DataCommand::Export(export) => commands::export::export(&export, &args.common),
         },
+        Command::Distill(distill) => commands::distill::run(&distill, &args.common),
         Command::Generate(generate) => commands::generate::run(&generate, &args.common),
         Command::Chat(chat) => commands::chat::run(&chat, &args.common),
         Command::Explain(explain) => commands::explain::run(&explain, &args.common),

@@ -35,24 +35,27 @@ impl Objective {
     /// weighted sum of the terms, times `scale`:
     ///
     /// ```text
-    /// p_j - [j = y] + l1 * sign(v_j) / size + l2 * 2 v_j / size + kl * p_j (v_j - sum_i p_i v_i)
+    /// w (p_j - [j = y]) + l1 * sign(v_j) / size + l2 * 2 v_j / size + kl * p_j (v_j - sum_i p_i v_i)
     /// ```
     ///
-    /// The last term is `kl * p_j (log p_j - log q_j - KL(p || q))`, of which all but `v_j` and its mean cancels.
+    /// `w` is the weight of the cross-entropy at the position, 1 without `weights`; the terms themselves are unweighted. The
+    /// last term is `kl * p_j (log p_j - log q_j - KL(p || q))`, of which all but `v_j` and its mean cancels.
     ///
     /// # Shapes
     /// - `base` and `value`: `[positions, size]`
-    /// - `targets`: `[positions]`
+    /// - `targets` and `weights`: `[positions]`
     ///
     /// # Panics
-    /// If there is not one target for each position, one is outside of `size`, or base and value differ in length.
+    /// If there is not one target and one weight for each position, one target is outside of `size`, or base and value differ in length.
     pub fn compute(
         base: Option<&[f32]>,
         value: &mut [f32],
         targets: &[u32],
+        weights: Option<&[f32]>,
         penalties: Penalties,
         scale: f32,
     ) -> Self {
+        assert!(weights.is_none_or(|weights| weights.len() == targets.len()), "a weight for each position");
         let size = value.len() / targets.len().max(1);
         assert_eq!(value.len(), size * targets.len(), "a target for each position");
         assert!(base.is_none_or(|base| base.len() == value.len()), "a base logit for each of the value's");
@@ -62,7 +65,9 @@ impl Objective {
         let rows = value.chunks_mut(size).map(|row| (row, Self::default()));
         let rows = parallel_map(rows, |row, (value, terms)| {
             let base = base.map(|base| &base[row * size..(row + 1) * size]);
-            *terms = position(base, value, targets[row] as usize, penalties, scale);
+            let target =
+                Target { id: targets[row] as usize, weight: weights.map_or(1.0, |weights| weights[row]) };
+            *terms = position(base, value, target, penalties, scale);
         });
         let terms = rows.into_iter().map(|(_, terms)| terms);
         terms.fold(Self::default(), |sum, terms| Self {
@@ -74,10 +79,17 @@ impl Objective {
     }
 }
 
+/// The token that a position is to predict, and the weight of its cross-entropy.
+#[derive(Clone, Copy)]
+struct Target {
+    id: usize,
+    weight: f32,
+}
+
 fn position(
     base: Option<&[f32]>,
     value: &mut [f32],
-    target: usize,
+    target: Target,
     penalties: Penalties,
     scale: f32,
 ) -> Objective {
@@ -92,13 +104,14 @@ fn position(
     run(FindLargestSum { logits: FusedLogits { base, value }, most: &mut sums.largest });
     run(AddPosition { logits: FusedLogits { base, value }, sums: &mut sums });
     let log_normalizer = f64::from(sums.largest) + sums.sum_exp.ln();
-    let wanted = f64::from(value[target]) + base.map_or(0.0, |base| f64::from(base[target]));
+    let wanted = f64::from(value[target.id]) + base.map_or(0.0, |base| f64::from(base[target.id]));
     let mut terms = Objective { cross_entropy: log_normalizer - wanted, ..Objective::default() };
     let mut gradient = PositionGradient {
         base,
         value,
         largest: sums.largest,
         factor: (f64::from(scale) / sums.sum_exp) as f32,
+        weight: target.weight,
         l1: 0.0,
         l2: 0.0,
         kl: 0.0,
@@ -119,7 +132,7 @@ fn position(
         }
     }
     run(&mut gradient);
-    value[target] -= scale;
+    value[target.id] -= scale * target.weight;
     terms
 }
 
@@ -221,6 +234,8 @@ struct PositionGradient<'a> {
     largest: f32,
     /// The factor that turns a weight into a scaled probability.
     factor: f32,
+    /// The weight of the cross-entropy.
+    weight: f32,
     l1: f32,
     l2: f32,
     kl: f32,
@@ -244,7 +259,11 @@ impl Kernel for &mut PositionGradient<'_> {
                     0.0
                 };
                 let probable = weights[lane] * self.factor;
-                L::fma_one(probable, L::fma_one(self.kl, v - self.mean, 1.0), L::fma_one(self.l2, v, sign))
+                L::fma_one(
+                    probable,
+                    L::fma_one(self.kl, v - self.mean, self.weight),
+                    L::fma_one(self.l2, v, sign),
+                )
             });
             let len = LANES.min(self.value.len() - start);
             match len {

@@ -2,7 +2,10 @@
 
 mod precise;
 
-use ivl_kernels::{ActivationFn, AdamW, DenseMatrix, Normalization, Objective, Penalties, multiply};
+use ivl_kernels::{
+    ActivationFn, AdamW, DenseMatrix, Distillation, Normalization, Objective, Penalties, TeacherRows,
+    multiply,
+};
 use precise::{close, numbers};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -133,12 +136,14 @@ proptest! {
         rows in 1usize..4,
         target in any::<prop::sample::Index>(),
         [l1, l2, kl] in [0.0f32..2.0, 0.0f32..2.0, 0.0f32..2.0],
+        weights in proptest::option::of(vec(-2.0f32..2.0, 3)),
     ) {
         let size = logits.len();
         let (b, v): (Vec<f32>, Vec<f32>) = logits.into_iter().unzip();
         let (b, v) = (b.repeat(rows), v.repeat(rows));
         let targets: Vec<u32> = (0..rows).map(|row| ((target.index(size) + row) % size) as u32).collect();
         let scale = 0.25;
+        let weights = weights.as_ref().map(|weights| &weights[..rows]);
         for base in [Some(&b[..]), None] {
             let [mut cross_entropy, mut of_l1, mut of_l2, mut of_kl] = [0.0; 4];
             let mut by_v = Vec::new();
@@ -160,11 +165,12 @@ proptest! {
                 by_v.extend((0..size).map(|j| {
                     let wanted = if j == target as usize { 1.0 } else { 0.0 };
                     let norms = (l1 * v[j].signum() + l2 * 2.0 * v[j]) / size as f64;
-                    scale * (p[j].exp() - wanted + norms + kl * p[j].exp() * (p[j] - q[j] - divergence))
+                    let weight = f64::from(weights.map_or(1.0, |weights| weights[row]));
+                    scale * (weight * (p[j].exp() - wanted) + norms + kl * p[j].exp() * (p[j] - q[j] - divergence))
                 }));
             }
             let mut got = v.clone();
-            let terms = Objective::compute(base, &mut got, &targets, Penalties { l1, l2, kl }, scale as f32);
+            let terms = Objective::compute(base, &mut got, &targets, weights, Penalties { l1, l2, kl }, scale as f32);
             prop_assert!((terms.cross_entropy - cross_entropy).abs() < 1e-4, "{} for {cross_entropy}", terms.cross_entropy);
             if base.is_some() {
                 prop_assert!((terms.l1 - of_l1).abs() < 1e-5 && (terms.l2 - of_l2).abs() < 1e-5);
@@ -174,6 +180,57 @@ proptest! {
             }
             assert_close(&got, &by_v, 3.0)?;
         }
+    }
+
+    #[test]
+    fn distillation_and_its_gradient_are_their_formulas(
+        logits in vec((-20.0f32..20.0, -3.0f32..3.0, -20.0f32..20.0), 2..2200),
+        k in any::<prop::sample::Index>(),
+        temperature in 0.5f32..4.0,
+        with_base in any::<bool>(),
+    ) {
+        let size = logits.len();
+        let row = |of: fn(&(f32, f32, f32)) -> f32| logits.iter().map(of).collect::<Vec<f32>>().repeat(2);
+        let (b, v, t) = (row(|x| x.0), row(|x| x.1), row(|x| x.2));
+        let base = with_base.then_some(&b[..]);
+        let log_softmax = |logits: Vec<f64>| -> Vec<f64> {
+            let largest = logits.iter().copied().fold(f64::MIN, f64::max);
+            let log_sum = largest + logits.iter().map(|x| (x - largest).exp()).sum::<f64>().ln();
+            logits.iter().map(|x| x - log_sum).collect()
+        };
+        let scaled = |x: f32, y: f32| (f64::from(x) + f64::from(y)) / f64::from(temperature);
+        let p = log_softmax((0..size).map(|j| scaled(base.map_or(0.0, |base| base[j]), v[j])).collect());
+        let q = log_softmax((0..size).map(|j| scaled(t[j], 0.0)).collect());
+        let (square, scale) = (f64::from(temperature).powi(2), 0.25);
+        let factor = f64::from(temperature) * scale;
+        let distillation = Distillation { size, temperature, scale: scale as f32 };
+        let check = |teacher, divergence: f64, wanted: &dyn Fn(usize) -> f64| {
+            let mut got = vec![1.0; 2 * size];
+            let found = distillation.add_gradient(base, &v, teacher, &mut got);
+            let expected = 2.0 * square * divergence;
+            prop_assert!((found - expected).abs() < 1e-4 * expected.max(1.0), "{found} for {expected}");
+            let by_v: Vec<f64> = (0..2 * size).map(|j| 1.0 + factor * (p[j % size].exp() - wanted(j % size))).collect();
+            assert_close(&got, &by_v, 4.0)
+        };
+        let kl: f64 = q.iter().zip(&p).map(|(q, p)| q.exp() * (q - p)).sum();
+        check(TeacherRows::Logits(&t), kl, &|j| q[j].exp())?;
+        // Its top tokens, from one to all.
+        let mut by_probability: Vec<u32> = (0..size as u32).collect();
+        by_probability.sort_by(|a, b| q[*b as usize].total_cmp(&q[*a as usize]));
+        let ids = &by_probability[..=k.index(size)];
+        let others = &by_probability[ids.len()..];
+        let mass = |logprobs: &[f64]| others.iter().map(|&id| logprobs[id as usize].exp()).sum::<f64>();
+        let (of_p, of_q) = (mass(&p), mass(&q));
+        let terms = ids.iter().map(|&id| q[id as usize].exp() * (q[id as usize] - p[id as usize]));
+        let rest = if others.is_empty() { 0.0 } else { of_q * (of_q / of_p).ln() };
+        let divergence = terms.sum::<f64>() + rest;
+        let logprobs: Vec<f32> = ids.iter().map(|&id| q[id as usize] as f32).collect();
+        let (ids_twice, logprobs) = (ids.repeat(2), logprobs.repeat(2));
+        let rest = [of_q.ln() as f32; 2];
+        let teacher = TeacherRows::TopTokens { ids: &ids_twice, logprobs: &logprobs, rest: &rest };
+        check(teacher, divergence, &|j| {
+            if ids.contains(&(j as u32)) { q[j].exp() } else { of_q * p[j].exp() / of_p }
+        })?;
     }
 
     #[test]
@@ -215,13 +272,13 @@ fn large_products_are_sums() {
 fn what_is_no_number_stays_visible() {
     let mut value = [0.0, f32::NAN, 1.0];
     let none = Penalties { l1: 0.0, l2: 0.0, kl: 0.0 };
-    let terms = Objective::compute(Some(&[0.0; 3]), &mut value, &[0], none, 1.0);
+    let terms = Objective::compute(Some(&[0.0; 3]), &mut value, &[0], None, none, 1.0);
     assert!(terms.cross_entropy.is_nan() && value.iter().all(|number| number.is_nan()));
     // A token that the base excludes costs nothing.
     let mut value = [0.0; 3];
     let base = [0.0, f32::NEG_INFINITY, 0.0];
     let all = Penalties { l1: 1.0, l2: 1.0, kl: 1.0 };
-    let terms = Objective::compute(Some(&base), &mut value, &[0], all, 1.0);
+    let terms = Objective::compute(Some(&base), &mut value, &[0], None, all, 1.0);
     assert!((terms.cross_entropy - 2f64.ln()).abs() < 1e-6 && terms.kl.abs() < 1e-6);
     assert_eq!(value, [-0.5, 0.0, 0.5]);
 }

@@ -58,5 +58,5 @@ pub use tokenizer::{Encoded, GgufTexts, GgufTokenizerError, SpecialTokens, Token
 pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};
-pub use value_card::{BaseCard, EvalCard, TransferBase, TransferCard, ValueCard};
+pub use value_card::{BaseCard, EvalCard, TeacherCard, TransferBase, TransferCard, ValueCard};
 pub use weights::Weights;

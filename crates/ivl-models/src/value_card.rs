@@ -18,6 +18,9 @@ pub struct ValueCard {
     pub connection: Connection,
     /// Bases it was trained on.
     pub bases: Vec<BaseCard>,
+    /// The teacher whose predictions it was trained to reproduce; its losses are divergences from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherCard>,
     /// Fingerprint of the value's own tokenizer.
     pub tokenizer: String,
     /// Regularisers and their weights.
@@ -97,6 +100,20 @@ pub struct BaseCard {
     pub config: String,
     /// Fingerprint of its tokenizer.
     pub tokenizer: String,
+}
+
+/// The teacher of a distilled value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TeacherCard {
+    /// As named in the configuration.
+    pub name: String,
+    /// The values that were added to it, and their weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<(String, f64)>,
+    /// The temperature of the divergence.
+    pub temperature: f64,
+    /// The weight of the cross-entropy beside it.
+    pub cross_entropy: f64,
 }
 
 /// A held-out loss.

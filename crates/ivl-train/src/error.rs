@@ -147,6 +147,29 @@ pub enum Error {
         /// The content of the row.
         fields: Vec<String>,
     },
+    /// Fields that are no pair of answers.
+    #[error(
+        "{place} has the fields {fields:?}, which are no pair of answers; expected `chosen` and `rejected`, and perhaps \
+         `prompt`. Map the fields, for example columns = {{ chosen = \"better\", rejected = \"worse\" }}"
+    )]
+    NoPair {
+        /// Where.
+        place: Place,
+        /// The content of the row.
+        fields: Vec<String>,
+    },
+    /// Pairs where demonstrations are expected, demonstrations where pairs are, or prompts in place of either.
+    #[error("`{}` is of the format {}; {}", path.display(), format.name(), match format {
+        Format::Preference => "only `objective = \"dpo\"` trains on pairs of answers: set it, or choose other data",
+        Format::Prompt => "training needs answers: choose data that has some",
+        _ => "`objective = \"dpo\"` trains on pairs of `chosen` and `rejected`: set another objective, or choose other data",
+    })]
+    FormatOfObjective {
+        /// The source.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+    },
     /// Fields that belong to several formats.
     #[error("{place} matches the formats {}; choose one, for example format = \"{}\"", names(formats), formats[0].name())]
     AmbiguousFormat {
@@ -258,10 +281,10 @@ pub enum Error {
         /// The step.
         step: usize,
     },
-    /// Logits of a base that are not on disk.
-    #[error("the logits of the base `{base}` are not on disk {wanted}; load the base itself")]
+    /// Logits of a base or teacher that are not on disk.
+    #[error("the logits of `{base}` are not on disk {wanted}; load the model itself")]
     NotCached {
-        /// The base.
+        /// The model.
         base: String,
         /// The expected content.
         wanted: &'static str,

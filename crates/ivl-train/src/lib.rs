@@ -39,20 +39,24 @@ mod step;
 
 pub use bases::{
     BaseLogits, BatchRetokenizer, CacheSettings, CachedLogits, FrozenBase, LogitCache, LogitCacheHeader,
-    RetokenizedBatch, Split,
+    RetokenizedBatch, Split, Teacher,
 };
 pub use burn::train::Interrupter;
 pub use config::{
-    BaseConfig, BaseLogitsConfig, Batching, CheckpointConfig, DataConfig, EvalConfig, Field, Format, Init,
-    MixingConfig, MixingStrategy, OnError, OptimizerConfig, Precision, Preset, RegularizationConfig,
-    ResultKind, ScheduleKind, SourceConfig, StepsConfig, TrainConfig, ValueConfig,
+    BaseConfig, BaseLogitsConfig, Batching, CheckpointConfig, DataConfig, DistillConfig, DpoConfig,
+    EvalConfig, Field, Format, Init, MixingConfig, MixingStrategy, ObjectiveKind, OnError, OptimizerConfig,
+    Precision, PreferenceLoss, Preset, RegularizationConfig, ResultKind, ScheduleKind, SourceConfig,
+    StepsConfig, TeacherValueConfig, TrainConfig, ValueConfig,
 };
 pub use data::{
     Batch, Conversation, Dataset, Demonstration, Encoder, EpochOrder, Example, ExampleShard, Examples,
-    Filling, Place, Plan, Row, Shape, Source, SourceReport, best_fit_decreasing,
+    Filling, Place, Plan, Prompt, Row, Shape, Source, SourceReport, best_fit_decreasing,
 };
 pub use error::Error;
-pub use objective::{Loss, Terms, mapped_loss, value_loss};
+pub use objective::{
+    AnswerLogprobs, Criterion, Loss, PairLoss, PairSums, Targets, TeacherPredictions, TeacherTarget, Terms,
+    TopTokens, mapped_loss, value_loss,
+};
 pub use run::{Best, EvalReport, Event, EventFile, Run, RunIdentity, StepReport, Trained, train};
 pub use step::{
     BaseTarget, LearnerSettings, LoadBases, MicroBatchGradients, MicroBatchLosses, StepGradients, StepSums,

@@ -16,7 +16,7 @@ const VOCAB: usize = 48;
 fn write(path: &Path, top_k: usize) -> LogitCache {
     let examples: Examples = examples().into();
     let BaseLogits::Lm(lm) = base("base").source else { panic!("in memory") };
-    let settings = CacheSettings { fingerprint: "these", top_k, batch_size: 3 };
+    let settings = CacheSettings { batch_size: 3, ..CacheSettings::new("these", top_k) };
     let mut last = 0;
     LogitCache::write(path, &*lm, &examples, &settings, &mut |done| last = done).expect("writes");
     assert_eq!(last, examples.len());

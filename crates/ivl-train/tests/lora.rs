@@ -32,7 +32,7 @@ fn adapters_follow_the_gradient_of_their_definition() {
         let learner = ValueLearner::new(net, LearnerSettings { regularization, ..Default::default() });
         let target = BaseTarget::new(&base, 1.0, base.map.on(&learner.value.device()));
         let MicroBatchGradients { gradients, losses } =
-            learner.gradients(&batch, vec![target]).expect("in memory");
+            learner.gradients(&batch, vec![target], None).expect("in memory");
         (gradients_of(&learner.value, &gradients), losses)
     };
     let adapted = value().with_lora(&lora(), 1);

@@ -16,12 +16,17 @@ fn check(case: &str, connection: Connection, bases: &[(&str, f64)], regularizati
     let bases: Vec<(FrozenBase, f64)> = bases.iter().map(|&(name, weight)| (base(name), weight)).collect();
     // At once, and in pieces of unequal sizes.
     for head_rows in [0, 5] {
-        let settings = LearnerSettings { connection, regularization: regularization.clone(), head_rows };
+        let settings = LearnerSettings {
+            connection,
+            regularization: regularization.clone(),
+            head_rows,
+            ..Default::default()
+        };
         let learner = ValueLearner::new(value(), settings);
         let device = learner.value.device();
         let targets = bases.iter().map(|(base, weight)| BaseTarget::new(base, *weight, base.map.on(&device)));
         let MicroBatchGradients { gradients, losses } =
-            learner.gradients(&batch, targets.collect()).expect("in memory");
+            learner.gradients(&batch, targets.collect(), None).expect("in memory");
         let terms = losses.mean_terms().expect("bases").read().map(|sum| sum / batch.targets.len() as f64);
         let weights = [1.0, 1.0, regularization.l2, regularization.kl];
         for (index, (got, expected)) in terms.iter().zip(&golden[&format!("{case}.terms")]).enumerate() {

@@ -49,7 +49,7 @@ fn loss_and_gradients_of_a_batch_equal_pytorch() {
         let learner = ValueLearner::new(value(), settings);
         let target = BaseTarget::new(&base, 1.0, base.map.on(&learner.value.device()));
         let MicroBatchGradients { gradients, losses } =
-            learner.gradients(&batch, vec![target]).expect("in memory");
+            learner.gradients(&batch, vec![target], None).expect("in memory");
         let [loss, norm, ..] = losses.terms[0].read().map(|term| term / batch.targets.len() as f64);
         assert!((loss - golden["loss"][0]).abs() < 1e-4);
         assert!((norm - golden["norm"][0]).abs() < 1e-4);

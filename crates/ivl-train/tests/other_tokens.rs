@@ -103,7 +103,7 @@ fn equal_tokens_give_the_ordinary_loss_and_gradients() {
         let learner = ValueLearner::new(value(), settings);
         let target = BaseTarget::new(base, 1.0, base.map.on(&learner.value.device()));
         let MicroBatchGradients { gradients, losses } =
-            learner.gradients(&batch, vec![target]).expect("in memory");
+            learner.gradients(&batch, vec![target], None).expect("in memory");
         (losses.terms[0].read(), gradients_of(&learner.value, &gradients))
     };
     let plain = base("base");

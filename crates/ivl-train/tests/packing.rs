@@ -34,7 +34,7 @@ fn step(learner: &ValueLearner, batches: Vec<Batch>) -> (f64, Vec<f32>) {
     for batch in batches {
         let target = BaseTarget::new(&base, 1.0, base.map.on(&learner.value.device()));
         let MicroBatchGradients { gradients, losses } =
-            learner.gradients(&batch, vec![target]).expect("in memory");
+            learner.gradients(&batch, vec![target], None).expect("in memory");
         let [cross_entropy, l1, ..] = losses.terms[0].read();
         loss += (cross_entropy + 0.3 * l1) / batch.step_tokens as f64;
         let mut gradients: Vec<_> = gradients_of(&learner.value, &gradients).into_iter().collect();

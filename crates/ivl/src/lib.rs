@@ -122,6 +122,7 @@
 //! `wgpu` are features as well.
 
 mod alignment;
+mod answers;
 pub mod bench;
 mod conversion;
 mod corpus;
@@ -162,6 +163,7 @@ pub use ivl_models::{ChatTemplate, Message, ValueCard, Weights};
 pub use ivl_train::TrainConfig;
 
 pub use self::alignment::{AlignEvent, CorpusSeconds, ModelAlignment, align_models};
+pub use self::answers::{AnswerSampling, AnswersDone};
 pub use self::conversion::{ModelFormat, convert};
 pub use self::device::{Dtype, Placement};
 pub use self::error::Error;

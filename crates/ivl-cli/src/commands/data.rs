@@ -51,18 +51,22 @@ impl Page {
     fn show_example(&self, out: &mut Output, row: &PreviewedExample) -> Result<()> {
         let (PreviewedExample { place, example, length, .. }, mask) = (row, row.loss_mask());
         if self.json {
-            let line = json!({
+            let mut line = json!({
                 "path": place.path, "number": place.number, "format": row.format,
                 "ids": example.ids, "mask": mask, "length": length,
             });
+            if let Some(side) = row.side {
+                line["side"] = side.into();
+            }
             writeln!(out, "{line}")?;
             return Ok(());
         }
         let cut = if *length > example.ids.len() { format!(", cut from {length}") } else { String::new() };
         writeln!(
             out,
-            "── {place}, {}: {} tokens, {} trained{cut}",
+            "── {place}, {}{}: {} tokens, {} trained{cut}",
             row.format.name(),
+            row.side.map_or(String::new(), |side| format!(", {side}")),
             example.ids.len(),
             example.trained_tokens(),
         )?;
@@ -122,11 +126,12 @@ fn show(out: &mut Output, statistics: &DataStatistics, chosen: Batching) -> Resu
     for report in &statistics.reports {
         writeln!(
             out,
-            "{} ({}): {} rows, {} examples, {} tokens, {:.1}% trained",
+            "{} ({}): {} rows, {} {}, {} tokens, {:.1}% trained",
             report.path.display(),
             report.format.name(),
             report.rows,
             report.examples,
+            if report.format.is_paired() { "pairs" } else { "examples" },
             report.tokens,
             percent(report.trained, report.tokens)
         )?;

@@ -6,6 +6,7 @@ pub mod chat;
 pub mod convert;
 pub mod data;
 pub mod demo;
+pub mod distill;
 pub mod eval;
 pub mod explain;
 pub mod export;

@@ -14,6 +14,7 @@ const VERBS: [&[&str]; 16] = [
     &["train"],
     &["data", "preview"],
     &["data", "export"],
+    &["distill"],
     &["generate"],
     &["chat"],
     &["score"],

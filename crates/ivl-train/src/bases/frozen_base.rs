@@ -48,6 +48,16 @@ pub struct CachedLogits {
     pub device: Device,
 }
 
+impl CachedLogits {
+    /// The logits for some examples.
+    pub(crate) fn of(&self, split: Split) -> Option<&LogitCache> {
+        match split {
+            Split::Train => Some(&self.train),
+            Split::Eval => self.eval.as_deref(),
+        }
+    }
+}
+
 /// Which examples a batch is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
@@ -82,14 +92,10 @@ impl FrozenBase {
     pub fn trained_logits(&self, batch: &Batch, split: Split) -> Result<SelectedLogits<'_>, Error> {
         match &self.source {
             BaseLogits::Lm(lm) => Ok(lm_logits(&**lm, batch, &batch.positions)?),
-            BaseLogits::Cached(CachedLogits { train, eval, device }) => {
-                let cache = match split {
-                    Split::Train => Some(train),
-                    Split::Eval => eval.as_ref(),
-                };
-                let cache = cache.ok_or_else(|| self.not_cached("for the held-out examples"))?;
+            BaseLogits::Cached(cached) => {
+                let cache = cached.of(split).ok_or_else(|| self.not_cached("for the held-out examples"))?;
                 let records = cache.records(batch);
-                let logits = move |rows| cache.logits(&records[rows], device);
+                let logits = move |rows| cache.logits(&records[rows], &cached.device);
                 Ok(SelectedLogits::computed(batch.positions.len(), logits))
             }
         }

@@ -16,6 +16,11 @@ pub(crate) fn lm_logits<'a>(
 ) -> Result<SelectedLogits<'a>, ivl_core::Error> {
     let positions: Vec<usize> = positions.iter().map(|&position| position as usize).collect();
     let mut cache = lm.new_cache(&batch.no_padding());
-    cache.segment(&batch.segments)?;
+    // Texts of one length, each in a row of its own, need no borders: then a value that reads texts in its own tokens can
+    // read them too.
+    let seq = batch.ids.len() / batch.rows.max(1);
+    if batch.segments.iter().any(|row| row[..] != [seq]) {
+        cache.segment(&batch.segments)?;
+    }
     lm.select_logits(batch.tokens(&lm.device()), Positions::Indices(&positions), &mut cache)
 }

@@ -1,7 +1,7 @@
 //! A frozen base's logits on disk: training then needs no base in memory.
 //!
 //! One record for each trained token, in the order of the examples: log-probabilities of all ids, or of the `k` most probable
-//! ones (the target always among them) and the exact mass of the rest.
+//! ones (the target always among them) and the exact mass of the rest. The logits of a teacher are kept in the same files.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -18,6 +18,7 @@ use crate::Error;
 use crate::bases::lm_logits::lm_logits;
 use crate::data::batch::Batch;
 use crate::data::examples::Examples;
+use crate::objective::teacher_target::TopTokens;
 
 /// First bytes of the file.
 const MAGIC: &[u8; 8] = b"ivllogit";
@@ -40,6 +41,9 @@ pub struct LogitCacheHeader {
     pub mean_kl: f64,
     /// The largest of them.
     pub largest_kl: f64,
+    /// Mean over the tokens of the rest's probability.
+    #[serde(default)]
+    pub mean_rest: f64,
 }
 
 impl LogitCacheHeader {
@@ -97,7 +101,7 @@ impl LogitCache {
     /// examples done.
     ///
     /// # Errors
-    /// [`Error::File`] or [`Error::File`].
+    /// [`Error::File`].
     pub fn write(
         path: &Path,
         base: &dyn CausalLm,
@@ -112,7 +116,7 @@ impl LogitCache {
                 source,
             })?;
         }
-        let vocab = base.vocab().size();
+        let vocab = base.vocab().size().min(settings.vocab);
         let mut header = LogitCacheHeader {
             fingerprint: settings.fingerprint.to_owned(),
             vocab,
@@ -120,15 +124,16 @@ impl LogitCache {
             tokens: starts(examples).last().copied().unwrap_or(0),
             mean_kl: 0.0,
             largest_kl: 0.0,
+            mean_rest: 0.0,
         };
         let mut failed = None;
         let written = ivl_models::write_whole(path, |partial| {
             // The error is known at the end: room for it is left at the beginning.
-            let room = header_bytes(&header, None).len() + 64;
+            let room = header_bytes(&header, None).len() + 96;
             let mut file = BufWriter::new(File::create(partial)?);
             file.write_all(&header_bytes(&header, Some(room)))?;
             let indices: Vec<usize> = (0..examples.len()).collect();
-            let (mut sum, mut largest) = (0.0, 0f64);
+            let (mut sum, mut largest, mut rest) = (0.0, 0f64, 0.0);
             for chunk in indices.chunks(settings.batch_size.max(1)) {
                 let loaded = chunk.iter().map(|&index| examples.get(index)).collect::<Result<Vec<_>, _>>();
                 let loaded = match loaded {
@@ -139,13 +144,15 @@ impl LogitCache {
                     }
                 };
                 let batch = Batch::new(&loaded.iter().collect::<Vec<_>>());
-                for kl in write_batch(&mut file, base, &batch, header.top_k)? {
-                    sum += kl;
-                    largest = largest.max(kl);
+                for loss in write_batch(&mut file, base, &batch, &header, settings.temperature)? {
+                    sum += loss.kl;
+                    largest = largest.max(loss.kl);
+                    rest += loss.rest;
                 }
                 progress(chunk.last().map_or(0, |last| last + 1));
             }
-            (header.mean_kl, header.largest_kl) = (sum / header.tokens.max(1) as f64, largest);
+            let tokens = header.tokens.max(1) as f64;
+            (header.mean_kl, header.largest_kl, header.mean_rest) = (sum / tokens, largest, rest / tokens);
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&header_bytes(&header, Some(room)))?;
             file.flush()
@@ -174,14 +181,43 @@ impl LogitCache {
     pub(crate) fn logits(&self, records: &[u64], device: &Device) -> Tensor<2> {
         let vocab = self.header.vocab;
         let mut numbers = vec![0f32; records.len() * vocab];
+        let mut rows = numbers.chunks_mut(vocab);
+        self.for_each(records, |record| {
+            if let Some(row) = rows.next() {
+                self.fill(record, row);
+            }
+        });
+        Tensor::from_data(TensorData::new(numbers, [records.len(), vocab]), (device, DType::F32))
+    }
+
+    /// The kept ids of some records, and the probability of the rest.
+    ///
+    /// # Panics
+    /// As [`logits`](Self::logits), or if the cache keeps whole distributions.
+    pub(crate) fn top_tokens(&self, records: &[u64]) -> TopTokens {
+        let LogitCacheHeader { vocab, top_k: k, .. } = self.header;
+        assert!(k > 0, "a cache of the most probable ids");
+        let others = (vocab as f64 - k as f64).ln();
+        let mut top = TopTokens::default();
+        self.for_each(records, |record| {
+            let (ids, logprobs) = record.split_at(4 * k);
+            // A damaged id must not lead outside.
+            top.ids.extend(ids.chunks_exact(4).map(|id| u32_of(id).min(vocab as u32 - 1)));
+            top.logprobs.extend(logprobs[..4 * k].chunks_exact(4).map(f32_of));
+            top.rest.push((f64::from(f32_of(&logprobs[4 * k..])) + others) as f32);
+        });
+        top
+    }
+
+    /// Reads some records, one after the other.
+    fn for_each(&self, records: &[u64], mut work: impl FnMut(&[u8])) {
         let mut bytes = vec![0; self.header.record_size() as usize];
-        for (&record, row) in records.iter().zip(numbers.chunks_mut(vocab)) {
+        for record in records {
             let offset = self.records + record * bytes.len() as u64;
             read_at(&self.file, &mut bytes, offset)
                 .unwrap_or_else(|error| panic!("cannot read `{}` any more: {error}", self.path.display()));
-            self.fill(&bytes, row);
+            work(&bytes);
         }
-        Tensor::from_data(TensorData::new(numbers, [records.len(), vocab]), (device, DType::F32))
     }
 
     fn fill(&self, record: &[u8], row: &mut [f32]) {
@@ -210,6 +246,17 @@ pub struct CacheSettings<'a> {
     pub top_k: usize,
     /// Examples in a forward pass.
     pub batch_size: usize,
+    /// Divides the logits.
+    pub temperature: f64,
+    /// The number of ids, from 0 on, that are kept; the logits beyond them are ignored.
+    pub vocab: usize,
+}
+
+impl<'a> CacheSettings<'a> {
+    /// All ids at the temperature 1.
+    pub fn new(fingerprint: &'a str, top_k: usize) -> Self {
+        Self { fingerprint, top_k, batch_size: 8, temperature: 1.0, vocab: usize::MAX }
+    }
 }
 
 /// Record of the first trained token of each example, and the number of all.
@@ -229,33 +276,50 @@ fn header_bytes(header: &LogitCacheHeader, room: Option<usize>) -> Vec<u8> {
     [MAGIC.as_slice(), &(json.len() as u64).to_le_bytes(), &json].concat()
 }
 
-/// Writes the records of a batch and returns the error of each.
+/// What a record leaves out of a distribution.
+#[derive(Debug, Clone, Copy, Default)]
+struct RecordLoss {
+    /// `KL(p || p~)`.
+    kl: f64,
+    /// The probability of the rest.
+    rest: f64,
+}
+
+/// Writes the records of a batch and returns what each leaves out.
 fn write_batch(
     file: &mut impl Write,
     base: &dyn CausalLm,
     batch: &Batch,
-    top_k: usize,
-) -> std::io::Result<Vec<f64>> {
+    header: &LogitCacheHeader,
+    temperature: f64,
+) -> std::io::Result<Vec<RecordLoss>> {
     let lazy = lm_logits(base, batch, &batch.positions).map_err(std::io::Error::other)?;
-    let (n, mut errors) = (batch.targets.len(), Vec::new());
+    let (n, mut losses, vocab) = (batch.targets.len(), Vec::new(), header.vocab);
     let chunk = ((1 << 24) / base.vocab().size()).max(1);
     for rows in row_ranges(n, chunk) {
-        let logprobs = log_softmax(lazy.rows(rows.clone()).cast(DType::F32), 1);
-        let logprobs: Vec<f32> = logprobs.into_data().try_into_vec().expect("log-probabilities in f32");
-        for (row, &target) in logprobs.chunks(base.vocab().size()).zip(&batch.targets[rows]) {
-            errors.push(write_record(file, row, target, top_k)?);
+        let logits = lazy.rows(rows.clone()).cast(DType::F32);
+        let logits = logits.slice([0..rows.len(), 0..vocab]) / temperature;
+        let logprobs = log_softmax(logits, 1).into_data();
+        let logprobs: Vec<f32> = logprobs.try_into_vec().expect("log-probabilities in f32");
+        for (row, &target) in logprobs.chunks(vocab).zip(&batch.targets[rows]) {
+            losses.push(write_record(file, row, target, header.top_k)?);
         }
     }
-    Ok(errors)
+    Ok(losses)
 }
 
-/// Writes one record and returns its `KL(p || p~)`.
-fn write_record(file: &mut impl Write, logprobs: &[f32], target: u32, top_k: usize) -> std::io::Result<f64> {
+/// Writes one record.
+fn write_record(
+    file: &mut impl Write,
+    logprobs: &[f32],
+    target: u32,
+    top_k: usize,
+) -> std::io::Result<RecordLoss> {
     let bytes =
         |numbers: &mut dyn Iterator<Item = f32>| numbers.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
     if top_k == 0 {
         file.write_all(&bytes(&mut logprobs.iter().copied()))?;
-        return Ok(0.0);
+        return Ok(RecordLoss::default());
     }
     let mut ids: Vec<u32> = (0..logprobs.len() as u32).collect();
     let by_probability =
@@ -278,7 +342,7 @@ fn write_record(file: &mut impl Write, logprobs: &[f32], target: u32, top_k: usi
         let p = probability(id);
         if p > 0.0 { p * (f64::from(logprobs[*id as usize]) - even) } else { 0.0 }
     };
-    Ok(rest.iter().map(lost).sum::<f64>().max(0.0))
+    Ok(RecordLoss { kl: rest.iter().map(lost).sum::<f64>().max(0.0), rest: mass })
 }
 
 fn f32_of(bytes: &[u8]) -> f32 {

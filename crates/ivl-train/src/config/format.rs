@@ -16,11 +16,34 @@ pub enum Format {
     Completion,
     /// `text`, all of it trained.
     Text,
+    /// `chosen` and `rejected`, two answers to one prompt: texts, or lists of messages. The prompt is in `prompt`, or else
+    /// what both begin with.
+    Preference,
+    /// `prompt`, a text or a list of messages: to be answered by a model, not to be trained on.
+    Prompt,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Messages, Self::Sharegpt, Self::Alpaca, Self::Completion, Self::Text];
+    pub const ALL: [Self; 7] = [
+        Self::Messages,
+        Self::Sharegpt,
+        Self::Alpaca,
+        Self::Completion,
+        Self::Text,
+        Self::Preference,
+        Self::Prompt,
+    ];
+
+    /// Whether a row holds two answers to compare, not a demonstration.
+    pub fn is_paired(self) -> bool {
+        self == Self::Preference
+    }
+
+    /// Examples that a row becomes.
+    pub(crate) fn examples_per_row(self) -> usize {
+        if self.is_paired() { 2 } else { 1 }
+    }
 
     /// Its name in the TOML.
     pub fn name(self) -> &'static str {
@@ -30,6 +53,8 @@ impl Format {
             Self::Alpaca => "alpaca",
             Self::Completion => "completion",
             Self::Text => "text",
+            Self::Preference => "preference",
+            Self::Prompt => "prompt",
         }
     }
 
@@ -41,6 +66,8 @@ impl Format {
             Self::Alpaca => &[Field::Instruction, Field::Output],
             Self::Completion => &[Field::Prompt, Field::Completion],
             Self::Text => &[Field::Text],
+            Self::Preference => &[Field::Chosen, Field::Rejected],
+            Self::Prompt => &[Field::Prompt],
         }
     }
 
@@ -56,7 +83,7 @@ impl Format {
                 Field::TemplateKwargs,
             ],
             Self::Alpaca => &[Field::Input, Field::System, Field::History],
-            Self::Messages | Self::Completion => &[
+            Self::Messages | Self::Completion | Self::Prompt => &[
                 Field::Role,
                 Field::Content,
                 Field::System,
@@ -65,6 +92,15 @@ impl Format {
                 Field::TemplateKwargs,
             ],
             Self::Text => &[],
+            Self::Preference => &[
+                Field::Prompt,
+                Field::Role,
+                Field::Content,
+                Field::System,
+                Field::Tools,
+                Field::Functions,
+                Field::TemplateKwargs,
+            ],
         }
     }
 
@@ -86,6 +122,8 @@ pub enum Field {
     Prompt,
     Completion,
     Text,
+    Chosen,
+    Rejected,
     System,
     History,
     Tools,
@@ -110,6 +148,8 @@ impl Field {
             Self::Prompt => "prompt",
             Self::Completion => "completion",
             Self::Text => "text",
+            Self::Chosen => "chosen",
+            Self::Rejected => "rejected",
             Self::System => "system",
             Self::History => "history",
             Self::Tools => "tools",

@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::data::{Batching, DataConfig, OnError, SourceConfig};
 pub use self::format::{Field, Format};
-pub use self::objective::{MixingConfig, MixingStrategy, RegularizationConfig};
+pub use self::objective::{
+    DistillConfig, DpoConfig, MixingConfig, MixingStrategy, ObjectiveKind, PreferenceLoss,
+    RegularizationConfig, TeacherValueConfig,
+};
 pub use self::preset::Preset;
 pub use self::run::{CheckpointConfig, EvalConfig, ResultKind};
 pub use self::steps::{OptimizerConfig, Precision, ScheduleKind, StepsConfig};
@@ -39,6 +42,15 @@ pub struct TrainConfig {
     /// Orders the data and starts random values.
     #[serde(default = "default::seed")]
     pub seed: u64,
+    /// What the fused model is trained to fit.
+    #[serde(default)]
+    pub objective: ObjectiveKind,
+    /// The teacher of `objective = "distill"`.
+    #[serde(default)]
+    pub distill: Option<DistillConfig>,
+    /// The loss of `objective = "dpo"`; its defaults without a table.
+    #[serde(default)]
+    pub dpo: Option<DpoConfig>,
     /// The frozen base: a directory or hub name. Without one the model itself is trained: pre-training from a random
     /// start, full fine-tuning from a checkpoint.
     #[serde(default)]
@@ -142,6 +154,9 @@ impl TrainConfig {
             output: output.into(),
             preset: Preset::default(),
             seed: default::seed(),
+            objective: ObjectiveKind::default(),
+            distill: None,
+            dpo: None,
             base: None,
             bases: Vec::new(),
             mixing: MixingConfig::default(),

@@ -1,6 +1,137 @@
-//! The objective of a step: penalties, perturbations of the bases, and how several bases share the training.
+//! The objective of a step: what is fitted, penalties, perturbations of the bases, and how several bases share the training.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+/// What the fused model is trained to fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectiveKind {
+    /// The tokens of demonstrations, by their cross-entropy.
+    #[default]
+    CrossEntropy,
+    /// The predictions of a teacher on any texts.
+    Distill,
+    /// Preferences: of each pair of answers, the chosen one is to gain on the rejected one
+    /// ([arXiv 2305.18290](https://arxiv.org/abs/2305.18290)). The base is the reference, the fused model the policy.
+    Dpo,
+}
+
+/// The loss of a pair of answers.
+///
+/// With `h` the log-probability that the fused model adds to the chosen answer minus that which it adds to the rejected one
+/// (averages over tokens if `length_normalized`):
+///
+/// ```text
+/// sigmoid: -(1 - s) log sigmoid(beta h) - s log sigmoid(-beta h),    s = label_smoothing
+/// ipo:     (h - 1 / (2 beta))^2, always of averages
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[serde(default)]
+pub struct DpoConfig {
+    /// How strongly the fused model is held to the base; TRL's 0.1.
+    pub beta: f64,
+    /// The form of the loss.
+    pub loss: PreferenceLoss,
+    /// Share of the preferences that are assumed to be wrong (conservative DPO); below 0.5, for `sigmoid` only.
+    pub label_smoothing: f64,
+    /// Compares average log-probabilities of tokens, not sums, so that long answers count no more than short ones: TRL's
+    /// `sigmoid_norm`.
+    pub length_normalized: bool,
+}
+
+impl Default for DpoConfig {
+    fn default() -> Self {
+        Self { beta: 0.1, loss: PreferenceLoss::Sigmoid, label_smoothing: 0.0, length_normalized: false }
+    }
+}
+
+/// The form of the loss of a pair.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreferenceLoss {
+    /// DPO's.
+    #[default]
+    Sigmoid,
+    /// A square, which stops growing the margin at a finite one ([arXiv 2310.12036](https://arxiv.org/abs/2310.12036)).
+    Ipo,
+}
+
+/// The teacher of a distilled value, and how the value is compared with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DistillConfig {
+    /// A directory or hub name of the same vocabulary as the bases: a tuned model, or the base of `values`.
+    pub teacher: String,
+    /// Values that are added to the teacher's logits: the teacher is then a fused model.
+    #[serde(default)]
+    pub values: Vec<TeacherValueConfig>,
+    /// Divides the logits of teacher and fused model: above 1, improbable tokens count for more.
+    #[serde(default = "default_temperature")]
+    pub temperature: f64,
+    /// Weight of the cross-entropy of the trained tokens beside the divergence from the teacher.
+    #[serde(default)]
+    pub cross_entropy: f64,
+    /// Keeps the teacher's predictions on disk, so that it is loaded and run once, not in every epoch.
+    #[serde(default = "default_cache")]
+    pub cache: bool,
+    /// Where they are kept; `teacher` in the run's output if not set.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// Most probable tokens kept of each prediction, with the exact probability of all others together; 0 keeps all.
+    #[serde(default = "default_top_k")]
+    pub top_k: usize,
+}
+
+/// A value that the teacher consists of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TeacherValueConfig {
+    /// A directory or hub name.
+    pub model: String,
+    /// Its weight; that of its card, else 1, if not set.
+    #[serde(default)]
+    pub alpha: Option<f64>,
+    /// For a value of another vocabulary: a method of `ivl align` that needs no corpus, such as `hybrid`, or a map file.
+    #[serde(default)]
+    pub map: Option<String>,
+}
+
+fn default_temperature() -> f64 {
+    1.0
+}
+
+fn default_cache() -> bool {
+    true
+}
+
+fn default_top_k() -> usize {
+    64
+}
+
+impl DistillConfig {
+    /// A teacher, with all defaults.
+    pub fn new(teacher: impl Into<String>) -> Self {
+        Self {
+            teacher: teacher.into(),
+            values: Vec::new(),
+            temperature: default_temperature(),
+            cross_entropy: 0.0,
+            cache: default_cache(),
+            dir: None,
+            top_k: default_top_k(),
+        }
+    }
+}
+
+impl TeacherValueConfig {
+    /// A value with the weight of its card.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self { model: model.into(), alpha: None, map: None }
+    }
+}
 
 /// How several bases share the training; see [`MixingStrategy`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

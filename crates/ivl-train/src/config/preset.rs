@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::config::ObjectiveKind;
+
 /// The defaults of a run: settings that a configuration leaves out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,12 +31,16 @@ impl Preset {
         }
     }
 
-    /// Adds the settings of the preset that a configuration names to those that the configuration makes itself. A preset
-    /// that does not exist is refused where the configuration is read.
+    /// Adds the settings of the objective and the preset that a configuration names to those that the configuration makes
+    /// itself. A preset or an objective that does not exist is refused where the configuration is read.
     pub(crate) fn fill(table: &mut Value) {
-        let Ok(preset) = Self::deserialize(&table["preset"]) else { return };
+        let preset = Self::deserialize(&table["preset"]).unwrap_or_default();
+        let objective = ObjectiveKind::deserialize(&table["objective"]).unwrap_or_default();
         let Some(table) = table.as_object_mut() else { return };
-        for &(section, key, value) in preset.settings() {
+        if objective == ObjectiveKind::Dpo {
+            table.entry("dpo").or_insert_with(|| Value::Object(Map::new()));
+        }
+        for &(section, key, value) in objective_settings(objective).iter().chain(preset.settings()) {
             let section = table.entry(section).or_insert_with(|| Value::Object(Map::new()));
             if let Some(section) = section.as_object_mut() {
                 section.entry(key).or_insert_with(|| json!(value));
@@ -43,10 +49,19 @@ impl Preset {
     }
 }
 
+/// Where an objective differs from the standard defaults: table, key, value.
+fn objective_settings(objective: ObjectiveKind) -> &'static [(&'static str, &'static str, f64)] {
+    match objective {
+        ObjectiveKind::CrossEntropy | ObjectiveKind::Distill => &[],
+        // The reference is the base itself, at every token of an answer.
+        ObjectiveKind::Dpo => &[("regularization", "base_dropout", 0.0)],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TrainConfig;
+    use crate::config::{DpoConfig, TrainConfig};
 
     fn read(change: Value) -> TrainConfig {
         let mut table = json!({ "output": "o", "base": "b", "value": {}, "data": { "train": ["a.jsonl"] } });
@@ -63,6 +78,18 @@ mod tests {
         let standard = read(json!({}));
         assert_eq!((standard.preset, standard.optimizer.learning_rate), (Preset::Standard, None));
         assert_eq!((standard.regularization.l1, standard.regularization.base_dropout), (0.0, 0.5));
+    }
+
+    #[test]
+    fn preferences_have_a_loss_and_a_base_that_is_not_dropped() {
+        let dpo = read(json!({ "objective": "dpo" }));
+        assert_eq!((dpo.dpo, dpo.regularization.base_dropout), (Some(DpoConfig::default()), 0.0));
+        let own = read(
+            json!({ "objective": "dpo", "regularization": { "base_dropout": 0.2 }, "dpo": { "beta": 0.3 } }),
+        );
+        assert_eq!(own.dpo.map(|dpo| dpo.beta), Some(0.3));
+        assert_eq!(own.regularization.base_dropout, 0.2);
+        assert_eq!(read(json!({})).dpo, None);
     }
 
     #[test]

@@ -9,16 +9,18 @@ use crate::Error;
 use crate::config::{Preset, TrainConfig};
 
 /// How others call our keys, and what is meant.
-const SYNONYMS: [(&str, &str); 24] = [
+const SYNONYMS: [(&str, &str); 26] = [
     ("adam_beta1", "optimizer.beta1"),
     ("adam_beta2", "optimizer.beta2"),
     ("adam_epsilon", "optimizer.epsilon"),
+    ("beta", "dpo.beta"),
     ("dataset", "data.train"),
     ("datasets", "data.train"),
     ("eval_steps", "eval.every"),
     ("gradient_accumulation_steps", "steps.accumulation"),
     ("gradient_clipping", "optimizer.max_grad_norm"),
     ("group_by_length", "data.batching = \"by-length\""),
+    ("loss_type", "dpo.loss"),
     ("lr", "optimizer.learning_rate"),
     ("lr_scheduler_type", "optimizer.schedule"),
     ("max_seq_len", "data.max_length"),
@@ -143,6 +145,8 @@ fn known_keys() -> Vec<String> {
         "output": "",
         "bases": [{ "model": "" }],
         "base_logits": { "dir": "" },
+        "distill": { "teacher": "", "values": [{ "model": "" }] },
+        "dpo": {},
         "value": { "lora": {} },
         "data": { "train": [""], "eval": [""] },
     });

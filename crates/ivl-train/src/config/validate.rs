@@ -1,7 +1,7 @@
 //! Checks of a configuration, before anything is read: ranges of numbers, settings that exclude each other, settings that
 //! need another.
 
-use super::{Init, MixingStrategy, TrainConfig};
+use super::{Batching, Init, MixingStrategy, ObjectiveKind, PreferenceLoss, TrainConfig};
 use crate::Error;
 
 /// Largest rank of an adapter.
@@ -18,6 +18,8 @@ impl TrainConfig {
         self.check_lora_ranges()?;
         self.check_conflicts()?;
         self.check_requirements()?;
+        self.check_distill()?;
+        self.check_dpo()?;
         self.data.validate()
     }
 
@@ -77,6 +79,55 @@ impl TrainConfig {
         let rank = 1..=LARGEST_RANK;
         in_range(rank.contains(&lora.rank), "value.lora.rank", "1 to 4096", lora.rank as f64)?;
         in_range(lora.alpha > 0.0 && lora.alpha.is_finite(), "value.lora.alpha", "above 0", lora.alpha)
+    }
+
+    fn check_distill(&self) -> Result<(), Error> {
+        let distills = self.objective == ObjectiveKind::Distill;
+        let Some(distill) = &self.distill else {
+            return requires(distills, "distill.teacher", "`objective = \"distill\"` learns from a teacher");
+        };
+        requires(!distills, "objective", "`[distill]` is for `objective = \"distill\"`")?;
+        let temperature = distill.temperature;
+        let above_zero = temperature > 0.0 && temperature.is_finite();
+        in_range(above_zero, "distill.temperature", "above 0", temperature)?;
+        let weight = distill.cross_entropy;
+        in_range(weight >= 0.0 && weight.is_finite(), "distill.cross_entropy", "0 or more", weight)?;
+        for alpha in distill.values.iter().filter_map(|value| value.alpha) {
+            in_range(alpha.is_finite(), "distill.values.alpha", "a finite number", alpha)?;
+        }
+        let mapped = self.bases.iter().any(|base| base.map.is_some());
+        let teacher = "a teacher predicts the tokens of its own vocabulary, at its own positions";
+        excludes(mapped, ["bases.map", "objective = \"distill\""], teacher)?;
+        excludes(self.eval.map.is_some(), ["eval.map", "objective = \"distill\""], teacher)
+    }
+
+    fn check_dpo(&self) -> Result<(), Error> {
+        let Some(dpo) = &self.dpo else { return Ok(()) };
+        let other = self.objective != ObjectiveKind::Dpo;
+        requires(other, "objective", "`[dpo]` is for `objective = \"dpo\"`")?;
+        in_range(dpo.beta > 0.0 && dpo.beta.is_finite(), "dpo.beta", "above 0", dpo.beta)?;
+        let smoothing = dpo.label_smoothing;
+        in_range((0.0..0.5).contains(&smoothing), "dpo.label_smoothing", "0 to below 0.5", smoothing)?;
+        excludes(
+            smoothing > 0.0 && dpo.loss == PreferenceLoss::Ipo,
+            ["dpo.label_smoothing", "dpo.loss = \"ipo\""],
+            "its square does not take the label as a probability",
+        )?;
+        let baseless = self.base.is_none() && self.bases.is_empty();
+        requires(
+            baseless,
+            "base",
+            "the base is the reference of `objective = \"dpo\"`: set `base` or `bases`",
+        )?;
+        let mapped = "the log-probability of an answer is compared in the tokens of the value";
+        let some_map = self.bases.iter().any(|base| base.map.is_some());
+        excludes(some_map, ["bases.map", "objective = \"dpo\""], mapped)?;
+        excludes(self.eval.map.is_some(), ["eval.map", "objective = \"dpo\""], mapped)?;
+        excludes(
+            self.data.batching == Batching::Packed,
+            ["data.batching = \"packed\"", "objective = \"dpo\""],
+            "both answers of a pair share a forward pass, each in a row of its own",
+        )
     }
 
     fn check_conflicts(&self) -> Result<(), Error> {
@@ -239,6 +290,66 @@ mod tests {
         assert!(
             message(|table| table["value"]["overrides"] = json!({ "hidden_size": 8 }))
                 .starts_with("`value.overrides` cannot be combined with `value.init = \"checkpoint\"`")
+        );
+    }
+
+    #[test]
+    fn a_teacher_belongs_to_one_objective() {
+        assert_eq!(
+            message(|table| table["objective"] = json!("distill")),
+            "`distill.teacher` is not set: `objective = \"distill\"` learns from a teacher"
+        );
+        assert_eq!(
+            message(|table| table["distill"] = json!({ "teacher": "t" })),
+            "`objective` is not set: `[distill]` is for `objective = \"distill\"`"
+        );
+        let distilled = |table: &mut Value| {
+            table["objective"] = json!("distill");
+            table["distill"] = json!({ "teacher": "t" });
+        };
+        assert_eq!(
+            message(|table| {
+                distilled(table);
+                table["distill"]["temperature"] = json!(0.0);
+            }),
+            "`distill.temperature` is 0, expected above 0"
+        );
+        assert!(
+            message(|table| {
+                distilled(table);
+                table["base"] = Value::Null;
+                table["bases"] = json!([{ "model": "a", "map": "hybrid" }]);
+            })
+            .starts_with("`bases.map` cannot be combined with `objective = \"distill\"`")
+        );
+    }
+
+    #[test]
+    fn preferences_need_a_base_that_reads_the_same_tokens() {
+        let dpo = |table: &mut Value| table["objective"] = json!("dpo");
+        let check = |change: fn(&mut Value), expected: &str| {
+            let got = message(|table| {
+                dpo(table);
+                change(table);
+            });
+            assert_eq!(got, expected);
+        };
+        check(|table| table["dpo"] = json!({ "beta": 0.0 }), "`dpo.beta` is 0, expected above 0");
+        check(
+            |table| {
+                table["base"] = Value::Null;
+                table["value"] = json!({ "model": "m" });
+            },
+            "`base` is not set: the base is the reference of `objective = \"dpo\"`: set `base` or `bases`",
+        );
+        check(
+            |table| table["data"]["batching"] = json!("packed"),
+            "`data.batching = \"packed\"` cannot be combined with `objective = \"dpo\"`: both answers of a pair share a \
+             forward pass, each in a row of its own. Remove one",
+        );
+        assert_eq!(
+            message(|table| table["dpo"] = json!({})),
+            "`objective` is not set: `[dpo]` is for `objective = \"dpo\"`"
         );
     }
 

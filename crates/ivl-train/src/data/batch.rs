@@ -23,6 +23,8 @@ pub struct Batch {
     pub examples: Vec<usize>,
     /// Trained tokens of the whole step.
     pub step_tokens: usize,
+    /// Examples of the whole step.
+    pub step_examples: usize,
     /// Whether this is the last micro-batch of its step.
     pub ends_step: bool,
 }
@@ -47,6 +49,7 @@ impl Batch {
             targets: Vec::new(),
             examples: (0..rows.iter().map(Vec::len).sum()).collect(),
             step_tokens: 0,
+            step_examples: rows.iter().map(Vec::len).sum(),
             ends_step: true,
         };
         for (row, examples) in rows.iter().enumerate() {
@@ -66,6 +69,12 @@ impl Batch {
             self.targets.push(example.ids[next]);
         }
         self.ids.extend_from_slice(&example.ids[..example.ids.len() - 1]);
+    }
+
+    /// The row of each trained position.
+    pub(crate) fn position_rows(&self) -> Vec<usize> {
+        let seq = self.ids.len() / self.rows.max(1);
+        self.positions.iter().map(|&position| position as usize / seq).collect()
     }
 
     /// Token ids, shape `[rows, seq]`.

@@ -8,13 +8,14 @@ use ivl_models::FileError;
 use sha2::{Digest, Sha256};
 
 use super::data_file::DataFile;
-use super::demonstration::{self, Demonstration};
+use super::demonstration::Demonstration;
 use super::place::Place;
-use super::recognition;
+use super::recognition::{self, RowKind};
+use super::row_reader;
 use crate::Error;
 use crate::config::{Format, SourceConfig};
 
-/// A demonstration and its place.
+/// A demonstration or a pair, and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Its place.
@@ -39,7 +40,28 @@ impl Dataset {
     /// [`Error::File`], [`Error::EmptySource`], or what [`recognition`](Source::format) refuses: [`Error::UnknownFormat`],
     /// [`Error::AmbiguousFormat`], [`Error::Record`].
     pub fn open(configs: &[SourceConfig]) -> Result<Self, Error> {
-        let sources = configs.iter().map(Source::open).collect::<Result<Vec<_>, _>>()?;
+        Self::open_kind(configs, RowKind::Demonstrations)
+    }
+
+    /// [`open`](Self::open) for pairs of answers to compare.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::NoPair`], [`Error::FormatOfObjective`].
+    pub fn open_pairs(configs: &[SourceConfig]) -> Result<Self, Error> {
+        Self::open_kind(configs, RowKind::Pairs)
+    }
+
+    /// [`open`](Self::open) for rows to be answered: prompts, or demonstrations whose answers do not matter.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::FormatOfObjective`].
+    pub fn open_prompts(configs: &[SourceConfig]) -> Result<Self, Error> {
+        Self::open_kind(configs, RowKind::Prompts)
+    }
+
+    fn open_kind(configs: &[SourceConfig], kind: RowKind) -> Result<Self, Error> {
+        let sources =
+            configs.iter().map(|config| Source::open(config, kind)).collect::<Result<Vec<_>, _>>()?;
         let mut hash = Sha256::new();
         for source in &sources {
             hash.update(format!(
@@ -75,13 +97,13 @@ pub struct Source {
 }
 
 impl Source {
-    fn open(config: &SourceConfig) -> Result<Self, Error> {
+    fn open(config: &SourceConfig, kind: RowKind) -> Result<Self, Error> {
         let (files, mut broken) = (files(&config.path)?, None);
         for file in &files {
             for record in DataFile::open(file, None)? {
                 match record {
                     Ok((place, record)) => {
-                        let format = recognition::recognise(config, &record, &place)?;
+                        let format = recognition::recognise(config, &record, &place, kind)?;
                         return Ok(Self { config: config.clone(), files, format });
                     }
                     // Whether a broken row ends the run is decided when it is read.
@@ -96,7 +118,8 @@ impl Source {
     /// The format of the rows. Recognised by the fields of the first one, after [`SourceConfig::columns`] has renamed them:
     ///
     /// 1. a format fits if the row has all the fields that it requires, and it knows every renamed field;
-    /// 2. `text` matches only if no other format does: beside other fields it is usually the same row, rendered;
+    /// 2. `text` matches only if no other format does: beside other fields it is usually the same row, rendered; so does
+    ///    `prompt`, among rows to be answered;
     /// 3. two that fit are ambiguous, and none is unknown: both are errors that name the fields.
     pub fn format(&self) -> Format {
         self.format
@@ -122,7 +145,7 @@ impl Source {
         });
         records.map(|record| {
             let (place, record) = record?;
-            let demonstration = demonstration::read(record, self.format, &self.config)
+            let demonstration = row_reader::read(record, self.format, &self.config)
                 .map_err(|got| Error::Record { place: place.clone(), format: self.format, got })?;
             Ok(Row { place, demonstration })
         })

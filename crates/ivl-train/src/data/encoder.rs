@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 use crate::config::{DataConfig, OnError};
 use crate::data::dataset::Row;
-use crate::data::demonstration::{Conversation, Demonstration};
+use crate::data::demonstration::{Conversation, Demonstration, instruction_messages};
 use crate::data::example::Example;
 
 /// A token with the bytes that it covers; none if the tokenizer has added it.
@@ -102,14 +102,31 @@ impl<'a> Encoder<'a> {
         Ok(hex::encode(hash.finalize()))
     }
 
-    /// Tokenises one row: the text as a whole, so that tokens are those of generation. A token is trained if it has a byte
+    /// The examples of a row: one, or of a pair the chosen and the rejected answer.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_row(&self, row: &Row) -> Result<Vec<Example>, Error> {
+        match &row.demonstration {
+            Demonstration::Pair(sides) => {
+                sides.iter().map(|side| self.encode_demonstration(row, side)).collect()
+            }
+            demonstration => Ok(vec![self.encode_demonstration(row, demonstration)?]),
+        }
+    }
+
+    /// Tokenises one row, of a pair the chosen answer: the text as a whole, so that tokens are those of generation. A token is trained if it has a byte
     /// of a trained span, as in transformers. Prompt-completion pairs and texts end with the end token, trained; the end of
     /// a turn is trained up to its first control token, which is where a generation stops.
     ///
     /// # Errors
     /// [`Error::NoTemplate`] or [`Error::Render`] for messages that cannot be rendered, [`Error::TokenBeyondLogits`].
     pub fn encode(&self, row: &Row) -> Result<Example, Error> {
-        let rendered = self.render(row)?;
+        self.encode_demonstration(row, &row.demonstration)
+    }
+
+    fn encode_demonstration(&self, row: &Row, demonstration: &Demonstration) -> Result<Example, Error> {
+        let rendered = self.render(row, demonstration)?;
         let encoded = self
             .tokenizer
             .encode_with_offsets(&rendered.text, rendered.plain)
@@ -175,8 +192,8 @@ impl<'a> Encoder<'a> {
         Some(id) == self.end || self.vocab.token(id).is_some_and(|token| token.kind == TokenKind::Control)
     }
 
-    fn render(&self, row: &Row) -> Result<RenderedExample, Error> {
-        match &row.demonstration {
+    fn render(&self, row: &Row, demonstration: &Demonstration) -> Result<RenderedExample, Error> {
+        match demonstration {
             Demonstration::Conversation(conversation) => self.render_conversation(row, conversation),
             Demonstration::Instruction { instruction, input, output, system } => match self.template {
                 Some(_) => {
@@ -186,6 +203,7 @@ impl<'a> Encoder<'a> {
             },
             Demonstration::Completion { prompt, completion: completed } => Ok(completion(prompt, completed)),
             Demonstration::Text(text) => Ok(completion("", text)),
+            Demonstration::Pair(sides) => self.render(row, &sides[0]),
         }
     }
 
@@ -220,12 +238,7 @@ fn completion(prompt: &str, completion: &str) -> RenderedExample {
 }
 
 fn as_conversation(instruction: &str, input: &str, output: &str, system: &str) -> Conversation {
-    let mut messages = Vec::with_capacity(3);
-    if !system.is_empty() {
-        messages.push(Message::new("system", system));
-    }
-    let task = if input.is_empty() { instruction.to_owned() } else { format!("{instruction}\n\n{input}") };
-    messages.push(Message::new("user", &task));
+    let mut messages = instruction_messages(instruction, input, system);
     messages.push(Message::new("assistant", output));
     Conversation::new(messages)
 }

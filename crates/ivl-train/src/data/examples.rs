@@ -13,10 +13,13 @@ use crate::data::example::{Example, Shape};
 use crate::data::source_report::SourceReport;
 use crate::data::token_file::{TokenFile, TokenFileWriter};
 
-/// Examples in the order of their sources. Only their lengths are in memory; the tokens are where they were put.
+/// Examples in the order of their sources. Only their lengths are in memory; the tokens are where they were put. Those of pairs
+/// stand two by two, the chosen answer first.
 #[derive(Debug, Default)]
 pub struct Examples {
     shapes: Vec<Shape>,
+    paired: bool,
+    /// In rows.
     sources: Vec<(Range<usize>, f64)>,
     reports: Vec<SourceReport>,
     max_length: Option<usize>,
@@ -42,6 +45,7 @@ impl From<Vec<Example>> for Examples {
     fn from(examples: Vec<Example>) -> Self {
         Self {
             shapes: examples.iter().map(Example::shape).collect(),
+            paired: false,
             sources: vec![(0..examples.len(), 1.0)],
             reports: Vec::new(),
             max_length: None,
@@ -52,6 +56,12 @@ impl From<Vec<Example>> for Examples {
 }
 
 impl Examples {
+    /// Pairs of one source, in memory: the chosen and the rejected answer of each.
+    pub fn of_pairs(pairs: Vec<[Example; 2]>) -> Self {
+        let sources = vec![(0..pairs.len(), 1.0)];
+        Self { paired: true, sources, ..pairs.into_iter().flatten().collect::<Vec<_>>().into() }
+    }
+
     /// Tokenises a dataset into a file in `cache`, once: a later run with the same data, tokenizer, template and longest
     /// length opens the file. `progress` receives the rows read so far.
     ///
@@ -92,6 +102,7 @@ impl Examples {
         let (shapes, reports) = (file.shapes(), file.reports().to_vec());
         Self {
             shapes,
+            paired: dataset.sources.iter().any(|source| source.format().is_paired()),
             sources,
             reports,
             max_length: Some(max_length),
@@ -137,7 +148,17 @@ impl Examples {
         &self.shapes
     }
 
-    /// The examples of each source, and its weight.
+    /// Whether they are pairs of answers to compare.
+    pub fn are_paired(&self) -> bool {
+        self.paired
+    }
+
+    /// Examples of a row that is trained on: two of a pair, else one.
+    pub(crate) fn per_row(&self) -> usize {
+        if self.paired { 2 } else { 1 }
+    }
+
+    /// The rows of each source, and its weight. A row is an example, or a pair of them.
     pub fn sources(&self) -> &[(Range<usize>, f64)] {
         &self.sources
     }
@@ -187,12 +208,12 @@ fn write(
                 if chunk.is_empty() {
                     break;
                 }
-                for example in encode_chunk(encoder, &chunk) {
-                    let example = match example {
-                        Ok(example) => report.admit(example, encoder.options()),
-                        Err(error) => skip(error, encoder, &mut report).map(|()| None)?,
+                for examples in encode_chunk(encoder, &chunk) {
+                    let examples = match examples {
+                        Ok(examples) => report.admit(examples, encoder.options()),
+                        Err(error) => skip(error, encoder, &mut report).map(|()| Vec::new())?,
                     };
-                    if let Some(example) = example {
+                    for example in examples {
                         writer.push(&example, example.shape())?;
                     }
                 }
@@ -234,10 +255,10 @@ fn skip(error: Error, encoder: &Encoder<'_>, report: &mut SourceReport) -> Resul
     Ok(())
 }
 
-/// Examples of rows, in their order, on all processors.
-fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Vec<Result<Example, Error>> {
+/// Examples of each row, in their order, on all processors.
+fn encode_chunk(encoder: &Encoder<'_>, rows: &[Row]) -> Vec<Result<Vec<Example>, Error>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let encode = |rows: &[Row]| rows.iter().map(|row| encoder.encode(row)).collect::<Vec<_>>();
+    let encode = |rows: &[Row]| rows.iter().map(|row| encoder.encode_row(row)).collect::<Vec<_>>();
     std::thread::scope(|scope| {
         let part = |rows| scope.spawn(move || encode(rows));
         let threads: Vec<_> = rows.chunks(rows.len().div_ceil(threads).max(1)).map(part).collect();

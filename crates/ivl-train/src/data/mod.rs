@@ -16,14 +16,17 @@ pub(crate) mod pack;
 mod parquet;
 pub(crate) mod place;
 pub(crate) mod plan;
+mod preference;
 mod recognition;
 mod record;
+mod row_fields;
+mod row_reader;
 pub(crate) mod source_report;
 pub(crate) mod token_file;
 
 pub use self::batch::Batch;
 pub use self::dataset::{Dataset, Row, Source};
-pub use self::demonstration::{Conversation, Demonstration};
+pub use self::demonstration::{Conversation, Demonstration, Prompt};
 pub use self::encoder::Encoder;
 pub use self::example::{Example, Shape};
 pub use self::examples::Examples;

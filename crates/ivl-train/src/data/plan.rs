@@ -1,7 +1,8 @@
 //! The order of training, fixed before it begins: which examples share a micro-batch, and which micro-batches share a step.
 //!
 //! It is a function of the seed, the settings and the lengths of the examples only, and is computed one epoch at a
-//! time: a resumed run sees what an uninterrupted one would.
+//! time: a resumed run sees what an uninterrupted one would. The two examples of a pair are always in one micro-batch, the
+//! chosen answer in the row before the rejected one; `steps.batch_size` counts pairs.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -149,6 +150,7 @@ impl Plan {
             epoch[first..end].iter().flatten().flatten().map(|&index| shapes[index].trained as usize);
         Ok(Batch {
             step_tokens: trained.sum(),
+            step_examples: epoch[first..end].iter().flatten().map(Vec::len).sum(),
             ends_step: micro_batch + 1 == end,
             examples: epoch[micro_batch].concat(),
             ..Batch::packed(&rows)
@@ -200,12 +202,27 @@ pub struct Filling {
 }
 
 impl Order {
-    /// The micro-batches of an epoch.
+    /// The micro-batches of an epoch, in examples.
     fn epoch(&self, examples: &Examples, epoch: usize) -> Vec<MicroBatch> {
-        let len = |index: usize| examples.shapes()[index].tokens as usize;
+        let micro_batches = self.rows_of_epoch(examples, epoch);
+        if !examples.are_paired() {
+            return micro_batches;
+        }
+        let sides = |pair: usize| [vec![2 * pair], vec![2 * pair + 1]];
+        let pairs = |micro_batch: MicroBatch| micro_batch.into_iter().flatten().flat_map(sides).collect();
+        micro_batches.into_iter().map(pairs).collect()
+    }
+
+    /// The micro-batches of an epoch, in rows of the data: examples, or pairs of them.
+    fn rows_of_epoch(&self, examples: &Examples, epoch: usize) -> Vec<MicroBatch> {
+        let per_row = examples.per_row();
+        let len = |index: usize| {
+            let shapes = &examples.shapes()[index * per_row..(index + 1) * per_row];
+            shapes.iter().map(|shape| shape.tokens as usize).max().unwrap_or(0)
+        };
         let alone = |indices: &[usize]| indices.iter().map(|&index| vec![index]).collect::<MicroBatch>();
         let Some(Shuffled { seed, batching, capacity }) = &self.shuffled else {
-            let mut all: Vec<usize> = (0..examples.len()).collect();
+            let mut all: Vec<usize> = (0..examples.len() / per_row).collect();
             all.sort_by_key(|&index| Reverse(len(index)));
             return all.chunks(self.batch_size).map(alone).collect();
         };
@@ -233,7 +250,7 @@ impl Order {
     }
 }
 
-/// The examples that an epoch takes of every source.
+/// The rows that an epoch takes of every source.
 fn draws(examples: &Examples, seed: u64, epoch: usize) -> Vec<usize> {
     let mut drawn = Vec::new();
     for (source, (range, weight)) in examples.sources().iter().enumerate() {

@@ -7,14 +7,44 @@ use super::record::Record;
 use crate::Error;
 use crate::config::{Field, Format, SourceConfig};
 
-/// The format of a record; the rule is documented at [`Source::format`](super::Source::format).
-pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -> Result<Format, Error> {
+/// What the rows of a source are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowKind {
+    /// To be trained on.
+    Demonstrations,
+    /// Two answers each, to be compared.
+    Pairs,
+    /// To be answered: prompts, or demonstrations without their answers.
+    Prompts,
+}
+
+impl RowKind {
+    fn takes(self, format: Format) -> bool {
+        match self {
+            Self::Demonstrations => !format.is_paired() && format != Format::Prompt,
+            Self::Pairs => format.is_paired(),
+            Self::Prompts => !format.is_paired(),
+        }
+    }
+}
+
+/// The format of a record, among those of a kind; the rule is documented at
+/// [`Source::format`](super::Source::format).
+pub(super) fn recognise(
+    config: &SourceConfig,
+    record: &Record,
+    place: &Place,
+    kind: RowKind,
+) -> Result<Format, Error> {
     let has = |field: &Field| find(record, column(config, *field)).is_some_and(|value| !value.is_null());
     let fits = |format: &Format| {
         format.required().iter().all(has) && config.columns.keys().all(|&field| format.knows(field))
     };
     let fields = || record.keys().take(MOST_NAMED).cloned().collect::<Vec<_>>();
     if let Some(format) = config.format {
+        if !kind.takes(format) {
+            return Err(Error::FormatOfObjective { path: config.path.clone(), format });
+        }
         let missing = format.required().iter().find(|field| !has(field));
         return match missing {
             None => Ok(format),
@@ -26,12 +56,19 @@ pub(super) fn recognise(config: &SourceConfig, record: &Record, place: &Place) -
             }),
         };
     }
-    let mut fitting: Vec<Format> = Format::ALL.into_iter().filter(fits).collect();
-    if fitting.len() > 1 {
-        fitting.retain(|&format| format != Format::Text);
+    let of_kind = |format: &Format| kind.takes(*format);
+    let mut fitting: Vec<Format> = Format::ALL.into_iter().filter(of_kind).filter(fits).collect();
+    for vague in [Format::Text, Format::Prompt] {
+        if fitting.len() > 1 {
+            fitting.retain(|&format| format != vague);
+        }
     }
     match fitting[..] {
         [format] => Ok(format),
+        [] if kind == RowKind::Pairs => Err(Error::NoPair { place: place.clone(), fields: fields() }),
+        [] if fits(&Format::Preference) => {
+            Err(Error::FormatOfObjective { path: config.path.clone(), format: Format::Preference })
+        }
         [] => Err(Error::UnknownFormat { place: place.clone(), fields: fields() }),
         _ => Err(Error::AmbiguousFormat { place: place.clone(), formats: fitting }),
     }

@@ -18,7 +18,7 @@ pub struct SourceReport {
     pub format: Format,
     /// Rows read.
     pub rows: usize,
-    /// Examples made of them: rows with a trained token.
+    /// Examples made of them: rows with a trained token, or pairs with one in either answer.
     pub examples: usize,
     /// Rows that were cut to the longest length.
     pub truncated: usize,
@@ -68,28 +68,31 @@ impl SourceReport {
         self.first_error.get_or_insert_with(|| with_causes(error));
     }
 
-    /// Counts an example, cut to the longest length if that is wanted; none if it is too long or has no trained token.
-    pub(crate) fn admit(&mut self, mut example: Example, options: EncodeOptions) -> Option<Example> {
+    /// Counts the examples of a row, cut to the longest length if that is wanted; none if one of them is too long or has no
+    /// trained token.
+    pub(crate) fn admit(&mut self, mut examples: Vec<Example>, options: EncodeOptions) -> Vec<Example> {
         let max_length = options.max_length;
         self.rows += 1;
-        if example.ids.len() > max_length && options.drop_longer {
+        let longest = examples.iter().map(|example| example.ids.len()).max().unwrap_or(0);
+        if longest > max_length && options.drop_longer {
             self.too_long += 1;
-            return None;
+            return Vec::new();
         }
-        if example.ids.len() > max_length {
+        if longest > max_length {
             self.truncated += 1;
-            self.cut += (example.ids.len() - max_length) as u64;
+        }
+        for example in &mut examples {
+            self.cut += example.ids.len().saturating_sub(max_length) as u64;
             example.truncate(max_length);
         }
-        let trained = example.trained_tokens();
-        if trained == 0 {
+        if examples.iter().any(|example| example.trained_tokens() == 0) {
             self.dropped += 1;
-            return None;
+            return Vec::new();
         }
         self.examples += 1;
-        self.tokens += example.ids.len() as u64;
-        self.trained += trained as u64;
-        Some(example)
+        self.tokens += examples.iter().map(|example| example.ids.len() as u64).sum::<u64>();
+        self.trained += examples.iter().map(|example| example.trained_tokens() as u64).sum::<u64>();
+        examples
     }
 }
 

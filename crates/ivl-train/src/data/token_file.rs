@@ -72,7 +72,8 @@ impl TokenFile {
         });
         let starts = starts.collect();
         let reports: Vec<SourceReport> = serde_json::from_slice(&reports).ok()?;
-        let counted: usize = reports.iter().map(|report| report.examples).sum();
+        let of_source = |report: &SourceReport| report.examples * report.format.examples_per_row();
+        let counted: usize = reports.iter().map(of_source).sum();
         (end == tokens && counted == shapes.len()).then(|| Self {
             path: path.to_owned(),
             file: Mutex::new(file),

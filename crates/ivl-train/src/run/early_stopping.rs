@@ -80,6 +80,8 @@ mod tests {
             base_loss: None,
             loss,
             kl: None,
+            accuracy: None,
+            margin: None,
             tokens: 1,
         };
         ["small", "large"].into_iter().zip(losses).map(report).collect()

@@ -14,7 +14,7 @@ use crate::config::TrainConfig;
 use crate::data::examples::Examples;
 
 /// Settings that may change when a run is resumed: they decide what is written and measured, not what is trained.
-const FREE: [&str; 4] = ["output", "checkpoint", "eval", "data.cache"];
+const FREE: [&str; 5] = ["output", "checkpoint", "eval", "data.cache", "distill.dir"];
 
 /// Settings that may change when a run is extended.
 const LENGTH: [&str; 2] = ["steps.epochs", "steps.max_steps"];

@@ -107,7 +107,16 @@ mod tests {
     use crate::run::report::{Best, EvalReport};
 
     fn manifest() -> CheckpointManifest {
-        let eval = |loss| EvalReport { step: 7, base: None, base_loss: None, loss, kl: None, tokens: 9 };
+        let eval = |loss| EvalReport {
+            step: 7,
+            base: None,
+            base_loss: None,
+            loss,
+            kl: None,
+            accuracy: None,
+            margin: None,
+            tokens: 9,
+        };
         let best = Best { step: 7, loss: 0.1 + 0.2, tokens: 1 << 40, evals: vec![eval(1.0 / 3.0)] };
         let mut state = RunState { tokens: 1 << 40, evals: vec![eval(f64::INFINITY)], ..Default::default() };
         state.early_stopping.best = Some(best);

@@ -45,12 +45,19 @@ pub enum Event {
 pub struct StepReport {
     /// Counted from 1.
     pub step: usize,
-    /// Mean cross-entropy of a trained token.
+    /// Mean of what is minimised, without the penalties: over the trained tokens the cross-entropy, or the divergence from a
+    /// teacher; or over pairs their loss.
     pub loss: f64,
     /// Mean `|v|_1 / vocab`.
     pub value_norm: f64,
     /// Mean `KL(fused, base)`; 0 where it has no weight.
     pub kl: f64,
+    /// Share of the pairs whose chosen answer has the larger reward; only for pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Mean difference of the rewards of chosen and rejected answers; only for pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
     /// Learning rate.
@@ -68,12 +75,18 @@ pub struct EvalReport {
     pub step: usize,
     /// Which base; none if the model is trained by itself.
     pub base: Option<String>,
-    /// Mean cross-entropy of the base by itself.
+    /// Mean loss of the base by itself.
     pub base_loss: Option<f64>,
-    /// Mean cross-entropy with the value.
+    /// Mean loss with the value.
     pub loss: f64,
     /// Mean `KL(fused, base)`.
     pub kl: Option<f64>,
+    /// Share of the pairs whose chosen answer has the larger reward; only for pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Mean difference of the rewards of chosen and rejected answers; only for pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     /// Held-out tokens.
     pub tokens: usize,
 }

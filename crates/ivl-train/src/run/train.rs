@@ -13,8 +13,8 @@ use burn::train::Interrupter;
 use ivl_models::Transformer;
 
 use crate::Error;
-use crate::bases::FrozenBase;
-use crate::config::{OptimizerConfig, ResultKind, TrainConfig};
+use crate::bases::{FrozenBase, Teacher};
+use crate::config::{ObjectiveKind, OptimizerConfig, ResultKind, TrainConfig};
 use crate::data::batch::Batch;
 use crate::data::examples::Examples;
 use crate::data::plan::Plan;
@@ -36,6 +36,8 @@ use crate::step::workers::{StepGradients, Worker, Workers};
 pub struct Run {
     /// The frozen bases to train against. None trains the network by itself.
     pub bases: Vec<FrozenBase>,
+    /// The teacher of `objective = "distill"`.
+    pub teacher: Option<Teacher>,
     /// The network, on a device with autodiff.
     pub value: Transformer,
     /// Examples to train on.
@@ -62,6 +64,7 @@ impl Run {
     pub fn new(bases: Vec<FrozenBase>, value: Transformer, train: Examples) -> Self {
         Self {
             bases,
+            teacher: None,
             value,
             train,
             eval: Examples::default(),
@@ -103,6 +106,7 @@ pub struct Trained {
 /// [`Error::ForeignCheckpoint`], [`Error::OutputExists`], [`Error::Stopped`].
 pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Result<Trained, Error> {
     config.validate()?;
+    check_teacher(&run, config)?;
     let (checkpoints, restored) = open_checkpoints(&run, config)?;
     let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let rate = config.optimizer.learning_rate.unwrap_or_else(|| {
@@ -120,11 +124,14 @@ pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Res
     let weights: Vec<f64> = run.bases.iter().map(|base| base.weight).collect();
     let mut mixing = Mixing::new(config.mixing.strategy, config.mixing.eta, config.seed, &weights);
     mixing.restore(&restored.state.mixing);
+    let settings = LearnerSettings::new(config);
     let mut trainer = Trainer {
         config,
         evaluated: run.bases.iter().cloned().chain(run.held_out).collect(),
         eval_plan: Plan::evaluation(Arc::new(run.eval), config.eval.batch_size),
-        workers: Workers::new(run.bases, run.workers, config, plan.steps()),
+        workers: Workers::new(run.bases, run.workers, config, plan.steps()).with_teacher(run.teacher.clone()),
+        teacher: run.teacher,
+        settings,
         plan,
         mixing,
         training,
@@ -147,6 +154,20 @@ pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Res
     trainer.finish(&checkpoints)
 }
 
+/// Refuses a teacher without its objective, and the objective without a teacher or with devices that have none.
+fn check_teacher(run: &Run, config: &TrainConfig) -> Result<(), Error> {
+    let invalid = |got: &str| {
+        let expected = "a run with a teacher and no further devices, and no other run has a teacher";
+        Err(Error::InvalidSetting { name: "objective", expected, got: got.to_owned() })
+    };
+    match (config.objective == ObjectiveKind::Distill, &run.teacher) {
+        (true, None) => invalid("distill in a run without a teacher"),
+        (false, Some(_)) => invalid("not distill in a run with a teacher"),
+        (true, Some(_)) if !run.workers.is_empty() => invalid("distill in a run with further devices"),
+        _ => Ok(()),
+    }
+}
+
 /// The checkpoints of a run, and where it continues.
 fn open_checkpoints(run: &Run, config: &TrainConfig) -> Result<(CheckpointDir, Restored), Error> {
     let root = config.output.join("checkpoints");
@@ -167,6 +188,8 @@ struct Trainer<'a, F> {
     config: &'a TrainConfig,
     /// The bases, and those that training never sees.
     evaluated: Vec<FrozenBase>,
+    teacher: Option<Teacher>,
+    settings: LearnerSettings,
     eval_plan: Plan,
     workers: Workers,
     plan: Plan,
@@ -230,8 +253,8 @@ impl<F: FnMut(Event)> Trainer<'_, F> {
             return Ok(false);
         }
         let value = self.training.learner.valid().value;
-        let connection = self.config.value.connection;
-        let reports = evaluate(&self.evaluated, &value, connection, &self.eval_plan, self.step)?;
+        let (teacher, settings) = (self.teacher.as_ref(), &self.settings);
+        let reports = evaluate(&self.evaluated, teacher, &value, settings, &self.eval_plan, self.step)?;
         for report in &reports {
             (self.on_event)(Event::Eval(report.clone()));
         }

@@ -22,9 +22,10 @@ use crate::Error;
 use crate::bases::cross_tokenizer::RetokenizedBatch;
 use crate::bases::frozen_base::{FrozenBase, Split};
 use crate::bases::lm_logits::lm_logits;
+use crate::bases::teacher::{Teacher, TeacherForward};
 use crate::config::RegularizationConfig;
 use crate::data::batch::{Batch, index_tensor, segmented};
-use crate::objective::loss::{Terms, differentiable_loss, mapped_loss};
+use crate::objective::loss::{Targets, Terms, differentiable_loss, mapped_loss};
 use crate::objective::perturbation::Perturbation;
 use crate::step::trained_first::TrainedFirst;
 
@@ -51,25 +52,31 @@ impl<'a> BaseTarget<'a> {
 }
 
 /// How a micro-batch is read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ForwardConfig {
+#[derive(Clone, Copy)]
+pub(crate) struct ForwardConfig<'a> {
     /// The input of a cascade value; `None` for a residual value.
     pub(crate) cascade: Option<CascadeInput>,
     /// Rows that go through a head at once.
     pub(crate) head_rows: usize,
     /// Which examples the micro-batch is made of.
     pub(crate) split: Split,
+    /// The model whose predictions are fitted, if one is.
+    pub(crate) teacher: Option<&'a Teacher>,
 }
 
-impl ForwardConfig {
+impl<'a> ForwardConfig<'a> {
     /// The bases that one forward pass serves, with their indices: all of them for a residual value, which reads only the
     /// text; one at a time for a cascade value, which reads the base's predictions.
-    pub(crate) fn group(self, targets: Vec<BaseTarget<'_>>) -> Vec<Vec<(usize, BaseTarget<'_>)>> {
+    pub(crate) fn group(self, targets: Vec<BaseTarget<'a>>) -> Vec<Vec<(usize, BaseTarget<'a>)>> {
         let targets = targets.into_iter().enumerate();
         match self.cascade {
             None => vec![targets.collect()],
             Some(_) => targets.map(|target| vec![target]).collect(),
         }
+    }
+
+    fn teacher_forward(self, batch: &Batch) -> Result<Option<TeacherForward<'a>>, Error> {
+        self.teacher.map(|teacher| teacher.forward(batch, self.split)).transpose()
     }
 }
 
@@ -89,6 +96,18 @@ pub(crate) struct HeadGroup<'a> {
     pub(crate) targets: Vec<u32>,
     /// The bases; none where the network is trained by itself.
     pub(crate) bases: Vec<BaseForward<'a>>,
+    teacher: Option<TeacherForward<'a>>,
+}
+
+impl HeadGroup<'_> {
+    /// What is fitted at some rows by logits over so many ids, with the weights of the tokens.
+    pub(crate) fn targets(&self, rows: Range<usize>, vocab: usize, weights: Option<Vec<f32>>) -> Targets {
+        let device = self.hidden.device();
+        let device = if device.is_autodiff() { device.inner() } else { device };
+        let tokens = index_tensor(&self.targets[rows.clone()], &device);
+        let teacher = self.teacher.as_ref().map(|teacher| teacher.rows(rows, vocab));
+        Targets { tokens, weights, teacher }
+    }
 }
 
 /// One base at the positions of its group.
@@ -98,7 +117,7 @@ pub(crate) struct BaseForward<'a> {
     logits: SelectedLogits<'a>,
     weight: f64,
     projection: VocabProjection,
-    perturbation: Option<Perturbation>,
+    pub(crate) perturbation: Option<Perturbation>,
     /// Whether it cuts texts into other tokens than the value.
     cross_tokenizer: bool,
 }
@@ -117,20 +136,20 @@ pub(crate) struct BaseFeatures {
 /// [`Error::NotCached`] for logits that a base does not give.
 pub(crate) fn forward<'a>(
     value: &Transformer,
-    config: ForwardConfig,
+    config: ForwardConfig<'a>,
     batch: &Batch,
     targets: Vec<(usize, BaseTarget<'a>)>,
 ) -> Result<BatchForward<'a>, Error> {
     match config.cascade {
-        None => residual_forward(value, config.split, batch, targets),
-        Some(input) => cascade_forward(value, config.head_rows, input, batch, targets),
+        None => residual_forward(value, config, batch, targets),
+        Some(input) => cascade_forward(value, config, input, batch, targets),
     }
 }
 
 /// The value reads the text once. Bases that share its tokens share one group, every other has one of its own.
 fn residual_forward<'a>(
     value: &Transformer,
-    split: Split,
+    config: ForwardConfig<'a>,
     batch: &Batch,
     targets: Vec<(usize, BaseTarget<'a>)>,
 ) -> Result<BatchForward<'a>, Error> {
@@ -141,21 +160,22 @@ fn residual_forward<'a>(
     let alone = targets.is_empty();
     for (index, target) in targets {
         let Some(retokenizer) = &target.base.retokenizer else {
-            let logits = target.base.trained_logits(batch, split)?;
+            let logits = target.base.trained_logits(batch, config.split)?;
             shared.push(BaseForward::new(index, logits, target));
             continue;
         };
         let RetokenizedBatch { batch, value_positions } = retokenizer.retokenize(batch);
         if !value_positions.is_empty() {
-            let logits = target.base.trained_logits(&batch, split)?;
+            let logits = target.base.trained_logits(&batch, config.split)?;
             let hidden = rows_at(hidden.clone(), index_tensor(&value_positions, &device));
             let bases = vec![BaseForward::new(index, logits, target)];
-            groups.push(HeadGroup { hidden, targets: batch.targets, bases });
+            groups.push(HeadGroup { hidden, targets: batch.targets, bases, teacher: None });
         }
     }
     if alone || !shared.is_empty() {
         let hidden = rows_at(hidden, batch.position_tensor(&device));
-        groups.insert(0, HeadGroup { hidden, targets: batch.targets.clone(), bases: shared });
+        let teacher = config.teacher_forward(batch)?;
+        groups.insert(0, HeadGroup { hidden, targets: batch.targets.clone(), bases: shared, teacher });
     }
     Ok(BatchForward { groups, features: None })
 }
@@ -163,7 +183,7 @@ fn residual_forward<'a>(
 /// The value reads the predictions of one base at every position.
 fn cascade_forward<'a>(
     value: &Transformer,
-    head_rows: usize,
+    config: ForwardConfig<'a>,
     input: CascadeInput,
     batch: &Batch,
     targets: Vec<(usize, BaseTarget<'a>)>,
@@ -173,7 +193,7 @@ fn cascade_forward<'a>(
         let lm = target.base.lm().ok_or_else(|| target.base.not_cached("at every position"))?;
         let order = TrainedFirst::new(batch);
         let logits = lm_logits(lm, batch, &order.positions)?;
-        let constants = order.features(&value.valid(), &logits, head_rows);
+        let constants = order.features(&value.valid(), &logits, config.head_rows);
         let embeddings = match device.is_autodiff() {
             true => constant(constants, &device).require_grad(),
             false => constants,
@@ -181,7 +201,8 @@ fn cascade_forward<'a>(
         let tokens = batch.tokens(&device);
         let hidden = cascade_hidden(value, input, batch, tokens, embeddings.clone());
         let bases = vec![BaseForward::new(index, logits, target)];
-        groups.push(HeadGroup { hidden, targets: batch.targets.clone(), bases });
+        let teacher = config.teacher_forward(batch)?;
+        groups.push(HeadGroup { hidden, targets: batch.targets.clone(), bases, teacher });
         features = Some(BaseFeatures { order, embeddings });
     }
     Ok(BatchForward { groups, features })
@@ -218,11 +239,32 @@ impl<'a> BaseForward<'a> {
     /// # Shapes
     /// - output: `[rows, base_vocab]`
     pub(crate) fn logits(&mut self, rows: Range<usize>) -> Tensor<2> {
+        let mut perturbation = self.perturbation.take();
+        let logits = self.perturbed_logits(rows, &mut perturbation);
+        self.perturbation = perturbation;
+        logits
+    }
+
+    /// The same with perturbations that are drawn from elsewhere.
+    pub(crate) fn perturbed_logits(
+        &self,
+        rows: Range<usize>,
+        perturbation: &mut Option<Perturbation>,
+    ) -> Tensor<2> {
         let logits = self.raw_logits(rows);
-        match &mut self.perturbation {
+        match perturbation {
             Some(perturbation) => perturbation.apply(logits),
             None => logits,
         }
+    }
+
+    /// The value's logits brought to the base's ids.
+    ///
+    /// # Shapes
+    /// - `value`: `[rows, value_vocab]`
+    /// - output: `[rows, base_vocab]`
+    pub(crate) fn mapped(&self, value: Tensor<2>) -> Tensor<2> {
+        self.projection.rows(value)
     }
 
     /// Logits of some rows as the base gives them.
@@ -236,23 +278,22 @@ impl<'a> BaseForward<'a> {
     /// # Shapes
     /// - `base`: `[rows, base_vocab]`, of [`logits`](Self::logits)
     /// - `value`: `[rows, value_vocab]`
-    /// - `targets`: `[rows]`
     pub(crate) fn loss(
         &self,
         base: Tensor<2>,
         value: Tensor<2>,
-        targets: Tensor<1, Int>,
+        targets: Targets,
         weights: &RegularizationConfig,
         step_tokens: usize,
     ) -> (Terms, Option<Tensor<1>>) {
         let scale = self.weight / step_tokens as f64;
-        let mapped = self.projection.rows(value);
+        let mapped = self.mapped(value);
         if !self.cross_tokenizer {
             return differentiable_loss(Some(base), mapped, targets, weights, scale);
         }
         let (device, base) = (mapped.device(), base.cast(DType::F32));
         let base = if device.is_autodiff() { constant(base, &device) } else { base };
-        let (terms, sum) = mapped_loss(&self.projection, base, mapped, targets, weights);
+        let (terms, sum) = mapped_loss(&self.projection, base, mapped, targets.tokens, weights);
         (terms, device.is_autodiff().then(|| sum * scale))
     }
 }

@@ -11,11 +11,14 @@ use ivl_models::transformer::{constant, with_gradient};
 use ivl_models::Connection;
 
 use crate::Error;
-use crate::bases::Split;
+use crate::bases::{Split, Teacher};
 use crate::config::{RegularizationConfig, TrainConfig};
-use crate::data::batch::{Batch, index_tensor};
+use crate::data::batch::Batch;
+use crate::objective::criterion::Criterion;
 use crate::objective::loss::{Terms, differentiable_loss};
+use crate::objective::preference::PairSums;
 use crate::step::forward::{BaseForward, BaseTarget, BatchForward, ForwardConfig, HeadGroup, forward};
+use crate::step::pairs::MicroBatchPairs;
 use crate::step::trained_first::TrainedFirst;
 
 /// Logits held at once where the configuration does not say.
@@ -35,6 +38,8 @@ pub struct ValueLearner {
 pub struct LearnerSettings {
     /// The input of the network.
     pub connection: Connection,
+    /// What is minimised besides the penalties.
+    pub criterion: Criterion,
     /// Weights of the penalties.
     pub regularization: RegularizationConfig,
     /// Rows that go through the heads at once; 0 chooses.
@@ -46,6 +51,7 @@ impl LearnerSettings {
     pub fn new(config: &TrainConfig) -> Self {
         Self {
             connection: config.value.connection,
+            criterion: Criterion::new(config),
             regularization: config.regularization.clone(),
             head_rows: config.steps.head_rows,
         }
@@ -65,6 +71,10 @@ pub struct MicroBatchGradients {
 pub struct MicroBatchLosses {
     /// Sums over the trained tokens, for each base in the order given; one where there is no base.
     pub terms: Vec<Terms>,
+    /// Sums over the pairs of a [`Criterion::Preference`], for each base.
+    pub pairs: Vec<PairSums>,
+    /// What is minimised of them.
+    pub criterion: Criterion,
     /// The weights of the bases.
     pub weights: Vec<f64>,
     /// Trained tokens.
@@ -77,7 +87,8 @@ impl ValueLearner {
         Self { value, settings }
     }
 
-    /// Loss and gradients of a micro-batch against some bases; against none the network is trained by itself.
+    /// Loss and gradients of a micro-batch against some bases; against none the network is trained by itself. A
+    /// [`Criterion::Distill`] needs a teacher.
     ///
     /// The heads of base and value are computed for some rows at a time, and the gradient of the loss by the logits is
     /// known in closed form: the logits of a whole batch are never in memory.
@@ -88,33 +99,37 @@ impl ValueLearner {
         &self,
         batch: &Batch,
         targets: Vec<BaseTarget<'_>>,
+        teacher: Option<&Teacher>,
     ) -> Result<MicroBatchGradients, Error> {
         let config = ForwardConfig {
             cascade: self.settings.connection.cascade_input(),
             head_rows: self.head_rows(),
             split: Split::Train,
+            teacher,
         };
         let weights =
             if targets.is_empty() { vec![1.0] } else { targets.iter().map(|base| base.weight).collect() };
         let mut accumulated = Accumulated::new(weights.len());
         for targets in config.group(targets) {
             let forward = forward(&self.value, config, batch, targets)?;
-            self.backward(forward, batch.step_tokens, &mut accumulated);
+            self.backward(forward, batch, &mut accumulated);
         }
         let device = self.value.device();
         let terms = accumulated.terms.into_iter().map(|terms| terms.unwrap_or_else(|| Terms::zero(&device)));
-        let losses = MicroBatchLosses { terms: terms.collect(), weights, tokens: batch.targets.len() };
+        let (terms, tokens) = (terms.collect(), batch.targets.len());
+        let (pairs, criterion) = (accumulated.pairs, self.settings.criterion);
+        let losses = MicroBatchLosses { terms, pairs, criterion, weights, tokens };
         Ok(MicroBatchGradients { gradients: accumulated.gradients.grads(), losses })
     }
 
     /// Accumulates losses and gradients of a forward pass.
-    fn backward(&self, forward: BatchForward<'_>, step_tokens: usize, accumulated: &mut Accumulated) {
+    fn backward(&self, forward: BatchForward<'_>, batch: &Batch, accumulated: &mut Accumulated) {
         let BatchForward { groups, features } = forward;
         let (mut surrogate, mut bases) = (None, Vec::new());
-        for HeadGroup { hidden, targets, bases: mut of_group } in groups {
-            let by_hidden = self.through_head(&hidden, &targets, &mut of_group, step_tokens, accumulated);
-            surrogate = add(surrogate, Some(with_gradient(hidden, |_| by_hidden)));
-            bases.extend(of_group);
+        for mut group in groups {
+            let by_hidden = self.through_head(&mut group, batch, accumulated);
+            surrogate = add(surrogate, Some(with_gradient(group.hidden, |_| by_hidden)));
+            bases.extend(group.bases);
         }
         // Frozen weights leave nothing to follow back.
         let Some(surrogate) = surrogate.filter(Tensor::is_tracked) else { return };
@@ -153,34 +168,40 @@ impl ValueLearner {
     /// The gradient of the loss by the hidden states of a group. Accumulates its terms and the gradients of the head.
     ///
     /// # Shapes
-    /// - `hidden` and output: `[n, hidden]`
+    /// - output: `[n, hidden]`
     fn through_head(
         &self,
-        hidden: &Tensor<2>,
-        targets: &[u32],
-        bases: &mut [BaseForward<'_>],
-        step_tokens: usize,
+        group: &mut HeadGroup<'_>,
+        batch: &Batch,
         accumulated: &mut Accumulated,
     ) -> Tensor<2> {
-        let constants = hidden.clone().inner();
-        let (device, weights) = (constants.device(), &self.settings.regularization);
+        let constants = group.hidden.clone().inner();
+        let LearnerSettings { regularization: weights, criterion, .. } = &self.settings;
+        let by_pairs = self.pair_weights(group, batch, accumulated);
         let mut by_hidden = Vec::new();
-        for rows in row_ranges(targets.len(), self.head_rows()) {
+        for rows in row_ranges(group.targets.len(), self.head_rows()) {
             let leaf = constant(constants.clone().slice([rows.clone()]), &self.value.device()).require_grad();
             let logits = self.value.head_rows(leaf.clone());
-            let targets = index_tensor(&targets[rows.clone()], &device);
             let mut surrogate = None;
-            if bases.is_empty() {
-                let scale = 1.0 / step_tokens as f64;
+            if group.bases.is_empty() {
+                let scale = 1.0 / batch.step_tokens as f64;
+                let tokens = criterion.token_weights(rows.len());
+                let targets = group.targets(rows, logits.dims()[1], tokens);
                 let (terms, term) = differentiable_loss(None, logits, targets, weights, scale);
                 accumulated.add_terms(0, terms);
                 surrogate = term;
             } else {
                 // The last base gets the logits themselves, not a copy: the loss can work in their memory.
-                let copies = std::iter::repeat_n(logits, bases.len());
-                for (base, logits) in bases.iter_mut().zip(copies) {
-                    let base_logits = base.logits(rows.clone());
-                    let (terms, term) = base.loss(base_logits, logits, targets.clone(), weights, step_tokens);
+                let copies = std::iter::repeat_n(logits, group.bases.len());
+                for (index, logits) in copies.enumerate() {
+                    let base_logits = group.bases[index].logits(rows.clone());
+                    let tokens = match &by_pairs {
+                        Some(weights) => Some(weights[index][rows.clone()].to_vec()),
+                        None => criterion.token_weights(rows.len()),
+                    };
+                    let targets = group.targets(rows.clone(), base_logits.dims()[1], tokens);
+                    let base = &group.bases[index];
+                    let (terms, term) = base.loss(base_logits, logits, targets, weights, batch.step_tokens);
                     accumulated.add_terms(base.index, terms);
                     surrogate = add(surrogate, term);
                 }
@@ -191,6 +212,22 @@ impl ValueLearner {
             accumulated.gradients.accumulate(self, GradientsParams::from_grads(backward, self));
         }
         Tensor::cat(by_hidden, 0)
+    }
+
+    /// For each base of a group, the weights that pairs of answers give their tokens; `None` for another criterion. Accumulates
+    /// the sums over the pairs.
+    fn pair_weights(
+        &self,
+        group: &HeadGroup<'_>,
+        batch: &Batch,
+        accumulated: &mut Accumulated,
+    ) -> Option<Vec<Vec<f32>>> {
+        let Criterion::Preference(dpo) = &self.settings.criterion else { return None };
+        let pairs = MicroBatchPairs::new(dpo, &self.value.valid(), group, batch, self.head_rows());
+        for (base, pairs) in group.bases.iter().zip(&pairs) {
+            accumulated.pairs[base.index].merge(&pairs.sums());
+        }
+        Some(pairs.iter().map(|pairs| pairs.token_weights(batch)).collect())
     }
 
     /// Rows that go through the heads at once.
@@ -207,11 +244,13 @@ struct Accumulated {
     gradients: GradientsAccumulator<ValueLearner>,
     /// For each base; none before its first row.
     terms: Vec<Option<Terms>>,
+    pairs: Vec<PairSums>,
 }
 
 impl Accumulated {
     fn new(bases: usize) -> Self {
-        Self { gradients: GradientsAccumulator::new(), terms: vec![None; bases] }
+        let (terms, pairs) = (vec![None; bases], vec![PairSums::default(); bases]);
+        Self { gradients: GradientsAccumulator::new(), terms, pairs }
     }
 
     fn add_terms(&mut self, index: usize, terms: Terms) {
@@ -231,6 +270,14 @@ fn add(sum: Option<Tensor<1>>, term: Option<Tensor<1>>) -> Option<Tensor<1>> {
 }
 
 impl MicroBatchLosses {
+    /// What is minimised against a base, summed, without the penalties.
+    pub(crate) fn of_base(&self, base: usize) -> f64 {
+        match self.criterion {
+            Criterion::Preference(_) => self.pairs[base].loss,
+            criterion => criterion.total(&self.terms[base]),
+        }
+    }
+
     /// The terms of all bases, weighted.
     pub fn mean_terms(&self) -> Option<Terms> {
         let mut terms = self.terms.iter().cloned().zip(self.weights.iter().copied());

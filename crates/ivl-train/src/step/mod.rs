@@ -4,6 +4,7 @@ pub(crate) mod clip;
 pub(crate) mod forward;
 pub(crate) mod learner;
 pub(crate) mod optimizer;
+pub(crate) mod pairs;
 pub(crate) mod precision;
 pub(crate) mod schedule;
 pub(crate) mod step_sums;

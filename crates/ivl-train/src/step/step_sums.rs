@@ -2,30 +2,38 @@
 
 use std::time::Instant;
 
+use crate::objective::preference::PairSums;
 use crate::run::report::StepReport;
 use crate::step::learner::MicroBatchLosses;
 
 /// Sums over micro-batches, in f64.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepSums {
-    /// Cross-entropy, weighted over the bases.
+    /// What is minimised, without the penalties, weighted over the bases.
     pub loss: f64,
     norm: f64,
     kl: f64,
     by_base: Vec<f64>,
     tokens: usize,
+    /// Over the pairs and bases, unweighted.
+    pairs: PairSums,
+    /// Pairs, each counted once.
+    distinct_pairs: usize,
 }
 
 impl StepSums {
     pub(crate) fn add(&mut self, losses: &MicroBatchLosses) {
         self.by_base.resize(losses.terms.len(), 0.0);
-        for ((terms, weight), by_base) in losses.terms.iter().zip(&losses.weights).zip(&mut self.by_base) {
-            let [loss, norm, _, kl] = terms.read();
+        for (base, (terms, weight)) in losses.terms.iter().zip(&losses.weights).enumerate() {
+            let [_, norm, _, kl, _] = terms.read();
+            let loss = losses.of_base(base);
             self.loss += weight * loss;
             self.norm += weight * norm;
             self.kl += weight * kl;
-            *by_base += loss;
+            self.by_base[base] += loss;
         }
+        losses.pairs.iter().for_each(|pairs| self.pairs.merge(pairs));
+        self.distinct_pairs += losses.pairs.first().map_or(0, |pairs| pairs.pairs);
         self.tokens += losses.tokens;
     }
 
@@ -38,11 +46,18 @@ impl StepSums {
             *sum += loss;
         }
         self.tokens += other.tokens;
+        self.pairs.merge(&other.pairs);
+        self.distinct_pairs += other.distinct_pairs;
     }
 
-    /// Mean cross-entropy of a trained token against each base.
+    /// What the losses are averaged over: pairs, or trained tokens.
+    fn count(&self) -> f64 {
+        if self.distinct_pairs > 0 { self.distinct_pairs as f64 } else { self.tokens.max(1) as f64 }
+    }
+
+    /// Mean loss of a trained token, or of a pair, against each base.
     pub(crate) fn base_losses(&self) -> Vec<f64> {
-        self.by_base.iter().map(|loss| loss / self.tokens.max(1) as f64).collect()
+        self.by_base.iter().map(|loss| loss / self.count()).collect()
     }
 
     pub(crate) fn report(
@@ -55,9 +70,11 @@ impl StepSums {
         let tokens = self.tokens.max(1) as f64;
         StepReport {
             step,
-            loss: self.loss / tokens,
+            loss: self.loss / self.count(),
             value_norm: self.norm / tokens,
             kl: self.kl / tokens,
+            accuracy: self.pairs.accuracy(),
+            margin: self.pairs.mean_margin(),
             gradient_norm,
             learning_rate,
             tokens: self.tokens,

@@ -19,7 +19,7 @@ use burn::tensor::Device;
 use ivl_core::fusion::VocabProjection;
 
 use crate::Error;
-use crate::bases::FrozenBase;
+use crate::bases::{FrozenBase, Teacher};
 use crate::config::{Precision, RegularizationConfig, TrainConfig};
 use crate::data::batch::Batch;
 use crate::objective::perturbation::{Perturbation, base_weight};
@@ -81,6 +81,13 @@ impl Workers {
         let others =
             workers.into_iter().map(|worker| RemoteWorker::new(worker, config, total_steps)).collect();
         Self { main: DeviceBases::new(bases, config, total_steps), others }
+    }
+
+    /// Workers whose main device has a teacher. Other devices have none: a distilled value is trained on one device.
+    #[must_use]
+    pub fn with_teacher(mut self, teacher: Option<Teacher>) -> Self {
+        self.main.teacher = teacher;
+        self
     }
 
     /// The gradient of a step: micro-batch `i` is computed by device `i mod devices`, and the sums are added in that order.
@@ -173,6 +180,7 @@ impl Drop for RemoteWorker {
 /// One device's bases, and how micro-batches are trained against them.
 struct DeviceBases {
     bases: Vec<FrozenBase>,
+    teacher: Option<Teacher>,
     /// Their maps, on the value's device; made at the first micro-batch.
     projections: OnceCell<Vec<VocabProjection>>,
     regularization: RegularizationConfig,
@@ -186,6 +194,7 @@ impl DeviceBases {
     fn new(bases: Vec<FrozenBase>, config: &TrainConfig, total_steps: usize) -> Self {
         Self {
             bases,
+            teacher: None,
             total_steps,
             projections: OnceCell::new(),
             regularization: config.regularization.clone(),
@@ -200,7 +209,8 @@ impl DeviceBases {
         let working = self.precision.working_copy(batch.learner.clone());
         for (index, micro_batch) in &batch.micro_batches {
             let targets = self.targets(&working, batch, *index);
-            let MicroBatchGradients { gradients, losses } = working.gradients(micro_batch, targets)?;
+            let MicroBatchGradients { gradients, losses } =
+                working.gradients(micro_batch, targets, self.teacher.as_ref())?;
             sum.accumulate(&batch.learner, self.precision.by_masters(&batch.learner, gradients));
             sums.add(&losses);
         }

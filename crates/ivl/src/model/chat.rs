@@ -1,6 +1,6 @@
 //! Conversations, rendered by a chat template.
 
-use ivl_models::{ChatTemplate, Message, TemplateChoice};
+use ivl_models::{ChatTemplate, Message, RenderOptions, TemplateChoice};
 
 use super::Model;
 use crate::error::Result;
@@ -27,5 +27,15 @@ impl Model {
     /// [`Unreadable`](crate::Error::Unreadable).
     pub fn encode_chat(&self, messages: &[Message], template: &ChatTemplate) -> Result<Vec<u32>> {
         self.reader().encode_chat(messages, template)
+    }
+
+    /// The same with options of the rendering.
+    pub(crate) fn encode_rendered(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        template: &ChatTemplate,
+    ) -> Result<Vec<u32>> {
+        self.reader().encode_rendered(messages, options, template)
     }
 }

@@ -130,7 +130,17 @@ impl<'a> TextReader<'a> {
     /// [`Error::Chat`] for messages that the template does not render, and as [`encode_prompt`](Self::encode_prompt).
     pub fn encode_chat(&self, messages: &[Message], template: &ChatTemplate) -> Result<Vec<u32>> {
         let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-        let text = template.render(messages, &options)?;
+        self.encode_rendered(messages, &options, template)
+    }
+
+    /// The same with options of the rendering.
+    pub(crate) fn encode_rendered(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        template: &ChatTemplate,
+    ) -> Result<Vec<u32>> {
+        let text = template.render(messages, options)?;
         self.check_readable(&text)?;
         self.checked_prompt(self.base.tokenizer.encode(&text, false)?)
     }

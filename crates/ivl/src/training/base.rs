@@ -6,12 +6,12 @@ use std::rc::Rc;
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{BaseCard, Transformer};
 use ivl_train::{
-    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CacheSettings, CachedLogits, Examples, FrozenBase,
-    LogitCache, TrainConfig,
+    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CachedLogits, FrozenBase, LogitCacheHeader, TrainConfig,
 };
 
 use super::encoded_examples::EncodedExamples;
 use super::events::{Reporter, TrainEvent};
+use super::logit_writer::LogitWriter;
 use crate::device::Placement;
 use crate::digest::{hash_weights, sha256};
 use crate::error::{Error, Result};
@@ -126,18 +126,30 @@ impl TrainingBase {
         options: &OpenOptions,
         reporter: &Reporter<'_>,
     ) -> Result<FrozenBase> {
+        let weights = self.weights_digest()?;
         let mut writer = LogitWriter {
-            base: self,
-            config,
-            weights: self.weights_digest()?,
-            placement,
-            options,
-            reporter,
+            file: Box::new(|examples| logits_file(self, config, &weights, examples, placement)),
+            top_k: config.top_k,
+            temperature: 1.0,
+            vocab: usize::MAX,
+            batch_size: 8,
+            load: Box::new(|| {
+                let lm: Rc<dyn CausalLm> = Rc::new(self.open.load(None, placement, options)?);
+                Ok(lm)
+            }),
             lm: None,
+            reporter,
         };
-        let train = writer.find(&examples.train, &examples.fingerprints[0])?;
+        let written = |header: &LogitCacheHeader| TrainEvent::BaseLogitsWritten {
+            base: self.open.name.clone(),
+            tokens: header.tokens,
+            top_k: header.top_k,
+            mean_kl: header.mean_kl,
+            largest_kl: header.largest_kl,
+        };
+        let train = writer.find(&examples.train, &examples.fingerprints[0], written)?;
         let train = train.expect("a run without examples was refused");
-        let eval = writer.find(&examples.eval, &examples.fingerprints[1])?;
+        let eval = writer.find(&examples.eval, &examples.fingerprints[1], written)?;
         Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
     }
 }
@@ -155,55 +167,4 @@ pub(super) fn logits_file(
         (weights, base.open.checkpoint.json(), examples, config.top_k, format!("{:?}", placement.weights));
     let fingerprint = sha256(&serde_json::to_vec(&depends_on).expect("strings and numbers serialise"));
     (config.dir.join(format!("{}.logits", &fingerprint[..16])), fingerprint)
-}
-
-/// Finds or writes the logits of one base.
-struct LogitWriter<'a, 'r> {
-    base: &'a TrainingBase,
-    config: &'a BaseLogitsConfig,
-    /// Digest of the base's weights.
-    weights: String,
-    placement: &'a Placement,
-    options: &'a OpenOptions,
-    reporter: &'a Reporter<'r>,
-    /// The base, once it had to be loaded.
-    lm: Option<Rc<dyn CausalLm>>,
-}
-
-impl LogitWriter<'_, '_> {
-    /// The logits for some examples, with the settings of `fingerprint`; `None` for no examples.
-    fn find(&mut self, examples: &Examples, fingerprint: &str) -> Result<Option<Rc<LogitCache>>> {
-        if examples.is_empty() {
-            return Ok(None);
-        }
-        let (path, fingerprint) =
-            logits_file(self.base, self.config, &self.weights, fingerprint, self.placement);
-        if let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? {
-            return Ok(Some(Rc::new(cache)));
-        }
-        let lm = if let Some(lm) = &self.lm {
-            lm.clone()
-        } else {
-            let lm: Rc<dyn CausalLm> = Rc::new(self.base.open.load(None, self.placement, self.options)?);
-            self.lm.insert(lm).clone()
-        };
-        let settings = CacheSettings { fingerprint: &fingerprint, top_k: self.config.top_k, batch_size: 8 };
-        let total = examples.len();
-        LogitCache::write(&path, &*lm, examples, &settings, &mut |done| {
-            self.reporter.report(TrainEvent::BaseLogits { done, total });
-        })?;
-        let Some(cache) = LogitCache::open(&path, &fingerprint, examples)? else {
-            let reason = "was written but cannot be read back; is the disk sound?".to_owned();
-            return Err(Error::Content { path, reason });
-        };
-        let header = cache.header();
-        self.reporter.report(TrainEvent::BaseLogitsWritten {
-            base: self.base.open.name.clone(),
-            tokens: header.tokens,
-            top_k: header.top_k,
-            mean_kl: header.mean_kl,
-            largest_kl: header.largest_kl,
-        });
-        Ok(Some(Rc::new(cache)))
-    }
 }

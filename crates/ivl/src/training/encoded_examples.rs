@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ivl_train::{Dataset, Encoder, Examples, TrainConfig};
+use ivl_train::{Dataset, Encoder, Examples, ObjectiveKind, SourceConfig, TrainConfig};
 
 use super::events::{Reporter, TrainEvent};
 use crate::error::Result;
@@ -37,6 +37,14 @@ impl EncodedExamples {
     pub(super) fn rows(&self) -> usize {
         self.train.reports().iter().map(|report| report.rows).sum()
     }
+}
+
+/// Opens sources of a run: pairs of answers or demonstrations, as the objective wants.
+pub(super) fn open_data(config: &TrainConfig, sources: &[SourceConfig]) -> Result<Dataset> {
+    Ok(match config.objective {
+        ObjectiveKind::Dpo => Dataset::open_pairs(sources)?,
+        _ => Dataset::open(sources)?,
+    })
 }
 
 /// Tokenizes a dataset; no sources give no examples. `setting` names the key of the configuration.

@@ -24,7 +24,7 @@ pub enum TrainEvent {
         /// The longest example in tokens.
         max_length: usize,
     },
-    /// Examples whose base logits were written to disk so far.
+    /// Examples whose logits of a base or teacher were written to disk so far.
     BaseLogits {
         /// Examples done.
         done: usize,
@@ -43,6 +43,17 @@ pub enum TrainEvent {
         mean_kl: f64,
         /// The maximum of it.
         largest_kl: f64,
+    },
+    /// The predictions of the teacher are on disk.
+    TeacherLogitsWritten {
+        /// The teacher.
+        teacher: String,
+        /// Tokens whose logits were written.
+        tokens: u64,
+        /// Ids kept for each token; 0 for all.
+        top_k: usize,
+        /// Mean probability of all other ids together.
+        mean_rest: f64,
     },
     /// From the training loop.
     Run(Event),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ivl_models::{Checkpoint, ValueCard, save, save_adapters, write_bytes};
-use ivl_train::{Dataset, EpochOrder, ExampleShard, Init, Plan, TrainConfig};
+use ivl_train::{Dataset, EpochOrder, ExampleShard, Init, ObjectiveKind, Plan, TrainConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -94,6 +94,10 @@ impl DataExport {
         on_event: impl FnMut(TrainEvent),
     ) -> Result<Self> {
         config.validate()?;
+        if config.objective != ObjectiveKind::CrossEntropy {
+            let reason = "`objective` is not cross-entropy, the only one that trainers outside of ivl know";
+            return Err(Error::Settings { reason: reason.to_owned() });
+        }
         let placement = options.placement()?;
         let reporter = Reporter::new(on_event);
         let data = [Dataset::open(&config.data.train)?, Dataset::open(&config.data.eval)?];

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::DType;
 use ivl_models::{BaseCard, Transformer, initialize};
-use ivl_train::{Dataset, FrozenBase, Init, RunIdentity, TrainConfig};
+use ivl_train::{FrozenBase, Init, RunIdentity, Teacher, TrainConfig};
 
 use super::base::TrainingBase;
-use super::encoded_examples::EncodedExamples;
+use super::encoded_examples::{EncodedExamples, open_data};
 use super::events::Reporter;
 use super::models::TrainingModels;
+use super::teacher::TrainingTeacher;
 use super::workers::autodiff;
 use crate::device::Placement;
 use crate::digest::sha256;
@@ -23,6 +24,7 @@ pub(super) struct TrainingInputs {
     pub(super) examples: EncodedExamples,
     pub(super) bases: Vec<FrozenBase>,
     pub(super) held_out: Vec<FrozenBase>,
+    pub(super) teacher: Option<Teacher>,
     pub(super) value: Transformer,
     pub(super) cards: Vec<BaseCard>,
 }
@@ -35,10 +37,15 @@ impl TrainingInputs {
         options: &OpenOptions,
         reporter: &Reporter<'_>,
     ) -> Result<Self> {
-        let data = [Dataset::open(&config.data.train)?, Dataset::open(&config.data.eval)?];
+        let data = [open_data(config, &config.data.train)?, open_data(config, &config.data.eval)?];
         let models = TrainingModels::open(config)?;
         let examples = EncodedExamples::new(config, &models.encoder(), &data, reporter)?;
         let cards: Vec<BaseCard> = models.bases.iter().map(TrainingBase::card).collect();
+        // First, since a teacher that only writes its predictions is gone before the others are loaded.
+        let load = |teacher: &TrainingTeacher| {
+            teacher.load(config, models.shared_ids(), &examples, placement, options, reporter)
+        };
+        let teacher = models.teacher.as_ref().map(load).transpose()?;
         // Adapters are trained on the tensors of a base.
         let frozen = if config.value.lora.is_some() { placement.for_training() } else { placement.clone() };
         let (mut bases, mut nets) = (Vec::new(), Vec::new());
@@ -56,7 +63,7 @@ impl TrainingInputs {
             held_out.push(base.load(placement, options)?.0);
         }
         let value = load_value(config, &models, nets, placement)?;
-        Ok(Self { models, examples, bases, held_out, value, cards })
+        Ok(Self { models, examples, bases, held_out, teacher, value, cards })
     }
 
     /// The models of the run and its template: a checkpoint of a run with others is refused. Settings and examples are added
@@ -77,7 +84,10 @@ impl TrainingInputs {
                 .with(named("tokenizer"), &card.tokenizer)
                 .with_weights(named("weights"), &base.open.path)?;
         }
-        Ok(identity)
+        match &self.models.teacher {
+            Some(teacher) => teacher.identify(identity),
+            None => Ok(identity),
+        }
     }
 }
 

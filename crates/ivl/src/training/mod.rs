@@ -5,10 +5,12 @@ mod encoded_examples;
 mod events;
 mod export;
 mod inputs;
+mod logit_writer;
 mod metrics_file;
 mod models;
 mod preview;
 mod records;
+mod teacher;
 mod value_directory;
 mod workers;
 
@@ -131,9 +133,9 @@ impl<'a> Training<'a> {
         let inputs = TrainingInputs::load(config, first, &options, &reporter)?;
         let directory = ValueDirectory::new(config, &inputs);
         let identity = inputs.identity(config)?;
-        let TrainingInputs { examples, bases, held_out, value, .. } = inputs;
+        let TrainingInputs { examples, bases, held_out, teacher, value, .. } = inputs;
         let mut run = Run::new(bases, value, examples.train);
-        (run.eval, run.held_out) = (examples.eval, held_out);
+        (run.eval, run.held_out, run.teacher) = (examples.eval, held_out, teacher);
         run.workers = workers(others, config, &options)?;
         (run.identity, run.interrupter) = (identity, interrupter);
         (run.resume, run.extend) = (resume, extend);

@@ -6,6 +6,7 @@ use ivl_train::{DataConfig, Encoder, TrainConfig};
 use serde_json::{Map, Value};
 
 use super::base::{NamedBase, TrainingBase, bases_of, held_out_bases_of};
+use super::teacher::TrainingTeacher;
 use crate::error::{Error, Result};
 use crate::open_checkpoint::OpenCheckpoint;
 
@@ -19,6 +20,7 @@ pub struct TrainingModels {
     pub(super) value_vocab: Vocab,
     pub(super) bases: Vec<TrainingBase>,
     pub(super) held_out: Vec<TrainingBase>,
+    pub(super) teacher: Option<TrainingTeacher>,
     pub(super) template: Option<ChatTemplate>,
     tokenizer: Tokenizer,
     max_length: usize,
@@ -54,12 +56,14 @@ impl TrainingModels {
         let bases = open_bases(bases_of(config), &value_vocab)?;
         let held_out = open_bases(held_out_bases_of(config), &value_vocab)
             .map_err(|error| Error::Setting { key: "eval.bases", source: Box::new(error) })?;
-        let template = chat_template(config, bases.first(), &checkpoint)?;
+        let teacher = TrainingTeacher::open(config, &value_vocab)?;
+        let template = chat_template(config, teacher.as_ref(), bases.first(), &checkpoint)?;
         let same_tokens: Vec<&TrainingBase> =
             bases.iter().chain(&held_out).filter(|base| base.shares_tokens()).collect();
         let stride = config.value.connection.cascade_input().map_or(1, CascadeInput::stride);
         let longest = same_tokens.iter().map(|base| base.open.max_positions());
-        let longest = longest.fold(checkpoint.config().max_positions / stride, usize::min);
+        let of_teacher = teacher.as_ref().map(|teacher| teacher.open.max_positions());
+        let longest = longest.chain(of_teacher).fold(checkpoint.config().max_positions / stride, usize::min);
         // The tokenizer with the fewest tokens: then every id is known to all.
         let mut tokenizer = &source.tokenizer;
         for base in &same_tokens {
@@ -67,7 +71,13 @@ impl TrainingModels {
                 tokenizer = &base.open.tokenizer;
             }
         }
+        if let Some(teacher) = &teacher
+            && teacher.open.tokenizer.vocab().size() < tokenizer.vocab().size()
+        {
+            tokenizer = &teacher.open.tokenizer;
+        }
         let logits = same_tokens.iter().map(|base| base.open.vocab.size());
+        let logits = logits.chain(teacher.as_ref().map(|teacher| teacher.open.vocab.size()));
         let logits = logits.fold(value_vocab.size(), usize::min);
         let (tokenizer, max_length) = (tokenizer.clone(), config.data.max_length.min(longest));
         Ok(Self {
@@ -77,6 +87,7 @@ impl TrainingModels {
             value_vocab,
             bases,
             held_out,
+            teacher,
             template,
             tokenizer,
             max_length,
@@ -93,6 +104,11 @@ impl TrainingModels {
     /// The longest example in tokens: what the configuration says, and what all models can read.
     pub fn max_length(&self) -> usize {
         self.max_length
+    }
+
+    /// The number of ids, from 0 on, for which all models that read the run's tokens have a logit.
+    pub(super) fn shared_ids(&self) -> usize {
+        self.logits
     }
 
     /// Turns rows into examples.
@@ -141,12 +157,17 @@ fn value_checkpoint(
 
 fn chat_template(
     config: &TrainConfig,
+    teacher: Option<&TrainingTeacher>,
     base: Option<&TrainingBase>,
     value: &Checkpoint,
 ) -> Result<Option<ChatTemplate>> {
     if let Some(path) = &config.data.chat_template {
         let template = ChatTemplate::from_file(path)?;
         return Ok(Some(template.with_special_tokens(value.tokenizer()?.special_tokens())));
+    }
+    // A teacher was tuned with the template that it has.
+    if let Some(template) = teacher.map(TrainingTeacher::chat_template).transpose()?.flatten() {
+        return Ok(Some(template));
     }
     match value.chat_template()? {
         Some(template) => Ok(Some(template)),

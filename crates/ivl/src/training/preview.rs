@@ -6,7 +6,7 @@ use ivl_train::{
     Batching, Dataset, Example, Examples, Filling, Format, OnError, Place, Plan, SourceReport, TrainConfig,
 };
 
-use super::encoded_examples::tokenize;
+use super::encoded_examples::{open_data, tokenize};
 use super::events::{Reporter, TrainEvent};
 use super::models::TrainingModels;
 use crate::error::{Error, Result};
@@ -27,6 +27,8 @@ pub struct PreviewedExample {
     pub place: Place,
     /// The format of its source.
     pub format: Format,
+    /// `chosen` or `rejected`, if it is an answer of a pair.
+    pub side: Option<&'static str>,
     /// The example, cut to the longest length.
     pub example: Example,
     /// Its tokens before it was cut.
@@ -68,7 +70,7 @@ impl<'a> DataPreview<'a> {
         if sources.is_empty() {
             return Err(Error::Settings { reason: format!("`{setting}` names no source") });
         }
-        let dataset = Dataset::open(sources)?;
+        let dataset = open_data(config, sources)?;
         Ok(Self { config, models, dataset, setting })
     }
 
@@ -77,7 +79,7 @@ impl<'a> DataPreview<'a> {
         &self.models
     }
 
-    /// The first `number` rows of every source.
+    /// The first `number` rows of every source; a pair gives two examples.
     ///
     /// # Errors
     /// Rows that cannot be read or encoded.
@@ -91,18 +93,25 @@ impl<'a> DataPreview<'a> {
         let skips = self.config.data.on_error == OnError::Skip;
         let encoded = rows.map(move |(format, row)| {
             let row = row?;
-            let example = encoder.encode(&row)?;
-            Ok((format, row, example))
+            let examples = encoder.encode_row(&row)?;
+            Ok((format, row.place, examples))
         });
         // Rows that the run leaves out are left out here.
         let kept = encoded.filter(move |encoded: &Result<_, ivl_train::Error>| {
             !matches!(encoded, Err(error) if skips && error.is_about_a_row())
         });
-        kept.map(move |encoded| {
-            let (format, row, mut example) = encoded?;
-            let length = example.ids.len();
-            example.truncate(max_length);
-            Ok(PreviewedExample { place: row.place, format, example, length })
+        kept.flat_map(move |encoded| {
+            let (format, place, examples) = match encoded {
+                Ok(encoded) => encoded,
+                Err(error) => return vec![Err(error.into())],
+            };
+            let sides = if format.is_paired() { [Some("chosen"), Some("rejected")] } else { [None; 2] };
+            let preview = |(mut example, side): (Example, Option<&'static str>)| {
+                let length = example.ids.len();
+                example.truncate(max_length);
+                Ok(PreviewedExample { place: place.clone(), format, side, example, length })
+            };
+            examples.into_iter().zip(sides).map(preview).collect()
         })
     }
 

@@ -75,14 +75,18 @@ fn step_scalars(step: &StepReport, memory: Memory) -> Vec<(String, f64)> {
         ("tokens_per_second", step.tokens_per_second),
     ];
     let memory = [("resident_mib", memory.resident), ("device_mib", memory.device)];
+    let pairs = [("accuracy", step.accuracy), ("margin", step.margin)];
+    let pairs = pairs.into_iter().filter_map(|(name, x)| Some((format!("train/{name}"), x?)));
     let memory = memory.into_iter().filter_map(|(name, mib)| Some((format!("memory/{name}"), mib?)));
-    scalars.into_iter().map(|(name, x)| (format!("train/{name}"), x)).chain(memory).collect()
+    scalars.into_iter().map(|(name, x)| (format!("train/{name}"), x)).chain(pairs).chain(memory).collect()
 }
 
 fn eval_scalars(eval: &EvalReport) -> Vec<(String, f64)> {
     let base = eval.base.as_deref().unwrap_or("model");
     let mut scalars = vec![(format!("eval/{base}/loss"), eval.loss)];
     scalars.extend(eval.base_loss.map(|loss| (format!("eval/{base}/base_loss"), loss)));
-    scalars.extend(eval.kl.map(|kl| (format!("eval/{base}/kl"), kl)));
+    for (name, figure) in [("kl", eval.kl), ("accuracy", eval.accuracy), ("margin", eval.margin)] {
+        scalars.extend(figure.map(|figure| (format!("eval/{base}/{name}"), figure)));
+    }
     scalars
 }

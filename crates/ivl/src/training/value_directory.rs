@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ivl_models::transformer::LoraConfig;
-use ivl_models::{BaseCard, Checkpoint, Transformer, ValueCard, save, save_adapters, write_bytes};
+use ivl_models::{
+    BaseCard, Checkpoint, TeacherCard, Transformer, ValueCard, save, save_adapters, write_bytes,
+};
 use ivl_train::{EvalReport, TrainConfig, Trained};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +13,7 @@ use super::base::TrainingBase;
 use super::encoded_examples::EncodedExamples;
 use super::inputs::TrainingInputs;
 use super::models::{TrainingModels, value_name};
+use super::teacher::TrainingTeacher;
 use crate::error::Result;
 
 /// The contents of a value's directory besides the weights; taken from the inputs before the run consumes them.
@@ -25,6 +28,7 @@ pub(super) struct ValueDirectory {
     lora: Option<(LoraConfig, String)>,
     /// The bases; empty for a model that is trained by itself, which has no card.
     bases: Vec<BaseCard>,
+    teacher: Option<TeacherCard>,
     /// Fingerprint of the tokenizer.
     tokenizer: String,
     /// SHA-256 of the training data.
@@ -46,6 +50,7 @@ impl ValueDirectory {
             template: models.template.as_ref().map(|template| template.source().to_owned()),
             lora: config.value.lora.clone().zip(adapted_model(config, models)),
             bases: models.bases.iter().map(TrainingBase::card).collect(),
+            teacher: models.teacher.as_ref().map(TrainingTeacher::card),
             tokenizer: models.value_vocab.fingerprint().to_owned(),
             data: examples.data.clone(),
             rows: examples.rows(),
@@ -95,6 +100,7 @@ impl ValueDirectory {
             format: ValueCard::FORMAT,
             connection: config.value.connection,
             bases: self.bases.clone(),
+            teacher: self.teacher.clone(),
             tokenizer: self.tokenizer.clone(),
             regularization: regularization(config),
             alpha: 1.0,

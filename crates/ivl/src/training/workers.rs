@@ -25,6 +25,10 @@ pub(super) fn workers(
         let reason = "`base_logits` is for one device: several devices load the bases; take it out, or name one device";
         return Err(Error::Settings { reason: reason.to_owned() });
     }
+    if config.distill.is_some() && !placements.is_empty() {
+        let reason = "`objective = \"distill\"` trains on one device; name one";
+        return Err(Error::Settings { reason: reason.to_owned() });
+    }
     let worker = |placement: &Placement| {
         let device = autodiff(&placement.device, config);
         let (config, placement, options) = (config.clone(), placement.clone(), options.quiet());

@@ -87,7 +87,7 @@ fn asked(demonstration: &Demonstration) -> Option<&str> {
         }
         Demonstration::Instruction { instruction, input, .. } if input.is_empty() => Some(instruction),
         Demonstration::Completion { prompt, .. } => Some(prompt),
-        Demonstration::Instruction { .. } | Demonstration::Text(_) => None,
+        Demonstration::Instruction { .. } | Demonstration::Text(_) | Demonstration::Pair(_) => None,
     }
 }
 

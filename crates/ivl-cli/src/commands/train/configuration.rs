@@ -11,7 +11,16 @@ use crate::args::Common;
 pub fn read_config(path: &Path, sets: &[String], common: &Common) -> Result<TrainConfig> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))?;
-    let mut table: toml::Table = text.parse().with_context(|| format!("`{shown}` is not TOML"))?;
+    let table: toml::Table = text.parse().with_context(|| format!("`{shown}` is not TOML"))?;
+    let table = with_sets(table, sets, common)?;
+    let config =
+        TrainConfig::read(table).with_context(|| format!("`{shown}` is not a training configuration"))?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// A configuration with `--set` and `--seed` applied.
+pub fn with_sets(mut table: toml::Table, sets: &[String], common: &Common) -> Result<toml::Table> {
     for set in sets {
         let Some((key, value)) = set.split_once('=') else {
             bail!("--set is `{set}`, expected KEY=VALUE, such as optimizer.learning_rate=1e-3");
@@ -23,10 +32,7 @@ pub fn read_config(path: &Path, sets: &[String], common: &Common) -> Result<Trai
     if let Some(seed) = common.seed {
         table.insert("seed".to_owned(), toml::Value::Integer(seed as i64));
     }
-    let config =
-        TrainConfig::read(table).with_context(|| format!("`{shown}` is not a training configuration"))?;
-    config.validate()?;
-    Ok(config)
+    Ok(table)
 }
 
 fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {

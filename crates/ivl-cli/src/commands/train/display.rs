@@ -66,13 +66,20 @@ impl Display {
                 }
             }
             TrainEvent::BaseLogits { done, total } => {
-                let template = "base logits {bar:30} {pos}/{len} examples, {left} left";
+                let template = "logits {bar:30} {pos}/{len} examples, {left} left";
                 self.progress(*done as u64, *total as u64, done == total, template);
             }
             TrainEvent::BaseLogitsWritten { base, tokens, top_k, mean_kl, largest_kl } => self.note(&format!(
                 "wrote logits of {base} for {tokens} tokens; what the {top_k} kept ids leave out is {mean_kl:.2e} nats a \
                  token, at most {largest_kl:.2e}"
             )),
+            TrainEvent::TeacherLogitsWritten { teacher, tokens, top_k, mean_rest } => {
+                let kept = match top_k {
+                    0 => "whole distributions".to_owned(),
+                    k => format!("the {k} most probable ids, which hold {:.2}% of the probability", 100.0 * (1.0 - mean_rest)),
+                };
+                self.note(&format!("wrote predictions of {teacher} for {tokens} tokens: {kept}"));
+            }
             TrainEvent::Run(event) => self.show_run(event),
             _ => {}
         }
@@ -152,10 +159,19 @@ pub fn lost_rows(report: &SourceReport, max_length: usize) -> String {
 
 /// The most important part comes first: a narrow terminal truncates the end.
 fn step_message(step: &StepReport) -> String {
+    let pairs = pair_figures(step.accuracy, step.margin);
     format!(
-        "loss {:.4}  lr {:.2e}  {:.0} trained tokens/s  |v| {:.4}  gradient {:.3}",
+        "loss {:.4}{pairs}  lr {:.2e}  {:.0} trained tokens/s  |v| {:.4}  gradient {:.3}",
         step.loss, step.learning_rate, step.tokens_per_second, step.value_norm, step.gradient_norm
     )
+}
+
+/// What is known of pairs besides their loss, as text.
+fn pair_figures(accuracy: Option<f64>, margin: Option<f64>) -> String {
+    match (accuracy, margin) {
+        (Some(accuracy), Some(margin)) => format!("  accuracy {:.1}%  margin {margin:.4}", 100.0 * accuracy),
+        _ => String::new(),
+    }
 }
 
 /// A held-out loss, as text.
@@ -165,5 +181,6 @@ pub fn eval_line(eval: &EvalReport) -> String {
         Some(alone) => format!("alone {alone:.4}, with the value {:.4}", eval.loss),
         None => format!("{:.4}", eval.loss),
     };
-    format!("step {:>6}  held out: {base} {losses}", eval.step)
+    let pairs = pair_figures(eval.accuracy, eval.margin);
+    format!("step {:>6}  held out: {base} {losses}{pairs}", eval.step)
 }

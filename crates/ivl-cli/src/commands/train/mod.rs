@@ -12,7 +12,7 @@ use ivl::train::Interrupter;
 use ivl::{Error, Memory, Placement, TrainedValue, Training};
 use serde_json::json;
 
-pub use self::configuration::read_config;
+pub use self::configuration::{read_config, with_sets};
 use self::display::eval_line;
 pub use self::display::{Display, Voice, lost_rows};
 pub use self::signals::Stoppable;
@@ -24,6 +24,11 @@ use crate::output::stdout;
 pub fn run(args: &Train, common: &Common) -> Result<()> {
     let config = read_config(&args.config, &args.set, common)?;
     let training = Training::new(&config).resume(args.resume).extend(args.extend);
+    fit_and_summarize(training, common)
+}
+
+/// Trains, saves, and prints what came out.
+pub fn fit_and_summarize(training: Training<'_>, common: &Common) -> Result<()> {
     let trained = fit(training, "go on with --resume", common)?;
     let placements = Placement::several(&common.device, dtype(common.dtype))?;
     warn_of_harm(&trained);
