@@ -10,7 +10,7 @@ mod examples;
 mod help;
 
 /// Every verb of the command, as words of its command line.
-const VERBS: [&[&str]; 16] = [
+const VERBS: [&[&str]; 17] = [
     &["train"],
     &["data", "preview"],
     &["data", "export"],
