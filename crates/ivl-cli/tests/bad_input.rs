@@ -91,7 +91,8 @@ fn configurations_that_ivl_does_not_know() {
         copy
     };
     let refused = |copy: tempfile::TempDir, parts: &[&str]| fails(&generate(text(copy.path()), "x"), parts);
-    refused(change("model_type", "mamba".into()), &["model_type `mamba`", "llama, mistral, qwen2"]);
+    refused(change("model_type", "perceptron".into()), &["model_type `perceptron`", "llama, mistral, qwen2"]);
+    refused(change("model_type", "mamba".into()), &["model_type `mamba`", "needs Mamba layers"]);
     refused(change("hidden_act", "mish".into()), &["field `hidden_act`", "\"mish\"", "silu, gelu"]);
     refused(
         change("rope_scaling", serde_json::json!({ "type": "foo" })),

@@ -16,8 +16,12 @@ fn convert(model: &str, to: &str, out: &Path) {
 /// The log-probability of every token of a text.
 fn logprobs(model: &str) -> Vec<f64> {
     let score = json(&["score", "--base", model, "--text", TEXT, "--dtype", "f32", "--json"]);
-    let tokens = score["tokens"].as_array().expect("tokens");
-    tokens.iter().filter_map(|token| token["logprob"].as_f64()).collect()
+    score["logprobs"]
+        .as_array()
+        .expect("log-probabilities")
+        .iter()
+        .filter_map(serde_json::Value::as_f64)
+        .collect()
 }
 
 #[test]
@@ -85,7 +89,15 @@ fn a_value_is_a_gguf_file_with_its_card() {
     assert_ne!(score(&text(&file)), score(&text(small)));
     assert_eq!(json(&["inspect", &text(&file), "--json"])["card"]["alpha"], 0.5);
     let generate = |value: &Path| {
-        ok(&["generate", "--base", &large, "--value", &format!("{}:1", text(value)), "Suna lives in"])
+        ok(&[
+            "generate",
+            "--base",
+            &large,
+            "--value",
+            &format!("{}:1", text(value)),
+            "--prompt",
+            "Suna lives in",
+        ])
     };
     assert_eq!(generate(&file), generate(small));
 }

@@ -66,7 +66,7 @@ fn decoding(rows: usize) {
 fn training() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let mut config: TrainConfig = toml::from_str(
-        "output = ''\nbase = 'small'\n[value]\n[data]\ntrain = ['train.jsonl']\n\
+        "output = ''\nbase = 'small'\n[value]\n[data]\ntrain = ['train.jsonl']\neval = ['held-out.jsonl']\n\
          [steps]\nmax_steps = 240\nepochs = 1000\n[eval]\nevery = 20\n[checkpoint]\nevery = 20",
     )
     .expect("a configuration");

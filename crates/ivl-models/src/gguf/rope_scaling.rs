@@ -192,13 +192,17 @@ mod tests {
     #[test]
     fn the_settings_of_llama_3_are_found_from_their_divisors() {
         for (theta, pairs, factor, high, original) in
-            [(500_000.0, 64, 8.0, 4.0, 8192), (500_000.0, 32, 32.0, 4.0, 8192), (10_000.0, 16, 2.0, 2.5, 512)]
+            [(500_000.0, 64, 8.0, 4.0, 8192), (500_000.0, 32, 32.0, 4.0, 8192), (10_000.0, 32, 2.0, 2.5, 512)]
         {
             let factors = wavelength_factors(theta, pairs, [factor, 1.0, high], original);
             let factors: Vec<f64> = factors.into_iter().map(f64::from).collect();
             let expected = RopeScaling::ByWavelength { factor, low: 1.0, high, original };
             assert_eq!(wavelength_settings(theta, &factors), Some(expected));
         }
+        // One divisor on the ramp does not say its slope.
+        let single = wavelength_factors(10_000.0, 16, [2.0, 1.0, 2.5], 512);
+        let single: Vec<f64> = single.into_iter().map(f64::from).collect();
+        assert_eq!(wavelength_settings(10_000.0, &single), None);
         let others: Vec<f64> = (0..64).map(|pair| 1.0 + f64::from(pair) / 9.0).collect();
         assert_eq!(wavelength_settings(500_000.0, &others), None);
         assert_eq!(wavelength_settings(500_000.0, &[1.0; 8]), None);
