@@ -101,10 +101,12 @@ impl Matrix {
         if !inputs.is_multiple_of(format.elements()) {
             return Err(BlockError::Numbers { format, numbers: inputs, blocks: inputs / format.elements() });
         }
-        let row_bytes = inputs / format.elements() * format.bytes();
-        if row_bytes.checked_mul(outputs) != Some(blocks.len()) {
+        // Sizes of a file may be as large as any number.
+        let row_bytes = (inputs / format.elements()).checked_mul(format.bytes());
+        let Some(row_bytes) = row_bytes.filter(|bytes| bytes.checked_mul(outputs) == Some(blocks.len()))
+        else {
             return Err(BlockError::Bytes { format, bytes: blocks.len() });
-        }
+        };
         let panels = BlockPanels::new(format, [inputs, outputs], |outputs, to| {
             to.copy_from_slice(&blocks[outputs.start * row_bytes..outputs.end * row_bytes]);
         });

@@ -1,5 +1,5 @@
 //! The table of model families. A family is data: how its `config.json` reads, and what its tensors are called. A model that
-//! contains a language model ([`wrapped`]) is read as that language model.
+//! contains a language model (`wrapped.rs`) is read as that language model.
 //!
 //! To add one: a file beside this one with `config` and `weights`, a line in [`FAMILIES`], and a fixture directory.
 
