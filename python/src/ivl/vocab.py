@@ -93,12 +93,11 @@ class Vocab:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over every (id, control or not, bytes), in hexadecimal; padding and roles do not change it."""
+        """SHA-256 over every (id, bytes), in hexadecimal; padding, roles and kinds do not change it."""
         digest = hashlib.sha256()
         for token_id, token in enumerate(self.tokens):
             if token is not None:
                 digest.update(token_id.to_bytes(8, "little"))
-                digest.update(bytes([token.is_control]))
                 digest.update(len(token.data).to_bytes(8, "little"))
                 digest.update(token.data)
         return digest.hexdigest()

@@ -47,7 +47,7 @@ class VocabMap:
             if own is None or other is None:
                 continue
             compared += 1
-            if own == other:
+            if own.data == other.data:
                 value_of_base[token_id] = token_id
             elif not (own.is_control and other.is_control):
                 differing.append(token_id)
