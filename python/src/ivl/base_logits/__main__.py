@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ivl.errors import IvlError
+from ivl.exit_status import exit_status
 
 if TYPE_CHECKING:
     from ivl.base_logits.engines import Engine
@@ -29,15 +30,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=8, help="examples in a forward pass of transformers (default: 8)")
     parser.add_argument("--vllm", default="{}", metavar="JSON", help='options of vLLM, such as \'{"tensor_parallel_size": 8}\'')
     arguments = parser.parse_args()
-    try:
-        write(arguments)
-    except ModuleNotFoundError as error:
-        print(f"error: {error.name} is missing: pip install 'ivl[train]'", file=sys.stderr)
-        return 1
-    except IvlError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: write(arguments))
 
 
 def write(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -67,9 +66,8 @@ class PartedFile:
         """Whether the whole is there, of this base and these examples."""
         try:
             with self.path.open("rb") as file:
-                start = file.read(16)
-                header = LogitHeader(**json.loads(file.read(int.from_bytes(start[8:], "little"))))
-        except (OSError, ValueError, TypeError, OverflowError):
+                header, _ = LogitHeader.read(file)
+        except (OSError, ValueError):
             return False
         return header.fingerprint == self.fingerprint and header.tokens == int(self.counts.sum())
 
@@ -95,7 +93,7 @@ class PartedFile:
         lost = np.concatenate([self._lost(part) for part in range(self.parts)]) if self.parts else np.zeros(0)
         header = self.header
         mean, largest = (float(lost.mean()), float(lost.max())) if len(lost) else (0.0, 0.0)
-        described = replace(header, mean_kl=mean, largest_kl=largest)
+        described = replace(header, mean_kl=mean, largest_kl=largest, mean_rest=self._mean_rest())
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         with partial.open("wb") as out:
             out.write(described.to_bytes())
@@ -115,6 +113,18 @@ class PartedFile:
     def _lost(self, part: int) -> npt.NDArray[np.float64]:
         count = int(self.counts[self.examples(part)].sum())
         return np.fromfile(self._part(part), "<f8", count, offset=count * self.header.record_bytes)
+
+    def _mean_rest(self) -> float:
+        left_out, total = self.vocab - self.header.top_k, 0.0
+        if self.header.top_k == 0 or not self.counts.sum():
+            return 0.0
+        for part in range(self.parts):
+            shape = (int(self.counts[self.examples(part)].sum()), self.header.record_bytes)
+            if shape[0]:
+                # A record ends with the logarithm of the mean probability of the rest.
+                ends = np.memmap(self._part(part), np.uint8, "r", 0, shape)[:, -4:]
+                total += float(np.exp(np.ascontiguousarray(ends).view("<f4").astype(np.float64)).sum()) * left_out
+        return total / float(self.counts.sum())
 
 
 def parted(path: Path, fingerprint: str, vocab: int, top_k: int, examples: Examples) -> PartedFile:

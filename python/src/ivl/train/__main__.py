@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ivl.errors import IvlError
+from ivl.exit_status import exit_status
 
 
 def main() -> int:
@@ -21,28 +21,28 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="continue from the last complete checkpoint")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where to train (default: cuda, if there is one)")
     arguments = parser.parse_args()
-    try:
-        # These take seconds to import.
-        from ivl.train.exported_run import ExportedRun
-        from ivl.train.processes import Processes
-        from ivl.train.settings import Settings, changed
-        from ivl.train.trainer import Trainer
+    return exit_status(lambda: train(arguments))
 
-        run = ExportedRun(arguments.data)
-        run.check_config(arguments.config)
-        settings = Settings.read(changed(run.description["config"], arguments.set))
-        processes = Processes(arguments.device, settings.steps)
-        try:
-            Trainer(run, settings, processes, resume=arguments.resume).train()
-        finally:
-            processes.leave()
-    except ModuleNotFoundError as error:
-        print(f"error: {error.name} is missing: pip install 'ivl[train]'", file=sys.stderr)
-        return 1
-    except IvlError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+def train(arguments: argparse.Namespace) -> None:
+    """Trains a value.
+
+    Raises `IvlError` for an export, a setting or a checkpoint that cannot be used.
+    """
+    # These take seconds to import.
+    from ivl.train.exported_run import ExportedRun
+    from ivl.train.processes import Processes
+    from ivl.train.settings import Settings, changed
+    from ivl.train.trainer import Trainer
+
+    run = ExportedRun(arguments.data)
+    run.check_config(arguments.config)
+    settings = Settings.read(changed(run.description["config"], arguments.set))
+    processes = Processes(arguments.device, settings.steps)
+    try:
+        Trainer(run, settings, processes, resume=arguments.resume).train()
+    finally:
+        processes.leave()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,23 @@ class LogitHeader:
     tokens: int
     mean_kl: float
     largest_kl: float
+    #: Mean probability of the ids that a record leaves out; files that older versions wrote do not say it.
+    mean_rest: float = 0.0
+
+    @staticmethod
+    def read(file: BinaryIO) -> tuple[LogitHeader, int]:
+        """The description at the beginning of a file, and the bytes before the first record.
+
+        Raises `ValueError` for anything else.
+        """
+        start = file.read(16)
+        length = int.from_bytes(start[8:], "little")
+        if start[:8] != _MAGIC or length > _LONGEST_HEADER:
+            raise ValueError("no description of logits")
+        try:
+            return LogitHeader(**json.loads(file.read(length))), 16 + length
+        except TypeError as error:
+            raise ValueError(str(error)) from error
 
     @property
     def record_bytes(self) -> int:
@@ -87,20 +105,16 @@ class LogitFile:
         rewrite = "write it with python -m ivl.base_logits, or by `ivl train`"
         try:
             with path.open("rb") as file:
-                start = file.read(16)
-                length = int.from_bytes(start[8:], "little")
-                text = file.read(length) if start[:8] == _MAGIC and length <= _LONGEST_HEADER else b""
+                self.header, first = LogitHeader.read(file)
         except OSError as error:
             raise IvlError(f"cannot read the logits `{path}`: {error}; {rewrite}") from error
-        try:
-            self.header = LogitHeader(**json.loads(text))
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise IvlError(f"`{path}` holds no logits; {rewrite}") from error
         tokens, size = int(counts.sum()), self.header.record_bytes
-        whole = path.stat().st_size == 16 + length + tokens * size
+        whole = path.stat().st_size == first + tokens * size
         if self.header.fingerprint != fingerprint or self.header.tokens != tokens or not whole:
             raise IvlError(f"`{path}` is not whole, or of another base or other examples; {rewrite}")
-        self._data = np.memmap(path, np.uint8, "r", 16 + length, (tokens, size))
+        self._data = np.memmap(path, np.uint8, "r", first, (tokens, size))
         self._starts = np.cumsum([0, *counts])
 
     def places(self, examples: list[int]) -> npt.NDArray[np.int64]:
