@@ -5,13 +5,11 @@ use std::rc::Rc;
 
 use ivl_core::{CausalLm, VocabMap};
 use ivl_models::{BaseCard, Transformer};
-use ivl_train::{
-    BaseLogits, BaseLogitsConfig, BatchRetokenizer, CachedLogits, FrozenBase, LogitCacheHeader, TrainConfig,
-};
+use ivl_train::{BaseLogits, BaseLogitsConfig, BatchRetokenizer, FrozenBase, LogitCacheHeader, TrainConfig};
 
 use super::encoded_examples::EncodedExamples;
 use super::events::{Reporter, TrainEvent};
-use super::logit_writer::LogitWriter;
+use super::logit_writer::{LogitWriter, logits_path};
 use crate::device::Placement;
 use crate::digest::{hash_weights, sha256};
 use crate::error::{Error, Result};
@@ -127,7 +125,7 @@ impl TrainingBase {
         reporter: &Reporter<'_>,
     ) -> Result<FrozenBase> {
         let weights = self.weights_digest()?;
-        let mut writer = LogitWriter {
+        let writer = LogitWriter {
             file: Box::new(|examples| logits_file(self, config, &weights, examples, placement)),
             top_k: config.top_k,
             temperature: 1.0,
@@ -147,10 +145,7 @@ impl TrainingBase {
             mean_kl: header.mean_kl,
             largest_kl: header.largest_kl,
         };
-        let train = writer.find(&examples.train, &examples.fingerprints[0], written)?;
-        let train = train.expect("a run without examples was refused");
-        let eval = writer.find(&examples.eval, &examples.fingerprints[1], written)?;
-        Ok(self.frozen(BaseLogits::Cached(CachedLogits { train, eval, device: placement.device.clone() })))
+        Ok(self.frozen(BaseLogits::Cached(writer.find(examples, &placement.device, written)?)))
     }
 }
 
@@ -166,5 +161,5 @@ pub(super) fn logits_file(
     let depends_on =
         (weights, base.open.checkpoint.json(), examples, config.top_k, format!("{:?}", placement.weights));
     let fingerprint = sha256(&serde_json::to_vec(&depends_on).expect("strings and numbers serialise"));
-    (config.dir.join(format!("{}.logits", &fingerprint[..16])), fingerprint)
+    (logits_path(&config.dir, &fingerprint), fingerprint)
 }

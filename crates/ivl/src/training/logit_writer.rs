@@ -1,11 +1,13 @@
 //! The logits of a frozen model on disk: found, or written by running the model once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use burn::tensor::Device;
 use ivl_core::CausalLm;
-use ivl_train::{CacheSettings, Examples, LogitCache, LogitCacheHeader};
+use ivl_train::{CacheSettings, CachedLogits, Examples, LogitCache, LogitCacheHeader};
 
+use super::encoded_examples::EncodedExamples;
 use super::events::{Reporter, TrainEvent};
 use crate::error::{Error, Result};
 
@@ -14,6 +16,11 @@ type LoadLm<'a> = Box<dyn Fn() -> Result<Rc<dyn CausalLm>> + 'a>;
 
 /// From a fingerprint of examples to a file and the fingerprint in its header.
 type FileOf<'a> = Box<dyn Fn(&str) -> (PathBuf, String) + 'a>;
+
+/// The file in a directory of logits whose header has a fingerprint.
+pub(super) fn logits_path(dir: &Path, fingerprint: &str) -> PathBuf {
+    dir.join(format!("{}.logits", &fingerprint[..16]))
+}
 
 /// Finds or writes the logits of one model.
 pub(super) struct LogitWriter<'a, 'r> {
@@ -35,13 +42,26 @@ pub(super) struct LogitWriter<'a, 'r> {
 }
 
 impl LogitWriter<'_, '_> {
-    /// The logits for some examples, made with the settings of `fingerprint`; `None` for no examples. `written` makes the event
-    /// of a new file.
+    /// The logits for the examples of a run, for use on `device`. `written` makes the event of a new file.
     pub(super) fn find(
+        mut self,
+        examples: &EncodedExamples,
+        device: &Device,
+        written: impl Fn(&LogitCacheHeader) -> TrainEvent,
+    ) -> Result<CachedLogits> {
+        let [of_train, of_eval] = &examples.fingerprints;
+        let train = self.find_split(&examples.train, of_train, &written)?;
+        let train = train.expect("a run without examples was refused");
+        let eval = self.find_split(&examples.eval, of_eval, &written)?;
+        Ok(CachedLogits { train, eval, device: device.clone() })
+    }
+
+    /// The logits for some examples, made with the settings of `fingerprint`; `None` for no examples.
+    fn find_split(
         &mut self,
         examples: &Examples,
         fingerprint: &str,
-        written: impl FnOnce(&LogitCacheHeader) -> TrainEvent,
+        written: &impl Fn(&LogitCacheHeader) -> TrainEvent,
     ) -> Result<Option<Rc<LogitCache>>> {
         if examples.is_empty() {
             return Ok(None);

@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use ivl_core::{CausalLm, Vocab, VocabMap};
 use ivl_models::{ChatTemplate, TeacherCard, TemplateChoice, ValueCard};
-use ivl_train::{BaseLogits, CachedLogits, DistillConfig, RunIdentity, Teacher, TrainConfig};
+use ivl_train::{BaseLogits, DistillConfig, RunIdentity, Teacher, TrainConfig};
 
 use super::encoded_examples::EncodedExamples;
 use super::events::{Reporter, TrainEvent};
-use super::logit_writer::LogitWriter;
+use super::logit_writer::{LogitWriter, logits_path};
 use crate::device::Placement;
 use crate::digest::{hash_weights, sha256};
 use crate::error::{Error, Result};
@@ -116,9 +116,9 @@ impl TrainingTeacher {
         let file = |examples: &str| {
             let depends_on = format!("{examples} {top_k} {temperature} {vocab} {identity}");
             let fingerprint = sha256(depends_on.as_bytes());
-            (dir.join(format!("{}.logits", &fingerprint[..16])), fingerprint)
+            (logits_path(&dir, &fingerprint), fingerprint)
         };
-        let mut writer = LogitWriter {
+        let writer = LogitWriter {
             file: Box::new(file),
             top_k,
             temperature,
@@ -134,10 +134,7 @@ impl TrainingTeacher {
             top_k: header.top_k,
             mean_rest: header.mean_rest,
         };
-        let train = writer.find(&examples.train, &examples.fingerprints[0], written)?;
-        let train = train.expect("a run without examples was refused");
-        let eval = writer.find(&examples.eval, &examples.fingerprints[1], written)?;
-        let cached = CachedLogits { train, eval, device: placement.device.clone() };
+        let cached = writer.find(examples, &placement.device, written)?;
         Ok(Teacher::new(name, BaseLogits::Cached(cached), temperature, vocab))
     }
 
