@@ -2,10 +2,10 @@
 
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::llama;
-use super::readers::{num_experts, put_experts, stacked_rules};
+use super::readers::{put_experts_everywhere, stacked_rules};
 use super::rope::{self, RopeDefaults};
 use crate::Error;
-use crate::config::{ExpertsConfig, ModelConfig};
+use crate::config::ModelConfig;
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 use crate::fields::Fields;
 
@@ -28,15 +28,8 @@ fn with_factors(fields: &Fields<'_>, mut config: ModelConfig) -> Result<ModelCon
 pub(super) fn granite_moe(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let defaults = Defaults { mlp_bias: Bias::Never, ..GRANITE };
     let mut config = with_factors(fields, llama::with_rope(fields, &defaults)?)?;
-    let experts = ExpertsConfig {
-        count: num_experts(fields, 8)?,
-        per_token: fields.size_or("num_experts_per_tok", 2)?,
-        intermediate_size: config.mlp.intermediate_size,
-        // The softmax of the chosen logits.
-        renormalized: true,
-        shared: None,
-    };
-    put_experts(&mut config, fields, experts, |_| true)?;
+    // Renormalised: the softmax of the chosen logits.
+    put_experts_everywhere(&mut config, fields, [8, 2], true)?;
     Ok(config)
 }
 

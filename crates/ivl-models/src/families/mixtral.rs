@@ -2,10 +2,10 @@
 
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::llama;
-use super::readers::{expert_rules, num_experts, put_experts, read_window_of_all, stacked_rules};
+use super::readers::{expert_rules, put_experts_everywhere, read_window_of_all, stacked_rules};
 use super::rope::RopeDefaults;
 use crate::Error;
-use crate::config::{ExpertsConfig, ModelConfig};
+use crate::config::ModelConfig;
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
@@ -24,14 +24,7 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let rope = RopeDefaults { theta: 1e6, ..RopeDefaults::default() };
     let mut config = llama::with_rope_defaults(fields, &DEFAULTS, &rope)?;
     read_window_of_all(&mut config, fields, None)?;
-    let experts = ExpertsConfig {
-        count: num_experts(fields, 8)?,
-        per_token: fields.size_or("num_experts_per_tok", 2)?,
-        intermediate_size: config.mlp.intermediate_size,
-        renormalized: true,
-        shared: None,
-    };
-    put_experts(&mut config, fields, experts, |_| true)?;
+    put_experts_everywhere(&mut config, fields, [8, 2], true)?;
     Ok(config)
 }
 

@@ -2,10 +2,10 @@
 
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::llama;
-use super::readers::{num_experts, put_experts, read_layer_kinds, require_window, window};
+use super::readers::{put_experts_everywhere, read_layer_kinds, require_window, window};
 use super::rope::RopeByKind;
 use crate::Error;
-use crate::config::{ExpertsConfig, ModelConfig, QkNorm, Wiring};
+use crate::config::{ModelConfig, QkNorm, Wiring};
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
@@ -51,14 +51,8 @@ pub(super) fn olmoe(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     if fields.has("clip_qkv") {
         return Err(fields.invalid("clip_qkv", "null: ivl does not bound queries, keys and values"));
     }
-    let experts = ExpertsConfig {
-        count: num_experts(fields, 64)?,
-        per_token: fields.size_or("num_experts_per_tok", 8)?,
-        intermediate_size: config.mlp.intermediate_size,
-        renormalized: fields.flag_or("norm_topk_prob", false)?,
-        shared: None,
-    };
-    put_experts(&mut config, fields, experts, |_| true)?;
+    let renormalized = fields.flag_or("norm_topk_prob", false)?;
+    put_experts_everywhere(&mut config, fields, [64, 8], renormalized)?;
     Ok(config)
 }
 

@@ -101,6 +101,23 @@ pub(super) fn read_layer_kinds(
 pub(super) const SLIDING_LAYERS: &str =
     "a size that is switched on, since layer_types has layers with a sliding window";
 
+/// Experts of every layer, as wide as the layer would be without them, of which the files say how many there are.
+pub(super) fn put_experts_everywhere(
+    config: &mut ModelConfig,
+    fields: &Fields<'_>,
+    [count, per_token]: [usize; 2],
+    renormalized: bool,
+) -> Result<(), Error> {
+    let experts = ExpertsConfig {
+        count: num_experts(fields, count)?,
+        per_token: fields.size_or("num_experts_per_tok", per_token)?,
+        intermediate_size: config.mlp.intermediate_size,
+        renormalized,
+        shared: None,
+    };
+    put_experts(config, fields, experts, |_| true)
+}
+
 /// Puts experts into the blocks of which `is_sparse` is true.
 pub(super) fn put_experts(
     config: &mut ModelConfig,
