@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::tensor_files::TensorFiles;
 use crate::Error;
-use crate::gguf::{Gguf, is_later_part};
+use crate::gguf::Gguf;
 
 /// The GGUF model in a directory that holds no other weights; a model in several parts is its first.
 ///
@@ -17,9 +17,7 @@ pub(super) fn gguf_in(dir: &Path) -> Result<Option<PathBuf>, Error> {
     let mut found: Vec<PathBuf> =
         std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     found.retain(|path| {
-        // Projectors of pictures lie beside the models that they belong to.
-        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-        Gguf::is_named_so(path) && path.is_file() && !is_later_part(path) && !name.contains("mmproj")
+        path.is_file() && path.file_name().is_some_and(|name| Gguf::is_model_name(name.as_ref()))
     });
     found.sort();
     match found.as_slice() {

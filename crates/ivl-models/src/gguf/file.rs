@@ -38,6 +38,13 @@ impl Gguf {
         path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
     }
 
+    /// Whether a path within a directory or repository is the name of a model: a GGUF file that is not a later part of one, and no
+    /// projector of pictures, which lies beside the model that it belongs to.
+    pub fn is_model_name(path: &Path) -> bool {
+        let is_later = PartName::of(path).is_some_and(|name| name.part > 1);
+        Self::is_named_so(path) && !is_later && !path.to_string_lossy().to_lowercase().contains("mmproj")
+    }
+
     /// Opens a file; if it is the first of several parts (`NAME-00001-of-00003.gguf`), all of them.
     ///
     /// # Errors
@@ -57,8 +64,7 @@ impl Gguf {
 
     /// Adds every part but the first, which is `path`.
     fn add_parts(&mut self, path: &Path, parts: u64) -> Result<(), Error> {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let named = PartName::parse(name).filter(|name| name.parts == parts);
+        let named = PartName::of(path).filter(|name| name.parts == parts);
         let named = named.ok_or_else(|| in_file(path)(GgufError::PartName { parts }))?;
         let number = split_number(&self.metadata, "split.no")?.unwrap_or(0) + 1;
         if (number, named.part) != (1, 1) {

@@ -26,6 +26,6 @@ pub(crate) use header::TensorEntry;
 pub use metadata::{GgufMetadata, MetadataArray, MetadataValue};
 pub use metadata_writer::MetadataWriter;
 pub use parts::PartName;
-pub(crate) use parts::{is_later_part, part_files};
+pub(crate) use parts::part_files;
 pub use tensor_type::GgufType;
 pub use writer::{NewTensor, write_gguf};

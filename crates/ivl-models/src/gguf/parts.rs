@@ -14,6 +14,11 @@ pub struct PartName<'a> {
 }
 
 impl<'a> PartName<'a> {
+    /// That of a path, if its file is a part.
+    pub(super) fn of(path: &'a Path) -> Option<Self> {
+        path.file_name().and_then(|name| name.to_str()).and_then(Self::parse)
+    }
+
     /// The parts of a file's name or path, if it has them.
     pub fn parse(name: &'a str) -> Option<Self> {
         let (rest, parts) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
@@ -31,15 +36,9 @@ impl<'a> PartName<'a> {
     }
 }
 
-/// Whether a file has the name of a part that is not the first.
-pub(crate) fn is_later_part(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).and_then(PartName::parse);
-    name.is_some_and(|name| name.part > 1)
-}
-
 /// The files of the model that `path` is the whole or a part of.
 pub(crate) fn part_files(path: &Path) -> Vec<PathBuf> {
-    match path.file_name().and_then(|name| name.to_str()).and_then(PartName::parse) {
+    match PartName::of(path) {
         Some(name) => (1..=name.parts).map(|part| beside(path, &name, part)).collect(),
         None => vec![path.to_owned()],
     }

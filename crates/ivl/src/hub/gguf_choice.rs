@@ -4,14 +4,10 @@ use std::path::Path;
 
 use ivl_models::gguf::{Gguf, PartName};
 
-/// The model files of a repository among its paths: without projectors, and of a model in parts only the first.
-fn models<'a>(paths: &'a [String]) -> Vec<&'a str> {
-    let is_model = |path: &&'a str| {
-        Gguf::is_named_so(Path::new(path))
-            && !path.to_lowercase().contains("mmproj")
-            && PartName::parse(path).is_none_or(|name| name.part == 1)
-    };
-    let mut models: Vec<&str> = paths.iter().map(String::as_str).filter(is_model).collect();
+/// The models of a repository among its paths, each as its first part.
+fn models(paths: &[String]) -> Vec<&str> {
+    let mut models: Vec<&str> =
+        paths.iter().map(String::as_str).filter(|path| Gguf::is_model_name(Path::new(path))).collect();
     models.sort_unstable();
     models
 }
