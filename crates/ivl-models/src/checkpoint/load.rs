@@ -79,7 +79,7 @@ impl Checkpoint {
         let files = self.tensors()?;
         let parameters = StoredParameters::new(self, &files)?;
         // Every shape is now known to fit what the files hold, so that nothing larger than them is allocated.
-        let total = parameters.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+        let total = count(parameters.shapes());
         let mut source = TensorSource { parameters, done: 0, total, progress };
         Ok(fill_parameters(self.config().init(device), &mut source, device, weights))
     }
@@ -88,7 +88,7 @@ impl Checkpoint {
     pub fn num_parameters(&self) -> u64 {
         // A parameter takes no memory before it is filled.
         let net = self.config().init(&Device::default());
-        parameter_shapes(&net).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+        count(&parameter_shapes(&net))
     }
 
     /// Loads model and tokenizer as a causal LM.
@@ -105,6 +105,11 @@ impl Checkpoint {
         let net = self.load(device, options)?;
         Ok((TransformerLm::new(net, vocab, &self.path().display().to_string()), tokenizer))
     }
+}
+
+/// The numbers of all parameters.
+fn count(shapes: &[(String, Vec<usize>)]) -> u64 {
+    shapes.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
 }
 
 /// Where one parameter comes from.
