@@ -131,17 +131,27 @@ impl<'a> RowFields<'a> {
 
     /// An object, or the same as JSON in a text. Tables have a column for every key of any row: what is null is absent.
     fn template_kwargs(&self) -> Result<Map<String, Value>, String> {
-        let column = self.column(Field::TemplateKwargs);
-        let parsed = match self.get(Field::TemplateKwargs) {
-            None => return Ok(Map::new()),
-            Some(Value::String(text)) if text.is_empty() => return Ok(Map::new()),
+        match self.value_or_json(Field::TemplateKwargs)? {
+            None => Ok(Map::new()),
+            Some(Value::Object(kwargs)) => {
+                Ok(kwargs.into_iter().filter(|(_, value)| !value.is_null()).collect())
+            }
+            Some(other) => {
+                let column = self.column(Field::TemplateKwargs);
+                Err(format!("{} in `{column}`, expected an object", kind(&other)))
+            }
+        }
+    }
+
+    /// A value, or the same as JSON in a text; nothing for an empty text.
+    fn value_or_json(&self, field: Field) -> Result<Option<Value>, String> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
             Some(Value::String(text)) => serde_json::from_str(text)
-                .map_err(|error| format!("a text in `{column}` that is not JSON ({error})"))?,
-            Some(other) => other.clone(),
-        };
-        match parsed {
-            Value::Object(kwargs) => Ok(kwargs.into_iter().filter(|(_, value)| !value.is_null()).collect()),
-            other => Err(format!("{} in `{column}`, expected an object", kind(&other))),
+                .map(Some)
+                .map_err(|error| format!("a text in `{}` that is not JSON ({error})", self.column(field))),
+            Some(other) => Ok(Some(other.clone())),
         }
     }
 
@@ -173,17 +183,12 @@ impl<'a> RowFields<'a> {
 
     /// A list of schemas, or the same as JSON in a text: tables cannot hold schemas of different shapes.
     fn list_of_tools(&self, field: Field) -> Result<Option<Vec<Value>>, String> {
-        let column = self.column(field);
-        let Some(tools) = self.get(field) else { return Ok(None) };
-        let parsed = match tools {
-            Value::String(text) if text.is_empty() => return Ok(None),
-            Value::String(text) => serde_json::from_str(text)
-                .map_err(|error| format!("a text in `{column}` that is not JSON ({error})"))?,
-            other => other.clone(),
-        };
-        match parsed {
-            Value::Array(tools) => Ok((!tools.is_empty()).then_some(tools)),
-            other => Err(format!("{} in `{column}`, expected a list of tools", kind(&other))),
+        match self.value_or_json(field)? {
+            None => Ok(None),
+            Some(Value::Array(tools)) => Ok((!tools.is_empty()).then_some(tools)),
+            Some(other) => {
+                Err(format!("{} in `{}`, expected a list of tools", kind(&other), self.column(field)))
+            }
         }
     }
 }
