@@ -9,7 +9,7 @@ use ivl_kernels::{
     ActivationFn, GroupedQueryAttention, Matrix, MemoryProbe, Normalization, PackedFormat, RotaryEmbedding,
     RotaryPairing, SoftmaxStats, argmax, kl_divergence, parallel, products, softmax_weights,
 };
-use precise::{close, numbers};
+use precise::{close, has_fused_multiply_add, numbers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -286,14 +286,7 @@ fn every_half_is_itself() {
 /// AVX2, AVX-512 and 64-bit ARM give one checksum of bits, as `docs/cpu.md` says.
 #[test]
 fn processors_with_fused_multiply_add_give_the_same_bits() {
-    #[cfg(target_arch = "x86_64")]
-    let fused = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c")
-        && std::env::var("IVL_CPU").as_deref() != Ok("base");
-    #[cfg(not(target_arch = "x86_64"))]
-    let fused = cfg!(target_arch = "aarch64");
-    if !fused {
+    if !has_fused_multiply_add() {
         return;
     }
     // Numbers between -1 and 1 of a linear congruential generator.

@@ -33,3 +33,16 @@ pub(crate) fn pass_at_lower_levels() {
         assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
     }
 }
+
+#[allow(dead_code, reason = "not every file of tests compares bits")]
+/// Whether the tests run with fused multiply-add, whose results have the same bits on x86-64 and 64-bit ARM.
+pub(crate) fn has_fused_multiply_add() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let fused = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && std::env::var("IVL_CPU").as_deref() != Ok("base");
+    #[cfg(not(target_arch = "x86_64"))]
+    let fused = cfg!(target_arch = "aarch64");
+    fused
+}
