@@ -137,7 +137,7 @@ def test_adapters_share_the_weights_of_their_base():
     assert not any("lora" in name for name, _ in model.base.named_parameters())
 
 
-def test_what_does_not_fit_is_refused():
+def test_what_does_not_fit_is_refused(tmp_path):
     small, other = "examples/first-value/small", "crates/ivl-demo-models/models/other"
     with pytest.raises(ivl.IvlError, match=r"different vocabularies: .* of 384 tokens differ; the id .*ivl align"):
         ivl.load(small, [other])
@@ -145,6 +145,11 @@ def test_what_does_not_fit_is_refused():
         ivl.load(small, [ivl.Value(other, map=FIXTURES / "other-small.safetensors")])
     with pytest.raises(ivl.IvlError, match="does-not-exist` is no directory"):
         ivl.load("does-not-exist")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ivl.IvlError, match=r"`missing\.gguf` is a GGUF file: .*`ivl convert missing\.gguf --to hf --out DIR`"):
+        ivl.load("missing.gguf")
+    with pytest.raises(ivl.IvlError, match=r"holds GGUF files and no config\.json: .*`ivl convert .*model\.gguf --to hf"):
+        ivl.load(small, [tmp_path])
     with pytest.raises(ivl.IvlError, match="expected VALUE or VALUE:ALPHA"):
         ivl.load(small, ["x:much"])
     model = ivl.load(small, [f"{small}:0.5"])

@@ -39,6 +39,8 @@ def resolve(name: str | Path) -> Path:
         if (local / "checkpoints").is_dir() and not (local / "config.json").exists():
             raise IvlError(f"`{local}` is a training run that has not ended; finish it with `ivl train CONFIG.toml --resume`")
         return local
+    if local.suffix == ".gguf":
+        raise IvlError(f"`{local}` is a GGUF file: {_convert(local)}")
     hub_name, _, revision = str(name).partition("@")
     if hub_name.count("/") != 1 or hub_name.startswith((".", "/")):
         raise IvlError(f"`{name}` is no directory, and no name on the Hugging Face hub (`org/name[@revision]`)")
@@ -48,6 +50,10 @@ def resolve(name: str | Path) -> Path:
         return Path(snapshot_download(hub_name, revision=revision or None, allow_patterns=_PATTERNS))
     except Exception as error:
         raise IvlError(f"`{name}` is no directory here, and cannot be had from the Hugging Face hub: {error}") from error
+
+
+def _convert(file: Path) -> str:
+    return f"PyTorch reads Hugging Face directories. Convert it with `ivl convert {file} --to hf --out DIR`, or serve it with `ivl serve`"
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ class Checkpoint:
         """
         directory = resolve(name)
         if not (directory / "config.json").is_file():
+            for file in sorted(directory.glob("*.gguf"))[:1]:
+                raise IvlError(f"`{directory}` holds GGUF files and no config.json: {_convert(file)}")
             raise IvlError(f"`{directory}` has no config.json, so it holds no model in Hugging Face layout")
         return cls(str(name), directory)
 

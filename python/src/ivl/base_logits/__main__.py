@@ -23,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ivl.base_logits", description=_ABOUT)
     parser.add_argument("config", type=Path, help="configuration of the run, with [base_logits]")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `ivl data export` wrote from the configuration")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="directory to write (default: `base_logits.dir` of the configuration)")
     parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers", help="what computes them")
     parser.add_argument("--worker", type=int, default=0, metavar="I", help="number of this worker, from 0 (default: 0)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="number of all workers (default: 1)")
@@ -53,8 +54,9 @@ def write(arguments: argparse.Namespace) -> None:
     for logits in described:
         engine: Engine | None = None
         vocab = len(Checkpoint.open(logits["base"]).vocab)
-        for examples, (path, fingerprint) in zip((run.train, run.eval), logits["files"]):
-            file = parted(Path(path), fingerprint, vocab, top_k, examples)
+        for examples, (named, fingerprint) in zip((run.train, run.eval), logits["files"]):
+            path = Path(named) if arguments.out is None else arguments.out / Path(named).name
+            file = parted(path, fingerprint, vocab, top_k, examples)
             for part in file.missing(arguments.worker, arguments.workers):
                 engine = engine or _engine(arguments, logits["base"], file.header.top_k)
                 file.write(part, engine.read(examples, file.examples(part), file.header.top_k))

@@ -52,8 +52,10 @@ class MappedFile:
         entry = self._header.get(name)
         if not isinstance(entry, dict) or entry.get("dtype") not in _TYPES:
             raise IvlError(f"`{self._path}` has no list `{name}`; run `ivl data export` again")
-        dtype = _TYPES[entry["dtype"]]
-        begin, end = entry["data_offsets"]
+        dtype, offsets = _TYPES[entry["dtype"]], entry.get("data_offsets")
+        if not isinstance(offsets, list) or [type(offset) for offset in offsets] != [int, int]:
+            raise IvlError(f"`{self._path}` does not say where its list `{name}` is; run `ivl data export` again")
+        begin, end = offsets
         if not 0 <= begin <= end <= self._size - self._start or (end - begin) % dtype.itemsize:
             raise IvlError(f"`{self._path}` is not whole; run `ivl data export` again")
         if begin == end:
@@ -79,8 +81,8 @@ class Examples:
         self._offsets = [np.asarray(file.numbers("offsets")) for file in files]
         for shard, ids, mask, offsets in zip(shards, self._ids, self._masks, self._offsets):
             lengths = np.diff(offsets)
-            whole = len(offsets) == shard["examples"] + 1 and len(ids) == len(mask) == shard["tokens"] == offsets[-1]
-            if not whole or offsets[0] != 0 or (lengths < 2).any():
+            whole = len(offsets) == shard["examples"] + 1 > 1 and len(ids) == len(mask) == shard["tokens"] == offsets[-1]
+            if not whole or offsets[0] != 0 or (lengths < 2).any() or int(mask.max()) > 1:
                 raise IvlError(f"`{directory / shard['file']}` does not fit export.json; run `ivl data export` again")
         self._firsts = np.cumsum([0, *(len(offsets) - 1 for offsets in self._offsets)])
 
@@ -140,9 +142,12 @@ class ExportedRun:
         self.directory, self.description = directory, read_object(path)
         if self.description.get("format") != FORMAT:
             raise IvlError(f"`{path}` has the format {self.description.get('format')!r}, expected {FORMAT}; use the package of your `ivl`")
-        self.train = Examples(directory, self.description["train"])
-        self.eval = Examples(directory, self.description["eval"])
-        self.total_steps = int(self.description["steps"])
+        try:
+            self.train = Examples(directory, self.description["train"])
+            self.eval = Examples(directory, self.description["eval"])
+            self.total_steps = int(self.description["steps"])
+        except (KeyError, TypeError) as error:
+            raise IvlError(f"`{path}` is not what `ivl data export` writes ({error}); run it again") from error
 
     def check_config(self, path: Path) -> None:
         """Refuses a configuration file that was changed after the export.
@@ -166,8 +171,7 @@ class ExportedRun:
             if first >= epoch["steps"]:
                 first -= epoch["steps"]
                 continue
-            file = MappedFile(self.directory / epoch["file"])
-            examples, rows, micro_batches = (file.numbers(name) for name in ("examples", "rows", "micro_batches"))
+            examples, rows, micro_batches = self._order(epoch["file"])
             for start in range(first * accumulation, len(micro_batches) - 1, accumulation):
                 found = [
                     [examples[rows[row] : rows[row + 1]].tolist() for row in range(micro_batches[at], micro_batches[at + 1])]
@@ -176,3 +180,20 @@ class ExportedRun:
                 indices = [index for micro_batch in found for row in micro_batch for index in row]
                 yield Step(found, int(self.train.trained[indices].sum()))
             first = 0
+
+    def _order(self, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """The examples of an epoch in order, and the offsets of rows in them and of micro-batches in the rows.
+
+        Raises `IvlError` for a file that names examples or rows that are not there.
+        """
+        file = MappedFile(self.directory / name)
+        examples, rows, micro_batches = (file.numbers(part) for part in ("examples", "rows", "micro_batches"))
+        named = len(examples) == 0 or 0 <= int(examples.min()) <= int(examples.max()) < len(self.train)
+        if not named or not _are_offsets(rows, len(examples)) or not _are_offsets(micro_batches, len(rows) - 1):
+            raise IvlError(f"`{self.directory / name}` does not fit export.json; run `ivl data export` again")
+        return examples, rows, micro_batches
+
+
+def _are_offsets(offsets: npt.NDArray[Any], end: int) -> bool:
+    """Whether the numbers rise from 0 to `end`."""
+    return len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == end and bool((np.diff(offsets) > 0).all())

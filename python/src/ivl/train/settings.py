@@ -14,8 +14,8 @@ from ivl.value_card import Connection
 
 #: Keys and tables that change neither tokens nor their order: they may differ from those of the export.
 _CHANGEABLE = (
-    "output", "optimizer", "regularization", "mixing", "checkpoint", "eval.every", "eval.batch_size", "eval.figure", "eval.patience",
-    "eval.min_improvement", "eval.result", "steps.head_rows", "steps.precision", "steps.gradient_checkpointing",
+    "output", "base_logits.dir", "optimizer", "regularization", "mixing", "checkpoint", "eval.every", "eval.batch_size", "eval.figure",
+    "eval.patience", "eval.min_improvement", "eval.result", "steps.head_rows", "steps.precision", "steps.gradient_checkpointing",
 )  # fmt: skip
 
 #: Keys that a resumed run may change.
