@@ -20,6 +20,7 @@ fn find<'a, E: std::error::Error + 'static>(cause: &'a (dyn std::error::Error + 
 fn of_ivl(error: &Error) -> Option<String> {
     let hint = match error {
         Error::UnfinishedRun { .. } => "finish it with `ivl train CONFIG.toml --resume`",
+        Error::QuantizedValue { .. } => "`ivl convert MODEL --to hf --out DIR` writes the copy",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
         Error::NeedsOutput { .. } => "name one with --output DIR",
         Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",

@@ -101,10 +101,26 @@ fn configurations_that_ivl_does_not_know() {
     refused(change("hidden_size", (-3).into()), &["field `hidden_size`", "-3"]);
     refused(change("num_hidden_layers", 1_000_000.into()), &["num_hidden_layers", "4096"]);
     refused(change("num_key_value_heads", 3.into()), &["num_key_value_heads", "divisor"]);
-    refused(change("quantization_config", serde_json::json!({})), &["quantization_config"]);
+    refused(change("quantization_config", serde_json::json!({})), &["quantization_config.quant_method"]);
+    let method = serde_json::json!({ "quant_method": "bitsandbytes" });
+    refused(change("quantization_config", method), &["bitsandbytes", "model.dequantize()"]);
     let copy = copy_of("small");
     std::fs::write(copy.path().join("config.json"), "{").expect("writes");
     refused(copy, &["config.json` is not a JSON object"]);
+}
+
+#[test]
+fn all_weights_of_a_quantised_model_are_not_trained() {
+    let copy = copy_of("small");
+    let method = serde_json::json!({ "quant_method": "awq" });
+    edit(&copy.path().join("config.json"), |config| config["quantization_config"] = method);
+    let dir = tempfile::tempdir().expect("dir");
+    let config = train_config(dir.path(), "");
+    let set = format!("value.model={:?}", text(copy.path()));
+    fails(
+        &["train", &config, "--set", &set],
+        &["quantised weights (AWQ, 4 bits, groups of 128)", "value.lora", "ivl convert MODEL --to hf"],
+    );
 }
 
 #[test]

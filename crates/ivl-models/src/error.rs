@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::gguf::GgufError;
+use crate::pytorch::PytorchError;
 use crate::{ChatError, FileError, TokenizerError};
 
 /// Errors between a checkpoint directory and a model.
@@ -95,6 +96,15 @@ pub enum Error {
         #[source]
         source: safetensors::SafeTensorError,
     },
+    /// A file of PyTorch that is cut short, or holds something else than tensors.
+    #[error("cannot read the weights in `{}`", path.display())]
+    Pytorch {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: PytorchError,
+    },
     /// A GGUF file that cannot be trusted: of another format or version, cut short, or with a broken header.
     #[error("cannot read the GGUF file `{}`", path.display())]
     Gguf {
@@ -164,6 +174,33 @@ pub enum Error {
         /// Its type.
         got: String,
         /// The types that are read.
+        expected: String,
+    },
+    /// Two tensors that are the same one of the language model.
+    #[error("`{}` holds the tensor `{tensor}` twice, as `{first}` and as `{second}`; remove one", path.display())]
+    DuplicateTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name in the language model.
+        tensor: String,
+        /// The name of one in the files.
+        first: String,
+        /// The name of the other.
+        second: String,
+    },
+    /// A part of a quantised weight that does not fit the others.
+    #[error(
+        "tensor `{part}` in `{}` is {got}, expected {expected}: it is part of a quantised weight, of the kind that quantization_config \
+             in config.json describes", dir.display()
+    )]
+    QuantizedPart {
+        /// The checkpoint.
+        dir: PathBuf,
+        /// The tensor.
+        part: String,
+        /// What it is.
+        got: String,
+        /// What it has to be.
         expected: String,
     },
     /// A tensor that must be there.
@@ -290,7 +327,7 @@ impl fmt::Display for WeightReport {
         if self.unused.iter().any(|name| is_quantised(name)) {
             write!(
                 f,
-                "; these are quantised weights, ivl reads f32, f16 and bf16: use the model that they were made from"
+                "; these are parts of quantised weights, which quantization_config in config.json has to describe"
             )?;
         }
         Ok(())

@@ -30,6 +30,8 @@ mod files;
 pub mod gguf;
 mod mapped_file;
 mod number_lists;
+mod pytorch;
+mod quantization;
 mod template;
 mod tokenizer;
 pub mod transformer;
@@ -40,8 +42,8 @@ mod weights;
 
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
-    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, Progress,
-    SamplingDefaults, TensorFiles, save, save_adapters, weight_files,
+    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, PYTORCH_FILES,
+    Progress, SamplingDefaults, TensorFiles, save, save_adapters, weight_files,
 };
 pub use config::ModelConfig;
 pub use connection::Connection;
@@ -50,6 +52,8 @@ pub use fields::Fields;
 pub use files::{FileError, read_text, write_bytes, write_whole};
 pub use ivl_kernels::PackedFormat;
 pub use number_lists::{NumberList, write_number_lists};
+pub use pytorch::PytorchError;
+pub use quantization::Quantization;
 pub use template::{
     ChatError, ChatTemplate, Message, Pattern, PatternError, PatternFlags, RenderOptions, RowTemplate,
     RowTemplateError, SpanFinder, Spoken, TemplateChoice, Turn, fused_end_tokens,

@@ -30,6 +30,17 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A checkpoint with quantised weights, all of which would be trained.
+    #[error(
+        "`{name}` has quantised weights ({quantization}), and a value that starts from it would train all of them; train adapters on \
+             them (`value.lora`), or start from a copy that is converted to floats"
+    )]
+    QuantizedValue {
+        /// The checkpoint.
+        name: String,
+        /// Its format.
+        quantization: String,
+    },
     /// The client of the hub cannot start.
     #[error("cannot start the hub client")]
     HubClient(#[source] Box<hf_hub::HFError>),

@@ -59,6 +59,9 @@ pub fn inspect(name: &str) -> Result<Value> {
         "chat_template": open.checkpoint.chat_template()?.is_some(),
         "card": ValueCard::read(&open.path)?,
     });
+    if let Some(quantization) = open.checkpoint.quantization() {
+        report["quantisation"] = json!(quantization.to_string());
+    }
     if let Some(gguf) = open.checkpoint.gguf() {
         let text = |key: &str| gguf.metadata().opt_text(key).ok().flatten();
         report["gguf"] = json!({

@@ -28,9 +28,13 @@ const fn file(pattern: &'static str, kind: FileKind) -> CheckpointFile {
     CheckpointFile { pattern, kind }
 }
 
-/// Every file that ivl reads from a checkpoint directory. A directory with low-rank adapters has `adapter_config.json` and
+/// Files that hold the weights where no safetensors file does.
+pub const PYTORCH_FILES: [&str; 3] =
+    ["pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"];
+
+/// Every file that ivl reads from a checkpoint directory, but [`PYTORCH_FILES`]. A directory with low-rank adapters has `adapter_config.json` and
 /// `adapter_model.safetensors` in place of weights.
-pub const CHECKPOINT_FILES: [CheckpointFile; 14] = [
+pub const CHECKPOINT_FILES: [CheckpointFile; 17] = [
     file("config.json", FileKind::Config),
     file("adapter_config.json", FileKind::Config),
     file("model.safetensors", FileKind::Weights),
@@ -38,6 +42,9 @@ pub const CHECKPOINT_FILES: [CheckpointFile; 14] = [
     file("adapter_model.safetensors", FileKind::Weights),
     file("model.safetensors.index.json", FileKind::Weights),
     file("tokenizer.json", FileKind::Tokenizer),
+    file("tokenizer.model", FileKind::Tokenizer),
+    file("vocab.json", FileKind::Tokenizer),
+    file("merges.txt", FileKind::Tokenizer),
     file("tokenizer_config.json", FileKind::Tokenizer),
     file("special_tokens_map.json", FileKind::Tokenizer),
     file("added_tokens.json", FileKind::Tokenizer),

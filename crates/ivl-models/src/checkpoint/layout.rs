@@ -55,7 +55,8 @@ impl<'a> Layout<'a> {
             [_, outputs] if self.rule.transposed => {
                 self.expert * self.rule.slice.total(outputs) + self.rule.slice.stored(row)
             }
-            _ => row,
+            [inputs, _] => self.expert * inputs + row,
+            _ => self.expert + row,
         }
     }
 

@@ -15,8 +15,10 @@ use crate::Error;
 use crate::config::ModelConfig;
 use crate::families::wrapped::text_model;
 use crate::families::{Family, WeightMap, read_config};
+use crate::fields::Fields;
 use crate::files::read_json;
 use crate::gguf::Gguf;
+use crate::quantization::Quantization;
 use crate::template::chat::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::configured_ids::{generation_config, ids};
@@ -29,6 +31,7 @@ pub struct Checkpoint {
     family: &'static Family,
     config: ModelConfig,
     other_head: Option<String>,
+    quantization: Option<Quantization>,
 }
 
 impl Checkpoint {
@@ -94,8 +97,10 @@ impl Checkpoint {
 
     fn new(source: Source, json: Map<String, Value>) -> Result<Self, Error> {
         let json = text_model(&json, &source.config_path())?.into_owned();
-        let (family, config) = read_config(&json, &source.config_path())?;
-        Ok(Self { source, json, family, config, other_head: None })
+        let path = source.config_path();
+        let (family, config) = read_config(&json, &path)?;
+        let quantization = Quantization::read(&Fields::new(&json, &path))?;
+        Ok(Self { source, json, family, config, other_head: None, quantization })
     }
 
     /// The same files under another configuration, for a model of another shape with the same tokenizer.
@@ -146,16 +151,13 @@ impl Checkpoint {
     /// The tokenizer.
     ///
     /// # Errors
-    /// [`Error::NotACheckpoint`] without a `tokenizer.json`, [`Error::Tokenizer`] for one that cannot be read.
+    /// [`Error::NotACheckpoint`] or [`Error::OtherFormat`] without a tokenizer that ivl reads, [`Error::Tokenizer`] for one that cannot
+    /// be read.
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
         if self.gguf().is_some() {
             return Ok(Tokenizer::from_file(self.path())?);
         }
-        let path = self.path().join("tokenizer.json");
-        if !path.is_file() {
-            return Err(missing(self.path(), "tokenizer.json"));
-        }
-        Ok(Tokenizer::from_file(&path)?)
+        Tokenizer::from_dir(self.path())?.ok_or_else(|| missing(self.path(), "tokenizer.json"))
     }
 
     /// The chat template, if there is one.
@@ -217,14 +219,20 @@ impl Checkpoint {
         Ok(all.into_iter().collect())
     }
 
-    /// The tensors in the files, with the names that they have there.
+    /// How the weights in the files are quantised, if `config.json` says that they are.
+    pub fn quantization(&self) -> Option<&Quantization> {
+        self.quantization.as_ref()
+    }
+
+    /// The tensors in the files, with the names that they have there. Quantised weights are put together from their parts.
     ///
     /// # Errors
-    /// As [`TensorFiles::open`].
+    /// As [`TensorFiles::open`], and [`Error::QuantizedPart`] for parts of a quantised weight that do not fit.
     pub fn tensors(&self) -> Result<TensorFiles, Error> {
-        match &self.source {
-            Source::Directory(dir) => TensorFiles::open(dir),
-            Source::Gguf(model) => Ok(TensorFiles::from_gguf(&model.gguf)),
+        match (&self.source, &self.quantization) {
+            (Source::Directory(dir), Some(quantization)) => TensorFiles::open(dir)?.dequantized(quantization),
+            (Source::Directory(dir), None) => TensorFiles::open(dir),
+            (Source::Gguf(model), _) => Ok(TensorFiles::from_gguf(&model.gguf)),
         }
     }
 }

@@ -15,8 +15,6 @@ const WEIGHTS: Formats = &[
         "adapter_model.safetensors",
         "adapter_config.json beside it says which model they belong to; it is missing",
     ),
-    ("pytorch_model.bin", CONVERT),
-    ("pytorch_model.bin.index.json", CONVERT),
     ("tf_model.h5", CONVERT),
     ("flax_model.msgpack", CONVERT),
     (".pth", "these are weights as their authors train them; use the Hugging Face version of the model"),
@@ -86,7 +84,7 @@ mod tests {
     #[test]
     fn the_error_names_what_is_there_and_what_to_do() {
         for (file, expected, advice) in [
-            ("pytorch_model.bin", "model.safetensors", "save_pretrained"),
+            ("tf_model.h5", "model.safetensors", "save_pretrained"),
             ("pytorch_model-00001-of-00002.bin", "model.safetensors", "save_pretrained"),
             ("consolidated.00.pth", "model.safetensors", "Hugging Face version"),
             (

@@ -55,6 +55,8 @@ pub(super) fn write_directory(
     })?;
     let mut json = json.clone();
     json.remove("torch_dtype");
+    // The weights are written as floats.
+    json.remove("quantization_config");
     json.insert("dtype".to_owned(), Value::from(kind.torch_name()));
     let bytes = serde_json::to_vec_pretty(&json).expect("a JSON object serialises");
     Ok(write_bytes(&dir.join("config.json"), &bytes)?)

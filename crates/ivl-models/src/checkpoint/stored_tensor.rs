@@ -4,12 +4,15 @@ use half::{bf16, f16};
 use ivl_kernels::BlockFormat;
 
 use crate::gguf::GgufType;
+use crate::quantization::QuantizedMatrix;
 
-/// The bytes of one tensor in its file, with the types that a checkpoint may hold. Bytes need not be aligned.
+/// The numbers of one tensor, which lie in files. Bytes need not be aligned.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StoredTensor<'a> {
-    bytes: &'a [u8],
-    kind: StoredType,
+pub(crate) enum StoredTensor<'a> {
+    /// Numbers of one type, or in blocks.
+    Plain(&'a [u8], StoredType),
+    /// Numbers that are put together from codes and scales.
+    Quantized(QuantizedMatrix<'a>),
 }
 
 /// A type of stored numbers.
@@ -106,37 +109,15 @@ impl StoredType {
     }
 }
 
-impl<'a> StoredTensor<'a> {
-    pub(crate) fn new(bytes: &'a [u8], kind: StoredType) -> Self {
-        Self { bytes, kind }
-    }
-
+impl StoredTensor<'_> {
     /// Reads as many numbers as `out` holds, from number `first` on; both are multiples of a block.
     ///
     /// # Panics
     /// If there are fewer numbers.
     pub(crate) fn read(&self, first: usize, out: &mut [f32]) {
-        match self.kind {
-            StoredType::F32 => {
-                for (number, bytes) in out.iter_mut().zip(self.bytes[4 * first..].chunks_exact(4)) {
-                    *number = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                }
-            }
-            StoredType::F16 => {
-                for (number, bytes) in out.iter_mut().zip(self.bytes[2 * first..].chunks_exact(2)) {
-                    *number = f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
-                }
-            }
-            StoredType::Bf16 => {
-                for (number, bytes) in out.iter_mut().zip(self.bytes[2 * first..].chunks_exact(2)) {
-                    *number = bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
-                }
-            }
-            StoredType::Blocks(format) => {
-                let blocks = first / format.elements()..(first + out.len()) / format.elements();
-                let bytes = &self.bytes[blocks.start * format.bytes()..blocks.end * format.bytes()];
-                format.dequantize(bytes, out).expect("a row is a number of whole blocks");
-            }
+        match self {
+            Self::Plain(bytes, kind) => kind.read(bytes, first, out),
+            Self::Quantized(matrix) => matrix.read(first, out),
         }
     }
 
@@ -145,5 +126,32 @@ impl<'a> StoredTensor<'a> {
         let mut numbers = vec![0.0; len];
         self.read(0, &mut numbers);
         numbers
+    }
+}
+
+impl StoredType {
+    fn read(self, bytes: &[u8], first: usize, out: &mut [f32]) {
+        match self {
+            Self::F32 => {
+                for (number, bytes) in out.iter_mut().zip(bytes[4 * first..].chunks_exact(4)) {
+                    *number = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                }
+            }
+            Self::F16 => {
+                for (number, bytes) in out.iter_mut().zip(bytes[2 * first..].chunks_exact(2)) {
+                    *number = f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+                }
+            }
+            Self::Bf16 => {
+                for (number, bytes) in out.iter_mut().zip(bytes[2 * first..].chunks_exact(2)) {
+                    *number = bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+                }
+            }
+            Self::Blocks(format) => {
+                let blocks = first / format.elements()..(first + out.len()) / format.elements();
+                let bytes = &bytes[blocks.start * format.bytes()..blocks.end * format.bytes()];
+                format.dequantize(bytes, out).expect("a row is a number of whole blocks");
+            }
+        }
     }
 }

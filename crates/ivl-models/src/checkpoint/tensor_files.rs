@@ -1,119 +1,87 @@
 //! The files with the tensors of a checkpoint, memory-mapped: a tensor is read when it is loaded.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value};
+use safetensors::SafeTensors;
 
 use super::other_format::missing;
-use super::stored_tensor::{StoredTensor, StoredType};
+use super::shard_index::ShardIndex;
+use super::stored_tensor::StoredTensor;
+use super::tensor_entry::{FileTensor, NumberPlaces, Place, StoredKind};
 use crate::Error;
 use crate::families::wrapped::text_tensor;
-use crate::files::read_json;
-use crate::gguf::{Gguf, GgufType, TensorEntry};
+use crate::gguf::{Gguf, TensorEntry as GgufEntry};
 use crate::mapped_file::MappedFile;
+use crate::pytorch::{PickledTensor, read_tensors};
+use crate::quantization::QuantizedMatrix;
 
-/// More shards than any checkpoint has.
-const MOST_SHARDS: usize = 4096;
+/// The names of weights, each the beginning of the name of an index of several files; the first that is there is read.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Numbers of two tensors that are compared at once.
 const COMPARED: usize = 1024;
 
-/// All tensors of a checkpoint, by name: those of safetensors files, single or sharded, or of a GGUF model.
+/// All tensors of a checkpoint, by name: those of safetensors files or of files that PyTorch wrote, single or sharded,
+/// or of a GGUF model.
 #[derive(Debug)]
 pub struct TensorFiles {
-    files: Vec<Arc<MappedFile>>,
-    tensors: BTreeMap<String, Entry>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    file: usize,
-    kind: Kind,
-    shape: Vec<usize>,
-    bytes: std::ops::Range<usize>,
-}
-
-/// The type of a tensor in its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Safetensors(Dtype),
-    Gguf(GgufType),
-}
-
-impl Kind {
-    /// How its numbers are read, if it is made of numbers that models use.
-    fn stored(self) -> Option<StoredType> {
-        match self {
-            Self::Safetensors(Dtype::F32) => Some(StoredType::F32),
-            Self::Safetensors(Dtype::F16) => Some(StoredType::F16),
-            Self::Safetensors(Dtype::BF16) => Some(StoredType::Bf16),
-            Self::Safetensors(_) => None,
-            Self::Gguf(kind) => StoredType::of_gguf(kind),
-        }
-    }
-
-    /// The types that are read, in an error.
-    fn expected(self) -> String {
-        match self {
-            Self::Safetensors(_) => "F32, F16 or BF16".to_owned(),
-            Self::Gguf(_) => {
-                let names = StoredType::of_gguf_names();
-                format!(
-                    "one of {names}; use another file of the model, or make one with llama-quantize of llama.cpp"
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Safetensors(dtype) => write!(f, "{dtype:?}"),
-            Self::Gguf(kind) => write!(f, "{kind}"),
-        }
-    }
+    /// The directory or file, for errors.
+    pub(super) path: PathBuf,
+    pub(super) files: Vec<Arc<MappedFile>>,
+    pub(super) tensors: BTreeMap<String, FileTensor>,
 }
 
 impl TensorFiles {
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, and checks every header.
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, and checks every header. Without them, the
+    /// same of `pytorch_model.bin`, of which no instruction is run.
     ///
     /// # Errors
     /// [`Error::NotACheckpoint`] or [`Error::OtherFormat`] if there is neither, [`Error::ShardName`] for a shard outside the directory,
-    /// [`Error::Safetensors`] for a file that is cut short or has a broken header.
+    /// [`Error::Safetensors`] or [`Error::Pytorch`] for a file that is cut short or has a broken header, [`Error::DuplicateTensor`] for two tensors of one
+    /// name.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let single = dir.join("model.safetensors");
-        let index = dir.join("model.safetensors.index.json");
-        let paths = if single.is_file() {
-            vec![single]
-        } else if index.is_file() {
-            shard_paths(dir, &index)?
-        } else {
-            return Err(missing(dir, "model.safetensors"));
-        };
-        let mut files = Self { files: Vec::new(), tensors: BTreeMap::new() };
-        for path in paths {
-            files.add(path)?;
+        let mut files = Self::empty(dir);
+        for name in WEIGHTS {
+            let (single, index) = (dir.join(name), dir.join(format!("{name}.index.json")));
+            if single.is_file() {
+                files.add(&single, |_| true)?;
+                return Ok(files);
+            }
+            if index.is_file() {
+                let index = ShardIndex::read(&index)?;
+                for shard in index.shards() {
+                    files.add(&dir.join(shard), |name| index.is_in(name, shard))?;
+                }
+                return Ok(files);
+            }
         }
-        Ok(files)
+        Err(missing(dir, WEIGHTS[0]))
+    }
+
+    fn empty(path: &Path) -> Self {
+        Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() }
     }
 
     /// The tensors of a GGUF model, with the names that they have there.
     pub(super) fn from_gguf(gguf: &Gguf) -> Self {
-        let entry = |(name, file, tensor): (&str, usize, &TensorEntry)| {
-            let (kind, shape) = (Kind::Gguf(tensor.kind), tensor.shape.clone());
-            (name.to_owned(), Entry { file, kind, shape, bytes: tensor.bytes.clone() })
+        let entry = |(name, file, tensor): (&str, usize, &GgufEntry)| {
+            let place = Place { file, bytes: tensor.bytes.clone() };
+            let numbers = NumberPlaces::Plain(StoredKind::Gguf(tensor.kind), place);
+            let entry = FileTensor { shape: tensor.shape.clone(), stored_name: name.to_owned(), numbers };
+            (name.to_owned(), entry)
         };
-        Self { files: gguf.mapped_files().to_vec(), tensors: gguf.entries().map(entry).collect() }
+        let (files, tensors) = (gguf.mapped_files().to_vec(), gguf.entries().map(entry).collect());
+        Self { path: gguf.path().to_owned(), files, tensors }
     }
 
-    /// Whether a directory holds safetensors files.
+    /// Whether a directory holds weights in Hugging Face layout.
     pub(super) fn are_in(dir: &Path) -> bool {
-        ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| dir.join(name).is_file())
+        WEIGHTS
+            .iter()
+            .any(|name| dir.join(name).is_file() || dir.join(format!("{name}.index.json")).is_file())
     }
 
     /// Whether two tensors have one shape and the same numbers.
@@ -122,12 +90,15 @@ impl TensorFiles {
     /// If there is no tensor of either name.
     pub(super) fn are_equal(&self, a: &str, b: &str) -> bool {
         let [x, y] = [a, b].map(|name| &self.tensors[name]);
-        let bytes = |entry: &Entry| &self.files[entry.file][entry.bytes.clone()];
-        if x.shape != y.shape || (x.kind == y.kind && bytes(x) == bytes(y)) {
-            return x.shape == y.shape;
+        if x.shape != y.shape {
+            return false;
+        }
+        let kinds = [x, y].map(|entry| entry.plain().map(|(kind, _)| kind));
+        if kinds[0] == kinds[1] && x.places().zip(y.places()).all(|(a, b)| self.bytes(a) == self.bytes(b)) {
+            return true;
         }
         match (self.tensor(a), self.tensor(b)) {
-            (Ok(first), Ok(second)) if x.kind != y.kind => {
+            (Ok(first), Ok(second)) if kinds[0] != kinds[1] => {
                 let len: usize = x.shape.iter().product();
                 let mut numbers = [[0f32; COMPARED]; 2];
                 (0..len).step_by(COMPARED).all(|at| {
@@ -147,15 +118,36 @@ impl TensorFiles {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn open_file(path: &Path) -> Result<Self, Error> {
-        let mut files = Self { files: Vec::new(), tensors: BTreeMap::new() };
-        files.add(path.to_owned())?;
+        let mut files = Self::empty(path);
+        files.add(path, |_| true)?;
         Ok(files)
     }
 
-    fn add(&mut self, path: PathBuf) -> Result<(), Error> {
-        let map = MappedFile::open(&path)?;
+    /// Opens a file and adds those of its tensors that are `wanted`.
+    fn add(&mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+        match path.extension().is_some_and(|extension| extension == "bin") {
+            true => self.add_pytorch(path, wanted),
+            false => self.add_safetensors(path, wanted),
+        }
+    }
+
+    fn add_pytorch(&mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let map = MappedFile::open(path)?;
+        let broken = |source| Error::Pytorch { path: path.to_owned(), source };
+        let file = self.files.len();
+        for tensor in read_tensors(&map).map_err(broken)?.into_iter().filter(|tensor| wanted(&tensor.name)) {
+            let PickledTensor { name, dtype, shape, bytes } = tensor;
+            let numbers = NumberPlaces::Plain(StoredKind::Element(dtype), Place { file, bytes });
+            self.insert(FileTensor { shape, stored_name: name, numbers })?;
+        }
+        self.files.push(Arc::new(map));
+        Ok(())
+    }
+
+    fn add_safetensors(&mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let map = MappedFile::open(path)?;
         let size = map.len() as u64;
-        let broken = |source| Error::Safetensors { path: path.clone(), size, source };
+        let broken = |source| Error::Safetensors { path: path.to_owned(), size, source };
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(broken)?;
         // Eight bytes before the header hold its length.
         let start = header + 8;
@@ -163,14 +155,32 @@ impl TensorFiles {
             return Err(broken(safetensors::SafeTensorError::MetadataIncompleteBuffer));
         }
         let file = self.files.len();
-        for (name, info) in metadata.tensors() {
+        for (name, info) in metadata.tensors().into_iter().filter(|(name, _)| wanted(name)) {
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-            let kind = Kind::Safetensors(info.dtype);
-            let entry = Entry { file, kind, shape: info.shape.clone(), bytes };
-            self.tensors.insert(text_tensor(&name).into_owned(), entry);
+            let numbers = NumberPlaces::Plain(StoredKind::Element(info.dtype), Place { file, bytes });
+            self.insert(FileTensor { shape: info.shape.clone(), stored_name: name, numbers })?;
         }
         self.files.push(Arc::new(map));
         Ok(())
+    }
+
+    /// Adds a tensor under the name that it has in a language model of its own.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateTensor`] if there is one of this name.
+    fn insert(&mut self, entry: FileTensor) -> Result<(), Error> {
+        match self.tensors.entry(text_tensor(&entry.stored_name).into_owned()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(entry);
+                Ok(())
+            }
+            Entry::Occupied(first) => Err(Error::DuplicateTensor {
+                path: self.path.clone(),
+                tensor: first.key().clone(),
+                first: first.get().stored_name.clone(),
+                second: entry.stored_name,
+            }),
+        }
     }
 
     /// Names of all tensors, sorted. Those of a language model inside another model are as they are without it.
@@ -185,20 +195,25 @@ impl TensorFiles {
 
     /// Bytes of all tensors.
     pub fn size(&self) -> u64 {
-        self.tensors.values().map(|entry| entry.bytes.len() as u64).sum()
+        self.tensors.values().flat_map(FileTensor::places).map(|place| place.bytes.len() as u64).sum()
     }
 
     /// Numbers of elements by stored type.
     pub fn dtypes(&self) -> BTreeMap<String, u64> {
         let mut dtypes = BTreeMap::new();
         for entry in self.tensors.values() {
-            *dtypes.entry(entry.kind.to_string()).or_default() +=
-                entry.shape.iter().product::<usize>() as u64;
+            let kind = entry.plain().map_or("quantised".to_owned(), |(kind, _)| kind.to_string());
+            *dtypes.entry(kind).or_default() += entry.shape.iter().product::<usize>() as u64;
         }
         dtypes
     }
 
-    /// The bytes of a tensor.
+    /// The bytes at a place.
+    pub(super) fn bytes(&self, place: &Place) -> &[u8] {
+        &self.files[place.file][place.bytes.clone()]
+    }
+
+    /// The numbers of a tensor.
     ///
     /// # Errors
     /// [`Error::TensorType`] if it is not made of floats that models use.
@@ -206,53 +221,30 @@ impl TensorFiles {
     /// # Panics
     /// If there is no tensor of this name.
     pub(crate) fn tensor(&self, name: &str) -> Result<StoredTensor<'_>, Error> {
-        let entry = &self.tensors[name];
-        let file = &self.files[entry.file];
-        let bytes = &file[entry.bytes.clone()];
-        entry.kind.stored().map(|kind| StoredTensor::new(bytes, kind)).ok_or_else(|| Error::TensorType {
-            path: file.path().to_owned(),
+        let (kind, place) = match &self.tensors[name].numbers {
+            NumberPlaces::Plain(kind, place) => (kind, place),
+            NumberPlaces::Quantized { layout, codes, scales, zeros } => {
+                let zeros = zeros.as_ref().map(|place| self.bytes(place));
+                let matrix = QuantizedMatrix::new(layout, self.bytes(codes), self.bytes(scales), zeros);
+                return Ok(StoredTensor::Quantized(matrix));
+            }
+        };
+        let stored = kind.stored().map(|kind| StoredTensor::Plain(self.bytes(place), kind));
+        stored.ok_or_else(|| Error::TensorType {
+            path: self.files[place.file].path().to_owned(),
             tensor: name.to_owned(),
-            got: entry.kind.to_string(),
-            expected: entry.kind.expected(),
+            got: kind.to_string(),
+            expected: kind.expected(),
         })
     }
-}
 
-impl TensorFiles {
     /// Gives back the memory that reading a tensor took; a second read loads it from its file.
     ///
     /// # Panics
     /// If there is no tensor of this name.
     pub(crate) fn release(&self, name: &str) {
-        let entry = &self.tensors[name];
-        self.files[entry.file].release(entry.bytes.clone());
-    }
-}
-
-fn shard_paths(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, Error> {
-    let json: Map<String, Value> = read_json(index)?;
-    let map = json.get("weight_map").and_then(Value::as_object);
-    let Some(map) = map else {
-        return Err(Error::MissingField { path: index.to_owned(), field: "weight_map".to_owned() });
-    };
-    let mut names: Vec<&str> = Vec::new();
-    for name in map.values() {
-        let plain = name.as_str().filter(|name| {
-            let mut parts = Path::new(name).components();
-            matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
-        });
-        let Some(plain) = plain else {
-            return Err(Error::ShardName { path: index.to_owned(), name: name.to_string() });
-        };
-        if !names.contains(&plain) {
-            names.push(plain);
-        }
-        if names.len() > MOST_SHARDS {
-            return Err(Error::ShardName {
-                path: index.to_owned(),
-                name: format!("{plain} (shard {})", names.len()),
-            });
+        for place in self.tensors[name].places() {
+            self.files[place.file].release(place.bytes.clone());
         }
     }
-    Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }

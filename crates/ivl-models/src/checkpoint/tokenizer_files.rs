@@ -10,6 +10,9 @@ use crate::files::write_bytes;
 use crate::tokenizer::GgufTextFiles;
 use crate::{Error, FileError};
 
+/// Files that say the same as `tokenizer.json`.
+const IN_TOKENIZER_JSON: [&str; 3] = ["tokenizer.model", "vocab.json", "merges.txt"];
+
 impl Checkpoint {
     /// Writes the files of this checkpoint's tokenizer into a directory, each whole or not at all; of a GGUF file those that a
     /// directory of the same model has.
@@ -20,7 +23,11 @@ impl Checkpoint {
         if let Some(texts) = GgufTextFiles::of(self.path())? {
             return self.write_gguf_tokenizer(texts, output);
         }
+        let has_json = self.path().join("tokenizer.json").is_file();
         for name in CheckpointFile::of_kind(FileKind::Tokenizer) {
+            if has_json && IN_TOKENIZER_JSON.contains(&name) {
+                continue;
+            }
             let from = self.path().join(name);
             if from.is_file() {
                 let bytes = std::fs::read(&from).map_err(FileError::io("read", &from))?;

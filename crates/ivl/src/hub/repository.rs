@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClient, HFClientSync, HFError};
 use ivl_models::gguf::Gguf;
-use ivl_models::{CHECKPOINT_FILES, CheckpointFile, FileKind};
+use ivl_models::{CHECKPOINT_FILES, CheckpointFile, FileKind, PYTORCH_FILES};
 
 use super::gguf_choice::choose;
 use super::hub_name::HubName;
@@ -45,8 +45,15 @@ impl Repository<'_> {
         if self.name.gguf.is_none() {
             let patterns = CHECKPOINT_FILES.iter().map(|file| file.pattern.to_owned()).collect();
             let dir = self.snapshot(patterns, false)?;
+            if holds_weights(&dir) {
+                return Ok(dir);
+            }
+            let paths = self.paths()?;
+            if paths.iter().any(|path| is_pytorch(path)) {
+                return self.snapshot(PYTORCH_FILES.map(str::to_owned).to_vec(), false);
+            }
             // Without a GGUF file it is a tokenizer, or weights in another format: opening it says what to do.
-            if holds_weights(&dir) || !self.paths()?.iter().any(|path| is_gguf(path)) {
+            if !paths.iter().any(|path| is_gguf(path)) {
                 return Ok(dir);
             }
         }
@@ -106,7 +113,14 @@ fn holds_weights(dir: &Path) -> bool {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().ends_with(end))
     };
-    ends(".safetensors") || ends(".safetensors.index.json")
+    ends(".safetensors")
+        || ends(".safetensors.index.json")
+        || PYTORCH_FILES.iter().any(|name| !name.contains('*') && ends(name))
+}
+
+/// Whether a file holds weights of PyTorch, or lists them.
+fn is_pytorch(path: &str) -> bool {
+    PYTORCH_FILES.iter().any(|name| !name.contains('*') && *name == path)
 }
 
 fn is_gguf(path: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use ivl_core::Vocab;
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Tokenizer};
-use ivl_train::{DataConfig, Encoder, TrainConfig};
+use ivl_train::{DataConfig, Encoder, Init, TrainConfig};
 use serde_json::{Map, Value};
 
 use super::base::{NamedBase, TrainingBase, bases_of, held_out_bases_of};
@@ -51,6 +51,7 @@ impl TrainingModels {
     pub fn open(config: &TrainConfig) -> Result<Self> {
         let source = open_value(config)?;
         check_adapters(config, &source)?;
+        check_floats(config, &source)?;
         let (json, checkpoint) = value_checkpoint(config, &source)?;
         let value_vocab = checkpoint.vocab(&source.tokenizer)?;
         let bases = open_bases(bases_of(config), &value_vocab)?;
@@ -132,6 +133,17 @@ fn check_adapters(config: &TrainConfig, source: &OpenCheckpoint) -> Result<()> {
         source.name, found.rank, found.alpha, found.targets, wanted.rank, wanted.alpha, wanted.targets
     );
     Err(Error::Settings { reason })
+}
+
+/// Refuses to train all weights of a quantised checkpoint: their numbers are not those of the model that it was made from, and a user
+/// who wants to train these says so by converting them.
+fn check_floats(config: &TrainConfig, source: &OpenCheckpoint) -> Result<()> {
+    match source.checkpoint.quantization() {
+        Some(quantization) if config.value.init == Init::Checkpoint && config.value.lora.is_none() => {
+            Err(Error::QuantizedValue { name: source.name.clone(), quantization: quantization.to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn open_bases(bases: Vec<NamedBase<'_>>, value_vocab: &Vocab) -> Result<Vec<TrainingBase>> {
