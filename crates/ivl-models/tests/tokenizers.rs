@@ -20,7 +20,11 @@ fn fixture(name: &str) -> PathBuf {
 
 fn check(name: &str) {
     let tokenizer = Tokenizer::from_file(&fixture(name).join("tokenizer.json")).expect("reads");
-    let golden = std::fs::read(fixture(name).join("golden.json")).expect("golden");
+    check_golden(&tokenizer, &fixture(name));
+}
+
+fn check_golden(tokenizer: &Tokenizer, dir: &Path) {
+    let golden = std::fs::read(dir.join("golden.json")).expect("golden");
     let golden: Vec<Golden> = serde_json::from_slice(&golden).expect("json");
     let vocab = tokenizer.vocab();
     for golden in golden {
@@ -113,5 +117,55 @@ fn a_class_that_composes_letters_does_so_without_a_normalizer_in_the_file() {
     assert_ne!(composed, apart);
     for class in ["Qwen2Tokenizer", "Qwen2TokenizerFast", "GPTNeoXTokenizer"] {
         assert_eq!(write(serde_json::Value::Null, class), composed, "{class}");
+    }
+}
+
+/// Files that `fixtures/make_vocabulary_file_fixtures.py` made.
+fn without_json(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vocabulary_files").join(name)
+}
+
+#[test]
+fn vocabulary_files_without_a_tokenizer_json_give_the_ids_of_transformers() {
+    for name in ["gpt2", "gpt2_begins", "qwen2", "llama", "llama_legacy"] {
+        let tokenizer =
+            Tokenizer::from_dir(&without_json(name)).expect("reads").expect("files of a known class");
+        check_golden(&tokenizer, &without_json(name));
+    }
+}
+
+#[test]
+fn vocabulary_files_of_other_classes_are_not_guessed() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for file in ["vocab.json", "merges.txt"] {
+        std::fs::copy(without_json("gpt2").join(file), dir.path().join(file)).expect("copies");
+    }
+    assert!(Tokenizer::from_dir(dir.path()).expect("reads").is_none(), "no class");
+    let config = dir.path().join("tokenizer_config.json");
+    std::fs::write(&config, r#"{"tokenizer_class": "RobertaTokenizer"}"#).expect("writes");
+    assert!(Tokenizer::from_dir(dir.path()).expect("reads").is_none(), "another class");
+    std::fs::write(&config, r#"{"tokenizer_class": "GPT2TokenizerFast"}"#).expect("writes");
+    assert!(Tokenizer::from_dir(dir.path()).expect("reads").is_some());
+    std::fs::write(dir.path().join("merges.txt"), "a b c\n").expect("writes");
+    assert!(Tokenizer::from_dir(dir.path()).expect_err("broken").to_string().contains("vocab.json"));
+}
+
+#[test]
+fn broken_sentencepiece_models_are_errors() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::fs::write(dir.path().join("tokenizer_config.json"), r#"{"tokenizer_class": "LlamaTokenizer"}"#)
+        .expect("writes");
+    let whole = std::fs::read(without_json("llama").join("tokenizer.model")).expect("reads");
+    let huge_piece = [0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    for bytes in [
+        &whole[..whole.len() / 2],
+        b"",
+        b"version https://git-lfs.github.com/spec/v1",
+        &huge_piece,
+        &[0xff; 64],
+    ] {
+        std::fs::write(dir.path().join("tokenizer.model"), bytes).expect("writes");
+        let error = Tokenizer::from_dir(dir.path()).expect_err("broken").to_string();
+        assert!(error.contains("tokenizer.model"), "{error}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use super::gguf::GgufTokenizerError;
 use crate::FileError;
 use crate::files::read_bounded;
@@ -75,6 +77,26 @@ impl TokenizerError {
     pub(crate) fn gguf(path: &Path, source: GgufTokenizerError) -> Self {
         Self::Gguf { path: path.to_owned(), source: Box::new(source) }
     }
+}
+
+/// Refuses a file that is larger than any of a tokenizer.
+pub(super) fn check_size(path: &Path) -> Result<(), FileError> {
+    let got = std::fs::metadata(path).map_err(FileError::io("read", path))?.len();
+    if got > LARGEST_FILE {
+        let (path, what) = (path.to_owned(), "a tokenizer");
+        return Err(FileError::TooLarge { path, what, got, limit: LARGEST_FILE });
+    }
+    Ok(())
+}
+
+/// A JSON object, if its file is there.
+pub(super) fn object(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&read(path)?)
+        .map(Some)
+        .map_err(|error| TokenizerError::Invalid { path: path.to_owned(), source: error.into() })
 }
 
 /// Reads a file of a tokenizer.

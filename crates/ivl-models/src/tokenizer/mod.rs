@@ -11,6 +11,7 @@ mod roles;
 mod special_tokens;
 mod spelling;
 mod stages;
+mod vocabulary_files;
 
 pub use error::TokenizerError;
 pub(crate) use gguf::GgufTextFiles;
@@ -33,6 +34,7 @@ use padding::is_padding;
 use roles::{adds_space, changes_text, with_roles};
 use spelling::Spelling;
 use stages::{Stages, parts};
+use vocabulary_files::read_directory;
 
 use crate::gguf::Gguf;
 
@@ -62,6 +64,20 @@ impl Tokenizer {
         let (inner, stages) = read_json(path)?;
         let dir = path.parent().unwrap_or(Path::new(""));
         Self::of(inner, &stages, dir, path)
+    }
+
+    /// Reads the tokenizer of a directory: `tokenizer.json`, or without it the vocabulary files of a class that ivl knows; `None` if the
+    /// directory holds neither.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file).
+    pub fn from_dir(dir: &Path) -> Result<Option<Self>, TokenizerError> {
+        let json = dir.join("tokenizer.json");
+        if json.is_file() {
+            return Self::from_file(&json).map(Some);
+        }
+        let Some((inner, stages, path)) = read_directory(dir)? else { return Ok(None) };
+        Self::of(inner, &stages, dir, &path).map(Some)
     }
 
     /// The tokenizer of a GGUF file. A `tokenizer.json` in its directory is read in place of the lists of the file if both have the

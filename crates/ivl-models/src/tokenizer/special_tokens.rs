@@ -17,7 +17,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::error::{TokenizerError, read};
+use super::error::{TokenizerError, object};
 use super::gguf::GgufTextFiles;
 
 /// The roles that every tokenizer may name.
@@ -177,16 +177,6 @@ impl SpecialTokens {
         self.assumed.retain(|(_, token)| inner.token_to_id(token).is_some());
         Ok(())
     }
-}
-
-/// A small file, if it is there.
-fn object(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    serde_json::from_slice(&read(path)?)
-        .map(Some)
-        .map_err(|error| TokenizerError::Invalid { path: path.to_owned(), source: error.into() })
 }
 
 /// The default of the tokenizer's class: that of `tokenizer_config.json`, else of the model's type.
