@@ -21,7 +21,7 @@ const PARALLEL_WORK: usize = 64 << 10;
 
 /// `softmax(scale * Q K^T) V`, where consecutive query heads may share a key head.
 #[derive(Debug, Clone, Copy)]
-pub struct GroupedQueryAttention {
+pub struct GroupedQueryAttention<'a> {
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; divides `heads`.
@@ -32,9 +32,11 @@ pub struct GroupedQueryAttention {
     pub scale: f32,
     /// `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
+    /// A score of each query head that takes its share of the weights and has no value. It is neither scaled nor capped.
+    pub sinks: Option<&'a [f32]>,
 }
 
-impl GroupedQueryAttention {
+impl GroupedQueryAttention<'_> {
     /// Writes new keys (or values) after the first `len` of each row of a buffer.
     ///
     /// # Shapes
@@ -107,7 +109,7 @@ impl GroupedQueryAttention {
 
 /// Some consecutive positions of one row and key head.
 struct Tile<'a> {
-    attention: &'a GroupedQueryAttention,
+    attention: &'a GroupedQueryAttention<'a>,
     head: usize,
     positions: Range<usize>,
     query: &'a [f32],
@@ -205,7 +207,9 @@ impl Tile<'_> {
         let mut shares = [0.0; Q];
         for q in 0..Q {
             let scores = &mut scratch.scores[q * chunks..(q + 1) * chunks];
-            let total = self.attention.softmax_weights::<L>(scores, lens[q]);
+            let head = self.head * (heads / kv_heads) + queries[q].1;
+            let sink = self.attention.sinks.map(|sinks| sinks[head]);
+            let total = self.attention.softmax_weights::<L>(scores, lens[q], sink);
             shares[q] = if total > 0.0 { total.recip() } else { 0.0 };
         }
         scratch.mixed.clear();
@@ -328,10 +332,10 @@ fn add_values<L: Level, const Q: usize, const P: usize>(
     }
 }
 
-impl GroupedQueryAttention {
-    /// `exp(score - max)` of the first `len` scores in place, zero for the others; their sum.
+impl GroupedQueryAttention<'_> {
+    /// `exp(score - max)` of the first `len` scores in place, zero for the others; their sum, and that of the sink.
     #[inline(always)]
-    fn softmax_weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize) -> f32 {
+    fn softmax_weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize, sink: Option<f32>) -> f32 {
         for chunk in scores.iter_mut() {
             *chunk = each(|lane| chunk[lane] * self.scale);
             if let Some(cap) = self.softcap {
@@ -355,7 +359,7 @@ impl GroupedQueryAttention {
             *chunk = exp::<L>(each(|lane| chunk[lane] - largest));
             total = each(|lane| total[lane] + chunk[lane]);
         }
-        sum(total)
+        sum(total) + sink.map_or(0.0, |sink| (sink - largest).exp())
     }
 }
 

@@ -113,7 +113,7 @@ proptest! {
         let ([groups, kv_heads, dim], [batch, seq, known, free]) = sizes;
         let (heads, capacity, scale) = (groups * kv_heads, known + seq + free, 0.3);
         let cap = capped.then_some(2.0);
-        let attention = GroupedQueryAttention { heads, kv_heads, dim, scale, softcap: cap };
+        let attention = GroupedQueryAttention { heads, kv_heads, dim, scale, softcap: cap, sinks: None };
         let got = attention.attend(&query, &keys, &values, batch, &seen);
         let mut expected = Vec::new();
         for (index, one) in query.chunks(dim).enumerate() {
@@ -219,7 +219,8 @@ fn a_probe_reads_all_of_its_memory_once() {
 
 #[test]
 fn new_keys_stand_behind_the_known_ones_of_their_row_and_head() {
-    let attention = GroupedQueryAttention { heads: 2, kv_heads: 2, dim: 1, scale: 1.0, softcap: None };
+    let attention =
+        GroupedQueryAttention { heads: 2, kv_heads: 2, dim: 1, scale: 1.0, softcap: None, sinks: None };
     let mut buffer = vec![0.0; 2 * 2 * 4];
     attention.append(&mut buffer, 2, 1, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
     let expected = [0.0, 1.0, 3.0, 0.0, 0.0, 2.0, 4.0, 0.0, 0.0, 5.0, 7.0, 0.0, 0.0, 6.0, 8.0, 0.0];
@@ -314,7 +315,8 @@ fn processors_with_fused_multiply_add_give_the_same_bits() {
         hash(&[all, one].concat())
     };
     let mixed = [None, Some(2.0)].map(|softcap| {
-        let attention = GroupedQueryAttention { heads: 6, kv_heads: 2, dim: 72, scale: 0.3, softcap };
+        let attention =
+            GroupedQueryAttention { heads: 6, kv_heads: 2, dim: 72, scale: 0.3, softcap, sinks: None };
         let (query, keys, values) = (some(2 * 20 * 6 * 72), some(2 * 2 * 90 * 72), some(2 * 2 * 90 * 72));
         let seen: Vec<_> = (0..40).map(|query| query / 7..70 + query % 20).collect();
         hash(&attention.attend(&query, &keys, &values, 2, &seen))

@@ -230,6 +230,8 @@ pub struct ExpertsConfig {
     pub intermediate_size: usize,
     /// Whether the probabilities of the chosen experts are divided by their sum.
     pub renormalized: bool,
+    /// Whether the router and the projections of experts have biases.
+    pub bias: bool,
     /// An expert that every token goes through.
     pub shared: Option<SharedExpertConfig>,
 }
@@ -244,7 +246,7 @@ pub struct SharedExpertConfig {
 }
 
 /// Non-linearity of the feed-forward layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
@@ -260,6 +262,14 @@ pub enum Activation {
     Relu2,
     /// xIELU ([arXiv 2411.13010](https://arxiv.org/abs/2411.13010)), with trained slopes in each layer.
     XIelu,
+    /// `(u + 1) g sigmoid(alpha g)` of a gate and what it multiplies, `g = min(gate, limit)` and `u` between `-limit` and `limit`.
+    /// Layers that have it have a gate.
+    ClampedSwiGlu {
+        /// Steepness of the sigmoid.
+        alpha: f64,
+        /// Bound of both.
+        limit: f64,
+    },
 }
 
 /// How a block combines attention and feed-forward; drawn in `transformer/block.rs`.
@@ -301,6 +311,8 @@ pub struct AttentionConfig {
     pub softcap: Option<f64>,
     /// A factor on queries that grows with their position.
     pub query_scale: Option<QueryScale>,
+    /// Whether each query head has a trained score that takes its share of the weights and has no value.
+    pub sinks: bool,
 }
 
 /// Normalisation of queries and keys.
@@ -344,6 +356,7 @@ impl AttentionConfig {
             scale_by_layer: false,
             softcap: None,
             query_scale: None,
+            sinks: false,
         }
     }
 }

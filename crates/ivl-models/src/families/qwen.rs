@@ -3,7 +3,8 @@
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::llama;
 use super::readers::{
-    expert_rules, num_experts, put_experts, read_layer_kinds, read_window_of_all, stacked_rules, window,
+    expert_rules, num_experts, put_experts, read_layer_kinds, read_window_of_all, require_window,
+    stacked_rules, window,
 };
 use crate::Error;
 use crate::config::{ExpertsConfig, ModelConfig, QkNorm, SharedExpertConfig};
@@ -73,10 +74,13 @@ pub(super) fn qwen2_moe(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
     let mut config = llama::with_rope(fields, &QWEN2_MOE)?;
     config.attention.output_bias = false;
     // Written as 0 where it is switched off.
-    let window =
-        if fields.flag_or("use_sliding_window", false)? { window(fields, Some(4096))? } else { None };
+    let mut size = None;
+    if fields.flag_or("use_sliding_window", false)? {
+        size = window(fields, Some(4096))?;
+        require_window(fields, size)?;
+    }
     let end = fields.count_or("max_window_layers", 28)?;
-    read_layer_kinds(&mut config, fields, window, |layer| layer % 2 == 0 && layer < end)?;
+    read_layer_kinds(&mut config, fields, size, |layer| layer % 2 == 0 && layer < end)?;
     let intermediate_size = fields.size_or("shared_expert_intermediate_size", 5632)?;
     let shared = Some(SharedExpertConfig { intermediate_size, gated: true });
     let experts = ExpertsConfig { shared, ..experts(fields, [1408, 60, 4])? };
@@ -101,6 +105,7 @@ fn experts(fields: &Fields<'_>, [width, count, chosen]: [usize; 3]) -> Result<Ex
         per_token: fields.size_or("num_experts_per_tok", chosen)?,
         intermediate_size: fields.size_or("moe_intermediate_size", width)?,
         renormalized: fields.flag_or("norm_topk_prob", false)?,
+        bias: false,
         shared: None,
     })
 }

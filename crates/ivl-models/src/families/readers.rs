@@ -113,6 +113,7 @@ pub(super) fn put_experts_everywhere(
         per_token: fields.size_or("num_experts_per_tok", per_token)?,
         intermediate_size: config.mlp.intermediate_size,
         renormalized,
+        bias: false,
         shared: None,
     };
     put_experts(config, fields, experts, |_| true)

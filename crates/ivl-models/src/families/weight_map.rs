@@ -24,6 +24,8 @@ pub struct Rule {
     scalar: bool,
     /// The number of experts, whose matrices are one tensor `[experts, output, input]`.
     pub(crate) stacked: Option<usize>,
+    /// The tensor with the biases of a stack of experts.
+    stacked_bias: Option<&'static str>,
 }
 
 /// Where a parameter lies in a checkpoint.
@@ -102,6 +104,7 @@ impl Rule {
             plus: 0.0,
             scalar: false,
             stacked: None,
+            stacked_bias: None,
         }
     }
 
@@ -118,6 +121,18 @@ impl Rule {
     /// A projection of one of `experts` experts, stored as `[experts, output, input]` in one tensor, whose whole name `theirs` is.
     pub fn stacked(ours: &'static str, theirs: &'static str, experts: usize) -> Self {
         Self { stacked: Some(experts), ..Self::linear(ours, theirs) }
+    }
+
+    /// As [`stacked`](Self::stacked), but `[experts, input, output]`.
+    pub fn stacked_by_input(ours: &'static str, theirs: &'static str, experts: usize) -> Self {
+        Self { stacked: Some(experts), ..Self::same(ours, theirs) }
+    }
+
+    /// The biases of a stack of experts are `[experts, output]` in the tensor `theirs`.
+    #[must_use]
+    pub fn biases(mut self, theirs: &'static str) -> Self {
+        self.stacked_bias = Some(theirs);
+        self
     }
 
     /// Only some outputs of the stored tensor are ours.
@@ -248,8 +263,11 @@ impl<'a> Module<'a> {
     }
 
     fn place(&self, rule: &Rule) -> TensorPlace {
-        let name =
-            self.indices.iter().fold(rule.theirs.to_owned(), |name, index| name.replacen("{}", index, 1));
+        let theirs = match rule.stacked_bias {
+            Some(bias) if self.kind == "bias" => bias,
+            _ => rule.theirs,
+        };
+        let name = self.indices.iter().fold(theirs.to_owned(), |name, index| name.replacen("{}", index, 1));
         let expert = self.indices.get(1).and_then(|index| index.parse().ok()).unwrap_or(0);
         match rule.stacked {
             Some(_) => TensorPlace { rule: *rule, name, expert },

@@ -65,8 +65,11 @@ pub(crate) fn text_model<'a>(
         "tie_word_embeddings".to_owned(),
         Value::from(fields.flag_or("tie_word_embeddings", wrapper.tied)?),
     );
-    // The models that see leave the logits as they are.
+    // The models that see leave the logits as they are: they bound and scale none.
     config.remove("final_logit_softcapping");
+    if text_type.starts_with("cohere") {
+        config.insert("logit_scale".to_owned(), Value::from(1.0));
+    }
     match architecture(text_type) {
         Some(class) => config.insert("architectures".to_owned(), Value::from(vec![class])),
         None => config.remove("architectures"),

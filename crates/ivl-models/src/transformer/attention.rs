@@ -1,7 +1,7 @@
 //! Grouped-query attention.
 
-use burn::module::Module;
-use burn::tensor::Device;
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Tensor};
 use ivl_core::cache::KvCache;
 
 use super::linear::Linear;
@@ -29,6 +29,8 @@ pub(crate) struct Attention {
     pub(super) output: Linear,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
+    /// A score of each query head that takes its share of the weights and has no value, shape `[heads]`.
+    sinks: Option<Param<Tensor<1>>>,
     #[module(skip)]
     config: AttentionConfig,
     #[module(skip)]
@@ -54,6 +56,7 @@ impl Attention {
             output: Linear::new(heads, hidden, attention.output_bias, device),
             query_norm: norm(heads),
             key_norm: norm(kv),
+            sinks: attention.sinks.then(|| Initializer::Zeros.init([attention.num_heads], device)),
             config: attention,
             scale: attention.scale / depth,
         }
@@ -86,7 +89,8 @@ impl Attention {
             None => query,
         };
         let key = self.encode_position(key, self.key_norm.as_ref(), encoding.rotation, num_kv_heads);
-        let mixed = ops::attend(&self.config, self.scale, [query, key, value], mask, cache);
+        let mixed =
+            ops::attend(&self.config, self.scale, self.sinks.as_ref(), [query, key, value], mask, cache);
         self.output.forward(&mixed)
     }
 

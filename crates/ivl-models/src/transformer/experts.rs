@@ -1,5 +1,8 @@
 //! Feed-forward layers that are mixtures of experts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -20,21 +23,26 @@ pub(crate) struct Experts {
     shared_gate: Option<Linear>,
     #[module(skip)]
     config: ExpertsConfig,
+    /// Experts whose matrices were read, over all passes of this network and its copies.
+    #[module(skip)]
+    reads: Arc<AtomicU64>,
 }
 
 impl Experts {
     pub(super) fn new(config: &ModelConfig, experts: ExpertsConfig, device: &Device) -> Self {
         let hidden = config.hidden_size;
         let mlp = |intermediate_size| {
-            Mlp::new(hidden, &MlpConfig { intermediate_size, gated: true, bias: false, ..config.mlp }, device)
+            let mlp = MlpConfig { intermediate_size, gated: true, bias: experts.bias, ..config.mlp };
+            Mlp::new(hidden, &mlp, device)
         };
         let gated = experts.shared.is_some_and(|shared| shared.gated);
         Self {
-            router: Linear::new(hidden, experts.count, false, device),
+            router: Linear::new(hidden, experts.count, experts.bias, device),
             each: (0..experts.count).map(|_| mlp(experts.intermediate_size)).collect(),
             shared: experts.shared.map(|shared| mlp(shared.intermediate_size)),
             shared_gate: gated.then(|| Linear::new(hidden, 1, false, device)),
             config: experts,
+            reads: Arc::default(),
         }
     }
 
@@ -43,6 +51,7 @@ impl Experts {
     pub(super) fn forward(&self, x: &Activations) -> Activations {
         let ExpertsConfig { per_token, renormalized, .. } = self.config;
         let routing = Routing::new(self.router.forward(x), per_token, renormalized);
+        self.reads.fetch_add(routing.chosen().count() as u64, Ordering::Relaxed);
         let mut sum = ops::zeros_like(x);
         for (expert, rows) in routing.chosen() {
             let fed = self.each[expert].forward(&ops::rows(x, rows));
@@ -54,6 +63,21 @@ impl Experts {
             Some(gate) => ops::gate_positions(gate.forward(x), fed),
             None => fed,
         }
+    }
+
+    /// Experts whose matrices were read so far; every position of a pass may choose others.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// The projections of one of the experts that a router chooses.
+    pub(super) fn linears_of_expert(&self) -> impl Iterator<Item = &Linear> {
+        self.each.iter().take(1).flat_map(Mlp::linears)
+    }
+
+    /// The experts that one token goes through.
+    pub(super) fn per_token(&self) -> usize {
+        self.config.per_token
     }
 
     /// The projections of all experts.

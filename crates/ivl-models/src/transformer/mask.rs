@@ -64,7 +64,15 @@ impl Mask {
     /// `true` hides a key, shape `[batch or 1, 1, groups * seq, keys]`; nothing, where that is not needed. Query heads that share
     /// a key head are laid out as further queries (`groups` times `seq` rows).
     pub(crate) fn hidden(&self, groups: usize, device: &Device) -> Option<Tensor<4, Bool>> {
-        if self.causal && (self.seq == 1 || groups == 1) {
+        if self.causal && groups == 1 {
+            return None;
+        }
+        self.every_hidden(groups, device)
+    }
+
+    /// As [`hidden`](Self::hidden), for operations that have no causal mask of their own.
+    pub(crate) fn every_hidden(&self, groups: usize, device: &Device) -> Option<Tensor<4, Bool>> {
+        if self.causal && self.seq == 1 {
             return None;
         }
         Some(self.hidden.get_or_init(|| self.compare(device).repeat_dim(2, groups)).clone())

@@ -115,19 +115,39 @@ impl Transformer {
     }
 
     /// Bytes of weights that a step of one row reads: projections and head. Those of dense models are read once however many rows
-    /// the step has; more rows choose more experts.
+    /// the step has; more rows choose more experts, see [`expert_reads`](Self::expert_reads).
     pub fn bytes_of_step(&self) -> usize {
-        let dtype = self.dtype().size();
-        let bytes = |packed: Option<&Arc<Matrix>>, [inputs, outputs]: [usize; 2]| match packed {
-            Some(matrix) => matrix.bytes(),
-            None => inputs * outputs * dtype,
-        };
         let head = match &self.head {
-            Some(head) => bytes(head.packed.as_ref(), head.shape()),
-            None => bytes(self.embedding.packed.as_ref(), self.embedding.weight.lazy_shape().dims()),
+            Some(head) => self.bytes(head.packed.as_ref(), head.shape()),
+            None => self.bytes(self.embedding.packed.as_ref(), self.embedding.weight.lazy_shape().dims()),
         };
         let linears = self.blocks.iter().flat_map(Block::linears_of_token);
-        linears.map(|linear| bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
+        linears.map(|linear| self.bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
+    }
+
+    fn bytes(&self, packed: Option<&Arc<Matrix>>, [inputs, outputs]: [usize; 2]) -> usize {
+        match packed {
+            Some(matrix) => matrix.bytes(),
+            None => inputs * outputs * self.dtype().size(),
+        }
+    }
+
+    /// Bytes of the matrices of one expert; 0 for a model without experts. All experts have one shape.
+    pub fn bytes_of_expert(&self) -> usize {
+        let mixture = self.blocks.iter().find_map(|block| block.experts.as_ref());
+        let linears = mixture.into_iter().flat_map(Experts::linears_of_expert);
+        linears.map(|linear| self.bytes(linear.packed.as_ref(), linear.shape())).sum()
+    }
+
+    /// Experts that a token goes through, in all layers together.
+    pub fn experts_of_token(&self) -> usize {
+        self.blocks.iter().filter_map(|block| block.experts.as_ref()).map(Experts::per_token).sum()
+    }
+
+    /// Experts whose matrices were read, in all passes of this network and its copies together. A pass reads an expert once, however
+    /// many of its positions choose it.
+    pub fn expert_reads(&self) -> u64 {
+        self.blocks.iter().filter_map(|block| block.experts.as_ref()).map(Experts::reads).sum()
     }
 
     /// Weights that a token is multiplied with in the projections, and in the head.

@@ -34,7 +34,10 @@ impl<'a> DecodingBatch<'a> {
     pub(super) fn step(&mut self, steps: usize) -> Result<f64> {
         let began = Instant::now();
         for token in text(steps, self.lm) {
-            let tokens = token_tensor(&vec![token; self.rows], self.rows, &self.lm.device());
+            // Rows with one token would choose the same experts.
+            let size = self.lm.vocab().size() as u32;
+            let tokens: Vec<u32> = (0..self.rows as u32).map(|row| (token + 17 * row) % size).collect();
+            let tokens = token_tensor(&tokens, self.rows, &self.lm.device());
             self.lm.next_logits(tokens, &mut self.cache)?.into_data();
         }
         let seconds = began.elapsed().as_secs_f64();

@@ -41,6 +41,8 @@ pub struct Bench<'a> {
     /// The value's name, to be loaded again for training.
     value: Option<&'a str>,
     costs: Vec<Costs>,
+    /// The networks, whose experts that were read are counted.
+    nets: Vec<TransformerLm>,
     floor: Floor,
 }
 
@@ -60,13 +62,14 @@ impl<'a> Bench<'a> {
         let floor = Floor::new(bytes, &placement)?;
         let mut name = model.name.clone();
         let base = TransformerLm::new(model.net, model.vocab, &model.name);
-        let mut fused = None;
+        let (mut fused, mut nets) = (None, vec![base.clone()]);
         if let Some(value) = value_model {
             name += &format!(" + {}", value.name);
             let lm = TransformerLm::new(value.net, value.vocab, &value.name);
+            nets.push(lm.clone());
             fused = Some(FusedLm::new(Box::new(base.clone()), vec![Value::new(Box::new(lm), 1.0)])?);
         }
-        Ok(Self { config, placement, name, base, fused, value, costs, floor })
+        Ok(Self { config, placement, name, base, fused, value, costs, nets, floor })
     }
 
     /// The names of the models.
@@ -112,7 +115,11 @@ impl<'a> Bench<'a> {
             for &rows in &config.rows {
                 let mut decoding = DecodingBatch::new(lm, rows, config.context)?;
                 show(self.row("decode", Bound::Read, [rows, config.tokens], || {
-                    let (step, floor) = (decoding.step(config.tokens)?, costs.read(floor)?);
+                    let before = self.expert_bytes();
+                    let step = decoding.step(config.tokens)?;
+                    // Rows choose different experts: those that were read count.
+                    let more = (self.expert_bytes() - before) / config.tokens as f64;
+                    let floor = costs.read(more, floor)?;
                     Ok((rows as f64 / step, rows as f64 / floor))
                 })?)?;
             }
@@ -131,6 +138,12 @@ impl<'a> Bench<'a> {
             })?)?;
         }
         Ok(())
+    }
+
+    /// Bytes of experts that all passes so far have read.
+    fn expert_bytes(&self) -> f64 {
+        let read = |lm: &TransformerLm| lm.net().expert_reads() as f64 * lm.net().bytes_of_expert() as f64;
+        self.nets.iter().map(read).sum()
     }
 
     /// Base and value, where the floor is the base's own speed and the share of the weights that are its own.

@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{DType, Tensor, activation};
+use burn::tensor::{Bool, DType, Tensor, activation};
 use ivl_core::cache::KvCache;
 
 use super::matmul::product;
@@ -63,7 +63,7 @@ pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tens
 /// See [`gate`](super::gate).
 ///
 /// # Panics
-/// For xIELU, which has parameters: [`xielu`] computes it.
+/// For xIELU, which has parameters: [`xielu`] computes it. For [`clamped_swiglu`], which has two inputs.
 pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
     match activation {
         Activation::Silu => activation::silu(x),
@@ -73,7 +73,21 @@ pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> 
         Activation::Relu => activation::relu(x),
         Activation::Relu2 => activation::relu(x).square(),
         Activation::XIelu => unreachable!("xIELU has parameters and an operation of its own"),
+        Activation::ClampedSwiGlu { .. } => unreachable!("it is computed with what the gate multiplies"),
     }
+}
+
+/// `(u + 1) g sigmoid(alpha g)`, with `g = min(gate, limit)` and `u` the other input between `-limit` and `limit`.
+///
+/// # Shapes
+/// - inputs and output: `[.., width]`
+pub(super) fn clamped_swiglu<const D: usize>(
+    [alpha, limit]: [f64; 2],
+    gate: Tensor<D>,
+    up: Tensor<D>,
+) -> Tensor<D> {
+    let gate = gate.clamp_max(limit);
+    (up.clamp(-limit, limit) + 1.0) * gate.clone() * activation::sigmoid(gate * alpha)
 }
 
 /// See [`xielu`](super::xielu). Computed in f32 whatever the type of `x`.
@@ -130,6 +144,7 @@ pub(super) fn rotate(rotation: &Rotation, x: Tensor<4>) -> Tensor<4> {
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
+    sinks: Option<&Param<Tensor<1>>>,
     [query, key, value]: [Tensor<3>; 3],
     mask: &Mask,
     cache: &mut KvCache,
@@ -141,11 +156,45 @@ pub(super) fn attend(
     let groups = num_heads / num_kv_heads;
     // [batch, heads, seq, dim] -> [batch, kv_heads, groups * seq, dim]
     let query = by_head(query, num_heads).reshape([batch, num_kv_heads, groups * seq, head_dim]);
-    let options = AttentionModuleOptions { scale: Some(scale), softcap, is_causal: mask.is_causal(groups) };
     let all = keys.dims()[2];
-    let hidden = mask.hidden(groups, &device);
-    let hidden = hidden.map(|hidden| hidden.expand([batch, num_kv_heads, groups * seq, all]));
-    let mixed = attention(query, keys, values, hidden, None, options);
+    let expand = |hidden: Tensor<4, Bool>| hidden.expand([batch, num_kv_heads, groups * seq, all]);
+    let mixed = if let Some(sinks) = sinks {
+        let hidden = mask.every_hidden(groups, &device).map(expand);
+        let sinks: Tensor<4> = sinks.val().cast(DType::F32).reshape([1, num_kv_heads, groups, 1]);
+        let sinks: Tensor<4> = sinks.expand([batch, num_kv_heads, groups, seq]);
+        let sinks = sinks.reshape([batch, num_kv_heads, groups * seq, 1]);
+        attend_with_sinks(query, keys, values, hidden, sinks, scale)
+    } else {
+        let options =
+            AttentionModuleOptions { scale: Some(scale), softcap, is_causal: mask.is_causal(groups) };
+        attention(query, keys, values, mask.hidden(groups, &device).map(expand), None, options)
+    };
     let mixed = mixed.reshape([batch, num_heads, seq, head_dim]).swap_dims(1, 2);
     mixed.reshape([batch, seq, num_heads * head_dim])
+}
+
+/// Attention with a further score for each query, which has no value. The weights are computed in f32.
+///
+/// # Shapes
+/// - `query` and output: `[batch, heads, queries, dim]`
+/// - `keys`, `values`: `[batch, heads, keys, dim]`
+/// - `hidden`: `[batch, heads, queries, keys]`
+/// - `sinks`: `[batch, heads, queries, 1]`
+fn attend_with_sinks(
+    query: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    hidden: Option<Tensor<4, Bool>>,
+    sinks: Tensor<4>,
+    scale: f64,
+) -> Tensor<4> {
+    let [batch, heads, queries, _] = query.dims();
+    let (all, dtype) = (keys.dims()[2], query.dtype());
+    let scores = (query.matmul(keys.swap_dims(2, 3)) * scale).cast(DType::F32);
+    let scores = match hidden {
+        Some(hidden) => scores.mask_fill(hidden, f32::NEG_INFINITY),
+        None => scores,
+    };
+    let weights = activation::softmax(Tensor::cat(vec![scores, sinks], 3), 3);
+    weights.slice([0..batch, 0..heads, 0..queries, 0..all]).cast(dtype).matmul(values)
 }

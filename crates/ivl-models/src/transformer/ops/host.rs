@@ -55,6 +55,10 @@ pub(super) fn norm(params: NormParams<'_>, x: &HostRows) -> HostRows {
 /// See [`gate`](super::gate).
 pub(super) fn gate(activation: Activation, mut gate: HostRows, up: Option<Activations>) -> HostRows {
     let up = up.map(Activations::into_host);
+    if let (Activation::ClampedSwiGlu { alpha, limit }, Some(up)) = (activation, &up) {
+        clamped_swiglu([alpha as f32, limit as f32], &mut gate.numbers, &up.numbers);
+        return gate;
+    }
     match (kernel(activation), up) {
         (Some(kernel), Some(up)) => kernel.apply_to(&mut gate.numbers, &up.numbers),
         (Some(kernel), None) => kernel.apply(&mut gate.numbers),
@@ -72,13 +76,25 @@ pub(super) fn gate(activation: Activation, mut gate: HostRows, up: Option<Activa
     gate
 }
 
+/// See [`clamped_swiglu`](backend::clamped_swiglu).
+fn clamped_swiglu([alpha, limit]: [f32; 2], gate: &mut [f32], up: &[f32]) {
+    for (x, up) in gate.iter_mut().zip(up) {
+        let gate = x.min(limit);
+        *x = (up.clamp(-limit, limit) + 1.0) * gate / (1.0 + (-alpha * gate).exp());
+    }
+}
+
 /// The kernel of the CPU for an activation, if there is one.
 pub(super) fn kernel(activation: Activation) -> Option<ActivationFn> {
     match activation {
         Activation::Silu => Some(ActivationFn::Silu),
         Activation::GeluTanh => Some(ActivationFn::GeluTanh),
         Activation::QuickGelu => Some(ActivationFn::QuickGelu),
-        Activation::Gelu | Activation::Relu | Activation::Relu2 | Activation::XIelu => None,
+        Activation::Gelu
+        | Activation::Relu
+        | Activation::Relu2
+        | Activation::XIelu
+        | Activation::ClampedSwiGlu { .. } => None,
     }
 }
 
@@ -116,13 +132,16 @@ pub(super) fn xielu(params: XIeluParams<'_>, mut x: HostRows) -> HostRows {
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
+    sinks: Option<&Param<Tensor<1>>>,
     [query, key, value]: [HostRows; 3],
     mask: &Mask,
     cache: &mut KvCache,
 ) -> HostRows {
     let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
     let softcap = softcap.map(|cap| cap as f32);
-    let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap };
+    let sinks = sinks.map(|sinks| Numbers::new(sinks.val().cast(DType::F32)));
+    let sinks = sinks.as_ref().map(Numbers::as_slice);
+    let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks };
     let (batch, device) = (query.batch, Device::flex());
     let mut mixed = Vec::new();
     cache.extend_in_place([batch, kv_heads, query.seq, dim], &device, DType::F32, |keys, values, len| {

@@ -29,6 +29,7 @@ pub(super) use params::{LinearParams, LowRankParams, NormParams, XIeluParams};
 pub(super) use rotation::{PositionFactors, Rotation};
 pub(super) use routing::{Routing, gate_positions, rows, zeros_like};
 
+use burn::module::Param;
 use burn::tensor::Tensor;
 use ivl_core::cache::KvCache;
 use ivl_kernels::Matrix;
@@ -104,6 +105,9 @@ pub(super) fn gate(activation: Activation, gate: Activations, up: Option<Activat
         Activations::Host(gate) => return Activations::Host(host::gate(activation, gate, up)),
         Activations::Tensor(gate) => *gate,
     };
+    if let (Activation::ClampedSwiGlu { alpha, limit }, Some(up)) = (activation, &up) {
+        return backend::clamped_swiglu([alpha, limit], gate, up.clone().into_tensor()).into();
+    }
     let kernel = host::kernel(activation);
     let Some(up) = up.map(Activations::into_tensor) else {
         let activated = kernel.and_then(|kernel| differentiable::activate(kernel, &gate));
@@ -155,25 +159,28 @@ pub(super) fn scale_positions(factors: &PositionFactors, x: Activations) -> Acti
     }
 }
 
-/// `softmax(scale * Q K^T) V` over the cached and the new positions, whose keys and values are put into the cache.
+/// `softmax(scale * Q K^T) V` over the cached and the new positions, whose keys and values are put into the cache. A head with a sink
+/// gives that score a share of the weights, and no value.
 ///
 /// # Shapes
 /// - queries and output: `[batch, seq, heads * head_dim]`
 /// - keys and values: `[batch, seq, kv_heads * head_dim]`
+/// - sinks: `[heads]`
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
+    sinks: Option<&Param<Tensor<1>>>,
     queries_keys_values: [Activations; 3],
     mask: &Mask,
     cache: &mut KvCache,
 ) -> Activations {
     match queries_keys_values {
         [Activations::Host(query), Activations::Host(key), Activations::Host(value)] => {
-            Activations::Host(host::attend(config, scale, [query, key, value], mask, cache))
+            Activations::Host(host::attend(config, scale, sinks, [query, key, value], mask, cache))
         }
         tensors => {
             let tensors = tensors.map(Activations::into_tensor);
-            backend::attend(config, scale, tensors, mask, cache).into()
+            backend::attend(config, scale, sinks, tensors, mask, cache).into()
         }
     }
 }

@@ -70,19 +70,23 @@ pub(in crate::transformer) struct PositionFactors {
     /// Shape `[rows, seq]`.
     pub(super) factors: Vec<f32>,
     rows: usize,
+    tensor: OnceCell<Tensor<3>>,
 }
 
 impl PositionFactors {
     /// # Shapes
     /// - `factors`: `[rows, seq]`
     pub(in crate::transformer) fn new(factors: Vec<f32>, rows: usize) -> Self {
-        Self { factors, rows }
+        Self { factors, rows, tensor: OnceCell::new() }
     }
 
-    /// The factors as a constant to multiply `x` with, shape `[rows, seq, 1]`.
+    /// The factors as a constant to multiply `x` with, shape `[rows, seq, 1]`. It is made once for all layers.
     pub(super) fn like(&self, x: &Tensor<3>) -> Tensor<3> {
-        let shape = [self.rows, self.factors.len() / self.rows, 1];
-        let factors = TensorData::new(self.factors.clone(), shape);
-        Tensor::<3>::from_data(factors, (&x.device(), DType::F32)).cast(x.dtype())
+        let tensor = self.tensor.get_or_init(|| {
+            let shape = [self.rows, self.factors.len() / self.rows, 1];
+            let factors = TensorData::new(self.factors.clone(), shape);
+            Tensor::<3>::from_data(factors, (&x.device(), DType::F32)).cast(x.dtype())
+        });
+        tensor.clone()
     }
 }

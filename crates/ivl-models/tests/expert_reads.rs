@@ -1,0 +1,57 @@
+//! How many experts a pass of a mixture reads: one token those that it chooses, a batch each of them once.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use ivl_core::cache::LayerCache;
+use ivl_core::tokens::token_tensor;
+use ivl_models::{Checkpoint, PackedFormat, Transformer};
+
+const MIXTURES: [&str; 6] = ["qwen2_moe", "qwen3_moe", "mixtral", "olmoe", "granitemoe", "gpt_oss"];
+
+fn load(name: &str) -> Transformer {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let checkpoint = Checkpoint::open(&dir).expect("opens");
+    checkpoint.load(&Device::flex(), PackedFormat::F32).expect("loads")
+}
+
+/// Experts that a pass reads.
+fn reads(net: &Transformer, tokens: &[u32], rows: usize, cache: &mut LayerCache) -> u64 {
+    let before = net.expert_reads();
+    net.forward(token_tensor(tokens, rows, &Device::flex()), cache);
+    net.expert_reads() - before
+}
+
+#[test]
+fn a_token_reads_the_experts_that_it_chooses() {
+    for name in MIXTURES {
+        let net = load(name);
+        let config = net.config();
+        let (all, experts) = (config.experts.expect("a mixture"), net.experts_of_token());
+        let mut cache = net.new_cache(&[0]);
+        let prompt: Vec<u32> = (3..27).collect();
+        let read = reads(&net, &prompt, 1, &mut cache);
+        // A prompt reads an expert once, however many of its tokens choose it.
+        let layers = experts / all.per_token;
+        assert!(read > experts as u64 && read <= (layers * all.count) as u64, "{name}: {read}");
+        for token in 30..40 {
+            assert_eq!(reads(&net, &[token], 1, &mut cache), experts as u64, "{name}");
+        }
+        let one_expert = 3 * config.hidden_size * all.intermediate_size * 4;
+        assert!(net.bytes_of_expert() >= one_expert, "{name}: rows of a matrix may be padded");
+        assert!(net.bytes_of_step() > experts * net.bytes_of_expert(), "{name}");
+    }
+}
+
+#[test]
+fn rows_of_a_batch_share_the_experts_that_they_choose_alike() {
+    for name in MIXTURES {
+        let net = load(name);
+        let experts = net.experts_of_token() as u64;
+        let rows = 4;
+        let same = reads(&net, &[5; 4], rows, &mut net.new_cache(&[0; 4]));
+        assert_eq!(same, experts, "{name}: rows with one token");
+        let different = reads(&net, &[5, 40, 71, 90], rows, &mut net.new_cache(&[0; 4]));
+        assert!(different > experts && different <= 4 * experts, "{name}: {different}");
+    }
+}
