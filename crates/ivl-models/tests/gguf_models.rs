@@ -1,4 +1,5 @@
-//! GGUF files of every architecture against transformers: files and golden logits, made by `fixtures/make_gguf_fixtures.py`.
+//! GGUF files of every architecture against transformers: files and golden logits, made by `fixtures/make_gguf_fixtures.py`, and by
+//! llama.cpp's converter in `fixtures/make_gguf_converter_fixtures.py`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +11,16 @@ use ivl_models::{Checkpoint, PackedFormat, Transformer, TransformerLm, Weights};
 use safetensors::SafeTensors;
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf").join(name)
+    fixture_in("gguf", name)
+}
+
+fn fixture_in(folder: &str, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder).join(name)
 }
 
 /// The prompt and the logits of transformers.
-fn golden(name: &str) -> (Vec<u32>, Vec<f32>) {
-    let bytes = std::fs::read(fixture(&format!("{name}.golden.safetensors"))).expect("reads");
+fn golden(file: &Path) -> (Vec<u32>, Vec<f32>) {
+    let bytes = std::fs::read(file.with_extension("golden.safetensors")).expect("reads");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let bytes = |tensor| file.tensor(tensor).expect("is there").data().to_vec();
     let ids =
@@ -46,13 +51,22 @@ fn difference(got: &[f32], expected: &[f32], vocab: usize) -> f32 {
 
 #[track_caller]
 fn check(name: &str, model_type: &str) {
-    let checkpoint = Checkpoint::open(&fixture(&format!("{name}.gguf"))).expect("opens");
+    check_file(&fixture(&format!("{name}.gguf")), model_type);
+}
+
+#[track_caller]
+fn check_file(file: &Path, model_type: &str) {
+    let checkpoint = Checkpoint::open(file).expect("opens");
     assert_eq!(checkpoint.json()["model_type"], model_type);
-    let (ids, expected) = golden(name);
+    let (ids, expected) = golden(file);
     for weights in [Weights::from(DType::F32), PackedFormat::F32.into()] {
         let net = checkpoint.load(&Device::flex(), weights).expect("loads");
         let difference = difference(&logits(net, &ids), &expected, checkpoint.config().vocab_size);
-        assert!(difference <= 1e-4, "{name} {weights:?}: log-probabilities differ by {difference}");
+        assert!(
+            difference <= 1e-4,
+            "{} {weights:?}: log-probabilities differ by {difference}",
+            file.display()
+        );
     }
 }
 
@@ -114,6 +128,46 @@ fn gpt2_and_neox_read_fused_projections() {
     check("gpt2", "gpt2");
     check("gptneox", "gpt_neox");
     check("gptneox_sequential", "gpt_neox");
+}
+
+/// Every name of an architecture that llama.cpp's converter writes, and the tokenizers that go with them.
+#[test]
+fn files_of_the_converter_mean_what_their_checkpoints_do() {
+    let lines = std::fs::read(fixture_in("gguf_converted", "lines.json")).expect("reads");
+    let lines: Lines = serde_json::from_slice(&lines).expect("a fixture");
+    for (name, model_type, ids) in [
+        ("llama", "llama", &lines.sentencepiece),
+        ("llama3", "llama", &lines.byte_level),
+        ("mistral", "llama", &lines.sentencepiece),
+        ("qwen2", "qwen2", &lines.byte_level),
+        ("qwen3", "qwen3", &lines.byte_level),
+        ("gemma", "gemma", &lines.gemma),
+        ("gemma2", "gemma2", &lines.gemma),
+        ("gemma3", "gemma3_text", &lines.gemma),
+        ("phi2", "phi", &lines.byte_level),
+        ("phi3", "phi3", &lines.sentencepiece),
+        ("phi3_longrope", "phi3", &lines.sentencepiece),
+        ("gpt2", "gpt2", &lines.byte_level),
+        ("gptneox", "gpt_neox", &lines.byte_level),
+        ("gptneox_sequential", "gpt_neox", &lines.byte_level),
+    ] {
+        let file = fixture_in("gguf_converted", &format!("{name}.gguf"));
+        check_file(&file, model_type);
+        let tokenizer = Checkpoint::open(&file).expect("opens").tokenizer().expect("reads");
+        for (line, ids) in lines.lines.iter().zip(ids) {
+            assert_eq!(&tokenizer.encode(line, false).expect("encodes"), ids, "{name}: {line:?}");
+        }
+    }
+}
+
+/// Lines, and their ids by each tokenizer.
+#[derive(serde::Deserialize)]
+struct Lines {
+    lines: Vec<String>,
+    sentencepiece: Vec<Vec<u32>>,
+    gemma: Vec<Vec<u32>>,
+    #[serde(rename = "gpt-2")]
+    byte_level: Vec<Vec<u32>>,
 }
 
 #[test]
