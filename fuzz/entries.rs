@@ -110,6 +110,15 @@ pub fn tokenizer(data: &[u8]) {
     });
 }
 
+/// The tokenizer in the metadata of a GGUF file.
+pub fn gguf_tokenizer(data: &[u8]) {
+    in_a_file("model.gguf", data, |path| {
+        if let Ok(tokenizer) = Tokenizer::from_file(path) {
+            let _ = tokenizer.encode("a b\u{2603}c</s>", true);
+        }
+    });
+}
+
 /// A chat template: it may fail, but it ends.
 pub fn template(data: &[u8]) {
     in_a_file("chat_template.jinja", data, |path| {

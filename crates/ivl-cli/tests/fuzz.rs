@@ -106,6 +106,11 @@ fn tokenizers() {
 }
 
 #[test]
+fn tokenizers_of_gguf_files() {
+    run("gguf_tokenizer", entries::gguf_tokenizer, 1200);
+}
+
+#[test]
 fn templates() {
     run("template", entries::template, 1200);
 }

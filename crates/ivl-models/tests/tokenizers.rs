@@ -98,6 +98,100 @@ fn broken_files_are_errors_with_names() {
     assert!(Tokenizer::from_file(&dir.path().join("nothing.json")).is_err());
 }
 
+/// A tokenizer with some of its fields changed.
+fn changed(changes: &[(&str, serde_json::Value)]) -> serde_json::Value {
+    let mut json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+        "post_processor": null, "decoder": null,
+        "model": { "type": "BPE", "vocab": { "a": 0, "b": 1, "ab": 2 }, "merges": ["a b"] },
+    });
+    for (pointer, value) in changes {
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+        json.pointer_mut(parent).expect("is there")[field] = value.clone();
+    }
+    json
+}
+
+/// The library panics at each of these where it reads or uses them, or would use up the stack.
+#[test]
+fn values_that_the_library_takes_on_trust_are_refused() {
+    use serde_json::json;
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("tokenizer.json");
+    let deep = "a".repeat(1 << 20);
+    let model = |value: serde_json::Value| ("/model", value);
+    let cases: Vec<(Vec<(&str, serde_json::Value)>, &str)> = vec![
+        (vec![("/model/merges", json!(["ab ab"]))], "merge 0 joins \"ab\" and \"ab\""),
+        (vec![("/model/merges", json!([["a", "b"], ["a", "cdefgh"]]))], "merge 1 joins \"a\" and \"cdefgh\""),
+        (
+            vec![("/model/continuing_subword_prefix", json!("##"))],
+            "the second part of merge 0 is \"b\", expected one that begins with \"##\"",
+        ),
+        (
+            vec![
+                ("/model/continuing_subword_prefix", json!("#")),
+                ("/model/vocab", json!({ "a": 0, "é": 1, "aé": 2 })),
+                ("/model/merges", json!([["a", "é"]])),
+            ],
+            "begins with \"#\"",
+        ),
+        (vec![("/normalizer", json!({ "type": "Precompiled" }))], "`precompiled_charsmap` cannot be read"),
+        (
+            vec![(
+                "/normalizer",
+                json!({ "type": "Sequence", "normalizers": [{ "type": "Precompiled", "precompiled_charsmap": "AA" }] }),
+            )],
+            "`precompiled_charsmap` cannot be read",
+        ),
+        (
+            vec![("/pre_tokenizer", json!({ "type": "FixedLength", "length": 0 }))],
+            "`FixedLength` has `length` 0",
+        ),
+        (
+            vec![model(json!({ "type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], [deep, -1.0]] }))],
+            "a token has 1048576 bytes",
+        ),
+    ];
+    for (changes, expected) in cases {
+        std::fs::write(&path, changed(&changes).to_string()).expect("writes");
+        let error = Tokenizer::from_file(&path).expect_err("is refused");
+        let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(reason.contains(expected), "{error}: {reason}, expected {expected:?}");
+    }
+}
+
+/// Texts at which the library panics are errors, as are files.
+#[test]
+fn a_panic_of_the_library_is_an_error() {
+    use serde_json::json;
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("tokenizer.json");
+    let opened = |changes: &[(&str, serde_json::Value)]| {
+        std::fs::write(&path, changed(changes).to_string()).expect("writes");
+        Tokenizer::from_file(&path)
+    };
+    let plain = opened(&[]).expect("reads");
+    assert_eq!(plain.encode("abba", true).expect("encodes"), [2, 1, 0]);
+    // Oniguruma gives up a search after ten million steps.
+    let split = |pattern: &str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
+    let slow = opened(&[("/pre_tokenizer", split(r"(a|a|aa|aaa)*\d"))]).expect("reads");
+    assert!(slow.encode(&"a".repeat(2000), true).is_err());
+    let strip = json!({ "type": "Strip", "content": "a", "start": 0, "stop": 2 });
+    let decoder = opened(&[("/decoder", strip)]).expect("reads");
+    assert!(decoder.decode(&[0], false).is_err());
+    for vocab in [
+        json!({ "a": 0, "b": 4_294_967_295_u32 }),
+        json!({ "a": 0, "b": 4_294_967_296_u64 }),
+        json!({ "a": 0, "b": -1 }),
+    ] {
+        let changes = [("/model/vocab", vocab), ("/model/merges", json!([]))];
+        assert!(opened(&changes).is_err());
+    }
+    let gap = opened(&[("/model/vocab", json!({ "a": 0, "b": 7 })), ("/model/merges", json!([]))])
+        .expect("ids may have gaps");
+    assert_eq!((gap.encode("ab", true).expect("encodes"), gap.vocab().size()), (vec![0, 7], 8));
+}
+
 /// transformers 5.24: `Qwen2Tokenizer` composes letters also where the file has no normalizer.
 #[test]
 fn a_class_that_composes_letters_does_so_without_a_normalizer_in_the_file() {

@@ -11,6 +11,7 @@ mod roles;
 mod special_tokens;
 mod spelling;
 mod stages;
+mod unchecked;
 mod vocabulary_files;
 
 pub use error::TokenizerError;
@@ -37,6 +38,7 @@ use stages::{Stages, parts};
 use vocabulary_files::read_directory;
 
 use crate::gguf::Gguf;
+use crate::guarded;
 
 /// A fast tokenizer as `tokenizer.json` describes it. Which special tokens are added to a text is decided by its
 /// post-processor; truncation and padding of the file are switched off.
@@ -91,7 +93,9 @@ impl Tokenizer {
                 return Ok(beside);
             }
         }
-        let (inner, stages) = vocabulary.build().map_err(|error| TokenizerError::gguf(path, error))?;
+        let built =
+            guarded(|| vocabulary.build()).unwrap_or_else(|| Err(GgufTokenizerError::Build(gave_up())));
+        let (inner, stages) = built.map_err(|error| TokenizerError::gguf(path, error))?;
         Self::of(inner, &stages, path, path)
     }
 
@@ -127,8 +131,8 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, add_special_tokens).map_err(TokenizerError::Encode)?;
-        Ok(encoding.get_ids().to_vec())
+        let encoding = call(|| self.inner.encode_fast(text, add_special_tokens));
+        Ok(encoding.map_err(TokenizerError::Encode)?.get_ids().to_vec())
     }
 
     /// Ids of a text, each with the bytes that it covers.
@@ -140,7 +144,8 @@ impl Tokenizer {
         text: &str,
         add_special_tokens: bool,
     ) -> Result<Vec<Encoded>, TokenizerError> {
-        let encoding = self.inner.encode(text, add_special_tokens).map_err(TokenizerError::Encode)?;
+        let encoding =
+            call(|| self.inner.encode(text, add_special_tokens)).map_err(TokenizerError::Encode)?;
         if self.trims_offsets {
             return Ok(untrimmed(text, &encoding, &self.vocab));
         }
@@ -152,12 +157,12 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Decode`].
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, skip_special_tokens).map_err(TokenizerError::Decode)
+        call(|| self.inner.decode(ids, skip_special_tokens)).map_err(TokenizerError::Decode)
     }
 
     /// All that the tokenizer says about a text, with special tokens.
     pub(crate) fn encoding(&self, text: &str) -> Result<tokenizers::Encoding, TokenizerError> {
-        self.inner.encode(text, true).map_err(TokenizerError::Encode)
+        call(|| self.inner.encode(text, true)).map_err(TokenizerError::Encode)
     }
 
     /// Whether a normalizer changes characters before they are cut into tokens.
@@ -215,12 +220,22 @@ impl Tokenizer {
     }
 }
 
+/// A call of the library, whose panics become errors: it has some at odd tokenizers, and where Oniguruma gives up a search.
+fn call<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    guarded(run).unwrap_or_else(|| Err(gave_up()))
+}
+
+fn gave_up() -> Box<dyn std::error::Error + Send + Sync> {
+    "the tokenizer's own settings do not fit each other or this text".into()
+}
+
 /// The tokenizer of a `tokenizer.json`, with the normalizer of its class where the file has none.
 fn read_json(path: &Path) -> Result<(tokenizers::Tokenizer, Stages), TokenizerError> {
     let bytes = read(path)?;
     let invalid = |source| TokenizerError::Invalid { path: path.to_owned(), source };
     let mut stages: Stages = serde_json::from_slice(&bytes).map_err(|error| invalid(error.into()))?;
-    let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
+    unchecked::check(&bytes, &stages).map_err(|error| invalid(error.into()))?;
+    let mut inner = call(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(invalid)?;
     if stages.normalizer.is_null()
         && let Some(normalizer) = class_normalizer(path.parent().unwrap_or(Path::new("")))
     {

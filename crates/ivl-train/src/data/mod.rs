@@ -9,7 +9,6 @@ pub(crate) mod encoder;
 pub(crate) mod example;
 pub(crate) mod examples;
 mod export;
-mod guard;
 mod json_array;
 mod jsonl;
 pub(crate) mod pack;

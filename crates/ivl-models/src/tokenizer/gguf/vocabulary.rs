@@ -9,6 +9,7 @@ use super::special_ids::SpecialIds;
 use super::token_type::TokenType;
 use crate::tokenizer::error::MOST_TOKENS;
 use crate::tokenizer::padding::is_padding;
+use crate::tokenizer::unchecked::LONGEST_PIECE;
 
 /// Bytes of the longest token.
 const LONGEST_TOKEN: usize = 1 << 14;
@@ -109,7 +110,11 @@ impl GgufVocabulary {
         if self.tokens.is_empty() || self.tokens.len() > MOST_TOKENS as usize {
             return Err(GgufTokenizerError::TokenCount { got: self.tokens.len(), limit: MOST_TOKENS });
         }
-        let limit = if self.derives_merges() { LONGEST_MERGED } else { LONGEST_TOKEN };
+        let limit = match self.model {
+            TokenModel::Unigram => LONGEST_PIECE,
+            _ if self.derives_merges() => LONGEST_MERGED,
+            _ => LONGEST_TOKEN,
+        };
         let mut owners: HashMap<&str, u32> = HashMap::with_capacity(self.tokens.len());
         for (token, id) in self.tokens.iter().zip(0u32..) {
             if token.len() > limit {
@@ -126,7 +131,8 @@ impl GgufVocabulary {
     }
 
     fn check_merges(&self) -> Result<(), GgufTokenizerError> {
-        let known: HashSet<&str> = self.tokens.iter().map(String::as_str).collect();
+        let known: HashSet<&str> =
+            self.tokens.iter().map(String::as_str).filter(|token| !is_padding(token)).collect();
         for (index, (left, right)) in self.merges.iter().enumerate() {
             let joined = format!("{left}{right}");
             if let Some(missing) =

@@ -8,8 +8,8 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs code that may panic, in silence: none if it did. What it worked on must not be used again then.
-pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
+/// Runs code that may panic, in silence: `None` if it did. What it worked on must not be used again then.
+pub fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let hook = take_hook();
