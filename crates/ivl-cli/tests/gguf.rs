@@ -102,6 +102,31 @@ fn a_value_is_a_gguf_file_with_its_card() {
     assert_eq!(generate(&file), generate(small));
 }
 
+/// Name, size and sampling settings: of a directory as llama.cpp's converter writes them, of a file those that it has.
+#[test]
+fn a_file_says_what_its_model_is() {
+    let (dir, source) = (tempfile::tempdir().expect("dir"), copy_of("large"));
+    let generation =
+        serde_json::json!({ "do_sample": true, "temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1 });
+    std::fs::write(source.path().join("generation_config.json"), generation.to_string()).expect("writes");
+    let (first, second) = (dir.path().join("first.gguf"), dir.path().join("second.gguf"));
+    convert(&text(source.path()), "gguf:F16", &first);
+    convert(&text(&first), "gguf:Q8_0", &second);
+    let files = [&first, &second].map(|path| ivl_models::gguf::Gguf::open(path).expect("opens"));
+    let name = source.path().file_name().expect("a name").to_string_lossy().into_owned();
+    for file in &files {
+        let metadata = file.metadata();
+        assert_eq!(metadata.text("general.name").expect("a name"), name);
+        assert!(metadata.text("general.size_label").expect("a size").ends_with(['K', 'M']));
+        assert_eq!(metadata.number("general.sampling.temp").expect("a number"), 0.7);
+        assert_eq!(metadata.size("general.sampling.top_k").expect("a number"), 20);
+        assert_eq!(metadata.number("general.sampling.penalty_repeat").expect("a number"), 1.1);
+        assert_eq!(metadata.size("general.quantization_version").expect("a number"), 2);
+    }
+    let types = files.map(|file| file.metadata().size("general.file_type").expect("a number"));
+    assert_eq!(types, [1, 7], "the numbers of llama.cpp");
+}
+
 #[test]
 fn wrong_formats_are_refused_with_what_there_is() {
     let (dir, large) = (tempfile::tempdir().expect("dir"), base("large"));

@@ -37,6 +37,24 @@ fn every_kind_of_value_and_tensor_reads_as_the_python_package_wrote_it() {
     assert_eq!(GgufType::from_name("q4_k"), Some(GgufType::Q4_K));
 }
 
+#[test]
+fn every_kind_of_value_is_copied_unchanged() {
+    let source = Gguf::open(&fixture("container.gguf")).expect("opens");
+    let mut writer = MetadataWriter::new();
+    for key in source.metadata().keys() {
+        writer.copy(source.metadata(), key);
+    }
+    writer.copy(source.metadata(), "no.such.key");
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("copy.gguf");
+    write_gguf(&path, &writer, &[], |_, _| Ok(()), |_| Ok(())).expect("writes");
+    let copy = Gguf::open(&path).expect("opens");
+    assert_eq!(copy.metadata().keys().collect::<Vec<_>>(), source.metadata().keys().collect::<Vec<_>>());
+    for key in source.metadata().keys() {
+        assert_eq!(copy.metadata().get(key), source.metadata().get(key), "{key}");
+    }
+}
+
 fn to_json(value: MetadataValue<'_>) -> serde_json::Value {
     match value {
         MetadataValue::Integer(integer) => match u64::try_from(integer) {

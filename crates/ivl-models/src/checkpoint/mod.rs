@@ -2,6 +2,7 @@
 
 mod adapter;
 mod contents;
+mod general_metadata;
 mod gguf_directory;
 mod layout;
 mod load;

@@ -38,7 +38,8 @@ impl Checkpoint {
         let mut files = None;
         let parameters = SavedParameters::of_checkpoint(self, net, &mut files)?;
         let mut metadata = MetadataWriter::new();
-        let factors = self.write_metadata(architecture, stored, card, &mut metadata);
+        self.write_general(architecture.name, stored, net.is_some(), &mut metadata);
+        let factors = self.write_metadata(architecture, card, &mut metadata);
         let notes = self.write_texts(architecture, &mut metadata)?;
         let tensors = saved_tensors(&parameters, &architecture.weights(self.config()));
         let head = if self.config().embedding.tied { "token_embd.weight" } else { "output.weight" };
@@ -77,17 +78,9 @@ impl Checkpoint {
     fn write_metadata(
         &self,
         architecture: &Architecture,
-        kind: StoredType,
         card: Option<&ValueCard>,
         metadata: &mut MetadataWriter,
     ) -> Vec<Factors> {
-        metadata.text("general.architecture", architecture.name);
-        metadata.text("general.type", "model");
-        let name = self.path().file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.as_deref().unwrap_or("model");
-        metadata.text("general.name", name.strip_suffix(".gguf").unwrap_or(name));
-        metadata.size("general.file_type", file_type(kind));
-        metadata.size("general.quantization_version", 2);
         let context = ["max_position_embeddings", "n_positions"]
             .iter()
             .find_map(|field| self.json().get(*field)?.as_u64());
@@ -179,30 +172,6 @@ fn type_of(tensor: &SavedTensor<'_>, kind: StoredType, head: &str) -> StoredType
 /// llama.cpp keeps vectors and learned positions in F32.
 fn is_matrix(tensor: &SavedTensor<'_>) -> bool {
     tensor.shape.len() > 1 && tensor.name != "position_embd.weight"
-}
-
-/// `general.file_type`: the number of llama.cpp for what most tensors are.
-fn file_type(kind: StoredType) -> u32 {
-    match kind {
-        StoredType::F32 => 0,
-        StoredType::F16 => 1,
-        StoredType::Bf16 => 32,
-        StoredType::Blocks(format) => match format {
-            BlockFormat::Q4_0 => 2,
-            BlockFormat::Q4_1 => 3,
-            BlockFormat::Q8_0 => 7,
-            BlockFormat::Q5_0 => 8,
-            BlockFormat::Q5_1 => 9,
-            BlockFormat::Q2K => 10,
-            BlockFormat::Q3K => 11,
-            BlockFormat::Q4K => 14,
-            BlockFormat::Q5K => 16,
-            BlockFormat::Q6K => 18,
-            BlockFormat::Iq4Nl => 25,
-            BlockFormat::Iq4Xs => 30,
-            BlockFormat::Mxfp4 => 38,
-        },
-    }
 }
 
 /// The type, if ivl writes it.

@@ -82,10 +82,10 @@ impl ValueType {
 /// Where a value is in the file. Arrays hold no arrays, and every text is UTF-8.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    kind: ValueType,
+    pub(super) kind: ValueType,
     /// Elements, of an array.
-    len: usize,
-    element: ValueType,
+    pub(super) len: usize,
+    pub(super) element: ValueType,
     /// Without the length of a text or the header of an array.
     bytes: Range<usize>,
 }
@@ -271,6 +271,12 @@ impl GgufMetadata {
             ValueType::Text => MetadataValue::Text(std::str::from_utf8(bytes).unwrap_or_default()),
             kind => kind.read(bytes),
         })
+    }
+
+    /// Where a value is, and its bytes without the length of a text or the header of an array.
+    pub(super) fn entry(&self, key: &str) -> Option<(&Entry, &[u8])> {
+        let entry = self.entries.get(key)?;
+        Some((entry, &self.file[entry.bytes.clone()]))
     }
 
     /// Whether there is such a key.

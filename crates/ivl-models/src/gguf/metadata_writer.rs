@@ -1,6 +1,6 @@
 //! Writing metadata: keys with typed values, as the header of a GGUF file has them.
 
-use super::metadata::ValueType;
+use super::metadata::{GgufMetadata, ValueType};
 
 /// Collects the metadata of a file that is written.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +58,12 @@ impl MetadataWriter {
         self.bytes.extend(size.to_le_bytes());
     }
 
+    /// A whole number that may be negative.
+    pub fn integer(&mut self, key: &str, integer: i32) {
+        self.key(key, ValueType::I32);
+        self.bytes.extend(integer.to_le_bytes());
+    }
+
     /// A number in 32 bits.
     pub fn number(&mut self, key: &str, number: f32) {
         self.key(key, ValueType::F32);
@@ -77,6 +83,21 @@ impl MetadataWriter {
     /// A list of numbers in 32 bits.
     pub fn numbers(&mut self, key: &str, numbers: &[f32]) {
         self.array(key, ValueType::F32, numbers, |bytes, number| bytes.extend(number.to_le_bytes()));
+    }
+
+    /// A key of another file with its value, unchanged; nothing if it is not there.
+    pub fn copy(&mut self, metadata: &GgufMetadata, key: &str) {
+        let Some((entry, value)) = metadata.entry(key) else { return };
+        self.key(key, entry.kind);
+        match entry.kind {
+            ValueType::Text => self.bytes.extend((value.len() as u64).to_le_bytes()),
+            ValueType::Array => {
+                self.bytes.extend(entry.element.id().to_le_bytes());
+                self.bytes.extend((entry.len as u64).to_le_bytes());
+            }
+            _ => {}
+        }
+        self.bytes.extend(value);
     }
 
     /// A list of truth values.
