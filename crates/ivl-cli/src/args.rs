@@ -120,7 +120,7 @@ pub struct Export {
         --full a whole model. The same as a configuration with `objective = \"distill\"`; docs/distillation.md explains it."
 )]
 pub struct Distill {
-    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
+    /// Directory in Hugging Face layout, GGUF file, or hub name `org/name[@revision][:QUANTISATION]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// Value to distill into the base, and its weight alpha (default: the one in the value's card, else 1), which may be above
@@ -365,7 +365,7 @@ pub struct Align {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ivl inspect runs/first-value --json")]
 pub struct Inspect {
-    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
+    /// Directory in Hugging Face layout, GGUF file, or hub name `org/name[@revision][:QUANTISATION]`
     pub model: String,
 }
 
@@ -398,7 +398,7 @@ pub struct Convert {
         round measures its own floor. The table has medians over the rounds, and the memory after the last one."
 )]
 pub struct Bench {
-    /// Model directory, hub name, or one of the built-in shapes 24m, 134m, 1b, 7b
+    /// Model directory, GGUF file, hub name, or one of the built-in shapes 24m, 134m, 1b, 7b
     pub model: String,
     /// Value of the same vocabulary, or a built-in shape
     #[arg(long, value_name = "VALUE")]
@@ -442,7 +442,7 @@ pub enum Measure {
         own f32 kernels on the CPU. In f32 a logit may differ by a thousandth of the largest logit, and no token may differ; \
         in bf16 and f16 the limit is twice the error of the CPU in that type. The exit status is 1 if a model differs by more.")]
 pub struct Parity {
-    /// Directories in Hugging Face layout, or hub names
+    /// Directories in Hugging Face layout, GGUF files, or hub names
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<String>,
 }
@@ -455,7 +455,7 @@ pub struct Parity {
         or a value by its name as `model`; see docs/serving.md."
 )]
 pub struct Serve {
-    /// Directory in Hugging Face layout, or hub name `org/name[@revision]`
+    /// Directory in Hugging Face layout, GGUF file, or hub name `org/name[@revision][:QUANTISATION]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
     /// Name of the base for clients (default: the name of its directory)
