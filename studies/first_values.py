@@ -3,9 +3,10 @@
     cargo build --release --workspace --bin ivl
     python studies/first_values.py HOME_MODEL AWAY_MODEL DATA              # the defaults on three data sets
     python studies/first_values.py HOME_MODEL AWAY_MODEL DATA --rates      # learning rates of full values
+    SETS=MBPP,Self-Instruct python studies/first_values.py ..              # some of the data sets
 
-HOME_MODEL is the training base and AWAY_MODEL another one, whatever its vocabulary (`--map hybrid`); both are directories with a chat
-template. DATA has gsm8k/{train,test}.jsonl (github.com/openai/grade-school-math), mbpp/mbpp.jsonl (google-research/mbpp) and
+HOME_MODEL is the training base and AWAY_MODEL another one, whatever its vocabulary (`--map hybrid`); both are directories or GGUF files
+with a chat template. DATA has gsm8k/{train,test}.jsonl (github.com/openai/grade-school-math), mbpp/mbpp.jsonl (google-research/mbpp) and
 self-instruct/seed_tasks.jsonl (github.com/yizhongw/self-instruct). Writes below runs/first-values and reuses what is there. Needs only
 the Python standard library. Every model is scored on the same held-out responses, alone by its own chat template and with the value by
 the value's, as `ivl score` does it.
@@ -90,7 +91,8 @@ def loss(base, file, *values):
 def defaults(home, away, data):
     print(f"| data | {pathlib.Path(home).name}: alone | with the value | {pathlib.Path(away).name}: alone | with the value |")
     print("|---|---|---|---|---|")
-    for name, rows in SETS.items():
+    for name in os.environ.get("SETS", ",".join(SETS)).split(","):
+        rows = SETS[name]
         files = [RUNS / f"{name}-{part}.jsonl" for part in ["train", "held-out"]]
         for file, part in zip(files, rows(data)):
             write(file, part)

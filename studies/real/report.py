@@ -1,0 +1,156 @@
+"""Tables and the picture of the study, from studies/real/results.jsonl. Prints Markdown; writes the picture beside the page.
+
+python studies/real/report.py [--svg docs/does-it-work.svg]
+"""
+
+import argparse
+import pathlib
+
+from cells import Cells
+from intervals import bits, gain, gap_share, mean, wilson
+from picture import picture
+from skills import SKILLS, read
+
+HERE = pathlib.Path(__file__).parent
+NAMES = {
+    "smollm2-135m": "SmolLM2 135M",
+    "gemma3-270m": "Gemma 3 270M",
+    "qwen2.5-coder-0.5b": "Qwen 0.5B",
+    "qwen2.5-coder-1.5b": "Qwen 1.5B",
+}
+FAMILIES = {"smollm2-135m": "smollm2", "gemma3-270m": "gemma3"}
+
+
+def evaluations(cells, skill):
+    """Cells of a skill as (condition, home, base, cell), in the order in which they were run."""
+    return [(*key.split("/")[1:], cell) for key, cell in cells.cells.items() if key.startswith(f"{skill}/")]
+
+
+def label(condition, home, base):
+    name = NAMES.get(home, "")
+    through = "" if FAMILIES.get(home, "qwen") == FAMILIES.get(base, "qwen") else ", through a map"
+    return {
+        "alone": "alone",
+        "few-shot": "few-shot",
+        "tuned": "LoRA of this base",
+        "value": f"value of {name}{through}",
+        "bytes": f"value of {name}, over bytes",
+        "both": f"value of {name}, trained against both{through}",
+        "proxy": f"proxy tuning from {name}{through}",
+    }[condition]
+
+
+def percent(share):
+    return f"{100 * share:.1f}"
+
+
+def interval(pair):
+    return f"[{100 * pair[0]:.0f}, {100 * pair[1]:.0f}]"
+
+
+def table(cells, skill):
+    names = SKILLS[skill].verdicts
+    found = evaluations(cells, skill)
+    columns = {(condition, home, base): bits(cell["verdicts"][names[0]]) for condition, home, base, cell in found}
+    print(f"| base | what answers | {' | '.join(names)} | loss | loss, general text | share of the gap | questions |")
+    print("|---|---|" + "---:|" * (len(names) + 4))
+    for base in NAMES:
+        for condition, home, other, cell in found:
+            if other != base:
+                continue
+            right = bits(cell["verdicts"][names[0]])
+            first = f"{percent(mean(right))} {interval(wilson(sum(right), len(right)))}"
+            others = [percent(mean(bits(cell["verdicts"][name]))) for name in names[1:]]
+            losses = [f"{cell[name]:.3f}" if name in cell else "" for name in ["loss", "text_loss"]]
+            share = shown_share(columns, condition, home, base)
+            print(
+                f"| {NAMES[base]} | {label(condition, home, base)} | "
+                + " | ".join([first, *others, *losses, share, str(len(right))])
+                + " |"
+            )
+
+
+def shown_share(columns, condition, home, base):
+    """Share of the gap between the base alone and its LoRA fine-tuning, in the first verdict."""
+    alone, tuned = columns.get(("alone", "-", base)), columns.get(("tuned", "-", base))
+    if condition in ("alone", "tuned") or not alone or not tuned:
+        return ""
+    right = columns[condition, home, base]
+    count = min(map(len, [alone, tuned, right]))
+    found = gap_share(alone[:count], right[:count], tuned[:count])
+    return "no gap" if found is None else f"{100 * found[0]:.0f}% {interval(found[1])}"
+
+
+def costs(cells):
+    print("| training | steps | processor minutes | peak MiB | last loss |\n|---|---:|---:|---:|---:|")
+    for key, cell in cells.cells.items():
+        if key.startswith("training "):
+            cost, last = cell["cost"], cell["last"]
+            minutes = f"{cost['processor_seconds'] / 60:.1f}" + (" (resumed: more)" if cell["resumed"] else "")
+            print(f"| {key.removeprefix('training ')} | {last['step']} | {minutes} | {cost['peak_mib']} | {last['loss']:.3f} |")
+
+
+def gains(cells):
+    """Gains of values over the base alone, paired."""
+    for skill in SKILLS:
+        found = {
+            (condition, home, base): bits(cell["verdicts"][SKILLS[skill].verdicts[0]])
+            for condition, home, base, cell in evaluations(cells, skill)
+        }
+        for (condition, home, base), right in found.items():
+            alone = found.get(("alone", "-", base))
+            if condition in ("value", "bytes", "both", "proxy") and alone:
+                difference, pair = gain(alone, right)
+                print(f"- {skill}, {NAMES[base]}, {label(condition, home, base)}: {100 * difference:+.1f} points {interval(pair)}")
+
+
+def samples(cells, skill, rows):
+    """Answers to the first three questions, by base, alone and with a value."""
+    for condition, home, base, cell in evaluations(cells, skill):
+        if condition in ("alone", "value"):
+            print(f"\n**{NAMES[base]}, {label(condition, home, base)}**\n")
+            for row, answer in zip(rows, cell["answers"]):
+                print(f"- {row['prompt'].splitlines()[-2] if skill == 'records' else row['prompt']}\n  `{answer.strip()[:160]!r}`")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=pathlib.Path, default=HERE / "results.jsonl")
+    parser.add_argument("--svg", type=pathlib.Path)
+    parser.add_argument("--samples", type=pathlib.Path, help="folder of the runs, to print the first three answers of each base")
+    options = parser.parse_args()
+    cells = Cells(options.results)
+    for skill in SKILLS:
+        if evaluations(cells, skill):
+            print(f"\n### {skill}\n")
+            table(cells, skill)
+    print("\n### Gains\n")
+    gains(cells)
+    print("\n### Trainings\n")
+    costs(cells)
+    for skill in SKILLS if options.samples else []:
+        if evaluations(cells, skill):
+            print(f"\n### Answers, {skill}")
+            samples(cells, skill, read(options.samples / skill / "test.jsonl")[:3])
+    if options.svg:
+        options.svg.write_text(picture(bars(cells)))
+
+
+def bars(cells):
+    """(skill, base, label, share, low, high) of every value whose base has a gap."""
+    for skill in SKILLS:
+        found = {
+            (condition, home, base): bits(cell["verdicts"][SKILLS[skill].verdicts[0]])
+            for condition, home, base, cell in evaluations(cells, skill)
+        }
+        for (condition, home, base), right in found.items():
+            alone, tuned = found.get(("alone", "-", base)), found.get(("tuned", "-", base))
+            share = (
+                gap_share(alone, right, tuned) if condition in ("value", "bytes", "both", "proxy", "few-shot") and alone and tuned else None
+            )
+            if share:
+                yield skill, NAMES[base], label(condition, home, base), share[0], *share[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""The study on real models: three skills, values at home and away, and what they compete with. Tables of docs/does-it-work.md.
+
+    cargo build --release --workspace --bin ivl
+    python studies/real/study.py MODELS DATA [SKILL/CONDITION/HOME/BASE ...]     # runs what is not in results.jsonl yet
+    python studies/real/study.py --plan                                          # the cells in order of worth, and which are there
+    python studies/real/report.py                                                # tables and picture from results.jsonl
+
+MODELS has smollm2-135m, gemma3-270m, qwen2.5-coder-0.5b and qwen2.5-coder-1.5b as directories or NAME.gguf; DATA has
+gsm8k/{train,test}.jsonl (github.com/openai/grade-school-math), self-instruct/seed_tasks.jsonl (github.com/yizhongw/self-instruct) and
+ifeval/input_data.jsonl (google-research). `skills.py` fixes the skills. Everything is written below runs/real and reused; each cell is appended to
+studies/real/results.jsonl, so that the study goes on after an interruption, and on another machine. Needs only the standard library.
+
+| condition | what answers |
+|---|---|
+| `alone` | the base |
+| `few-shot` | the base after the first demonstrations (5 of GSM8K, 3 elsewhere) in its prompt |
+| `value` | the base with the value trained on HOME; through the map `hybrid` where vocabularies differ |
+| `bytes` | the same, fused over bytes |
+| `both` | the same value trained against HOME and the base together, through the map |
+| `tuned` | the base with LoRA adapters trained on it: the end of the gap, and for a small base its own competitor |
+| `proxy` | proxy tuning: the base, plus the tuned HOME, minus HOME |
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+
+from cells import Cells, run
+from skills import SKILLS, read
+
+HERE = pathlib.Path(__file__).parent
+RUNS = pathlib.Path(os.environ.get("RUNS", "runs/real"))
+IVL = os.environ.get("IVL", "target/release/ivl")
+SMOL, GEMMA, QWEN, QWEN_LARGE = "smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
+# Rank, rate and dropout are ivl's defaults; nothing was tuned on a test.
+STEPS = {"gsm8k": "epochs = 1\nbatch_size = 8", "records": "epochs = 1\nbatch_size = 8", "instructions": "epochs = 3\nbatch_size = 4"}
+ORDER = [
+    *[
+        "records/{}".format(cell)
+        for cell in [
+            f"alone/-/{SMOL}",
+            f"value/{SMOL}/{SMOL}",
+            f"alone/-/{QWEN}",
+            f"value/{SMOL}/{QWEN}",
+            f"tuned/-/{SMOL}",
+            f"tuned/-/{QWEN}",
+            f"value/{QWEN}/{QWEN}",
+            f"alone/-/{QWEN_LARGE}",
+            f"value/{QWEN}/{QWEN_LARGE}",
+            f"few-shot/-/{QWEN}",
+            f"bytes/{SMOL}/{QWEN}",
+            f"proxy/{SMOL}/{QWEN}",
+            f"value/{SMOL}/{QWEN_LARGE}",
+            f"tuned/-/{QWEN_LARGE}",
+            f"proxy/{QWEN}/{QWEN_LARGE}",
+            f"few-shot/-/{SMOL}",
+            f"few-shot/-/{QWEN_LARGE}",
+            f"value/{QWEN}/{SMOL}",
+            f"both/{SMOL}/{QWEN}",
+            f"alone/-/{GEMMA}",
+            f"value/{SMOL}/{GEMMA}",
+            f"tuned/-/{GEMMA}",
+            f"value/{GEMMA}/{GEMMA}",
+            f"value/{GEMMA}/{QWEN}",
+        ]
+    ],
+    *[
+        "gsm8k/{}".format(cell)
+        for cell in [
+            f"alone/-/{QWEN}",
+            f"value/{QWEN}/{QWEN}",
+            f"alone/-/{QWEN_LARGE}",
+            f"value/{QWEN}/{QWEN_LARGE}",
+            f"tuned/-/{QWEN}",
+            f"tuned/-/{QWEN_LARGE}",
+            f"proxy/{QWEN}/{QWEN_LARGE}",
+            f"few-shot/-/{QWEN}",
+            f"few-shot/-/{QWEN_LARGE}",
+            f"alone/-/{SMOL}",
+            f"value/{QWEN}/{SMOL}",
+            f"value/{SMOL}/{QWEN}",
+        ]
+    ],
+    *[
+        "instructions/{}".format(cell)
+        for cell in [
+            f"alone/-/{GEMMA}",
+            f"value/{GEMMA}/{GEMMA}",
+            f"tuned/-/{GEMMA}",
+            f"few-shot/-/{GEMMA}",
+            f"value/{SMOL}/{GEMMA}",
+        ]
+    ],
+]
+
+
+def quoted(text):
+    return json.dumps(str(text))
+
+
+def mean_loss(scored):
+    """Nats per token in the output of `ivl score --json`: a total for demonstrations, a line for each text."""
+    lines = [json.loads(line) for line in scored.splitlines()]
+    if "total" in lines[-1]:
+        return lines[-1]["total"]["loss"]
+    logprobs = [logprob for line in lines for logprob in line["logprobs"] if logprob is not None]
+    return -sum(logprobs) / len(logprobs)
+
+
+class Study:
+    """Runs cells, and the trainings that they need."""
+
+    def __init__(self, models, data, results):
+        self.models, self.data, self.cells = pathlib.Path(models), data, Cells(results)
+        self.version = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=HERE).stdout.strip()
+
+    def model(self, name):
+        directory = self.models / name
+        return directory if directory.is_dir() else self.models / f"{name}.gguf"
+
+    def folder(self, skill):
+        return SKILLS[skill].prepare(RUNS / skill, self.data)
+
+    def trained(self, skill, kind, home, away=None):
+        """The directory of a value or of adapters, and its cell; trained unless it is there."""
+        name = f"{kind}-{home}" + (f"-{away}" if away else "")
+        output = RUNS / skill / name
+        key = f"training {skill}/{name}"
+
+        def make():
+            config = output.with_suffix(".toml")
+            config.write_text(self.configuration(skill, kind, home, away, output))
+            # An earlier call may have finished the training without writing the cell: --resume changes nothing then.
+            resume = ["--resume"] if (output / "checkpoints").is_dir() else []
+            _, cost = run([IVL, "train", config, *resume], RUNS / "logs" / f"{skill}-{name}.log")
+            steps = [line for line in read(output / "metrics.jsonl") if "loss" in line]
+            return {"cost": cost, "resumed": bool(resume), "configuration": config.read_text(), "last": steps[-1], "ivl": self.version}
+
+        self.cells.once(key, make)
+        return output
+
+    def configuration(self, skill, kind, home, away, output):
+        model = quoted(self.model(home))
+        heads = {
+            "value": f"base = {model}\n[value.lora]",
+            "tuned": f"[value]\nmodel = {model}\n[value.lora]",
+            "both": f'[[bases]]\nmodel = {model}\n[[bases]]\nmodel = {quoted(self.model(away or home))}\nmap = "hybrid"\n'
+            f"[value]\nmodel = {model}\n[value.lora]",
+        }
+        train = quoted(self.folder(skill) / "train.jsonl")
+        return f"output = {quoted(output)}\n{heads[kind]}\n[data]\ntrain = [{train}]\n[steps]\n{STEPS[skill]}\n"
+
+    def answering(self, skill, condition, home, base):
+        """The options of a condition: base, values, maps."""
+        plain, hybrid = ["--base", self.model(base)], ["--map", "hybrid"]
+        match condition:
+            case "alone" | "few-shot":
+                return plain
+            case "tuned":
+                return ["--base", self.trained(skill, "tuned", base)]
+            case "value":
+                return [*plain, "--value", self.trained(skill, "value", home), *hybrid]
+            case "bytes":
+                return [*plain, "--value", self.trained(skill, "value", home), "--byte-fusion", self.model(home)]
+            case "both":
+                return [*plain, "--value", self.trained(skill, "both", home, base), *hybrid]
+            case "proxy":
+                return [*plain, "--value", f"{self.trained(skill, 'tuned', home)}:1", "--value", f"{self.model(home)}:-1", *hybrid]
+        raise SystemExit(f"`{condition}` is no condition; the head of this file lists them")
+
+    def evaluated(self, key):
+        """A cell `SKILL/CONDITION/HOME/BASE`: verdicts on every question, and the loss of the right answers."""
+        skill, condition, home, base = key.split("/")
+        folder, options = self.folder(skill), self.answering(skill, condition, home, base)
+
+        def make():
+            output = RUNS / skill / "answers" / f"{condition}-{home}-{base}"
+            output.mkdir(parents=True, exist_ok=True)
+            log = RUNS / "logs" / f"{key.replace('/', '-')}.log"
+            common = ["--quiet", "--json", *DTYPE]
+            shots = ["--num-fewshot", SKILLS[skill].fewshot] if condition == "few-shot" else []
+            limit = ["--limit", LIMIT] if LIMIT else []
+            command = [
+                IVL,
+                "eval",
+                *options,
+                "--tasks",
+                folder / "task.toml",
+                "--output",
+                output,
+                "--batch-size",
+                BATCH,
+                *shots,
+                *limit,
+                *common,
+            ]
+            _, cost = run(command, log)
+            cell = {"cost": cost, "command": " ".join(map(str, command[1:])), "ivl": self.version, **self.judged(skill, output, folder)}
+            for name, file in [("loss", "loss.jsonl"), ("text_loss", "text.jsonl")] if condition != "few-shot" else []:
+                scored, _ = run([IVL, "score", *options, "--file", folder / file, "--batch-size", 8, *common], log)
+                cell[name] = mean_loss(scored)
+            return cell
+
+        return self.cells.once(key, make)
+
+    def judged(self, skill, output, folder):
+        """Verdicts as strings of 0 and 1 in the order of the questions, and the length of the answers."""
+        rows, samples = read(folder / "test.jsonl"), read(output / f"samples_{skill}.jsonl")[1:]
+        samples.sort(key=lambda sample: sample["doc_id"])
+        verdicts = [SKILLS[skill].judge(sample, rows[sample["doc_id"]]) for sample in samples]
+        strings = {name: "".join(str(int(verdict[name])) for verdict in verdicts) for name in SKILLS[skill].verdicts}
+        texts = [sample["answer"]["response"] for sample in samples]
+        return {
+            "questions": len(samples),
+            "verdicts": strings,
+            "characters": round(sum(map(len, texts)) / len(texts), 1),
+            "answers": [texts[index] for index in SHOWN],
+        }
+
+
+# Rows per forward pass; type of the weights in evaluations; a smaller test for trying the script out.
+BATCH, LIMIT = int(os.environ.get("BATCH", 16)), int(os.environ.get("LIMIT", 0))
+DTYPE = ["--dtype", os.environ["DTYPE"]] if "DTYPE" in os.environ else []
+# The answers that docs show: those to the first three questions of the test, whatever they are.
+SHOWN = range(3)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="?")
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("cells", nargs="*")
+    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--results", type=pathlib.Path, default=HERE / "results.jsonl")
+    options = parser.parse_args()
+    if options.plan:
+        there = Cells(options.results)
+        for key in ORDER:
+            print("done   " if there.get(key) else "missing", key)
+        return
+    if not options.data:
+        parser.error("MODELS and DATA are required")
+    study = Study(options.models, options.data, options.results)
+    for key in options.cells or ORDER:
+        study.evaluated(key)
+
+
+if __name__ == "__main__":
+    main()
