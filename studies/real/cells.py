@@ -14,8 +14,8 @@ class Cells:
 
     def __init__(self, path):
         self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.cells = {cell["cell"]: cell for cell in map(json.loads, lines)}
+        lines = path.read_text().split("\n") if path.exists() else []
+        self.cells = {cell["cell"]: cell for cell in map(json.loads, filter(None, lines))}
 
     def __getitem__(self, key):
         return self.cells[key]

@@ -74,7 +74,8 @@ def write(path, rows):
 
 
 def read(path):
-    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    # Not `splitlines`, which also ends a line at separators inside a string.
+    return [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
 
 
 def gsm8k(data):

@@ -6,9 +6,9 @@
     python studies/real/report.py                                                # tables and picture from results.jsonl
 
 MODELS has smollm2-135m, gemma3-270m, qwen2.5-coder-0.5b and qwen2.5-coder-1.5b as directories or NAME.gguf; DATA has
-gsm8k/{train,test}.jsonl (github.com/openai/grade-school-math), self-instruct/seed_tasks.jsonl (github.com/yizhongw/self-instruct) and
-ifeval/input_data.jsonl (google-research). `skills.py` fixes the skills. Everything is written below runs/real and reused; each cell is appended to
-studies/real/results.jsonl, so that the study goes on after an interruption, and on another machine. Needs only the standard library.
+gsm8k/{train,test}.jsonl (github.com/openai/grade-school-math), self-instruct/seed_tasks.jsonl (github.com/yizhongw/self-instruct), and
+ifeval/input_data.jsonl (google-research). `skills.py` fixes the skills. Everything is written below runs/real and reused; each cell is
+appended to studies/real/results.jsonl, so that the study goes on after an interruption, and on another machine. Needs only the standard library.
 
 | condition | what answers |
 |---|---|
@@ -102,7 +102,7 @@ def quoted(text):
 
 def mean_loss(scored):
     """Nats per token in the output of `ivl score --json`: a total for demonstrations, a line for each text."""
-    lines = [json.loads(line) for line in scored.splitlines()]
+    lines = [json.loads(line) for line in scored.split("\n") if line]
     if "total" in lines[-1]:
         return lines[-1]["total"]["loss"]
     logprobs = [logprob for line in lines for logprob in line["logprobs"] if logprob is not None]
@@ -120,6 +120,10 @@ class Study:
         directory = self.models / name
         return directory if directory.is_dir() else self.models / f"{name}.gguf"
 
+    def shown(self, text):
+        """A text for the results, without the place of the models on this machine."""
+        return text.replace(str(self.models), "MODELS")
+
     def folder(self, skill):
         return SKILLS[skill].prepare(RUNS / skill, self.data)
 
@@ -136,7 +140,13 @@ class Study:
             resume = ["--resume"] if (output / "checkpoints").is_dir() else []
             _, cost = run([IVL, "train", config, *resume], RUNS / "logs" / f"{skill}-{name}.log")
             steps = [line for line in read(output / "metrics.jsonl") if "loss" in line]
-            return {"cost": cost, "resumed": bool(resume), "configuration": config.read_text(), "last": steps[-1], "ivl": self.version}
+            return {
+                "cost": cost,
+                "resumed": bool(resume),
+                "configuration": self.shown(config.read_text()),
+                "last": steps[-1],
+                "ivl": self.version,
+            }
 
         self.cells.once(key, make)
         return output
@@ -197,7 +207,12 @@ class Study:
                 *common,
             ]
             _, cost = run(command, log)
-            cell = {"cost": cost, "command": " ".join(map(str, command[1:])), "ivl": self.version, **self.judged(skill, output, folder)}
+            cell = {
+                "cost": cost,
+                "command": self.shown(" ".join(map(str, command[1:]))),
+                "ivl": self.version,
+                **self.judged(skill, output, folder),
+            }
             for name, file in [("loss", "loss.jsonl"), ("text_loss", "text.jsonl")] if condition != "few-shot" else []:
                 scored, _ = run([IVL, "score", *options, "--file", folder / file, "--batch-size", 8, *common], log)
                 cell[name] = mean_loss(scored)
@@ -216,7 +231,7 @@ class Study:
             "questions": len(samples),
             "verdicts": strings,
             "characters": round(sum(map(len, texts)) / len(texts), 1),
-            "answers": [texts[index] for index in SHOWN],
+            "answers": texts[:SHOWN],
         }
 
 
@@ -224,7 +239,7 @@ class Study:
 BATCH, LIMIT = int(os.environ.get("BATCH", 16)), int(os.environ.get("LIMIT", 0))
 DTYPE = ["--dtype", os.environ["DTYPE"]] if "DTYPE" in os.environ else []
 # The answers that docs show: those to the first three questions of the test, whatever they are.
-SHOWN = range(3)
+SHOWN = 3
 
 
 def main():
