@@ -2,7 +2,7 @@
 
 gsm8k         Demonstrations: the first 480 training questions of GSM8K, in its own format. Test: the first 200 test questions.
               `strict`: the number after `####` is right. `flexible`: the last number is.
-records       Demonstrations: 320 sentences about payments and their records, generated with seed 1. Test: 200 others, with other names
+records       Demonstrations: 160 sentences about payments and their records, generated with seed 1. Test: 200 others, with other names
               and with other patterns in half of them. `exact`: the record and nothing else. `valid`: any record. `flexible`: the right
               record anywhere in the answer.
 instructions  Demonstrations: Self-Instruct's seed tasks but the last 32. Test: the first 200 prompts of IFEval. `strict`: all verifiable
@@ -88,7 +88,7 @@ def gsm8k(data):
 
 
 def payments(_):
-    parts = [records.rows("train", 320, 1), records.rows("test", 200, 1)]
+    parts = [records.rows("train", 160, 1), records.rows("test", 200, 1)]
     parts = [[{"prompt": records.prompt(row["sentence"]), "completion": " " + row["record"]} for row in rows] for rows in parts]
     return parts[0], parts[1], parts[1][:LOSS_ROWS]
 

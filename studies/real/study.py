@@ -7,8 +7,9 @@
 
 MODELS has smollm2-135m, gemma3-270m, qwen2.5-coder-0.5b and qwen2.5-coder-1.5b as directories or NAME.gguf; DATA has
 gsm8k/{train,test}.jsonl (github.com/openai/grade-school-math), self-instruct/seed_tasks.jsonl (github.com/yizhongw/self-instruct), and
-ifeval/input_data.jsonl (google-research). `skills.py` fixes the skills. Everything is written below runs/real and reused; each cell is
-appended to studies/real/results.jsonl, so that the study goes on after an interruption, and on another machine. Needs only the standard library.
+ifeval/input_data.jsonl (google-research). `skills.py` fixes the skills. Everything is written below runs/real and reused; each
+cell is appended to studies/real/results.jsonl, so that the study goes on after an interruption, and on another machine. Needs only the
+standard library.
 
 | condition | what answers |
 |---|---|
@@ -35,7 +36,7 @@ RUNS = pathlib.Path(os.environ.get("RUNS", "runs/real"))
 IVL = os.environ.get("IVL", "target/release/ivl")
 SMOL, GEMMA, QWEN, QWEN_LARGE = "smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
 # Rank, rate and dropout are ivl's defaults; nothing was tuned on a test.
-STEPS = {"gsm8k": "epochs = 1\nbatch_size = 8", "records": "epochs = 1\nbatch_size = 8", "instructions": "epochs = 3\nbatch_size = 4"}
+STEPS = {"gsm8k": "epochs = 1\nbatch_size = 8", "records": "epochs = 1", "instructions": "epochs = 3\nbatch_size = 4"}
 ORDER = [
     *[
         "records/{}".format(cell)
