@@ -90,6 +90,15 @@ def costs(cells):
             print(f"| {key.removeprefix('training ')} | {last['step']} | {minutes} | {cost['peak_mib']} | {last['loss']:.3f} |")
 
 
+def speeds(cells):
+    """Time of a decoded token relative to the base alone: medians of three runs in turn."""
+    for key, cell in cells.cells.items():
+        if key.startswith("speed "):
+            skill, condition, home, base = key.removeprefix("speed ").split("/")
+            ratios = sorted(alone / fused for alone, fused in zip(cell["alone"], cell["with"]))
+            print(f"- {NAMES[base]}, {label(condition, home, base)}: {ratios[len(ratios) // 2]:.2f} times as long")
+
+
 def gains(cells):
     """Gains of values over the base alone, paired."""
     for skill in SKILLS:
@@ -126,6 +135,8 @@ def main():
             table(cells, skill)
     print("\n### Gains\n")
     gains(cells)
+    print("\n### Time of a decoded token\n")
+    speeds(cells)
     print("\n### Trainings\n")
     costs(cells)
     for skill in SKILLS if options.samples else []:

@@ -29,72 +29,12 @@ import pathlib
 import subprocess
 
 from cells import Cells, run
+from plan import ORDER, STEPS
 from skills import SKILLS, read
 
 HERE = pathlib.Path(__file__).parent
 RUNS = pathlib.Path(os.environ.get("RUNS", "runs/real"))
 IVL = os.environ.get("IVL", "target/release/ivl")
-SMOL, GEMMA, QWEN, QWEN_LARGE = "smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
-# Rank, rate and dropout are ivl's defaults; nothing was tuned on a test.
-STEPS = {"gsm8k": "epochs = 1\nbatch_size = 8", "records": "epochs = 1", "instructions": "epochs = 3\nbatch_size = 4"}
-ORDER = [
-    *[
-        "records/{}".format(cell)
-        for cell in [
-            f"alone/-/{SMOL}",
-            f"value/{SMOL}/{SMOL}",
-            f"alone/-/{QWEN}",
-            f"value/{SMOL}/{QWEN}",
-            f"tuned/-/{SMOL}",
-            f"tuned/-/{QWEN}",
-            f"value/{QWEN}/{QWEN}",
-            f"alone/-/{QWEN_LARGE}",
-            f"value/{QWEN}/{QWEN_LARGE}",
-            f"few-shot/-/{QWEN}",
-            f"bytes/{SMOL}/{QWEN}",
-            f"proxy/{SMOL}/{QWEN}",
-            f"value/{SMOL}/{QWEN_LARGE}",
-            f"tuned/-/{QWEN_LARGE}",
-            f"proxy/{QWEN}/{QWEN_LARGE}",
-            f"few-shot/-/{SMOL}",
-            f"few-shot/-/{QWEN_LARGE}",
-            f"value/{QWEN}/{SMOL}",
-            f"both/{SMOL}/{QWEN}",
-            f"alone/-/{GEMMA}",
-            f"value/{SMOL}/{GEMMA}",
-            f"tuned/-/{GEMMA}",
-            f"value/{GEMMA}/{GEMMA}",
-            f"value/{GEMMA}/{QWEN}",
-        ]
-    ],
-    *[
-        "gsm8k/{}".format(cell)
-        for cell in [
-            f"alone/-/{QWEN}",
-            f"value/{QWEN}/{QWEN}",
-            f"alone/-/{QWEN_LARGE}",
-            f"value/{QWEN}/{QWEN_LARGE}",
-            f"tuned/-/{QWEN}",
-            f"tuned/-/{QWEN_LARGE}",
-            f"proxy/{QWEN}/{QWEN_LARGE}",
-            f"few-shot/-/{QWEN}",
-            f"few-shot/-/{QWEN_LARGE}",
-            f"alone/-/{SMOL}",
-            f"value/{QWEN}/{SMOL}",
-            f"value/{SMOL}/{QWEN}",
-        ]
-    ],
-    *[
-        "instructions/{}".format(cell)
-        for cell in [
-            f"alone/-/{GEMMA}",
-            f"value/{GEMMA}/{GEMMA}",
-            f"tuned/-/{GEMMA}",
-            f"few-shot/-/{GEMMA}",
-            f"value/{SMOL}/{GEMMA}",
-        ]
-    ],
-]
 
 
 def quoted(text):
@@ -221,6 +161,23 @@ class Study:
 
         return self.cells.once(key, make)
 
+    def speed(self, key):
+        """Tokens per second of a base alone and with what a cell adds, in turn, one row; only an idle machine tells the truth."""
+        skill, condition, home, base = key.split("/")
+
+        def make():
+            plain, fused = self.answering(skill, "alone", home, base), self.answering(skill, condition, home, base)
+            prompt = read(self.folder(skill) / "test.jsonl")[0]["prompt"]
+            fixed = ["--prompt", prompt, "--max-new-tokens", 48, "--ignore-eos", "--quiet", "--json", *DTYPE]
+            log = RUNS / "logs" / "speed.log"
+            pairs = [
+                [json.loads(run([IVL, "generate", *options, *fixed], log)[0])["tokens_per_second"] for options in [plain, fused]]
+                for _ in range(3)
+            ]
+            return {"alone": [pair[0] for pair in pairs], "with": [pair[1] for pair in pairs], "ivl": self.version}
+
+        return self.cells.once(f"speed {key}", make)
+
     def judged(self, skill, output, folder):
         """Verdicts as strings of 0 and 1 in the order of the questions, and the length of the answers."""
         rows, samples = read(folder / "test.jsonl"), read(output / f"samples_{skill}.jsonl")[1:]
@@ -248,7 +205,8 @@ def main():
     parser.add_argument("models", nargs="?")
     parser.add_argument("data", nargs="?")
     parser.add_argument("cells", nargs="*")
-    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--plan", action="store_true", help="list the cells in order of worth, and which are done")
+    parser.add_argument("--speed", action="store_true", help="measure the speed of decoding of the named cells instead")
     parser.add_argument("--results", type=pathlib.Path, default=HERE / "results.jsonl")
     options = parser.parse_args()
     if options.plan:
@@ -260,7 +218,7 @@ def main():
         parser.error("MODELS and DATA are required")
     study = Study(options.models, options.data, options.results)
     for key in options.cells or ORDER:
-        study.evaluated(key)
+        (study.speed if options.speed else study.evaluated)(key)
 
 
 if __name__ == "__main__":
