@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use burn::tensor::DType;
-use ivl_core::causal_lm::LengthDependence;
+use ivl_core::cache::{LayerShape, MOST_SNAPSHOTS};
+use ivl_core::causal_lm::{CacheBytes, LengthDependence};
 
 /// Everything that the forward pass needs to know about a model. Field names follow Hugging Face's `config.json` where
 /// one exists there.
@@ -176,9 +177,35 @@ impl ModelConfig {
         found.into_iter()
     }
 
-    /// Bytes of keys and values for one position, in a network that computes in `dtype`.
-    pub fn cache_bytes(&self, dtype: DType) -> usize {
-        2 * self.layers.len() * self.attention.num_kv_heads * self.attention.head_dim * dtype.size()
+    /// What the layers keep of a text.
+    pub fn cache_shapes(&self) -> impl Iterator<Item = LayerShape> {
+        let AttentionConfig { num_kv_heads: heads, head_dim: dim, .. } = self.attention;
+        self.layers.iter().map(move |layer| match layer.mixer {
+            Mixer::Attention => LayerShape::Keys { heads, dim },
+            Mixer::ShortConvolution(ShortConvolutionConfig { kernel, .. }) => {
+                LayerShape::State { tail: Some([kernel - 1, self.hidden_size]), memory: None }
+            }
+            Mixer::DeltaNet(delta) => LayerShape::State {
+                tail: Some([delta.kernel - 1, delta.channels()]),
+                memory: Some([delta.value_heads, delta.key_dim, delta.value_dim]),
+            },
+        })
+    }
+
+    /// Bytes of cache of a network that computes in `dtype` and reads `stride` positions for each token: keys and values for each
+    /// token, and states with as many snapshots as a cache keeps.
+    pub fn cache_bytes(&self, dtype: DType, stride: usize) -> CacheBytes {
+        let numbers =
+            |of: fn(&LayerShape) -> usize| self.cache_shapes().map(|shape| of(&shape)).sum::<usize>();
+        CacheBytes {
+            per_text: (MOST_SNAPSHOTS + 1) * numbers(LayerShape::state_numbers) * DType::F32.size(),
+            per_position: stride * numbers(LayerShape::numbers_per_position) * dtype.size(),
+        }
+    }
+
+    /// Whether layers keep a state of the text in the place of keys and values.
+    pub fn is_recurrent(&self) -> bool {
+        self.layers.iter().any(|layer| layer.mixer != Mixer::Attention)
     }
 }
 
@@ -313,6 +340,8 @@ pub struct AttentionConfig {
     pub query_scale: Option<QueryScale>,
     /// Whether each query head has a trained score that takes its share of the weights and has no value.
     pub sinks: bool,
+    /// Whether `sigmoid(W x)` multiplies what the heads have read, before the output projection.
+    pub output_gate: bool,
 }
 
 /// Normalisation of queries and keys.
@@ -357,14 +386,61 @@ impl AttentionConfig {
             softcap: None,
             query_scale: None,
             sinks: false,
+            output_gate: false,
         }
+    }
+}
+
+/// How a block passes on what stands at earlier positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mixer {
+    /// Attention, in the shape of [`AttentionConfig`].
+    Attention,
+    /// A convolution over the last few positions.
+    ShortConvolution(ShortConvolutionConfig),
+    /// A gated delta network.
+    DeltaNet(DeltaNetConfig),
+}
+
+/// A causal convolution of each channel, with gates before and after it: `C * conv(B * x)`, where `B`, `C` and `x` are projections
+/// of the input, as wide as the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortConvolutionConfig {
+    /// Positions that an output sees; at least 1.
+    pub kernel: usize,
+    /// Biases of projections and convolution.
+    pub bias: bool,
+}
+
+/// A gated delta network ([arXiv 2412.06464](https://arxiv.org/abs/2412.06464)): each head keeps a matrix that maps keys to values, forgets
+/// a share of it at each position, and corrects what the position's key recalls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaNetConfig {
+    /// Heads of queries and keys; divides `value_heads`.
+    pub key_heads: usize,
+    /// Heads of values, of which consecutive ones share a key head.
+    pub value_heads: usize,
+    /// Width of a query or key.
+    pub key_dim: usize,
+    /// Width of a value.
+    pub value_dim: usize,
+    /// Positions that the convolution of queries, keys and values sees; at least 1.
+    pub kernel: usize,
+}
+
+impl DeltaNetConfig {
+    /// Width of all queries, keys and values.
+    pub fn channels(&self) -> usize {
+        2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
     }
 }
 
 /// What distinguishes a block from others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerConfig {
-    /// The positions that it attends to.
+    /// How it mixes positions.
+    pub mixer: Mixer,
+    /// The positions that it attends to, if it does.
     pub kind: LayerKind,
     /// How it rotates queries and keys, if it does. Blocks with the same settings share them.
     pub rope: Option<Arc<RopeConfig>>,
@@ -374,7 +450,8 @@ pub struct LayerConfig {
 
 impl LayerConfig {
     /// Attention to every earlier position, without rotation, and a dense feed-forward layer.
-    pub const FULL: Self = Self { kind: LayerKind::Full, rope: None, feed_forward: FeedForward::Dense };
+    pub const FULL: Self =
+        Self { mixer: Mixer::Attention, kind: LayerKind::Full, rope: None, feed_forward: FeedForward::Dense };
 }
 
 /// The feed-forward layer of a block.

@@ -36,7 +36,7 @@ impl TransformerLm {
 pub(crate) fn layers<'c>(net: &Transformer, cache: &'c mut Cache) -> Result<&'c mut LayerCache, Error> {
     let config = net.config();
     let layers = cache.layers(config.layers.len())?;
-    layers.check_heads(config.attention.num_kv_heads, config.attention.head_dim)?;
+    layers.check_shapes(config.cache_shapes())?;
     Ok(layers)
 }
 
@@ -75,6 +75,6 @@ impl CausalLm for TransformerLm {
         let config = self.net.config();
         ModelInfo::new(&self.name)
             .length_dependence(config.length_dependence())
-            .bytes_per_position(config.cache_bytes(self.net.dtype()))
+            .cache_bytes(config.cache_bytes(self.net.dtype(), 1))
     }
 }

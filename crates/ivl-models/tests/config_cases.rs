@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use ivl_models::config::{
-    Activation, FeedForward, LayerConfig, LayerKind, ModelConfig, NormKind, QkNorm, RopeConfig, RopePairing,
-    Wiring,
+    Activation, FeedForward, LayerConfig, LayerKind, Mixer, ModelConfig, NormKind, QkNorm, RopeConfig,
+    RopePairing, Wiring,
 };
 use ivl_models::families::{FAMILIES, read_config};
 
@@ -67,6 +67,10 @@ fn describe(config: &ModelConfig) -> Map<String, Value> {
         });
         said.extend(routing.as_object().cloned().unwrap_or_default());
     }
+    if config.is_recurrent() || attention.output_gate {
+        said.insert("mixers".to_owned(), Value::from(layer(|layer| mixer(&layer.mixer))));
+    }
+    said.insert("output_gate".to_owned(), json!(attention.output_gate));
     let of_kind = |full: bool| {
         let layer = config
             .layers
@@ -87,6 +91,16 @@ fn describe(config: &ModelConfig) -> Map<String, Value> {
         said.insert("sliding_attention_scaling".to_owned(), json!(rope.frequencies(SHORT).1));
     }
     said
+}
+
+fn mixer(mixer: &Mixer) -> Value {
+    match mixer {
+        Mixer::Attention => Value::Null,
+        Mixer::ShortConvolution(own) => json!([own.kernel, own.bias]),
+        Mixer::DeltaNet(own) => {
+            json!([own.key_heads, own.value_heads, own.key_dim, own.value_dim, own.kernel])
+        }
+    }
 }
 
 /// At most eight frequencies, as many apart as the table has them.
@@ -123,12 +137,16 @@ fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
         || family == "mixtral" && json.get("rope_scaling").is_some_and(|scaling| !scaling.is_null())
 }
 
-/// Models that ivl does not run, rotary parameters for each kind of layer where transformers ignores them, and settings that fit no
-/// model: heads of width 1, a projection that is not as wide as its input, no experts, a gate that is zero, activations that gpt-oss
-/// names and does not use.
+/// Models that ivl does not run, states of texts whose rotation changes with their length, rotary parameters for each kind of layer
+/// where transformers ignores them, and settings that fit no model: heads of width 1, a projection that is not as wide as its input,
+/// no experts, a gate that is zero, activations that gpt-oss names and does not use.
 fn is_refused_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
+    let rope = json.get("rope_scaling").or_else(|| json.get("rope_parameters"));
+    let rope = rope.and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type")));
+    let follows_length = rope == Some(&json!("dynamic")) || rope == Some(&json!("longrope"));
     let is_true = |field: &str| json.get(field) == Some(&Value::Bool(true));
     family == "phi" && is_true("tie_word_embeddings")
+        || ["lfm2", "qwen3_5_text"].contains(&family) && follows_length
         || family == "gpt2" && is_true("add_cross_attention")
         || family == "cohere" && is_true("use_qk_norm")
         || family == "stablelm" && is_true("qk_layernorm")

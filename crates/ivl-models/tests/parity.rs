@@ -250,6 +250,10 @@ families! {
     olmoe
     granitemoe
     gpt_oss
+    lfm2
+    lfm2_bias
+    qwen3_5_text
+    qwen3_5
 }
 
 #[test]
@@ -260,6 +264,7 @@ fn a_model_that_sees_is_read_and_written_as_its_language_model() {
         ("internvl", "qwen2"),
         ("aya_vision", "cohere2"),
         ("cohere2_vision", "cohere2"),
+        ("qwen3_5", "qwen3_5_text"),
     ] {
         let checkpoint = open(name);
         let notes = checkpoint.notes().expect("reads");

@@ -96,7 +96,8 @@ fn architecture(config: &ModelConfig) -> Value {
         _ => json!(ropes),
     };
     let attention = &config.attention;
-    json!({
+    let mixers = config.layers.iter().map(|layer| format!("{:?}", layer.mixer));
+    let mut said = json!({
         "layers": config.layers.len(),
         "hidden_size": config.hidden_size,
         "intermediate_size": config.mlp.intermediate_size,
@@ -111,5 +112,9 @@ fn architecture(config: &ModelConfig) -> Value {
         "wiring": format!("{:?}", config.wiring),
         "position": position,
         "sliding_windows": if windows.iter().all(Option::is_none) { Value::Null } else { json!(windows) },
-    })
+    });
+    if config.is_recurrent() {
+        said["mixers"] = mixers.collect();
+    }
+    said
 }

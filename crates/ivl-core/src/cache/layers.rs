@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Int, Tensor};
-
-use super::KvCache;
+use super::history::Inputs;
+use super::snapshots::{Snapshot, Snapshots};
+use super::{LayerMemory, LayerShape};
 use crate::error::Error;
-use crate::tokens::index_tensor;
 
 /// The text that a position of a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,28 +18,39 @@ pub struct Segment {
 
 /// The caches of one transformer: its layers, the number of positions that they hold, the left padding of each row, and
 /// the texts in each row.
+///
+/// Keys and values can be cut back to any length; the state of a recurrent layer cannot. A cache with states therefore keeps the
+/// inputs of the model ([`remember`](Self::remember)) and a few snapshots of the states. When it is cut back, it goes to the
+/// nearest snapshot before, and what is then missing ([`unread`](Self::unread)) is read again together with the next tokens. So
+/// cutting back costs time at most, and changes no logit.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
-    layers: Vec<KvCache>,
+    layers: Vec<LayerMemory>,
     padding: Vec<usize>,
     segments: Option<Vec<Vec<usize>>>,
+    /// Positions of the text.
     len: usize,
+    /// Positions that the layers hold: all of them, but for those that have to be read again.
+    held: usize,
     expected: usize,
     stride: usize,
-    history: Option<Tensor<2, Int>>,
+    history: Option<Inputs>,
+    snapshots: Snapshots,
 }
 
 impl LayerCache {
     /// An empty cache for `layers` layers; row `r` of the batch starts with `padding[r]` positions to be ignored.
     pub fn new(layers: usize, padding: &[usize]) -> Self {
         Self {
-            layers: vec![KvCache::default(); layers],
+            layers: vec![LayerMemory::default(); layers],
             padding: padding.to_vec(),
             segments: None,
             len: 0,
+            held: 0,
             expected: 0,
             stride: 1,
             history: None,
+            snapshots: Snapshots::default(),
         }
     }
 
@@ -52,12 +62,22 @@ impl LayerCache {
         Self { stride, ..self }
     }
 
-    /// Positions held, padding included.
+    /// Positions of the text so far, padding included.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no position is held.
+    /// Positions that the layers hold, padding included: those that the next ones of the layers follow.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The last positions of the text that the layers do not hold, since it was cut back to where there was no snapshot.
+    pub fn unread(&self) -> usize {
+        self.len - self.held
+    }
+
+    /// Whether the text has no position.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -77,17 +97,20 @@ impl LayerCache {
         &self.padding
     }
 
-    /// Refuses to go on with keys of another number or width of heads.
+    /// Refuses to go on with what layers of other shapes hold.
     ///
     /// # Errors
     /// [`Error::ForeignCache`].
-    pub fn check_heads(&self, kv_heads: usize, head_dim: usize) -> Result<(), Error> {
-        match self.layers.first().and_then(KvCache::heads) {
-            Some([heads, dim]) if [heads, dim] != [kv_heads, head_dim] => Err(Error::ForeignCache {
-                expected: format!("{kv_heads} key heads of width {head_dim}"),
-                got: format!("{heads} key heads of width {dim}"),
-            }),
-            _ => Ok(()),
+    pub fn check_shapes(&self, expected: impl Iterator<Item = LayerShape>) -> Result<(), Error> {
+        if self.held == 0 || self.padding.is_empty() {
+            return Ok(());
+        }
+        let different = self.layers.iter().zip(expected).find(|(layer, expected)| layer.shape() != *expected);
+        match different {
+            Some((layer, expected)) => {
+                Err(Error::ForeignCache { expected: expected.to_string(), got: layer.shape().to_string() })
+            }
+            None => Ok(()),
         }
     }
 
@@ -116,7 +139,7 @@ impl LayerCache {
     /// The segments that the positions of a row belong to, one for each position. Right padding after the last segment
     /// counts as more of it.
     pub fn segments(&self, row: usize, positions: Range<usize>) -> impl Iterator<Item = Segment> {
-        let known = positions.end.max(self.expected);
+        let known = positions.end.max(self.expected).max(self.len);
         let start = self.padding[row];
         let whole = [known.saturating_sub(start)];
         let lens = self.segments.as_ref().map_or(whole.to_vec(), |rows| rows[row].clone());
@@ -143,59 +166,122 @@ impl LayerCache {
         self.expected = self.expected.max(tokens * self.stride);
     }
 
-    /// Keeps the tokens that were read, for models whose position encoding changes at some length: they read them
-    /// again there. Returns all tokens so far.
-    pub fn remember(&mut self, tokens: Tensor<2, Int>) -> Tensor<2, Int> {
-        let all = match self.history.take() {
-            Some(history) => Tensor::cat(vec![history, tokens], 1),
-            None => tokens,
-        };
-        self.history = Some(all.clone());
-        all
+    /// Keeps inputs that are about to be read, for models that may have to read them again: those with recurrent layers, and those
+    /// whose position encoding changes at some length.
+    pub fn remember(&mut self, inputs: Inputs) {
+        self.history = Some(match self.history.take() {
+            Some(history) => history.then(inputs),
+            None => inputs,
+        });
     }
 
-    /// Forgets keys and values, and keeps the remembered tokens.
+    /// Inputs that were [remembered](Self::remember).
+    ///
+    /// # Panics
+    /// If there are none at these positions.
+    pub fn remembered(&self, positions: Range<usize>) -> Inputs {
+        self.history.as_ref().expect("a model that reads again remembers what it reads").at(positions)
+    }
+
+    /// Forgets what the layers hold, so that all of the text is unread; remembered inputs stay.
     pub fn restart(&mut self) {
-        self.len = 0;
-        self.layers.iter_mut().for_each(|layer| layer.truncate(0));
+        self.held = 0;
+        self.snapshots.clear();
+        self.layers = vec![LayerMemory::default(); self.layers.len()];
     }
 
-    /// The cache of one layer.
+    /// What one layer keeps.
     ///
     /// # Panics
     /// If there is no such layer.
-    pub fn layer(&mut self, index: usize) -> &mut KvCache {
+    pub fn layer(&mut self, index: usize) -> &mut LayerMemory {
         &mut self.layers[index]
+    }
+
+    /// The place among `seq` positions that are about to be read where recurrent layers keep their state apart
+    /// ([`LayerMemory::marked`]): the end of the positions that are read again. States are kept of single texts only: rows of a
+    /// batch are not cut back when they are decoded.
+    pub fn mark(&mut self, seq: usize) -> Option<usize> {
+        if self.padding.len() != 1 || !self.is_recurrent() && self.unread() == 0 {
+            return None;
+        }
+        if self.unread() > 0 {
+            return Some(self.unread()).filter(|&unread| unread < seq);
+        }
+        if self.snapshots.wants(self.held, seq) {
+            let states = self.layers.iter().map(|layer| layer.state.clone()).collect();
+            self.snapshots.push(Snapshot { len: self.held, states });
+        }
+        None
     }
 
     /// Records that every layer has seen `seq` more positions.
     pub fn advance(&mut self, seq: usize) {
-        self.len += seq;
+        if self.layers.iter().any(|layer| layer.marked.is_some()) {
+            let states = self.layers.iter_mut().map(|layer| layer.marked.take().unwrap_or_default());
+            self.snapshots.push(Snapshot { len: self.len, states: states.collect() });
+        }
+        self.held += seq;
+        self.len = self.len.max(self.held);
+    }
+
+    /// Whether layers keep states.
+    fn is_recurrent(&self) -> bool {
+        self.layers.iter().any(|layer| !layer.state.is_empty())
     }
 
     /// Whether keys hold only for texts of some lengths, so that tokens were kept to be read again.
     pub(super) fn depends_on_length(&self) -> bool {
-        self.history.is_some()
+        self.history.is_some() && self.held > 0 && !self.is_recurrent()
+    }
+
+    /// The longest beginning of at most `tokens` tokens that can be gone on from without reading any of it again.
+    pub(super) fn resumable(&self, tokens: usize) -> usize {
+        let len = (tokens * self.stride).min(self.len);
+        if len >= self.held || self.is_recurrent() {
+            let held = Some(self.held).filter(|&held| held <= len);
+            return held.or_else(|| self.snapshots.longest(len)).unwrap_or(0) / self.stride;
+        }
+        len / self.stride
     }
 
     pub(super) fn truncate(&mut self, tokens: usize) {
         let len = tokens * self.stride;
-        self.len = self.len.min(len);
-        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
-        self.history = self.history.take().filter(|_| len > 0).map(|history| {
-            let [batch, seq] = history.dims();
-            history.slice([0..batch, 0..seq.min(len)])
-        });
+        if len >= self.len {
+            return;
+        }
+        self.len = len;
+        self.history = self.history.take().filter(|_| len > 0).map(|history| history.at(0..len));
+        if len >= self.held {
+            return;
+        }
+        if !self.is_recurrent() {
+            self.hold(len);
+            return;
+        }
+        match self.snapshots.back_to(len).cloned() {
+            Some(snapshot) => {
+                self.hold(snapshot.len);
+                for (layer, state) in self.layers.iter_mut().zip(snapshot.states) {
+                    layer.state = state;
+                }
+            }
+            None => self.restart(),
+        }
+    }
+
+    /// Cuts keys and values back.
+    fn hold(&mut self, len: usize) {
+        self.held = len;
+        self.layers.iter_mut().for_each(|layer| layer.keys.truncate(len));
     }
 
     pub(super) fn select(&mut self, rows: &[usize]) {
         self.padding = rows.iter().map(|&row| self.padding[row]).collect();
         self.select_segments(rows);
         self.layers.iter_mut().for_each(|layer| layer.select(rows));
-        self.history = self.history.take().map(|history| {
-            let index = index_tensor(rows, &history.device());
-            history.select(0, index)
-        });
+        self.history = self.history.take().map(|history| history.select(rows));
+        self.snapshots.clear();
     }
 
     fn select_segments(&mut self, rows: &[usize]) {
@@ -212,18 +298,25 @@ impl LayerCache {
             *self = other;
             return;
         }
+        let all_held = self.unread() + other.unread() == 0;
+        if !all_held {
+            self.restart();
+            other.restart();
+        }
         let len = self.len.max(other.len);
         for cache in [&mut *self, &mut other] {
             let missing = len - cache.len;
             cache.padding.iter_mut().for_each(|padding| *padding += missing);
-            cache.history = cache.history.take().map(|history| pad_left(history, missing));
+            cache.history = cache.history.take().map(|history| history.pad_left(missing));
         }
         self.padding.append(&mut other.padding);
-        self.history = self.history.take().zip(other.history).map(|(a, b)| Tensor::cat(vec![a, b], 0));
+        self.history = self.history.take().zip(other.history).map(|(own, more)| own.join(more));
         for (layer, more) in self.layers.iter_mut().zip(other.layers) {
             layer.join(more, len);
         }
+        self.held = if all_held { len } else { 0 };
         self.len = len;
+        self.snapshots.clear();
         // Every row has been read to its end, so nothing is announced any more; each is one text from now on.
         (self.expected, self.segments) = (0, None);
     }
@@ -234,26 +327,32 @@ impl LayerCache {
             *self = Self::new(self.layers.len(), &[]).with_stride(self.stride);
             return;
         };
-        self.layers.iter_mut().for_each(|layer| layer.keep(rows, dropped));
+        // Padding is not always read yet.
+        let dropped = dropped.min(self.len);
+        if dropped > self.held {
+            self.restart();
+        }
+        if rows != [0] || self.padding.len() != 1 {
+            self.snapshots.clear();
+        }
+        let read = dropped.min(self.held);
+        self.layers.iter_mut().for_each(|layer| layer.keep(rows, read));
         self.padding = kept.into_iter().map(|padding| padding - dropped).collect();
         self.select_segments(rows);
         self.history = self.history.take().map(|history| {
-            let [_, len] = history.dims();
-            let index = index_tensor(rows, &history.device());
-            history.select(0, index).slice([0..rows.len(), dropped..len])
+            let len = history.len();
+            history.select(rows).at(dropped..len)
         });
+        self.snapshots.drop_positions(dropped);
+        self.held -= read;
         self.len -= dropped;
         self.expected = self.expected.saturating_sub(dropped);
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.layers.iter().map(KvCache::bytes).sum()
+        let layers: usize = self.layers.iter().map(LayerMemory::bytes).sum();
+        layers + self.snapshots.bytes() + self.history.as_ref().map_or(0, Inputs::bytes)
     }
-}
-
-fn pad_left(tokens: Tensor<2, Int>, missing: usize) -> Tensor<2, Int> {
-    let padding = Tensor::zeros([tokens.dims()[0], missing], &tokens.device());
-    if missing == 0 { tokens } else { Tensor::cat(vec![padding, tokens], 1) }
 }
 
 #[cfg(test)]

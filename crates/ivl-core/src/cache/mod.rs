@@ -1,13 +1,23 @@
-//! Key-value caches: plain data that every forward reads and extends.
+//! Caches: plain data that every forward reads and extends. Keys and values of attention, states of recurrent layers.
 
 mod gated;
+mod history;
 mod kv;
+mod layer;
 mod layers;
+mod shape;
+mod snapshots;
+mod state;
 mod text;
 
 pub use gated::GatedCache;
+pub use history::Inputs;
 pub use kv::KvCache;
+pub use layer::LayerMemory;
 pub use layers::{LayerCache, Segment};
+pub use shape::LayerShape;
+pub use snapshots::MOST_SNAPSHOTS;
+pub use state::RecurrentState;
 pub(crate) use text::TextRow;
 pub use text::{ByteState, TextCache};
 
@@ -92,7 +102,21 @@ impl Cache {
         }
     }
 
-    /// Forgets all tokens from `len` on.
+    /// The longest beginning of at most `len` tokens that can be gone on from without reading any of it again. That is `len`, except
+    /// for recurrent layers: their states are known at the end of the text and at a few lengths before.
+    #[must_use]
+    pub fn resumable(&self, len: usize) -> usize {
+        match self {
+            Self::Layers(cache) => cache.resumable(len),
+            Self::Fused(parts) => common_length(len, &parts.iter().collect::<Vec<_>>()),
+            // Values with tokens of their own go back when they next read.
+            Self::Text(_) | Self::Bytes(_) => len.min(self.len()),
+            Self::Gated(cache) => common_length(len, &cache.caches().collect::<Vec<_>>()),
+        }
+    }
+
+    /// Forgets all tokens from `len` on. A recurrent model reads again what comes after the longest
+    /// [`resumable`](Self::resumable) beginning, together with the next tokens.
     pub fn truncate(&mut self, len: usize) {
         match self {
             Self::Layers(cache) => cache.truncate(len),
@@ -325,6 +349,16 @@ impl<S> TextRow<Cache, S> {
             cache.select(&vec![0; copies]);
         }
         caches
+    }
+}
+
+/// The longest length of at most `len` tokens from which all caches can go on.
+fn common_length(len: usize, caches: &[&Cache]) -> usize {
+    // Caches that have read less (values that lag, values that no row takes) limit nothing.
+    let of = |cache: &&Cache| if cache.len() < len { len } else { cache.resumable(len) };
+    match caches.iter().map(of).min() {
+        Some(shorter) if shorter < len => common_length(shorter, caches),
+        _ => len,
     }
 }
 

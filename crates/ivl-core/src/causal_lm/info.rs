@@ -1,6 +1,7 @@
 //! Properties that a model reports.
 
-use std::ops::Range;
+use std::iter::Sum;
+use std::ops::{Add, Range};
 
 /// Facts about a model that decide how it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,8 +11,8 @@ pub struct ModelInfo {
     pub name: String,
     /// How the logits depend on the length of the text, besides the text itself.
     pub length_dependence: LengthDependence,
-    /// Bytes of cache that one position of one text takes, with all values.
-    pub bytes_per_position: usize,
+    /// Bytes of cache that one text takes, with all values: keys for each position, and states of recurrent layers.
+    pub cache_bytes: CacheBytes,
 }
 
 impl Default for ModelInfo {
@@ -24,7 +25,11 @@ impl Default for ModelInfo {
 impl ModelInfo {
     /// A model of this name, whose position encoding does not depend on the length and which keeps no keys.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), length_dependence: LengthDependence::none(), bytes_per_position: 0 }
+        Self {
+            name: name.into(),
+            length_dependence: LengthDependence::none(),
+            cache_bytes: CacheBytes::default(),
+        }
     }
 
     /// Sets [`length_dependence`](Self::length_dependence).
@@ -34,10 +39,10 @@ impl ModelInfo {
         self
     }
 
-    /// Sets [`bytes_per_position`](Self::bytes_per_position).
+    /// Sets [`cache_bytes`](Self::cache_bytes).
     #[must_use]
-    pub fn bytes_per_position(mut self, bytes: usize) -> Self {
-        self.bytes_per_position = bytes;
+    pub fn cache_bytes(mut self, bytes: CacheBytes) -> Self {
+        self.cache_bytes = bytes;
         self
     }
 
@@ -45,8 +50,50 @@ impl ModelInfo {
     #[must_use]
     pub(crate) fn beside(mut self, value: &Self) -> Self {
         self.length_dependence = self.length_dependence.and(&value.length_dependence);
-        self.bytes_per_position += value.bytes_per_position;
+        self.cache_bytes = self.cache_bytes + value.cache_bytes;
         self
+    }
+}
+
+/// Bytes of cache that a text takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheBytes {
+    /// Whatever its length.
+    pub per_text: usize,
+    /// For each of its positions.
+    pub per_position: usize,
+}
+
+impl CacheBytes {
+    /// Bytes of a text of `length` positions.
+    pub fn of(self, length: usize) -> usize {
+        self.per_position.saturating_mul(length).saturating_add(self.per_text)
+    }
+
+    /// Bytes of as many texts.
+    #[must_use]
+    pub fn times(self, texts: usize) -> Self {
+        Self {
+            per_text: self.per_text.saturating_mul(texts),
+            per_position: self.per_position.saturating_mul(texts),
+        }
+    }
+}
+
+impl Add for CacheBytes {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            per_text: self.per_text.saturating_add(other.per_text),
+            per_position: self.per_position.saturating_add(other.per_position),
+        }
+    }
+}
+
+impl Sum for CacheBytes {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
     }
 }
 

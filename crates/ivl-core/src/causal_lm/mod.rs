@@ -4,7 +4,7 @@ mod info;
 mod prefill;
 mod select;
 
-pub use info::{LengthDependence, ModelInfo};
+pub use info::{CacheBytes, LengthDependence, ModelInfo};
 pub use prefill::prefill;
 pub use select::{Positions, SelectedLogits};
 

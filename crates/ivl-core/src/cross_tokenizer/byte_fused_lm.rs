@@ -8,7 +8,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::cache::{ByteState, Cache, TextCache, TextRow};
-use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
+use crate::causal_lm::{CacheBytes, CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::cross_tokenizer::Retokenizer;
 use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State};
 use crate::cross_tokenizer::reader::{Context, Reader, read_to_last};
@@ -129,9 +129,9 @@ impl ByteFusedLm {
         [&*self.reference, &*self.value]
     }
 
-    /// Bytes of cache for one token of reference and value.
-    fn value_bytes(&self) -> usize {
-        self.lms().map(|lm| lm.info().bytes_per_position).iter().sum()
+    /// Bytes of cache of reference and value.
+    fn value_bytes(&self) -> CacheBytes {
+        self.lms().map(|lm| lm.info().cache_bytes).into_iter().sum()
     }
 
     fn value_positions(&self) -> usize {
@@ -407,8 +407,8 @@ impl CausalLm for ByteFusedLm {
 
     fn info(&self) -> ModelInfo {
         let base = self.base.info();
-        let bytes = base.bytes_per_position + self.value_bytes();
-        base.bytes_per_position(bytes)
+        let bytes = base.cache_bytes + self.value_bytes();
+        base.cache_bytes(bytes)
     }
 }
 

@@ -273,6 +273,6 @@ impl CausalLm for RetokenizedValue {
     /// The name and the bytes are the value's; it reads the text in its own tokens whatever the base reads.
     fn info(&self) -> ModelInfo {
         let value = self.value.info();
-        ModelInfo::new(value.name).bytes_per_position(value.bytes_per_position)
+        ModelInfo::new(value.name).cache_bytes(value.cache_bytes)
     }
 }

@@ -28,7 +28,7 @@ impl Session {
     }
 
     /// Continues a prompt, as [`generate`](crate::decode::generate) does for one. The common prefix with what was read
-    /// before is kept. Dropping the iterator stops the work, and what was read stays.
+    /// before is kept, of recurrent models up to the last length whose state is known. Dropping the iterator stops the work, and what was read stays.
     ///
     /// # Errors
     /// As [`generate`](crate::decode::generate).
@@ -42,9 +42,7 @@ impl Session {
         let continuation = Continuation::new(0, prompt, config, lm)?;
         // The last token is read in any case, for its logits.
         let mut reused = shared_prefix_len(&self.read, prompt).min(prompt.len() - 1);
-        if self.cache.depends_on_length() {
-            reused = 0;
-        }
+        reused = if self.cache.depends_on_length() { 0 } else { self.cache.resumable(reused) };
         if reused == 0 {
             *self = Self::new(lm);
         }

@@ -150,7 +150,7 @@ impl RowWeighted for BaseLm {
 
     fn row_bytes(&self) -> RowBytes {
         match self {
-            Self::Plain(lm) => RowBytes::new(lm.info().bytes_per_position),
+            Self::Plain(lm) => RowBytes::new(lm.info().cache_bytes),
             Self::Stack(lm) => lm.row_bytes(),
         }
     }

@@ -207,7 +207,7 @@ impl RowWeighted for CascadeLm {
     }
 
     fn row_bytes(&self) -> RowBytes {
-        self.base.row_bytes().with_value(self.value.info().bytes_per_position)
+        self.base.row_bytes().with_value(self.value.info().cache_bytes)
     }
 
     /// The value reads predictions, not only tokens.

@@ -173,6 +173,12 @@ impl DecodeBatch {
         self.cache.truncate(len);
     }
 
+    /// The longest beginning of at most `len` positions that can be gone on from without reading any of it again; see
+    /// [`Cache::resumable`].
+    pub fn resumable(&self, len: usize) -> usize {
+        self.cache.resumable(len)
+    }
+
     /// Whether [`beginning`](Self::beginning) can continue under these weights: there is a single row, every value with a
     /// weight has read it, and what was read depends neither on the weights nor on the length that the text will have.
     pub fn covers(&self, weights: &[f64]) -> bool {

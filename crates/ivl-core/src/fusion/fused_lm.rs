@@ -254,7 +254,7 @@ impl RowWeighted for FusedLm {
     }
 
     fn row_bytes(&self) -> RowBytes {
-        let values = self.values.iter().map(|value| value.lm.info().bytes_per_position);
+        let values = self.values.iter().map(|value| value.lm.info().cache_bytes);
         values.fold(self.base.row_bytes(), RowBytes::with_value)
     }
 

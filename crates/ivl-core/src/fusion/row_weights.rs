@@ -4,7 +4,7 @@ use burn::tensor::kind::Basic;
 use burn::tensor::{Int, Tensor};
 
 use crate::cache::Cache;
-use crate::causal_lm::CausalLm;
+use crate::causal_lm::{CacheBytes, CausalLm};
 use crate::error::Error;
 use crate::fusion::VocabProjection;
 use crate::tokens::index_tensor;
@@ -168,29 +168,29 @@ pub(crate) fn put_back<const D: usize>(all: &Tensor<D>, replaced: Tensor<D>, pla
     pick(&Tensor::cat(vec![all.clone(), replaced], 0), &order)
 }
 
-/// Bytes of cache that one position of a row takes: the base's, and those of each value that the row takes.
+/// Bytes of cache that a row takes: the base's, and those of each value that the row takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowBytes {
-    base: usize,
-    values: Vec<usize>,
+    base: CacheBytes,
+    values: Vec<CacheBytes>,
 }
 
 impl RowBytes {
     /// The bytes of a base.
-    pub fn new(base: usize) -> Self {
+    pub fn new(base: CacheBytes) -> Self {
         Self { base, values: Vec::new() }
     }
 
     /// Adds the bytes of one more value.
     #[must_use]
-    pub fn with_value(mut self, bytes: usize) -> Self {
+    pub fn with_value(mut self, bytes: CacheBytes) -> Self {
         self.values.push(bytes);
         self
     }
 
-    /// Bytes of a position under these weights.
-    pub fn of(&self, weights: &[f64]) -> usize {
+    /// Bytes of a row under these weights.
+    pub fn of(&self, weights: &[f64]) -> CacheBytes {
         let taken = self.values.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
-        self.base + taken.map(|(bytes, _)| bytes).sum::<usize>()
+        self.base + taken.map(|(bytes, _)| *bytes).sum::<CacheBytes>()
     }
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "`pub` marks what the tests use; each uses a part")]
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use ivl_core::cache::LayerCache;
+use ivl_core::cache::{Inputs, LayerCache};
 use ivl_core::causal_lm::{ModelInfo, Positions};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
@@ -13,12 +13,16 @@ pub const DIM: usize = 4;
 
 /// Logits are `W h`, where `h` at position `i` is the sum of the embeddings of all tokens up to `i`, weighted by
 /// `1 / (1 + position)`: the order matters, the past matters, padding must not.
+///
+/// Of an even seed, a toy keeps the weighted embeddings, as attention keeps keys; of an odd seed only their sum, as a recurrent
+/// layer does.
 #[derive(Debug, Clone)]
 pub struct Toy {
     vocab: Vocab,
     embedding: Vec<f32>,
     head: Vec<f32>,
     positions: usize,
+    recurrent: bool,
 }
 
 /// Pseudo-random numbers in [-1, 1), from a linear congruential generator.
@@ -44,6 +48,7 @@ impl Toy {
             embedding: scale(numbers(seed, size * DIM)),
             head: numbers(seed + 1, DIM * size),
             positions: 64,
+            recurrent: seed % 2 == 1,
         }
     }
 
@@ -86,10 +91,28 @@ impl CausalLm for Toy {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
+        let cache = cache.layers(1)?;
+        if !self.recurrent {
+            return Ok(self.read(tokens, cache));
+        }
+        let ([batch, seq], end) = (tokens.dims(), cache.len() + tokens.dims()[1]);
+        cache.remember(Inputs::Tokens(tokens));
+        let Inputs::Tokens(unread) = cache.remembered(cache.held()..end) else { panic!("tokens") };
+        let logits = self.read(unread, cache);
+        let [_, read, size] = logits.dims();
+        Ok(logits.slice([0..batch, read - seq..read, 0..size]))
+    }
+
+    fn info(&self) -> ModelInfo {
+        ModelInfo::new("toy")
+    }
+}
+
+impl Toy {
+    fn read(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
         let (device, size) = (self.device(), self.vocab.size());
         let [batch, seq] = tokens.dims();
-        let cache = cache.layers(1)?;
-        let start = cache.len();
+        let (start, mark) = (cache.held(), cache.mark(seq));
         let weights: Vec<f32> = (0..batch)
             .flat_map(|row| {
                 let padding = cache.padding()[row];
@@ -100,17 +123,27 @@ impl CausalLm for Toy {
         let weights = Tensor::<3>::from_data(TensorData::new(weights, [batch, seq, 1]), &device);
         let table = Tensor::<2>::from_data(TensorData::new(self.embedding.clone(), [size, DIM]), &device);
         let embedded = table.select(0, tokens.reshape([-1])).reshape([batch, seq, DIM]) * weights;
-        let (all, _) = cache.layer(0).append(embedded.clone().unsqueeze_dim(1), embedded.unsqueeze_dim(1));
+        let memory = cache.layer(0);
+        let mut hidden = Vec::new();
+        if self.recurrent {
+            for position in 0..seq {
+                if mark == Some(position) {
+                    memory.marked = Some(memory.state.clone());
+                }
+                let new: Tensor<4> =
+                    embedded.clone().slice([0..batch, position..position + 1]).unsqueeze_dim(1);
+                let sum = memory.state.memory.take().map_or(new.clone(), |sum| sum + new);
+                hidden.push(sum.clone().squeeze_dim::<3>(1));
+                memory.state.memory = Some(sum);
+            }
+        } else {
+            let (all, _) = memory.keys.append(embedded.clone().unsqueeze_dim(1), embedded.unsqueeze_dim(1));
+            let all: Tensor<3> = all.squeeze_dim(1);
+            hidden.extend((start..start + seq).map(|i| all.clone().slice([0..batch, 0..i + 1]).sum_dim(1)));
+        }
         cache.advance(seq);
-        let all: Tensor<3> = all.squeeze_dim(1);
-        let hidden =
-            (start..start + seq).map(|i| all.clone().slice([0..batch, 0..i + 1]).sum_dim(1)).collect();
         let head = Tensor::<2>::from_data(TensorData::new(self.head.clone(), [DIM, size]), &device);
-        Ok(Tensor::<3>::cat(hidden, 1).reshape([-1, DIM as i64]).matmul(head).reshape([batch, seq, size]))
-    }
-
-    fn info(&self) -> ModelInfo {
-        ModelInfo::new("toy")
+        Tensor::<3>::cat(hidden, 1).reshape([-1, DIM as i64]).matmul(head).reshape([batch, seq, size])
     }
 }
 

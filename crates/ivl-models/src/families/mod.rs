@@ -17,6 +17,7 @@ mod gpt_oss;
 mod granite;
 mod helium;
 mod hunyuan;
+mod lfm2;
 mod llama;
 mod ministral;
 mod mixtral;
@@ -25,6 +26,7 @@ mod olmo;
 mod phi;
 mod phi3;
 mod qwen;
+mod qwen3_5;
 mod readers;
 mod rope;
 mod seed_oss;
@@ -91,6 +93,8 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "olmoe", config: olmo::olmoe, weights: qwen::moe_weights },
     Family { model_type: "granitemoe", config: granite::granite_moe, weights: granite::granite_moe_weights },
     Family { model_type: "gpt_oss", config: gpt_oss::config, weights: gpt_oss::weights },
+    Family { model_type: "lfm2", config: lfm2::config, weights: lfm2::weights },
+    Family { model_type: "qwen3_5_text", config: qwen3_5::config, weights: qwen3_5::weights },
     Family { model_type: "helium", config: helium::config, weights: llama::weights },
 ];
 
@@ -110,14 +114,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("gemma4", "heads of two widths and keys that layers share"),
     ("gemma4_text", "heads of two widths and keys that layers share"),
     ("qwen3_next", "gated delta networks"),
-    ("qwen3_5", "gated delta networks"),
-    ("qwen3_5_text", "gated delta networks"),
-    ("qwen3_5_moe", "gated delta networks"),
+    ("qwen3_5_moe", "gated delta networks with experts"),
+    ("qwen3_5_moe_text", "gated delta networks with experts"),
     ("qwen4_exp", "hyper-connections"),
-    ("lfm2", "short convolutions"),
-    ("lfm2_vl", "short convolutions"),
-    ("lfm2_moe", "short convolutions"),
-    ("lfm3", "short convolutions"),
+    ("lfm2_vl", "a reader for the files around its language model, an LFM2"),
+    ("lfm2_moe", "short convolutions with experts"),
+    ("lfm3", "its kinds of layers"),
     ("nemotron_h", "Mamba-2 layers"),
     ("falcon_h1", "Mamba-2 layers"),
     ("jamba", "Mamba layers"),
@@ -175,7 +177,7 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
             return Err(fields
                 .invalid("layer_types", format!("one entry for each of {} layers", config.layers.len())));
         }
-        if !types.iter().all(|kind| LAYER_TYPES.contains(kind)) {
+        if !config.is_recurrent() && !types.iter().all(|kind| LAYER_TYPES.contains(kind)) {
             return Err(fields.invalid("layer_types", "entries full_attention or sliding_attention"));
         }
     }

@@ -1,7 +1,7 @@
 //! Fields that several families have, and how they read.
 
 use crate::Error;
-use crate::config::{Activation, ExpertsConfig, FeedForward, LayerKind, ModelConfig};
+use crate::config::{Activation, ExpertsConfig, FeedForward, LayerKind, Mixer, ModelConfig};
 use crate::families::weight_map::{OutputSlice, Rule};
 use crate::fields::Fields;
 
@@ -96,6 +96,49 @@ pub(super) fn read_layer_kinds(
         };
     }
     Ok(())
+}
+
+/// Recurrent layers: those that `layer_types` names `name` or, without a list, of which `is_recurrent` is true. They are not rotated.
+pub(super) fn put_mixers(
+    config: &mut ModelConfig,
+    fields: &Fields<'_>,
+    name: &str,
+    mixer: Mixer,
+    is_recurrent: impl Fn(usize) -> bool,
+) -> Result<(), Error> {
+    let types = fields.opt_texts("layer_types")?;
+    let layers = config.layers.len();
+    if types.as_ref().is_some_and(|types| types.len() != layers) {
+        return Err(fields.invalid("layer_types", format!("one entry for each of {layers} layers")));
+    }
+    for (index, layer) in config.layers.iter_mut().enumerate() {
+        let recurrent = match types.as_ref().map(|types| types[index]) {
+            None => is_recurrent(index),
+            Some("full_attention") => false,
+            Some(given) if given == name => true,
+            Some(_) => {
+                return Err(fields.invalid("layer_types", format!("entries full_attention or {name}")));
+            }
+        };
+        if recurrent {
+            (layer.mixer, layer.rope) = (mixer, None);
+        }
+    }
+    if config.is_recurrent() && config.ropes().any(|rope| rope.scaling.depends_on_length()) {
+        return Err(fields.invalid(
+            "rope_parameters",
+            "a rotation that does not change with the length of the text, since a state cannot follow it",
+        ));
+    }
+    Ok(())
+}
+
+/// Positions that a convolution sees, bounded.
+pub(super) fn convolution_kernel(fields: &Fields<'_>, field: &str, default: usize) -> Result<usize, Error> {
+    match fields.size_or(field, default)? {
+        kernel @ 2..=64 => Ok(kernel),
+        _ => Err(fields.invalid(field, "from 2 to 64 positions")),
+    }
 }
 
 pub(super) const SLIDING_LAYERS: &str =

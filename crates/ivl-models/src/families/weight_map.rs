@@ -22,6 +22,10 @@ pub struct Rule {
     pub(crate) plus: f32,
     /// Whether single numbers are tensors without axes.
     scalar: bool,
+    /// Whether a matrix is stored as the weight of a convolution of single channels, `[channels, 1, kernel]`.
+    depthwise: bool,
+    /// Whether the rule is for one parameter, of which both names are whole.
+    whole: bool,
     /// The number of experts, whose matrices are one tensor `[experts, output, input]`.
     pub(crate) stacked: Option<usize>,
     /// The tensor with the biases of a stack of experts.
@@ -103,6 +107,8 @@ impl Rule {
             slice: OutputSlice::All,
             plus: 0.0,
             scalar: false,
+            depthwise: false,
+            whole: false,
             stacked: None,
             stacked_bias: None,
         }
@@ -116,6 +122,16 @@ impl Rule {
     /// Single numbers, stored as tensors without axes; ours have shape `[1]`.
     pub fn scalars(ours: &'static str, theirs: &'static str) -> Self {
         Self { scalar: true, ..Self::same(ours, theirs) }
+    }
+
+    /// A convolution of single channels, stored as `[channels, 1, kernel]`; ours is `[kernel, channels]`.
+    pub fn depthwise(ours: &'static str, theirs: &'static str) -> Self {
+        Self { depthwise: true, ..Self::linear(ours, theirs) }
+    }
+
+    /// One parameter, by whole names on both sides.
+    pub fn parameter(ours: &'static str, theirs: &'static str) -> Self {
+        Self { whole: true, ..Self::same(ours, theirs) }
     }
 
     /// A projection of one of `experts` experts, stored as `[experts, output, input]` in one tensor, whose whole name `theirs` is.
@@ -158,6 +174,7 @@ impl Rule {
     /// The shape of the stored tensor, of which our parameter has the shape `ours`.
     pub(crate) fn stored_shape(&self, ours: &[usize]) -> Vec<usize> {
         let one = match *ours {
+            [inputs, outputs] if self.depthwise => vec![outputs, 1, inputs],
             [inputs, outputs] if self.transposed => vec![self.slice.total(outputs), inputs],
             [inputs, outputs] => vec![inputs, self.slice.total(outputs)],
             [_] if self.scalar => Vec::new(),
@@ -227,7 +244,9 @@ impl WeightMap {
     /// If a family has no rule for a module that its configuration makes: a bug in its table.
     pub(crate) fn resolve(&self, parameter: &str) -> TensorPlace {
         let module = Module::of(parameter);
+        let named = |rule: &&Rule| rule.whole && rule.ours == format!("{}.{}", module.template, module.kind);
         let rule = self.rules.iter().find(|rule| rule.ours == module.template);
+        let rule = rule.or_else(|| self.rules.iter().find(named));
         module.place(rule.unwrap_or_else(|| panic!("no weight rule for `{}`", module.template)))
     }
 
@@ -270,6 +289,7 @@ impl<'a> Module<'a> {
         let name = self.indices.iter().fold(theirs.to_owned(), |name, index| name.replacen("{}", index, 1));
         let expert = self.indices.get(1).and_then(|index| index.parse().ok()).unwrap_or(0);
         match rule.stacked {
+            _ if rule.whole => TensorPlace { rule: *rule, name, expert: 0 },
             Some(_) => TensorPlace { rule: *rule, name, expert },
             None => TensorPlace { rule: *rule, name: format!("{name}.{}", self.kind), expert: 0 },
         }

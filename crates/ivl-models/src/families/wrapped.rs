@@ -27,10 +27,11 @@ enum TextType {
     Default(&'static str),
 }
 
-const WRAPPERS: [Wrapper; 5] = [
+const WRAPPERS: [Wrapper; 6] = [
     Wrapper { model_type: "gemma3", text: TextType::Fixed("gemma3_text"), tied: true },
     Wrapper { model_type: "mistral3", text: TextType::Default("mistral"), tied: true },
     Wrapper { model_type: "internvl", text: TextType::Default("qwen2"), tied: true },
+    Wrapper { model_type: "qwen3_5", text: TextType::Fixed("qwen3_5_text"), tied: false },
     Wrapper { model_type: "aya_vision", text: TextType::Default("cohere2"), tied: true },
     Wrapper { model_type: "cohere2_vision", text: TextType::Default("cohere2"), tied: true },
 ];
@@ -90,6 +91,7 @@ fn architecture(text_type: &str) -> Option<&'static str> {
         "ministral3" => "Ministral3ForCausalLM",
         "qwen2" => "Qwen2ForCausalLM",
         "qwen3" => "Qwen3ForCausalLM",
+        "qwen3_5_text" => "Qwen3_5ForCausalLM",
         "cohere2" => "Cohere2ForCausalLM",
         "llama" => "LlamaForCausalLM",
         _ => return None,

@@ -20,13 +20,14 @@ pub(super) struct Encoding<'a> {
 }
 
 /// `softmax(scale * Q K^T) V` over the cached and the new positions, and the projections around it. Consecutive query heads
-/// may share a key head.
+/// may share a key head, and a gate may multiply what the heads have read.
 #[derive(Module, Debug)]
 pub(crate) struct Attention {
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,
     pub(super) output: Linear,
+    pub(super) gate: Option<Linear>,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     /// A score of each query head that takes its share of the weights and has no value, shape `[heads]`.
@@ -54,6 +55,7 @@ impl Attention {
             key: Linear::new(hidden, kv, attention.qkv_bias, device),
             value: Linear::new(hidden, kv, attention.qkv_bias, device),
             output: Linear::new(heads, hidden, attention.output_bias, device),
+            gate: attention.output_gate.then(|| Linear::new(hidden, heads, attention.qkv_bias, device)),
             query_norm: norm(heads),
             key_norm: norm(kv),
             sinks: attention.sinks.then(|| Initializer::Zeros.init([attention.num_heads], device)),
@@ -64,7 +66,7 @@ impl Attention {
 
     /// The projections.
     pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
-        [&self.query, &self.key, &self.value, &self.output].into_iter()
+        [&self.query, &self.key, &self.value, &self.output].into_iter().chain(&self.gate)
     }
 
     /// The norms of queries and keys.
@@ -91,6 +93,10 @@ impl Attention {
         let key = self.encode_position(key, self.key_norm.as_ref(), encoding.rotation, num_kv_heads);
         let mixed =
             ops::attend(&self.config, self.scale, self.sinks.as_ref(), [query, key, value], mask, cache);
+        let mixed = match &self.gate {
+            Some(gate) => ops::sigmoid_gate(gate.forward(x), mixed),
+            None => mixed,
+        };
         self.output.forward(&mixed)
     }
 

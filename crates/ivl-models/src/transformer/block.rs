@@ -2,19 +2,22 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use ivl_core::cache::KvCache;
+use ivl_core::cache::LayerMemory;
 
 use super::attention::{Attention, Encoding};
+use super::delta_net::DeltaNet;
 use super::experts::Experts;
 use super::linear::Linear;
 use super::lora_config::Projection;
 use super::mask::Mask;
+use super::mixing::Reading;
 use super::mlp::Mlp;
 use super::norm::Norm;
 use super::ops::Activations;
-use crate::config::{FeedForward, ModelConfig, Wiring};
+use super::short_convolution::ShortConvolution;
+use crate::config::{FeedForward, Mixer, ModelConfig, Wiring};
 
-/// Attention and feed-forward, wired in one of four ways:
+/// Attention, or another layer that mixes positions, and feed-forward, wired in one of four ways:
 ///
 /// ```text
 /// PreNorm                     Sandwich                     Parallel
@@ -29,7 +32,9 @@ use crate::config::{FeedForward, ModelConfig, Wiring};
 #[derive(Module, Debug)]
 pub(crate) struct Block {
     attention_norm: Option<Norm>,
-    attention: Attention,
+    attention: Option<Attention>,
+    convolution: Option<ShortConvolution>,
+    delta: Option<DeltaNet>,
     attention_post_norm: Option<Norm>,
     mlp_norm: Option<Norm>,
     mlp: Option<Mlp>,
@@ -41,16 +46,37 @@ pub(crate) struct Block {
     residual_scale: Option<f64>,
 }
 
+/// What a block knows of the positions that it reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// Where they are, for attention.
+    pub(super) encoding: Encoding<'a>,
+    /// What they see, for attention.
+    pub(super) mask: &'a Mask,
+    /// How far they are in their texts, for recurrent layers.
+    pub(super) reading: Reading<'a>,
+}
+
 impl Block {
     pub(crate) fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let norm = || Norm::new(config.hidden_size, config.norm, device);
         let experts = config.experts.filter(|_| config.layers[layer].feed_forward == FeedForward::Experts);
+        let (mut attention, mut convolution, mut delta) = (None, None, None);
+        match config.layers[layer].mixer {
+            Mixer::Attention => attention = Some(Attention::new(config, layer, device)),
+            Mixer::ShortConvolution(own) => {
+                convolution = Some(ShortConvolution::new(config.hidden_size, own, device));
+            }
+            Mixer::DeltaNet(own) => delta = Some(DeltaNet::new(config, own, device)),
+        }
         let before = config.wiring != Wiring::PostNorm;
         let after = matches!(config.wiring, Wiring::Sandwich | Wiring::PostNorm);
         let shared = config.wiring == Wiring::Parallel { shared_norm: true };
         Self {
             attention_norm: before.then(norm),
-            attention: Attention::new(config, layer, device),
+            attention,
+            convolution,
+            delta,
             attention_post_norm: after.then(norm),
             mlp_norm: (before && !shared).then(norm),
             mlp: experts.is_none().then(|| Mlp::new(config.hidden_size, &config.mlp, device)),
@@ -69,29 +95,58 @@ impl Block {
             &mut self.mlp_norm,
             &mut self.mlp_post_norm,
         ];
-        norms.into_iter().flatten().chain(self.attention.norms_mut())
+        let attention = self.attention.iter_mut().flat_map(Attention::norms_mut);
+        let delta = self.delta.iter_mut().map(|delta| &mut delta.norm);
+        norms.into_iter().flatten().chain(attention).chain(delta)
     }
 
     /// The projections of attention and of a dense feed-forward layer.
     pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
-        let attention = &mut self.attention;
-        let attention = [
-            (Projection::Query, &mut attention.query),
-            (Projection::Key, &mut attention.key),
-            (Projection::Value, &mut attention.value),
-            (Projection::Output, &mut attention.output),
-        ];
+        let attention = self.attention.iter_mut().flat_map(|attention| {
+            [
+                (Projection::Query, &mut attention.query),
+                (Projection::Key, &mut attention.key),
+                (Projection::Value, &mut attention.value),
+                (Projection::Output, &mut attention.output),
+            ]
+        });
         let mlp = self.mlp.iter_mut().flat_map(|mlp| {
             let linears = [(Projection::Up, &mut mlp.up), (Projection::Down, &mut mlp.down)];
             linears.into_iter().chain(mlp.gate.as_mut().map(|gate| (Projection::Gate, gate)))
         });
-        attention.into_iter().chain(mlp)
+        attention.chain(mlp)
+    }
+
+    /// The projections that are not adapted, with their names: those of recurrent layers, gates of attention, and experts.
+    pub(super) fn other_linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        let gates = self.attention.iter_mut().filter_map(|attention| attention.gate.as_mut());
+        let gates = gates.map(|gate| ("attention.gate", gate));
+        let convolution = self.convolution.iter_mut().flat_map(ShortConvolution::linears_mut);
+        let delta = self.delta.iter_mut().flat_map(DeltaNet::linears_mut);
+        let mixers = gates.chain(convolution).chain(delta).map(|(path, linear)| (path.to_owned(), linear));
+        let experts = self.experts.iter_mut().flat_map(Experts::linears_mut);
+        mixers.chain(experts.map(|(path, linear)| (format!("experts.{path}"), linear)))
+    }
+
+    /// From now on kernels of the CPU compute the norms and what recurrent layers have besides projections.
+    pub(super) fn pack(&mut self) {
+        self.norms_mut().for_each(Norm::pack);
+        if let Some(convolution) = &mut self.convolution {
+            convolution.filter.pack();
+        }
+        if let Some(delta) = &mut self.delta {
+            delta.filter.pack();
+            delta.decay.pack();
+        }
     }
 
     /// The projections that one token is multiplied with.
     pub(super) fn linears_of_token(&self) -> impl Iterator<Item = &Linear> {
         let experts = self.experts.iter().flat_map(Experts::linears_of_token);
-        self.attention.linears().chain(self.mlp.iter().flat_map(Mlp::linears)).chain(experts)
+        let attention = self.attention.iter().flat_map(Attention::linears);
+        let convolution = self.convolution.iter().flat_map(ShortConvolution::linears);
+        let delta = self.delta.iter().flat_map(DeltaNet::linears);
+        attention.chain(convolution).chain(delta).chain(self.mlp.iter().flat_map(Mlp::linears)).chain(experts)
     }
 
     /// # Shapes
@@ -106,15 +161,26 @@ impl Block {
 
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
+    fn mix(&self, x: &Activations, context: Context<'_>, memory: &mut LayerMemory) -> Activations {
+        let Context { encoding, mask, reading } = context;
+        match (&self.attention, &self.convolution, &self.delta) {
+            (Some(attention), ..) => attention.forward(x, encoding, mask, &mut memory.keys),
+            (_, Some(convolution), _) => convolution.forward(x, reading, memory),
+            (.., Some(delta)) => delta.forward(x, reading, memory),
+            (None, None, None) => unreachable!("a block has a layer that mixes positions"),
+        }
+    }
+
+    /// # Shapes
+    /// - `x` and output: `[batch, seq, hidden]`
     pub(super) fn forward(
         &self,
         x: Activations,
-        encoding: Encoding<'_>,
-        mask: &Mask,
-        cache: &mut KvCache,
+        context: Context<'_>,
+        memory: &mut LayerMemory,
     ) -> Activations {
         let normed = self.attention_norm.as_ref().map(|norm| norm.forward(&x));
-        let attended = self.attention.forward(normed.as_ref().unwrap_or(&x), encoding, mask, cache);
+        let attended = self.mix(normed.as_ref().unwrap_or(&x), context, memory);
         let attended = normalize(self.attention_post_norm.as_ref(), attended).scaled(self.residual_scale);
         if let Wiring::Parallel { .. } = self.wiring {
             let own = self.mlp_norm.as_ref().map(|norm| norm.forward(&x));

@@ -29,6 +29,9 @@ impl ParameterSource for RandomSource {
         for index in 0..shape.iter().product() {
             let number = match shape {
                 [_] if path.contains("xielu") => xielu_start(path),
+                // Rates of forgetting spread over orders of magnitude, as in the reference.
+                [_] if path.ends_with("decay.rate") => self.rng.random_range(0.01f64..16.0).ln() as f32,
+                [_] if path.ends_with("decay.bias") || path.ends_with("delta.norm.weight") => 1.0,
                 [_] if is_norm_weight && !self.unit_offset => 1.0,
                 [_] => 0.0,
                 _ => (self.std * standard_normal(&mut self.rng)) as f32,

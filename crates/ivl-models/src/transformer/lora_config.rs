@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{FeedForward, ModelConfig};
+use crate::config::{FeedForward, Mixer, ModelConfig};
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,11 +65,13 @@ impl Projection {
         }
     }
 
-    /// Whether a model has it. Experts are not adapted.
+    /// Whether a model has it. Experts and recurrent layers are not adapted.
     pub(crate) fn is_in(self, config: &ModelConfig) -> bool {
         let is_dense = || config.layers.iter().any(|layer| layer.feed_forward == FeedForward::Dense);
         match self {
-            Self::Query | Self::Key | Self::Value | Self::Output => true,
+            Self::Query | Self::Key | Self::Value | Self::Output => {
+                config.layers.iter().any(|layer| layer.mixer == Mixer::Attention)
+            }
             Self::Up | Self::Down => is_dense(),
             Self::Gate => config.mlp.gated && is_dense(),
         }

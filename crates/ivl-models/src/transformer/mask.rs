@@ -27,19 +27,19 @@ pub(crate) struct Mask {
 impl Mask {
     /// The mask for `seq` new positions after those in the cache.
     pub(crate) fn new(kind: LayerKind, cache: &LayerCache, seq: usize) -> Self {
-        let keys = cache.len() + seq;
+        let keys = cache.held() + seq;
         let window = match kind {
             LayerKind::Full => keys,
             LayerKind::Sliding { window } => window,
         };
         // For each query the first key of its text. Often all rows are alike: one mask serves the batch.
-        let start = |row| cache.segments(row, cache.len()..keys).map(|segment| segment.start).collect();
+        let start = |row| cache.segments(row, cache.held()..keys).map(|segment| segment.start).collect();
         let mut starts: Vec<Vec<usize>> = (0..cache.padding().len()).map(start).collect();
         if starts.iter().all(|row| *row == starts[0]) {
             starts.truncate(1);
         }
         let whole = starts.iter().flatten().all(|&start| start == 0);
-        let queries = starts.iter().flat_map(|starts| (cache.len()..keys).zip(starts));
+        let queries = starts.iter().flat_map(|starts| (cache.held()..keys).zip(starts));
         let seen = queries.map(|(query, &start)| {
             let first = (query + 1).saturating_sub(window).max(start);
             // Padding before the text sees nothing.

@@ -1,15 +1,19 @@
 //! The one transformer: embed, blocks, norm, head. It knows shapes and wirings, and no model family by name.
 
 mod adapters;
+mod ages;
 mod attention;
 mod block;
+mod delta_net;
 mod embedding;
 mod experts;
+mod filter;
 mod initialize;
 mod linear;
 mod lora;
 mod lora_config;
 mod mask;
+mod mixing;
 mod mlp;
 mod network;
 mod norm;
@@ -17,6 +21,7 @@ mod ops;
 mod packed;
 pub(crate) mod parameters;
 mod rope;
+mod short_convolution;
 
 pub use initialize::initialize;
 pub use lora_config::{LoraConfig, Projection};

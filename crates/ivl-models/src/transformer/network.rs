@@ -5,15 +5,18 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
 use half::{bf16, f16};
-use ivl_core::cache::LayerCache;
+use ivl_core::cache::{Inputs, LayerCache};
+use ivl_core::row_chunks::PREFILL_CHUNK;
 use ivl_core::tokens::token_tensor;
 
+use super::ages::Ages;
 use super::attention::Encoding;
-use super::block::Block;
+use super::block::{Block, Context};
 use super::embedding::Embedding;
 use super::linear::Linear;
 use super::lora_config::Projection;
 use super::mask::Mask;
+use super::mixing::Reading;
 use super::norm::Norm;
 use super::ops::{self, Activations, PositionFactors, Rotation};
 use crate::config::{LayerKind, ModelConfig, RopeConfig};
@@ -86,23 +89,44 @@ impl Transformer {
     pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
         let switches: Vec<usize> =
             self.config.ropes().filter_map(|rope| rope.scaling.switches_at()).collect();
-        if switches.is_empty() {
+        if switches.is_empty() && !self.config.is_recurrent() {
             return self.read(self.embed(tokens), cache);
         }
-        let (before, [batch, seq]) = (cache.len(), tokens.dims());
-        let all = cache.remember(tokens.clone());
+        let (before, seq) = (cache.len(), tokens.dims()[1]);
         let crosses = |&padding: &usize| {
             let known = before.max(cache.expected_len()).saturating_sub(padding);
             switches.iter().any(|&switch| known <= switch && before + seq > switch + padding)
         };
         // Of segments the lengths are known beforehand.
-        if before == 0 || cache.is_segmented() || !cache.padding().iter().any(crosses) {
-            return self.read(self.embed(tokens), cache);
+        if before > 0 && !cache.is_segmented() && cache.padding().iter().any(crosses) {
+            cache.restart();
         }
-        cache.restart();
-        let x = self.read(self.embed(all), cache);
-        let width = x.dims()[2];
-        x.slice([0..batch, before..before + seq, 0..width])
+        self.read_on(Inputs::Tokens(tokens), cache)
+    }
+
+    /// Reads inputs and remembers them, after those that the layers have lost.
+    ///
+    /// # Shapes
+    /// - output: `[batch, seq, hidden]`, of the new inputs
+    fn read_on(&self, inputs: Inputs, cache: &mut LayerCache) -> Tensor<3> {
+        let (seq, end) = (inputs.len(), cache.len() + inputs.len());
+        let embed = |inputs: Inputs| match inputs {
+            Inputs::Tokens(tokens) => self.embed(tokens),
+            Inputs::Embedded(embedded) => embedded,
+        };
+        cache.remember(inputs.clone());
+        if cache.unread() == 0 {
+            return self.read(embed(inputs), cache);
+        }
+        // Positions whose encoding depends on the length of the text are read at once, as the first time.
+        let chunk = if self.config.is_recurrent() { PREFILL_CHUNK } else { usize::MAX };
+        while cache.unread() > chunk {
+            let next = cache.held()..cache.held() + chunk;
+            self.read(embed(cache.remembered(next)), cache);
+        }
+        let x = self.read(embed(cache.remembered(cache.held()..end)), cache);
+        let [batch, all, width] = x.dims();
+        x.slice([0..batch, all - seq..all, 0..width])
     }
 
     /// Input embeddings of tokens, scaled as the model reads them.
@@ -143,12 +167,16 @@ impl Transformer {
     /// Hidden states after the last norm for inputs that are already embedded.
     ///
     /// Where the position encoding switches at some length (LongRoPE), the whole input has to be given at once: embedded
-    /// inputs are not kept to be read again.
+    /// inputs are kept to be read again only for recurrent layers.
     ///
     /// # Shapes
     /// - `embedded` and output: `[batch, seq, hidden]`
     pub fn hidden_from_embeddings(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
-        self.read(embedded, cache)
+        if self.config.is_recurrent() {
+            self.read_on(Inputs::Embedded(embedded), cache)
+        } else {
+            self.read(embedded, cache)
+        }
     }
 
     fn read(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
@@ -162,6 +190,8 @@ impl Transformer {
         }
         let rotations = self.rotations(cache, seq, x.dtype(), &device);
         let query_factors = self.query_factors(cache, seq);
+        let (ages, mark) = (Ages::new(cache, seq), cache.mark(seq));
+        let reading = Reading { ages: &ages, mark };
         let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
         let mut x = Activations::new(x, self.norm.is_packed());
         for (index, (block, layer)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
@@ -174,7 +204,8 @@ impl Transformer {
                 rotation: rotation.map(|(_, rotation)| rotation),
                 query_factors: query_factors.as_ref(),
             };
-            x = block.forward(x, encoding, &masks[known].1, cache.layer(index));
+            let context = Context { encoding, mask: &masks[known].1, reading };
+            x = block.forward(x, context, cache.layer(index));
         }
         cache.advance(seq);
         self.norm.forward(&x).into_tensor()
@@ -263,7 +294,7 @@ impl Transformer {
 
 /// For each of `seq` new tokens of each row, its position in its text and the length of that text.
 fn places(cache: &LayerCache, seq: usize) -> Vec<Vec<(usize, usize)>> {
-    let new = cache.len()..cache.len() + seq;
+    let new = cache.held()..cache.held() + seq;
     let row = |row| {
         let segments = cache.segments(row, new.clone());
         new.clone().zip(segments).map(|(index, of)| (index.saturating_sub(of.start), of.len)).collect()

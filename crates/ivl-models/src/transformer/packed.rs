@@ -8,9 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{Matrix, PackedFormat};
 
 use super::block::Block;
-use super::experts::Experts;
 use super::network::Transformer;
-use super::norm::Norm;
 use super::ops::Numbers;
 
 /// Packs the weights of projections as they pass by; everything else becomes f32.
@@ -32,7 +30,8 @@ impl Packer {
     pub(crate) fn pack<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let embedding = path.contains("embedding.");
         let tied = path == "embedding.weight" && self.tied;
-        if D != 2 || path.contains(".lora.") || embedding && !tied {
+        let filter = path.ends_with("filter.weight");
+        if D != 2 || path.contains(".lora.") || filter || embedding && !tied {
             return param;
         }
         let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
@@ -77,12 +76,12 @@ impl Packer {
             linear.packed = found(format!("blocks.{index}.{}.weight", projection.path()));
         }
         for (index, block) in net.blocks.iter_mut().enumerate() {
-            for (path, linear) in block.experts.iter_mut().flat_map(Experts::linears_mut) {
-                linear.packed = found(format!("blocks.{index}.experts.{path}.weight"));
+            for (path, linear) in block.other_linears_mut() {
+                linear.packed = found(format!("blocks.{index}.{path}.weight"));
             }
         }
         net.norm.pack();
-        net.blocks.iter_mut().flat_map(Block::norms_mut).for_each(Norm::pack);
+        net.blocks.iter_mut().for_each(Block::pack);
         net
     }
 }

@@ -65,7 +65,7 @@ impl Engine {
         texts: usize,
         length: usize,
     ) -> Result<(), EngineError> {
-        let needed = self.row_bytes.of(weights).saturating_mul(texts).saturating_mul(length);
+        let needed = self.row_bytes.of(weights).times(texts).of(length);
         let available = self.cache_bytes;
         if needed <= available {
             Ok(())

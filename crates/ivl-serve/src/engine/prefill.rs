@@ -88,7 +88,11 @@ impl Prefill {
             let stages = 1 + (0..lm.num_values()).filter(used).count();
             columns = columns.min(SCORED_LOGITS.rows(rows * stages * lm.vocab().size()));
         }
-        let end = (self.next + columns).min(self.tokens.seq);
+        let mut end = (self.next + columns).min(self.tokens.seq);
+        // A recurrent model can go on before the last token of the same prompt only if it stopped there.
+        if end == self.tokens.seq && self.next + 1 < end && rows == 1 && lm.info().cache_bytes.per_text > 0 {
+            end -= 1;
+        }
         let tokens = self.tokens.columns(self.next, end, &lm.device());
         let last = end == self.tokens.seq;
         let logits = if scores {

@@ -62,7 +62,8 @@ impl PrefixCache {
     }
 
     /// The cache of the longest known beginning of a prompt, and its length in tokens. The last token of the prompt is
-    /// never part of it, since its logits are needed.
+    /// never part of it, since its logits are needed. Of recurrent models only beginnings count whose state is known: the prompts
+    /// that were read, and a few lengths before their ends.
     pub(crate) fn find(&mut self, prompt: &[u32], weights: &[f64]) -> Option<(DecodeBatch, usize)> {
         let Shared { key, len } = self.longest(prompt, weights)?;
         self.touch(key);
@@ -124,7 +125,11 @@ impl PrefixCache {
     }
 
     fn longest(&self, prompt: &[u32], weights: &[f64]) -> Option<Shared> {
-        let usable = |shared: Shared| Shared { len: shared.len.min(prompt.len() - 1), ..shared };
+        let usable = |shared: Shared| {
+            let len = shared.len.min(prompt.len() - 1);
+            let known = self.entries.get(&shared.key).map_or(0, |entry| entry.batch.resumable(len));
+            Shared { len: known, ..shared }
+        };
         self.covering(weights)
             .filter_map(|tree| tree.longest_shared(prompt))
             .map(usable)

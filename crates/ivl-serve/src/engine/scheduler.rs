@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
+use ivl_core::causal_lm::CacheBytes;
 use ivl_core::decode::Speculation;
 use ivl_core::fusion::{BaseLm, DecodeBatch, RowBytes};
 use ivl_core::tokens::{retain_indices, token_tensor};
@@ -228,9 +229,9 @@ impl Scheduler {
         let longest =
             self.rows.iter().map(Row::longest).chain(new().map(Job::full_length)).max().unwrap_or(0);
         let held = |weights: &[f64]| self.row_bytes.of(weights);
-        let bytes = self.rows.iter().map(|row| held(row.weights())).sum::<usize>()
-            + new().map(|job| job.n * held(&job.weights)).sum::<usize>();
-        rows <= self.max_rows && bytes.saturating_mul(longest) <= self.cache_bytes
+        let bytes = self.rows.iter().map(|row| held(row.weights())).sum::<CacheBytes>()
+            + new().map(|job| held(&job.weights).times(job.n)).sum::<CacheBytes>();
+        rows <= self.max_rows && bytes.of(longest) <= self.cache_bytes
     }
 
     /// Writes the first token of texts whose prompts were read, and lets them join the batch.

@@ -13,19 +13,25 @@
 
 mod activations;
 mod backend;
+mod convolution;
+mod delta_rule;
 mod differentiable;
 mod host;
 mod matmul;
 mod numbers;
 mod params;
+mod positions;
 mod rotation;
 mod routing;
 
 pub(super) use activations::Activations;
+pub(super) use convolution::convolve;
+pub(super) use delta_rule::delta_rule;
 pub use differentiable::{constant, with_gradient};
 pub(super) use matmul::{product, transposed_product};
 pub(super) use numbers::{Numbers, host_tensor};
-pub(super) use params::{LinearParams, LowRankParams, NormParams, XIeluParams};
+pub(super) use params::{DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, XIeluParams};
+pub(super) use positions::{multiply, one_after_the_other, positions, sigmoid_gate, thirds};
 pub(super) use rotation::{PositionFactors, Rotation};
 pub(super) use routing::{Routing, gate_positions, rows, zeros_like};
 

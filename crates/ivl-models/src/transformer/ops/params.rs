@@ -43,6 +43,28 @@ pub(in crate::transformer) struct NormParams<'a> {
     pub(in crate::transformer) packed: Option<&'a [Vec<f32>; 2]>,
 }
 
+/// A convolution of single channels.
+#[derive(Clone, Copy)]
+pub(in crate::transformer) struct FilterParams<'a> {
+    /// Shape `[kernel, channels]`.
+    pub(in crate::transformer) weight: &'a Param<Tensor<2>>,
+    /// Shape `[channels]`.
+    pub(in crate::transformer) bias: Option<&'a Param<Tensor<1>>>,
+    /// Weight and bias as numbers for kernels.
+    pub(in crate::transformer) packed: Option<&'a [Vec<f32>; 2]>,
+}
+
+/// `rate` and `bias` of the decay `exp(-exp(rate) softplus(x + bias))` of each head.
+#[derive(Clone, Copy)]
+pub(in crate::transformer) struct DecayParams<'a> {
+    /// Shape `[heads]`.
+    pub(in crate::transformer) rate: &'a Param<Tensor<1>>,
+    /// Shape `[heads]`.
+    pub(in crate::transformer) bias: &'a Param<Tensor<1>>,
+    /// Both as numbers for kernels.
+    pub(in crate::transformer) packed: Option<&'a [Vec<f32>; 2]>,
+}
+
 impl NormParams<'_> {
     /// Numbers that are normalised together.
     pub(super) fn width(&self) -> usize {

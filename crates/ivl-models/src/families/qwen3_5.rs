@@ -1,0 +1,79 @@
+//! Qwen3.5 (also Qwen3.6 and 3.8), dense: gated delta networks in most layers, gated attention in the others.
+
+use super::defaults::{Bias, Defaults, DerivedSize};
+use super::llama;
+use super::qwen;
+use super::readers::{convolution_kernel, put_mixers};
+use super::rope::RopeDefaults;
+use crate::Error;
+use crate::config::{DeltaNetConfig, Mixer, ModelConfig, NormKind, QkNorm};
+use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
+use crate::fields::Fields;
+
+const DEFAULTS: Defaults = Defaults {
+    vocab_size: 248_320,
+    intermediate_size: 12_288,
+    num_heads: 16,
+    num_kv_heads: DerivedSize::Fixed(4),
+    head_dim: DerivedSize::Fixed(256),
+    max_positions: 32_768,
+    mlp_bias: Bias::Never,
+    ..llama::DEFAULTS
+};
+
+/// Llama with `1 + w` norms, norms of heads of which a part is rotated, and a gate on attention; three layers of four are gated
+/// delta networks. Sections of the rotation concern images: for text all are alike.
+pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
+    let rope = RopeDefaults { partial: Some(0.25), ..RopeDefaults::default() };
+    let mut config = llama::with_rope_defaults(fields, &DEFAULTS, &rope)?;
+    config.norm.kind = NormKind::RmsUnitOffset;
+    config.attention.qk_norm = Some(QkNorm::Head);
+    config.attention.output_gate = true;
+    let delta = delta(fields)?;
+    let interval = fields.size_or("full_attention_interval", 4)?;
+    put_mixers(&mut config, fields, "linear_attention", Mixer::DeltaNet(delta), |layer| {
+        !(layer + 1).is_multiple_of(interval)
+    })?;
+    Ok(config)
+}
+
+fn delta(fields: &Fields<'_>) -> Result<DeltaNetConfig, Error> {
+    let size = |field, default| match fields.size_or(field, default)? {
+        size if size <= 4096 => Ok(size),
+        _ => Err(fields.invalid(field, "at most 4096")),
+    };
+    let delta = DeltaNetConfig {
+        key_heads: size("linear_num_key_heads", 16)?,
+        value_heads: size("linear_num_value_heads", 32)?,
+        key_dim: size("linear_key_head_dim", 128)?,
+        value_dim: size("linear_value_head_dim", 128)?,
+        kernel: convolution_kernel(fields, "linear_conv_kernel_dim", 4)?,
+    };
+    if !delta.value_heads.is_multiple_of(delta.key_heads) {
+        let expected = format!("a multiple of {} key heads", delta.key_heads);
+        return Err(fields.invalid("linear_num_value_heads", expected));
+    }
+    if delta.channels() > 1 << 22 {
+        return Err(fields.invalid("linear_value_head_dim", "layers of at most 4194304 units"));
+    }
+    Ok(delta)
+}
+
+pub(super) fn weights(config: &ModelConfig) -> WeightMap {
+    // Each head of the query projection has its query and then its gate.
+    let half = |part| OutputSlice::Interleaved { width: config.attention.head_dim, part, parts: 2 };
+    let query = "model.layers.{}.self_attn.q_proj";
+    qwen::weights(config).with([
+        Rule::linear("blocks.{}.attention.query", query).slice(half(0)),
+        Rule::linear("blocks.{}.attention.gate", query).slice(half(1)),
+        Rule::linear("blocks.{}.delta.mixed", "model.layers.{}.linear_attn.in_proj_qkv"),
+        Rule::linear("blocks.{}.delta.gate", "model.layers.{}.linear_attn.in_proj_z"),
+        Rule::linear("blocks.{}.delta.forget", "model.layers.{}.linear_attn.in_proj_a"),
+        Rule::linear("blocks.{}.delta.strength", "model.layers.{}.linear_attn.in_proj_b"),
+        Rule::depthwise("blocks.{}.delta.filter", "model.layers.{}.linear_attn.conv1d"),
+        Rule::parameter("blocks.{}.delta.decay.rate", "model.layers.{}.linear_attn.A_log"),
+        Rule::parameter("blocks.{}.delta.decay.bias", "model.layers.{}.linear_attn.dt_bias"),
+        Rule::same("blocks.{}.delta.norm", "model.layers.{}.linear_attn.norm"),
+        Rule::linear("blocks.{}.delta.output", "model.layers.{}.linear_attn.out_proj"),
+    ])
+}
