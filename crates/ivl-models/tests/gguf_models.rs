@@ -154,7 +154,7 @@ fn files_of_the_converter_mean_what_their_checkpoints_do() {
         let file = fixture_in("gguf_converted", &format!("{name}.gguf"));
         check_file(&file, model_type);
         let tokenizer = Checkpoint::open(&file).expect("opens").tokenizer().expect("reads");
-        for (line, ids) in lines.lines.iter().zip(ids) {
+        for (line, ids) in lines.texts.iter().zip(ids) {
             assert_eq!(&tokenizer.encode(line, false).expect("encodes"), ids, "{name}: {line:?}");
         }
     }
@@ -163,7 +163,8 @@ fn files_of_the_converter_mean_what_their_checkpoints_do() {
 /// Lines, and their ids by each tokenizer.
 #[derive(serde::Deserialize)]
 struct Lines {
-    lines: Vec<String>,
+    #[serde(rename = "lines")]
+    texts: Vec<String>,
     sentencepiece: Vec<Vec<u32>>,
     gemma: Vec<Vec<u32>>,
     #[serde(rename = "gpt-2")]

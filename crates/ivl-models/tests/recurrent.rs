@@ -185,7 +185,9 @@ fn rows_come_and_go() {
         check(&mut batch, &mut texts, "joined");
         // All are cut back, so all is read again.
         batch.truncate(batch.len() - 2);
-        texts.iter_mut().for_each(|text| text.truncate(text.len() - 2));
+        for text in &mut texts {
+            text.truncate(text.len() - 2);
+        }
         check(&mut batch, &mut texts, "cut back");
         batch.keep(&[1, 0]);
         let mut texts = vec![texts[1].clone(), texts[0].clone()];
@@ -197,7 +199,9 @@ fn rows_come_and_go() {
         texts.push(text(6, 25)[..17].to_vec());
         check(&mut batch, &mut texts, "joined late");
         batch.truncate(batch.len() - 1);
-        texts.iter_mut().for_each(|text| text.truncate(text.len() - 1));
+        for text in &mut texts {
+            text.truncate(text.len() - 1);
+        }
         batch.keep(&[0]);
         check(&mut batch, &mut texts[..1], "left after a cut");
     }

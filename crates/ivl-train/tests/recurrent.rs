@@ -11,7 +11,7 @@ use fixture::{config, examples, vocab};
 use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Speculation, generate, speculate};
 use ivl_core::fusion::{BaseLm, DecodeBatch};
 use ivl_core::tokens::token_tensor;
-use ivl_core::{CausalLm, FusedLm, RowWeighted, Value, VocabMap};
+use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::families::read_config;
 use ivl_models::{PackedFormat, Transformer, TransformerLm, Weights, initialize};
 use ivl_train::{BaseLogits, Event, FrozenBase, Run, train};

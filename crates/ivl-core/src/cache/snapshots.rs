@@ -80,7 +80,9 @@ mod tests {
 
     fn taken(lens: &[usize]) -> Snapshots {
         let mut snapshots = Snapshots::default();
-        lens.iter().for_each(|&len| snapshots.push(Snapshot { len, states: Vec::new() }));
+        for &len in lens {
+            snapshots.push(Snapshot { len, states: Vec::new() });
+        }
         snapshots
     }
 

@@ -116,7 +116,9 @@ impl<'a> QuantizedMatrix<'a> {
                     let count = ((group + 1) * size - at).min(rest.len());
                     let (now, others) = rest.split_at_mut(count);
                     let [zero, scale] = self.group(row, outputs, group);
-                    now.iter_mut().for_each(|number| *number = (*number - zero) * scale);
+                    for number in now.iter_mut() {
+                        *number = (*number - zero) * scale;
+                    }
                     (rest, at) = (others, at + count);
                 }
                 return;

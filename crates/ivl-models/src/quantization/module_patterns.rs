@@ -53,13 +53,13 @@ impl ModulePatterns {
                     }
                     format!(r"\A(?:{text})(?:(?<=\.)|(?=\.|\z))")
                 }
-                PatternStyle::CompressedTensors => match text.strip_prefix("re:") {
-                    Some(pattern) => format!(r"\A(?:{pattern})"),
-                    None => {
+                PatternStyle::CompressedTensors => {
+                    let Some(pattern) = text.strip_prefix("re:") else {
                         found.names.push(text.to_owned());
                         continue;
-                    }
-                },
+                    };
+                    format!(r"\A(?:{pattern})")
+                }
             };
             let regex = fancy_regex::RegexBuilder::new(&pattern).backtrack_limit(MOST_STEPS).build();
             let regex = regex.map_err(|_| {

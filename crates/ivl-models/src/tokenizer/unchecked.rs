@@ -48,7 +48,7 @@ pub(super) fn check(file: &[u8], stages: &Stages) -> Result<(), Unchecked> {
         if stage["type"] == "Precompiled" {
             serde_json::from_str::<Precompiled>(&stage.to_string()).map_err(Unchecked::Charsmap)?;
         }
-        if stage["type"] == "FixedLength" && stage["length"] == Value::from(0) {
+        if stage["type"] == "FixedLength" && stage["length"] == 0 {
             return Err(Unchecked::FixedLength);
         }
     }

@@ -10,7 +10,7 @@ use ivl_core::cache::LayerCache;
 #[derive(Debug, Clone)]
 pub(crate) struct Ages {
     /// Shape `[batch, seq]`.
-    pub(super) ages: Vec<Option<usize>>,
+    pub(super) of_positions: Vec<Option<usize>>,
     pub(super) batch: usize,
     pub(super) seq: usize,
     /// Positions that the layers hold before these.
@@ -26,14 +26,14 @@ impl Ages {
             let segments = cache.segments(row, new.clone());
             new.clone().zip(segments).map(|(position, text)| position.checked_sub(text.start))
         };
-        Self { ages: (0..batch).flat_map(row).collect(), batch, seq, held }
+        Self { of_positions: (0..batch).flat_map(row).collect(), batch, seq, held }
     }
 
     /// Of some of the positions.
     pub(super) fn at(&self, positions: Range<usize>) -> Self {
-        let rows = self.ages.chunks(self.seq.max(1));
+        let rows = self.of_positions.chunks(self.seq.max(1));
         Self {
-            ages: rows.flat_map(|row| &row[positions.clone()]).copied().collect(),
+            of_positions: rows.flat_map(|row| &row[positions.clone()]).copied().collect(),
             batch: self.batch,
             seq: positions.len(),
             held: self.held + positions.start,
@@ -46,26 +46,26 @@ impl Ages {
             Some(age) => *age >= distance.min(self.held + index % self.seq),
             None => false,
         };
-        self.ages.iter().enumerate().all(reaches)
+        self.of_positions.iter().enumerate().all(reaches)
     }
 
     /// Whether the texts go on over all positions: none is padding, and none begins after the first.
     pub(super) fn go_on(&self) -> bool {
-        let rows = self.ages.chunks(self.seq.max(1));
+        let rows = self.of_positions.chunks(self.seq.max(1));
         rows.flat_map(|row| row.iter().enumerate().map(move |(index, age)| (index, age, row[0])))
             .all(|(index, age, first)| age.is_some() && *age == first.map(|first| first + index))
     }
 
     /// The place of the beginning of a position's text, if it is no padding; texts before these positions begin below 0.
     fn start(&self, row: usize, index: usize) -> Option<isize> {
-        self.ages[row * self.seq + index].map(|age| index as isize - age as isize)
+        self.of_positions[row * self.seq + index].map(|age| index as isize - age as isize)
     }
 
     /// 1 where a position fulfils a condition on its age, else 0; shape `[batch, seq]`.
     pub(super) fn mask(&self, holds: impl Fn(usize, Option<usize>) -> bool, device: &Device) -> Tensor<2> {
         let number =
             |(place, &age): (usize, &Option<usize>)| f32::from(u8::from(holds(place % self.seq, age)));
-        let numbers: Vec<f32> = self.ages.iter().enumerate().map(number).collect();
+        let numbers: Vec<f32> = self.of_positions.iter().enumerate().map(number).collect();
         Tensor::from_data(TensorData::new(numbers, [self.batch, self.seq]), device)
     }
 

@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{Matrix, PackedFormat};
 
 use super::block::Block;
+use super::experts::Experts;
 use super::network::Transformer;
 use super::ops::Numbers;
 

@@ -38,7 +38,12 @@ fn on_host(
         Some(tail) => Numbers::new(tail).into_vec(),
         None => vec![0.0; x.batch * before * channels],
     };
-    let y = CausalConvolution { weight, bias, channels }.apply(&x.numbers, &mut inputs, &ages.ages, x.batch);
+    let y = CausalConvolution { weight, bias, channels }.apply(
+        &x.numbers,
+        &mut inputs,
+        &ages.of_positions,
+        x.batch,
+    );
     *tail = Some(host_tensor(inputs, [x.batch, before, channels], &Device::flex()));
     x.with(y)
 }

@@ -35,7 +35,7 @@ pub(in crate::transformer) fn delta_rule(
             Some(packed),
         ) => Activations::Host(on_host(config, packed, [&mixed, &forget, &strength], ages, memory)),
         (inputs, _) => {
-            let [mixed, forget, strength] = inputs.map(|x| x.into_tensor());
+            let [mixed, forget, strength] = inputs.map(Activations::into_tensor);
             let dtype = mixed.dtype();
             let heads = Heads::new(config, decay, [mixed, forget, strength], ages);
             heads.read(ages, memory).cast(dtype).into()
@@ -62,7 +62,8 @@ fn on_host(
         Some(memory) => Numbers::new(memory).into_vec(),
         None => vec![0.0; shape.iter().product()],
     };
-    let inputs = DeltaInputs { mixed: &mixed.numbers, decay: &decay, strength: &strength, ages: &ages.ages };
+    let inputs =
+        DeltaInputs { mixed: &mixed.numbers, decay: &decay, strength: &strength, ages: &ages.of_positions };
     let rule = GatedDeltaRule { key_heads, value_heads, key_dim, value_dim };
     let output = rule.run(inputs, mixed.batch, &mut state);
     *memory = Some(host_tensor(state, shape, &Device::flex()));
@@ -105,7 +106,7 @@ impl Heads {
         let mut decay =
             by_head(activation::softplus(forget + number(decay.bias), 1.0) * number(decay.rate).exp().neg());
         let mut strength = by_head(activation::sigmoid(strength));
-        if ages.ages.iter().any(Option::is_none) {
+        if ages.of_positions.iter().any(Option::is_none) {
             let text = ages.mask(|_, age| age.is_some(), &device).reshape([batch, 1, seq, 1]);
             (decay, strength) = (decay * text.clone(), strength * text);
         }
@@ -159,8 +160,8 @@ impl Heads {
     fn read_chunk(self, ages: &Ages, state: Option<Tensor<4>>) -> (Tensor<4>, Tensor<4>) {
         let Self { query, key, value, decay, strength } = self;
         let ([batch, heads, len, _], device) = (value.dims(), value.device());
-        let state =
-            state.filter(|_| !ages.ages.iter().enumerate().all(|(at, age)| begins_inside(at % len, *age)));
+        let state = state
+            .filter(|_| !ages.of_positions.iter().enumerate().all(|(at, age)| begins_inside(at % len, *age)));
         let decay = decay.cumsum(2);
         let pairs = ages.pairs(&device);
         let apart = pairs.equal_elem(0.0).expand([batch, heads, len, len]);
@@ -178,7 +179,7 @@ impl Heads {
             return (seen.matmul(corrections), next);
         };
         let mut since = decay.exp();
-        if !ages.go_on() || ages.ages.contains(&Some(0)) {
+        if !ages.go_on() || ages.of_positions.contains(&Some(0)) {
             let earlier = ages.mask(|at, age| age.is_some() && !begins_inside(at, age), &device);
             since = since * earlier.reshape([batch, 1, len, 1]);
         }
@@ -215,7 +216,9 @@ fn inverse(matrix: Tensor<4>, device: &Device) -> Tensor<4> {
     // Blocks of one row: their inverses are 1.
     let below = |width: usize| {
         constant(&|row, column| {
-            row / (2 * width) == column / (2 * width) && row / width % 2 == 1 && column / width % 2 == 0
+            row / (2 * width) == column / (2 * width)
+                && row / width % 2 == 1
+                && (column / width).is_multiple_of(2)
         })
     };
     let mut solved = identity - matrix.clone() * below(1);
