@@ -27,7 +27,7 @@ fn serve(dir: &Path) -> (String, Arc<Mutex<Vec<String>>>) {
         .map(|entry| (entry.file_name(), std::fs::read(entry.path()).expect("reads")))
         .map(|(name, bytes)| (name.into_string().expect("UTF-8"), bytes))
         .collect();
-    files.insert("pytorch_model.bin".to_owned(), b"never downloaded".to_vec());
+    files.insert("tf_model.h5".to_owned(), b"never downloaded".to_vec());
     let files = Arc::new(files);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

@@ -67,9 +67,7 @@ fn describe(config: &ModelConfig) -> Map<String, Value> {
         });
         said.extend(routing.as_object().cloned().unwrap_or_default());
     }
-    if config.is_recurrent() || attention.output_gate {
-        said.insert("mixers".to_owned(), Value::from(layer(|layer| mixer(&layer.mixer))));
-    }
+    said.insert("mixers".to_owned(), Value::from(layer(|layer| mixer(&layer.mixer))));
     said.insert("output_gate".to_owned(), json!(attention.output_gate));
     let of_kind = |full: bool| {
         let layer = config
@@ -123,7 +121,7 @@ fn same(a: &Value, b: &Value) -> bool {
 
 /// The first releases of Phi-3 call LongRoPE `su`, which transformers 5 no longer takes. Sizes of Mamba layers are checked by
 /// transformers for models that have none. Its grouped products of experts take no widths such as 30, and for Mixtral it does not derive
-/// the width of a head where it stretches contexts. A window that is switched off may be anything.
+/// the width of a head where it stretches contexts. Two layers of Qwen3.5 have no attention. A window that is switched off may be anything.
 fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
     let scaling = json.get("rope_scaling").and_then(|scaling| scaling.get("type"));
     let mamba = json.get("hidden_size") != Some(&json!(32)) || !json.contains_key("mamba_n_heads");
@@ -132,6 +130,7 @@ fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
         ["qwen2_moe", "qwen3_moe", "mixtral", "olmoe", "gpt_oss", "granitemoe"].contains(&family);
     family == "phi3" && scaling == Some(&json!("su"))
         || family == "granitemoehybrid" && mamba
+        || family == "qwen3_5_text" && json.get("num_hidden_layers") == Some(&json!(2))
         || is_mixture && is_odd
         || is_mixture && json.get("sliding_window") == Some(&json!("8"))
         || family == "mixtral" && json.get("rope_scaling").is_some_and(|scaling| !scaling.is_null())
@@ -139,7 +138,8 @@ fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
 
 /// Models that ivl does not run, states of texts whose rotation changes with their length, rotary parameters for each kind of layer
 /// where transformers ignores them, and settings that fit no model: heads of width 1, a projection that is not as wide as its input,
-/// no experts, a gate that is zero, activations that gpt-oss names and does not use.
+/// no experts, a gate that is zero, activations that gpt-oss names and does not use. Kinds of layers of LFM2 by a name that no published
+/// model has, and a rotated part that is null.
 fn is_refused_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
     let rope = json.get("rope_scaling").or_else(|| json.get("rope_parameters"));
     let rope = rope.and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type")));
@@ -147,6 +147,8 @@ fn is_refused_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
     let is_true = |field: &str| json.get(field) == Some(&Value::Bool(true));
     family == "phi" && is_true("tie_word_embeddings")
         || ["lfm2", "qwen3_5_text"].contains(&family) && follows_length
+        || family == "lfm2" && json.get("layer_types").is_some_and(|types| types[0] == "attention")
+        || family == "qwen3_5_text" && json.get("partial_rotary_factor") == Some(&Value::Null)
         || family == "gpt2" && is_true("add_cross_attention")
         || family == "cohere" && is_true("use_qk_norm")
         || family == "stablelm" && is_true("qk_layernorm")
