@@ -7,7 +7,6 @@ use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use tokenizers::normalizers::Precompiled;
 
 use super::stages::{Stages, parts};
