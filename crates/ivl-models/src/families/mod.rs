@@ -172,14 +172,11 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
         );
     }
     // Transformers checks the list even of families that read none.
-    if let Some(types) = fields.opt_texts("layer_types")? {
-        if types.len() != config.layers.len() {
-            return Err(fields
-                .invalid("layer_types", format!("one entry for each of {} layers", config.layers.len())));
-        }
-        if !config.is_recurrent() && !types.iter().all(|kind| LAYER_TYPES.contains(kind)) {
-            return Err(fields.invalid("layer_types", "entries full_attention or sliding_attention"));
-        }
+    if let Some(types) = readers::layer_types(fields, config.layers.len())?
+        && !config.is_recurrent()
+        && !types.iter().all(|kind| LAYER_TYPES.contains(kind))
+    {
+        return Err(fields.invalid("layer_types", "entries full_attention or sliding_attention"));
     }
     // Together with the bound on single sizes, no product below overflows.
     let widest = attention.num_heads.saturating_mul(attention.head_dim).max(config.mlp.intermediate_size);

@@ -72,6 +72,15 @@ pub(super) fn read_window_of_all(
     Ok(())
 }
 
+/// The kinds of `layers` layers, where `layer_types` has them.
+pub(super) fn layer_types<'a>(fields: &Fields<'a>, layers: usize) -> Result<Option<Vec<&'a str>>, Error> {
+    let types = fields.opt_texts("layer_types")?;
+    if types.as_ref().is_some_and(|types| types.len() != layers) {
+        return Err(fields.invalid("layer_types", format!("one entry for each of {layers} layers")));
+    }
+    Ok(types)
+}
+
 /// Sliding windows: `layer_types` where given (transformers 5), else `default` for each layer.
 pub(super) fn read_layer_kinds(
     config: &mut ModelConfig,
@@ -79,11 +88,7 @@ pub(super) fn read_layer_kinds(
     window: Option<usize>,
     default: impl Fn(usize) -> bool,
 ) -> Result<(), Error> {
-    let types = fields.opt_texts("layer_types")?;
-    let layers = config.layers.len();
-    if types.as_ref().is_some_and(|types| types.len() != layers) {
-        return Err(fields.invalid("layer_types", format!("one entry for each of {layers} layers")));
-    }
+    let types = layer_types(fields, config.layers.len())?;
     for (index, layer) in config.layers.iter_mut().enumerate() {
         layer.kind = match (types.as_ref().map(|types| types[index]), window) {
             (None, Some(window)) if default(index) => LayerKind::Sliding { window },
@@ -106,11 +111,7 @@ pub(super) fn put_mixers(
     mixer: Mixer,
     is_recurrent: impl Fn(usize) -> bool,
 ) -> Result<(), Error> {
-    let types = fields.opt_texts("layer_types")?;
-    let layers = config.layers.len();
-    if types.as_ref().is_some_and(|types| types.len() != layers) {
-        return Err(fields.invalid("layer_types", format!("one entry for each of {layers} layers")));
-    }
+    let types = layer_types(fields, config.layers.len())?;
     for (index, layer) in config.layers.iter_mut().enumerate() {
         let recurrent = match types.as_ref().map(|types| types[index]) {
             None => is_recurrent(index),
