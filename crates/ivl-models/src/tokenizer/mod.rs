@@ -8,6 +8,7 @@ mod offsets;
 mod padding;
 mod retokenize;
 mod roles;
+mod special_template;
 mod special_tokens;
 mod spelling;
 mod stages;

@@ -14,6 +14,7 @@ use super::pre_tokenizer::PreTokenizer;
 use super::token_type::TokenType;
 use super::vocabulary::{GgufVocabulary, TokenModel};
 use crate::tokenizer::padding::is_padding;
+use crate::tokenizer::special_template::tokens_around;
 use crate::tokenizer::stages::{ModelFlags, Stages};
 
 type Built<T> = Result<T, GgufTokenizerError>;
@@ -100,24 +101,7 @@ impl GgufVocabulary {
     /// The tokens around a text.
     fn post_processor(&self) -> Value {
         let name = |adds: bool, id: Option<u32>| Some((self.token(id.filter(|_| adds)?)?.to_owned(), id?));
-        let (bos, eos) = (name(self.adds_bos, self.ids.bos), name(self.adds_eos, self.ids.eos));
-        let special = |token: &Option<(String, u32)>| {
-            token.as_ref().map(|(name, _)| json!({"SpecialToken": {"id": name, "type_id": 0}}))
-        };
-        let around = |sequence: &str| -> Vec<Value> {
-            let text = json!({"Sequence": {"id": sequence, "type_id": 0}});
-            special(&bos).into_iter().chain([text]).chain(special(&eos)).collect()
-        };
-        let tokens: serde_json::Map<String, Value> = [&bos, &eos]
-            .into_iter()
-            .flatten()
-            .map(|(name, id)| (name.clone(), json!({"id": name, "ids": [id], "tokens": [name]})))
-            .collect();
-        if tokens.is_empty() {
-            return Value::Null;
-        }
-        let pair: Vec<Value> = around("A").into_iter().chain(around("B")).collect();
-        json!({"type": "TemplateProcessing", "single": around("A"), "pair": pair, "special_tokens": tokens})
+        tokens_around(name(self.adds_bos, self.ids.bos), name(self.adds_eos, self.ids.eos), [0, 0])
     }
 
     fn has_byte_tokens(&self) -> bool {

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::error::{TokenizerError, object};
+use super::special_template::tokens_around;
 use super::special_tokens::SpecialTokens;
 use super::stages::{ModelFlags, Stages};
 
@@ -139,24 +140,7 @@ fn post_processor(
         let name = special.get(role).filter(|_| is_added)?;
         Some((name.to_owned(), inner.token_to_id(name)?))
     };
-    let (bos, eos) = (token("add_bos_token", "bos_token"), token("add_eos_token", "eos_token"));
-    let around = |sequence: &str, type_id: u32| -> Vec<Value> {
-        let special = |token: &Option<(String, u32)>| {
-            token.as_ref().map(|(name, _)| json!({"SpecialToken": {"id": name, "type_id": type_id}}))
-        };
-        let text = json!({"Sequence": {"id": sequence, "type_id": type_id}});
-        special(&bos).into_iter().chain([text]).chain(special(&eos)).collect()
-    };
-    let tokens: Map<String, Value> = [&bos, &eos]
-        .into_iter()
-        .flatten()
-        .map(|(name, id)| (name.clone(), json!({"id": name, "ids": [id], "tokens": [name]})))
-        .collect();
-    if tokens.is_empty() {
-        return Value::Null;
-    }
-    let pair: Vec<Value> = around("A", 0).into_iter().chain(around("B", 1)).collect();
-    json!({"type": "TemplateProcessing", "single": around("A", 0), "pair": pair, "special_tokens": tokens})
+    tokens_around(token("add_bos_token", "bos_token"), token("add_eos_token", "eos_token"), [0, 1])
 }
 
 /// Puts the stages into a tokenizer.
