@@ -42,22 +42,28 @@ struct Repository<'a> {
 
 impl Repository<'_> {
     fn fetched(&self) -> Result<PathBuf> {
-        if self.name.gguf.is_none() {
-            let patterns = CHECKPOINT_FILES.iter().map(|file| file.pattern.to_owned()).collect();
-            let dir = self.snapshot(patterns, false)?;
-            if holds_weights(&dir) {
-                return Ok(dir);
-            }
-            let paths = self.paths()?;
-            if paths.iter().any(|path| is_pytorch(path)) {
-                return self.snapshot(PYTORCH_FILES.map(str::to_owned).to_vec(), false);
-            }
-            // Without a GGUF file it is a tokenizer, or weights in another format: opening it says what to do.
-            if !paths.iter().any(|path| is_gguf(path)) {
-                return Ok(dir);
-            }
+        if self.name.gguf.is_some() {
+            return self.fetched_gguf(&self.paths()?);
         }
-        let files = self.choose(&self.paths()?)?;
+        let patterns = CHECKPOINT_FILES.iter().map(|file| file.pattern.to_owned()).collect();
+        let dir = self.snapshot(patterns, false)?;
+        if holds_weights(&dir) {
+            return Ok(dir);
+        }
+        let paths = self.paths()?;
+        if paths.iter().any(|path| is_pytorch(path)) {
+            return self.snapshot(PYTORCH_FILES.map(str::to_owned).to_vec(), false);
+        }
+        // Without a GGUF file it is a tokenizer, or weights in another format: opening it says what to do.
+        if !paths.iter().any(|path| is_gguf(path)) {
+            return Ok(dir);
+        }
+        self.fetched_gguf(&paths)
+    }
+
+    /// The chosen one of the GGUF files among the paths of the repository.
+    fn fetched_gguf(&self, paths: &[String]) -> Result<PathBuf> {
+        let files = self.choose(paths)?;
         let dir =
             self.snapshot(files.iter().map(|file| escaped(file)).chain(companions()).collect(), false)?;
         Ok(dir.join(&files[0]))
