@@ -6,10 +6,10 @@ use std::fmt;
 use safetensors::Dtype;
 
 use super::gptq::{describe_group, read_group_size};
-use super::grid::{Grid, ScaleType};
+use super::grid::Grid;
 use super::matrix::{Codes, InputGroups, QuantizedLayout, Zeros};
 use super::packed_integers::{CodeOrder, PackedAxis, PackedIntegers};
-use super::parts::{Parts, QuantizedWeight, matrix_shape, require_shape, required};
+use super::parts::{Parts, QuantizedWeight, float_scales, matrix_shape, require_shape, required};
 use crate::Error;
 use crate::fields::Fields;
 
@@ -44,9 +44,7 @@ impl Awq {
         let size = self.group.unwrap_or(inputs);
         let groups = inputs.div_ceil(size);
         let [scales, zeros] = ["scales", "qzeros"].map(|part| format!("{module}.{part}"));
-        let part = required(parts, &scales, &ScaleType::FLOATS)?;
-        require_shape(parts, &scales, part, &[groups, outputs])?;
-        let number = ScaleType::of(part.dtype).unwrap_or(ScaleType::F32);
+        let number = float_scales(parts, &scales, &[groups, outputs])?;
         require_shape(parts, &zeros, required(parts, &zeros, &[Dtype::I32])?, &[groups, words])?;
         let packed = PackedIntegers::new(4, words, PackedAxis::Columns).order(CodeOrder::EvenThenOdd);
         Ok(Some(QuantizedWeight {

@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::fp8::FLOAT8;
 use super::gptq::listed_groups;
 use super::grid::ScaleType;
-use super::matrix::{Codes, QuantizedLayout, Zeros};
+use super::matrix::{Codes, Zeros};
 use super::module_patterns::{ModulePatterns, PatternStyle};
 use super::packed_integers::{PackedAxis, PackedIntegers};
 use super::parts::{PartTensor, Parts, QuantizedWeight, matrix_shape, misfit, require_shape, required};
-use super::strategy::Strategy;
+use super::strategy::{BLOCK_SIZES, Strategy};
 use crate::Error;
 use crate::fields::Fields;
 
@@ -131,14 +131,7 @@ impl CompressedTensors {
         Ok(Some(QuantizedWeight {
             name: part("weight"),
             shape: shape.to_vec(),
-            layout: QuantizedLayout {
-                columns: shape[1],
-                codes,
-                scales: groups.grid,
-                zeros,
-                outputs_of_group: groups.outputs,
-                inputs_of_group: groups.inputs,
-            },
+            layout: groups.layout(shape[1], codes, zeros),
             codes: name.to_owned(),
             scales,
             zeros: parts.part(&zero_points).map(|_| zero_points),
@@ -165,12 +158,10 @@ impl WeightSettings {
             Some("tensor") => Strategy::Tensor,
             Some("channel") => Strategy::Channel,
             Some("group") => Strategy::Group(group()?),
-            Some("block") => match fields.opt_counts("block_structure")?.as_deref() {
-                Some(&[rows @ 1..=65536, columns @ 1..=65536]) => {
-                    Strategy::Block([rows as usize, columns as usize])
-                }
-                _ => return Err(fields.invalid("block_structure", "two sizes from 1 to 65536")),
-            },
+            Some("block") => {
+                let field = "block_structure";
+                Strategy::blocks(fields, field)?.ok_or_else(|| fields.invalid(field, BLOCK_SIZES))?
+            }
             Some(_) => return Err(fields.invalid("strategy", "tensor, channel, group or block")),
             None => match fields.opt_number("group_size")? {
                 None => Strategy::Tensor,
@@ -259,13 +250,7 @@ impl fmt::Display for CompressedTensors {
             self.groups.iter().map(|group| group.weights).enumerate()
         {
             let kind = if is_float { "float" } else { "int" };
-            let groups = match strategy {
-                Strategy::Tensor => "one scale".to_owned(),
-                Strategy::Channel => "a scale for each output".to_owned(),
-                Strategy::Group(size) => format!("groups of {size}"),
-                Strategy::Block([rows, columns]) => format!("blocks of {rows} x {columns}"),
-            };
-            write!(f, "{} {kind}{bits}, {groups}", if index == 0 { "," } else { ";" })?;
+            write!(f, "{} {kind}{bits}, {strategy}", if index == 0 { "," } else { ";" })?;
         }
         Ok(())
     }

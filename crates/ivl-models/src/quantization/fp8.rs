@@ -5,7 +5,7 @@ use std::fmt;
 use safetensors::Dtype;
 
 use super::float8::Float8;
-use super::matrix::{Codes, QuantizedLayout, Zeros};
+use super::matrix::{Codes, Zeros};
 use super::parts::{Parts, QuantizedWeight, matrix_shape, required};
 use super::strategy::Strategy;
 use crate::Error;
@@ -18,19 +18,13 @@ pub(super) const FLOAT8: [(Dtype, Float8); 2] =
 /// Settings of the method.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fp8 {
-    /// Outputs and inputs that share a scale; without them a scale is for the whole matrix or for an output.
-    block: Option<[usize; 2]>,
+    /// Blocks that share a scale; without them a scale is for the whole matrix or for an output.
+    blocks: Option<Strategy>,
 }
 
 impl Fp8 {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, Error> {
-        let field = "weight_block_size";
-        let block = match fields.opt_counts(field)?.as_deref() {
-            None => None,
-            Some(&[rows @ 1..=65536, columns @ 1..=65536]) => Some([rows as usize, columns as usize]),
-            Some(_) => return Err(fields.invalid(field, "two sizes from 1 to 65536")),
-        };
-        Ok(Self { block })
+        Ok(Self { blocks: Strategy::blocks(fields, "weight_block_size")? })
     }
 
     /// The weight whose codes are the tensor `name`, if it holds such codes.
@@ -45,8 +39,8 @@ impl Fp8 {
         let scales = if parts.part(&plain).is_some() { plain } else { inverse };
         let types = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8_E8M0];
         let part = required(parts, &scales, &types)?;
-        let strategy = match (self.block, part.shape.iter().product::<usize>()) {
-            (Some(block), _) => Strategy::Block(block),
+        let strategy = match (self.blocks, part.shape.iter().product::<usize>()) {
+            (Some(blocks), _) => blocks,
             (None, 1) => Strategy::Tensor,
             (None, _) => Strategy::Channel,
         };
@@ -54,14 +48,7 @@ impl Fp8 {
         Ok(Some(QuantizedWeight {
             name: name.to_owned(),
             shape: shape.to_vec(),
-            layout: QuantizedLayout {
-                columns: shape[1],
-                codes: Codes::Float8(float),
-                scales: groups.grid,
-                zeros: Zeros::All(0.0),
-                outputs_of_group: groups.outputs,
-                inputs_of_group: groups.inputs,
-            },
+            layout: groups.layout(shape[1], Codes::Float8(float), Zeros::All(0.0)),
             codes: name.to_owned(),
             scales,
             zeros: None,
@@ -72,8 +59,8 @@ impl Fp8 {
 
 impl fmt::Display for Fp8 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.block {
-            Some([rows, columns]) => write!(f, "fp8, blocks of {rows} x {columns}"),
+        match self.blocks {
+            Some(blocks) => write!(f, "fp8, {blocks}"),
             None => write!(f, "fp8"),
         }
     }

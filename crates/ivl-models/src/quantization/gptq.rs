@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use safetensors::Dtype;
 
-use super::grid::{Grid, ScaleType};
+use super::grid::Grid;
 use super::matrix::{Codes, InputGroups, QuantizedLayout, Zeros};
 use super::packed_integers::{PackedAxis, PackedIntegers};
-use super::parts::{PartTensor, Parts, QuantizedWeight, matrix_shape, misfit, require_shape, required};
+use super::parts::{
+    PartTensor, Parts, QuantizedWeight, float_scales, matrix_shape, misfit, require_shape, required,
+};
 use crate::Error;
 use crate::fields::Fields;
 
@@ -66,9 +68,7 @@ impl Gptq {
         }
         let groups = inputs.div_ceil(self.group.unwrap_or(inputs));
         let [scales, zeros, order] = ["scales", "qzeros", "g_idx"].map(|part| format!("{module}.{part}"));
-        let part = required(parts, &scales, &ScaleType::FLOATS)?;
-        require_shape(parts, &scales, part, &[groups, outputs])?;
-        let number = ScaleType::of(part.dtype).unwrap_or(ScaleType::F32);
+        let number = float_scales(parts, &scales, &[groups, outputs])?;
         require_shape(parts, &zeros, required(parts, &zeros, &[Dtype::I32])?, &[groups, outputs / per_word])?;
         let inputs_of_group = match parts.part(&order) {
             Some(part) => listed_groups(parts, &order, part, inputs, groups)?,

@@ -57,16 +57,6 @@ pub(super) enum InputGroups {
     Listed(Arc<[u32]>),
 }
 
-impl InputGroups {
-    /// The number of groups that `columns` inputs have.
-    fn count(&self, columns: usize) -> usize {
-        match self {
-            Self::Neighbours(size) => columns.div_ceil(*size),
-            Self::Listed(groups) => groups.iter().max().map_or(0, |&last| last as usize + 1),
-        }
-    }
-}
-
 /// A quantised weight, whose parts lie in files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QuantizedMatrix<'a> {
@@ -125,7 +115,7 @@ impl<'a> QuantizedMatrix<'a> {
             }
             InputGroups::Listed(groups) => groups,
         };
-        let count = self.layout.inputs_of_group.count(self.layout.columns);
+        let count = groups.iter().max().map_or(0, |&last| last as usize + 1);
         let of_groups: Vec<[f32; 2]> = (0..count).map(|group| self.group(row, outputs, group)).collect();
         for (number, &group) in out.iter_mut().zip(&groups[column..]) {
             let [zero, scale] = of_groups[group as usize];

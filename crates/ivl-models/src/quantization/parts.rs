@@ -4,6 +4,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
+use super::grid::ScaleType;
 use super::matrix::QuantizedLayout;
 use crate::Error;
 
@@ -86,6 +87,16 @@ pub(super) fn require_shape(
         return Ok(());
     }
     Err(misfit(parts, name, &format!("of shape {:?}", part.shape), &format!("{expected:?}")))
+}
+
+/// The type of the scales of a weight, which are floats of a shape.
+///
+/// # Errors
+/// As [`required`] and [`require_shape`].
+pub(super) fn float_scales(parts: &impl Parts, name: &str, shape: &[usize]) -> Result<ScaleType, Error> {
+    let part = required(parts, name, &ScaleType::FLOATS)?;
+    require_shape(parts, name, part, shape)?;
+    Ok(ScaleType::of(part.dtype).expect("floats are a type of scales"))
 }
 
 /// The two sizes of a matrix.

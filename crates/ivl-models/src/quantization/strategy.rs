@@ -1,9 +1,12 @@
 //! Which outputs and inputs of a matrix share a scale.
 
+use std::fmt;
+
 use super::grid::{Grid, ScaleType};
-use super::matrix::InputGroups;
+use super::matrix::{Codes, InputGroups, QuantizedLayout, Zeros};
 use super::parts::{PartTensor, Parts, misfit};
 use crate::Error;
+use crate::fields::Fields;
 
 /// Which outputs and inputs of a matrix share a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,9 @@ pub(super) enum Strategy {
     Block([usize; 2]),
 }
 
+/// What a field with the sizes of blocks has to be.
+pub(super) const BLOCK_SIZES: &str = "two sizes from 1 to 65536";
+
 /// Scales of a matrix, and its groups.
 #[derive(Debug, Clone)]
 pub(super) struct Groups {
@@ -26,7 +32,33 @@ pub(super) struct Groups {
     pub(super) inputs: InputGroups,
 }
 
+impl Groups {
+    /// The layout of a weight `[outputs, columns]` with these scales.
+    pub(super) fn layout(self, columns: usize, codes: Codes, zeros: Zeros) -> QuantizedLayout {
+        let Self { grid, outputs, inputs } = self;
+        QuantizedLayout {
+            columns,
+            codes,
+            scales: grid,
+            zeros,
+            outputs_of_group: outputs,
+            inputs_of_group: inputs,
+        }
+    }
+}
+
 impl Strategy {
+    /// Blocks of the sizes that a field has, if it is there.
+    pub(super) fn blocks(fields: &Fields<'_>, field: &str) -> Result<Option<Self>, Error> {
+        match fields.opt_counts(field)?.as_deref() {
+            None => Ok(None),
+            Some(&[rows @ 1..=65536, columns @ 1..=65536]) => {
+                Ok(Some(Self::Block([rows as usize, columns as usize])))
+            }
+            Some(_) => Err(fields.invalid(field, BLOCK_SIZES)),
+        }
+    }
+
     /// The groups of a matrix `[outputs, inputs]` whose scales, or zero points, are `part`.
     ///
     /// # Errors
@@ -63,5 +95,16 @@ impl Strategy {
             outputs: sizes[0],
             inputs: InputGroups::Neighbours(sizes[1]),
         })
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor => write!(f, "one scale"),
+            Self::Channel => write!(f, "a scale for each output"),
+            Self::Group(size) => write!(f, "groups of {size}"),
+            Self::Block([rows, columns]) => write!(f, "blocks of {rows} x {columns}"),
+        }
     }
 }
