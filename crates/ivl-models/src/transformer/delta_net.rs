@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use ivl_core::cache::LayerMemory;
 
 use super::filter::Filter;
@@ -56,8 +56,7 @@ pub(crate) struct Decay {
 impl Decay {
     /// From now on kernels of the CPU compute it, from the weights that it has.
     pub(super) fn pack(&mut self) {
-        let numbers =
-            |param: &Param<Tensor<1>>| Numbers::new(param.val().cast(DType::F32)).as_slice().to_vec();
+        let numbers = |param: &Param<Tensor<1>>| Numbers::of(param).as_slice().to_vec();
         self.packed = Some(Arc::new([numbers(&self.rate), numbers(&self.bias)]));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use ivl_core::cache::RecurrentState;
 
 use super::ages::Ages;
@@ -43,7 +43,7 @@ impl Filter {
     /// From now on kernels of the CPU compute it, from the weights that it has.
     pub(super) fn pack(&mut self) {
         fn numbers<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
-            Numbers::new(param.val().cast(DType::F32)).as_slice().to_vec()
+            Numbers::of(param).as_slice().to_vec()
         }
         let bias = self.bias.as_ref().map(numbers).unwrap_or_default();
         self.packed = Some(Arc::new([numbers(&self.weight), bias]));

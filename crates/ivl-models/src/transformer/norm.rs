@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::ops::{self, Activations, NormParams, Numbers};
 use crate::config::NormConfig;
@@ -46,8 +46,7 @@ impl Norm {
 
     /// From now on kernels of the CPU compute it, from the weights that it has.
     pub(super) fn pack(&mut self) {
-        let numbers =
-            |param: &Param<Tensor<1>>| Numbers::new(param.val().cast(DType::F32)).as_slice().to_vec();
+        let numbers = |param: &Param<Tensor<1>>| Numbers::of(param).as_slice().to_vec();
         let bias = self.bias.as_ref().map(numbers).unwrap_or_default();
         self.packed = Some(Arc::new([numbers(&self.weight), bias]));
     }

@@ -117,7 +117,7 @@ pub(super) fn scale_positions(factors: &PositionFactors, mut x: HostRows) -> Hos
 
 /// See [`xielu`](super::xielu).
 pub(super) fn xielu(params: XIeluParams<'_>, mut x: HostRows) -> HostRows {
-    let number = |param: &Param<Tensor<1>>| Numbers::new(param.val().cast(DType::F32)).as_slice()[0];
+    let number = |param: &Param<Tensor<1>>| Numbers::of(param).as_slice()[0];
     let softplus = |x: f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
     let (beta, eps) = (number(params.beta), number(params.eps));
     let (alpha_p, alpha_n) = (softplus(number(params.alpha_p)), beta + softplus(number(params.alpha_n)));
@@ -139,7 +139,7 @@ pub(super) fn attend(
 ) -> HostRows {
     let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
     let softcap = softcap.map(|cap| cap as f32);
-    let sinks = sinks.map(|sinks| Numbers::new(sinks.val().cast(DType::F32)));
+    let sinks = sinks.map(Numbers::of);
     let sinks = sinks.as_ref().map(Numbers::as_slice);
     let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks };
     let (batch, device) = (query.batch, Device::flex());

@@ -1,5 +1,6 @@
 //! The numbers of tensors in the memory of the host.
 
+use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// The numbers of a tensor: no copy, if it is contiguous and this is its only handle.
@@ -8,6 +9,11 @@ pub(in crate::transformer) struct Numbers(TensorData);
 impl Numbers {
     pub(in crate::transformer) fn new<const D: usize>(tensor: Tensor<D>) -> Self {
         Self(tensor.into_data())
+    }
+
+    /// Those of a parameter, in f32 whatever its type.
+    pub(in crate::transformer) fn of<const D: usize>(param: &Param<Tensor<D>>) -> Self {
+        Self::new(param.val().cast(DType::F32))
     }
 
     /// # Panics
