@@ -26,6 +26,12 @@ def evaluations(cells, skill):
     return [(*key.split("/")[1:], cell) for key, cell in cells.cells.items() if key.startswith(f"{skill}/")]
 
 
+def right_answers(cells, skill):
+    """By condition, home and base, whether each answer is right by the first verdict of the skill."""
+    verdict = SKILLS[skill].verdicts[0]
+    return {(condition, home, base): bits(cell["verdicts"][verdict]) for condition, home, base, cell in evaluations(cells, skill)}
+
+
 def label(condition, home, base):
     name = NAMES.get(home, "")
     through = "" if FAMILIES.get(home, "qwen") == FAMILIES.get(base, "qwen") else ", through a map"
@@ -51,7 +57,7 @@ def interval(pair):
 def table(cells, skill):
     names = SKILLS[skill].verdicts
     found = evaluations(cells, skill)
-    columns = {(condition, home, base): bits(cell["verdicts"][names[0]]) for condition, home, base, cell in found}
+    columns = right_answers(cells, skill)
     print(f"| base | what answers | {' | '.join(names)} | loss | loss, general text | share of the gap | questions |")
     print("|---|---|" + "---:|" * (len(names) + 4))
     for base in NAMES:
@@ -102,10 +108,7 @@ def speeds(cells):
 def gains(cells):
     """Gains of values over the base alone, paired."""
     for skill in SKILLS:
-        found = {
-            (condition, home, base): bits(cell["verdicts"][SKILLS[skill].verdicts[0]])
-            for condition, home, base, cell in evaluations(cells, skill)
-        }
+        found = right_answers(cells, skill)
         for (condition, home, base), right in found.items():
             alone = found.get(("alone", "-", base))
             if condition in ("value", "bytes", "both", "proxy") and alone:
@@ -150,10 +153,7 @@ def main():
 def bars(cells):
     """(skill, base, label, share, low, high) of every value whose base has a gap."""
     for skill in SKILLS:
-        found = {
-            (condition, home, base): bits(cell["verdicts"][SKILLS[skill].verdicts[0]])
-            for condition, home, base, cell in evaluations(cells, skill)
-        }
+        found = right_answers(cells, skill)
         for (condition, home, base), right in found.items():
             alone, tuned = found.get(("alone", "-", base)), found.get(("tuned", "-", base))
             share = (
