@@ -180,7 +180,8 @@ LIVE: list[IvlFused] = []
 
 
 def _plus(tensor: Tensor, added: Tensor | None) -> Tensor:
-    return tensor if added is None else (tensor.float() + added.to(tensor.device)).to(tensor.dtype)
+    # In f32: the type of the file may be coarser than that in which vLLM computes.
+    return tensor if added is None else tensor.float() + added.to(tensor.device)
 
 
 def _config_of_value(vllm_config: VllmConfig, directory: str) -> VllmConfig:
