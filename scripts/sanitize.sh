@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
 libraries=$(rustc --print target-libdir)
 levels=("")
-[[ $host == x86_64-* ]] && levels=("" avxvnni avx2 base)
+[[ $host == x86_64-* ]] && levels=("" avx512 avxvnni avx2 base)
 # Rust's own library is compiled without the sanitizer, which therefore does not see the synchronisation of thread exit, `OnceLock`
 # and the test harness. One test runs at a time for the same reason.
 mkdir -p target/sanitize

@@ -47,7 +47,7 @@ mod softmax;
 
 pub use activation::ActivationFn;
 pub use adamw::AdamW;
-pub use attention::GroupedQueryAttention;
+pub use attention::{CacheNumber, GroupedQueryAttention, KeysAndValues};
 pub use blocks::{BlockError, BlockFormat};
 pub use convolution::CausalConvolution;
 pub use delta_rule::{DeltaInputs, GatedDeltaRule};

@@ -1,11 +1,13 @@
 //! Weights laid out for products with few rows and with many.
 
+use bytemuck::Pod;
 use half::f16;
 
 use crate::blocks::{BlockError, BlockFormat};
 use crate::cpu::{LANES, OUTPUTS};
 use crate::integer::{BlockPanels, quantize_row};
 use crate::paged_buffer::PagedBuffer;
+use crate::parallel_rows::parallel_map;
 
 /// How the numbers of a [`Matrix`] are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,37 @@ impl Matrix {
         Self { inputs, outputs, panels }
     }
 
+    /// Lays out a matrix on several threads, where `row` writes the weights of all inputs for one output. It is called once for each
+    /// output.
+    ///
+    /// # Panics
+    /// If the format is one of blocks that are not [written](BlockFormat::is_written).
+    pub fn from_rows(
+        format: PackedFormat,
+        [inputs, outputs]: [usize; 2],
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Self {
+        let panels = match format {
+            PackedFormat::F32 => Panels::F32(float_panels([inputs, outputs], row, |number| number)),
+            PackedFormat::F16 => {
+                Panels::F16(float_panels([inputs, outputs], row, |number| f16::from_f32(number).to_bits()))
+            }
+            PackedFormat::Blocks(format) => {
+                assert!(format.is_written(), "a format that ivl writes");
+                Panels::Blocks(BlockPanels::new(format, [inputs, outputs], |outputs, blocks| {
+                    let width = inputs.next_multiple_of(format.elements());
+                    let mut numbers = vec![0.0; width];
+                    let bytes = (width / format.elements() * format.bytes()).max(1);
+                    for (output, blocks) in outputs.zip(blocks.chunks_exact_mut(bytes)) {
+                        row(output, &mut numbers[..inputs]);
+                        quantize_row(format, &numbers, blocks);
+                    }
+                }))
+            }
+        };
+        Self { inputs, outputs, panels }
+    }
+
     /// Lays out a matrix whose numbers are in blocks: the blocks of each output's inputs, output by output, as in a GGUF file.
     ///
     /// # Errors
@@ -107,8 +140,30 @@ impl Matrix {
         else {
             return Err(BlockError::Bytes { format, bytes: blocks.len() });
         };
+        Self::from_block_rows(format, [inputs, outputs], |output| &blocks[output * row_bytes..][..row_bytes])
+    }
+
+    /// The same, where `row` gives the blocks of an output: the outputs may lie in any order, in memory or in a mapped file. It is called
+    /// once for each output, on several threads.
+    ///
+    /// # Errors
+    /// If the inputs are no whole blocks.
+    ///
+    /// # Panics
+    /// If a row has not the bytes of its inputs.
+    pub fn from_block_rows<'a>(
+        format: BlockFormat,
+        [inputs, outputs]: [usize; 2],
+        row: impl Fn(usize) -> &'a [u8] + Sync,
+    ) -> Result<Self, BlockError> {
+        if !inputs.is_multiple_of(format.elements()) {
+            return Err(BlockError::Numbers { format, numbers: inputs, blocks: inputs / format.elements() });
+        }
+        let row_bytes = inputs / format.elements() * format.bytes();
         let panels = BlockPanels::new(format, [inputs, outputs], |outputs, to| {
-            to.copy_from_slice(&blocks[outputs.start * row_bytes..outputs.end * row_bytes]);
+            for (output, to) in outputs.zip(to.chunks_exact_mut(row_bytes.max(1))) {
+                to.copy_from_slice(row(output));
+            }
         });
         Ok(Self { inputs, outputs, panels: Panels::Blocks(panels) })
     }
@@ -160,4 +215,26 @@ impl Matrix {
             }
         }
     }
+}
+
+/// Panels of [`LANES`] outputs; `row` writes the weights of an output.
+fn float_panels<T: Pod + Send>(
+    [inputs, outputs]: [usize; 2],
+    row: impl Fn(usize, &mut [f32]) + Sync,
+    narrow: impl Fn(f32) -> T + Sync,
+) -> PagedBuffer<[T; LANES]>
+where
+    [T; LANES]: Pod,
+{
+    let mut buffer = PagedBuffer::<[T; LANES]>::zeroed(outputs.div_ceil(LANES) * inputs);
+    parallel_map(buffer.chunks_mut(inputs.max(1)), |panel, own| {
+        let mut numbers = vec![0.0; inputs];
+        for lane in 0..LANES.min(outputs - panel * LANES) {
+            row(panel * LANES + lane, &mut numbers);
+            for (to, number) in own.iter_mut().zip(&numbers) {
+                to[lane] = narrow(*number);
+            }
+        }
+    });
+    buffer
 }

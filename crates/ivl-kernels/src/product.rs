@@ -54,8 +54,8 @@ fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     let is_blocks = |matrix: &&Matrix| matches!(matrix.panels, Panels::Blocks(_));
     let [any_blocks, any_floats] = [matrices.iter().any(is_blocks), !matrices.iter().all(is_blocks)];
     let [most, most_integers] = [rows_in_registers(), integer_rows_in_registers()];
-    // Whole blocks of both kinds.
-    let whole = most * most_integers;
+    // Whole blocks of both kinds; the sizes of integers are powers of two.
+    let whole = most * (most_integers >> most.trailing_zeros().min(most_integers.trailing_zeros()));
     let group = (ROW_GROUP_BYTES / (4 * inputs)).next_multiple_of(whole).max(whole);
     for (index, x) in x.chunks(group * inputs).enumerate() {
         let first_row = index * group;

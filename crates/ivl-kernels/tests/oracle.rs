@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use half::f16;
 use ivl_kernels::{
-    ActivationFn, GroupedQueryAttention, Matrix, MemoryProbe, Normalization, PackedFormat, RotaryEmbedding,
-    RotaryPairing, SoftmaxStats, argmax, kl_divergence, parallel, products, softmax_weights,
+    ActivationFn, GroupedQueryAttention, KeysAndValues, Matrix, MemoryProbe, Normalization, PackedFormat,
+    RotaryEmbedding, RotaryPairing, SoftmaxStats, argmax, kl_divergence, parallel, products, softmax_weights,
 };
 use precise::{close, has_fused_multiply_add, numbers};
 use proptest::collection::vec;
@@ -114,7 +114,7 @@ proptest! {
         let (heads, capacity, scale) = (groups * kv_heads, known + seq + free, 0.3);
         let cap = capped.then_some(2.0);
         let attention = GroupedQueryAttention { heads, kv_heads, dim, scale, softcap: cap, sinks: None };
-        let got = attention.attend(&query, &keys, &values, batch, &seen);
+        let got = attention.attend(&query, KeysAndValues::F32(&keys, &values), batch, &seen);
         let mut expected = Vec::new();
         for (index, one) in query.chunks(dim).enumerate() {
             let (position, head) = (index / heads, index % heads / groups);
@@ -128,7 +128,7 @@ proptest! {
         let last = |row: usize| (row + 1) * seq - 1..(row + 1) * seq;
         let alone: Vec<f32> = (0..batch).flat_map(|row| query[last(row).start * heads * dim..][..heads * dim].to_vec()).collect();
         let ranges: Vec<Range<usize>> = (0..batch).map(|row| seen[last(row).start].clone()).collect();
-        let alone = attention.attend(&alone, &keys, &values, batch, &ranges);
+        let alone = attention.attend(&alone, KeysAndValues::F32(&keys, &values), batch, &ranges);
         for (row, alone) in alone.chunks(heads * dim).enumerate() {
             prop_assert!(alone == &got[last(row).start * heads * dim..][..heads * dim], "other bits alone");
         }
@@ -217,6 +217,82 @@ fn a_probe_reads_all_of_its_memory_once() {
     }
 }
 
+/// Contexts of several parts, of which threads take turns where there are few queries, in both types of a cache.
+#[test]
+fn attention_over_long_contexts_is_softmax_with_the_same_bits_alone() {
+    let (heads, kv_heads, dim, capacity, batch, seq) = (6, 2, 40, 1100, 2, 60);
+    let mut state = 7u32;
+    let mut some = |len: usize| -> Vec<f32> {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    };
+    let query = some(batch * seq * heads * dim);
+    let [keys, values] = [(); 2].map(|()| -> Vec<f16> {
+        some(batch * kv_heads * capacity * dim).into_iter().map(|x| f16::from_f32(x * 4.0)).collect()
+    });
+    let [wide_keys, wide_values] =
+        [&keys, &values].map(|numbers| numbers.iter().map(|x| x.to_f32()).collect::<Vec<_>>());
+    let sinks = [0.5, -1.0, 2.0, 30.0, -30.0, 0.0];
+    for (window, sinks) in [(usize::MAX, None), (300, None), (usize::MAX, Some(&sinks[..]))] {
+        let attention = GroupedQueryAttention { heads, kv_heads, dim, scale: 0.2, softcap: None, sinks };
+        let seen: Vec<Range<usize>> = (0..batch * seq)
+            .map(|query| (query / seq * 3, 1000 + query % seq))
+            .map(|(start, end)| start.max((end + 1).saturating_sub(window)).min(end + 1)..end + 1)
+            .collect();
+        let got = attention.attend(&query, KeysAndValues::F32(&wide_keys, &wide_values), batch, &seen);
+        let halves = attention.attend(&query, KeysAndValues::F16(&keys, &values), batch, &seen);
+        assert!(got == halves, "half precision is widened without rounding");
+        for (position, seen) in seen.iter().enumerate().filter(|(position, _)| position % 13 == 0) {
+            for head in 0..heads {
+                let at = |key| ((position / seq * kv_heads + head / 3) * capacity + key) * dim;
+                let some = |of: &[f32]| -> Vec<Vec<f32>> {
+                    seen.clone().map(|key| of[at(key)..][..dim].to_vec()).collect()
+                };
+                let index = (position * heads + head) * dim;
+                let expected = match sinks {
+                    None => mixed(
+                        &query[index..][..dim],
+                        &some(&wide_keys),
+                        &some(&wide_values),
+                        f64::from(0.2f32),
+                        None,
+                    ),
+                    Some(sinks) => mixed_with_sink(
+                        &query[index..][..dim],
+                        &some(&wide_keys),
+                        &some(&wide_values),
+                        sinks[head],
+                    ),
+                };
+                assert_close(&got[index..][..dim], &expected, 4.0).expect("softmax");
+            }
+        }
+        let last = |row: usize| ((row + 1) * seq - 1) * heads * dim..(row + 1) * seq * heads * dim;
+        let alone: Vec<f32> = (0..batch).flat_map(|row| query[last(row)].to_vec()).collect();
+        let ranges: Vec<Range<usize>> = (0..batch).map(|row| seen[(row + 1) * seq - 1].clone()).collect();
+        let alone = attention.attend(&alone, KeysAndValues::F16(&keys, &values), batch, &ranges);
+        for (row, alone) in alone.chunks(heads * dim).enumerate() {
+            assert!(alone == &got[last(row)], "other bits alone");
+        }
+    }
+}
+
+/// [`mixed`] with a score that has no value.
+fn mixed_with_sink(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], sink: f32) -> Vec<f64> {
+    let dot = |key: &Vec<f32>| -> f64 {
+        f64::from(0.2f32) * query.iter().zip(key).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+    };
+    let weights: Vec<f64> = keys.iter().map(|key| dot(key).exp()).collect();
+    let total: f64 = weights.iter().sum::<f64>() + f64::from(sink).exp();
+    let mix = |at: usize| -> f64 {
+        weights.iter().zip(values).map(|(weight, value)| weight / total * f64::from(value[at])).sum()
+    };
+    (0..query.len()).map(mix).collect()
+}
+
 #[test]
 fn new_keys_stand_behind_the_known_ones_of_their_row_and_head() {
     let attention =
@@ -225,6 +301,9 @@ fn new_keys_stand_behind_the_known_ones_of_their_row_and_head() {
     attention.append(&mut buffer, 2, 1, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
     let expected = [0.0, 1.0, 3.0, 0.0, 0.0, 2.0, 4.0, 0.0, 0.0, 5.0, 7.0, 0.0, 0.0, 6.0, 8.0, 0.0];
     assert_eq!(buffer, expected);
+    let mut halves = vec![f16::ZERO; 2 * 2 * 4];
+    attention.append(&mut halves, 2, 1, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    assert_eq!(halves, expected.map(f16::from_f32));
 }
 
 #[test]
@@ -319,7 +398,7 @@ fn processors_with_fused_multiply_add_give_the_same_bits() {
             GroupedQueryAttention { heads: 6, kv_heads: 2, dim: 72, scale: 0.3, softcap, sinks: None };
         let (query, keys, values) = (some(2 * 20 * 6 * 72), some(2 * 2 * 90 * 72), some(2 * 2 * 90 * 72));
         let seen: Vec<_> = (0..40).map(|query| query / 7..70 + query % 20).collect();
-        hash(&attention.attend(&query, &keys, &values, 2, &seen))
+        hash(&attention.attend(&query, KeysAndValues::F32(&keys, &values), 2, &seen))
     });
     let (weight, bias) = (some(inputs), some(inputs));
     let normed = [

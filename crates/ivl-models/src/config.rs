@@ -192,7 +192,7 @@ impl ModelConfig {
         })
     }
 
-    /// Bytes of cache of a network that computes in `dtype` and reads `stride` positions for each token: keys and values for each
+    /// Bytes of cache of a network that keeps keys and values in `dtype` and reads `stride` positions for each token: keys and values for each
     /// token, and states with as many snapshots as a cache keeps.
     pub fn cache_bytes(&self, dtype: DType, stride: usize) -> CacheBytes {
         let numbers =

@@ -10,10 +10,13 @@ pub enum Weights {
     Tensors(DType),
     /// Laid out for the kernels of the CPU, for inference; see [`Transformer::packed`](crate::Transformer::packed).
     Packed(PackedFormat),
+    /// The same, each matrix as its file stores it: blocks as blocks, half precision as such, all else in f32. No weight is rounded;
+    /// products with blocks round the activations.
+    Stored,
 }
 
 impl Weights {
-    /// `f32`, `f16`, `bf16`, `int8`, `int4`, or the name of a block format.
+    /// `f32`, `f16`, `bf16`, `int8`, `int4`, `stored`, or the name of a block format.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tensors(DType::BF16) => "bf16",
@@ -22,6 +25,7 @@ impl Weights {
             Self::Packed(PackedFormat::INT4) => "int4",
             Self::Packed(PackedFormat::Blocks(format)) => format.name(),
             Self::Tensors(_) | Self::Packed(PackedFormat::F32) => "f32",
+            Self::Stored => "stored",
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dtype {
-    /// bf16 on a GPU that computes in it, else f32.
+    /// On a CPU as the files store them: blocks of GGUF files as blocks, all else in the shortest floating-point type that holds it
+    /// unchanged. On a GPU bf16 if it computes in it, else f32.
     #[default]
     Auto,
     /// 32-bit floating point.
@@ -52,7 +53,7 @@ impl Placement {
         let (device, weights) = (named(name)?, weights_on(name, dtype));
         let fits = match weights {
             Weights::Tensors(dtype) => device.supports_dtype(dtype),
-            Weights::Packed(_) => is_cpu(name),
+            Weights::Packed(_) | Weights::Stored => is_cpu(name),
         };
         if !fits {
             let types = [DType::F32, DType::F16, DType::BF16].into_iter();
@@ -80,7 +81,7 @@ impl Placement {
         &self.name
     }
 
-    /// The name of the weights' type: f32, f16, bf16, int8 or int4.
+    /// The name of the weights' type: f32, f16, bf16, int8, int4, or stored.
     pub fn dtype_name(&self) -> &'static str {
         self.weights.name()
     }
@@ -90,7 +91,7 @@ impl Placement {
     pub fn for_training(&self) -> Self {
         let weights = match self.weights {
             Weights::Packed(PackedFormat::F16) => Weights::Tensors(DType::F16),
-            Weights::Packed(_) => Weights::Tensors(DType::F32),
+            Weights::Packed(_) | Weights::Stored => Weights::Tensors(DType::F32),
             tensors @ Weights::Tensors(_) => tensors,
         };
         Self { weights, ..self.clone() }
@@ -117,7 +118,8 @@ fn named(name: &str) -> Result<Device> {
 
 fn weights_on(name: &str, dtype: Dtype) -> Weights {
     match dtype {
-        Dtype::F32 | Dtype::Auto if is_cpu(name) => Weights::Packed(PackedFormat::F32),
+        Dtype::Auto if is_cpu(name) => Weights::Stored,
+        Dtype::F32 if is_cpu(name) => Weights::Packed(PackedFormat::F32),
         Dtype::F16 if is_cpu(name) => Weights::Packed(PackedFormat::F16),
         Dtype::Int8 => Weights::Packed(PackedFormat::INT8),
         Dtype::Int4 => Weights::Packed(PackedFormat::INT4),
@@ -132,7 +134,8 @@ fn weights_on(name: &str, dtype: Dtype) -> Weights {
     }
 }
 
-fn is_cpu(name: &str) -> bool {
+/// Whether models on a device of this name compute on the CPU.
+pub(crate) fn is_cpu(name: &str) -> bool {
     match name {
         "cpu" => true,
         "auto" => cuda_devices() == 0 && gpus_of_wgpu() == 0,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ivl_models::{Checkpoint, LoadOptions, Note, TemplateChoice, Transformer};
 
-use crate::device::{Dtype, Placement};
+use crate::device::{Dtype, Placement, is_cpu};
 use crate::error::{Error, Result};
 
 /// How far the loading of the models that are opened together has come.
@@ -119,6 +119,13 @@ impl OpenOptions {
     /// The same with a progress that counts the numbers of several models as one.
     pub(crate) fn counting(&self, total: u64) -> Self {
         Self { count: Some(Arc::new(LoadCount { done: AtomicU64::new(0), total })), ..self.clone() }
+    }
+
+    /// The same for models that are trained against: where files hold blocks, `auto` is f32 on a CPU, in which no product rounds.
+    pub(crate) fn for_training(&self) -> Self {
+        let on_cpu = self.device.split(',').all(is_cpu);
+        let dtype = if on_cpu && self.dtype == Dtype::Auto { Dtype::F32 } else { self.dtype };
+        Self { dtype, ..self.clone() }
     }
 
     /// The same without callbacks.

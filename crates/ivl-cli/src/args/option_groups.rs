@@ -7,8 +7,8 @@ pub struct Common {
     /// Device to compute on: auto, cpu, cuda, cuda:N or wgpu; `train` also takes a list, as in cuda:0,cuda:1
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
-    /// Type of the weights. auto is bf16 on GPUs that compute in bf16 and f32 elsewhere; int8 and int4 (32 weights share a
-    /// scale) work on the CPU only
+    /// Type of the weights. auto is what the files hold on a CPU (quantised GGUF files are multiplied as they are, all else in
+    /// f32), bf16 on GPUs that compute in it, else f32; int8 and int4 (32 weights share a scale) work on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
     /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
@@ -102,7 +102,8 @@ pub struct Drafts {
     /// tokens (default 3) earlier in the text
     #[arg(long, value_name = "MODEL|prompt-lookup[:N]", help_heading = "Speculative decoding")]
     pub draft: Option<String>,
-    /// Type of the draft model's weights; it changes no token. auto is int8 on a CPU and --dtype on a GPU
+    /// Type of the draft model's weights; it changes no token. auto is int8 on a CPU, or what a quantised GGUF file
+    /// holds, and --dtype on a GPU
     #[arg(
         long,
         value_name = "DTYPE",

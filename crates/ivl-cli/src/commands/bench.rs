@@ -31,7 +31,7 @@ pub fn run(args: &args::Bench, common: &Common) -> Result<()> {
         if common.json {
             let mut object = as_json(row, name);
             object["device"] = device.as_str().into();
-            object["dtype"] = dtype.into();
+            object["dtype"] = dtype.as_str().into();
             object["threads"] = ivl::bench::threads().into();
             writeln!(out, "{object}")
         } else {

@@ -47,11 +47,15 @@ impl RawBlock {
         for (scale, byte) in self.scales.iter_mut().zip(&block[192..208]) {
             *scale = *byte as i8;
         }
-        for (at, number) in self.numbers.iter_mut().enumerate() {
-            let (part, quarter, lane) = (at / 128, at % 128 / 32, at % 32);
-            let low = block[part * 64 + quarter % 2 * 32 + lane] >> (quarter / 2 * 4) & 15;
-            let high = block[128 + part * 32 + lane] >> (quarter * 2) & 3;
-            *number = (low | high << 4) as i8 - 32;
+        // Loops over 32 numbers become vector instructions.
+        for (quarter, numbers) in self.numbers.chunks_exact_mut(32).enumerate() {
+            let (part, quarter) = (quarter / 4, quarter % 4);
+            let lows = &block[part * 64 + quarter % 2 * 32..][..32];
+            let highs = &block[128 + part * 32..][..32];
+            for (lane, number) in numbers.iter_mut().enumerate() {
+                let (low, high) = (lows[lane] >> (quarter / 2 * 4) & 15, highs[lane] >> (quarter * 2) & 3);
+                *number = (low | high << 4) as i8 - 32;
+            }
         }
     }
 
@@ -91,17 +95,21 @@ impl RawBlock {
 
     /// The numbers of four times 32 bytes: of each 32 first the low halves, then the high ones.
     fn put_long_nibbles(&mut self, bytes: &[u8], number: impl Fn(u8, usize) -> i8) {
-        for (at, to) in self.numbers.iter_mut().enumerate() {
-            let byte = bytes[at / 64 * 32 + at % 32];
-            *to = number(byte >> (at % 64 / 32 * 4) & 15, at);
+        for (index, to) in self.numbers.chunks_exact_mut(32).enumerate() {
+            let own = &bytes[index / 2 * 32..][..32];
+            for (lane, to) in to.iter_mut().enumerate() {
+                *to = number(own[lane] >> (index % 2 * 4) & 15, index * 32 + lane);
+            }
         }
     }
 
     /// The numbers of twice 32 bytes: of each 32 first the lowest two bits, then the next.
     fn put_pairs(&mut self, bytes: &[u8], number: impl Fn(u8, usize) -> i8) {
-        for (at, to) in self.numbers.iter_mut().enumerate() {
-            let byte = bytes[at / 128 * 32 + at % 32];
-            *to = number(byte >> (at % 128 / 32 * 2) & 3, at);
+        for (index, to) in self.numbers.chunks_exact_mut(32).enumerate() {
+            let own = &bytes[index / 4 * 32..][..32];
+            for (lane, to) in to.iter_mut().enumerate() {
+                *to = number(own[lane] >> (index % 4 * 2) & 3, index * 32 + lane);
+            }
         }
     }
 }

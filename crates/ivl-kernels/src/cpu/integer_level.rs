@@ -9,6 +9,14 @@ pub(crate) const INPUTS: usize = 4;
 /// Codes of [`INPUTS`] neighbouring inputs of each of [`OUTPUTS`] outputs: output by output.
 pub(crate) type CodeBytes = [u8; OUTPUTS * INPUTS];
 
+/// Rows that a processor with tiles multiplies at once.
+pub(crate) const TILE_ROWS: usize = 16;
+
+/// Sums of [`TILE_ROWS`] rows for [`OUTPUTS`] outputs.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(crate) struct TileSums(pub(crate) [[i32; OUTPUTS]; TILE_ROWS]);
+
 /// An instruction set for sums of products of small whole numbers.
 ///
 /// Weights are codes without sign, activations are signed bytes between -127 and 127. All sums are exact. As for
@@ -77,6 +85,39 @@ pub(crate) trait IntegerLevel {
 
     /// The numbers as an array.
     fn store(floats: Self::Floats) -> [f32; OUTPUTS];
+
+    /// Whether the level has tiles. If it has none, the functions below are not called.
+    fn has_tiles() -> bool {
+        false
+    }
+
+    /// Codes less an offset, as signed bytes.
+    fn signed(_codes: Self::Codes, _offset: i32) -> [i8; OUTPUTS * INPUTS] {
+        unreachable!("no tiles")
+    }
+
+    /// Reads sums from memory.
+    fn load_sums(_sums: &[i32; OUTPUTS]) -> Self::Sums {
+        unreachable!("no tiles")
+    }
+
+    /// Prepares tiles of so many inputs on this thread.
+    fn configure_tiles(_inputs: usize) {}
+
+    /// Leaves the tiles of this thread empty.
+    fn release_tiles() {}
+
+    /// The products of [`TILE_ROWS`] rows, each of them `stride` bytes after the one before, with signed codes of so many inputs: 16 or 32,
+    /// those of the configuration. Two products one after the other differ in `odd`.
+    fn multiply_tile<const INPUTS: usize>(
+        _x: &[i8],
+        _stride: usize,
+        _codes: &[i8],
+        _sums: &mut TileSums,
+        _odd: bool,
+    ) {
+        unreachable!("no tiles")
+    }
 }
 
 /// A computation that runs at a level of instructions for whole numbers; see [`Kernel`](super::Kernel).

@@ -15,8 +15,12 @@ mod portable;
 mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_integers;
+#[cfg(target_arch = "x86_64")]
+mod x86_tiles;
 
-pub(crate) use integer_level::{CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers};
+pub(crate) use integer_level::{
+    CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers, TILE_ROWS, TileSums,
+};
 pub(crate) use level::{Kernel, LANES, Level, each, padded, sum};
 
 /// Runs a kernel at the highest level of this processor, or at the one that `IVL_CPU` (`base`, `avx2`) limits it to.
@@ -28,7 +32,7 @@ pub(crate) fn run(kernel: impl Kernel) {
 }
 
 /// Runs a kernel for whole numbers at the highest level of this processor, or at the one that `IVL_CPU` (`base`, `avx2`,
-/// `avxvnni`) limits it to.
+/// `avxvnni`, `avx512` without tiles) limits it to.
 pub(crate) fn run_integers(kernel: impl IntegerKernel) {
     #[cfg(target_arch = "x86_64")]
     x86_integers::run(kernel);

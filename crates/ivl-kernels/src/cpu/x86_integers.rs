@@ -11,13 +11,17 @@ use std::arch::x86_64::{
     _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
     _mm512_fmadd_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
     _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srli_epi16, _mm512_srlv_epi32,
+    _mm512_sub_epi8,
 };
 use std::mem::transmute;
 use std::sync::OnceLock;
 
-use super::integer_level::{CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers};
+use super::integer_level::{
+    CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers, TileSums,
+};
+use super::x86_tiles;
 
-/// 512-bit vectors with VNNI, which adds four products of bytes at once.
+/// 512-bit vectors with VNNI, which adds four products of bytes at once, and tiles where the processor has them.
 struct Avx512Vnni;
 
 impl IntegerLevel for Avx512Vnni {
@@ -129,6 +133,36 @@ impl IntegerLevel for Avx512Vnni {
     fn store(floats: __m512) -> [f32; OUTPUTS] {
         // SAFETY: arrays and vectors are the same bits.
         unsafe { transmute(floats) }
+    }
+
+    #[inline(always)]
+    fn has_tiles() -> bool {
+        x86_tiles::detected()
+    }
+
+    #[inline(always)]
+    fn signed(codes: __m512i, offset: i32) -> [i8; OUTPUTS * INPUTS] {
+        // SAFETY: only `run` leads here, which has detected AVX-512; arrays and vectors are the same bits.
+        unsafe { transmute(_mm512_sub_epi8(codes, _mm512_set1_epi8(offset as i8))) }
+    }
+
+    #[inline(always)]
+    fn load_sums(sums: &[i32; OUTPUTS]) -> __m512i {
+        // SAFETY: arrays and vectors are the same bits.
+        unsafe { transmute(*sums) }
+    }
+
+    fn configure_tiles(inputs: usize) {
+        x86_tiles::configure(inputs);
+    }
+
+    fn release_tiles() {
+        x86_tiles::release();
+    }
+
+    #[inline(always)]
+    fn multiply_tile<const N: usize>(x: &[i8], stride: usize, codes: &[i8], sums: &mut TileSums, odd: bool) {
+        x86_tiles::multiply::<N>(x, stride, codes, sums, odd);
     }
 }
 

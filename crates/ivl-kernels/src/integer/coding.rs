@@ -154,7 +154,7 @@ impl Coding for Iq4Indices {
     }
 
     fn code(number: i8) -> u8 {
-        index(IQ4_NUMBERS, number)
+        IQ4_PLACES[usize::from(number as u8)]
     }
 }
 
@@ -177,11 +177,23 @@ impl Coding for Mxfp4Indices {
     }
 
     fn code(number: i8) -> u8 {
-        index(MXFP4_NUMBERS, number)
+        MXFP4_PLACES[usize::from(number as u8)]
     }
 }
 
-/// The first place of a number in a table; zero for one that is not there.
-fn index(table: [i8; 16], number: i8) -> u8 {
-    table.iter().position(|&entry| entry == number).unwrap_or(0) as u8
+/// Of each number, as a byte without sign, its first place in a table; zero for one that is not there.
+const fn places(table: [i8; 16]) -> [u8; 256] {
+    let mut places = [0; 256];
+    let mut at = 16;
+    while at > 0 {
+        at -= 1;
+        places[table[at] as u8 as usize] = at as u8;
+    }
+    places
 }
+
+/// The places of the entries of IQ4_NL.
+const IQ4_PLACES: [u8; 256] = places(IQ4_NUMBERS);
+
+/// The places of the entries of MXFP4.
+const MXFP4_PLACES: [u8; 256] = places(MXFP4_NUMBERS);

@@ -10,6 +10,7 @@
 //! The groups follow in their order, so that a row gives the same bits whatever shares its batch, at each level of instructions
 //! that has a fused multiply-add.
 
+mod aligned_codes;
 mod coding;
 mod group;
 mod layout;
@@ -17,6 +18,7 @@ mod multiply;
 mod panels;
 mod rows;
 mod scaling;
+mod tiles;
 
 pub(crate) use multiply::{PanelsUnit, integer_rows_in_registers};
 pub(crate) use panels::{BlockPanels, quantize_row};

@@ -8,19 +8,19 @@ use super::layout::{LayoutTask, with_layout};
 use super::panels::BlockPanels;
 use super::rows::{IntegerRows, RowBlock, offset};
 use super::scaling::Scaling;
-use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, prefetch, run_integers};
+use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, TILE_ROWS, prefetch, run_integers};
 use crate::disjoint::DisjointSlice;
 
 /// Panels that a single row reads side by side.
 const ONE_ROW_PANELS: usize = 2;
 
-/// Rows whose sums fit the registers.
+/// Rows that are multiplied at once: whose sums fit the registers, or a tile.
 pub(crate) fn integer_rows_in_registers() -> usize {
     struct CountRows<'a>(&'a mut usize);
     impl IntegerKernel for CountRows<'_> {
         #[inline(always)]
         fn run<L: IntegerLevel>(self) {
-            *self.0 = L::ROWS;
+            *self.0 = if L::has_tiles() { TILE_ROWS } else { L::ROWS };
         }
     }
     let mut rows = 0;
@@ -56,6 +56,9 @@ impl<L: IntegerLevel> LayoutTask for UnitAtLevel<'_, L> {
     #[inline(always)]
     fn run<C: Coding, S: Scaling>(self) {
         let unit = &self.unit;
+        if unit.rows.of_block == TILE_ROWS {
+            return unit.rows_by_tiles::<L, C, S>();
+        }
         for (index, block) in unit.rows.blocks.iter().enumerate() {
             match unit.rows.of_block {
                 1 => unit.rows_and_panels::<L, C, S, 1, ONE_ROW_PANELS>(index, block),
@@ -93,7 +96,7 @@ impl PanelsUnit<'_> {
     }
 
     #[inline(always)]
-    fn write<const R: usize, const P: usize>(
+    pub(super) fn write<const R: usize, const P: usize>(
         &self,
         panel: usize,
         first: usize,
@@ -131,7 +134,7 @@ fn multiply<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usi
         codes[p] = matrix.codes::<C>(panel + p);
         scales[p] = matrix.scales::<S>(panel + p);
     }
-    let (x_codes, x_scales) = (x.codes.as_chunks::<R>().0, x.scales.as_chunks::<R>().0);
+    let (x_codes, x_scales) = (x.codes().as_chunks::<R>().0, x.scales.as_chunks::<R>().0);
     let mut sums = [[L::splat(0.0); R]; P];
     for group in 0..x_scales.len() {
         let x_scale = &x_scales[group];

@@ -1,11 +1,12 @@
 //! Rows rounded to signed bytes.
 
+use super::aligned_codes::AlignedCodes;
 use super::coding::Coding;
 use super::group::{GROUP, STEPS};
 use super::layout::{LayoutTask, with_layout};
 use super::scaling::Scaling;
 use crate::blocks::BlockFormat;
-use crate::cpu::{INPUTS, IntegerKernel, IntegerLevel, Kernel, Level, run, run_integers};
+use crate::cpu::{INPUTS, IntegerKernel, IntegerLevel, Kernel, Level, TILE_ROWS, run, run_integers};
 use crate::parallel_rows::parallel_map;
 
 /// A group whose largest number is smaller counts as zeros: the inverse of its scale would not be finite.
@@ -27,8 +28,8 @@ pub(crate) struct IntegerRows {
 /// Some rows.
 #[derive(Debug)]
 pub(super) struct RowBlock {
-    /// Of each group: for each step of four inputs, those of each row.
-    pub(super) codes: Vec<[i8; INPUTS]>,
+    /// Of each group: for each step of four inputs, those of each row. A block for tiles has the steps of each row.
+    codes: AlignedCodes,
     /// Of each group: the scale of each row.
     pub(super) scales: Vec<f32>,
     /// What the sums of the codes are needed for, of each kind that a matrix has.
@@ -105,8 +106,8 @@ impl IntegerRows {
     }
 }
 
-/// Numbers of rows for which there are kernels.
-pub(super) const BLOCK_ROWS: [usize; 3] = [1, 4, 8];
+/// Numbers of rows for which there are kernels; the last are those of a tile.
+const BLOCK_ROWS: [usize; 4] = [1, 4, 8, TILE_ROWS];
 
 /// As few blocks as possible, and alike.
 fn rows_of_block(rows: usize, most: usize) -> usize {
@@ -119,7 +120,7 @@ impl RowBlock {
     fn new(x: &[f32], inputs: usize, rows: usize, kinds: &[CorrectionKind]) -> Self {
         let groups = inputs.div_ceil(GROUP);
         let mut block = Self {
-            codes: vec![[0; INPUTS]; groups * STEPS * rows],
+            codes: AlignedCodes::zeroed(groups * STEPS * rows),
             scales: vec![0.0; groups * rows],
             corrections: Vec::new(),
         };
@@ -151,6 +152,12 @@ impl RowBlock {
         corrections
     }
 
+    /// The codes.
+    #[inline(always)]
+    pub(super) fn codes(&self) -> &[[i8; INPUTS]] {
+        self.codes.steps()
+    }
+
     /// The corrections for a coding and a scaling; none if they need none.
     #[inline(always)]
     pub(super) fn corrections_for<L: IntegerLevel, C: Coding, S: Scaling>(&self) -> Option<&Corrections> {
@@ -172,6 +179,7 @@ impl Kernel for RoundRow<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let Self { x, row, rows, block, half_sums: all_half_sums } = self;
+        let all_codes = block.codes.steps_mut();
         let (whole, rest) = x.as_chunks::<GROUP>();
         for group in 0..x.len().div_ceil(GROUP) {
             let mut numbers = [0.0; GROUP];
@@ -184,7 +192,11 @@ impl Kernel for RoundRow<'_> {
             for step in 0..STEPS {
                 let mut own = [0; INPUTS];
                 own.copy_from_slice(&codes[step * INPUTS..][..INPUTS]);
-                block.codes[(group * STEPS + step) * rows + row] = own;
+                let at = match rows {
+                    TILE_ROWS => (group * rows + row) * STEPS + step,
+                    _ => (group * STEPS + step) * rows + row,
+                };
+                all_codes[at] = own;
             }
             block.scales[group * rows + row] = scale;
             all_half_sums[group * rows + row] = half_sums;

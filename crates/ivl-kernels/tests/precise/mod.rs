@@ -27,7 +27,7 @@ pub(crate) fn pass_at_lower_levels() {
     if std::env::var_os("IVL_CPU").is_some() {
         return;
     }
-    for level in ["base", "avx2", "avxvnni"] {
+    for level in ["base", "avx2", "avxvnni", "avx512"] {
         let tests = std::env::current_exe().expect("this file's tests");
         let done = Command::new(tests).env("IVL_CPU", level).output().expect("runs");
         assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));

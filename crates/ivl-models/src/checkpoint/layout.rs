@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::families::weight_map::{Rule, TensorPlace};
+use crate::families::weight_map::{OutputSlice, Rule, TensorPlace};
 
 /// Stored rows that are in memory at once: a run of as many numbers of ours is written together, so that both sides stay in
 /// the cache while a matrix is transposed.
@@ -41,6 +41,12 @@ impl<'a> Layout<'a> {
             [_, outputs] => self.rule.slice.total(outputs),
             _ => self.rule.slice.total(self.shape.iter().product()),
         }
+    }
+
+    /// Whether a stored row is one of our outputs, unchanged. Those of the table of an embedding are the outputs of the head.
+    pub(super) fn rows_are_outputs(&self, path: &str) -> bool {
+        let table = path == "embedding.weight" && self.rule.slice == OutputSlice::All;
+        self.shape.len() == 2 && self.rule.plus == 0.0 && (self.rule.transposed || table)
     }
 
     /// Groups of rows of ours that are loaded or saved together.

@@ -4,9 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use burn::tensor::Device;
+use ivl_kernels::PackedFormat;
 
 use super::layout::Layout;
 use super::open::Checkpoint;
+use super::stored_tensor::{StoredTensor, StoredType};
 use super::tensor_files::TensorFiles;
 use crate::families::weight_map::{TensorPlace, WeightMap};
 use crate::families::wrapped::is_other_part;
@@ -15,6 +17,7 @@ use crate::error::{HEADS, WeightReport};
 use crate::tokenizer::Tokenizer;
 use crate::transformer::Transformer;
 use crate::transformer::parameters::{ParameterSource, fill_parameters, parameter_shapes};
+use crate::transformer::stored_matrix::StoredMatrix;
 use crate::{Error, TransformerLm, Weights};
 
 /// How far loading has come.
@@ -214,6 +217,45 @@ impl<'a> StoredParameters<'a> {
     }
 }
 
+impl StoredParameters<'_> {
+    /// A matrix whose outputs are stored as rows.
+    fn stored(&self, path: &str, shape: &[usize]) -> Option<StoredMatrix<'_>> {
+        let planned = &self.plan[path];
+        let layout = Layout::new(&planned.place, shape);
+        if !layout.rows_are_outputs(path) {
+            return None;
+        }
+        let stored = self.files.tensor(&planned.tensor).expect("a type that was read before");
+        let shape = shape.to_vec();
+        let place = move |output| {
+            let layout = Layout::new(&planned.place, &shape);
+            (layout.stored_row(output), layout.columns())
+        };
+        let blocks_place = place.clone();
+        let mut matrix = StoredMatrix {
+            format: PackedFormat::F32,
+            numbers: Box::new(move |output, numbers| {
+                let (row, columns) = place(output);
+                stored.read(row * columns, numbers);
+            }),
+            blocks: None,
+        };
+        match stored {
+            StoredTensor::Plain(_, StoredType::F16) => matrix.format = PackedFormat::F16,
+            StoredTensor::Plain(bytes, kind @ StoredType::Blocks(format)) => {
+                matrix.format = PackedFormat::Blocks(format);
+                matrix.blocks = Some(Box::new(move |output| {
+                    let (row, columns) = blocks_place(output);
+                    let row_bytes = kind.size(columns);
+                    &bytes[row * row_bytes..][..row_bytes]
+                }));
+            }
+            StoredTensor::Plain(..) | StoredTensor::Quantized(_) => {}
+        }
+        Some(matrix)
+    }
+}
+
 struct TensorSource<'a, 'p> {
     parameters: StoredParameters<'a>,
     done: u64,
@@ -224,6 +266,21 @@ struct TensorSource<'a, 'p> {
 impl ParameterSource for TensorSource<'_, '_> {
     fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32])) {
         self.parameters.read(path, shape, put);
+        self.count(shape);
+    }
+
+    fn stored(&self, path: &str, shape: &[usize]) -> Option<StoredMatrix<'_>> {
+        self.parameters.stored(path, shape)
+    }
+
+    fn done(&mut self, path: &str, shape: &[usize]) {
+        self.parameters.files.release(&self.parameters.plan[path].tensor);
+        self.count(shape);
+    }
+}
+
+impl TensorSource<'_, '_> {
+    fn count(&mut self, shape: &[usize]) {
         self.done += shape.iter().product::<usize>() as u64;
         if let Some(progress) = &mut self.progress {
             progress(Progress { done: self.done, total: self.total });

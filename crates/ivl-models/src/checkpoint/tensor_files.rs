@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 
 use super::other_format::missing;
 use super::shard_index::ShardIndex;
-use super::stored_tensor::StoredTensor;
+use super::stored_tensor::{StoredTensor, StoredType};
 use super::tensor_entry::{FileTensor, NumberPlaces, Place, StoredKind};
 use crate::Error;
 use crate::families::wrapped::text_tensor;
@@ -196,6 +196,12 @@ impl TensorFiles {
     /// Bytes of all tensors.
     pub fn size(&self) -> u64 {
         self.tensors.values().flat_map(FileTensor::places).map(|place| place.bytes.len() as u64).sum()
+    }
+
+    /// Whether some matrix is stored in blocks, of which kernels of the CPU form products.
+    pub fn has_blocks(&self) -> bool {
+        let is_block = |(kind, _): (StoredKind, _)| matches!(kind.stored(), Some(StoredType::Blocks(_)));
+        self.tensors.values().filter_map(FileTensor::plain).any(is_block)
     }
 
     /// Numbers of elements by stored type.

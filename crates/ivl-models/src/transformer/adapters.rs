@@ -16,7 +16,7 @@ impl Transformer {
     pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Self {
         let device = self.device();
         // Packed weights are frozen as they are; asking for them would unpack them.
-        let mut net = if self.format().is_some() { self } else { self.no_grad() };
+        let mut net = if self.is_packed() { self } else { self.no_grad() };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for (_, projection, linear) in net.projections_mut() {
             if config.targets.contains(&projection) {

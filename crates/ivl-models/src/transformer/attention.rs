@@ -7,7 +7,7 @@ use ivl_core::cache::KvCache;
 use super::linear::Linear;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::ops::{self, Activations, PositionFactors, Rotation};
+use super::ops::{self, Activations, CacheType, PositionFactors, Rotation};
 use crate::config::{AttentionConfig, ModelConfig, QkNorm};
 
 /// What a layer knows of the positions that it reads.
@@ -91,6 +91,7 @@ impl Attention {
             None => query,
         };
         let key = self.encode_position(key, self.key_norm.as_ref(), encoding.rotation, num_kv_heads);
+        let cache = (cache, CacheType::of(self.key.packed.as_deref()));
         let mixed =
             ops::attend(&self.config, self.scale, self.sinks.as_ref(), [query, key, value], mask, cache);
         let mixed = match &self.gate {

@@ -140,6 +140,11 @@ impl Block {
         }
     }
 
+    /// The projection that makes keys, in a layer of attention.
+    pub(super) fn key_projection(&self) -> Option<&Linear> {
+        self.attention.as_ref().map(|attention| &attention.key)
+    }
+
     /// The projections that one token is multiplied with.
     pub(super) fn linears_of_token(&self) -> impl Iterator<Item = &Linear> {
         let experts = self.experts.iter().flat_map(Experts::linears_of_token);

@@ -22,6 +22,7 @@ mod packed;
 pub(crate) mod parameters;
 mod rope;
 mod short_convolution;
+pub(crate) mod stored_matrix;
 
 pub use initialize::initialize;
 pub use lora_config::{LoraConfig, Projection};

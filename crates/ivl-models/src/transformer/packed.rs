@@ -3,67 +3,96 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{Matrix, PackedFormat};
 
 use super::block::Block;
 use super::experts::Experts;
 use super::network::Transformer;
-use super::ops::Numbers;
+use super::ops::{CacheType, Numbers};
+use super::stored_matrix::StoredMatrix;
 
-/// Packs the weights of projections as they pass by; everything else becomes f32.
+/// Packs the weights of projections as they pass by.
 pub(crate) struct Packer {
-    format: PackedFormat,
     tied: bool,
-    path: Vec<String>,
     packed: HashMap<String, Arc<Matrix>>,
 }
 
 impl Packer {
     /// For a network whose head may be its transposed embedding.
-    pub(crate) fn new(format: PackedFormat, tied: bool) -> Self {
-        Self { format, tied, path: Vec::new(), packed: HashMap::new() }
+    pub(crate) fn new(tied: bool) -> Self {
+        Self { tied, packed: HashMap::new() }
     }
 
-    /// Packs a parameter, if kernels multiply with it. What is left in its place makes the tensor from the packed numbers, should
-    /// somebody ask for it.
-    pub(crate) fn pack<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let embedding = path.contains("embedding.");
+    /// Whether a parameter is packed: if kernels multiply with it or, if its `blocks` are kept, look its rows up.
+    pub(crate) fn takes(&self, path: &str, axes: usize, blocks: bool) -> bool {
+        axes == 2 && (self.is_multiplied(path) || blocks && is_table(path))
+    }
+
+    /// Whether kernels multiply with a matrix.
+    fn is_multiplied(&self, path: &str) -> bool {
         let tied = path == "embedding.weight" && self.tied;
-        let filter = path.ends_with("filter.weight");
-        if D != 2 || path.contains(".lora.") || filter || embedding && !tied {
+        !path.contains(".lora.") && !path.ends_with("filter.weight") && (tied || !path.contains("embedding."))
+    }
+
+    /// Packs a parameter, if kernels multiply with it.
+    pub(crate) fn pack<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+        format: PackedFormat,
+    ) -> Param<Tensor<D>> {
+        if !self.takes(path, D, false) {
             return param;
         }
-        let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
+        let (hole, shape) = (Hole::of(&param), param.lazy_shape());
         let tensor = param.into_value().cast(DType::F32);
         let numbers = Numbers::new(tensor);
-        // Which experts are chosen depends on small differences.
-        let chooses = path.ends_with("experts.router.weight");
-        let format = if chooses { PackedFormat::F32 } else { self.format };
+        let format = if chooses(path) { PackedFormat::F32 } else { format };
         let (numbers, columns) = (numbers.as_slice(), shape[1]);
-        let matrix = Arc::new(match tied {
+        let matrix = match is_table(path) {
             true => {
                 Matrix::new(format, [columns, shape[0]], |input, output| numbers[output * columns + input])
             }
             false => {
                 Matrix::new(format, [shape[0], columns], |input, output| numbers[input * columns + output])
             }
-        });
+        };
+        self.put(path, matrix, hole)
+    }
+
+    /// Packs a stored parameter that the network [takes](Self::takes).
+    pub(crate) fn pack_stored<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+        format: PackedFormat,
+        stored: StoredMatrix<'_>,
+    ) -> Param<Tensor<D>> {
+        let shape = param.lazy_shape();
+        let shape = if is_table(path) { [shape[1], shape[0]] } else { [shape[0], shape[1]] };
+        let format = if chooses(path) { PackedFormat::F32 } else { format };
+        self.put(path, stored.packed(format, shape), Hole::of(&param))
+    }
+
+    /// Remembers a matrix. What is left in its place makes the tensor from the packed numbers, should somebody ask for it.
+    fn put<const D: usize>(&mut self, path: &str, matrix: Matrix, hole: Hole) -> Param<Tensor<D>> {
+        let (matrix, table) = (Arc::new(matrix), is_table(path));
         self.packed.insert(path.to_owned(), matrix.clone());
+        let [inputs, outputs] = matrix.shape();
+        let [rows, columns] = if table { [outputs, inputs] } else { [inputs, outputs] };
         let unpack = move |device: &Device, _: bool| {
-            let [inputs, outputs] = matrix.shape();
-            let (rows, columns) = if tied { (outputs, inputs) } else { (inputs, outputs) };
             let mut numbers = vec![0.0; rows * columns];
             for output in 0..outputs {
                 for (input, number) in matrix.output(output).into_iter().enumerate() {
-                    let [row, column] = if tied { [output, input] } else { [input, output] };
+                    let [row, column] = if table { [output, input] } else { [input, output] };
                     numbers[row * columns + column] = number;
                 }
             }
             Tensor::from_data(TensorData::new(numbers, [rows, columns]), (device, DType::F32))
         };
-        Param::uninitialized(id, unpack, device, false, shape)
+        Param::uninitialized(hole.id, unpack, hole.device, false, [rows, columns].into())
     }
 
     /// The network whose parameters were packed.
@@ -87,7 +116,36 @@ impl Packer {
     }
 }
 
-impl ModuleMapper for Packer {
+/// The place of a parameter that was packed.
+struct Hole {
+    id: ParamId,
+    device: Device,
+}
+
+impl Hole {
+    fn of<const D: usize>(param: &Param<Tensor<D>>) -> Self {
+        Self { id: param.id, device: param.lazy_device() }
+    }
+}
+
+/// Whether a matrix is a table of outputs, `[output, input]`: an embedding is the transposed head.
+fn is_table(path: &str) -> bool {
+    path == "embedding.weight"
+}
+
+/// Whether a matrix chooses experts. Which are chosen depends on small differences.
+fn chooses(path: &str) -> bool {
+    path.ends_with("experts.router.weight")
+}
+
+/// Packs a network in memory; everything that is not packed becomes f32.
+struct Repacker {
+    packer: Packer,
+    format: PackedFormat,
+    path: Vec<String>,
+}
+
+impl ModuleMapper for Repacker {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
@@ -98,7 +156,7 @@ impl ModuleMapper for Packer {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
-        self.pack(&path, param.map(|tensor| tensor.cast(DType::F32)))
+        self.packer.pack(&path, param.map(|tensor| tensor.cast(DType::F32)), self.format)
     }
 }
 
@@ -109,9 +167,10 @@ impl Transformer {
     /// in pieces. The network has to be on the CPU backend, without autodiff; kernels replace operations of that backend.
     #[must_use]
     pub fn packed(self, format: PackedFormat) -> Self {
-        let mut packer = Packer::new(format, self.config().embedding.tied);
-        let net = self.map(&mut packer);
-        packer.finish(net)
+        let packer = Packer::new(self.config().embedding.tied);
+        let mut repacker = Repacker { packer, format, path: Vec::new() };
+        let net = self.map(&mut repacker);
+        repacker.packer.finish(net)
     }
 
     /// Bytes of weights that a step of one row reads: projections and head. Those of dense models are read once however many rows
@@ -157,9 +216,28 @@ impl Transformer {
         [body, self.config().hidden_size * self.config().vocab_size]
     }
 
-    /// How the weights are kept, if they are laid out for kernels.
-    pub fn format(&self) -> Option<PackedFormat> {
-        let linear = self.blocks.first()?.linears_of_token().next()?;
-        linear.packed.as_ref().map(|matrix| matrix.format())
+    /// Whether the weights are laid out for kernels.
+    pub fn is_packed(&self) -> bool {
+        self.norm.is_packed()
+    }
+
+    /// The type of cached keys and values.
+    pub fn cache_dtype(&self) -> DType {
+        let attention = self.blocks.iter().find_map(Block::key_projection);
+        let packed = attention.and_then(|key| key.packed.as_deref());
+        packed.map_or(self.dtype(), |matrix| CacheType::of(Some(matrix)).dtype())
+    }
+
+    /// How the matrices that a token is multiplied with are kept, each format once; none if they are not laid out for kernels.
+    pub fn formats(&self) -> Vec<PackedFormat> {
+        let linears = self.blocks.iter().flat_map(Block::linears_of_token);
+        let head = self.head.as_ref().map_or(&self.embedding.packed, |head| &head.packed);
+        let mut formats = Vec::new();
+        for matrix in linears.filter_map(|linear| linear.packed.as_ref()).chain(head) {
+            if !formats.contains(&matrix.format()) {
+                formats.push(matrix.format());
+            }
+        }
+        formats
     }
 }

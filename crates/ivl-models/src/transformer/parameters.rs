@@ -3,15 +3,26 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
+use ivl_kernels::PackedFormat;
 
 use super::network::Transformer;
 use super::packed::Packer;
+use super::stored_matrix::StoredMatrix;
 use crate::Weights;
 
 /// Gives the numbers of a parameter, row-major, by path and shape.
 pub(crate) trait ParameterSource {
     /// Calls `put` with runs of numbers that are neighbours, each with the index of its first, until every number was given.
     fn fill(&mut self, path: &str, shape: &[usize], put: &mut dyn FnMut(usize, &[f32]));
+
+    /// A matrix of which each output's inputs are stored side by side, to be read by several threads in the place of
+    /// [`fill`](Self::fill).
+    fn stored(&self, _path: &str, _shape: &[usize]) -> Option<StoredMatrix<'_>> {
+        None
+    }
+
+    /// Called once a [stored](Self::stored) matrix was read.
+    fn done(&mut self, _path: &str, _shape: &[usize]) {}
 }
 
 /// Fills every parameter of a transformer, and packs each before the next if the weights are to be packed.
@@ -21,18 +32,18 @@ pub(crate) fn fill_parameters(
     device: &Device,
     weights: Weights,
 ) -> Transformer {
+    let (dtype, format) = match weights {
+        Weights::Tensors(dtype) => (dtype, None),
+        Weights::Packed(format) => (DType::F32, Some(format)),
+        Weights::Stored => (DType::F32, None),
+    };
+    let mut packer =
+        (!matches!(weights, Weights::Tensors(_))).then(|| Packer::new(net.config().embedding.tied));
     let path = Vec::new();
-    match weights {
-        Weights::Tensors(dtype) => {
-            net.map(&mut ParameterFiller { path, source, device, dtype, packer: None })
-        }
-        Weights::Packed(format) => {
-            let mut packer = Packer::new(format, net.config().embedding.tied);
-            let dtype = DType::F32;
-            let net =
-                net.map(&mut ParameterFiller { path, source, device, dtype, packer: Some(&mut packer) });
-            packer.finish(net)
-        }
+    let net = net.map(&mut ParameterFiller { path, source, device, dtype, format, packer: packer.as_mut() });
+    match packer {
+        Some(packer) => packer.finish(net),
+        None => net,
     }
 }
 
@@ -41,6 +52,8 @@ struct ParameterFiller<'a> {
     source: &'a mut dyn ParameterSource,
     device: &'a Device,
     dtype: DType,
+    /// Of packed matrices; each as it is stored, if there is none.
+    format: Option<PackedFormat>,
     packer: Option<&'a mut Packer>,
 }
 
@@ -69,6 +82,16 @@ impl ModuleMapper for ParameterFiller<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
         let shape: Vec<usize> = param.lazy_shape().to_vec();
+        if let Some(packer) = &mut self.packer {
+            let keeps_blocks = |stored: &StoredMatrix<'_>| self.format.is_none() && stored.blocks.is_some();
+            let stored = self.source.stored(&path, &shape);
+            if stored.is_some_and(|stored| packer.takes(&path, D, keeps_blocks(&stored))) {
+                let stored = self.source.stored(&path, &shape).expect("is there");
+                let param = packer.pack_stored(&path, param, self.format.unwrap_or(stored.format), stored);
+                self.source.done(&path, &shape);
+                return param;
+            }
+        }
         let data = match self.dtype {
             DType::F16 => TensorData::new(self.numbers(&path, &shape, f16::ZERO, f16::from_f32), shape),
             DType::BF16 => TensorData::new(self.numbers(&path, &shape, bf16::ZERO, bf16::from_f32), shape),
@@ -76,7 +99,7 @@ impl ModuleMapper for ParameterFiller<'_> {
         };
         let param = Param::from_tensor(Tensor::from_data(data, (self.device, self.dtype)));
         match &mut self.packer {
-            Some(packer) => packer.pack(&path, param),
+            Some(packer) => packer.pack(&path, param, self.format.unwrap_or(PackedFormat::F32)),
             None => param,
         }
     }

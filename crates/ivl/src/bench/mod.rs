@@ -77,9 +77,17 @@ impl<'a> Bench<'a> {
         &self.name
     }
 
-    /// The name of the weights' type.
-    pub fn dtype_name(&self) -> &'static str {
-        self.placement.dtype_name()
+    /// The name of the weights' type; of several, the names of all.
+    pub fn dtype_name(&self) -> String {
+        let mut names: Vec<_> = self
+            .nets
+            .iter()
+            .flat_map(|lm| lm.net().formats())
+            .map(|format| Weights::from(format).name())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() { self.placement.dtype_name().to_owned() } else { names.join(" and ") }
     }
 
     /// Measures, and hands out each row as soon as it is there.

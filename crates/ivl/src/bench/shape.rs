@@ -38,7 +38,7 @@ impl BenchModel {
         if let Some(shape) = shape(name)? {
             let net = shape.init(device);
             let net = match placement.weights {
-                Weights::Packed(format) => initialize(net, config.seed, STD, format),
+                packed @ (Weights::Packed(_) | Weights::Stored) => initialize(net, config.seed, STD, packed),
                 Weights::Tensors(dtype) => draw(net, config.seed, device, dtype),
             };
             return Ok(Self { name: name.to_owned(), net, vocab: tokens(shape.vocab_size) });

@@ -19,8 +19,8 @@ impl Model {
         let draft = match &options.source {
             DraftSource::PromptLookup { ngram } => Draft::prompt_lookup(*ngram)?,
             DraftSource::Model(name) => {
-                let placement = self.draft_placement(options)?;
-                let lm = OpenCheckpoint::open(name)?.load(None, &placement, &self.options)?;
+                let draft = OpenCheckpoint::open(name)?;
+                let lm = draft.load(None, &self.draft_placement(options, &draft)?, &self.options)?;
                 Draft::model(Box::new(lm), self.vocab(), !options.without_values)
                     .map_err(|source| Error::Draft { name: name.clone(), source: Box::new(source) })?
             }
@@ -41,10 +41,11 @@ impl Model {
         Ok(speculate(self.ungated_lm()?, speculation, prompts, &self.with_end_tokens(config))?)
     }
 
-    fn draft_placement(&self, options: &DraftOptions) -> Result<Placement> {
+    fn draft_placement(&self, options: &DraftOptions, draft: &OpenCheckpoint) -> Result<Placement> {
         let dtype = match (options.dtype, self.placement.weights) {
-            (Dtype::Auto, Weights::Packed(_)) => Dtype::Int8,
             (Dtype::Auto, Weights::Tensors(_)) => self.options.dtype,
+            (Dtype::Auto, _) if draft.checkpoint.tensors()?.has_blocks() => Dtype::Auto,
+            (Dtype::Auto, _) => Dtype::Int8,
             (chosen, _) => chosen,
         };
         Placement::new(&self.options.device, dtype)

@@ -26,7 +26,7 @@ pub enum DraftSource {
 pub struct DraftOptions {
     /// The source of drafts.
     pub source: DraftSource,
-    /// The type of a draft model's weights. [`Dtype::Auto`] is int8 on a CPU, since guesses may be wrong, and the type of
+    /// The type of a draft model's weights. [`Dtype::Auto`] is int8 on a CPU, since guesses may be wrong, or as a GGUF file stores them, and the type of
     /// the model elsewhere.
     pub dtype: Dtype,
     /// Whether a draft model guesses without the values.

@@ -98,7 +98,7 @@ impl DataExport {
             let reason = "`objective` is not cross-entropy, the only one that trainers outside of ivl know";
             return Err(Error::Settings { reason: reason.to_owned() });
         }
-        let placement = options.placement()?;
+        let placement = options.for_training().placement()?;
         let reporter = Reporter::new(on_event);
         let data = [Dataset::open(&config.data.train)?, Dataset::open(&config.data.eval)?];
         let models = TrainingModels::open(config)?;

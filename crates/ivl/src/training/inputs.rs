@@ -114,7 +114,7 @@ pub(super) fn load_value(
     }
     let recomputes = config.steps.gradient_checkpointing;
     let shared = nets.into_iter().find(|(path, net)| {
-        *path == source.path && net.dtype() == DType::F32 && net.format().is_none() && !recomputes
+        *path == source.path && net.dtype() == DType::F32 && !net.is_packed() && !recomputes
     });
     let net = match shared {
         Some((_, net)) => net.train(),

@@ -124,6 +124,7 @@ impl<'a> Training<'a> {
     /// As [`train`](fn@crate::train); [`Error::Interrupted`] if the run was stopped.
     pub fn run(self, on_event: impl FnMut(TrainEvent)) -> Result<TrainedValue> {
         let Self { config, resume, extend, options, interrupter } = self;
+        let options = options.for_training();
         config.validate()?;
         prepare_output(&config.output, resume || extend)?;
         let placements = Placement::several(&options.device, options.dtype)?;

@@ -1,14 +1,15 @@
 //! The operations by kernels of the CPU, on numbers in the memory of the host.
 
 use burn::module::Param;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Element, Tensor, TensorData};
+use half::f16;
 use ivl_core::cache::KvCache;
-use ivl_kernels::{ActivationFn, GroupedQueryAttention, Matrix, products};
+use ivl_kernels::{ActivationFn, CacheNumber, GroupedQueryAttention, KeysAndValues, Matrix, products};
 
 use super::activations::{Activations, HostRows};
 use super::backend;
 use super::numbers::{Numbers, host_tensor};
-use super::params::{LinearParams, NormParams, XIeluParams, normalization};
+use super::params::{CacheType, LinearParams, NormParams, XIeluParams, normalization};
 use super::rotation::{PositionFactors, Rotation};
 use crate::config::{Activation, AttentionConfig};
 use crate::transformer::mask::Mask;
@@ -135,7 +136,7 @@ pub(super) fn attend(
     sinks: Option<&Param<Tensor<1>>>,
     [query, key, value]: [HostRows; 3],
     mask: &Mask,
-    cache: &mut KvCache,
+    (cache, numbers): (&mut KvCache, CacheType),
 ) -> HostRows {
     let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
     let softcap = softcap.map(|cap| cap as f32);
@@ -144,12 +145,44 @@ pub(super) fn attend(
     let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks };
     let (batch, device) = (query.batch, Device::flex());
     let mut mixed = Vec::new();
-    cache.extend_in_place([batch, kv_heads, query.seq, dim], &device, DType::F32, |keys, values, len| {
-        let (mut keys, mut values) = (Numbers::new(keys), Numbers::new(values));
-        kernel.append(keys.as_mut_slice(), batch, len, &key.numbers);
-        kernel.append(values.as_mut_slice(), batch, len, &value.numbers);
-        mixed = kernel.attend(&query.numbers, keys.as_slice(), values.as_slice(), batch, &mask.seen(batch));
-        (keys.into_tensor(&device), values.into_tensor(&device))
+    let (shape, seen) = ([batch, kv_heads, query.seq, dim], mask.seen(batch));
+    cache.extend_in_place(shape, &device, numbers.dtype(), |keys, values, len| {
+        let (mut keys, mut values) = (keys.into_data(), values.into_data());
+        mixed = match numbers {
+            CacheType::F32 => {
+                let buffers = [&mut keys, &mut values].map(numbers_of::<f32>);
+                let [keys, values] = append(&kernel, buffers, batch, len, [&key, &value]);
+                kernel.attend(&query.numbers, KeysAndValues::F32(keys, values), batch, &seen)
+            }
+            CacheType::F16 => {
+                let buffers = [&mut keys, &mut values].map(numbers_of::<f16>);
+                let [keys, values] = append(&kernel, buffers, batch, len, [&key, &value]);
+                kernel.attend(&query.numbers, KeysAndValues::F16(keys, values), batch, &seen)
+            }
+        };
+        let tensor = |data| Tensor::from_data(data, (&device, numbers.dtype()));
+        (tensor(keys), tensor(values))
     });
     query.with(mixed)
+}
+
+/// The numbers of a buffer of a cache.
+///
+/// # Panics
+/// If they are of another type: a network keeps one type.
+fn numbers_of<T: Element>(data: &mut TensorData) -> &mut [T] {
+    data.as_mut_slice().expect("the type of the cache")
+}
+
+/// Writes new keys and values into the buffers.
+fn append<'a, T: CacheNumber>(
+    kernel: &GroupedQueryAttention<'_>,
+    [keys, values]: [&'a mut [T]; 2],
+    batch: usize,
+    len: usize,
+    [key, value]: [&HostRows; 2],
+) -> [&'a [T]; 2] {
+    kernel.append(keys, batch, len, &key.numbers);
+    kernel.append(values, batch, len, &value.numbers);
+    [keys, values]
 }

@@ -30,7 +30,9 @@ pub(super) use delta_rule::delta_rule;
 pub use differentiable::{constant, with_gradient};
 pub(super) use matmul::{product, transposed_product};
 pub(super) use numbers::{Numbers, host_tensor};
-pub(super) use params::{DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, XIeluParams};
+pub(super) use params::{
+    CacheType, DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, XIeluParams,
+};
 pub(super) use positions::{multiply, one_after_the_other, positions, sigmoid_gate, thirds};
 pub(super) use rotation::{PositionFactors, Rotation};
 pub(super) use routing::{Routing, gate_positions, rows, zeros_like};
@@ -172,17 +174,19 @@ pub(super) fn scale_positions(factors: &PositionFactors, x: Activations) -> Acti
 /// - queries and output: `[batch, seq, heads * head_dim]`
 /// - keys and values: `[batch, seq, kv_heads * head_dim]`
 /// - sinks: `[heads]`
+///
+/// The type of the cached numbers is that of activations on the host; tensors are cached as they are.
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
     sinks: Option<&Param<Tensor<1>>>,
     queries_keys_values: [Activations; 3],
     mask: &Mask,
-    cache: &mut KvCache,
+    (cache, numbers): (&mut KvCache, CacheType),
 ) -> Activations {
     match queries_keys_values {
         [Activations::Host(query), Activations::Host(key), Activations::Host(value)] => {
-            Activations::Host(host::attend(config, scale, sinks, [query, key, value], mask, cache))
+            Activations::Host(host::attend(config, scale, sinks, [query, key, value], mask, (cache, numbers)))
         }
         tensors => {
             let tensors = tensors.map(Activations::into_tensor);

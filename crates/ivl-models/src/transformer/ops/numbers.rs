@@ -24,18 +24,8 @@ impl Numbers {
 
     /// # Panics
     /// If they are not f32: a packed network computes in nothing else.
-    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
-        self.0.as_mut_slice().expect("a packed network computes in f32")
-    }
-
-    /// # Panics
-    /// If they are not f32: a packed network computes in nothing else.
     pub(super) fn into_vec(self) -> Vec<f32> {
         self.0.try_into_vec().expect("a packed network computes in f32")
-    }
-
-    pub(super) fn into_tensor<const D: usize>(self, device: &Device) -> Tensor<D> {
-        Tensor::from_data(self.0, (device, DType::F32))
     }
 }
 

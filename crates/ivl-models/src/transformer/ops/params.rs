@@ -1,8 +1,8 @@
 //! Parameters of a layer, as operations read them.
 
 use burn::module::Param;
-use burn::tensor::Tensor;
-use ivl_kernels::{Matrix, Normalization};
+use burn::tensor::{DType, Tensor};
+use ivl_kernels::{Matrix, Normalization, PackedFormat};
 
 use crate::config::NormConfig;
 
@@ -28,6 +28,32 @@ pub(in crate::transformer) struct LowRankParams<'a> {
     pub(in crate::transformer) up: &'a Param<Tensor<2>>,
     /// `s`.
     pub(in crate::transformer) scale: f64,
+}
+
+/// The type of cached keys and values in a packed network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::transformer) enum CacheType {
+    /// Where products round nothing.
+    F32,
+    /// Where products round activations to eight bits.
+    F16,
+}
+
+impl CacheType {
+    /// That of a layer whose keys come from this weight.
+    pub(in crate::transformer) fn of(keys: Option<&Matrix>) -> Self {
+        match keys.map(Matrix::format) {
+            Some(PackedFormat::Blocks(_)) => Self::F16,
+            _ => Self::F32,
+        }
+    }
+
+    pub(in crate::transformer) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+        }
+    }
 }
 
 /// Weights of a normalisation.
