@@ -2,6 +2,7 @@
 
     cargo build --release --workspace --bin ivl
     python studies/real_gguf.py TEXT_FILE FILE.gguf... [--perplexity BIN/llama-perplexity] [--windows 8]
+    python studies/real_gguf.py TEXT_FILE FILE.gguf... --types auto,f32,int8,int4    # only the perplexity of each --dtype
     python studies/real_gguf.py TEXT_FILE FILE.gguf=DIR    # transformers reads the directory, of the same numbers in f32
 
 Of each file: the log-probabilities of every token of some texts and the greedy continuation of some prompts, by ivl in f32 and by
@@ -36,10 +37,10 @@ PROMPTS = ["The capital of France is", "def quicksort(items):\n", "Once upon a t
 
 
 class Server:
-    """`ivl serve` on a free port, in f32."""
+    """`ivl serve` on a free port."""
 
-    def __init__(self, model):
-        command = [IVL, "serve", "--base", model, "--port", "0", "--json", "--dtype", "f32", "--device", "cpu", "--quiet"]
+    def __init__(self, model, dtype="f32"):
+        command = [IVL, "serve", "--base", model, "--port", "0", "--json", "--dtype", dtype, "--device", "cpu", "--quiet"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started = json.loads(self.process.stdout.readline())
         self.address, self.model = started["address"], started["models"][0]
@@ -92,6 +93,16 @@ def by_ivl(file, text, count):
         server.close()
 
 
+def losses(file, text, count, types):
+    """Of the same windows with each `--dtype`."""
+    for dtype in types:
+        server = Server(file, dtype)
+        try:
+            yield mean_loss([server.logprobs(window) for window in windows(server, text, count)])
+        finally:
+            server.close()
+
+
 def greedy(file, prompt):
     """The ids that `ivl generate` chooses."""
     command = [IVL, "generate", "--base", file, "--prompt", prompt, "--max-new-tokens", NEW, "--temperature", 0, "--dtype", "f32"]
@@ -139,8 +150,16 @@ def main():
     parser.add_argument("files", nargs="+")
     parser.add_argument("--perplexity", type=pathlib.Path)
     parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--types", help="values of --dtype, separated by commas")
     args = parser.parse_args()
     text = args.text.read_text(encoding="utf-8")[: 16 * WINDOW * args.windows]
+    if args.types:
+        types = args.types.split(",")
+        print(f"| file | {' | '.join(types)} |\n{'|---' * (len(types) + 1)}|", flush=True)
+        for file in map(pathlib.Path, args.files):
+            found = [f"{math.exp(loss):.2f}" for loss in losses(file, text, args.windows, types)]
+            print(f"| {file.stem} | {' | '.join(found)} |", flush=True)
+        return
     print("| file | tokens | largest difference of log-probabilities | greedy texts equal | perplexity: ivl | transformers | llama.cpp |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for argument in args.files:
@@ -152,8 +171,8 @@ def main():
         worst = max(abs(a - b) for a, b in pairs)
         equal = sum(same_greedy(greedy(file, prompt), ids) for prompt, ids in zip(PROMPTS, theirs["greedy"]))
         other = f"{by_llama_cpp(args.perplexity, file, text, args.windows):.2f}" if args.perplexity else "-"
-        losses = [f"{math.exp(each['loss']):.2f}" for each in (ours, theirs)]
-        print(f"| {file.stem} | {len(pairs)} | {worst:.1e} | {equal} of {len(PROMPTS)} | {losses[0]} | {losses[1]} | {other} |", flush=True)
+        both = [f"{math.exp(each['loss']):.2f}" for each in (ours, theirs)]
+        print(f"| {file.stem} | {len(pairs)} | {worst:.1e} | {equal} of {len(PROMPTS)} | {both[0]} | {both[1]} | {other} |", flush=True)
 
 
 if __name__ == "__main__":
