@@ -11,9 +11,9 @@ from pathlib import Path
 from ivl.checkpoint import Checkpoint
 from ivl.errors import IvlError
 from ivl.value import Value
-from ivl.value_card import ValueCard
 from ivl.vllm import ARCHITECTURE
-from ivl.vllm.served_values import Served, ServedValue
+from ivl.vllm.open_value import OpenValue
+from ivl.vllm.served_values import NO_ADAPTERS, NO_PIPELINE, Served, ServedValue
 
 _ABOUT = "Serve a base with values by vLLM. Options that are not listed here go to `vllm serve`, such as --tensor-parallel-size 8."
 
@@ -49,11 +49,12 @@ def main() -> int:
 def command_line(base: str, values: list[str], name: str, rest: list[str]) -> list[str]:
     """The command that serves, after its values were handed to the environment.
 
-    Raises `IvlError` for values that cannot be opened, or options that the command sets itself.
+    Raises `IvlError` for values that vLLM cannot serve on this base, options that do not work with values, or that the command sets.
     """
     own = [option for option in rest if option.split("=")[0] in _OWN]
     if own:
         raise IvlError(f"`{own[0].split('=')[0]}` is set by ivl-vllm; start `vllm serve` yourself to set it (docs/python.md)")
+    _refuse(rest)
     served = _served(base, values, name, rest)
     served.to_environment()
     listed = [{"model": value.model, "alpha": value.alpha} for value in served.values]
@@ -69,13 +70,23 @@ def command_line(base: str, values: list[str], name: str, rest: list[str]) -> li
     return command + rest
 
 
+def _refuse(rest: list[str]) -> None:
+    """Refuses what the model would refuse a minute later, when it is built."""
+    for option, following in zip(rest, [*rest[1:], ""]):
+        name, _, own = option.partition("=")
+        if name in ("--pipeline-parallel-size", "-pp") and (own or following) != "1":
+            raise IvlError(NO_PIPELINE)
+        if name == "--enable-lora":
+            raise IvlError(NO_ADAPTERS)
+
+
 def _served(base: str, values: list[str], name: str, rest: list[str]) -> Served:
     found: list[ServedValue] = []
-    of_base = Value(base).called({name})
+    opened, of_base = Checkpoint.open(base), Value(base).called({name})
     taken = {name, of_base}
     for text in values:
         value = Value.parse(text)
-        alpha = ValueCard.read(Checkpoint.open(value.model).directory).alpha if value.alpha is None else value.alpha
+        alpha = OpenValue(str(value.model), value.alpha, opened).alpha
         found.append(ServedValue(str(value.model), alpha, value.called(taken)))
         taken.add(found[-1].name)
     speculates = any(option.split("=")[0] in ("--speculative-config", "-sc") for option in rest)

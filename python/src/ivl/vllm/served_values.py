@@ -14,6 +14,10 @@ from ivl.value import checked_alpha
 #: The argument of a request (`vllm_xargs`): one weight for all values, or one for each, as a list.
 REQUEST_ARGUMENT = "ivl_alpha"
 
+#: Why a server does not start.
+NO_PIPELINE = "values do not work with pipeline parallelism: take --tensor-parallel-size instead"
+NO_ADAPTERS = "values do not work with --enable-lora: the adapters would be put on base and values alike"
+
 #: The environment variable that hands the values to the processes of a server.
 _VARIABLE = "IVL_VLLM_SERVED"
 

@@ -1,0 +1,61 @@
+"""A value as vLLM serves it, before its weights are read; needs no vLLM."""
+
+from __future__ import annotations
+
+from safetensors import safe_open
+from torch import Tensor
+
+from ivl.checkpoint import Checkpoint
+from ivl.errors import IvlError
+from ivl.json_file import read_object
+from ivl.value_card import Connection, ValueCard
+from ivl.vocab_map import VocabMap
+
+
+class OpenValue:
+    """A value that fits the base; its weights are not read yet."""
+
+    def __init__(self, name: str, alpha: float | None, base: Checkpoint) -> None:
+        """Opens a value.
+
+        Raises `IvlError` for one that vLLM cannot serve: a cascade value, or one of another vocabulary.
+        """
+        self.checkpoint = Checkpoint.open(name)
+        card = ValueCard.read(self.checkpoint.directory)
+        self.alpha = card.alpha if alpha is None else alpha
+        if card.connection is not Connection.RESIDUAL:
+            raise IvlError(
+                f"`{name}` is a {card.connection.value} value, which reads the base's predictions before it reads the text; vLLM runs "
+                "residual values. Serve it with `ivl serve`"
+            )
+        try:
+            self.vocab_map = VocabMap.same_ids(base.vocab, self.checkpoint.vocab)
+        except IvlError as error:
+            reason = f"`{name}` has another vocabulary than the base, and vLLM reads one; serve it with `ivl serve`: {error}"
+            raise IvlError(reason) from error
+
+    @property
+    def weights(self) -> Checkpoint:
+        """The checkpoint with the weights: that which adapters adapt, or its own."""
+        return self.checkpoint.adapted or self.checkpoint
+
+    def added(self) -> dict[str, Tensor]:
+        """What adapters add to each weight, `alpha / rank B A`, by its name; empty without adapters."""
+        if self.checkpoint.adapted is None:
+            return {}
+        directory = self.checkpoint.directory
+        described = read_object(directory / "adapter_config.json")
+        unread = [key for key in ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern") if described.get(key)]
+        if unread or described.get("peft_type") != "LORA":
+            raise IvlError(f"`{directory}` holds adapters with `{(unread or ['peft_type'])[0]}`, expected plain low-rank adapters")
+        scale = float(described["lora_alpha"]) / int(described["r"])
+        added = {}
+        with safe_open(directory / "adapter_model.safetensors", framework="pt") as file:
+            names = set(file.keys())
+            for name in sorted(names):
+                if not name.endswith(".lora_A.weight"):
+                    continue
+                up = file.get_tensor(name.replace(".lora_A.", ".lora_B.")).float()
+                module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+                added[f"{module}.weight"] = scale * (up @ file.get_tensor(name).float())
+        return added
