@@ -62,7 +62,7 @@ fn rates_are_the_defaults_of_their_sizes() {
     for (name, recipe) in recipes() {
         let (_, parameters) = base(&recipe);
         let adapters = recipe.value.lora.is_some();
-        let default = OptimizerConfig::default_learning_rate(adapters, parameters as usize);
+        let default = OptimizerConfig::default_learning_rate(adapters, true, parameters as usize);
         let rate = recipe.optimizer.learning_rate.expect("recipes write it out");
         assert!((rate / default - 1.0).abs() < 0.02, "{name}: {rate}, the default is {default}");
     }

@@ -28,44 +28,67 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn logits_are_those_of_peft_and_saving_keeps_every_number() {
-    let checkpoint = Checkpoint::open(&fixture("adapter")).expect("opens");
-    let adapters = checkpoint.adapters().expect("reads").expect("are there");
-    assert_eq!((adapters.base.as_str(), adapters.config.rank, adapters.config.alpha), ("llama3", 3, 12.0));
-    let targets = &adapters.config.targets;
-    assert!(
-        targets.len() == 3
-            && [Projection::Query, Projection::Value, Projection::Down].iter().all(|p| targets.contains(p))
-    );
-    let adapted = checkpoint.load_adapters(net("llama3"), &adapters).expect("loads");
+    for (name, has_norm) in [("adapter", false), ("adapter_norm", true)] {
+        let checkpoint = Checkpoint::open(&fixture(name)).expect("opens");
+        let adapters = checkpoint.adapters().expect("reads").expect("are there");
+        assert_eq!(
+            (adapters.base.as_str(), adapters.config.rank, adapters.config.alpha),
+            ("llama3", 3, 12.0)
+        );
+        assert_eq!(adapters.norm, has_norm);
+        let targets = &adapters.config.targets;
+        assert!(
+            targets.len() == 3
+                && [Projection::Query, Projection::Value, Projection::Down]
+                    .iter()
+                    .all(|p| targets.contains(p))
+        );
+        let adapted = checkpoint.load_adapters(net("llama3"), &adapters).expect("loads");
 
-    let golden = std::fs::read(fixture("adapter/logits.safetensors")).expect("golden");
-    let golden = SafeTensors::deserialize(&golden).expect("safetensors");
-    let ids: Vec<u32> =
-        golden.tensor("ids").expect("ids").data().chunks(8).map(|b| u32::from(b[0])).collect();
-    let expected: Vec<f32> = golden
-        .tensor("logits")
-        .expect("logits")
-        .data()
-        .chunks(4)
-        .map(|b| f32::from_le_bytes(b.try_into().expect("four")))
-        .collect();
-    assert!(worst(&logits(&adapted, &ids), &expected) < 1e-4);
-    assert!(worst(&logits(&net("llama3"), &ids), &expected) > 0.1, "the adapters do something");
-    assert!(worst(&logits(&adapted.clone().merged(), &ids), &expected) < 1e-4);
+        let golden = std::fs::read(fixture(name).join("logits.safetensors")).expect("golden");
+        let golden = SafeTensors::deserialize(&golden).expect("safetensors");
+        let ids: Vec<u32> =
+            golden.tensor("ids").expect("ids").data().chunks(8).map(|b| u32::from(b[0])).collect();
+        let expected: Vec<f32> = golden
+            .tensor("logits")
+            .expect("logits")
+            .data()
+            .chunks(4)
+            .map(|b| f32::from_le_bytes(b.try_into().expect("four")))
+            .collect();
+        assert!(worst(&logits(&adapted, &ids), &expected) < 1e-4);
+        assert!(worst(&logits(&net("llama3"), &ids), &expected) > 0.1, "the adapters do something");
+        assert!(worst(&logits(&adapted.clone().merged(), &ids), &expected) < 1e-4);
 
-    let dir = tempfile::tempdir().expect("dir");
-    save_adapters(&adapted, &adapters.config, "llama3", checkpoint.json(), dir.path()).expect("saves");
-    let read = |path: PathBuf| std::fs::read(path.join("adapter_model.safetensors")).expect("reads");
-    let (theirs, ours) = (read(fixture("adapter")), read(dir.path().to_owned()));
-    let (theirs, ours) =
-        (SafeTensors::deserialize(&theirs).expect("theirs"), SafeTensors::deserialize(&ours).expect("ours"));
-    assert_eq!(theirs.len(), ours.len());
-    for (name, view) in theirs.iter() {
-        let other = ours.tensor(name).expect(name);
-        assert_eq!((view.shape(), view.data()), (other.shape(), other.data()), "{name}");
+        let dir = tempfile::tempdir().expect("dir");
+        save_adapters(&adapted, &adapters.config, "llama3", checkpoint.json(), dir.path()).expect("saves");
+        let read = |path: PathBuf| std::fs::read(path.join("adapter_model.safetensors")).expect("reads");
+        let (theirs, ours) = (read(fixture(name)), read(dir.path().to_owned()));
+        let (theirs, ours) = (
+            SafeTensors::deserialize(&theirs).expect("theirs"),
+            SafeTensors::deserialize(&ours).expect("ours"),
+        );
+        assert_eq!(theirs.len(), ours.len());
+        for (name, view) in theirs.iter() {
+            let other = ours.tensor(name).expect(name);
+            assert_eq!((view.shape(), view.data()), (other.shape(), other.data()), "{name}");
+        }
+        let again =
+            Checkpoint::open(dir.path()).expect("opens").adapters().expect("reads").expect("are there");
+        assert_eq!((again.config.alpha, again.norm), (adapters.config.alpha, has_norm));
     }
-    let again = Checkpoint::open(dir.path()).expect("opens").adapters().expect("reads").expect("are there");
-    assert_eq!(again.config.alpha, adapters.config.alpha);
+}
+
+#[test]
+fn a_scaled_norm_scales_the_logits_in_every_formula() {
+    let ids = [5, 9, 3, 7];
+    for name in ["llama3", "gemma", "gpt2"] {
+        let whole = logits(&net(name), &ids);
+        let scaled = logits(&net(name).with_scaled_norm(0.1), &ids);
+        let expected: Vec<f32> = whole.iter().map(|logit| 0.1 * logit).collect();
+        assert!(worst(&scaled, &expected) < 1e-5, "{name}: {}", worst(&scaled, &expected));
+        assert!(worst(&whole, &scaled) > 0.05, "{name} has logits");
+    }
 }
 
 #[test]
@@ -78,6 +101,10 @@ fn adapters_that_do_not_fit_are_refused_with_what_does_not() {
     wider.config.rank = 5;
     let error = checkpoint.load_adapters(net("llama3"), &wider).expect_err("another rank");
     assert!(error.to_string().contains("of another shape"), "{error}");
+    let mut with_norm = adapters.clone();
+    with_norm.norm = true;
+    let error = checkpoint.load_adapters(net("llama3"), &with_norm).expect_err("no norm in the file");
+    assert!(error.to_string().contains("base_model.model.model.norm.weight"), "{error}");
     let mut fewer = adapters;
     fewer.config.targets.truncate(1);
     let error = checkpoint.load_adapters(net("llama3"), &fewer).expect_err("unused tensors");

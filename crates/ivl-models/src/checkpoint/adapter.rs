@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +30,8 @@ pub struct Adapters {
     pub base: String,
     /// Rank and scale; `targets` are the projections that have one.
     pub config: LoraConfig,
+    /// Whether the last norm of the model was saved with them, as a module of PEFT's `modules_to_save`.
+    pub norm: bool,
 }
 
 impl Checkpoint {
@@ -52,9 +54,7 @@ impl Checkpoint {
                 return Err(fields.invalid(flag, "false: ivl reads plain low-rank adapters"));
             }
         }
-        for list in
-            ["rank_pattern", "alpha_pattern", "layers_to_transform", "modules_to_save", "target_parameters"]
-        {
+        for list in ["rank_pattern", "alpha_pattern", "layers_to_transform", "target_parameters"] {
             let is_empty = |value: &Value| {
                 value.is_null()
                     || value.as_array().is_some_and(Vec::is_empty)
@@ -66,6 +66,14 @@ impl Checkpoint {
                 );
             }
         }
+        let norm = match fields.opt_texts("modules_to_save")?.unwrap_or_default()[..] {
+            [] => false,
+            [module] if module == self.norm_module() => true,
+            _ => {
+                let expected = format!("nothing, or the last norm, `{}`", self.norm_module());
+                return Err(fields.invalid("modules_to_save", &expected));
+            }
+        };
         if fields.opt_text("bias")?.is_some_and(|bias| bias != "none") {
             return Err(fields.invalid("bias", "none"));
         }
@@ -83,7 +91,7 @@ impl Checkpoint {
         };
         let targets = names.iter().map(target).collect::<Result<_, _>>()?;
         let config = LoraConfig { rank, alpha: fields.positive("lora_alpha")?, targets, merge: false };
-        Ok(Some(Adapters { base: base.to_owned(), config }))
+        Ok(Some(Adapters { base: base.to_owned(), config, norm }))
     }
 
     /// The tensors of the adapters in this directory.
@@ -122,6 +130,19 @@ impl Checkpoint {
                 }
             }
         }
+        let parts = if adapters.norm { self.norm_parts() } else { Vec::new() };
+        for name in &parts {
+            let stored = [self.config().hidden_size];
+            match files.shape(name) {
+                None => report.missing.push(name.clone()),
+                Some(got) if got != stored => {
+                    report.misshapen.push((name.clone(), got.to_vec(), stored.to_vec()));
+                }
+                Some(_) => {
+                    used.insert(name.clone());
+                }
+            }
+        }
         report.unused = files.names().filter(|name| !used.contains(*name)).map(str::to_owned).collect();
         if !report.is_empty() {
             return Err(Error::Weights { dir: self.path().to_owned(), report });
@@ -132,7 +153,27 @@ impl Checkpoint {
             let numbers = (0..rows * columns).map(|at| stored[at % columns * rows + at / columns]).collect();
             net.set_adapter(&path, numbers);
         }
+        let numbers = |name: &String| Ok(files.tensor(name)?.numbers(self.config().hidden_size));
+        let mut parts = parts.iter().map(numbers).collect::<Result<Vec<_>, Error>>()?.into_iter();
+        if let Some(weight) = parts.next() {
+            net.set_norm(weight, parts.next());
+        }
         Ok(net)
+    }
+
+    /// The name of the last norm's module.
+    pub fn norm_module(&self) -> String {
+        let map = (self.family().weights)(self.config());
+        let name = map.resolve("norm.weight").name;
+        name.strip_suffix(".weight").unwrap_or(&name).to_owned()
+    }
+
+    /// The names in the file of weight and bias of the last norm.
+    fn norm_parts(&self) -> Vec<String> {
+        let module = self.norm_module();
+        let bias = self.config().norm.kind.has_bias().then_some("bias");
+        let parts = std::iter::once("weight").chain(bias);
+        parts.map(|part| format!("{PREFIX}{module}.{part}")).collect()
     }
 
     /// The name in the file of an adapter's matrix: `blocks.3.mlp.up.lora.down` is `..lora_A.weight`.
@@ -176,18 +217,25 @@ pub fn save_adapters(
     std::fs::create_dir_all(dir).map_err(FileError::io("create", dir))?;
     let checkpoint = Checkpoint::from_json(dir, json.clone())?;
     let mut tensors: HashMap<String, (Vec<usize>, Vec<u8>)> = HashMap::new();
-    for parameter in net.named_parameters().into_iter().filter(|parameter| parameter.path.contains(".lora."))
-    {
+    let numbers = |tensor: Tensor<1>| -> Vec<f32> {
+        tensor.cast(DType::F32).into_data().try_into_vec().expect("numbers that were cast to f32")
+    };
+    let parameters = net.named_parameters();
+    for parameter in parameters.iter().filter(|parameter| parameter.path.contains(".lora.")) {
         let [rows, columns] = parameter.shape[..] else { continue };
-        let numbers: Vec<f32> = parameter
-            .tensor
-            .cast(DType::F32)
-            .into_data()
-            .try_into_vec()
-            .expect("numbers that were cast to f32");
+        let numbers = numbers(parameter.tensor.clone());
         let at = |stored: usize| numbers[stored % rows * columns + stored / rows];
         let bytes = (0..rows * columns).flat_map(|stored| at(stored).to_le_bytes()).collect();
         tensors.insert(checkpoint.adapter_name(&parameter.path)?, (vec![columns, rows], bytes));
+    }
+    if net.own_norm().is_some() {
+        // Weight before bias, as the names have them.
+        let parts = ["norm.weight", "norm.bias"].into_iter();
+        let parts = parts.filter_map(|path| parameters.iter().find(|parameter| parameter.path == path));
+        for (name, part) in checkpoint.norm_parts().into_iter().zip(parts) {
+            let bytes = numbers(part.tensor.clone()).into_iter().flat_map(f32::to_le_bytes).collect();
+            tensors.insert(name, (part.shape.clone(), bytes));
+        }
     }
     let modules = modules(&checkpoint)?;
     let targets: Vec<&str> = modules
@@ -206,6 +254,7 @@ pub fn save_adapters(
         "fan_in_fan_out": false,
         "inference_mode": true,
         "target_modules": targets,
+        "modules_to_save": net.own_norm().map(|_| vec![checkpoint.norm_module()]),
     });
     let views = tensors.iter().map(|(name, (shape, bytes))| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes);

@@ -35,6 +35,32 @@ impl Transformer {
         self
     }
 
+    /// The same network with hidden states `factor` times as large after the last norm, which is trained, frozen weights or not.
+    /// Its logits are `factor` times as large too, but for a bias of the head and a cap on them.
+    #[must_use]
+    pub fn with_scaled_norm(mut self, factor: f64) -> Self {
+        if factor != 1.0 {
+            self.own_norm = Some(self.norm.size());
+            self.norm.scale(factor);
+        }
+        self
+    }
+
+    /// Replaces the last norm by one that was saved with adapters; `numbers` are its weight and, if it has one, its bias.
+    ///
+    /// # Panics
+    /// If there are not as many numbers as the norm is wide.
+    pub(crate) fn set_norm(&mut self, weight: Vec<f32>, bias: Option<Vec<f32>>) {
+        self.own_norm = Some(self.norm.size());
+        self.norm.set(weight, bias);
+    }
+
+    /// The root mean square of the weights of the last norm before it was [scaled](Self::with_scaled_norm) or replaced by that of
+    /// adapters; `None` if neither was done. Adapters are saved with such a norm.
+    pub fn own_norm(&self) -> Option<f64> {
+        self.own_norm
+    }
+
     /// Paths and shapes of all matrices of adapters.
     pub(crate) fn adapter_shapes(&self) -> Vec<(String, [usize; 2])> {
         let adapters = parameter_shapes(self).into_iter().filter(|(path, _)| path.contains(".lora."));
@@ -60,7 +86,7 @@ impl Transformer {
                 let matrix = if path.ends_with("down") { &mut lora.down } else { &mut lora.up };
                 let (dims, device) = (matrix.dims(), matrix.val().device());
                 let tensor = Tensor::<2>::from_data(TensorData::new(numbers, dims), (&device, DType::F32));
-                *matrix = Param::initialized(matrix.id, tensor.cast(dtype));
+                *matrix = Param::from_tensor(tensor.cast(dtype));
                 return;
             }
         }

@@ -29,6 +29,9 @@ pub struct Transformer {
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Norm,
     pub(super) head: Option<Linear>,
+    /// Of a value whose last norm is its own: the [size](Norm::size) of the one that it began as.
+    #[module(skip)]
+    pub(super) own_norm: Option<f64>,
     #[module(skip)]
     config: ModelConfig,
 }
@@ -46,6 +49,7 @@ impl ModelConfig {
             norm: Norm::new(hidden, self.norm, device),
             head: (!self.embedding.tied)
                 .then(|| Linear::new(hidden, self.vocab_size, self.embedding.head_bias, device)),
+            own_norm: None,
             config: self.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::ops::{self, Activations, NormParams, Numbers};
 use crate::config::NormConfig;
@@ -42,6 +42,46 @@ impl Norm {
             packed: self.packed.as_deref(),
         };
         ops::norm(params, x)
+    }
+
+    /// The root mean square of its weights, with what the formula adds to them.
+    pub(super) fn size(&self) -> f64 {
+        let factors = self.weight.val().cast(DType::F32) + self.config.kind.offset();
+        factors.square().mean().sqrt().into_scalar::<f32>().into()
+    }
+
+    /// Multiplies what it gives by `factor`: weight, with what the formula adds to it, and bias. From now on it is trained.
+    pub(super) fn scale(&mut self, factor: f64) {
+        let offset = self.config.kind.offset();
+        let scaled = |param: &Param<Tensor<1>>, offset: f32| {
+            Param::from_tensor(((param.val().detach() + offset) * factor - offset).detach())
+        };
+        self.weight = scaled(&self.weight, offset);
+        self.bias = self.bias.as_ref().map(|bias| scaled(bias, 0.0));
+        self.repack();
+    }
+
+    /// Replaces its weight and, where the formula has one, its bias. From now on it is trained.
+    ///
+    /// # Panics
+    /// If there are not as many numbers as the norm is wide.
+    pub(super) fn set(&mut self, weight: Vec<f32>, bias: Option<Vec<f32>>) {
+        let replaced = |param: &Param<Tensor<1>>, numbers: Vec<f32>| {
+            let old = param.val();
+            let data = TensorData::new(numbers, old.dims());
+            let tensor = Tensor::<1>::from_data(data, (&old.device(), DType::F32));
+            Param::from_tensor(tensor.cast(old.dtype()))
+        };
+        self.weight = replaced(&self.weight, weight);
+        self.bias = self.bias.as_ref().zip(bias).map(|(param, numbers)| replaced(param, numbers));
+        self.repack();
+    }
+
+    /// The numbers of the kernels are a copy.
+    fn repack(&mut self) {
+        if self.is_packed() {
+            self.pack();
+        }
     }
 
     /// From now on kernels of the CPU compute it, from the weights that it has.

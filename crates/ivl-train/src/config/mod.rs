@@ -125,6 +125,12 @@ pub struct ValueConfig {
     /// `checkpoint` starts from its weights (the paper's best practice), `random` from noise.
     #[serde(default)]
     pub init: Init,
+    /// The last norm of a pre-trained network is multiplied by this at the start, so that the value begins as this share of the
+    /// logits that it was copied with: a whole copy would double those of the base. Without one,
+    /// [`FRESH_SCALE`](Self::FRESH_SCALE) for a network that is no value yet, and 1 for a value that is trained on, a random
+    /// start, and a run without a base. The paper's is 1.
+    #[serde(default)]
+    pub initial_scale: Option<f64>,
     /// Train low-rank adapters on frozen weights, in place of the weights.
     #[serde(default)]
     pub lora: Option<LoraConfig>,
@@ -208,6 +214,10 @@ impl BaseLogitsConfig {
 }
 
 impl ValueConfig {
+    /// The share of a copy's logits that a value begins with: enough for its layers to have gradients, too little to change what
+    /// the base says (`docs/regularization.md`).
+    pub const FRESH_SCALE: f64 = 0.2;
+
     /// A residual value that starts from a directory or hub name.
     pub fn new(model: impl Into<String>) -> Self {
         Self { model: Some(model.into()), ..Self::default() }
@@ -221,6 +231,7 @@ impl Default for ValueConfig {
             model: None,
             connection: Connection::default(),
             init: Init::default(),
+            initial_scale: None,
             lora: None,
             init_std: default::init_std(),
             overrides: serde_json::Map::new(),

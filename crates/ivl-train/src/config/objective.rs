@@ -194,7 +194,7 @@ impl Default for RegularizationConfig {
             kl: 0.0,
             base_temperature: 1.0,
             base_noise: 0.0,
-            base_dropout: 0.5,
+            base_dropout: 0.0,
             base_fade_in: 0.0,
         }
     }

@@ -13,7 +13,8 @@ pub enum Preset {
     /// (`docs/regularization.md`).
     #[default]
     Standard,
-    /// Those of the paper: a learning rate of 1e-4, a norm penalty of 1, the base at every position from the first step.
+    /// Those of the paper: a learning rate of 1e-4, a norm penalty of 1, a value that starts as a whole copy, the base at every
+    /// position from the first step.
     Paper,
 }
 
@@ -25,14 +26,14 @@ impl Preset {
             Self::Paper => &[
                 ("optimizer", "learning_rate", 1e-4),
                 ("optimizer", "warmup_ratio", 0.01),
+                ("value", "initial_scale", 1.0),
                 ("regularization", "l1", 1.0),
-                ("regularization", "base_dropout", 0.0),
             ],
         }
     }
 
-    /// Adds the settings of the objective and the preset that a configuration names to those that the configuration makes
-    /// itself. A preset or an objective that does not exist is refused where the configuration is read.
+    /// Adds the settings of the preset that a configuration names to those that the configuration makes itself, and the table of
+    /// its objective. A preset or an objective that does not exist is refused where the configuration is read.
     pub(crate) fn fill(table: &mut Value) {
         let preset = Self::deserialize(&table["preset"]).unwrap_or_default();
         let objective = ObjectiveKind::deserialize(&table["objective"]).unwrap_or_default();
@@ -40,21 +41,12 @@ impl Preset {
         if objective == ObjectiveKind::Dpo {
             table.entry("dpo").or_insert_with(|| Value::Object(Map::new()));
         }
-        for &(section, key, value) in objective_settings(objective).iter().chain(preset.settings()) {
+        for &(section, key, value) in preset.settings() {
             let section = table.entry(section).or_insert_with(|| Value::Object(Map::new()));
             if let Some(section) = section.as_object_mut() {
                 section.entry(key).or_insert_with(|| json!(value));
             }
         }
-    }
-}
-
-/// Where an objective differs from the standard defaults: table, key, value.
-fn objective_settings(objective: ObjectiveKind) -> &'static [(&'static str, &'static str, f64)] {
-    match objective {
-        ObjectiveKind::CrossEntropy | ObjectiveKind::Distill => &[],
-        // The reference is the base itself, at every token of an answer.
-        ObjectiveKind::Dpo => &[("regularization", "base_dropout", 0.0)],
     }
 }
 
@@ -74,14 +66,14 @@ mod tests {
         let paper = read(json!({ "preset": "paper", "regularization": { "l1": 0.3 } }));
         assert_eq!((paper.preset, paper.optimizer.learning_rate), (Preset::Paper, Some(1e-4)));
         assert_eq!((paper.regularization.l1, paper.regularization.base_dropout), (0.3, 0.0));
-        assert_eq!(paper.optimizer.warmup_ratio, 0.01);
+        assert_eq!((paper.optimizer.warmup_ratio, paper.value.initial_scale), (0.01, Some(1.0)));
         let standard = read(json!({}));
         assert_eq!((standard.preset, standard.optimizer.learning_rate), (Preset::Standard, None));
-        assert_eq!((standard.regularization.l1, standard.regularization.base_dropout), (0.0, 0.5));
+        assert_eq!((standard.regularization.l1, standard.regularization.base_dropout), (0.0, 0.0));
     }
 
     #[test]
-    fn preferences_have_a_loss_and_a_base_that_is_not_dropped() {
+    fn preferences_have_a_loss() {
         let dpo = read(json!({ "objective": "dpo" }));
         assert_eq!((dpo.dpo, dpo.regularization.base_dropout), (Some(DpoConfig::default()), 0.0));
         let own = read(

@@ -15,6 +15,7 @@ impl TrainConfig {
     /// [`Error::MissingSetting`] for a setting that another one needs.
     pub fn validate(&self) -> Result<(), Error> {
         self.check_ranges()?;
+        self.check_initial_scale()?;
         self.check_lora_ranges()?;
         self.check_conflicts()?;
         self.check_requirements()?;
@@ -72,6 +73,14 @@ impl TrainConfig {
             in_range(got >= 1, name, "1 or more", got as f64)?;
         }
         Ok(())
+    }
+
+    fn check_initial_scale(&self) -> Result<(), Error> {
+        let Some(scale) = self.value.initial_scale else { return Ok(()) };
+        in_range(scale > 0.0 && scale <= 1.0, "value.initial_scale", "above 0, at most 1", scale)?;
+        let baseless = self.base.is_none() && self.bases.is_empty();
+        let why = "only a value begins smaller than the network that it starts from: set `base` or `bases`";
+        requires(baseless && scale != 1.0, "base", why)
     }
 
     fn check_lora_ranges(&self) -> Result<(), Error> {

@@ -110,11 +110,13 @@ pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Res
     let (checkpoints, restored) = open_checkpoints(&run, config)?;
     let plan = Plan::training(Arc::new(run.train), &config.steps, &config.data, config.seed);
     let rate = config.optimizer.learning_rate.unwrap_or_else(|| {
-        OptimizerConfig::default_learning_rate(config.value.lora.is_some(), run.value.num_params())
+        let (adapters, has_base) = (config.value.lora.is_some(), !run.bases.is_empty());
+        OptimizerConfig::default_learning_rate(adapters, has_base, run.value.num_params())
     });
+    let optimizer = optimizer(&config.optimizer, run.value.own_norm());
     let mut training = Training {
         learner: ValueLearner::new(run.value, LearnerSettings::new(config)),
-        optimizer: optimizer(&config.optimizer),
+        optimizer,
         schedule: ModuleLrScheduler::new(Schedule::new(&config.optimizer, rate, plan.steps())),
         adapters: config.value.lora.is_some(),
     };

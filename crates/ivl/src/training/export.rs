@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ivl_models::{Checkpoint, ValueCard, save, save_adapters, write_bytes};
-use ivl_train::{Dataset, EpochOrder, ExampleShard, Init, ObjectiveKind, Plan, TrainConfig};
+use ivl_train::{Dataset, EpochOrder, ExampleShard, Init, ObjectiveKind, Plan, TrainConfig, own_norm_rate};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::base::{TrainingBase, logits_file};
 use super::encoded_examples::EncodedExamples;
 use super::events::{Reporter, TrainEvent};
-use super::inputs::load_value;
+use super::inputs::{initial_scale, load_value};
 use super::models::{TrainingModels, value_name};
 use super::value_directory::ValueDirectory;
 use crate::device::Placement;
@@ -59,8 +59,21 @@ pub struct ExportedValue {
     pub model: String,
     /// Its configuration, with what the run replaces in it.
     pub config: Map<String, Value>,
-    /// The directory in the export that holds its random weights: of a random start, or of new adapters.
+    /// The directory in the export that holds the weights of the start, where they are not those of the model: of a random start,
+    /// of new adapters, or with a smaller last norm.
     pub start: Option<String>,
+    /// The last norm of a value that begins small; it has a learning rate of its own.
+    pub own_norm: Option<OwnNorm>,
+}
+
+/// The last norm of a value that begins small.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct OwnNorm {
+    /// The name of its module.
+    pub module: String,
+    /// Its learning rate, as a multiple of that of the other weights.
+    pub rate: f64,
 }
 
 /// Where `ivl train` looks for the logits of a base.
@@ -109,6 +122,7 @@ impl DataExport {
         let (train, eval) = (encoded.train.export("train", out)?, encoded.eval.export("eval", out)?);
         let plan = Plan::training(Arc::new(encoded.train), &config.steps, &config.data, config.seed);
         let order = plan.export(out)?;
+        let (start, own_norm) = write_start(config, &models, &placement, out)?;
         let export = Self {
             format: Self::FORMAT,
             ivl: env!("CARGO_PKG_VERSION").to_owned(),
@@ -117,7 +131,8 @@ impl DataExport {
             value: ExportedValue {
                 model: value_name(config).unwrap_or_default().to_owned(),
                 config: models.json.clone(),
-                start: write_start(config, &models, &placement, out)?,
+                start,
+                own_norm,
             },
             card: directory.empty_card(config),
             max_length: models.max_length(),
@@ -134,26 +149,35 @@ impl DataExport {
     }
 }
 
-/// Writes the random weights that a run starts from, if there are any, and names their directory.
+/// Writes the weights that a run starts from if they are not those of a checkpoint. Their directory, and the last norm of a value that
+/// begins small.
 fn write_start(
     config: &TrainConfig,
     models: &TrainingModels,
     placement: &Placement,
     out: &Path,
-) -> Result<Option<String>> {
+) -> Result<(Option<String>, Option<OwnNorm>)> {
     let adapts = config.value.lora.is_some() && models.source.adapters().is_none();
-    if config.value.init == Init::Checkpoint && !adapts {
-        return Ok(None);
+    let is_scaled = initial_scale(config, models)? != 1.0;
+    let has_own_norm = is_scaled || models.source.adapters().is_some_and(|adapters| adapters.norm);
+    let is_stored = config.value.init == Init::Checkpoint && !adapts && !is_scaled;
+    if is_stored && !has_own_norm {
+        return Ok((None, None));
+    }
+    let net = load_value(config, models, Vec::new(), placement)?;
+    let module = models.checkpoint.norm_module();
+    let own_norm = net.own_norm().map(|size| OwnNorm { module, rate: own_norm_rate(size) });
+    if is_stored {
+        return Ok((None, own_norm));
     }
     let name = "start";
     let dir = out.join(name);
-    let net = load_value(config, models, Vec::new(), placement)?;
     match (&config.value.lora, value_name(config)) {
         (Some(lora), Some(model)) => save_adapters(&net, lora, model, &models.json, &dir)?,
         _ => save(&net, &models.json, &dir)?,
     }
     Checkpoint::open(&models.source.path)?.write_tokenizer(&dir)?;
-    Ok(Some(name.to_owned()))
+    Ok((Some(name.to_owned()), own_norm))
 }
 
 /// Where `ivl train` looks for the logits of each base.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::DType;
-use ivl_models::{BaseCard, Transformer, initialize};
-use ivl_train::{FrozenBase, Init, RunIdentity, Teacher, TrainConfig};
+use ivl_models::{BaseCard, Transformer, ValueCard, initialize};
+use ivl_train::{FrozenBase, Init, RunIdentity, Teacher, TrainConfig, ValueConfig};
 
 use super::base::TrainingBase;
 use super::encoded_examples::{EncodedExamples, open_data};
@@ -91,9 +91,31 @@ impl TrainingInputs {
     }
 }
 
-/// The network that is trained, on a device with autodiff. Adapters do not change the weights: a base that the value starts from
-/// is loaded once for both.
+/// The network that is trained, on a device with autodiff, as large as the run begins with it.
 pub(super) fn load_value(
+    config: &TrainConfig,
+    models: &TrainingModels,
+    nets: Vec<(PathBuf, Transformer)>,
+    placement: &Placement,
+) -> Result<Transformer> {
+    let net = load_network(config, models, nets, placement)?;
+    Ok(net.with_scaled_norm(initial_scale(config, models)?))
+}
+
+/// The factor on the last norm that the value starts with.
+pub(super) fn initial_scale(config: &TrainConfig, models: &TrainingModels) -> Result<f64> {
+    if let Some(scale) = config.value.initial_scale {
+        return Ok(scale);
+    }
+    let is_copy = config.value.init == Init::Checkpoint && !models.bases.is_empty();
+    // A directory with a card is a value already.
+    let is_fresh = is_copy && ValueCard::read(&models.source.path)?.is_none();
+    Ok(if is_fresh { ValueConfig::FRESH_SCALE } else { 1.0 })
+}
+
+/// The network that is trained, as it is stored. Adapters do not change the weights: a base that the value starts from
+/// is loaded once for both.
+fn load_network(
     config: &TrainConfig,
     models: &TrainingModels,
     nets: Vec<(PathBuf, Transformer)>,

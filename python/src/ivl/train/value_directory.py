@@ -25,6 +25,8 @@ _TOKENIZER = (
 
 #: Prefix of the value's parameters in a state of the learner, and of PEFT in its files.
 _OURS, _PEFT = "value.split.network.", "base_model.model."
+#: What PEFT puts into the name of a module that is saved with adapters.
+_NORM = ".modules_to_save.default."
 
 
 def write_value(learner: Learner, run: ExportedRun, settings: Settings, state: RunState, processes: Processes) -> None:
@@ -65,16 +67,22 @@ def _write_card(output: Path, card: dict[str, Any], state: RunState) -> None:
 
 
 def _write_adapters(output: Path, weights: dict[str, torch.Tensor], learner: Learner) -> None:
-    adapters = {name: tensor for name, tensor in weights.items() if ".lora_" in name}
-    named = {f"{_PEFT}{name.replace('.default.', '.')}": tensor.float().contiguous() for name, tensor in adapters.items()}
+    adapters = {_own_name(name): tensor for name, tensor in weights.items() if ".lora_" in name or _NORM in name}
+    named = {f"{_PEFT}{name}": tensor.float().contiguous() for name, tensor in adapters.items()}
     _save(output / "adapter_model.safetensors", named)
     described = json.loads((learner.value.adapters_directory / "adapter_config.json").read_text())
     _write_whole(output / "adapter_config.json", json.dumps(described, indent=2))
 
 
+def _own_name(name: str) -> str:
+    """The name in the file of a parameter of PEFT: without the name of the adapter."""
+    return name.replace(_NORM, ".").replace(".default.", ".")
+
+
 def _merged(weights: dict[str, torch.Tensor], learner: Learner) -> dict[str, torch.Tensor]:
     """Weights with the adapters added, under the names of the network without them: `W + alpha / rank B A`."""
-    found = {name.replace(".base_layer.", "."): tensor for name, tensor in weights.items() if ".lora_" not in name}
+    kept = {name: tensor for name, tensor in weights.items() if ".lora_" not in name and ".original_module." not in name}
+    found = {name.replace(".base_layer.", ".").replace(_NORM, "."): tensor for name, tensor in kept.items()}
     for module, layer in learner.value.split.network.named_modules():
         down = weights.get(f"{module}.lora_A.default.weight")
         if down is not None:

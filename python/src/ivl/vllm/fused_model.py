@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -49,7 +49,7 @@ class IvlFused(nn.Module):
         self.projections = nn.ModuleList()
         self.alphas = [value.alpha for value in values]
         self.secondary_weights = []
-        self._added: list[dict[str, Tensor]] = []
+        self._changes: list[dict[str, Callable[[Tensor], Tensor]]] = []
         self._widths = [int(base_config.get_text_config().hidden_size)]
         for index, value in enumerate(values):
             _check_length(value, model_config.max_model_len)
@@ -61,7 +61,7 @@ class IvlFused(nn.Module):
             self._widths.append(int(config.get_text_config().hidden_size))
             source = DefaultModelLoader.Source(str(value.weights.directory), None, prefix=_PREFIX.format(index))
             self.secondary_weights.append(source)
-            self._added.append(value.added())
+            self._changes.append(value.changes())
         #: The values' logits in the last call of `compute_logits`, for requests with weights of their own.
         self.last_value_logits: list[Tensor] = []
         LIVE.append(self)
@@ -103,7 +103,7 @@ class IvlFused(nn.Module):
         return fused
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """Loads the base's weights, then those of each value; adapters are added to them."""
+        """Loads the base's weights, then those of each value as its adapters change them."""
         loaded: set[str] = set()
         prefixes = [_PREFIX.format(index) for index in range(len(self.values))]
 
@@ -114,12 +114,12 @@ class IvlFused(nn.Module):
             if index < 0:
                 loaded |= {f"base.{name}" for name in self.base.load_weights(own)}
                 continue
-            network, added, prefix = self.values[index], self._added[index], prefixes[index]
+            network, changes, prefix = self.values[index], self._changes[index], prefixes[index]
             renamed = ((name.removeprefix(prefix), tensor) for name, tensor in own)
-            summed = ((name, _plus(tensor, added.pop(name, None))) for name, tensor in renamed)
-            loaded |= {f"{self._names[index]}.{name}" for name in network.load_weights(summed)}
-            if added:
-                raise IvlError(f"the adapters of value {index + 1} adapt `{next(iter(added))}`, which the model under them does not have")
+            changed = ((name, changes.pop(name, _same)(tensor)) for name, tensor in renamed)
+            loaded |= {f"{self._names[index]}.{name}" for name in network.load_weights(changed)}
+            if changes:
+                raise IvlError(f"the adapters of value {index + 1} adapt `{next(iter(changes))}`, which the model under them does not have")
         return loaded
 
 
@@ -127,9 +127,8 @@ class IvlFused(nn.Module):
 LIVE: list[IvlFused] = []
 
 
-def _plus(tensor: Tensor, added: Tensor | None) -> Tensor:
-    # In f32: the type of the file may be coarser than that in which vLLM computes.
-    return tensor if added is None else tensor.float() + added.to(tensor.device)
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _config_of_value(vllm_config: VllmConfig, directory: str) -> VllmConfig:

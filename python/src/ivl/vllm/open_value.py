@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from safetensors import safe_open
 from torch import Tensor
 
@@ -39,8 +42,8 @@ class OpenValue:
         """The checkpoint with the weights: that which adapters adapt, or its own."""
         return self.checkpoint.adapted or self.checkpoint
 
-    def added(self) -> dict[str, Tensor]:
-        """What adapters add to each weight, `alpha / rank B A`, by its name; empty without adapters."""
+    def changes(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What adapters make of each weight, by its name: `W + alpha / rank B A`, or a last norm of their own; empty without adapters."""
         if self.checkpoint.adapted is None:
             return {}
         directory = self.checkpoint.directory
@@ -49,13 +52,24 @@ class OpenValue:
         if unread or described.get("peft_type") != "LORA":
             raise IvlError(f"`{directory}` holds adapters with `{(unread or ['peft_type'])[0]}`, expected plain low-rank adapters")
         scale = float(described["lora_alpha"]) / int(described["r"])
-        added = {}
+        changes: dict[str, Callable[[Tensor], Tensor]] = {}
         with safe_open(directory / "adapter_model.safetensors", framework="pt") as file:
             names = set(file.keys())
             for name in sorted(names):
                 if not name.endswith(".lora_A.weight"):
+                    if ".lora_" not in name:
+                        changes[name.removeprefix("base_model.model.")] = partial(_instead, file.get_tensor(name))
                     continue
                 up = file.get_tensor(name.replace(".lora_A.", ".lora_B.")).float()
                 module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-                added[f"{module}.weight"] = scale * (up @ file.get_tensor(name).float())
-        return added
+                changes[f"{module}.weight"] = partial(_plus, scale * (up @ file.get_tensor(name).float()))
+        return changes
+
+
+def _plus(added: Tensor, tensor: Tensor) -> Tensor:
+    # In f32: the type of the file may be coarser than that in which vLLM computes.
+    return tensor.float() + added.to(tensor.device)
+
+
+def _instead(own: Tensor, tensor: Tensor) -> Tensor:
+    return own.float().to(tensor.device)
