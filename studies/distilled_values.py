@@ -79,7 +79,7 @@ def values():
     print("| value | base dropout | loss, `small` | exact, `small` | loss, `large` | exact, `large` |\n|---|---|---|---|---|---|")
     for dropout in [0.0, 0.5]:
         for kind, (text, settings) in KINDS.items():
-            settings = [*settings, f"regularization.base_dropout={dropout}"]
+            settings = [*settings, "value.initial_scale=1.0", f"regularization.base_dropout={dropout}"]
             trained = [train(f"{kind}-{dropout}", seed, text, settings, teacher) for seed, teacher in zip(SEEDS, teachers)]
             row = [
                 spread([measure(f"{path.name}-on-{pathlib.Path(base).name}", base, path) for path in trained]) for base in [SMALL, LARGE]

@@ -60,5 +60,5 @@ pub use objective::{
 pub use run::{Best, EvalReport, Event, EventFile, Run, RunIdentity, StepReport, Trained, train};
 pub use step::{
     BaseTarget, LearnerSettings, LoadBases, MicroBatchGradients, MicroBatchLosses, StepGradients, StepSums,
-    ValueLearner, Worker, Workers, clip_gradient_norm, optimizer, own_norm_rate,
+    ValueLearner, Worker, Workers, clip_gradient_norm, optimizer,
 };

@@ -162,7 +162,7 @@ impl Checkpoint {
     }
 
     /// The name of the last norm's module.
-    pub fn norm_module(&self) -> String {
+    fn norm_module(&self) -> String {
         let map = (self.family().weights)(self.config());
         let name = map.resolve("norm.weight").name;
         name.strip_suffix(".weight").unwrap_or(&name).to_owned()
@@ -228,7 +228,7 @@ pub fn save_adapters(
         let bytes = (0..rows * columns).flat_map(|stored| at(stored).to_le_bytes()).collect();
         tensors.insert(checkpoint.adapter_name(&parameter.path)?, (vec![columns, rows], bytes));
     }
-    if net.own_norm().is_some() {
+    if net.has_own_norm() {
         // Weight before bias, as the names have them.
         let parts = ["norm.weight", "norm.bias"].into_iter();
         let parts = parts.filter_map(|path| parameters.iter().find(|parameter| parameter.path == path));
@@ -254,7 +254,7 @@ pub fn save_adapters(
         "fan_in_fan_out": false,
         "inference_mode": true,
         "target_modules": targets,
-        "modules_to_save": net.own_norm().map(|_| vec![checkpoint.norm_module()]),
+        "modules_to_save": net.has_own_norm().then(|| vec![checkpoint.norm_module()]),
     });
     let views = tensors.iter().map(|(name, (shape, bytes))| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes);

@@ -35,29 +35,28 @@ impl Transformer {
         self
     }
 
-    /// The same network with hidden states `factor` times as large after the last norm, which is trained, frozen weights or not.
-    /// Its logits are `factor` times as large too, but for a bias of the head and a cap on them.
+    /// The same network with hidden states `factor` times as large after the last norm. Its logits are so too, but for a bias of
+    /// the head and a cap on them. Adapters of it are saved with the norm.
     #[must_use]
     pub fn with_scaled_norm(mut self, factor: f64) -> Self {
         if factor != 1.0 {
-            self.own_norm = Some(self.norm.size());
             self.norm.scale(factor);
+            self.own_norm = true;
         }
         self
     }
 
-    /// Replaces the last norm by one that was saved with adapters; `numbers` are its weight and, if it has one, its bias.
+    /// Replaces the last norm by one that was saved with adapters: its weight and, if it has one, its bias.
     ///
     /// # Panics
     /// If there are not as many numbers as the norm is wide.
     pub(crate) fn set_norm(&mut self, weight: Vec<f32>, bias: Option<Vec<f32>>) {
-        self.own_norm = Some(self.norm.size());
         self.norm.set(weight, bias);
+        self.own_norm = true;
     }
 
-    /// The root mean square of the weights of the last norm before it was [scaled](Self::with_scaled_norm) or replaced by that of
-    /// adapters; `None` if neither was done. Adapters are saved with such a norm.
-    pub fn own_norm(&self) -> Option<f64> {
+    /// Whether the last norm belongs to the adapters.
+    pub(crate) fn has_own_norm(&self) -> bool {
         self.own_norm
     }
 

@@ -29,9 +29,9 @@ pub struct Transformer {
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Norm,
     pub(super) head: Option<Linear>,
-    /// Of a value whose last norm is its own: the [size](Norm::size) of the one that it began as.
+    /// Whether the last norm is not that of the model under the adapters, so that it is saved with them.
     #[module(skip)]
-    pub(super) own_norm: Option<f64>,
+    pub(super) own_norm: bool,
     #[module(skip)]
     config: ModelConfig,
 }
@@ -49,7 +49,7 @@ impl ModelConfig {
             norm: Norm::new(hidden, self.norm, device),
             head: (!self.embedding.tied)
                 .then(|| Linear::new(hidden, self.vocab_size, self.embedding.head_bias, device)),
-            own_norm: None,
+            own_norm: false,
             config: self.clone(),
         }
     }

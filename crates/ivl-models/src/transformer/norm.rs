@@ -44,24 +44,20 @@ impl Norm {
         ops::norm(params, x)
     }
 
-    /// The root mean square of its weights, with what the formula adds to them.
-    pub(super) fn size(&self) -> f64 {
-        let factors = self.weight.val().cast(DType::F32) + self.config.kind.offset();
-        factors.square().mean().sqrt().into_scalar::<f32>().into()
-    }
-
-    /// Multiplies what it gives by `factor`: weight, with what the formula adds to it, and bias. From now on it is trained.
+    /// Multiplies what it gives by `factor`: weight, with what the formula adds to it, and bias. A frozen norm stays frozen.
     pub(super) fn scale(&mut self, factor: f64) {
-        let offset = self.config.kind.offset();
         let scaled = |param: &Param<Tensor<1>>, offset: f32| {
-            Param::from_tensor(((param.val().detach() + offset) * factor - offset).detach())
+            param.clone().map(|tensor| {
+                let is_trained = tensor.is_require_grad();
+                ((tensor.detach() + offset) * factor - offset).detach().set_require_grad(is_trained)
+            })
         };
-        self.weight = scaled(&self.weight, offset);
+        self.weight = scaled(&self.weight, self.config.kind.offset());
         self.bias = self.bias.as_ref().map(|bias| scaled(bias, 0.0));
         self.repack();
     }
 
-    /// Replaces its weight and, where the formula has one, its bias. From now on it is trained.
+    /// Replaces its weight and, where the formula has one, its bias; they are frozen.
     ///
     /// # Panics
     /// If there are not as many numbers as the norm is wide.
@@ -70,7 +66,7 @@ impl Norm {
             let old = param.val();
             let data = TensorData::new(numbers, old.dims());
             let tensor = Tensor::<1>::from_data(data, (&old.device(), DType::F32));
-            Param::from_tensor(tensor.cast(old.dtype()))
+            Param::initialized(param.id, tensor.cast(old.dtype()))
         };
         self.weight = replaced(&self.weight, weight);
         self.bias = self.bias.as_ref().zip(bias).map(|(param, numbers)| replaced(param, numbers));

@@ -24,8 +24,8 @@ pub(crate) struct Training {
     pub(crate) adapters: bool,
 }
 
-/// The parameters of adapters, and the last norm, which a value may train with them.
-const ADAPTERS: &str = r"\.lora\.(down|up)$|^value\.norm\.(weight|bias)$";
+/// The parameters of adapters.
+const ADAPTERS: &str = r"\.lora\.(down|up)$";
 
 impl Training {
     /// The trained parameters.

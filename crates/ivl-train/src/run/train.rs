@@ -113,10 +113,9 @@ pub fn train(run: Run, config: &TrainConfig, on_event: impl FnMut(Event)) -> Res
         let (adapters, has_base) = (config.value.lora.is_some(), !run.bases.is_empty());
         OptimizerConfig::default_learning_rate(adapters, has_base, run.value.num_params())
     });
-    let optimizer = optimizer(&config.optimizer, run.value.own_norm());
     let mut training = Training {
         learner: ValueLearner::new(run.value, LearnerSettings::new(config)),
-        optimizer,
+        optimizer: optimizer(&config.optimizer),
         schedule: ModuleLrScheduler::new(Schedule::new(&config.optimizer, rate, plan.steps())),
         adapters: config.value.lora.is_some(),
     };

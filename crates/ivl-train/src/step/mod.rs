@@ -14,6 +14,6 @@ pub(crate) mod workers;
 pub use clip::clip_gradient_norm;
 pub use forward::BaseTarget;
 pub use learner::{LearnerSettings, MicroBatchGradients, MicroBatchLosses, ValueLearner};
-pub use optimizer::{optimizer, own_norm_rate};
+pub use optimizer::optimizer;
 pub use step_sums::StepSums;
 pub use workers::{LoadBases, StepGradients, Worker, Workers};

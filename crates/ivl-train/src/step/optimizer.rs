@@ -8,26 +8,10 @@ use ivl_core::tokens::is_host;
 use crate::config::OptimizerConfig;
 
 /// AdamW with decay on matrices only: norms and biases do not decay.
-///
-/// `own_norm` is the size of the last norm of a value that began [small](crate::ValueConfig::initial_scale). How large the
-/// value's logits get is up to this norm, and at the rate of the other weights it would hardly move: it has its own,
-/// [`own_norm_rate`].
-pub fn optimizer(config: &OptimizerConfig, own_norm: Option<f64>) -> ModuleOptimizer {
-    let group = |expression: &str| ParamGroup::from_regex(expression).expect("the expression is a constant");
-    let optimizer: ModuleOptimizer = AdamW::new(config, config.weight_decay).into();
-    let optimizer = optimizer.with_group(group(r"(norm\.weight|\.bias)$"), AdamW::new(config, 0.0), None);
-    let Some(size) = own_norm else { return optimizer };
-    let last_norm = AdamW { rate: own_norm_rate(size), ..AdamW::new(config, 0.0) };
-    optimizer.with_group(group(LAST_NORM), last_norm, None)
-}
-
-/// The parameters of a value's last norm.
-const LAST_NORM: &str = r"^value\.norm\.(weight|bias)$";
-
-/// The rate of the last norm of a value that begins small, as a multiple of that of the other weights: 20 times the size that
-/// the norm had before it was made small.
-pub fn own_norm_rate(size: f64) -> f64 {
-    20.0 * size
+pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
+    let optimizer = AdamW::new(config, config.weight_decay).into();
+    let undecayed = ParamGroup::from_regex(r"(norm\.weight|\.bias)$").expect("the expression is a constant");
+    ModuleOptimizer::with_group(optimizer, undecayed, AdamW::new(config, 0.0), None)
 }
 
 /// Burn's AdamW, state and all; on the CPU a kernel takes the steps after the first, which makes the state.
@@ -37,8 +21,6 @@ struct AdamW {
     betas: [f32; 2],
     epsilon: f32,
     weight_decay: f32,
-    /// Multiplies the learning rate.
-    rate: f64,
 }
 
 impl AdamW {
@@ -51,7 +33,7 @@ impl AdamW {
             .with_epsilon(epsilon)
             .with_weight_decay(weight_decay)
             .build();
-        Self { composed, betas, epsilon, weight_decay, rate: 1.0 }
+        Self { composed, betas, epsilon, weight_decay }
     }
 }
 
@@ -65,7 +47,7 @@ impl Optimizer for AdamW {
         gradient: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let (device, learning_rate) = (tensor.device(), learning_rate * self.rate);
+        let device = tensor.device();
         let mut state = match state {
             Some(state) if is_host(&device) && is_single([&tensor, &gradient]) => state,
             state => return self.composed.step(learning_rate, tensor, gradient, state),

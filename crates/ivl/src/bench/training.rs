@@ -49,7 +49,7 @@ impl TrainingStep {
             })
             .collect();
         let base = FrozenBase::new("base", BaseLogits::Lm(Rc::new(base.clone())), map);
-        let mut adamw = optimizer(&config.optimizer, None);
+        let mut adamw = optimizer(&config.optimizer);
         let rate = config.optimizer.learning_rate.expect("the configuration above sets it");
         Ok(Self {
             workers: Workers::new(vec![base], Vec::new(), &config, 1),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ivl_models::{Checkpoint, ValueCard, save, save_adapters, write_bytes};
-use ivl_train::{Dataset, EpochOrder, ExampleShard, Init, ObjectiveKind, Plan, TrainConfig, own_norm_rate};
+use ivl_train::{Dataset, EpochOrder, ExampleShard, Init, ObjectiveKind, Plan, TrainConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -62,18 +62,6 @@ pub struct ExportedValue {
     /// The directory in the export that holds the weights of the start, where they are not those of the model: of a random start,
     /// of new adapters, or with a smaller last norm.
     pub start: Option<String>,
-    /// The last norm of a value that begins small; it has a learning rate of its own.
-    pub own_norm: Option<OwnNorm>,
-}
-
-/// The last norm of a value that begins small.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct OwnNorm {
-    /// The name of its module.
-    pub module: String,
-    /// Its learning rate, as a multiple of that of the other weights.
-    pub rate: f64,
 }
 
 /// Where `ivl train` looks for the logits of a base.
@@ -122,7 +110,6 @@ impl DataExport {
         let (train, eval) = (encoded.train.export("train", out)?, encoded.eval.export("eval", out)?);
         let plan = Plan::training(Arc::new(encoded.train), &config.steps, &config.data, config.seed);
         let order = plan.export(out)?;
-        let (start, own_norm) = write_start(config, &models, &placement, out)?;
         let export = Self {
             format: Self::FORMAT,
             ivl: env!("CARGO_PKG_VERSION").to_owned(),
@@ -131,8 +118,7 @@ impl DataExport {
             value: ExportedValue {
                 model: value_name(config).unwrap_or_default().to_owned(),
                 config: models.json.clone(),
-                start,
-                own_norm,
+                start: write_start(config, &models, &placement, out)?,
             },
             card: directory.empty_card(config),
             max_length: models.max_length(),
@@ -149,35 +135,27 @@ impl DataExport {
     }
 }
 
-/// Writes the weights that a run starts from if they are not those of a checkpoint. Their directory, and the last norm of a value that
-/// begins small.
+/// Writes the weights that a run starts from if they are not those of a checkpoint, and names their directory.
 fn write_start(
     config: &TrainConfig,
     models: &TrainingModels,
     placement: &Placement,
     out: &Path,
-) -> Result<(Option<String>, Option<OwnNorm>)> {
+) -> Result<Option<String>> {
     let adapts = config.value.lora.is_some() && models.source.adapters().is_none();
     let is_scaled = initial_scale(config, models)? != 1.0;
-    let has_own_norm = is_scaled || models.source.adapters().is_some_and(|adapters| adapters.norm);
-    let is_stored = config.value.init == Init::Checkpoint && !adapts && !is_scaled;
-    if is_stored && !has_own_norm {
-        return Ok((None, None));
-    }
-    let net = load_value(config, models, Vec::new(), placement)?;
-    let module = models.checkpoint.norm_module();
-    let own_norm = net.own_norm().map(|size| OwnNorm { module, rate: own_norm_rate(size) });
-    if is_stored {
-        return Ok((None, own_norm));
+    if config.value.init == Init::Checkpoint && !adapts && !is_scaled {
+        return Ok(None);
     }
     let name = "start";
     let dir = out.join(name);
+    let net = load_value(config, models, Vec::new(), placement)?;
     match (&config.value.lora, value_name(config)) {
         (Some(lora), Some(model)) => save_adapters(&net, lora, model, &models.json, &dir)?,
         _ => save(&net, &models.json, &dir)?,
     }
     Checkpoint::open(&models.source.path)?.write_tokenizer(&dir)?;
-    Ok((Some(name.to_owned()), own_norm))
+    Ok(Some(name.to_owned()))
 }
 
 /// Where `ivl train` looks for the logits of each base.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,6 @@ def on_cpu(dtype: torch.dtype) -> LoadOptions:
     return LoadOptions(dtype, torch.device("cpu"))
 
 
-@dataclass(frozen=True)
-class OwnNorm:
-    """The last norm of a value that begins small."""
-
-    #: The name of its module in the network.
-    module: str
-    #: Its learning rate, as a multiple of that of the other weights.
-    rate: float
-
-    def owns(self, parameter: str) -> bool:
-        """Whether a parameter of the learner is the norm's; PEFT puts its own names between module and parameter."""
-        return f".{self.module}." in f".{parameter}"
-
-
 class ValueNetwork(nn.Module):
     """The network that is trained, with its adapters if it has any."""
 
@@ -55,8 +40,6 @@ class ValueNetwork(nn.Module):
         #: The directory or hub name that it starts from.
         self.source = Checkpoint.open(described["model"])
         start = run.directory / described["start"] if described["start"] else None
-        own_norm = described.get("own_norm")
-        self.own_norm = OwnNorm(own_norm["module"], own_norm["rate"]) if own_norm else None
         self._peft: list[Any] = []
         if settings.adapters:
             self._load_adapters(start, frozen_dtype)
@@ -85,9 +68,8 @@ class ValueNetwork(nn.Module):
         # Not a submodule: each weight has one name.
         self._peft = [adapted]
         for name, parameter in adapted.named_parameters():
-            is_trained = "lora_" in name or ".modules_to_save." in name
-            parameter.requires_grad_(is_trained)
-            if is_trained:
+            parameter.requires_grad_("lora_" in name)
+            if "lora_" in name:
                 parameter.data = parameter.data.float()
         self.adapters_directory = directory
         self.split = SplitNetwork(adapted.get_base_model(), self.source.name)

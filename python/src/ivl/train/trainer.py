@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
@@ -20,7 +20,7 @@ from ivl.train.draws import Mixing, Perturbation, base_weight
 from ivl.train.early_stopping import EarlyStopping, EvalReport
 from ivl.train.exported_run import Examples, ExportedRun, Rows, Step
 from ivl.train.learner import Learner, Target
-from ivl.train.models import OwnNorm, ValueNetwork, load_bases
+from ivl.train.models import ValueNetwork, load_bases
 from ivl.train.objective import TERMS
 from ivl.train.processes import Processes
 from ivl.train.records import Records, StepReport
@@ -53,12 +53,12 @@ class Trainer:
         self._bases, self._held_out = load_bases(run, settings, value, processes)
         if settings.config["data"]["batching"] == "packed" and not self._packs:
             raise IvlError(f"`{value.source.name}` cannot tell examples of a row apart in transformers; set `data.batching` to by-length")
-        trained = {name: parameter for name, parameter in self.learner.named_parameters() if parameter.requires_grad}
-        self._parameters = list(trained.values())
-        count = sum(parameter.numel() for parameter in trained.values())
+        trained = [parameter for parameter in self.learner.parameters() if parameter.requires_grad]
+        self._parameters = trained
+        count = sum(parameter.numel() for parameter in trained)
         peak = settings.optimizer.peak_rate(settings.adapters, bool(settings.bases), count)
         self._schedule = Schedule(settings.optimizer, peak, run.total_steps)
-        self.optimizer = _optimizer(trained, settings, value.own_norm)
+        self.optimizer = _optimizer(trained, settings)
         self._mixing = Mixing(settings.mixing, settings.seed, [weight for _, weight in settings.bases])
         self._early_stopping = EarlyStopping()
         self.state = RunState()
@@ -146,7 +146,7 @@ class Trainer:
             raise IvlError(f"the loss is no number after step {number + 1}; lower `optimizer.learning_rate`")
         rate = self._schedule.rate(number)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["relative_rate"]
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._mixing.update(by_base.tolist())
@@ -268,14 +268,11 @@ def _due(every: int, step: int, total: int) -> bool:
     return every > 0 and step % every == 0 and step < total
 
 
-def _optimizer(parameters: Mapping[str, torch.nn.Parameter], settings: Settings, own_norm: OwnNorm | None) -> torch.optim.Optimizer:
-    """AdamW with decay on matrices only: norms and biases do not decay. The last norm of a value that begins small has its own rate."""
+def _optimizer(parameters: Sequence[torch.nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """AdamW with decay on matrices only: norms and biases do not decay."""
     table = settings.optimizer
-    last_norm = [parameter for name, parameter in parameters.items() if own_norm is not None and own_norm.owns(name)]
-    rest = [parameter for parameter in parameters.values() if not any(parameter is other for other in last_norm)]
     groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in rest if parameter.ndim > 1], "weight_decay": table.weight_decay, "relative_rate": 1.0},
-        {"params": [parameter for parameter in rest if parameter.ndim <= 1], "weight_decay": 0.0, "relative_rate": 1.0},
-        {"params": last_norm, "weight_decay": 0.0, "relative_rate": own_norm.rate if own_norm else 1.0},
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": table.weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=(table.beta1, table.beta2), eps=table.epsilon)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -67,16 +68,14 @@ def _write_card(output: Path, card: dict[str, Any], state: RunState) -> None:
 
 
 def _write_adapters(output: Path, weights: dict[str, torch.Tensor], learner: Learner) -> None:
-    adapters = {_own_name(name): tensor for name, tensor in weights.items() if ".lora_" in name or _NORM in name}
-    named = {f"{_PEFT}{name}": tensor.float().contiguous() for name, tensor in adapters.items()}
+    adapters = {name: tensor for name, tensor in weights.items() if ".lora_" in name}
+    named = {f"{_PEFT}{name.replace('.default.', '.')}": tensor.float().contiguous() for name, tensor in adapters.items()}
+    with safe_open(learner.value.adapters_directory / "adapter_model.safetensors", framework="pt") as started:
+        # A last norm that is not the model's: it is frozen.
+        named |= {name: started.get_tensor(name) for name in started.keys() if ".lora_" not in name}
     _save(output / "adapter_model.safetensors", named)
     described = json.loads((learner.value.adapters_directory / "adapter_config.json").read_text())
     _write_whole(output / "adapter_config.json", json.dumps(described, indent=2))
-
-
-def _own_name(name: str) -> str:
-    """The name in the file of a parameter of PEFT: without the name of the adapter."""
-    return name.replace(_NORM, ".").replace(".default.", ".")
 
 
 def _merged(weights: dict[str, torch.Tensor], learner: Learner) -> dict[str, torch.Tensor]:
