@@ -340,7 +340,7 @@ pub struct AttentionConfig {
     pub query_scale: Option<QueryScale>,
     /// Whether each query head has a trained score that takes its share of the weights and has no value.
     pub sinks: bool,
-    /// Whether `sigmoid(W x)` multiplies what the heads have read, before the output projection.
+    /// Whether the sigmoid of a second half of each head's query multiplies what the head has read, before the output projection.
     pub output_gate: bool,
 }
 

@@ -1,11 +1,14 @@
 //! Low-rank adapters against PEFT, on what `fixtures/make_adapter_fixture.py` made.
 
+mod gradient_net;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
+use gradient_net::{assert_gradients, gradient_net};
 use ivl_core::tokens::token_tensor;
 use ivl_models::transformer::Projection;
-use ivl_models::{Checkpoint, Error, Transformer, save_adapters};
+use ivl_models::{Adapters, Checkpoint, Error, PackedFormat, Transformer, save_adapters};
 use safetensors::SafeTensors;
 
 fn fixture(name: &str) -> PathBuf {
@@ -28,55 +31,88 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn logits_are_those_of_peft_and_saving_keeps_every_number() {
-    for (name, has_norm) in [("adapter", false), ("adapter_norm", true)] {
-        let checkpoint = Checkpoint::open(&fixture(name)).expect("opens");
-        let adapters = checkpoint.adapters().expect("reads").expect("are there");
-        assert_eq!(
-            (adapters.base.as_str(), adapters.config.rank, adapters.config.alpha),
-            ("llama3", 3, 12.0)
-        );
-        assert_eq!(adapters.norm, has_norm);
-        let targets = &adapters.config.targets;
-        assert!(
-            targets.len() == 3
-                && [Projection::Query, Projection::Value, Projection::Down]
-                    .iter()
-                    .all(|p| targets.contains(p))
-        );
-        let adapted = checkpoint.load_adapters(net("llama3"), &adapters).expect("loads");
+    use Projection::*;
+    check("adapter", "llama3", (3, 12.0), &[Query, Value, Down]);
+    // PEFT's `all-linear`.
+    let attention = [Query, Key, Value, Output, Gate, Up, Down];
+    let delta = [DeltaMixed, DeltaGate, DeltaForget, DeltaStrength, DeltaOutput];
+    check("adapter_qwen3_5", "qwen3_5_text", (2, 4.0), &[attention.as_slice(), &delta].concat());
+    let convolution = [ConvolutionInput, ConvolutionOutput];
+    check("adapter_lfm2", "lfm2", (2, 4.0), &[attention.as_slice(), &convolution].concat());
+    // A last norm of their own, which ivl does not train.
+    let with_norm = check_logits("adapter_norm", "llama3", (3, 12.0), &[Query, Value, Down]);
+    assert!(with_norm.norm);
+}
 
-        let golden = std::fs::read(fixture(name).join("logits.safetensors")).expect("golden");
-        let golden = SafeTensors::deserialize(&golden).expect("safetensors");
-        let ids: Vec<u32> =
-            golden.tensor("ids").expect("ids").data().chunks(8).map(|b| u32::from(b[0])).collect();
-        let expected: Vec<f32> = golden
-            .tensor("logits")
-            .expect("logits")
-            .data()
-            .chunks(4)
-            .map(|b| f32::from_le_bytes(b.try_into().expect("four")))
-            .collect();
-        assert!(worst(&logits(&adapted, &ids), &expected) < 1e-4);
-        assert!(worst(&logits(&net("llama3"), &ids), &expected) > 0.1, "the adapters do something");
-        assert!(worst(&logits(&adapted.clone().merged(), &ids), &expected) < 1e-4);
+#[track_caller]
+fn check(name: &str, base: &str, shape: (usize, f64), targets: &[Projection]) {
+    let adapters = check_logits(name, base, shape, targets);
+    assert!(!adapters.norm);
+    check_gradients(name, &adapters);
+}
 
-        let dir = tempfile::tempdir().expect("dir");
-        save_adapters(&adapted, &adapters.config, "llama3", checkpoint.json(), dir.path()).expect("saves");
-        let read = |path: PathBuf| std::fs::read(path.join("adapter_model.safetensors")).expect("reads");
-        let (theirs, ours) = (read(fixture(name)), read(dir.path().to_owned()));
-        let (theirs, ours) = (
-            SafeTensors::deserialize(&theirs).expect("theirs"),
-            SafeTensors::deserialize(&ours).expect("ours"),
-        );
-        assert_eq!(theirs.len(), ours.len());
-        for (name, view) in theirs.iter() {
-            let other = ours.tensor(name).expect(name);
-            assert_eq!((view.shape(), view.data()), (other.shape(), other.data()), "{name}");
-        }
-        let again =
-            Checkpoint::open(dir.path()).expect("opens").adapters().expect("reads").expect("are there");
-        assert_eq!((again.config.alpha, again.norm), (adapters.config.alpha, has_norm));
+#[track_caller]
+fn check_logits(name: &str, base: &str, (rank, alpha): (usize, f64), targets: &[Projection]) -> Adapters {
+    let checkpoint = Checkpoint::open(&fixture(name)).expect("opens");
+    let adapters = checkpoint.adapters().expect("reads").expect("are there");
+    assert_eq!((adapters.base.as_str(), adapters.config.rank, adapters.config.alpha), (base, rank, alpha));
+    assert_eq!(adapters.config.targets, targets);
+    let adapted = checkpoint.load_adapters(net(base), &adapters).expect("loads");
+
+    let golden = golden(name);
+    let golden = SafeTensors::deserialize(&golden).expect("safetensors");
+    let ids = ids(&golden);
+    let expected: Vec<f32> = golden
+        .tensor("logits")
+        .expect("logits")
+        .data()
+        .chunks(4)
+        .map(|b| f32::from_le_bytes(b.try_into().expect("four")))
+        .collect();
+    assert!(worst(&logits(&adapted, &ids), &expected) < 1e-4);
+    assert!(worst(&logits(&net(base), &ids), &expected) > 0.1, "the adapters do something");
+    assert!(worst(&logits(&adapted.clone().merged(), &ids), &expected) < 1e-4);
+    assert!(worst(&logits(&adapted.clone().packed(PackedFormat::F32), &ids), &expected) < 1e-4);
+
+    let dir = tempfile::tempdir().expect("dir");
+    save_adapters(&adapted, &adapters.config, base, checkpoint.json(), dir.path()).expect("saves");
+    let read = |path: PathBuf| std::fs::read(path.join("adapter_model.safetensors")).expect("reads");
+    let (theirs, ours) = (read(fixture(name)), read(dir.path().to_owned()));
+    let (theirs, ours) =
+        (SafeTensors::deserialize(&theirs).expect("theirs"), SafeTensors::deserialize(&ours).expect("ours"));
+    assert_eq!(theirs.len(), ours.len());
+    for (name, view) in theirs.iter() {
+        let other = ours.tensor(name).expect(name);
+        assert_eq!((view.shape(), view.data()), (other.shape(), other.data()), "{name}");
     }
+    let again = Checkpoint::open(dir.path()).expect("opens").adapters().expect("reads").expect("are there");
+    assert_eq!((&again.config, again.norm), (&adapters.config, adapters.norm));
+    adapters
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(name).join("logits.safetensors")).expect("golden")
+}
+
+fn ids(golden: &SafeTensors<'_>) -> Vec<u32> {
+    golden.tensor("ids").expect("ids").data().chunks(8).map(|b| u32::from(b[0])).collect()
+}
+
+/// The gradients of the logits weighted by cosines are those of PyTorch: adapters of gradients are saved, under PEFT's names.
+fn check_gradients(name: &str, adapters: &Adapters) {
+    let checkpoint = Checkpoint::open(&fixture(name)).expect("opens");
+    let golden = golden(name);
+    let golden = SafeTensors::deserialize(&golden).expect("safetensors");
+    let base = Checkpoint::open(&fixture(&adapters.base)).expect("opens");
+    let net = base.load(&Device::flex().autodiff(), DType::F32).expect("loads");
+    let net = checkpoint.load_adapters(net, adapters).expect("loads");
+    let dir = tempfile::tempdir().expect("dir");
+    let gradients = gradient_net(&net, &ids(&golden));
+    save_adapters(&gradients, &adapters.config, "", checkpoint.json(), dir.path()).expect("saves");
+    let compared = assert_gradients(&dir.path().join("adapter_model.safetensors"), |tensor| {
+        golden.tensor(&format!("gradient.{tensor}")).expect(tensor).data().to_vec()
+    });
+    assert!(compared > 0);
 }
 
 #[test]

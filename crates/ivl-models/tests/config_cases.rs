@@ -119,21 +119,32 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The first releases of Phi-3 call LongRoPE `su`, which transformers 5 no longer takes. Sizes of Mamba layers are checked by
-/// transformers for models that have none. Its grouped products of experts take no widths such as 30, and for Mixtral it does not derive
-/// the width of a head where it stretches contexts. Two layers of Qwen3.5 have no attention. A window that is switched off may be anything.
+/// Each was run in transformers 5.24, to see that the field has no part in what it refuses:
+///
+/// - The first releases of Phi-3 call LongRoPE `su`, a name that it no longer takes.
+/// - It checks sizes of Mamba layers of models that have none.
+/// - Its grouped products of experts take no width whose rows are no multiple of 16 bytes, such as 30. (OLMoE fails elsewhere.)
+/// - For Mixtral without `head_dim` it does not derive the width of a head where it stretches contexts.
+/// - Two layers of Qwen3.5 have no attention that the table could describe; transformers runs them.
+/// - It checks the type of a window that is switched off.
 fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
     let scaling = json.get("rope_scaling").and_then(|scaling| scaling.get("type"));
     let mamba = json.get("hidden_size") != Some(&json!(32)) || !json.contains_key("mamba_n_heads");
+    let is_off = json.get("use_sliding_window").is_none_or(|used| used == false);
+    let derives_head_dim = json.get("head_dim").is_none_or(Value::is_null);
     let is_odd = [30, 34].iter().any(|width| json.get("hidden_size") == Some(&json!(width)));
     let is_mixture =
         ["qwen2_moe", "qwen3_moe", "mixtral", "olmoe", "gpt_oss", "granitemoe"].contains(&family);
     family == "phi3" && scaling == Some(&json!("su"))
         || family == "granitemoehybrid" && mamba
         || family == "qwen3_5_text" && json.get("num_hidden_layers") == Some(&json!(2))
-        || is_mixture && is_odd
-        || is_mixture && json.get("sliding_window") == Some(&json!("8"))
-        || family == "mixtral" && json.get("rope_scaling").is_some_and(|scaling| !scaling.is_null())
+        || is_mixture && family != "olmoe" && is_odd
+        || ["qwen2_moe", "qwen3_moe"].contains(&family)
+            && is_off
+            && json.get("sliding_window") == Some(&json!("8"))
+        || family == "mixtral"
+            && derives_head_dim
+            && json.get("rope_scaling").is_some_and(|scaling| !scaling.is_null())
 }
 
 /// Models that ivl does not run, states of texts whose rotation changes with their length, rotary parameters for each kind of layer

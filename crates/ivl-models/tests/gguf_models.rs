@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, Vocab};
+use ivl_models::gguf::GgufType;
 use ivl_models::{Checkpoint, PackedFormat, Transformer, TransformerLm, Weights};
 use safetensors::SafeTensors;
 
@@ -150,13 +151,56 @@ fn files_of_the_converter_mean_what_their_checkpoints_do() {
         ("gpt2", "gpt2", &lines.byte_level),
         ("gptneox", "gpt_neox", &lines.byte_level),
         ("gptneox_sequential", "gpt_neox", &lines.byte_level),
-    ] {
+        ("ernie4_5", "ernie4_5", &lines.sentencepiece),
+    ]
+    .into_iter()
+    .chain(MORE.map(|(name, model_type)| (name, model_type, &lines.byte_level)))
+    {
         let file = fixture_in("gguf_converted", &format!("{name}.gguf"));
         check_file(&file, model_type);
         let tokenizer = Checkpoint::open(&file).expect("opens").tokenizer().expect("reads");
         for (line, ids) in lines.texts.iter().zip(ids) {
             assert_eq!(&tokenizer.encode(line, false).expect("encodes"), ids, "{name}: {line:?}");
         }
+    }
+}
+
+/// Recurrent layers, mixtures of experts and further dense models.
+const MORE: [(&str, &str); 18] = [
+    ("qwen35", "qwen3_5_text"),
+    ("lfm2", "lfm2"),
+    ("gpt-oss", "gpt_oss"),
+    ("mixtral", "mixtral"),
+    ("qwen2moe", "qwen2_moe"),
+    ("qwen3moe", "qwen3_moe"),
+    ("olmoe", "olmoe"),
+    ("granitemoe", "granitemoe"),
+    ("granite", "granite"),
+    ("smollm3", "smollm3"),
+    ("olmo2", "olmo2"),
+    ("command-r", "cohere"),
+    ("cohere2", "cohere2"),
+    ("starcoder2", "starcoder2"),
+    ("stablelm", "stablelm"),
+    ("exaone4", "exaone4"),
+    ("seed_oss", "seed_oss"),
+    ("arcee", "arcee"),
+];
+
+#[test]
+fn files_that_ivl_writes_mean_what_it_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, _) in MORE {
+        let file = fixture_in("gguf_converted", &format!("{name}.gguf"));
+        let checkpoint = Checkpoint::open(&file).expect("opens");
+        let copy = dir.path().join(format!("{name}.gguf"));
+        checkpoint
+            .save_gguf(None, GgufType::F32, None, &copy)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (ids, expected) = golden(&file);
+        let net = Checkpoint::open(&copy).expect("opens").load(&Device::flex(), DType::F32).expect("loads");
+        let difference = difference(&logits(net, &ids), &expected, checkpoint.config().vocab_size);
+        assert!(difference <= 1e-4, "{name}: log-probabilities differ by {difference}");
     }
 }
 

@@ -1,17 +1,19 @@
 //! Recurrent layers under everything that cuts a text back, copies it, or joins it with others: the logits are always those of the
 //! plain pass. `parity.rs` compares that pass with transformers.
 
+mod gradient_net;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
+use gradient_net::{assert_gradients, gradient_net};
 use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Session, Speculation, generate, speculate};
 use ivl_core::fusion::{BaseLm, DecodeBatch};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_models::families::read_config;
-use ivl_models::transformer::with_gradient;
-use ivl_models::{Checkpoint, PackedFormat, Transformer, TransformerLm, initialize, save};
+use ivl_models::{Checkpoint, PackedFormat, TransformerLm, initialize, save};
 use safetensors::SafeTensors;
 
 const FAMILIES: [&str; 2] = ["lfm2", "qwen3_5_text"];
@@ -337,65 +339,16 @@ fn gradients_are_those_of_pytorch() {
             .map(|id| i64::from_le_bytes(id.try_into().expect("eight bytes")) as u32)
             .collect();
         let net = checkpoint.load(&Device::flex().autodiff(), DType::F32).expect("loads");
-        let gradients = gradient_net(&net, &ids);
         let dir = tempfile::tempdir().expect("temporary directory");
-        save(&gradients, checkpoint.json(), dir.path()).expect("saves");
-        let saved = std::fs::read(dir.path().join("model.safetensors")).expect("reads");
-        let saved = SafeTensors::deserialize(&saved).expect("safetensors");
-        let mut compared = 0;
-        for (tensor, view) in saved.tensors() {
+        save(&gradient_net(&net, &ids), checkpoint.json(), dir.path()).expect("saves");
+        let compared = assert_gradients(&dir.path().join("model.safetensors"), |tensor| {
             // The language model inside another model has its own prefix there.
             let inside = tensor.replacen("model.", "model.language_model.", 1);
             let find = |name: &str| golden.tensor(&format!("gradient.{name}"));
-            let expected = find(&tensor).or_else(|_| find(&inside));
-            let expected =
-                floats(expected.unwrap_or_else(|_| panic!("{name}: no gradient of {tensor}")).data());
-            let got = floats(view.data());
-            let sum: f64 = got.iter().enumerate().map(|(at, x)| f64::from(*x) * cosine(at)).sum();
-            let length = got.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            let [expected_sum, expected_length] = [f64::from(expected[0]), f64::from(expected[1])];
-            let tolerance = 2e-4 * expected_length.max(1e-3);
-            assert!(
-                (length - expected_length).abs() < tolerance,
-                "{name}, {tensor}: {length}, {expected_length}"
-            );
-            assert!((sum - expected_sum).abs() < tolerance, "{name}, {tensor}: {sum}, {expected_sum}");
-            compared += 1;
-        }
+            find(tensor).or_else(|_| find(&inside)).expect(tensor).data().to_vec()
+        });
         assert!(compared > 20, "{name}: {compared} tensors");
     }
-}
-
-fn cosine(at: usize) -> f64 {
-    (0.37 * at as f64).cos()
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).collect()
-}
-
-/// A network that has gradients in the place of its weights.
-fn gradient_net(net: &Transformer, ids: &[u32]) -> Transformer {
-    use burn::module::{Module, ModuleMapper, Param};
-    use burn::tensor::{Gradients, Tensor, TensorData};
-
-    struct Replace<'a>(&'a Gradients);
-
-    impl ModuleMapper for Replace<'_> {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let tensor = param.val();
-            let gradient = tensor.grad(self.0);
-            let gradient = gradient.unwrap_or_else(|| tensor.clone().inner().zeros_like());
-            Param::initialized(param.id, Tensor::from_inner(gradient))
-        }
-    }
-    let logits = net.forward(token_tensor(ids, 1, &net.device()), &mut net.new_cache(&[0]));
-    let [rows, seq, vocab] = logits.dims();
-    let weights: Vec<f32> = (0..rows * seq * vocab).map(|at| cosine(at) as f32).collect();
-    let gradient =
-        |logits: Tensor<3>| Tensor::from_data(TensorData::new(weights, [rows, seq, vocab]), &logits.device());
-    let gradients = with_gradient(logits, gradient).backward();
-    net.clone().map(&mut Replace(&gradients))
 }
 
 #[test]

@@ -13,6 +13,7 @@ use ivl_core::fusion::{BaseLm, DecodeBatch};
 use ivl_core::tokens::token_tensor;
 use ivl_core::{CausalLm, FusedLm, Value, VocabMap};
 use ivl_models::families::read_config;
+use ivl_models::transformer::LoraConfig;
 use ivl_models::{PackedFormat, Transformer, TransformerLm, Weights, initialize};
 use ivl_train::{BaseLogits, Event, FrozenBase, Run, train};
 
@@ -38,13 +39,21 @@ fn base(layers: usize, packed: bool) -> TransformerLm {
     TransformerLm::new(net, vocab(), "base")
 }
 
-/// A value trained against the small base.
+/// A value of two layers, trained against the small base.
 fn trained() -> Transformer {
+    trained_from(net(2, 1, &Device::flex().autodiff(), DType::F32))
+}
+
+/// Adapters on every projection of the small base, trained against it.
+fn trained_adapters() -> Transformer {
+    trained_from(net(4, 7, &Device::flex().autodiff(), DType::F32).with_lora(&LoraConfig::new(3), 1))
+}
+
+fn trained_from(value: Transformer) -> Transformer {
     let lm = base(4, false);
     let map = VocabMap::same_ids(lm.vocab(), &vocab()).expect("the same tokens");
     let base = FrozenBase::new("base", BaseLogits::Lm(Rc::new(lm)), map);
     let dir = tempfile::tempdir().expect("dir");
-    let value = net(2, 1, &Device::flex().autodiff(), DType::F32);
     let mut losses = Vec::new();
     let trained = train(Run::new(vec![base], value, examples().into()), &config(dir.path()), |event| {
         if let Event::Step(step) = event {
@@ -83,8 +92,24 @@ fn plain_text(lm: &dyn CausalLm, prompt: &[u32], len: usize) -> Vec<u32> {
 
 #[test]
 fn a_value_moves_to_a_larger_base_and_every_way_of_decoding_agrees() {
-    let value = trained();
-    let (small, large) = (fused(4, &value), fused(8, &value));
+    every_way_of_decoding_agrees(&trained());
+}
+
+#[test]
+fn adapters_move_to_a_larger_base_merged_or_not() {
+    let adapters = trained_adapters();
+    every_way_of_decoding_agrees(&adapters);
+    let merged = adapters.clone().merged();
+    every_way_of_decoding_agrees(&merged);
+    let ids: Vec<u32> = (1..70).map(|id| id * 5 % 48).collect();
+    let lm = |net: &Transformer| TransformerLm::new(net.clone(), vocab(), "value");
+    let (apart, added) = (plain_logits(&lm(&adapters), &ids), plain_logits(&lm(&merged), &ids));
+    let worst = apart.iter().zip(&added).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-4, "{worst}");
+}
+
+fn every_way_of_decoding_agrees(value: &Transformer) {
+    let (small, large) = (fused(4, value), fused(8, value));
     let prompt: Vec<u32> = (1..20).collect();
     let expected = plain_text(&large, &prompt, 40);
     assert_ne!(expected, plain_text(&base(8, true), &prompt, 40), "the value changes the text");

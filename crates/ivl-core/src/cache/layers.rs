@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::history::Inputs;
+use super::history::{History, Inputs};
 use super::snapshots::{Snapshot, Snapshots};
 use super::{LayerMemory, LayerShape};
 use crate::error::Error;
@@ -34,7 +34,7 @@ pub struct LayerCache {
     held: usize,
     expected: usize,
     stride: usize,
-    history: Option<Inputs>,
+    history: History,
     snapshots: Snapshots,
 }
 
@@ -49,7 +49,7 @@ impl LayerCache {
             held: 0,
             expected: 0,
             stride: 1,
-            history: None,
+            history: History::default(),
             snapshots: Snapshots::default(),
         }
     }
@@ -169,10 +169,7 @@ impl LayerCache {
     /// Keeps inputs that are about to be read, for models that may have to read them again: those with recurrent layers, and those
     /// whose position encoding changes at some length.
     pub fn remember(&mut self, inputs: Inputs) {
-        self.history = Some(match self.history.take() {
-            Some(history) => history.then(inputs),
-            None => inputs,
-        });
+        self.history.push(inputs);
     }
 
     /// Inputs that were [remembered](Self::remember).
@@ -180,7 +177,7 @@ impl LayerCache {
     /// # Panics
     /// If there are none at these positions.
     pub fn remembered(&self, positions: Range<usize>) -> Inputs {
-        self.history.as_ref().expect("a model that reads again remembers what it reads").at(positions)
+        self.history.at(positions)
     }
 
     /// Forgets what the layers hold, so that all of the text is unread; remembered inputs stay.
@@ -232,7 +229,7 @@ impl LayerCache {
 
     /// Whether keys hold only for texts of some lengths, so that tokens were kept to be read again.
     pub(super) fn depends_on_length(&self) -> bool {
-        self.history.is_some() && self.held > 0 && !self.is_recurrent()
+        !self.history.is_empty() && self.held > 0 && !self.is_recurrent()
     }
 
     /// The longest beginning of at most `tokens` tokens that can be gone on from without reading any of it again.
@@ -251,7 +248,7 @@ impl LayerCache {
             return;
         }
         self.len = len;
-        self.history = self.history.take().filter(|_| len > 0).map(|history| history.at(0..len));
+        self.history.truncate(len);
         if len >= self.held {
             return;
         }
@@ -280,7 +277,7 @@ impl LayerCache {
         self.padding = rows.iter().map(|&row| self.padding[row]).collect();
         self.select_segments(rows);
         self.layers.iter_mut().for_each(|layer| layer.select(rows));
-        self.history = self.history.take().map(|history| history.select(rows));
+        self.history.select(rows, 0);
         self.snapshots.clear();
     }
 
@@ -307,10 +304,10 @@ impl LayerCache {
         for cache in [&mut *self, &mut other] {
             let missing = len - cache.len;
             cache.padding.iter_mut().for_each(|padding| *padding += missing);
-            cache.history = cache.history.take().map(|history| history.pad_left(missing));
+            cache.history.pad_left(missing);
         }
         self.padding.append(&mut other.padding);
-        self.history = self.history.take().zip(other.history).map(|(own, more)| own.join(more));
+        self.history.join(other.history);
         for (layer, more) in self.layers.iter_mut().zip(other.layers) {
             layer.join(more, len);
         }
@@ -339,10 +336,7 @@ impl LayerCache {
         self.layers.iter_mut().for_each(|layer| layer.keep(rows, read));
         self.padding = kept.into_iter().map(|padding| padding - dropped).collect();
         self.select_segments(rows);
-        self.history = self.history.take().map(|history| {
-            let len = history.len();
-            history.select(rows).at(dropped..len)
-        });
+        self.history.select(rows, dropped);
         self.snapshots.drop_positions(dropped);
         self.held -= read;
         self.len -= dropped;
@@ -351,7 +345,7 @@ impl LayerCache {
 
     pub(super) fn bytes(&self) -> usize {
         let layers: usize = self.layers.iter().map(LayerMemory::bytes).sum();
-        layers + self.snapshots.bytes() + self.history.as_ref().map_or(0, Inputs::bytes)
+        layers + self.snapshots.bytes() + self.history.bytes()
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Cache {
     /// The cache of a value that is fused over bytes.
     Bytes(TextCache<Cache, ByteState>),
     /// The cache of a base whose values lag.
-    Gated(GatedCache<Cache>),
+    Gated(Box<GatedCache<Cache>>),
 }
 
 impl Cache {

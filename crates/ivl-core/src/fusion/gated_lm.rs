@@ -156,7 +156,7 @@ impl CausalLm for GatedLm {
 
     fn new_cache(&self, padding: &[usize]) -> Cache {
         let values = self.fused.values.iter().map(|value| value.lm.new_cache(padding)).collect();
-        Cache::Gated(GatedCache::new(self.fused.base.new_cache(padding), values, padding))
+        Cache::Gated(Box::new(GatedCache::new(self.fused.base.new_cache(padding), values, padding)))
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {

@@ -83,13 +83,14 @@ impl Checkpoint {
         let rank = fields.size("r")?;
         let names = fields.opt_texts("target_modules")?.unwrap_or_default();
         let modules = modules(self)?;
-        let target = |name: &&str| {
-            let known = modules.iter().find(|(_, module)| module.rsplit('.').next() == Some(*name));
-            known
-                .map(|(projection, _)| *projection)
-                .ok_or_else(|| fields.invalid("target_modules", "projections of this model"))
+        if !names.iter().all(|name| modules.iter().any(|(_, module)| is_named(module, name))) {
+            return Err(fields.invalid("target_modules", "projections of this model"));
+        }
+        let is_target = |projection: &Projection| {
+            let mut own = modules.iter().filter(|(of, _)| of == projection);
+            own.any(|(_, module)| names.iter().any(|name| is_named(module, name)))
         };
-        let targets = names.iter().map(target).collect::<Result<_, _>>()?;
+        let targets = Projection::ALL.into_iter().filter(is_target).collect();
         let config = LoraConfig { rank, alpha: fields.positive("lora_alpha")?, targets, merge: false };
         Ok(Some(Adapters { base: base.to_owned(), config, norm }))
     }
@@ -181,7 +182,7 @@ impl Checkpoint {
         let (module, part) = path.split_once(".lora.").unwrap_or((path, ""));
         let map = (self.family().weights)(self.config());
         let TensorPlace { rule, name, .. } = map.resolve(&format!("{module}.weight"));
-        if rule.slice != OutputSlice::All || !rule.transposed {
+        if rule.slice != OutputSlice::All || rule.inputs != OutputSlice::All || !rule.transposed {
             return Err(Error::FusedAdapter { family: self.family().model_type, module: module.to_owned() });
         }
         let module = name.strip_suffix(".weight").unwrap_or(&name);
@@ -190,15 +191,40 @@ impl Checkpoint {
     }
 }
 
-/// The projections of a model with the names of their modules in its first block.
+/// The projections of a model with the names of their modules, of all layers.
 fn modules(checkpoint: &Checkpoint) -> Result<Vec<(Projection, String)>, Error> {
-    let all = Projection::ALL.into_iter().filter(|projection| projection.is_in(checkpoint.config()));
-    let named = all.map(|projection| {
-        let name = checkpoint.adapter_name(&format!("blocks.0.{}.lora.down", projection.path()))?;
-        let module = name.trim_start_matches(PREFIX).trim_end_matches(".lora_A.weight").to_owned();
-        Ok((projection, module))
-    });
-    named.collect()
+    let config = checkpoint.config();
+    let mut modules = Vec::new();
+    for (index, layer) in config.layers.iter().enumerate() {
+        for projection in Projection::ALL.into_iter().filter(|projection| projection.is_in(config, layer)) {
+            let name = checkpoint.adapter_name(&format!("blocks.{index}.{}.lora.down", projection.path()))?;
+            let module = name.trim_start_matches(PREFIX).trim_end_matches(".lora_A.weight").to_owned();
+            modules.push((projection, module));
+        }
+    }
+    Ok(modules)
+}
+
+/// Whether PEFT takes `module` for a target that is called `name`.
+fn is_named(module: &str, name: &str) -> bool {
+    module.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+}
+
+/// The names in `target_modules` of the projections that are adapted: the last part of a module's name or, where another module
+/// has the same, the last two.
+fn target_names<'a>(modules: &'a [(Projection, String)], targets: &[Projection]) -> Vec<&'a str> {
+    let (adapted, others): (Vec<_>, Vec<_>) =
+        modules.iter().partition(|(projection, _)| targets.contains(projection));
+    let mut names = Vec::new();
+    for (_, module) in adapted {
+        let parts = || module.rmatch_indices('.').map(|(dot, _)| &module[dot + 1..]);
+        let is_own = |name: &&str| !others.iter().any(|(_, other)| is_named(other, name));
+        let name = parts().find(is_own).unwrap_or(module);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Writes the adapters of a model in the layout of PEFT, with the `config.json` of their model. `base` names the model
@@ -238,11 +264,7 @@ pub fn save_adapters(
         }
     }
     let modules = modules(&checkpoint)?;
-    let targets: Vec<&str> = modules
-        .iter()
-        .filter(|(projection, _)| config.targets.contains(projection))
-        .filter_map(|(_, module)| module.rsplit('.').next())
-        .collect();
+    let targets = target_names(&modules, &config.targets);
     let described = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

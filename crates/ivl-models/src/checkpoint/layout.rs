@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::families::weight_map::{OutputSlice, Rule, TensorPlace};
+use crate::families::weight_map::{OutputSlice, Rule, StoredNumbers, TensorPlace};
 
 /// Stored rows that are in memory at once: a run of as many numbers of ours is written together, so that both sides stay in
 /// the cache while a matrix is transposed.
@@ -46,7 +46,8 @@ impl<'a> Layout<'a> {
     /// Whether a stored row is one of our outputs, unchanged. Those of the table of an embedding are the outputs of the head.
     pub(super) fn rows_are_outputs(&self, path: &str) -> bool {
         let table = path == "embedding.weight" && self.rule.slice == OutputSlice::All;
-        self.shape.len() == 2 && self.rule.plus == 0.0 && (self.rule.transposed || table)
+        let is_ours = self.rule.numbers == StoredNumbers::Ours && self.rule.inputs == OutputSlice::All;
+        self.shape.len() == 2 && is_ours && (self.rule.transposed || table)
     }
 
     /// Groups of rows of ours that are loaded or saved together.
@@ -68,15 +69,16 @@ impl<'a> Layout<'a> {
 
     /// From a band of stored rows, one after the other, to runs of our numbers, each with the index of its first.
     pub(super) fn load(&self, band: &Range<usize>, stored: &[f32], put: &mut dyn FnMut(usize, &[f32])) {
-        let (columns, plus) = (self.columns(), self.rule.plus);
+        let (columns, numbers) = (self.columns(), self.rule.numbers);
         if let [inputs, outputs] = *self.shape
             && self.rule.transposed
         {
             let mut run = [0.0; ROWS];
             let run = &mut run[..band.len()];
             for input in 0..inputs {
+                let column = self.rule.inputs.stored(input);
                 for (row, number) in run.iter_mut().enumerate() {
-                    *number = stored[row * columns + input] - plus;
+                    *number = numbers.load(stored[row * columns + column]);
                 }
                 put(input * outputs + band.start, run);
             }
@@ -86,7 +88,7 @@ impl<'a> Layout<'a> {
         let mut run = vec![0.0; width];
         for (row, stored) in band.clone().zip(stored.chunks_exact(columns)) {
             for (output, number) in run.iter_mut().enumerate() {
-                *number = stored[self.rule.slice.stored(output)] - plus;
+                *number = numbers.load(stored[self.rule.slice.stored(output)]);
             }
             put(row * width, &run);
         }
@@ -94,14 +96,15 @@ impl<'a> Layout<'a> {
 
     /// Writes a band of our numbers into stored rows, one after the other; numbers of other parameters stay.
     pub(super) fn save(&self, band: &Range<usize>, ours: &[f32], stored: &mut [f32]) {
-        let (columns, plus) = (self.columns(), self.rule.plus);
+        let (columns, numbers) = (self.columns(), self.rule.numbers);
         if let [inputs, outputs] = *self.shape
             && self.rule.transposed
         {
             for input in 0..inputs {
                 let run = &ours[input * outputs..][band.clone()];
+                let column = self.rule.inputs.stored(input);
                 for (row, number) in run.iter().enumerate() {
-                    stored[row * columns + input] = number + plus;
+                    stored[row * columns + column] = numbers.store(*number);
                 }
             }
             return;
@@ -109,7 +112,7 @@ impl<'a> Layout<'a> {
         let width = self.shape.last().copied().unwrap_or(1);
         for (row, stored) in band.clone().zip(stored.chunks_exact_mut(columns)) {
             for (output, number) in ours[row * width..][..width].iter().enumerate() {
-                stored[self.rule.slice.stored(output)] = number + plus;
+                stored[self.rule.slice.stored(output)] = numbers.store(*number);
             }
         }
     }

@@ -169,9 +169,10 @@ fn type_of(tensor: &SavedTensor<'_>, kind: StoredType, head: &str) -> StoredType
     }
 }
 
-/// llama.cpp keeps vectors and learned positions in F32.
+/// llama.cpp keeps vectors, learned positions, convolutions and routers in F32.
 fn is_matrix(tensor: &SavedTensor<'_>) -> bool {
-    tensor.shape.len() > 1 && tensor.name != "position_embd.weight"
+    let in_full = ["position_embd.", ".ssm_conv1d.", ".shortconv.conv.", ".ffn_gate_inp."];
+    tensor.shape.len() > 1 && !in_full.iter().any(|part| tensor.name.contains(part))
 }
 
 /// The type, if ivl writes it.

@@ -7,7 +7,7 @@ use super::readers::{convolution_kernel, put_mixers};
 use super::rope::RopeDefaults;
 use crate::Error;
 use crate::config::{DeltaNetConfig, Mixer, ModelConfig, NormKind, QkNorm};
-use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
+use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
 const DEFAULTS: Defaults = Defaults {
@@ -60,12 +60,7 @@ fn delta(fields: &Fields<'_>) -> Result<DeltaNetConfig, Error> {
 }
 
 pub(super) fn weights(config: &ModelConfig) -> WeightMap {
-    // Each head of the query projection has its query and then its gate.
-    let half = |part| OutputSlice::Interleaved { width: config.attention.head_dim, part, parts: 2 };
-    let query = "model.layers.{}.self_attn.q_proj";
     qwen::weights(config).with([
-        Rule::linear("blocks.{}.attention.query", query).slice(half(0)),
-        Rule::linear("blocks.{}.attention.gate", query).slice(half(1)),
         Rule::linear("blocks.{}.delta.mixed", "model.layers.{}.linear_attn.in_proj_qkv"),
         Rule::linear("blocks.{}.delta.gate", "model.layers.{}.linear_attn.in_proj_z"),
         Rule::linear("blocks.{}.delta.forget", "model.layers.{}.linear_attn.in_proj_a"),

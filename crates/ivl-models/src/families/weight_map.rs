@@ -8,6 +8,8 @@ pub struct WeightMap {
     /// Rules for names under which some files hold a module that has a rule.
     alternatives: Vec<Rule>,
     ignored: Vec<&'static str>,
+    /// What precedes the index of a layer, and the first index of those that are left out.
+    ignored_layers: Option<(&'static str, usize)>,
 }
 
 /// Where the parameters of one module (`weight` and `bias`) lie in a checkpoint.
@@ -18,8 +20,10 @@ pub struct Rule {
     /// Whether a matrix is stored as `[output, input]`, as `torch.nn.Linear` does; ours are `[input, output]`.
     pub(crate) transposed: bool,
     pub(crate) slice: OutputSlice,
-    /// What the stored numbers have more than ours.
-    pub(crate) plus: f32,
+    /// The order of the stored inputs of a matrix.
+    pub(crate) inputs: OutputSlice,
+    /// How the stored numbers follow from ours.
+    pub(crate) numbers: StoredNumbers,
     /// Whether single numbers are tensors without axes.
     scalar: bool,
     /// Whether a matrix is stored as the weight of a convolution of single channels, `[channels, 1, kernel]`.
@@ -64,11 +68,54 @@ pub enum OutputSlice {
         /// How many projections take turns.
         parts: usize,
     },
+    /// All, in another order: from output `start` on, blocks of `width` outputs that we keep by group and that are stored the first of
+    /// all groups, then the second of all groups, and so on.
+    Regrouped {
+        /// Outputs before it that keep their places.
+        start: usize,
+        /// Outputs in a block.
+        width: usize,
+        /// Groups.
+        groups: usize,
+        /// Blocks in a group.
+        per_group: usize,
+    },
     /// All, in another order: the two dimensions that a rotation turns together are neighbours, not half a head apart.
     RotaryPairs {
         /// Outputs of a head.
         width: usize,
     },
+}
+
+/// How stored numbers follow from ours.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum StoredNumbers {
+    /// They are ours.
+    Ours,
+    /// Ours plus one.
+    PlusOne,
+    /// `-exp(x)`.
+    NegativeExponential,
+}
+
+impl StoredNumbers {
+    /// The stored number.
+    pub(crate) fn store(self, ours: f32) -> f32 {
+        match self {
+            Self::Ours => ours,
+            Self::PlusOne => ours + 1.0,
+            Self::NegativeExponential => -ours.exp(),
+        }
+    }
+
+    /// Our number.
+    pub(crate) fn load(self, stored: f32) -> f32 {
+        match self {
+            Self::Ours => stored,
+            Self::PlusOne => stored - 1.0,
+            Self::NegativeExponential => (-stored).ln(),
+        }
+    }
 }
 
 impl OutputSlice {
@@ -80,6 +127,11 @@ impl OutputSlice {
             Self::Interleaved { width, part, parts } => {
                 (index / width * parts + part) * width + index % width
             }
+            Self::Regrouped { start, .. } if index < start => index,
+            Self::Regrouped { start, width, groups, per_group } => {
+                let (block, inside) = ((index - start) / width, (index - start) % width);
+                start + (block % per_group * groups + block / per_group) * width + inside
+            }
             Self::RotaryPairs { width } => {
                 let (head, half) = (index / width * width, width / 2);
                 head + index % width % half * 2 + index % width / half
@@ -90,7 +142,7 @@ impl OutputSlice {
     /// Outputs of the stored tensor, of which `ours` are ours.
     pub(crate) fn total(self, ours: usize) -> usize {
         match self {
-            Self::All | Self::RotaryPairs { .. } => ours,
+            Self::All | Self::Regrouped { .. } | Self::RotaryPairs { .. } => ours,
             Self::Range { total, .. } => total,
             Self::Interleaved { parts, .. } => ours * parts,
         }
@@ -105,7 +157,8 @@ impl Rule {
             theirs,
             transposed: false,
             slice: OutputSlice::All,
-            plus: 0.0,
+            inputs: OutputSlice::All,
+            numbers: StoredNumbers::Ours,
             scalar: false,
             depthwise: false,
             whole: false,
@@ -158,17 +211,24 @@ impl Rule {
         self
     }
 
-    /// The stored numbers are ours plus `plus`.
+    /// The inputs of the stored matrix are in another order.
     #[must_use]
-    pub(crate) fn plus(mut self, plus: f32) -> Self {
-        self.plus = plus;
+    pub(crate) fn inputs(mut self, order: OutputSlice) -> Self {
+        self.inputs = order;
+        self
+    }
+
+    /// The stored numbers are a function of ours.
+    #[must_use]
+    pub(crate) fn numbers(mut self, numbers: StoredNumbers) -> Self {
+        self.numbers = numbers;
         self
     }
 
     /// Whether a parameter is stored as we keep it.
     pub(crate) fn is_identity(&self, ours: &[usize]) -> bool {
-        let keeps_place = self.slice == OutputSlice::All && self.plus == 0.0;
-        keeps_place && !(self.transposed && ours.len() == 2)
+        let keeps_place = self.slice == OutputSlice::All && self.inputs == OutputSlice::All;
+        keeps_place && self.numbers == StoredNumbers::Ours && !(self.transposed && ours.len() == 2)
     }
 
     /// The shape of the stored tensor, of which our parameter has the shape `ours`.
@@ -204,7 +264,7 @@ const NOT_WEIGHTS: [&str; 11] = [
 impl WeightMap {
     /// Rules of a family whose names start with `prefix`, which some files leave out.
     pub fn new(prefix: &'static str, rules: Vec<Rule>) -> Self {
-        Self { prefix, rules, alternatives: Vec::new(), ignored: NOT_WEIGHTS.to_vec() }
+        Self { prefix, rules, alternatives: Vec::new(), ignored: NOT_WEIGHTS.to_vec(), ignored_layers: None }
     }
 
     /// Further rules; one for a module that already has a rule replaces it.
@@ -229,11 +289,25 @@ impl WeightMap {
         self
     }
 
+    /// Tensors whose names begin with `before` and the index of a layer from `first` on are of no layer of the model.
+    #[must_use]
+    pub(crate) fn ignoring_layers_from(mut self, before: &'static str, first: usize) -> Self {
+        self.ignored_layers = Some((before, first));
+        self
+    }
+
     pub(crate) fn prefix(&self) -> &'static str {
         self.prefix
     }
 
     pub(crate) fn ignores(&self, name: &str) -> bool {
+        let is_of_later_layer = |(before, first): (&str, usize)| {
+            let index = name.strip_prefix(before).and_then(|rest| rest.split('.').next()?.parse().ok());
+            index.is_some_and(|index: usize| index >= first)
+        };
+        if self.ignored_layers.is_some_and(is_of_later_layer) {
+            return true;
+        }
         let name = format!(".{name}");
         self.ignored.iter().any(|part| name.contains(part))
     }
@@ -302,8 +376,9 @@ mod tests {
 
     #[test]
     fn fused_outputs_are_found_and_cover_the_stored_tensor_once() {
-        let cases: [Vec<(OutputSlice, usize)>; 3] = [
+        let cases: [Vec<(OutputSlice, usize)>; 4] = [
             vec![(OutputSlice::RotaryPairs { width: 6 }, 12)],
+            vec![(OutputSlice::Regrouped { start: 4, width: 2, groups: 2, per_group: 3 }, 16)],
             (0..3).map(|part| (OutputSlice::Interleaved { width: 4, part, parts: 3 }, 8)).collect(),
             vec![
                 (OutputSlice::Range { start: 0, total: 14 }, 8),

@@ -1,47 +1,34 @@
 //! The architectures of GGUF files: how each is written, as departures from what most do.
 //!
-//! To add one: an entry in [`ARCHITECTURES`], with the fields that its family reads beside the common ones, and the layout of
-//! the tensors that converters change.
+//! To add one: an entry in [`DENSE`] or in the list of another kind of model, with the fields that its family reads beside the
+//! common ones, and the layout of the tensors that converters change.
 
 use serde_json::{Map, Value, json};
 
+use super::architecture::{Architecture, head_dim, rename, rotary, set, size_of};
 use super::config_metadata::ConfigMetadata;
 use super::file::Gguf;
+use super::further_dense::FURTHER_DENSE;
 use super::hyperparameters::Hyperparameters;
 use super::metadata_writer::MetadataWriter;
-use super::tensor_names::{tensor_names, with_shifted_norms};
+use super::mixtures::{MIXTURES, put_experts, with_experts};
+use super::recurrent::RECURRENT;
+use super::tensor_names::{tensor_names, with_rotary_pairs, with_shifted_norms};
 use crate::Error;
 use crate::config::{ModelConfig, Wiring};
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 
-/// How the models of one architecture are written.
-#[derive(Debug)]
-pub(crate) struct Architecture {
-    /// `general.architecture`.
-    pub(crate) name: &'static str,
-    /// The `model_type`s whose models are written so. Files are read as the first, unless `fields` says otherwise.
-    pub(crate) model_types: &'static [&'static str],
-    /// The class of transformers.
-    class: &'static str,
-    /// Changes the common fields to those of the family.
-    fields: fn(&Hyperparameters<'_>, &mut Map<String, Value>) -> Result<(), Error>,
-    /// Names and layout of the tensors.
-    weights: fn(&ModelConfig) -> WeightMap,
+fn architectures() -> impl Iterator<Item = &'static Architecture> {
+    DENSE.iter().chain(&FURTHER_DENSE).chain(&MIXTURES).chain(&RECURRENT)
 }
 
-const ARCHITECTURES: [Architecture; 10] = [
+const DENSE: [Architecture; 10] = [
     Architecture {
         name: "llama",
-        model_types: &["llama", "mistral"],
+        model_types: &["llama", "mistral", "mixtral"],
         class: "LlamaForCausalLM",
         fields: llama,
-        weights: |config| {
-            let pairs = OutputSlice::RotaryPairs { width: config.attention.head_dim };
-            tensor_names().with([
-                Rule::linear("blocks.{}.attention.query", "blk.{}.attn_q").slice(pairs),
-                Rule::linear("blocks.{}.attention.key", "blk.{}.attn_k").slice(pairs),
-            ])
-        },
+        weights: |config| with_rotary_pairs(with_experts(tensor_names(), config), config),
     },
     Architecture {
         name: "qwen2",
@@ -149,17 +136,17 @@ impl Architecture {
                 .metadata()
                 .invalid("general.type", "model: a file with all weights of a language model"));
         }
-        ARCHITECTURES.iter().find(|known| known.name == got).ok_or_else(|| Error::UnknownArchitecture {
+        architectures().find(|known| known.name == got).ok_or_else(|| Error::UnknownArchitecture {
             path: gguf.path().to_owned(),
             field: key,
             got: got.to_owned(),
-            known: ARCHITECTURES.iter().map(|known| known.name).collect::<Vec<_>>().join(", "),
+            known: architectures().map(|known| known.name).collect::<Vec<_>>().join(", "),
         })
     }
 
     /// The architecture in which models of a family are written.
     pub(crate) fn for_family(model_type: &str) -> Option<&'static Self> {
-        ARCHITECTURES.iter().find(|known| known.model_types.contains(&model_type))
+        architectures().find(|known| known.model_types.contains(&model_type))
     }
 
     /// The `config.json` that a file stands for.
@@ -168,13 +155,13 @@ impl Architecture {
     /// [`Error::MissingField`], [`Error::InvalidField`] or [`Error::MissingTensor`] name what is missing or means nothing to ivl.
     pub(crate) fn config(&self, gguf: &Gguf) -> Result<Map<String, Value>, Error> {
         let metadata = Hyperparameters::new(gguf, self.name);
-        if metadata.opt_number("expert_count")?.is_some_and(|experts| experts > 0.0) {
-            return Err(
-                metadata.invalid("expert_count", "0: ivl reads no mixtures of experts from GGUF files")
-            );
-        }
         let mut config = metadata.config(self.model_types[0], self.class)?;
         (self.fields)(&metadata, &mut config)?;
+        if metadata.has_experts()? && !config.contains_key("num_experts") {
+            return Err(
+                metadata.invalid("expert_count", "0: ivl reads no mixtures of experts of this architecture")
+            );
+        }
         Ok(config)
     }
 
@@ -187,8 +174,29 @@ impl Architecture {
     ) -> Vec<(&'static str, Vec<f32>)> {
         let mut writer = ConfigMetadata::new(self.name, metadata);
         writer.write(config, context);
-        if self.name == "gptneox" {
-            writer.flag("use_parallel_residual", config.wiring != Wiring::PreNorm);
+        match self.name {
+            "gptneox" | "stablelm" => {
+                writer.flag("use_parallel_residual", config.wiring != Wiring::PreNorm);
+            }
+            "command-r" | "cohere2" => {
+                if let Some(scale) = config.embedding.logit_scale {
+                    writer.number("logit_scale", scale);
+                }
+            }
+            "granite" | "granitemoe" => {
+                let logits = config.embedding.logit_scale.map(f64::recip);
+                for (name, factor) in [
+                    ("embedding_scale", config.embedding.scale),
+                    ("attention.scale", Some(config.attention.scale)),
+                    ("residual_scale", config.residual_scale),
+                    ("logit_scale", logits),
+                ] {
+                    if let Some(factor) = factor {
+                        writer.number(name, factor);
+                    }
+                }
+            }
+            _ => {}
         }
         writer.factors
     }
@@ -199,36 +207,14 @@ impl Architecture {
     }
 }
 
-fn set(config: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
-    config.insert(field.to_owned(), value.into());
-}
-
-/// Gives a field the name that a family has for it.
-fn rename(config: &mut Map<String, Value>, from: &str, to: &str) {
-    if let Some(value) = config.remove(from) {
-        config.insert(to.to_owned(), value);
-    }
-}
-
-fn size_of(config: &Map<String, Value>, field: &str) -> usize {
-    config.get(field).and_then(Value::as_u64).unwrap_or(1) as usize
-}
-
-/// The width of a head, given or derived.
-fn head_dim(config: &Map<String, Value>) -> usize {
-    let derived = size_of(config, "hidden_size") / size_of(config, "num_attention_heads").max(1);
-    if config.contains_key("head_dim") { size_of(config, "head_dim") } else { derived.max(1) }
-}
-
-/// Rotary positions, the same in all layers.
-fn rotary(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Result<(), Error> {
-    let rope = metadata.rope_parameters(head_dim(config))?;
-    set(config, "rope_parameters", rope);
-    Ok(())
-}
-
-/// Llama, and Mistral with its window.
+/// Llama, Mistral with its window, and Mixtral with its experts.
 fn llama(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Result<(), Error> {
+    if metadata.has_experts()? {
+        set(config, "model_type", "mixtral");
+        set(config, "architectures", json!(["MixtralForCausalLM"]));
+        put_experts(metadata, config)?;
+        return rotary(metadata, config);
+    }
     if let Some(window) = metadata.opt_size("attention.sliding_window")? {
         set(config, "model_type", "mistral");
         set(config, "architectures", json!(["MistralForCausalLM"]));

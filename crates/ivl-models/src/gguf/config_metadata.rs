@@ -5,7 +5,7 @@
 
 use super::metadata_writer::MetadataWriter;
 use super::rope_scaling::{FACTORS, LONG, SHORT, wavelength_factors};
-use crate::config::{LayerKind, ModelConfig, RopeConfig, RopeScaling};
+use crate::config::{LayerKind, Mixer, ModelConfig, RopeConfig, RopeScaling};
 
 /// Metadata below the name of an architecture, and the tensors that go with it.
 pub(crate) struct ConfigMetadata<'a> {
@@ -46,7 +46,9 @@ impl<'a> ConfigMetadata<'a> {
         self.size("block_count", config.layers.len());
         self.size("feed_forward_length", config.mlp.intermediate_size);
         self.size("attention.head_count", attention.num_heads);
-        self.size("attention.head_count_kv", attention.num_kv_heads);
+        if !config.layers.iter().any(|layer| matches!(layer.mixer, Mixer::ShortConvolution(_))) {
+            self.size("attention.head_count_kv", attention.num_kv_heads);
+        }
         self.size("attention.key_length", attention.head_dim);
         self.size("attention.value_length", attention.head_dim);
         let centered = config.norm.kind.is_centered();
@@ -72,13 +74,48 @@ impl<'a> ConfigMetadata<'a> {
             }
         }
         self.rotary(config);
+        self.experts(config);
+        self.recurrent_layers(config);
+    }
+
+    fn experts(&mut self, config: &ModelConfig) {
+        let Some(experts) = &config.experts else { return };
+        self.size("expert_count", experts.count);
+        self.size("expert_used_count", experts.per_token);
+        self.size("expert_feed_forward_length", experts.intermediate_size);
+        if let Some(shared) = experts.shared {
+            self.size("expert_shared_feed_forward_length", shared.intermediate_size);
+        }
+    }
+
+    fn recurrent_layers(&mut self, config: &ModelConfig) {
+        let attends: Vec<bool> = config.layers.iter().map(|layer| layer.mixer == Mixer::Attention).collect();
+        match config.layers.iter().map(|layer| layer.mixer).find(|mixer| *mixer != Mixer::Attention) {
+            Some(Mixer::DeltaNet(delta)) => {
+                self.size("ssm.conv_kernel", delta.kernel);
+                self.size("ssm.state_size", delta.key_dim);
+                self.size("ssm.group_count", delta.key_heads);
+                self.size("ssm.time_step_rank", delta.value_heads);
+                self.size("ssm.inner_size", delta.value_heads * delta.value_dim);
+                let recurrent: Vec<bool> = attends.iter().map(|attends| !attends).collect();
+                self.metadata.flags(&self.key("attention.recurrent_layers"), &recurrent);
+            }
+            Some(Mixer::ShortConvolution(convolution)) => {
+                self.size("shortconv.l_cache", convolution.kernel);
+                let heads = attends
+                    .iter()
+                    .map(|attends| if *attends { config.attention.num_kv_heads as i32 } else { 0 });
+                self.metadata.integers(&self.key("attention.head_count_kv"), &heads.collect::<Vec<_>>());
+            }
+            Some(Mixer::Attention) | None => {}
+        }
     }
 
     /// The settings of the layers that see everything, and the theta of those with a window where they have their own.
     fn rotary(&mut self, config: &ModelConfig) {
         let of = |full: bool| {
-            let layer = config.layers.iter().find(|layer| (layer.kind == LayerKind::Full) == full);
-            layer.and_then(|layer| layer.rope.clone())
+            let mut layers = config.layers.iter().filter(|layer| (layer.kind == LayerKind::Full) == full);
+            layers.find_map(|layer| layer.rope.clone())
         };
         let (full, sliding) = (of(true), of(false));
         if let Some(rope) = full.as_ref().or(sliding.as_ref()) {

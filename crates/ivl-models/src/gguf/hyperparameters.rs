@@ -40,12 +40,12 @@ impl<'a> Hyperparameters<'a> {
         self.gguf.metadata().opt_flag(&self.key(name))
     }
 
-    /// A size. A list with one for each layer is a size if all are the same.
+    /// A size. A list with one for each layer is a size if all are the same but for zeros, of layers without it.
     pub(super) fn opt_size(&self, name: &str) -> Result<Option<usize>, Error> {
         let key = self.key(name);
         let metadata = self.gguf.metadata();
         let Some(MetadataValue::Array(list)) = metadata.get(&key) else { return metadata.opt_size(&key) };
-        let sizes: Option<Vec<i64>> = list.integers().map(Iterator::collect);
+        let sizes: Option<Vec<i64>> = list.integers().map(|sizes| sizes.filter(|size| *size != 0).collect());
         match sizes.as_deref() {
             Some([first, rest @ ..]) if *first > 0 && rest.iter().all(|size| size == first) => {
                 Ok(usize::try_from(*first).ok())
@@ -59,6 +59,17 @@ impl<'a> Hyperparameters<'a> {
     pub(super) fn size(&self, name: &str) -> Result<usize, Error> {
         let missing = || Error::MissingField { path: self.gguf.path().to_owned(), field: self.key(name) };
         self.opt_size(name)?.ok_or_else(missing)
+    }
+
+    /// For each layer, whether a list of sizes has one for it.
+    pub(super) fn layers_with(&self, name: &str) -> Option<Vec<bool>> {
+        let Some(MetadataValue::Array(list)) = self.gguf.metadata().get(&self.key(name)) else { return None };
+        Some(list.integers()?.map(|size| size != 0).collect())
+    }
+
+    /// Whether feed-forward layers are mixtures of experts.
+    pub(super) fn has_experts(&self) -> Result<bool, Error> {
+        Ok(self.opt_number("expert_count")?.is_some_and(|experts| experts > 0.0))
     }
 
     /// Whether a tensor is in the file.
@@ -128,9 +139,19 @@ impl<'a> Hyperparameters<'a> {
 
     /// Whether each layer has a window: `attention.sliding_window_pattern` lists it, or says which layers have none.
     pub(super) fn sliding_layers(&self, layers: usize, default: usize) -> Result<Vec<bool>, Error> {
-        let name = "attention.sliding_window_pattern";
+        self.layer_flags(["attention.sliding_window_pattern"; 2], layers, default)
+    }
+
+    /// A flag for each layer: `list` has them, or `interval` says how many layers have none between them.
+    pub(super) fn layer_flags(
+        &self,
+        [list, interval]: [&str; 2],
+        layers: usize,
+        default: usize,
+    ) -> Result<Vec<bool>, Error> {
+        let name = list;
         let Some(MetadataValue::Array(list)) = self.gguf.metadata().get(&self.key(name)) else {
-            let pattern = self.opt_size(name)?.unwrap_or(default);
+            let pattern = self.opt_size(interval)?.unwrap_or(default);
             return Ok((1..=layers).map(|layer| layer % pattern != 0).collect());
         };
         let flag = |value| match value {

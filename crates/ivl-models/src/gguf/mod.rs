@@ -4,22 +4,26 @@
 //! key with a typed value; a table of tensors, each a name with dimensions, type and offset; then, aligned, the tensors'
 //! bytes. Source: [the specification](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 
+mod architecture;
 mod architectures;
 mod config_metadata;
 mod cursor;
 mod error;
 mod file;
+mod further_dense;
 mod header;
 mod hyperparameters;
 mod metadata;
 mod metadata_writer;
+mod mixtures;
 mod parts;
+mod recurrent;
 mod rope_scaling;
 mod tensor_names;
 mod tensor_type;
 mod writer;
 
-pub(crate) use architectures::Architecture;
+pub(crate) use architecture::Architecture;
 pub use error::GgufError;
 pub use file::{Gguf, GgufTensor};
 pub(crate) use header::TensorEntry;

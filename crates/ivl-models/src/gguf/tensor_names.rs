@@ -1,6 +1,7 @@
 //! The names that tensors have in GGUF files.
 
-use crate::families::weight_map::{Rule, WeightMap};
+use crate::config::ModelConfig;
+use crate::families::weight_map::{OutputSlice, Rule, StoredNumbers, WeightMap};
 
 /// The names that all architectures share. A linear layer is `[output, input]`, whatever it is in the checkpoint that the file was
 /// made from.
@@ -36,7 +37,16 @@ const NORMS: [(&str, &str); 7] = [
     ("blocks.{}.attention.key_norm", "blk.{}.attn_k_norm"),
 ];
 
+/// Queries and keys of which the two dimensions that a rotation turns together are neighbours.
+pub(super) fn with_rotary_pairs(names: WeightMap, config: &ModelConfig) -> WeightMap {
+    let pairs = OutputSlice::RotaryPairs { width: config.attention.head_dim };
+    names.with([
+        Rule::linear("blocks.{}.attention.query", "blk.{}.attn_q").slice(pairs),
+        Rule::linear("blocks.{}.attention.key", "blk.{}.attn_k").slice(pairs),
+    ])
+}
+
 /// Norms whose weights are stored with 1 added, so that they multiply as they are.
 pub(super) fn with_shifted_norms(names: WeightMap) -> WeightMap {
-    names.with(NORMS.map(|(ours, theirs)| Rule::same(ours, theirs).plus(1.0)))
+    names.with(NORMS.map(|(ours, theirs)| Rule::same(ours, theirs).numbers(StoredNumbers::PlusOne)))
 }

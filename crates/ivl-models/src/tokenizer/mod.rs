@@ -4,6 +4,7 @@ mod class_normalizer;
 pub(crate) mod configured_ids;
 mod error;
 mod gguf;
+mod marked_spaces;
 mod offsets;
 mod padding;
 mod retokenize;

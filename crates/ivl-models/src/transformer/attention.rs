@@ -1,5 +1,7 @@
 //! Grouped-query attention.
 
+use std::sync::Arc;
+
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use ivl_core::cache::KvCache;
@@ -7,7 +9,7 @@ use ivl_core::cache::KvCache;
 use super::linear::Linear;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::ops::{self, Activations, CacheType, PositionFactors, Rotation};
+use super::ops::{self, Activations, CacheType, Numbers, PositionFactors, Rotation, SinkParams};
 use crate::config::{AttentionConfig, ModelConfig, QkNorm};
 
 /// What a layer knows of the positions that it reads.
@@ -20,18 +22,21 @@ pub(super) struct Encoding<'a> {
 }
 
 /// `softmax(scale * Q K^T) V` over the cached and the new positions, and the projections around it. Consecutive query heads
-/// may share a key head, and a gate may multiply what the heads have read.
+/// may share a key head. With a gate, the query projection has each head's query and then its gate, and the sigmoid of the gate
+/// multiplies what the head has read.
 #[derive(Module, Debug)]
 pub(crate) struct Attention {
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,
     pub(super) output: Linear,
-    pub(super) gate: Option<Linear>,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     /// A score of each query head that takes its share of the weights and has no value, shape `[heads]`.
     sinks: Option<Param<Tensor<1>>>,
+    /// The sinks as numbers for the kernels of the CPU.
+    #[module(skip)]
+    packed_sinks: Option<Arc<Vec<f32>>>,
     #[module(skip)]
     config: AttentionConfig,
     #[module(skip)]
@@ -49,16 +54,17 @@ impl Attention {
                 QkNorm::AllHeads => Norm::new(all, config.norm, device),
             })
         };
+        let queries = if attention.output_gate { 2 } else { 1 };
         let depth = if attention.scale_by_layer { (layer + 1) as f64 } else { 1.0 };
         Self {
-            query: Linear::new(hidden, heads, attention.qkv_bias, device),
+            query: Linear::new(hidden, heads * queries, attention.qkv_bias, device),
             key: Linear::new(hidden, kv, attention.qkv_bias, device),
             value: Linear::new(hidden, kv, attention.qkv_bias, device),
             output: Linear::new(heads, hidden, attention.output_bias, device),
-            gate: attention.output_gate.then(|| Linear::new(hidden, heads, attention.qkv_bias, device)),
             query_norm: norm(heads),
             key_norm: norm(kv),
             sinks: attention.sinks.then(|| Initializer::Zeros.init([attention.num_heads], device)),
+            packed_sinks: None,
             config: attention,
             scale: attention.scale / depth,
         }
@@ -66,12 +72,18 @@ impl Attention {
 
     /// The projections.
     pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
-        [&self.query, &self.key, &self.value, &self.output].into_iter().chain(&self.gate)
+        [&self.query, &self.key, &self.value, &self.output].into_iter()
     }
 
     /// The norms of queries and keys.
     pub(super) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
         [&mut self.query_norm, &mut self.key_norm].into_iter().flatten()
+    }
+
+    /// From now on kernels of the CPU compute it, from the sinks that it has.
+    pub(super) fn pack(&mut self) {
+        let numbers = |sinks| Arc::new(Numbers::of(sinks).as_slice().to_vec());
+        self.packed_sinks = self.sinks.as_ref().map(numbers);
     }
 
     /// # Shapes
@@ -85,6 +97,12 @@ impl Attention {
     ) -> Activations {
         let AttentionConfig { num_heads, num_kv_heads, .. } = self.config;
         let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x);
+        let (query, gate) = if self.config.output_gate {
+            let [query, gate] = ops::parts(&query, num_heads);
+            (query, Some(gate))
+        } else {
+            (query, None)
+        };
         let query = self.encode_position(query, self.query_norm.as_ref(), encoding.rotation, num_heads);
         let query = match encoding.query_factors {
             Some(factors) => ops::scale_positions(factors, query),
@@ -92,10 +110,11 @@ impl Attention {
         };
         let key = self.encode_position(key, self.key_norm.as_ref(), encoding.rotation, num_kv_heads);
         let cache = (cache, CacheType::of(self.key.packed.as_deref()));
-        let mixed =
-            ops::attend(&self.config, self.scale, self.sinks.as_ref(), [query, key, value], mask, cache);
-        let mixed = match &self.gate {
-            Some(gate) => ops::sigmoid_gate(gate.forward(x), mixed),
+        let packed = self.packed_sinks.as_deref().map(Vec::as_slice);
+        let sinks = self.sinks.as_ref().map(|scores| SinkParams { scores, packed });
+        let mixed = ops::attend(&self.config, self.scale, sinks, [query, key, value], mask, cache);
+        let mixed = match gate {
+            Some(gate) => ops::sigmoid_gate(gate, mixed),
             None => mixed,
         };
         self.output.forward(&mixed)

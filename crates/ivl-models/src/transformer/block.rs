@@ -100,7 +100,7 @@ impl Block {
         norms.into_iter().flatten().chain(attention).chain(delta)
     }
 
-    /// The projections of attention and of a dense feed-forward layer.
+    /// The projections that adapters can be added to: all but those of experts.
     pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
         let attention = self.attention.iter_mut().flat_map(|attention| {
             [
@@ -114,23 +114,35 @@ impl Block {
             let linears = [(Projection::Up, &mut mlp.up), (Projection::Down, &mut mlp.down)];
             linears.into_iter().chain(mlp.gate.as_mut().map(|gate| (Projection::Gate, gate)))
         });
-        attention.chain(mlp)
+        let convolution = self.convolution.iter_mut().flat_map(|convolution| {
+            [
+                (Projection::ConvolutionInput, &mut convolution.input),
+                (Projection::ConvolutionOutput, &mut convolution.output),
+            ]
+        });
+        let delta = self.delta.iter_mut().flat_map(|delta| {
+            [
+                (Projection::DeltaMixed, &mut delta.mixed),
+                (Projection::DeltaGate, &mut delta.gate),
+                (Projection::DeltaForget, &mut delta.forget),
+                (Projection::DeltaStrength, &mut delta.strength),
+                (Projection::DeltaOutput, &mut delta.output),
+            ]
+        });
+        attention.chain(convolution).chain(delta).chain(mlp)
     }
 
-    /// The projections that are not adapted, with their names: those of recurrent layers, gates of attention, and experts.
-    pub(super) fn other_linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
-        let gates = self.attention.iter_mut().filter_map(|attention| attention.gate.as_mut());
-        let gates = gates.map(|gate| ("attention.gate", gate));
-        let convolution = self.convolution.iter_mut().flat_map(ShortConvolution::linears_mut);
-        let delta = self.delta.iter_mut().flat_map(DeltaNet::linears_mut);
-        let mixers = gates.chain(convolution).chain(delta).map(|(path, linear)| (path.to_owned(), linear));
-        let experts = self.experts.iter_mut().flat_map(Experts::linears_mut);
-        mixers.chain(experts.map(|(path, linear)| (format!("experts.{path}"), linear)))
+    /// The projections of experts, with their names.
+    pub(super) fn expert_linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.experts.iter_mut().flat_map(Experts::linears_mut)
     }
 
-    /// From now on kernels of the CPU compute the norms and what recurrent layers have besides projections.
+    /// From now on kernels of the CPU compute the norms, and what attention and recurrent layers have besides projections.
     pub(super) fn pack(&mut self) {
         self.norms_mut().for_each(Norm::pack);
+        if let Some(attention) = &mut self.attention {
+            attention.pack();
+        }
         if let Some(convolution) = &mut self.convolution {
             convolution.filter.pack();
         }

@@ -25,17 +25,17 @@ use crate::config::{Activation, DeltaNetConfig, ModelConfig, NormConfig, NormKin
 #[derive(Module, Debug)]
 pub(crate) struct DeltaNet {
     /// Queries, keys and values.
-    mixed: Linear,
+    pub(super) mixed: Linear,
     /// `W_z`.
-    gate: Linear,
+    pub(super) gate: Linear,
     /// `W_a`.
-    forget: Linear,
+    pub(super) forget: Linear,
     /// `W_b`.
-    strength: Linear,
+    pub(super) strength: Linear,
     pub(super) filter: Filter,
     pub(super) decay: Decay,
     pub(super) norm: Norm,
-    output: Linear,
+    pub(super) output: Linear,
     #[module(skip)]
     config: DeltaNetConfig,
     #[module(skip)]
@@ -84,18 +84,6 @@ impl DeltaNet {
     /// The projections.
     pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
         [&self.mixed, &self.gate, &self.forget, &self.strength, &self.output].into_iter()
-    }
-
-    /// The projections with their names.
-    pub(super) fn linears_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Linear)> {
-        let linears = [
-            ("delta.mixed", &mut self.mixed),
-            ("delta.gate", &mut self.gate),
-            ("delta.forget", &mut self.forget),
-            ("delta.strength", &mut self.strength),
-            ("delta.output", &mut self.output),
-        ];
-        linears.into_iter()
     }
 
     /// # Shapes

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{FeedForward, Mixer, ModelConfig};
+use crate::config::{FeedForward, LayerConfig, Mixer, ModelConfig};
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,15 @@ impl LoraConfig {
     pub fn new(rank: usize) -> Self {
         Self { rank, alpha: 2.0 * rank as f64, targets: Projection::ALL.to_vec(), merge: false }
     }
+
+    /// The targets that a model has, in the order of [`Projection::ALL`].
+    pub fn targets_in(&self, config: &ModelConfig) -> Vec<Projection> {
+        let is_in = |projection: &Projection| {
+            self.targets.contains(projection)
+                && config.layers.iter().any(|layer| projection.is_in(config, layer))
+        };
+        Projection::ALL.into_iter().filter(is_in).collect()
+    }
 }
 
 impl Default for LoraConfig {
@@ -35,9 +44,10 @@ impl Default for LoraConfig {
 
 /// A projection of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "their names say it")]
 pub enum Projection {
+    /// Of attention; with the gate on what a head has read, where a model has one.
     Query,
     Key,
     Value,
@@ -45,12 +55,35 @@ pub enum Projection {
     Gate,
     Up,
     Down,
+    /// The gates and the input of a short convolution.
+    ConvolutionInput,
+    ConvolutionOutput,
+    /// Queries, keys and values of a gated delta network.
+    DeltaMixed,
+    DeltaGate,
+    DeltaForget,
+    DeltaStrength,
+    DeltaOutput,
 }
 
 impl Projection {
     /// Every projection of a block.
-    pub const ALL: [Self; 7] =
-        [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+    pub const ALL: [Self; 14] = [
+        Self::Query,
+        Self::Key,
+        Self::Value,
+        Self::Output,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+        Self::ConvolutionInput,
+        Self::ConvolutionOutput,
+        Self::DeltaMixed,
+        Self::DeltaGate,
+        Self::DeltaForget,
+        Self::DeltaStrength,
+        Self::DeltaOutput,
+    ];
 
     /// Its place in a block.
     pub(crate) fn path(self) -> &'static str {
@@ -62,18 +95,31 @@ impl Projection {
             Self::Gate => "mlp.gate",
             Self::Up => "mlp.up",
             Self::Down => "mlp.down",
+            Self::ConvolutionInput => "convolution.input",
+            Self::ConvolutionOutput => "convolution.output",
+            Self::DeltaMixed => "delta.mixed",
+            Self::DeltaGate => "delta.gate",
+            Self::DeltaForget => "delta.forget",
+            Self::DeltaStrength => "delta.strength",
+            Self::DeltaOutput => "delta.output",
         }
     }
 
-    /// Whether a model has it. Experts and recurrent layers are not adapted.
-    pub(crate) fn is_in(self, config: &ModelConfig) -> bool {
-        let is_dense = || config.layers.iter().any(|layer| layer.feed_forward == FeedForward::Dense);
+    /// Whether a layer of a model has it. Experts are not adapted.
+    pub(crate) fn is_in(self, config: &ModelConfig, layer: &LayerConfig) -> bool {
+        let is_dense = layer.feed_forward == FeedForward::Dense;
         match self {
-            Self::Query | Self::Key | Self::Value | Self::Output => {
-                config.layers.iter().any(|layer| layer.mixer == Mixer::Attention)
+            Self::Query | Self::Key | Self::Value | Self::Output => layer.mixer == Mixer::Attention,
+            Self::ConvolutionInput | Self::ConvolutionOutput => {
+                matches!(layer.mixer, Mixer::ShortConvolution(_))
             }
-            Self::Up | Self::Down => is_dense(),
-            Self::Gate => config.mlp.gated && is_dense(),
+            Self::DeltaMixed
+            | Self::DeltaGate
+            | Self::DeltaForget
+            | Self::DeltaStrength
+            | Self::DeltaOutput => matches!(layer.mixer, Mixer::DeltaNet(_)),
+            Self::Up | Self::Down => is_dense,
+            Self::Gate => config.mlp.gated && is_dense,
         }
     }
 }

@@ -287,7 +287,7 @@ impl Transformer {
         Some(PositionFactors::new(factors, places.len()))
     }
 
-    /// The projections of attention and dense feed-forward layers, with the index of their block.
+    /// The projections that adapters can be added to, with the index of their block.
     pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (usize, Projection, &mut Linear)> {
         let blocks = self.blocks.iter_mut().enumerate();
         blocks.flat_map(|(index, block)| {

@@ -106,8 +106,8 @@ impl Packer {
             linear.packed = found(format!("blocks.{index}.{}.weight", projection.path()));
         }
         for (index, block) in net.blocks.iter_mut().enumerate() {
-            for (path, linear) in block.other_linears_mut() {
-                linear.packed = found(format!("blocks.{index}.{path}.weight"));
+            for (path, linear) in block.expert_linears_mut() {
+                linear.packed = found(format!("blocks.{index}.experts.{path}.weight"));
             }
         }
         net.norm.pack();

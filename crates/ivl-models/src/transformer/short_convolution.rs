@@ -14,9 +14,9 @@ use crate::config::ShortConvolutionConfig;
 /// positions of each channel.
 #[derive(Module, Debug)]
 pub(crate) struct ShortConvolution {
-    input: Linear,
+    pub(super) input: Linear,
     pub(super) filter: Filter,
-    output: Linear,
+    pub(super) output: Linear,
 }
 
 impl ShortConvolution {
@@ -34,11 +34,6 @@ impl ShortConvolution {
         [&self.input, &self.output].into_iter()
     }
 
-    /// The projections with their names.
-    pub(super) fn linears_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Linear)> {
-        [("convolution.input", &mut self.input), ("convolution.output", &mut self.output)].into_iter()
-    }
-
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub(super) fn forward(
@@ -47,7 +42,7 @@ impl ShortConvolution {
         reading: Reading<'_>,
         memory: &mut LayerMemory,
     ) -> Activations {
-        let [before, after, x] = ops::thirds(&self.input.forward(x));
+        let [before, after, x] = ops::parts(&self.input.forward(x), 1);
         let x = ops::multiply(before, x);
         let mixed = reading.mix(memory, |positions, ages, state| {
             self.filter.forward(&ops::positions(&x, positions), ages, state)

@@ -115,13 +115,11 @@ impl Repository<'_> {
 
 /// Whether a directory holds weights that are no GGUF file, or says what is missing in it otherwise.
 fn holds_weights(dir: &Path) -> bool {
-    let ends = |end: &str| {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().ends_with(end))
-    };
-    ends(".safetensors")
-        || ends(".safetensors.index.json")
-        || PYTORCH_FILES.iter().any(|name| !name.contains('*') && ends(name))
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| {
+        let name = name.to_string_lossy();
+        name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") || is_pytorch(&name)
+    })
 }
 
 /// Whether a file holds weights of PyTorch, or lists them.

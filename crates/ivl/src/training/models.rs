@@ -120,17 +120,26 @@ impl TrainingModels {
     }
 }
 
-/// Refuses adapters that are continued as adapters of another shape.
+/// Refuses adapters that adapt nothing, and adapters that are continued as adapters of another shape.
 fn check_adapters(config: &TrainConfig, source: &OpenCheckpoint) -> Result<()> {
-    let (Some(wanted), Some(found)) = (&config.value.lora, source.adapters()) else { return Ok(()) };
-    let found = &found.config;
-    if (wanted.rank, wanted.alpha) == (found.rank, found.alpha) && wanted.targets == found.targets {
+    let Some(wanted) = &config.value.lora else { return Ok(()) };
+    let shape = source.checkpoint.config();
+    let targets = wanted.targets_in(shape);
+    if targets.is_empty() {
+        let reason = format!(
+            "`value.lora.targets` is {:?}, and `{}` has none of these projections",
+            wanted.targets, source.name
+        );
+        return Err(Error::Settings { reason });
+    }
+    let Some(found) = source.adapters().map(|adapters| &adapters.config) else { return Ok(()) };
+    if (wanted.rank, wanted.alpha) == (found.rank, found.alpha) && targets == found.targets_in(shape) {
         return Ok(());
     }
     let reason = format!(
         "`{}` holds adapters of rank {} with alpha {} on {:?}, and `value.lora` asks for rank {} with alpha {} on {:?}; \
          continue them as they are, or leave `value.lora` out to train all weights",
-        source.name, found.rank, found.alpha, found.targets, wanted.rank, wanted.alpha, wanted.targets
+        source.name, found.rank, found.alpha, found.targets, wanted.rank, wanted.alpha, targets
     );
     Err(Error::Settings { reason })
 }

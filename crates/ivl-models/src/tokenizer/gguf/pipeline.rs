@@ -13,6 +13,7 @@ use super::merges::{Merge, merges_by_score};
 use super::pre_tokenizer::PreTokenizer;
 use super::token_type::TokenType;
 use super::vocabulary::{GgufVocabulary, TokenModel};
+use crate::tokenizer::marked_spaces;
 use crate::tokenizer::padding::is_padding;
 use crate::tokenizer::special_template::tokens_around;
 use crate::tokenizer::stages::{ModelFlags, Stages};
@@ -41,17 +42,13 @@ impl GgufVocabulary {
     }
 
     fn stages(&self) -> Built<Stages> {
-        let to_spaces = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
         let to_marks = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
         let letters = |adds_space: bool| {
             let prepend = json!({"type": "Prepend", "prepend": "▁"});
-            let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
-            let fallback = [to_spaces, json!({"type": "ByteFallback"}), json!({"type": "Fuse"})];
             let prepend = adds_space.then_some(prepend);
             let normalizers: Vec<Value> = prepend.into_iter().chain([to_marks]).collect();
-            let decoders: Vec<Value> = fallback.into_iter().chain(adds_space.then_some(strip)).collect();
             let normalizer = json!({"type": "Sequence", "normalizers": normalizers});
-            (normalizer, Value::Null, json!({"type": "Sequence", "decoders": decoders}))
+            (normalizer, Value::Null, marked_spaces::decoder(adds_space))
         };
         let (normalizer, pre_tokenizer, decoder) = match self.model {
             TokenModel::SentencePiece => letters(self.adds_space),

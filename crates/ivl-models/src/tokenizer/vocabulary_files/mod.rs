@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::error::{TokenizerError, object};
+use super::marked_spaces;
 use super::special_template::tokens_around;
 use super::special_tokens::SpecialTokens;
 use super::stages::{ModelFlags, Stages};
@@ -112,17 +113,9 @@ fn class_stages(class: Class, config: &Map<String, Value>) -> Stages {
                 (true, true) => "always",
                 (true, false) => "first",
             };
-            let mut decoders = vec![
-                json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
-                json!({"type": "ByteFallback"}),
-                json!({"type": "Fuse"}),
-            ];
-            if adds_space {
-                decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-            }
             let cut =
                 json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
-            (Value::Null, cut, json!({"type": "Sequence", "decoders": decoders}))
+            (Value::Null, cut, marked_spaces::decoder(adds_space))
         }
     };
     let model = ModelFlags { byte_fallback: (class == Class::Llama).then_some(true) };

@@ -7,7 +7,7 @@ use burn::tensor::{Bool, DType, Tensor, activation};
 use ivl_core::cache::KvCache;
 
 use super::matmul::product;
-use super::params::{LinearParams, LowRankParams, NormParams, XIeluParams};
+use super::params::{LinearParams, LowRankParams, NormParams, SinkParams, XIeluParams};
 use super::rotation::Rotation;
 use crate::config::{Activation, AttentionConfig, RopePairing};
 use crate::transformer::mask::Mask;
@@ -144,7 +144,7 @@ pub(super) fn rotate(rotation: &Rotation, x: Tensor<4>) -> Tensor<4> {
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
-    sinks: Option<&Param<Tensor<1>>>,
+    sinks: Option<SinkParams<'_>>,
     [query, key, value]: [Tensor<3>; 3],
     mask: &Mask,
     cache: &mut KvCache,
@@ -160,7 +160,7 @@ pub(super) fn attend(
     let expand = |hidden: Tensor<4, Bool>| hidden.expand([batch, num_kv_heads, groups * seq, all]);
     let mixed = if let Some(sinks) = sinks {
         let hidden = mask.every_hidden(groups, &device).map(expand);
-        let sinks: Tensor<4> = sinks.val().cast(DType::F32).reshape([1, num_kv_heads, groups, 1]);
+        let sinks: Tensor<4> = sinks.scores.val().cast(DType::F32).reshape([1, num_kv_heads, groups, 1]);
         let sinks: Tensor<4> = sinks.expand([batch, num_kv_heads, groups, seq]);
         let sinks = sinks.reshape([batch, num_kv_heads, groups * seq, 1]);
         attend_with_sinks(query, keys, values, hidden, sinks, scale)

@@ -9,7 +9,7 @@ use ivl_kernels::{ActivationFn, CacheNumber, GroupedQueryAttention, KeysAndValue
 use super::activations::{Activations, HostRows};
 use super::backend;
 use super::numbers::{Numbers, host_tensor};
-use super::params::{CacheType, LinearParams, NormParams, XIeluParams, normalization};
+use super::params::{CacheType, LinearParams, NormParams, SinkParams, XIeluParams, normalization};
 use super::rotation::{PositionFactors, Rotation};
 use crate::config::{Activation, AttentionConfig};
 use crate::transformer::mask::Mask;
@@ -133,15 +133,15 @@ pub(super) fn xielu(params: XIeluParams<'_>, mut x: HostRows) -> HostRows {
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
-    sinks: Option<&Param<Tensor<1>>>,
+    sinks: Option<SinkParams<'_>>,
     [query, key, value]: [HostRows; 3],
     mask: &Mask,
     (cache, numbers): (&mut KvCache, CacheType),
 ) -> HostRows {
     let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
     let softcap = softcap.map(|cap| cap as f32);
-    let sinks = sinks.map(Numbers::of);
-    let sinks = sinks.as_ref().map(Numbers::as_slice);
+    let unpacked = sinks.filter(|sinks| sinks.packed.is_none()).map(|sinks| Numbers::of(sinks.scores));
+    let sinks = sinks.and_then(|sinks| sinks.packed).or(unpacked.as_ref().map(Numbers::as_slice));
     let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks };
     let (batch, device) = (query.batch, Device::flex());
     let mut mixed = Vec::new();

@@ -31,13 +31,12 @@ pub use differentiable::{constant, with_gradient};
 pub(super) use matmul::{product, transposed_product};
 pub(super) use numbers::{Numbers, host_tensor};
 pub(super) use params::{
-    CacheType, DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, XIeluParams,
+    CacheType, DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, SinkParams, XIeluParams,
 };
-pub(super) use positions::{multiply, one_after_the_other, positions, sigmoid_gate, thirds};
+pub(super) use positions::{multiply, one_after_the_other, parts, positions, sigmoid_gate};
 pub(super) use rotation::{PositionFactors, Rotation};
 pub(super) use routing::{Routing, gate_positions, rows, zeros_like};
 
-use burn::module::Param;
 use burn::tensor::Tensor;
 use ivl_core::cache::KvCache;
 use ivl_kernels::Matrix;
@@ -179,7 +178,7 @@ pub(super) fn scale_positions(factors: &PositionFactors, x: Activations) -> Acti
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
-    sinks: Option<&Param<Tensor<1>>>,
+    sinks: Option<SinkParams<'_>>,
     queries_keys_values: [Activations; 3],
     mask: &Mask,
     (cache, numbers): (&mut KvCache, CacheType),

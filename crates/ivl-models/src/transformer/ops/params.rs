@@ -91,6 +91,15 @@ pub(in crate::transformer) struct DecayParams<'a> {
     pub(in crate::transformer) packed: Option<&'a [Vec<f32>; 2]>,
 }
 
+/// Scores of query heads that have no value.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::transformer) struct SinkParams<'a> {
+    /// Shape `[heads]`.
+    pub(in crate::transformer) scores: &'a Param<Tensor<1>>,
+    /// As numbers for kernels.
+    pub(in crate::transformer) packed: Option<&'a [f32]>,
+}
+
 impl NormParams<'_> {
     /// Numbers that are normalised together.
     pub(super) fn width(&self) -> usize {

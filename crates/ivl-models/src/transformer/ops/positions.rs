@@ -46,23 +46,27 @@ pub(in crate::transformer) fn one_after_the_other(first: Activations, second: Ac
     }
 }
 
-/// Three equal parts of each position.
+/// Equal parts of each of several groups of neighbours: the first parts of all groups, the second ones, and so on.
 ///
 /// # Shapes
-/// - `x`: `[batch, seq, 3 * width]`
-/// - output: three times `[batch, seq, width]`
-pub(in crate::transformer) fn thirds(x: &Activations) -> [Activations; 3] {
-    [0, 1, 2].map(|third| match x {
+/// - `x`: `[batch, seq, groups * PARTS * width]`
+/// - output: for each part `[batch, seq, groups * width]`
+pub(in crate::transformer) fn parts<const PARTS: usize>(
+    x: &Activations,
+    groups: usize,
+) -> [Activations; PARTS] {
+    std::array::from_fn(|part| match x {
         Activations::Host(x) => {
-            let width = x.width() / 3;
-            let part = third * width..(third + 1) * width;
-            let numbers = x.numbers.chunks(3 * width).flat_map(|row| &row[part.clone()]).copied().collect();
+            let width = x.width() / (groups * PARTS);
+            let numbers = x.numbers.chunks(width).skip(part).step_by(PARTS).flatten().copied().collect();
             Activations::Host(x.with(numbers))
         }
         Activations::Tensor(x) => {
-            let [batch, seq, width] = x.dims();
-            let part = third * width / 3..(third + 1) * width / 3;
-            (**x).clone().slice([0..batch, 0..seq, part]).into()
+            let [batch, seq, all] = x.dims();
+            let width = all / (groups * PARTS);
+            let split: Tensor<4> = (**x).clone().reshape([batch, seq, groups, PARTS * width]);
+            let part = split.slice([0..batch, 0..seq, 0..groups, part * width..(part + 1) * width]);
+            part.reshape([batch, seq, groups * width]).into()
         }
     })
 }
