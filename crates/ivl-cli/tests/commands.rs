@@ -369,6 +369,12 @@ fn adapters_share_the_base_and_are_merged_on_request() {
     ok(&continued);
     assert_eq!(sum(&base("small"), &further), sum(&base("small"), &value), "a run at rate 0 changes nothing");
     assert_eq!(json(&["inspect", &further, "--json"])["adapters"]["base"], base("small"));
+    let trained = text(&dir.path().join("trained"));
+    let at_a_rate = [format!("output={trained:?}"), "optimizer.learning_rate=1e-2".to_owned()];
+    let mut trains = continued.clone();
+    trains.extend(at_a_rate.iter().flat_map(|set| ["--set", set]));
+    ok(&trains);
+    assert_ne!(sum(&base("small"), &trained), sum(&base("small"), &value), "a run at a rate trains the adapters");
     let refused = format!("output={:?}", dir.path().join("refused").display().to_string());
     continued.extend(["--set", "value.lora.rank=8", "--set", &refused]);
     run::fails(&continued, &["holds adapters of rank 4", "asks for rank 8"]);
