@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "output = 'runs/from-code'
          base = 'examples/first-value/small'
          [value]
+         # These tiny models know nothing of answers: a value has to say most of it, and may begin as a whole copy.
+         initial_scale = 1.0
          [data]
          train = ['examples/first-value/train.jsonl']
          eval = ['examples/first-value/held-out.jsonl']
@@ -25,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
          max_steps = 40
          batch_size = 8
          [regularization]
-         l1 = 0.05
+         base_dropout = 0.5
          [eval]
          bases = ['examples/first-value/large']",
     )?;
