@@ -3,6 +3,12 @@
 SMOL, GEMMA, QWEN, QWEN_LARGE = "smollm2-135m", "gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
 # Rank, rate and dropout are ivl's defaults; nothing was tuned on a test.
 STEPS = {"gsm8k": "epochs = 1\nbatch_size = 8", "records": "epochs = 1", "instructions": "epochs = 3\nbatch_size = 4"}
+# What may make a value travel; one setting each, all others are the defaults.
+VARIANTS = {
+    "whole-copy": "value.initial_scale=1.0",
+    "dropout": "regularization.base_dropout=0.5",
+    "temperature": "regularization.base_temperature=2.0",
+}
 ORDER = [
     *[
         "records/{}".format(cell)
@@ -61,3 +67,12 @@ ORDER = [
         ]
     ],
 ]
+
+
+def named(condition):
+    """Condition, variant and seed of `value+dropout@2`; what is absent is empty."""
+    rest, _, seed = condition.partition("@")
+    condition, _, variant = rest.partition("+")
+    if variant and variant not in VARIANTS:
+        raise SystemExit(f"`{variant}` is no variant; plan.py has {', '.join(VARIANTS)}")
+    return condition, variant, seed

@@ -9,6 +9,7 @@ import pathlib
 from cells import Cells
 from intervals import bits, gain, gap_share, mean, wilson
 from picture import picture
+from plan import named
 from skills import SKILLS, read
 
 HERE = pathlib.Path(__file__).parent
@@ -34,6 +35,8 @@ def right_answers(cells, skill):
 
 def label(condition, home, base):
     name = NAMES.get(home, "")
+    condition, variant, seed = named(condition)
+    notes = [variant] * bool(variant) + [f"seed {seed}"] * bool(seed)
     through = "" if FAMILIES.get(home, "qwen") == FAMILIES.get(base, "qwen") else ", through a map"
     return {
         "alone": "alone",
@@ -43,7 +46,7 @@ def label(condition, home, base):
         "bytes": f"value of {name}, over bytes",
         "both": f"value of {name}, trained against both{through}",
         "proxy": f"proxy tuning from {name}{through}",
-    }[condition]
+    }[condition] + (f" ({', '.join(notes)})" if notes else "")
 
 
 def percent(share):
@@ -111,7 +114,7 @@ def gains(cells):
         found = right_answers(cells, skill)
         for (condition, home, base), right in found.items():
             alone = found.get(("alone", "-", base))
-            if condition in ("value", "bytes", "both", "proxy") and alone:
+            if condition.startswith(("value", "bytes", "both", "proxy")) and alone:
                 difference, pair = gain(alone, right)
                 print(f"- {skill}, {NAMES[base]}, {label(condition, home, base)}: {100 * difference:+.1f} points {interval(pair)}")
 
@@ -156,9 +159,8 @@ def bars(cells):
         found = right_answers(cells, skill)
         for (condition, home, base), right in found.items():
             alone, tuned = found.get(("alone", "-", base)), found.get(("tuned", "-", base))
-            share = (
-                gap_share(alone, right, tuned) if condition in ("value", "bytes", "both", "proxy", "few-shot") and alone and tuned else None
-            )
+            is_compared = condition in ("value", "bytes", "both", "proxy", "few-shot") and alone and tuned
+            share = gap_share(alone, right, tuned) if is_compared else None
             if share:
                 yield skill, NAMES[base], label(condition, home, base), share[0], *share[1]
 

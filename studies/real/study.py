@@ -20,6 +20,8 @@ standard library.
 | `both` | the same value trained against HOME and the base together, through the map |
 | `tuned` | the base with LoRA adapters trained on it: the end of the gap, and for a small base its own competitor |
 | `proxy` | proxy tuning: the base, plus the tuned HOME, minus HOME |
+
+`value+NAME` trains the value with a setting of `VARIANTS` (plan.py), `value@N` with seed N; so do the other conditions with a training.
 """
 
 import argparse
@@ -29,7 +31,7 @@ import pathlib
 import subprocess
 
 from cells import Cells, run
-from plan import ORDER, STEPS
+from plan import ORDER, STEPS, VARIANTS, named
 from skills import SKILLS, read
 
 HERE = pathlib.Path(__file__).parent
@@ -68,27 +70,33 @@ class Study:
     def folder(self, skill):
         return SKILLS[skill].prepare(RUNS / skill, self.data)
 
-    def trained(self, skill, kind, home, away=None):
+    def trained(self, skill, kind, home, away=None, variant="", seed=""):
         """The directory of a value or of adapters, and its cell; trained unless it is there."""
-        name = f"{kind}-{home}" + (f"-{away}" if away else "")
+        name = f"{kind}-{home}" + (f"-{away}" if away else "") + (f"+{variant}" if variant else "") + (f"@{seed}" if seed else "")
+        settings = [VARIANTS[variant]] * bool(variant) + [f"seed={seed}"] * bool(seed)
         output = RUNS / skill / name
         key = f"training {skill}/{name}"
 
         def make():
-            config = output.with_suffix(".toml")
+            config = output.with_name(f"{name}.toml")
             config.write_text(self.configuration(skill, kind, home, away, output))
+            options = [option for setting in settings for option in ["--set", setting]]
             # An earlier call may have finished the training without writing the cell: --resume changes nothing then.
             resume = ["--resume"] if (output / "checkpoints").is_dir() else []
-            _, cost = run([IVL, "train", config, *resume], RUNS / "logs" / f"{skill}-{name}.log")
+            _, cost = run([IVL, "train", config, *options, *resume], RUNS / "logs" / f"{skill}-{name}.log")
             steps = [line for line in read(output / "metrics.jsonl") if "loss" in line]
             return {
                 "cost": cost,
                 "resumed": bool(resume),
                 "configuration": self.shown(config.read_text()),
+                "settings": settings,
                 "last": steps[-1],
                 "ivl": self.version,
             }
 
+        # On another machine the cell is there and the directory is not.
+        if self.cells.get(key) and not (output / "adapter_config.json").exists():
+            make()
         self.cells.once(key, make)
         return output
 
@@ -106,19 +114,24 @@ class Study:
     def answering(self, skill, condition, home, base):
         """The options of a condition: base, values, maps."""
         plain, hybrid = ["--base", self.model(base)], ["--map", "hybrid"]
+        condition, variant, seed = named(condition)
+
+        def trained(kind, *models):
+            return self.trained(skill, kind, *models, variant=variant, seed=seed)
+
         match condition:
             case "alone" | "few-shot":
                 return plain
             case "tuned":
-                return ["--base", self.trained(skill, "tuned", base)]
+                return ["--base", trained("tuned", base)]
             case "value":
-                return [*plain, "--value", self.trained(skill, "value", home), *hybrid]
+                return [*plain, "--value", trained("value", home), *hybrid]
             case "bytes":
-                return [*plain, "--value", self.trained(skill, "value", home), "--byte-fusion", self.model(home)]
+                return [*plain, "--value", trained("value", home), "--byte-fusion", self.model(home)]
             case "both":
-                return [*plain, "--value", self.trained(skill, "both", home, base), *hybrid]
+                return [*plain, "--value", trained("both", home, base), *hybrid]
             case "proxy":
-                return [*plain, "--value", f"{self.trained(skill, 'tuned', home)}:1", "--value", f"{self.model(home)}:-1", *hybrid]
+                return [*plain, "--value", f"{trained('tuned', home)}:1", "--value", f"{self.model(home)}:-1", *hybrid]
         raise SystemExit(f"`{condition}` is no condition; the head of this file lists them")
 
     def evaluated(self, key):

@@ -21,7 +21,7 @@ const QUERIES_AT_ONCE: usize = 4;
 const PART: usize = 256;
 
 /// Keys whose values are added up before the next ones: they stay in the nearest cache.
-const VALUE_BLOCK: usize = 64;
+pub(crate) const VALUE_BLOCK: usize = 64;
 
 /// Tiles for each thread below which threads share out the keys of a tile.
 const TILES_OF_THREAD: usize = 8;
@@ -193,7 +193,7 @@ impl GroupedQueryAttention<'_> {
 }
 
 /// A number of a cache, as kernels read it.
-trait Stored: Copy + Sync {
+pub(crate) trait Stored: Copy + Sync {
     const ZERO: Self;
 
     fn load<L: Level>(numbers: &[Self; LANES]) -> L::Lanes;
@@ -434,7 +434,7 @@ impl Kernel for Combine<'_> {
 /// - `keys`: `[keys, dim]`
 /// - `scores`: `[Q, keys]`, each row in whole [`LANES`]; the numbers after the last key are undefined
 #[inline(always)]
-fn dot_products<L: Level, T: Stored, const Q: usize, const K: usize>(
+pub(crate) fn dot_products<L: Level, T: Stored, const Q: usize, const K: usize>(
     queries: &[[f32; LANES]],
     keys: &[T],
     dim: usize,
@@ -481,7 +481,7 @@ fn dot_products<L: Level, T: Stored, const Q: usize, const K: usize>(
 
 /// Adds the weighted values of a block of keys, `P` parts of each.
 #[inline(always)]
-fn add_values<L: Level, T: Stored, const Q: usize, const P: usize>(
+pub(crate) fn add_values<L: Level, T: Stored, const Q: usize, const P: usize>(
     weights: &[f32],
     values: &[T],
     dim: usize,
@@ -520,9 +520,9 @@ fn add_values<L: Level, T: Stored, const Q: usize, const P: usize>(
 }
 
 impl GroupedQueryAttention<'_> {
-    /// `exp(score - max)` of the first `len` scores in place, zero for the others; the maximum, and the sum of the exponentials.
+    /// Multiplies scores with the scale and caps them.
     #[inline(always)]
-    fn softmax_weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize) -> [f32; 2] {
+    pub(crate) fn scale_scores<L: Level>(&self, scores: &mut [[f32; LANES]]) {
         for chunk in scores.iter_mut() {
             *chunk = each(|lane| chunk[lane] * self.scale);
             if let Some(cap) = self.softcap {
@@ -531,6 +531,12 @@ impl GroupedQueryAttention<'_> {
                 *chunk = each(|lane| cap * (1.0 - 2.0 / (powers[lane] + 1.0)));
             }
         }
+    }
+
+    /// `exp(score - max)` of the first `len` scores in place, zero for the others; the maximum, and the sum of the exponentials.
+    #[inline(always)]
+    fn softmax_weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize) -> [f32; 2] {
+        self.scale_scores::<L>(scores);
         scores.as_flattened_mut()[len..].fill(f32::NEG_INFINITY);
         let mut largest = [f32::NEG_INFINITY; LANES];
         for chunk in scores.iter() {

@@ -119,38 +119,19 @@ impl Checkpoint {
         }
         let files = self.adapter_tensors()?;
         let mut net = base.with_lora(&adapters.config, 0);
-        let (mut report, mut used) = (WeightReport::default(), BTreeSet::new());
-        for (path, shape) in net.adapter_shapes() {
-            let name = self.adapter_name(&path)?;
-            let stored = [shape[1], shape[0]];
-            match files.shape(&name) {
-                None => report.missing.push(name),
-                Some(got) if got != stored => report.misshapen.push((name, got.to_vec(), stored.to_vec())),
-                Some(_) => {
-                    used.insert(name);
-                }
-            }
-        }
         let parts = if adapters.norm { self.norm_parts() } else { Vec::new() };
-        for name in &parts {
-            let stored = [self.config().hidden_size];
-            match files.shape(name) {
-                None => report.missing.push(name.clone()),
-                Some(got) if got != stored => {
-                    report.misshapen.push((name.clone(), got.to_vec(), stored.to_vec()));
-                }
-                Some(_) => {
-                    used.insert(name.clone());
-                }
-            }
+        let mut expected: Vec<_> =
+            parts.iter().map(|name| (name.clone(), vec![self.config().hidden_size])).collect();
+        for (path, [rows, columns]) in net.adapter_shapes() {
+            // PEFT stores [output, input].
+            expected.push((self.adapter_name(&path)?, vec![columns, rows]));
         }
-        report.unused = files.names().filter(|name| !used.contains(*name)).map(str::to_owned).collect();
+        let report = shape_report(&files, expected);
         if !report.is_empty() {
             return Err(Error::Weights { dir: self.path().to_owned(), report });
         }
         for (path, [rows, columns]) in net.adapter_shapes() {
             let stored = files.tensor(&self.adapter_name(&path)?)?.numbers(rows * columns);
-            // PEFT stores [output, input].
             let numbers = (0..rows * columns).map(|at| stored[at % columns * rows + at / columns]).collect();
             net.set_adapter(&path, numbers);
         }
@@ -189,6 +170,22 @@ impl Checkpoint {
         let letter = if part == "down" { "A" } else { "B" };
         Ok(format!("{PREFIX}{module}.lora_{letter}.weight"))
     }
+}
+
+/// What is wrong with a file that should have tensors of these names and shapes, and no others.
+fn shape_report(files: &TensorFiles, expected: Vec<(String, Vec<usize>)>) -> WeightReport {
+    let (mut report, mut used) = (WeightReport::default(), BTreeSet::new());
+    for (name, shape) in expected {
+        match files.shape(&name) {
+            None => report.missing.push(name),
+            Some(got) if got != shape => report.misshapen.push((name, got.to_vec(), shape)),
+            Some(_) => {
+                used.insert(name);
+            }
+        }
+    }
+    report.unused = files.names().filter(|name| !used.contains(*name)).map(str::to_owned).collect();
+    report
 }
 
 /// The projections of a model with the names of their modules, of all layers.

@@ -4,7 +4,6 @@ use burn::module::Param;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Tensor, activation};
-use ivl_core::cache::KvCache;
 
 use super::matmul::product;
 use super::params::{LinearParams, LowRankParams, NormParams, SinkParams, XIeluParams};
@@ -139,20 +138,22 @@ pub(super) fn rotate(rotation: &Rotation, x: Tensor<4>) -> Tensor<4> {
     Tensor::cat(rotated.into_iter().chain(rest).collect(), 3)
 }
 
-/// See [`attend`](super::attend). Query heads that share a key head are laid out as further queries of it, so that keys and
-/// values are never repeated.
+/// See [`attend`](super::attend); keys and values are as the cache keeps them. Query heads that share a key head are laid out as further
+/// queries of it, so that keys and values are never repeated.
+///
+/// # Shapes
+/// - `query` and output: `[batch, seq, heads * head_dim]`
+/// - `keys`, `values`: `[batch, kv_heads, keys, head_dim]`
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
     sinks: Option<SinkParams<'_>>,
-    [query, key, value]: [Tensor<3>; 3],
+    query: Tensor<3>,
+    [keys, values]: [Tensor<4>; 2],
     mask: &Mask,
-    cache: &mut KvCache,
 ) -> Tensor<3> {
     let AttentionConfig { num_heads, num_kv_heads, head_dim, softcap, .. } = *config;
     let ([batch, seq, _], device) = (query.dims(), query.device());
-    let by_head = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
-    let (keys, values) = cache.append(by_head(key, num_kv_heads), by_head(value, num_kv_heads));
     let groups = num_heads / num_kv_heads;
     // [batch, heads, seq, dim] -> [batch, kv_heads, groups * seq, dim]
     let query = by_head(query, num_heads).reshape([batch, num_kv_heads, groups * seq, head_dim]);
@@ -171,6 +172,16 @@ pub(super) fn attend(
     };
     let mixed = mixed.reshape([batch, num_heads, seq, head_dim]).swap_dims(1, 2);
     mixed.reshape([batch, seq, num_heads * head_dim])
+}
+
+/// The heads of queries, keys or values one after the other.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, heads * head_dim]`
+/// - output: `[batch, heads, seq, head_dim]`
+pub(super) fn by_head(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [batch, seq, width] = x.dims();
+    x.reshape([batch, seq, heads, width / heads]).swap_dims(1, 2)
 }
 
 /// Attention with a further score for each query, which has no value. The weights are computed in f32.

@@ -3,6 +3,8 @@
 //! Each is there for f32 on the CPU where activations are kept; elsewhere it returns `None`, and the caller composes the
 //! same operation of Burn's.
 
+use std::ops::Range;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,11 +12,12 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::{ActivationFn, DenseMatrix, Normalization, multiply};
+use ivl_kernels::{ActivationFn, DenseMatrix, GroupedQueryAttention, KeysAndValues, Normalization, multiply};
 
 use super::params::{NormParams, normalization};
 use super::rotation::Rotation;
-use crate::config::NormConfig;
+use crate::config::{AttentionConfig, NormConfig};
+use crate::transformer::mask::Mask;
 
 /// A tensor of the CPU backend.
 type Host = FloatTensor<Flex>;
@@ -277,6 +280,59 @@ impl Backward<Flex, 1> for Rotated {
     fn backward(self, ops: Ops<(), 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let kernel = self.back.kernel(self.heads, self.width);
         pass_back(ops, gradients, |d, ()| [change(d, |d| kernel.rotate(d))]);
+    }
+}
+
+/// See [`attend`](super::attend); keys and values are as the cache keeps them.
+///
+/// # Shapes
+/// - `query` and output: `[batch, seq, heads * head_dim]`
+/// - `keys`, `values`: `[batch, kv_heads, keys, head_dim]`
+pub(super) fn attend(
+    config: &AttentionConfig,
+    scale: f64,
+    query: &Tensor<3>,
+    [keys, values]: [&Tensor<4>; 2],
+    mask: &Mask,
+) -> Option<Tensor<3>> {
+    let inputs = [node(query)?, node(keys)?, node(values)?];
+    let [batch, ..] = query.dims();
+    let attended = Attended { config: *config, scale, batch, seen: mask.seen(batch).into_owned() };
+    let state = inputs.each_ref().map(|input| contiguous(input.primitive()));
+    let [query, keys, values] = state.each_ref().map(slice);
+    let mixed = attended.kernel().attend(query, KeysAndValues::F32(keys, values), batch, &attended.seen);
+    let output = host(mixed, state[0].shape());
+    Some(finish(attended, inputs.map(guard), state, output))
+}
+
+#[derive(Debug)]
+struct Attended {
+    config: AttentionConfig,
+    scale: f64,
+    batch: usize,
+    /// The keys that each query sees.
+    seen: Vec<Range<usize>>,
+}
+
+impl Attended {
+    fn kernel(&self) -> GroupedQueryAttention<'static> {
+        let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } =
+            self.config;
+        let softcap = softcap.map(|cap| cap as f32);
+        GroupedQueryAttention { heads, kv_heads, dim, scale: self.scale as f32, softcap, sinks: None }
+    }
+}
+
+impl Backward<Flex, 3> for Attended {
+    type State = [Host; 3];
+
+    fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        pass_back(ops, gradients, |d, inputs| {
+            let [query, keys, values] = inputs.each_ref().map(slice);
+            let found = self.kernel().gradient(query, [keys, values], slice(&d), self.batch, &self.seen);
+            let mut shapes = inputs.iter().map(Host::shape);
+            found.map(|numbers| host(numbers, shapes.next().expect("a shape for each input")))
+        });
     }
 }
 

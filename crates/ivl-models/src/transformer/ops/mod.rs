@@ -188,8 +188,15 @@ pub(super) fn attend(
             Activations::Host(host::attend(config, scale, sinks, [query, key, value], mask, (cache, numbers)))
         }
         tensors => {
-            let tensors = tensors.map(Activations::into_tensor);
-            backend::attend(config, scale, sinks, tensors, mask, cache).into()
+            let [query, key, value] = tensors.map(Activations::into_tensor);
+            let [key, value] = [key, value].map(|x| backend::by_head(x, config.num_kv_heads));
+            let (keys, values) = cache.append(key, value);
+            let mixed = match sinks {
+                // The kernel has no derivatives by sinks.
+                Some(_) => None,
+                None => differentiable::attend(config, scale, &query, [&keys, &values], mask),
+            };
+            mixed.unwrap_or_else(|| backend::attend(config, scale, sinks, query, [keys, values], mask)).into()
         }
     }
 }
