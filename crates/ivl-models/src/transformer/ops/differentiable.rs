@@ -12,8 +12,9 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::{ActivationFn, DenseMatrix, GroupedQueryAttention, KeysAndValues, Normalization, multiply};
+use ivl_kernels::{ActivationFn, DenseMatrix, KeysAndValues, Normalization, multiply};
 
+use super::host::attention_kernel;
 use super::params::{NormParams, normalization};
 use super::rotation::Rotation;
 use crate::config::{AttentionConfig, NormConfig};
@@ -300,7 +301,12 @@ pub(super) fn attend(
     let attended = Attended { config: *config, scale, batch, seen: mask.seen(batch).into_owned() };
     let state = inputs.each_ref().map(|input| contiguous(input.primitive()));
     let [query, keys, values] = state.each_ref().map(slice);
-    let mixed = attended.kernel().attend(query, KeysAndValues::F32(keys, values), batch, &attended.seen);
+    let mixed = attention_kernel(config, scale).attend(
+        query,
+        KeysAndValues::F32(keys, values),
+        batch,
+        &attended.seen,
+    );
     let output = host(mixed, state[0].shape());
     Some(finish(attended, inputs.map(guard), state, output))
 }
@@ -314,22 +320,14 @@ struct Attended {
     seen: Vec<Range<usize>>,
 }
 
-impl Attended {
-    fn kernel(&self) -> GroupedQueryAttention<'static> {
-        let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } =
-            self.config;
-        let softcap = softcap.map(|cap| cap as f32);
-        GroupedQueryAttention { heads, kv_heads, dim, scale: self.scale as f32, softcap, sinks: None }
-    }
-}
-
 impl Backward<Flex, 3> for Attended {
     type State = [Host; 3];
 
     fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         pass_back(ops, gradients, |d, inputs| {
             let [query, keys, values] = inputs.each_ref().map(slice);
-            let found = self.kernel().gradient(query, [keys, values], slice(&d), self.batch, &self.seen);
+            let kernel = attention_kernel(&self.config, self.scale);
+            let found = kernel.gradient(query, [keys, values], slice(&d), self.batch, &self.seen);
             let mut shapes = inputs.iter().map(Host::shape);
             found.map(|numbers| host(numbers, shapes.next().expect("a shape for each input")))
         });

@@ -1,9 +1,10 @@
 //! The operations by kernels of the CPU, on numbers in the memory of the host.
 
 use burn::module::Param;
-use burn::tensor::{Device, Element, Tensor, TensorData};
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use half::f16;
 use ivl_core::cache::KvCache;
+use ivl_core::tokens::is_host;
 use ivl_kernels::{ActivationFn, CacheNumber, GroupedQueryAttention, KeysAndValues, Matrix, products};
 
 use super::activations::{Activations, HostRows};
@@ -138,14 +139,12 @@ pub(super) fn attend(
     mask: &Mask,
     (cache, numbers): (&mut KvCache, CacheType),
 ) -> HostRows {
-    let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
-    let softcap = softcap.map(|cap| cap as f32);
     let unpacked = sinks.filter(|sinks| sinks.packed.is_none()).map(|sinks| Numbers::of(sinks.scores));
     let sinks = sinks.and_then(|sinks| sinks.packed).or(unpacked.as_ref().map(Numbers::as_slice));
-    let kernel = GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks };
+    let kernel = GroupedQueryAttention { sinks, ..attention_kernel(config, scale) };
     let (batch, device) = (query.batch, Device::flex());
     let mut mixed = Vec::new();
-    let (shape, seen) = ([batch, kv_heads, query.seq, dim], mask.seen(batch));
+    let (shape, seen) = ([batch, kernel.kv_heads, query.seq, kernel.dim], mask.seen(batch));
     cache.extend_in_place(shape, &device, numbers.dtype(), |keys, values, len| {
         let (mut keys, mut values) = (keys.into_data(), values.into_data());
         mixed = match numbers {
@@ -164,6 +163,44 @@ pub(super) fn attend(
         (tensor(keys), tensor(values))
     });
     query.with(mixed)
+}
+
+/// See [`attend`](super::attend), of tensors in f32 on the CPU that are in no graph: the frozen base of a training whose value has the
+/// same weights. Elsewhere `None`. Keys and values are as the cache keeps them.
+///
+/// # Shapes
+/// - `query` and output: `[batch, seq, heads * head_dim]`
+/// - `keys`, `values`: `[batch, kv_heads, keys, head_dim]`
+pub(super) fn attend_tensors(
+    config: &AttentionConfig,
+    scale: f64,
+    sinks: Option<SinkParams<'_>>,
+    query: &Tensor<3>,
+    [keys, values]: [&Tensor<4>; 2],
+    mask: &Mask,
+) -> Option<Tensor<3>> {
+    let device = query.device();
+    if query.dtype() != DType::F32 || !is_host(&device) {
+        return None;
+    }
+    let shape @ [batch, ..] = query.dims();
+    let sinks = sinks.map(|sinks| Numbers::of(sinks.scores));
+    let kernel = GroupedQueryAttention {
+        sinks: sinks.as_ref().map(Numbers::as_slice),
+        ..attention_kernel(config, scale)
+    };
+    let query = Numbers::new(query.clone());
+    let [keys, values] = [keys, values].map(|x| Numbers::new(x.clone()));
+    let cached = KeysAndValues::F32(keys.as_slice(), values.as_slice());
+    let mixed = kernel.attend(query.as_slice(), cached, batch, &mask.seen(batch));
+    Some(host_tensor(mixed, shape, &device))
+}
+
+/// The kernel of a layer without sinks.
+pub(super) fn attention_kernel(config: &AttentionConfig, scale: f64) -> GroupedQueryAttention<'static> {
+    let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
+    let softcap = softcap.map(|cap| cap as f32);
+    GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks: None }
 }
 
 /// The numbers of a buffer of a cache.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | numbers on the host, in a packed network | [`host`]: kernels of the CPU, with no tensors in between |
 //! | f32 tensors of the CPU under autodiff | [`differentiable`]: the same kernels as nodes of Burn's graph |
-//! | all other tensors | [`backend`]: Burn's operations |
+//! | all other tensors | [`backend`]: Burn's operations, but attention over f32 on the CPU, which is [`host`]'s |
 //!
 //! Products of tensors decide in [`matmul`], since [`backend`] calls them too.
 //!
@@ -191,11 +191,13 @@ pub(super) fn attend(
             let [query, key, value] = tensors.map(Activations::into_tensor);
             let [key, value] = [key, value].map(|x| backend::by_head(x, config.num_kv_heads));
             let (keys, values) = cache.append(key, value);
+            let cached = [&keys, &values];
             let mixed = match sinks {
                 // The kernel has no derivatives by sinks.
                 Some(_) => None,
-                None => differentiable::attend(config, scale, &query, [&keys, &values], mask),
+                None => differentiable::attend(config, scale, &query, cached, mask),
             };
+            let mixed = mixed.or_else(|| host::attend_tensors(config, scale, sinks, &query, cached, mask));
             mixed.unwrap_or_else(|| backend::attend(config, scale, sinks, query, [keys, values], mask)).into()
         }
     }
