@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, Vocab};
-use ivl_models::gguf::GgufType;
+use ivl_models::gguf::{Gguf, GgufType};
 use ivl_models::{Checkpoint, PackedFormat, Transformer, TransformerLm, Weights};
 use safetensors::SafeTensors;
 
@@ -201,6 +201,25 @@ fn files_that_ivl_writes_mean_what_it_read() {
         let net = Checkpoint::open(&copy).expect("opens").load(&Device::flex(), DType::F32).expect("loads");
         let difference = difference(&logits(net, &ids), &expected, checkpoint.config().vocab_size);
         assert!(difference <= 1e-4, "{name}: log-probabilities differ by {difference}");
+    }
+}
+
+/// llama.cpp asserts it, of biases of experts for instance.
+#[test]
+fn what_the_converter_keeps_in_full_stays_in_full() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, _) in MORE {
+        let file = fixture_in("gguf_converted", &format!("{name}.gguf"));
+        let copy = dir.path().join(format!("{name}.gguf"));
+        let checkpoint = Checkpoint::open(&file).expect("opens");
+        checkpoint.save_gguf(None, GgufType::F16, None, &copy).expect("writes");
+        let [file, copy] = [file, copy].map(|path| Gguf::open(&path).expect("opens"));
+        for tensor in copy.tensor_names() {
+            let [expected, got] = [&file, &copy].map(|file| file.tensor(tensor).map(|tensor| tensor.kind));
+            if expected == Some(GgufType::F32) {
+                assert_eq!(got, expected, "{name}: {tensor}");
+            }
+        }
     }
 }
 

@@ -169,10 +169,13 @@ fn type_of(tensor: &SavedTensor<'_>, kind: StoredType, head: &str) -> StoredType
     }
 }
 
-/// llama.cpp keeps vectors, learned positions, convolutions and routers in F32.
+/// llama.cpp keeps vectors, those of several heads or experts too, learned positions, convolutions and routers in F32.
 fn is_matrix(tensor: &SavedTensor<'_>) -> bool {
-    let in_full = ["position_embd.", ".ssm_conv1d.", ".shortconv.conv.", ".ffn_gate_inp."];
-    tensor.shape.len() > 1 && !in_full.iter().any(|part| tensor.name.contains(part))
+    let in_full = ["position_embd.", ".ssm_conv1d.", ".shortconv.conv.", ".ffn_gate_inp"];
+    let vectors = [".bias", "_norm.weight"];
+    tensor.shape.len() > 1
+        && !in_full.iter().any(|part| tensor.name.contains(part))
+        && !vectors.iter().any(|end| tensor.name.ends_with(end))
 }
 
 /// The type, if ivl writes it.
