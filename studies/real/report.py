@@ -36,7 +36,7 @@ def right_answers(cells, skill):
 def label(condition, home, base):
     name = NAMES.get(home, "")
     condition, variant, seed = named(condition)
-    notes = [variant] * bool(variant) + [f"seed {seed}"] * bool(seed)
+    notes = ([variant] if variant else []) + ([f"seed {seed}"] if seed else [])
     through = "" if FAMILIES.get(home, "qwen") == FAMILIES.get(base, "qwen") else ", through a map"
     return {
         "alone": "alone",

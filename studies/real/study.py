@@ -73,7 +73,7 @@ class Study:
     def trained(self, skill, kind, home, away=None, variant="", seed=""):
         """The directory of a value or of adapters, and its cell; trained unless it is there."""
         name = f"{kind}-{home}" + (f"-{away}" if away else "") + (f"+{variant}" if variant else "") + (f"@{seed}" if seed else "")
-        settings = [VARIANTS[variant]] * bool(variant) + [f"seed={seed}"] * bool(seed)
+        settings = ([VARIANTS[variant]] if variant else []) + ([f"seed={seed}"] if seed else [])
         output = RUNS / skill / name
         key = f"training {skill}/{name}"
 
