@@ -72,7 +72,8 @@ def _write_adapters(output: Path, weights: dict[str, torch.Tensor], learner: Lea
     named = {f"{_PEFT}{name.replace('.default.', '.')}": tensor.float().contiguous() for name, tensor in adapters.items()}
     with safe_open(learner.value.adapters_directory / "adapter_model.safetensors", framework="pt") as started:
         # A last norm that is not the model's: it is frozen.
-        named |= {name: started.get_tensor(name) for name in started.keys() if ".lora_" not in name}
+        names = started.keys()
+        named |= {name: started.get_tensor(name) for name in names if ".lora_" not in name}
     _save(output / "adapter_model.safetensors", named)
     described = json.loads((learner.value.adapters_directory / "adapter_config.json").read_text())
     _write_whole(output / "adapter_config.json", json.dumps(described, indent=2))
