@@ -60,6 +60,17 @@ pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tens
     x.cast(dtype)
 }
 
+/// See [`unit_rms`](super::unit_rms). Computed in f32 whatever the type of `x`.
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, heads, width]`
+pub(super) fn unit_rms(x: Tensor<4>, eps: f64) -> Tensor<4> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let mean_square = x.clone().square().mean_dim(3);
+    (x / (mean_square + eps).sqrt()).cast(dtype)
+}
+
 /// See [`gate`](super::gate).
 ///
 /// # Panics
@@ -145,14 +156,18 @@ pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
     sinks: Option<SinkParams<'_>>,
-    [query, key, value]: [Tensor<3>; 3],
+    query: Tensor<3>,
+    new: Option<[Tensor<3>; 2]>,
     mask: &Mask,
     cache: &mut KvCache,
 ) -> Tensor<3> {
     let AttentionConfig { num_heads, num_kv_heads, head_dim, softcap, .. } = *config;
     let ([batch, seq, _], device) = (query.dims(), query.device());
     let by_head = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
-    let (keys, values) = cache.append(by_head(key, num_kv_heads), by_head(value, num_kv_heads));
+    let (keys, values) = match new {
+        Some([key, value]) => cache.append(by_head(key, num_kv_heads), by_head(value, num_kv_heads)),
+        None => cache.held().expect("an earlier layer has put its keys there"),
+    };
     let groups = num_heads / num_kv_heads;
     // [batch, heads, seq, dim] -> [batch, kv_heads, groups * seq, dim]
     let query = by_head(query, num_heads).reshape([batch, num_kv_heads, groups * seq, head_dim]);
