@@ -1,5 +1,7 @@
 //! The gated delta rule, position by position.
 
+use std::ops::Range;
+
 use crate::cpu::{Kernel, Level, run};
 use crate::parallel_rows::parallel_map;
 
@@ -8,6 +10,15 @@ const EPS: f32 = 1e-6;
 
 /// Multiplications from which on several threads are faster than one.
 const PARALLEL_WORK: usize = 64 << 10;
+
+/// Columns of a state that are computed together: what they recall stays in registers.
+const TILE: usize = 32;
+
+/// Columns that are computed together where there are fewer.
+const SMALL_TILE: usize = 8;
+
+/// Positions that are read before the next columns.
+const BLOCK: usize = 64;
 
 /// The gated delta rule ([arXiv 2412.06464](https://arxiv.org/abs/2412.06464)). Each head keeps a matrix `S` that maps keys to values:
 ///
@@ -114,36 +125,107 @@ struct DeltaHead<'a> {
 
 impl Kernel for DeltaHead<'_> {
     #[inline(always)]
-    fn run<L: Level>(self) {
-        let GatedDeltaRule { key_heads, value_heads, key_dim, value_dim } = *self.rule;
-        let channels = self.rule.channels();
-        let key_head = self.head / (value_heads / key_heads);
+    fn run<L: Level>(mut self) {
+        let key_dim = self.rule.key_dim;
         let scale = (key_dim as f32).sqrt().recip();
-        let (mut query, mut key) = (vec![0.0; key_dim], vec![0.0; key_dim]);
-        let mut delta = vec![0.0; value_dim];
-        for position in 0..self.seq {
+        let mut units = vec![0.0; 2 * key_dim * BLOCK.min(self.seq)];
+        let mut tile = vec![0.0; key_dim * TILE];
+        for start in (0..self.seq).step_by(BLOCK) {
+            let positions = start..(start + BLOCK).min(self.seq);
+            for (position, units) in positions.clone().zip(units.chunks_exact_mut(2 * key_dim)) {
+                let (query, key) = units.split_at_mut(key_dim);
+                let [own_query, own_key] = self.query_and_key(position);
+                unit_length(own_query, scale, query);
+                unit_length(own_key, 1.0, key);
+            }
+            self.read_columns::<L>(positions, &units, &mut tile);
+        }
+    }
+}
+
+impl DeltaHead<'_> {
+    fn mixed(&self, position: usize) -> &[f32] {
+        let channels = self.rule.channels();
+        &self.inputs.mixed[(self.row * self.seq + position) * channels..][..channels]
+    }
+
+    fn query_and_key(&self, position: usize) -> [&[f32]; 2] {
+        let GatedDeltaRule { key_heads, value_heads, key_dim, .. } = *self.rule;
+        let key_head = self.head / (value_heads / key_heads);
+        let mixed = self.mixed(position);
+        [key_head, key_heads + key_head].map(|head| &mixed[head * key_dim..][..key_dim])
+    }
+
+    /// Reads some positions, some columns of values at a time: they do not depend on each other.
+    #[inline(always)]
+    fn read_columns<L: Level>(&mut self, positions: Range<usize>, units: &[f32], tile: &mut [f32]) {
+        let width = self.rule.value_dim;
+        let mut column = 0;
+        while column < width {
+            column += match width - column {
+                TILE.. => self.read_tile::<L, TILE>(positions.clone(), column, units, tile),
+                SMALL_TILE.. => self.read_tile::<L, SMALL_TILE>(positions.clone(), column, units, tile),
+                _ => self.read_tile::<L, 1>(positions.clone(), column, units, tile),
+            };
+        }
+    }
+
+    /// Reads `N` columns from `column` on, and gives their number. Several positions find them side by side in `tile`.
+    #[inline(always)]
+    fn read_tile<L: Level, const N: usize>(
+        &mut self,
+        positions: Range<usize>,
+        column: usize,
+        units: &[f32],
+        tile: &mut [f32],
+    ) -> usize {
+        let width = self.rule.value_dim;
+        if positions.len() == 1 {
+            let state = std::mem::take(&mut self.state);
+            self.read_rows::<L, N>(positions, column, units, &mut state[column..], width);
+            self.state = state;
+            return N;
+        }
+        for (own, row) in tile.chunks_exact_mut(N).zip(self.state.chunks_exact(width)) {
+            own.copy_from_slice(&row[column..column + N]);
+        }
+        self.read_rows::<L, N>(positions, column, units, tile, N);
+        for (own, row) in tile.chunks_exact(N).zip(self.state.chunks_exact_mut(width)) {
+            row[column..column + N].copy_from_slice(own);
+        }
+        N
+    }
+
+    /// Reads `N` columns of the state, whose rows are `stride` numbers apart.
+    #[inline(always)]
+    fn read_rows<L: Level, const N: usize>(
+        &mut self,
+        positions: Range<usize>,
+        column: usize,
+        units: &[f32],
+        state: &mut [f32],
+        stride: usize,
+    ) {
+        let GatedDeltaRule { key_heads, value_heads, key_dim, value_dim } = *self.rule;
+        let values = 2 * key_heads * key_dim + self.head * value_dim + column;
+        for (position, units) in positions.zip(units.chunks_exact(2 * key_dim)) {
             let place = self.row * self.seq + position;
             let Some(age) = self.inputs.ages[place] else { continue };
             if age == 0 {
-                self.state.fill(0.0);
+                (0..key_dim).for_each(|row| state[row * stride..row * stride + N].fill(0.0));
             }
-            let mixed = &self.inputs.mixed[place * channels..][..channels];
-            unit_length(&mixed[key_head * key_dim..][..key_dim], scale, &mut query);
-            unit_length(&mixed[(key_heads + key_head) * key_dim..][..key_dim], 1.0, &mut key);
-            let value = &mixed[2 * key_heads * key_dim + self.head * value_dim..][..value_dim];
-            let decay = self.inputs.decay[place * value_heads + self.head];
-            let strength = self.inputs.strength[place * value_heads + self.head];
-            delta.fill(0.0);
-            for (row, &key) in self.state.chunks_exact_mut(value_dim).zip(&key) {
-                decay_and_recall::<L>(row, decay, key, &mut delta);
+            let gates = place * value_heads + self.head;
+            let (decay, strength) = (self.inputs.decay[gates], self.inputs.strength[gates]);
+            let (query, key) = units.split_at(key_dim);
+            let value: &[f32; N] =
+                self.mixed(position)[values..].first_chunk().expect("a value of each head");
+            let recalled = recall::<L, N>(state, stride, decay, key);
+            let mut delta = [0.0; N];
+            for at in 0..N {
+                delta[at] = strength * (value[at] - recalled[at]);
             }
-            for column in 0..value_dim {
-                delta[column] = strength * (value[column] - delta[column]);
-            }
-            let output = &mut self.read[position * value_dim..][..value_dim];
-            for (row, (&key, &query)) in self.state.chunks_exact_mut(value_dim).zip(key.iter().zip(&query)) {
-                correct_and_read::<L>(row, key, &delta, query, output);
-            }
+            let read = correct_and_read::<L, N>(state, stride, decay, [key, query], &delta);
+            self.read[position * value_dim + column..][..N].copy_from_slice(&read);
         }
     }
 }
@@ -161,22 +243,36 @@ fn unit_length(x: &[f32], scale: f32, unit: &mut [f32]) {
     }
 }
 
-/// A row of the state forgets, and adds its part of what the key recalls.
+/// What a key recalls of the state after it has forgotten a part of itself.
 #[inline(always)]
-fn decay_and_recall<L: Level>(row: &mut [f32], decay: f32, key: f32, recalled: &mut [f32]) {
-    let recalled = &mut recalled[..row.len()];
-    for column in 0..row.len() {
-        row[column] *= decay;
-        recalled[column] = L::fma_one(key, row[column], recalled[column]);
+fn recall<L: Level, const N: usize>(state: &[f32], stride: usize, decay: f32, key: &[f32]) -> [f32; N] {
+    let mut recalled = [0.0; N];
+    for (row, &key) in key.iter().enumerate() {
+        let row: &[f32; N] = state[row * stride..].first_chunk().expect("a row for each number of a key");
+        for at in 0..N {
+            recalled[at] = L::fma_one(key, decay * row[at], recalled[at]);
+        }
     }
+    recalled
 }
 
-/// A row of the state takes in the correction, and adds its part of what the query reads.
+/// The state forgets a part of itself and takes in the correction; what the query then reads.
 #[inline(always)]
-fn correct_and_read<L: Level>(row: &mut [f32], key: f32, delta: &[f32], query: f32, read: &mut [f32]) {
-    let (delta, read) = (&delta[..row.len()], &mut read[..row.len()]);
-    for column in 0..row.len() {
-        row[column] = L::fma_one(key, delta[column], row[column]);
-        read[column] = L::fma_one(query, row[column], read[column]);
+fn correct_and_read<L: Level, const N: usize>(
+    state: &mut [f32],
+    stride: usize,
+    decay: f32,
+    [key, query]: [&[f32]; 2],
+    delta: &[f32; N],
+) -> [f32; N] {
+    let mut read = [0.0; N];
+    for (row, (&key, &query)) in key.iter().zip(query).enumerate() {
+        let row: &mut [f32; N] =
+            state[row * stride..].first_chunk_mut().expect("a row for each number of a key");
+        for at in 0..N {
+            row[at] = L::fma_one(key, delta[at], decay * row[at]);
+            read[at] = L::fma_one(query, row[at], read[at]);
+        }
     }
+    read
 }

@@ -1,6 +1,10 @@
 //! The space of decoders that the one transformer covers: a product of small enums, so that a combination that makes no
 //! sense cannot be written.
 
+mod rope;
+
+pub use rope::{RopeConfig, RopePairing, RopeScaling};
+
 use std::sync::Arc;
 
 use burn::tensor::DType;
@@ -31,6 +35,10 @@ pub struct ModelConfig {
     pub attention: AttentionConfig,
     /// One entry for each block.
     pub layers: Vec<LayerConfig>,
+    /// What each block reads of a token beside the residual stream.
+    pub layer_inputs: Option<LayerInputsConfig>,
+    /// Whether a number of each block multiplies what it gives to the next.
+    pub scaled_blocks: bool,
     /// Token embedding and head.
     pub embedding: EmbeddingConfig,
 }
@@ -79,86 +87,6 @@ impl NormKind {
     }
 }
 
-/// Rotary embedding of queries and keys.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RopeConfig {
-    /// Rotated dimensions of each head; the rest passes through.
-    pub dim: usize,
-    /// Dimensions that turn together.
-    pub pairing: RopePairing,
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Extension to longer contexts.
-    pub scaling: RopeScaling,
-}
-
-/// The dimensions of a head that a rotation turns together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RopePairing {
-    /// Dimension `i` with `i + dim / 2`.
-    Half,
-    /// Dimension `2 i` with `2 i + 1`.
-    Interleaved,
-}
-
-/// How rotary frequencies are stretched for contexts longer than those of pre-training.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// All frequencies divided by a factor.
-    Linear {
-        /// The factor.
-        factor: f64,
-    },
-    /// NTK-aware: the base grows with the length once it exceeds the original one. Keys that were cached when the text was
-    /// shorter keep their frequencies, as in the reference.
-    Dynamic {
-        /// Strength.
-        factor: f64,
-        /// Context of pre-training.
-        original: usize,
-    },
-    /// Llama 3.1: low frequencies divided, high ones kept, between them a ramp.
-    ByWavelength {
-        /// Divisor of the low frequencies.
-        factor: f64,
-        /// Wavelengths longer than `original / low` are divided.
-        low: f64,
-        /// Wavelengths shorter than `original / high` are kept.
-        high: f64,
-        /// Context of pre-training.
-        original: usize,
-    },
-    /// YaRN ([arXiv 2309.00071](https://arxiv.org/abs/2309.00071)).
-    Yarn {
-        /// Divisor of the low frequencies.
-        factor: f64,
-        /// Context of pre-training.
-        original: usize,
-        /// Rotations above which a frequency is kept.
-        beta_fast: f64,
-        /// Rotations below which a frequency is divided.
-        beta_slow: f64,
-        /// Whether the ends of the ramp are whole dimensions.
-        truncate: bool,
-        /// Scales cosine and sine.
-        attention_factor: f64,
-    },
-    /// LongRoPE ([arXiv 2402.13753](https://arxiv.org/abs/2402.13753)): a divisor for each dimension, one set for
-    /// contexts up to the original length and one beyond.
-    LongRope {
-        /// Divisors for short contexts.
-        short: Vec<f64>,
-        /// Divisors for long contexts.
-        long: Vec<f64>,
-        /// Context of pre-training.
-        original: usize,
-        /// Scales cosine and sine.
-        attention_factor: f64,
-    },
-}
-
 impl ModelConfig {
     /// The lengths of a text at which the position encoding changes.
     pub fn length_dependence(&self) -> LengthDependence {
@@ -177,11 +105,32 @@ impl ModelConfig {
         found.into_iter()
     }
 
+    /// The attention of a block.
+    pub fn attention_of(&self, layer: &LayerConfig) -> AttentionConfig {
+        let heads = |KeyHeads { count, dim }| AttentionConfig {
+            num_kv_heads: count,
+            head_dim: dim,
+            ..self.attention
+        };
+        layer.key_heads.map_or(self.attention, heads)
+    }
+
+    /// The dense feed-forward layer of a block, if it has one.
+    pub fn mlp_of(&self, layer: &LayerConfig) -> Option<MlpConfig> {
+        let intermediate_size = layer.intermediate_size.unwrap_or(self.mlp.intermediate_size);
+        layer.feed_forward.is_dense().then_some(MlpConfig { intermediate_size, ..self.mlp })
+    }
+
     /// What the layers keep of a text.
     pub fn cache_shapes(&self) -> impl Iterator<Item = LayerShape> {
-        let AttentionConfig { num_kv_heads: heads, head_dim: dim, .. } = self.attention;
         self.layers.iter().map(move |layer| match layer.mixer {
-            Mixer::Attention => LayerShape::Keys { heads, dim },
+            Mixer::Attention if matches!(layer.keys, KeySource::Layer(_)) => {
+                LayerShape::State { tail: None, memory: None }
+            }
+            Mixer::Attention => {
+                let AttentionConfig { num_kv_heads: heads, head_dim: dim, .. } = self.attention_of(layer);
+                LayerShape::Keys { heads, dim }
+            }
             Mixer::ShortConvolution(ShortConvolutionConfig { kernel, .. }) => {
                 LayerShape::State { tail: Some([kernel - 1, self.hidden_size]), memory: None }
             }
@@ -206,29 +155,6 @@ impl ModelConfig {
     /// Whether layers keep a state of the text in the place of keys and values.
     pub fn is_recurrent(&self) -> bool {
         self.layers.iter().any(|layer| layer.mixer != Mixer::Attention)
-    }
-}
-
-impl RopeScaling {
-    /// A length at which the frequencies of all positions change, so that what was computed before it is void.
-    pub fn switches_at(&self) -> Option<usize> {
-        match self {
-            Self::LongRope { original, .. } => Some(*original),
-            _ => None,
-        }
-    }
-
-    fn length_dependence(&self) -> LengthDependence {
-        match self {
-            Self::Dynamic { original, .. } => LengthDependence::changes_after(*original),
-            Self::LongRope { original, .. } => LengthDependence::switches_at(*original),
-            _ => LengthDependence::none(),
-        }
-    }
-
-    /// Whether the frequencies depend on the length of the text.
-    pub fn depends_on_length(&self) -> bool {
-        matches!(self, Self::Dynamic { .. } | Self::LongRope { .. })
     }
 }
 
@@ -259,6 +185,8 @@ pub struct ExpertsConfig {
     pub renormalized: bool,
     /// Whether the router and the projections of experts have biases.
     pub bias: bool,
+    /// Whether the router reads `x / rms(x) * w / sqrt(hidden_size)`, and a number of each expert multiplies its output.
+    pub scaled_router: bool,
     /// An expert that every token goes through.
     pub shared: Option<SharedExpertConfig>,
 }
@@ -330,6 +258,8 @@ pub struct AttentionConfig {
     pub output_bias: bool,
     /// Normalisation of queries and keys.
     pub qk_norm: Option<QkNorm>,
+    /// Whether each head of values is divided by its root mean square.
+    pub value_norm: bool,
     /// Multiplies the scores; usually `head_dim^-1/2`.
     pub scale: f64,
     /// Whether the scale is also divided by the index of the layer, counted from one.
@@ -381,6 +311,7 @@ impl AttentionConfig {
             qkv_bias: false,
             output_bias: false,
             qk_norm: None,
+            value_norm: false,
             scale: (head_dim as f64).powf(-0.5),
             scale_by_layer: false,
             softcap: None,
@@ -444,14 +375,63 @@ pub struct LayerConfig {
     pub kind: LayerKind,
     /// How it rotates queries and keys, if it does. Blocks with the same settings share them.
     pub rope: Option<Arc<RopeConfig>>,
+    /// Its key heads, where they are not those of [`AttentionConfig`].
+    pub key_heads: Option<KeyHeads>,
+    /// Where its keys and values come from.
+    pub keys: KeySource,
     /// Its feed-forward layer.
     pub feed_forward: FeedForward,
+    /// Inner width of its dense feed-forward layer, where it is not that of [`MlpConfig`].
+    pub intermediate_size: Option<usize>,
 }
 
 impl LayerConfig {
     /// Attention to every earlier position, without rotation, and a dense feed-forward layer.
-    pub const FULL: Self =
-        Self { mixer: Mixer::Attention, kind: LayerKind::Full, rope: None, feed_forward: FeedForward::Dense };
+    pub const FULL: Self = Self {
+        mixer: Mixer::Attention,
+        kind: LayerKind::Full,
+        rope: None,
+        key_heads: None,
+        keys: KeySource::Projections,
+        feed_forward: FeedForward::Dense,
+        intermediate_size: None,
+    };
+}
+
+/// The key heads of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHeads {
+    /// How many; divides the number of query heads.
+    pub count: usize,
+    /// Width of each, and of each query head.
+    pub dim: usize,
+}
+
+/// Where a block that attends has its keys and values from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// A projection for each.
+    Projections,
+    /// One projection: its outputs are the values, and keys once they are normalised and rotated.
+    OneProjection,
+    /// The keys and values of an earlier block, by its index. It has as many key heads.
+    Layer(usize),
+}
+
+/// A vector of each token for each block, which a gate of the residual stream lets in after the feed-forward layer:
+///
+/// ```text
+/// p = (norm(W x / sqrt(hidden_size)) + sqrt(width) table[token]) / sqrt(2)      x: the embedded token
+/// x = x + norm(W_o (act(W_g x) * p))                                            in each block, with its part of p
+/// ```
+///
+/// Inputs that are no tokens have no vector in the table, and `p = norm(W x / sqrt(hidden_size))`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerInputsConfig {
+    /// Rows of the table.
+    pub vocab_size: usize,
+    /// Width of the vector of a block.
+    pub width: usize,
 }
 
 /// The feed-forward layer of a block.
@@ -461,6 +441,20 @@ pub enum FeedForward {
     Dense,
     /// A mixture of experts.
     Experts,
+    /// Both, each with norms of its own; their outputs are added. Blocks have norms before and after the feed-forward layer.
+    Both,
+}
+
+impl FeedForward {
+    /// Whether there is one for all tokens.
+    pub fn is_dense(self) -> bool {
+        matches!(self, Self::Dense | Self::Both)
+    }
+
+    /// Whether there is a mixture of experts.
+    pub fn has_experts(self) -> bool {
+        matches!(self, Self::Experts | Self::Both)
+    }
 }
 
 /// The positions that a block attends to.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use ivl_models::config::{
-    Activation, FeedForward, LayerConfig, LayerKind, Mixer, ModelConfig, NormKind, QkNorm, RopeConfig,
+    Activation, KeySource, LayerConfig, LayerKind, Mixer, ModelConfig, NormKind, QkNorm, RopeConfig,
     RopePairing, Wiring,
 };
 use ivl_models::families::{FAMILIES, read_config};
@@ -50,7 +50,7 @@ fn describe(config: &ModelConfig) -> Map<String, Value> {
         "logit_scale": config.embedding.logit_scale.unwrap_or(1.0),
         "tied": config.embedding.tied, "head_bias": config.embedding.head_bias,
         "final_softcap": config.embedding.softcap, "causal": true,
-        "sparse_layers": layer(|layer| json!(layer.feed_forward == FeedForward::Experts)),
+        "sparse_layers": layer(|layer| json!(layer.feed_forward.has_experts())),
         "rotated_layers": layer(|layer| json!(layer.rope.is_some())),
     });
     let mut said = said.as_object().cloned().unwrap_or_default();
@@ -59,6 +59,11 @@ fn describe(config: &ModelConfig) -> Map<String, Value> {
         said.insert("swiglu".to_owned(), json!([alpha, limit]));
     }
     said.insert("sinks".to_owned(), json!(attention.sinks));
+    said.insert("value_norm".to_owned(), json!(attention.value_norm));
+    said.insert("scaled_blocks".to_owned(), json!(config.scaled_blocks));
+    let inputs = config.layer_inputs.map(|inputs| json!([inputs.vocab_size, inputs.width]));
+    said.insert("layer_inputs".to_owned(), json!(inputs));
+    said.extend(sizes_of_layers(config));
     if let Some(experts) = config.experts {
         let shared = experts.shared.map(|shared| shared.intermediate_size);
         let routing = json!({
@@ -89,6 +94,25 @@ fn describe(config: &ModelConfig) -> Map<String, Value> {
         said.insert("sliding_attention_scaling".to_owned(), json!(rope.frequencies(SHORT).1));
     }
     said
+}
+
+fn sizes_of_layers(config: &ModelConfig) -> Map<String, Value> {
+    let layer = |of: &dyn Fn(&LayerConfig) -> Value| config.layers.iter().map(of).collect::<Value>();
+    let heads = |layer: &LayerConfig| {
+        let own = config.attention_of(layer);
+        json!([own.num_kv_heads, own.head_dim])
+    };
+    let keys = |layer: &LayerConfig| match layer.keys {
+        KeySource::Projections => json!("own"),
+        KeySource::OneProjection => json!("one"),
+        KeySource::Layer(earlier) => json!(earlier),
+    };
+    let mlp = |layer: &LayerConfig| json!(config.mlp_of(layer).map(|mlp| mlp.intermediate_size));
+    Map::from_iter([
+        ("key_heads".to_owned(), layer(&heads)),
+        ("keys".to_owned(), layer(&keys)),
+        ("mlp_sizes".to_owned(), layer(&mlp)),
+    ])
 }
 
 fn mixer(mixer: &Mixer) -> Value {
@@ -134,10 +158,11 @@ fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
     let derives_head_dim = json.get("head_dim").is_none_or(Value::is_null);
     let is_odd = [30, 34].iter().any(|width| json.get("hidden_size") == Some(&json!(width)));
     let is_mixture =
-        ["qwen2_moe", "qwen3_moe", "mixtral", "olmoe", "gpt_oss", "granitemoe"].contains(&family);
+        ["qwen2_moe", "qwen3_moe", "qwen3_5_moe_text", "mixtral", "olmoe", "gpt_oss", "granitemoe"]
+            .contains(&family);
     family == "phi3" && scaling == Some(&json!("su"))
         || family == "granitemoehybrid" && mamba
-        || family == "qwen3_5_text" && json.get("num_hidden_layers") == Some(&json!(2))
+        || family.starts_with("qwen3_5") && json.get("num_hidden_layers") == Some(&json!(2))
         || is_mixture && family != "olmoe" && is_odd
         || ["qwen2_moe", "qwen3_moe"].contains(&family)
             && is_off
@@ -150,22 +175,23 @@ fn is_accepted_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
 /// Models that ivl does not run, states of texts whose rotation changes with their length, rotary parameters for each kind of layer
 /// where transformers ignores them, and settings that fit no model: heads of width 1, a projection that is not as wide as its input,
 /// no experts, a gate that is zero, activations that gpt-oss names and does not use. Kinds of layers of LFM2 by a name that no published
-/// model has, and a rotated part that is null.
+/// model has, and a rotated part that is null. A table of vectors for each layer that has fewer than there are tokens.
 fn is_refused_on_purpose(family: &str, json: &Map<String, Value>) -> bool {
     let rope = json.get("rope_scaling").or_else(|| json.get("rope_parameters"));
     let rope = rope.and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type")));
     let follows_length = rope == Some(&json!("dynamic")) || rope == Some(&json!("longrope"));
     let is_true = |field: &str| json.get(field) == Some(&Value::Bool(true));
     family == "phi" && is_true("tie_word_embeddings")
-        || ["lfm2", "qwen3_5_text"].contains(&family) && follows_length
+        || (family == "lfm2" || family.starts_with("qwen3_5")) && follows_length
         || family == "lfm2" && json.get("layer_types").is_some_and(|types| types[0] == "attention")
-        || family == "qwen3_5_text" && json.get("partial_rotary_factor") == Some(&Value::Null)
+        || family.starts_with("qwen3_5") && json.get("partial_rotary_factor") == Some(&Value::Null)
+        || family == "gemma4_text" && !json.contains_key("vocab_size")
         || family == "gpt2" && is_true("add_cross_attention")
         || family == "cohere" && is_true("use_qk_norm")
         || family == "stablelm" && is_true("qk_layernorm")
         || ["olmo3", "mixtral", "granitemoe"].contains(&family) && !json.contains_key("num_attention_heads")
         || family == "olmoe" && json.get("clip_qkv").is_some_and(|bound| !bound.is_null())
-        || family.ends_with("_moe") && json.get("num_experts") == Some(&json!(0))
+        || family.contains("_moe") && json.get("num_experts") == Some(&json!(0))
         || family == "gpt_oss" && is_refused_gpt_oss(json)
         || family == "helium" && !json.contains_key("hidden_size")
         || json.get("rope_parameters").is_some_and(|rope| rope.get("full_attention").is_some())

@@ -76,7 +76,8 @@ fn rows_are_found_in_every_layout() {
         "cohere",
     ];
     let directory = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    let files = gguf.map(|name| fixture("gguf", name)).into_iter().chain(directories.map(directory));
+    let files =
+        gguf.map(|name| fixture("gguf_converted", name)).into_iter().chain(directories.map(directory));
     for file in files {
         let checkpoint = Checkpoint::open(&file).expect("opens");
         for format in [PackedFormat::INT8, PackedFormat::F16, PackedFormat::F32] {

@@ -1,16 +1,21 @@
 //! Gradients by the kernels of the CPU against those of Burn's own operations, for every family.
 //!
-//! Where activations are recomputed, every operation is Burn's: the same network there is the oracle.
+//! Where activations are recomputed, every operation is Burn's: the same network there is the oracle. Of the newest families, those of
+//! PyTorch are an oracle too.
+
+mod gradient_net;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use gradient_net::{assert_gradients, gradient_net};
 use ivl_core::tokens::is_host;
 use ivl_core::tokens::token_tensor;
 use ivl_models::transformer::{LoraConfig, with_gradient};
-use ivl_models::{Checkpoint, Transformer};
+use ivl_models::{Checkpoint, Transformer, save};
+use safetensors::SafeTensors;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -112,4 +117,36 @@ fn adapters_have_the_gradients_of_burns_operations() {
         found
     };
     assert_close("adapters", &by(&cpu), &by(&cpu.clone().gradient_checkpointing()));
+}
+
+/// The gradient of the logits, weighted by cosines, of every tensor, in PyTorch's layout: a network of gradients is saved.
+#[test]
+fn gradients_are_those_of_pytorch() {
+    for name in ["lfm2", "lfm2_bias", "qwen3_5_text", "qwen3_5", "gemma4_text", "gemma4_moe", "gemma4"] {
+        let dir = fixtures().join(name);
+        let checkpoint = Checkpoint::open(&dir).expect("opens");
+        let golden = std::fs::read(dir.join("golden.safetensors")).expect("reads");
+        let golden = SafeTensors::deserialize(&golden).expect("safetensors");
+        let ids = golden.tensor("long_ids").or_else(|_| golden.tensor("ids")).expect("a text");
+        let ids: Vec<u32> = ids
+            .data()
+            .chunks(8)
+            .map(|id| i64::from_le_bytes(id.try_into().expect("eight bytes")) as u32)
+            .collect();
+        let net = checkpoint.load(&Device::flex().autodiff(), DType::F32).expect("loads");
+        let dir = tempfile::tempdir().expect("temporary directory");
+        save(&gradient_net(&net, &ids), checkpoint.json(), dir.path()).expect("saves");
+        let compared = assert_gradients(&dir.path().join("model.safetensors"), |tensor| {
+            // The language model inside another model has its own prefix there.
+            let inside = tensor.replacen("model.", "model.language_model.", 1);
+            let find = |name: &str| golden.tensor(&format!("gradient.{name}"));
+            match find(tensor).or_else(|_| find(&inside)) {
+                Ok(expected) => expected.data().to_vec(),
+                // What training does not change.
+                Err(_) if tensor.ends_with("layer_scalar") => vec![0; 8],
+                Err(_) => panic!("no gradient of `{tensor}`"),
+            }
+        });
+        assert!(compared > 20, "{name}: {compared} tensors");
+    }
 }

@@ -219,6 +219,9 @@ families! {
     phi4_mini
     gemma3_text
     gemma3
+    gemma4_text
+    gemma4_moe
+    gemma4
     mistral3
     internvl
     aya_vision
@@ -254,12 +257,14 @@ families! {
     lfm2_bias
     qwen3_5_text
     qwen3_5
+    qwen3_5_moe_text
 }
 
 #[test]
 fn a_model_that_sees_is_read_and_written_as_its_language_model() {
     for (name, text_type) in [
         ("gemma3", "gemma3_text"),
+        ("gemma4", "gemma4_text"),
         ("mistral3", "mistral"),
         ("internvl", "qwen2"),
         ("aya_vision", "cohere2"),

@@ -1,20 +1,16 @@
 //! Recurrent layers under everything that cuts a text back, copies it, or joins it with others: the logits are always those of the
 //! plain pass. `parity.rs` compares that pass with transformers.
 
-mod gradient_net;
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use gradient_net::{assert_gradients, gradient_net};
 use ivl_core::decode::{Draft, EndTokens, GenerateConfig, Pace, Session, Speculation, generate, speculate};
 use ivl_core::fusion::{BaseLm, DecodeBatch};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Error, FusedLm, Value, Vocab};
 use ivl_models::families::read_config;
-use ivl_models::{Checkpoint, PackedFormat, TransformerLm, initialize, save};
-use safetensors::SafeTensors;
+use ivl_models::{Checkpoint, PackedFormat, TransformerLm, initialize};
 
 const FAMILIES: [&str; 2] = ["lfm2", "qwen3_5_text"];
 
@@ -323,32 +319,6 @@ fn caches_of_other_layers_are_refused() {
         qwen.forward(token_tensor(&[4], 1, &qwen.device()), &mut cache).expect_err("another model's");
     assert!(matches!(refused, Error::ForeignCache { .. }), "{refused}");
     assert!(refused.to_string().contains("a state of 3 inputs"), "{refused}");
-}
-
-/// The gradient of the logits, weighted by cosines, of every tensor, in PyTorch's layout: a network of gradients is saved.
-#[test]
-fn gradients_are_those_of_pytorch() {
-    for name in ["lfm2", "lfm2_bias", "qwen3_5_text", "qwen3_5"] {
-        let checkpoint = Checkpoint::open(&fixture(name)).expect("opens");
-        let golden = std::fs::read(fixture(name).join("golden.safetensors")).expect("reads");
-        let golden = SafeTensors::deserialize(&golden).expect("safetensors");
-        let ids = golden.tensor("long_ids").or_else(|_| golden.tensor("ids")).expect("a text");
-        let ids: Vec<u32> = ids
-            .data()
-            .chunks(8)
-            .map(|id| i64::from_le_bytes(id.try_into().expect("eight bytes")) as u32)
-            .collect();
-        let net = checkpoint.load(&Device::flex().autodiff(), DType::F32).expect("loads");
-        let dir = tempfile::tempdir().expect("temporary directory");
-        save(&gradient_net(&net, &ids), checkpoint.json(), dir.path()).expect("saves");
-        let compared = assert_gradients(&dir.path().join("model.safetensors"), |tensor| {
-            // The language model inside another model has its own prefix there.
-            let inside = tensor.replacen("model.", "model.language_model.", 1);
-            let find = |name: &str| golden.tensor(&format!("gradient.{name}"));
-            find(tensor).or_else(|_| find(&inside)).expect(tensor).data().to_vec()
-        });
-        assert!(compared > 20, "{name}: {compared} tensors");
-    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use ivl_core::Vocab;
 use ivl_core::vocab::TokenKind;
-use ivl_models::config::{LayerKind, RopeConfig};
+use ivl_models::config::{KeySource, LayerKind, RopeConfig};
 use ivl_models::{ModelConfig, ValueCard};
 use serde_json::{Value, json};
 
@@ -115,6 +115,16 @@ fn architecture(config: &ModelConfig) -> Value {
     });
     if config.is_recurrent() {
         said["mixers"] = mixers.collect();
+    }
+    if config.layers.iter().any(|layer| layer.key_heads.is_some()) {
+        let heads = config.layers.iter().map(|layer| config.attention_of(layer));
+        said["key_heads"] = heads.map(|own| json!([own.num_kv_heads, own.head_dim])).collect();
+    }
+    if config.layers.iter().any(|layer| layer.keys != KeySource::Projections) {
+        said["keys"] = config.layers.iter().map(|layer| format!("{:?}", layer.keys)).collect();
+    }
+    if let Some(inputs) = config.layer_inputs {
+        said["layer_inputs"] = json!({ "vocab_size": inputs.vocab_size, "width": inputs.width });
     }
     said
 }

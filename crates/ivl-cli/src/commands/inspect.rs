@@ -18,7 +18,10 @@ pub fn run(args: &Inspect, common: &Common) -> Result<()> {
     show(&mut out, &report, 0)
 }
 
-/// Prints an object as indented lines, without what is null.
+/// Items of the longest list that is printed whole: some tokenizers have thousands of control tokens.
+const LIST: usize = 32;
+
+/// Prints an object as indented lines, without what is null, and of long lists only the beginning.
 fn show(out: &mut impl Write, value: &Value, depth: usize) -> Result<()> {
     let Value::Object(map) = value else { return Ok(()) };
     for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
@@ -29,8 +32,22 @@ fn show(out: &mut impl Write, value: &Value, depth: usize) -> Result<()> {
                 show(out, value, depth + 1)?;
             }
             Value::String(text) => writeln!(out, "{indent}{key}: {text}")?,
+            Value::Array(items) if items.len() > LIST => {
+                let first: Vec<String> = items[..8].iter().map(Value::to_string).collect();
+                writeln!(out, "{indent}{key}: [{},..] ({} in all)", first.join(","), items.len())?;
+            }
             other => writeln!(out, "{indent}{key}: {other}")?,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn long_lists_are_cut() {
+        let mut out = Vec::new();
+        super::show(&mut out, &serde_json::json!({"few": [1], "ids": vec![7; 6249]}), 0).expect("writes");
+        assert_eq!(out, b"few: [1]\nids: [7,7,7,7,7,7,7,7,..] (6249 in all)\n");
+    }
 }

@@ -38,6 +38,12 @@ impl KvCache {
         view
     }
 
+    /// Keys and values of all positions so far, shape `[batch, kv_heads, len, head_dim]` each; `None` while the cache is empty.
+    pub fn held(&self) -> Option<(Tensor<4>, Tensor<4>)> {
+        let (keys, values) = self.buffers.as_ref()?;
+        Some((prefix(keys, self.len), prefix(values, self.len)))
+    }
+
     /// Makes room for new positions and lets `write` fill them in place. `write` gets the buffers of keys and of values,
     /// `[batch, kv_heads, capacity, head_dim]`, and the number of positions before the new ones; it returns the buffers.
     ///

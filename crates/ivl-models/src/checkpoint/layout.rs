@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::families::weight_map::{OutputSlice, Rule, StoredNumbers, TensorPlace};
+use crate::transformer::stored_matrix::is_table;
 
 /// Stored rows that are in memory at once: a run of as many numbers of ours is written together, so that both sides stay in
 /// the cache while a matrix is transposed.
@@ -45,7 +46,7 @@ impl<'a> Layout<'a> {
 
     /// Whether a stored row is one of our outputs, unchanged. Those of the table of an embedding are the outputs of the head.
     pub(super) fn rows_are_outputs(&self, path: &str) -> bool {
-        let table = path == "embedding.weight" && self.rule.slice == OutputSlice::All;
+        let table = is_table(path) && self.rule.slice == OutputSlice::All;
         let is_ours = self.rule.numbers == StoredNumbers::Ours && self.rule.inputs == OutputSlice::All;
         self.shape.len() == 2 && is_ours && (self.rule.transposed || table)
     }

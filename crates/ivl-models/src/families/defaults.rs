@@ -121,6 +121,8 @@ impl Defaults {
             experts: None,
             wiring: Wiring::PreNorm,
             residual_scale: None,
+            layer_inputs: None,
+            scaled_blocks: false,
             attention: AttentionConfig {
                 num_kv_heads: self.num_kv_heads.read(fields, "num_key_value_heads", || Ok(num_heads))?,
                 qkv_bias: attention_bias,

@@ -37,6 +37,8 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         experts: None,
         wiring: Wiring::PreNorm,
         residual_scale: None,
+        layer_inputs: None,
+        scaled_blocks: false,
         attention: AttentionConfig {
             qkv_bias: true,
             output_bias: true,

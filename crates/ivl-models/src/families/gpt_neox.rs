@@ -31,6 +31,8 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         experts: None,
         wiring: if parallel { Wiring::Parallel { shared_norm: false } } else { Wiring::PreNorm },
         residual_scale: None,
+        layer_inputs: None,
+        scaled_blocks: false,
         attention: AttentionConfig {
             qkv_bias: bias,
             output_bias: bias,

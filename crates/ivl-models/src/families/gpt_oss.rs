@@ -47,6 +47,7 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         // The softmax of the chosen logits.
         renormalized: true,
         bias: true,
+        scaled_router: false,
         shared: None,
     };
     put_experts(&mut config, fields, experts, |_| true)?;

@@ -10,6 +10,7 @@ mod defaults;
 mod ernie;
 mod exaone4;
 mod gemma;
+mod gemma4;
 mod glm;
 mod gpt2;
 mod gpt_neox;
@@ -65,6 +66,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "gemma", config: gemma::gemma, weights: llama::weights },
     Family { model_type: "gemma2", config: gemma::gemma2, weights: gemma::gemma2_weights },
     Family { model_type: "gemma3_text", config: gemma::gemma3, weights: gemma::gemma3_weights },
+    Family { model_type: "gemma4_text", config: gemma4::config, weights: gemma4::weights },
     Family { model_type: "gpt_neox", config: gpt_neox::config, weights: gpt_neox::weights },
     Family { model_type: "gpt2", config: gpt2::config, weights: gpt2::weights },
     Family { model_type: "phi", config: phi::config, weights: phi::weights },
@@ -94,7 +96,8 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "granitemoe", config: granite::granite_moe, weights: granite::granite_moe_weights },
     Family { model_type: "gpt_oss", config: gpt_oss::config, weights: gpt_oss::weights },
     Family { model_type: "lfm2", config: lfm2::config, weights: lfm2::weights },
-    Family { model_type: "qwen3_5_text", config: qwen3_5::config, weights: qwen3_5::weights },
+    Family { model_type: "qwen3_5_text", config: qwen3_5::dense, weights: qwen3_5::weights },
+    Family { model_type: "qwen3_5_moe_text", config: qwen3_5::moe, weights: qwen3_5::moe_weights },
     Family { model_type: "helium", config: helium::config, weights: llama::weights },
 ];
 
@@ -111,11 +114,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("llama4_text", "chunked attention and experts with scaled inputs"),
     ("gemma3n", "per-layer embeddings and shared keys"),
     ("gemma3n_text", "per-layer embeddings and shared keys"),
-    ("gemma4", "heads of two widths and keys that layers share"),
-    ("gemma4_text", "heads of two widths and keys that layers share"),
     ("qwen3_next", "gated delta networks"),
-    ("qwen3_5_moe", "gated delta networks with experts"),
-    ("qwen3_5_moe_text", "gated delta networks with experts"),
     ("qwen4_exp", "hyper-connections"),
     ("lfm2_vl", "a reader for the files around its language model, an LFM2"),
     ("lfm2_moe", "short convolutions with experts"),
@@ -165,11 +164,11 @@ pub fn read_config(json: &Map<String, Value>, path: &Path) -> Result<(&'static F
 const LAYER_TYPES: [&str; 3] = ["full_attention", "sliding_attention", "attention"];
 
 fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
-    let attention = &config.attention;
-    if !attention.num_heads.is_multiple_of(attention.num_kv_heads) {
-        return Err(
-            fields.invalid("num_key_value_heads", format!("a divisor of {} heads", attention.num_heads))
-        );
+    let heads = config.attention.num_heads;
+    let attentions =
+        || config.layers.iter().map(|layer| config.attention_of(layer)).chain([config.attention]);
+    if attentions().any(|attention| !heads.is_multiple_of(attention.num_kv_heads)) {
+        return Err(fields.invalid("num_key_value_heads", format!("a divisor of {heads} heads")));
     }
     // Transformers checks the list even of families that read none.
     if let Some(types) = readers::layer_types(fields, config.layers.len())?
@@ -179,8 +178,10 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
         return Err(fields.invalid("layer_types", "entries full_attention or sliding_attention"));
     }
     // Together with the bound on single sizes, no product below overflows.
-    let widest = attention.num_heads.saturating_mul(attention.head_dim).max(config.mlp.intermediate_size);
-    if widest.max(config.hidden_size) > 1 << 22 {
+    let widths = attentions().map(|attention| heads.saturating_mul(attention.head_dim));
+    let inner = config.layers.iter().filter_map(|layer| layer.intermediate_size);
+    let sizes = [config.mlp.intermediate_size, config.hidden_size];
+    if widths.chain(inner).chain(sizes).any(|width| width > 1 << 22) {
         return Err(fields.invalid("hidden_size", "layers of at most 4194304 units"));
     }
     if let Some(experts) = &config.experts {
@@ -198,7 +199,8 @@ fn check(config: &ModelConfig, fields: &Fields<'_>) -> Result<(), Error> {
 
 /// Fields of any family that change the model in ways that ivl does not have.
 fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Error> {
-    if fields.opt_object("per_layer_config")?.is_some_and(|layers| !layers.is_empty()) {
+    let is_read = fields.opt_text("model_type")? == Some("gemma4_text");
+    if !is_read && fields.opt_object("per_layer_config")?.is_some_and(|layers| !layers.is_empty()) {
         return Err(fields.invalid("per_layer_config", "nothing: all layers of a model have one shape"));
     }
     Ok(())

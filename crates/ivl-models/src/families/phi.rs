@@ -37,6 +37,8 @@ pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
         experts: None,
         wiring: Wiring::Parallel { shared_norm: true },
         residual_scale: None,
+        layer_inputs: None,
+        scaled_blocks: false,
         attention: AttentionConfig {
             num_kv_heads: fields.opt_size("num_key_value_heads")?.unwrap_or(num_heads),
             qkv_bias: true,

@@ -106,6 +106,7 @@ fn experts(fields: &Fields<'_>, [width, count, chosen]: [usize; 3]) -> Result<Ex
         intermediate_size: fields.size_or("moe_intermediate_size", width)?,
         renormalized: fields.flag_or("norm_topk_prob", false)?,
         bias: false,
+        scaled_router: false,
         shared: None,
     })
 }

@@ -1,12 +1,14 @@
-//! Qwen3.5 (also Qwen3.6 and 3.8), dense: gated delta networks in most layers, gated attention in the others.
+//! Qwen3.5 (also Qwen3.6 and 3.8), dense and with experts: gated delta networks in most layers, gated attention in the others.
 
 use super::defaults::{Bias, Defaults, DerivedSize};
 use super::llama;
 use super::qwen;
-use super::readers::{convolution_kernel, put_mixers};
+use super::readers::{convolution_kernel, num_experts, put_experts, put_mixers};
 use super::rope::RopeDefaults;
 use crate::Error;
-use crate::config::{DeltaNetConfig, Mixer, ModelConfig, NormKind, QkNorm};
+use crate::config::{
+    DeltaNetConfig, ExpertsConfig, Mixer, ModelConfig, NormKind, QkNorm, SharedExpertConfig,
+};
 use crate::families::weight_map::{Rule, WeightMap};
 use crate::fields::Fields;
 
@@ -21,11 +23,39 @@ const DEFAULTS: Defaults = Defaults {
     ..llama::DEFAULTS
 };
 
+const MOE: Defaults =
+    Defaults { hidden_size: 2048, num_layers: 40, num_kv_heads: DerivedSize::Fixed(2), ..DEFAULTS };
+
 /// Llama with `1 + w` norms, norms of heads of which a part is rotated, and a gate on attention; three layers of four are gated
 /// delta networks. Sections of the rotation concern images: for text all are alike.
-pub(super) fn config(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
+pub(super) fn dense(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
+    with_defaults(fields, &DEFAULTS)
+}
+
+/// Qwen3.5 with experts in the place of every feed-forward layer, and one for all tokens.
+pub(super) fn moe(fields: &Fields<'_>) -> Result<ModelConfig, Error> {
+    // The width of layers that it does not have.
+    let mut map = fields.map().clone();
+    map.remove("intermediate_size");
+    let fields = &fields.within(&map, "");
+    let mut config = with_defaults(fields, &MOE)?;
+    let shared = fields.size_or("shared_expert_intermediate_size", 512)?;
+    let experts = ExpertsConfig {
+        count: num_experts(fields, 256)?,
+        per_token: fields.size_or("num_experts_per_tok", 8)?,
+        intermediate_size: fields.size_or("moe_intermediate_size", 512)?,
+        renormalized: true,
+        bias: false,
+        scaled_router: false,
+        shared: Some(SharedExpertConfig { intermediate_size: shared, gated: true }),
+    };
+    put_experts(&mut config, fields, experts, |_| true)?;
+    Ok(config)
+}
+
+fn with_defaults(fields: &Fields<'_>, defaults: &Defaults) -> Result<ModelConfig, Error> {
     let rope = RopeDefaults { partial: Some(0.25), ..RopeDefaults::default() };
-    let mut config = llama::with_rope_defaults(fields, &DEFAULTS, &rope)?;
+    let mut config = llama::with_rope_defaults(fields, defaults, &rope)?;
     config.norm.kind = NormKind::RmsUnitOffset;
     config.attention.qk_norm = Some(QkNorm::Head);
     config.attention.output_gate = true;
@@ -60,7 +90,15 @@ fn delta(fields: &Fields<'_>) -> Result<DeltaNetConfig, Error> {
 }
 
 pub(super) fn weights(config: &ModelConfig) -> WeightMap {
-    qwen::weights(config).with([
+    qwen::weights(config).with(delta_rules())
+}
+
+pub(super) fn moe_weights(config: &ModelConfig) -> WeightMap {
+    qwen::moe_weights(config).with(delta_rules())
+}
+
+fn delta_rules() -> [Rule; 9] {
+    [
         Rule::linear("blocks.{}.delta.mixed", "model.layers.{}.linear_attn.in_proj_qkv"),
         Rule::linear("blocks.{}.delta.gate", "model.layers.{}.linear_attn.in_proj_z"),
         Rule::linear("blocks.{}.delta.forget", "model.layers.{}.linear_attn.in_proj_a"),
@@ -70,5 +108,5 @@ pub(super) fn weights(config: &ModelConfig) -> WeightMap {
         Rule::parameter("blocks.{}.delta.decay.bias", "model.layers.{}.linear_attn.dt_bias"),
         Rule::same("blocks.{}.delta.norm", "model.layers.{}.linear_attn.norm"),
         Rule::linear("blocks.{}.delta.output", "model.layers.{}.linear_attn.out_proj"),
-    ])
+    ]
 }

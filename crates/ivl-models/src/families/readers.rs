@@ -158,6 +158,7 @@ pub(super) fn put_experts_everywhere(
         intermediate_size: config.mlp.intermediate_size,
         renormalized,
         bias: false,
+        scaled_router: false,
         shared: None,
     };
     put_experts(config, fields, experts, |_| true)

@@ -16,6 +16,9 @@ use crate::Error;
 use crate::config::{LayerKind, ModelConfig, RopeConfig, RopePairing, RopeScaling};
 use crate::fields::Fields;
 
+/// The name of the scaling that turns only the first pairs of a head.
+const PROPORTIONAL: &str = "proportional";
+
 /// Defaults of a family for fields that its configuration lacks.
 pub(super) struct RopeDefaults {
     pub(super) theta: f64,
@@ -117,21 +120,19 @@ impl RopeByKind {
             Some(field) => fields.positive_or(field, self.sliding)?,
             None => self.sliding,
         };
-        let read = |own: &Map<String, Value>, prefix: &'static str, theta: f64| {
+        let is_full = |kind: LayerKind| kind == LayerKind::Full;
+        // Settings of a kind that no layer has are not read.
+        let read = |wanted: bool, own: &Map<String, Value>, prefix: &'static str, theta: f64| {
+            let layer = config.layers.iter().find(|layer| is_full(layer.kind) == wanted);
+            let Some(layer) = layer else { return Ok(None) };
             let nested = fields.within(own, prefix);
             let theta = nested.positive_or("rope_theta", theta)?;
             let (defaults, max_positions) = (&RopeDefaults::default(), config.max_positions);
             let reader = Reader { fields: &fields.empty(), nested: &nested, defaults, max_positions };
-            reader.rope(theta, config.attention.head_dim).map(Arc::new)
+            reader.rope(theta, config.attention_of(layer).head_dim).map(|rope| Some(Arc::new(rope)))
         };
-        let is_full = |kind: LayerKind| kind == LayerKind::Full;
-        // Settings of a kind that no layer has are not read.
-        let has = |wanted: bool| config.layers.iter().any(|layer| is_full(layer.kind) == wanted);
-        let full =
-            has(true).then(|| read(&full, "rope_parameters.full_attention", full_theta)).transpose()?;
-        let sliding = has(false)
-            .then(|| read(&sliding, "rope_parameters.sliding_attention", sliding_theta))
-            .transpose()?;
+        let full = read(true, &full, "rope_parameters.full_attention", full_theta)?;
+        let sliding = read(false, &sliding, "rope_parameters.sliding_attention", sliding_theta)?;
         for layer in &mut config.layers {
             layer.rope = if is_full(layer.kind) { full.clone() } else { sliding.clone() };
         }
@@ -196,7 +197,7 @@ impl Reader<'_> {
         let expected = if self.defaults.only_longrope {
             "default or longrope"
         } else {
-            "default, linear, dynamic, llama3, yarn or longrope"
+            "default, linear, dynamic, llama3, yarn, longrope or proportional"
         };
         self.nested.invalid(field, expected)
     }
@@ -204,6 +205,9 @@ impl Reader<'_> {
     /// Rotated dimensions of a head.
     fn rotated(&self, head_dim: usize) -> Result<usize, Error> {
         let field = "partial_rotary_factor";
+        if self.kind()? == PROPORTIONAL && self.defaults.partial.is_none() {
+            return self.even(head_dim, field);
+        }
         let (fields, field) = match self.nested.is_absent(field) {
             true => (self.fields, self.defaults.partial_field),
             false => (self.nested, field),
@@ -218,13 +222,16 @@ impl Reader<'_> {
             let range = if self.defaults.partial.is_some() { "above 0 and at most 1" } else { "1" };
             return Err(fields.invalid(field, range));
         }
-        match (head_dim as f64 * partial) as usize {
-            dim if dim > 0 && dim.is_multiple_of(2) => Ok(dim),
-            dim => {
-                Err(fields
-                    .invalid(field, format!("an even number of rotated dimensions, here it gives {dim}")))
-            }
+        self.even((head_dim as f64 * partial) as usize, field)
+    }
+
+    /// Dimensions that are rotated, in pairs.
+    fn even(&self, dim: usize, field: &str) -> Result<usize, Error> {
+        if dim > 0 && dim.is_multiple_of(2) {
+            return Ok(dim);
         }
+        let fields = if self.nested.is_absent(field) { self.fields } else { self.nested };
+        Err(fields.invalid(field, format!("an even number of rotated dimensions, here it gives {dim}")))
     }
 
     /// The context of pre-training.
@@ -245,6 +252,7 @@ impl Reader<'_> {
         Ok(match kind {
             "default" => RopeScaling::None,
             _ if self.defaults.only_longrope => return Err(self.unknown()),
+            PROPORTIONAL if self.defaults.partial.is_none() => self.proportional(dim)?,
             "linear" => RopeScaling::Linear { factor: self.nested.positive("factor")? },
             "dynamic" => {
                 RopeScaling::Dynamic { factor: self.nested.positive("factor")?, original: self.max_positions }
@@ -289,6 +297,16 @@ impl Reader<'_> {
             truncate: nested.is_absent("truncate") || nested.opt_flag("truncate")?.unwrap_or(false),
             attention_factor,
         })
+    }
+
+    /// The first pairs of a head, with the exponents of the whole head.
+    fn proportional(&self, dim: usize) -> Result<RopeScaling, Error> {
+        let part = self.nested.positive_or("partial_rotary_factor", 1.0)?;
+        if part > 1.0 {
+            return Err(self.nested.invalid("partial_rotary_factor", "above 0 and at most 1"));
+        }
+        let pairs = (part * dim as f64 / 2.0) as usize;
+        Ok(RopeScaling::Proportional { pairs, factor: self.nested.positive_or("factor", 1.0)? })
     }
 
     fn longrope(&self, dim: usize) -> Result<RopeScaling, Error> {

@@ -8,8 +8,18 @@ pub struct WeightMap {
     /// Rules for names under which some files hold a module that has a rule.
     alternatives: Vec<Rule>,
     ignored: Vec<&'static str>,
-    /// What precedes the index of a layer, and the first index of those that are left out.
-    ignored_layers: Option<(&'static str, usize)>,
+    ignored_layers: Option<IgnoredLayers>,
+}
+
+/// Tensors of layers that no layer of the model has.
+#[derive(Debug, Clone)]
+struct IgnoredLayers {
+    /// What precedes the index of a layer.
+    before: &'static str,
+    /// The first index.
+    first: usize,
+    /// What follows the index and a dot; all tensors of the layer, if there is none.
+    parts: &'static [&'static str],
 }
 
 /// Where the parameters of one module (`weight` and `bias`) lie in a checkpoint.
@@ -291,8 +301,19 @@ impl WeightMap {
 
     /// Tensors whose names begin with `before` and the index of a layer from `first` on are of no layer of the model.
     #[must_use]
-    pub(crate) fn ignoring_layers_from(mut self, before: &'static str, first: usize) -> Self {
-        self.ignored_layers = Some((before, first));
+    pub(crate) fn ignoring_layers_from(self, before: &'static str, first: usize) -> Self {
+        self.ignoring_of_layers_from(before, first, &[])
+    }
+
+    /// As [`ignoring_layers_from`](Self::ignoring_layers_from), but only tensors whose names go on with one of `parts`.
+    #[must_use]
+    pub(crate) fn ignoring_of_layers_from(
+        mut self,
+        before: &'static str,
+        first: usize,
+        parts: &'static [&'static str],
+    ) -> Self {
+        self.ignored_layers = Some(IgnoredLayers { before, first, parts });
         self
     }
 
@@ -301,26 +322,30 @@ impl WeightMap {
     }
 
     pub(crate) fn ignores(&self, name: &str) -> bool {
-        let is_of_later_layer = |(before, first): (&str, usize)| {
-            let index = name.strip_prefix(before).and_then(|rest| rest.split('.').next()?.parse().ok());
-            index.is_some_and(|index: usize| index >= first)
+        let is_of_later_layer = |layers: &IgnoredLayers| {
+            let rest = name.strip_prefix(layers.before).and_then(|rest| rest.split_once('.'));
+            let index = rest.and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)));
+            index.is_some_and(|(index, rest)| {
+                let parts = layers.parts;
+                index >= layers.first && (parts.is_empty() || parts.iter().any(|part| rest.starts_with(part)))
+            })
         };
-        if self.ignored_layers.is_some_and(is_of_later_layer) {
+        if self.ignored_layers.as_ref().is_some_and(is_of_later_layer) {
             return true;
         }
         let name = format!(".{name}");
         self.ignored.iter().any(|part| name.contains(part))
     }
 
-    /// Where one of our parameters lies: `blocks.3.mlp.up.weight` is found under `blocks.{}.mlp.up`.
+    /// Where one of our parameters lies: `blocks.3.mlp.up.weight` is found under its whole name, else under `blocks.{}.mlp.up`.
     ///
     /// # Panics
     /// If a family has no rule for a module that its configuration makes: a bug in its table.
     pub(crate) fn resolve(&self, parameter: &str) -> TensorPlace {
         let module = Module::of(parameter);
         let named = |rule: &&Rule| rule.whole && rule.ours == format!("{}.{}", module.template, module.kind);
-        let rule = self.rules.iter().find(|rule| rule.ours == module.template);
-        let rule = rule.or_else(|| self.rules.iter().find(named));
+        let rule = self.rules.iter().find(named);
+        let rule = rule.or_else(|| self.rules.iter().find(|rule| rule.ours == module.template));
         module.place(rule.unwrap_or_else(|| panic!("no weight rule for `{}`", module.template)))
     }
 

@@ -17,6 +17,8 @@ struct Wrapper {
     text: TextType,
     /// `tie_word_embeddings` where it is absent: that of the language model is not read.
     tied: bool,
+    /// Whether it bounds logits as its language model says.
+    caps: bool,
 }
 
 /// The type of the language model inside another.
@@ -27,13 +29,20 @@ enum TextType {
     Default(&'static str),
 }
 
-const WRAPPERS: [Wrapper; 6] = [
-    Wrapper { model_type: "gemma3", text: TextType::Fixed("gemma3_text"), tied: true },
-    Wrapper { model_type: "mistral3", text: TextType::Default("mistral"), tied: true },
-    Wrapper { model_type: "internvl", text: TextType::Default("qwen2"), tied: true },
-    Wrapper { model_type: "qwen3_5", text: TextType::Fixed("qwen3_5_text"), tied: false },
-    Wrapper { model_type: "aya_vision", text: TextType::Default("cohere2"), tied: true },
-    Wrapper { model_type: "cohere2_vision", text: TextType::Default("cohere2"), tied: true },
+const WRAPPERS: [Wrapper; 8] = [
+    Wrapper { model_type: "gemma3", text: TextType::Fixed("gemma3_text"), tied: true, caps: false },
+    Wrapper { model_type: "gemma4", text: TextType::Fixed("gemma4_text"), tied: true, caps: true },
+    Wrapper { model_type: "mistral3", text: TextType::Default("mistral"), tied: true, caps: false },
+    Wrapper { model_type: "internvl", text: TextType::Default("qwen2"), tied: true, caps: false },
+    Wrapper { model_type: "qwen3_5", text: TextType::Fixed("qwen3_5_text"), tied: false, caps: false },
+    Wrapper {
+        model_type: "qwen3_5_moe",
+        text: TextType::Fixed("qwen3_5_moe_text"),
+        tied: false,
+        caps: false,
+    },
+    Wrapper { model_type: "aya_vision", text: TextType::Default("cohere2"), tied: true, caps: false },
+    Wrapper { model_type: "cohere2_vision", text: TextType::Default("cohere2"), tied: true, caps: false },
 ];
 
 /// Fields beside `text_config` that concern the language model, and go before its own.
@@ -66,8 +75,10 @@ pub(crate) fn text_model<'a>(
         "tie_word_embeddings".to_owned(),
         Value::from(fields.flag_or("tie_word_embeddings", wrapper.tied)?),
     );
-    // The models that see leave the logits as they are: they bound and scale none.
-    config.remove("final_logit_softcapping");
+    // Most models that see leave the logits as they are: they bound and scale none.
+    if !wrapper.caps {
+        config.remove("final_logit_softcapping");
+    }
     if text_type.starts_with("cohere") {
         config.insert("logit_scale".to_owned(), Value::from(1.0));
     }
@@ -87,11 +98,13 @@ pub(crate) fn text_model<'a>(
 fn architecture(text_type: &str) -> Option<&'static str> {
     Some(match text_type {
         "gemma3_text" => "Gemma3ForCausalLM",
+        "gemma4_text" => "Gemma4ForCausalLM",
         "mistral" => "MistralForCausalLM",
         "ministral3" => "Ministral3ForCausalLM",
         "qwen2" => "Qwen2ForCausalLM",
         "qwen3" => "Qwen3ForCausalLM",
         "qwen3_5_text" => "Qwen3_5ForCausalLM",
+        "qwen3_5_moe_text" => "Qwen3_5MoeForCausalLM",
         "cohere2" => "Cohere2ForCausalLM",
         "llama" => "LlamaForCausalLM",
         _ => return None,

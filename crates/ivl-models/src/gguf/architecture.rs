@@ -49,3 +49,16 @@ pub(super) fn rotary(metadata: &Hyperparameters<'_>, config: &mut Map<String, Va
     set(config, "rope_parameters", rope);
     Ok(())
 }
+
+/// As [`rotary`], of a family that has another default for the rotated part of a head.
+pub(super) fn partly_rotary(
+    metadata: &Hyperparameters<'_>,
+    config: &mut Map<String, Value>,
+) -> Result<(), Error> {
+    let width = head_dim(config);
+    let mut rope = metadata.rope_parameters(width)?;
+    let rotated = metadata.opt_size("rope.dimension_count")?.unwrap_or(width);
+    set(&mut rope, "partial_rotary_factor", rotated as f64 / width as f64);
+    set(config, "rope_parameters", rope);
+    Ok(())
+}

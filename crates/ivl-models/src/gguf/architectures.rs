@@ -9,6 +9,7 @@ use super::architecture::{Architecture, head_dim, rename, rotary, set, size_of};
 use super::config_metadata::ConfigMetadata;
 use super::file::Gguf;
 use super::further_dense::FURTHER_DENSE;
+use super::gemma4::GEMMA4;
 use super::hyperparameters::Hyperparameters;
 use super::metadata_writer::MetadataWriter;
 use super::mixtures::{MIXTURES, put_experts, with_experts};
@@ -19,7 +20,7 @@ use crate::config::{ModelConfig, Wiring};
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 
 fn architectures() -> impl Iterator<Item = &'static Architecture> {
-    DENSE.iter().chain(&FURTHER_DENSE).chain(&MIXTURES).chain(&RECURRENT)
+    DENSE.iter().chain(&FURTHER_DENSE).chain([&GEMMA4]).chain(&MIXTURES).chain(&RECURRENT)
 }
 
 const DENSE: [Architecture; 10] = [
@@ -196,6 +197,8 @@ impl Architecture {
                     }
                 }
             }
+            "mistral3" => writer.scaled_queries(config),
+            "gemma4" => writer.layer_inputs(config),
             _ => {}
         }
         writer.factors

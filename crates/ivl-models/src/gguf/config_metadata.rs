@@ -4,8 +4,8 @@
 //! nothing has to be checked here.
 
 use super::metadata_writer::MetadataWriter;
-use super::rope_scaling::{FACTORS, LONG, SHORT, wavelength_factors};
-use crate::config::{LayerKind, Mixer, ModelConfig, RopeConfig, RopeScaling};
+use super::rope_scaling::{FACTORS, LONG, SHORT, STILL, wavelength_factors};
+use crate::config::{KeySource, LayerConfig, LayerKind, Mixer, ModelConfig, RopeConfig, RopeScaling};
 
 /// Metadata below the name of an architecture, and the tensors that go with it.
 pub(crate) struct ConfigMetadata<'a> {
@@ -29,6 +29,44 @@ impl<'a> ConfigMetadata<'a> {
         self.metadata.size(&self.key(name), size as u32);
     }
 
+    /// A size of each layer: one, if all are the same.
+    fn sizes(&mut self, name: &str, sizes: impl Iterator<Item = usize>) {
+        let sizes: Vec<i32> = sizes.map(|size| size as i32).collect();
+        match sizes[..] {
+            [first, ref rest @ ..] if rest.iter().all(|size| *size == first) => {
+                self.size(name, first as usize)
+            }
+            _ => self.metadata.integers(&self.key(name), &sizes),
+        }
+    }
+
+    /// What a factor on queries that grows with their position is, and the scaling that goes with it.
+    pub(super) fn scaled_queries(&mut self, config: &ModelConfig) {
+        if let Some(scale) = config.attention.query_scale {
+            self.number("attention.temperature_scale", scale.beta);
+        }
+        let yarn = config.ropes().find_map(|rope| match &rope.scaling {
+            RopeScaling::Yarn { factor, attention_factor, .. } if *factor > 1.0 => {
+                Some((*factor, *attention_factor))
+            }
+            _ => None,
+        });
+        if let Some((factor, attention_factor)) = yarn {
+            let logarithm = 0.1 * factor.ln();
+            self.number(
+                "rope.scaling.yarn_log_multiplier",
+                ((logarithm + 1.0) / attention_factor - 1.0) / logarithm,
+            );
+        }
+    }
+
+    /// What layers read beside the residual stream, and the layers that read the keys of others.
+    pub(super) fn layer_inputs(&mut self, config: &ModelConfig) {
+        self.size("embedding_length_per_layer_input", config.layer_inputs.map_or(0, |inputs| inputs.width));
+        let shares = |layer: &&LayerConfig| matches!(layer.keys, KeySource::Layer(_));
+        self.size("attention.shared_kv_layers", config.layers.iter().filter(shares).count());
+    }
+
     pub(super) fn number(&mut self, name: &str, number: f64) {
         self.metadata.number(&self.key(name), number as f32);
     }
@@ -44,13 +82,22 @@ impl<'a> ConfigMetadata<'a> {
         self.size("context_length", context);
         self.size("embedding_length", config.hidden_size);
         self.size("block_count", config.layers.len());
-        self.size("feed_forward_length", config.mlp.intermediate_size);
+        let inner =
+            |layer| config.mlp_of(layer).map_or(config.mlp.intermediate_size, |mlp| mlp.intermediate_size);
+        self.sizes("feed_forward_length", config.layers.iter().map(inner));
         self.size("attention.head_count", attention.num_heads);
+        let own = |layer| config.attention_of(layer);
         if !config.layers.iter().any(|layer| matches!(layer.mixer, Mixer::ShortConvolution(_))) {
-            self.size("attention.head_count_kv", attention.num_kv_heads);
+            self.sizes("attention.head_count_kv", config.layers.iter().map(own).map(|own| own.num_kv_heads));
         }
-        self.size("attention.key_length", attention.head_dim);
-        self.size("attention.value_length", attention.head_dim);
+        let of = |full: bool| config.layers.iter().find(|layer| (layer.kind == LayerKind::Full) == full);
+        let [wide, sliding] = [true, false].map(|full| of(full).map_or(*attention, own).head_dim);
+        self.size("attention.key_length", wide);
+        self.size("attention.value_length", wide);
+        if config.layers.iter().any(|layer| layer.key_heads.is_some()) {
+            self.size("attention.key_length_swa", sliding);
+            self.size("attention.value_length_swa", sliding);
+        }
         let centered = config.norm.kind.is_centered();
         let eps = if centered { "layer_norm_epsilon" } else { "layer_norm_rms_epsilon" };
         self.number(&format!("attention.{eps}"), config.norm.eps);
@@ -127,6 +174,9 @@ impl<'a> ConfigMetadata<'a> {
             && full != sliding
         {
             self.number("rope.freq_base_swa", sliding.theta);
+            if sliding.dim != full.dim {
+                self.size("rope.dimension_count_swa", sliding.dim);
+            }
         }
     }
 
@@ -142,6 +192,10 @@ impl<'a> ConfigMetadata<'a> {
             RopeScaling::ByWavelength { factor, low, high, original } => {
                 let factors = wavelength_factors(rope.theta, rope.dim / 2, [*factor, *low, *high], *original);
                 self.factors.push((FACTORS, factors));
+            }
+            RopeScaling::Proportional { pairs, factor } => {
+                let divisor = |pair| if pair < *pairs { *factor as f32 } else { STILL };
+                self.factors.push((FACTORS, (0..rope.dim / 2).map(divisor).collect()));
             }
             RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor, .. } => {
                 text(self, "yarn");

@@ -6,6 +6,9 @@ use super::file::Gguf;
 use super::metadata::MetadataValue;
 use crate::Error;
 
+/// Architectures of which layers may have other key heads and inner widths than the first.
+const LAYERS_DIFFER: [&str; 1] = ["gemma4"];
+
 /// The metadata below the name of the architecture, such as `llama.block_count`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hyperparameters<'a> {
@@ -61,6 +64,19 @@ impl<'a> Hyperparameters<'a> {
         self.opt_size(name)?.ok_or_else(missing)
     }
 
+    /// As [`opt_size`](Self::opt_size), but of architectures whose layers differ the first of a list.
+    fn opt_first_size(&self, name: &str) -> Result<Option<usize>, Error> {
+        let list = self.gguf.metadata().get(&self.key(name));
+        match list {
+            Some(MetadataValue::Array(list)) if LAYERS_DIFFER.contains(&self.architecture) => {
+                let first = list.integers().and_then(|mut sizes| sizes.next());
+                let first = first.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
+                first.map(Some).ok_or_else(|| self.invalid(name, "sizes above 0"))
+            }
+            _ => self.opt_size(name),
+        }
+    }
+
     /// For each layer, whether a list of sizes has one for it.
     pub(super) fn layers_with(&self, name: &str) -> Option<Vec<bool>> {
         let Some(MetadataValue::Array(list)) = self.gguf.metadata().get(&self.key(name)) else { return None };
@@ -86,10 +102,16 @@ impl<'a> Hyperparameters<'a> {
         put("vocab_size", json!(self.vocab_size()?));
         put("hidden_size", json!(self.size("embedding_length")?));
         put("num_hidden_layers", json!(self.size("block_count")?));
-        put("intermediate_size", json!(self.size("feed_forward_length")?));
+        let inner = match self.opt_first_size("feed_forward_length")? {
+            Some(inner) => inner,
+            // Mixtures without dense layers say nothing of their width.
+            None if self.has_experts()? => self.size("expert_feed_forward_length")?,
+            None => self.size("feed_forward_length")?,
+        };
+        put("intermediate_size", json!(inner));
         let heads = self.size("attention.head_count")?;
         put("num_attention_heads", json!(heads));
-        put("num_key_value_heads", json!(self.opt_size("attention.head_count_kv")?.unwrap_or(heads)));
+        put("num_key_value_heads", json!(self.opt_first_size("attention.head_count_kv")?.unwrap_or(heads)));
         put("max_position_embeddings", json!(self.size("context_length")?));
         if let Some(width) = self.head_dim()? {
             put("head_dim", json!(width));

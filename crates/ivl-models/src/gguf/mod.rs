@@ -11,6 +11,7 @@ mod cursor;
 mod error;
 mod file;
 mod further_dense;
+mod gemma4;
 mod header;
 mod hyperparameters;
 mod metadata;

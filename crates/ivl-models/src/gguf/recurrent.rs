@@ -2,14 +2,27 @@
 
 use serde_json::{Map, Value};
 
-use super::architecture::{Architecture, head_dim, rename, rotary, set, size_of};
+use super::architecture::{Architecture, partly_rotary, rename, rotary, set, size_of};
 use super::hyperparameters::Hyperparameters;
+use super::mixtures::{put_experts, with_experts};
 use super::tensor_names::{tensor_names, with_shifted_norms};
 use crate::Error;
 use crate::config::{DeltaNetConfig, Mixer, ModelConfig};
 use crate::families::weight_map::{OutputSlice, Rule, StoredNumbers, WeightMap};
 
-pub(super) const RECURRENT: [Architecture; 2] = [
+pub(super) const RECURRENT: [Architecture; 3] = [
+    Architecture {
+        name: "qwen35moe",
+        model_types: &["qwen3_5_moe_text"],
+        class: "Qwen3_5MoeForCausalLM",
+        fields: |metadata, config| {
+            put_experts(metadata, config)?;
+            let shared = metadata.size("expert_shared_feed_forward_length")?;
+            set(config, "shared_expert_intermediate_size", shared);
+            qwen35(metadata, config)
+        },
+        weights: |config| with_experts(qwen35_weights(config), config),
+    },
     Architecture {
         name: "qwen35",
         model_types: &["qwen3_5_text"],
@@ -58,12 +71,7 @@ fn qwen35(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Re
     ] {
         set(config, field, size);
     }
-    let width = head_dim(config);
-    let mut rope = metadata.rope_parameters(width)?;
-    let rotated = metadata.opt_size("rope.dimension_count")?.unwrap_or(width);
-    set(&mut rope, "partial_rotary_factor", rotated as f64 / width as f64);
-    set(config, "rope_parameters", rope);
-    Ok(())
+    partly_rotary(metadata, config)
 }
 
 /// Heads of values are stored by their place beside a head of keys.

@@ -14,6 +14,9 @@ pub(super) const FACTORS: &str = "rope_freqs.weight";
 pub(super) const SHORT: &str = "rope_factors_short.weight";
 pub(super) const LONG: &str = "rope_factors_long.weight";
 
+/// The divisor of pairs that do not turn.
+pub(super) const STILL: f32 = 1e30;
+
 /// The theta of a file that says none.
 const THETA: f64 = 10_000.0;
 
@@ -28,6 +31,32 @@ impl Hyperparameters<'_> {
             rope.insert("partial_rotary_factor".to_owned(), json!(dim as f64 / head_dim as f64));
         }
         Ok(rope)
+    }
+
+    /// The settings of heads of which only the first pairs turn: the divisors of the others are so large that they stand still.
+    pub(super) fn proportional_rotation(&self, dim: usize) -> Result<Value, Error> {
+        let theta = self.opt_number("rope.freq_base")?.unwrap_or(1e6);
+        let Some(factors) = self.factors(FACTORS, dim)? else {
+            return Ok(json!({ "rope_type": "default", "rope_theta": theta }));
+        };
+        let is_still = |factor: &f64| *factor >= f64::from(STILL) / 2.0;
+        let pairs = factors.iter().position(is_still).unwrap_or(factors.len());
+        let factor = factors.first().copied().unwrap_or(1.0);
+        if pairs == 0
+            || !factors[..pairs].iter().all(|own| *own == factor)
+            || !factors[pairs..].iter().all(is_still)
+        {
+            return Err(Error::TensorType {
+                path: self.gguf.path().to_owned(),
+                tensor: FACTORS.to_owned(),
+                got: "divisors of many kinds".to_owned(),
+                expected: "one divisor for the first pairs of a head, and 1e30 for the others".to_owned(),
+            });
+        }
+        Ok(json!({
+            "rope_type": "proportional", "rope_theta": theta, "factor": factor,
+            "partial_rotary_factor": 2.0 * pairs as f64 / dim as f64,
+        }))
     }
 
     fn scaling(&self, theta: f64, dim: usize) -> Result<Map<String, Value>, Error> {

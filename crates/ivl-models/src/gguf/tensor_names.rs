@@ -50,3 +50,13 @@ pub(super) fn with_rotary_pairs(names: WeightMap, config: &ModelConfig) -> Weigh
 pub(super) fn with_shifted_norms(names: WeightMap) -> WeightMap {
     names.with(NORMS.map(|(ours, theirs)| Rule::same(ours, theirs).numbers(StoredNumbers::PlusOne)))
 }
+
+/// As [`with_shifted_norms`], where biases are stored as they are.
+pub(super) fn with_shifted_norm_weights(names: WeightMap) -> WeightMap {
+    let shifted = |ours, theirs| Rule::parameter(ours, theirs).numbers(StoredNumbers::PlusOne);
+    names.with([
+        shifted("norm.weight", "output_norm.weight"),
+        shifted("blocks.{}.attention_norm.weight", "blk.{}.attn_norm.weight"),
+        shifted("blocks.{}.mlp_norm.weight", "blk.{}.ffn_norm.weight"),
+    ])
+}

@@ -10,7 +10,7 @@ use super::linear::Linear;
 use super::mask::Mask;
 use super::norm::Norm;
 use super::ops::{self, Activations, CacheType, Numbers, PositionFactors, Rotation, SinkParams};
-use crate::config::{AttentionConfig, ModelConfig, QkNorm};
+use crate::config::{AttentionConfig, KeySource, ModelConfig, QkNorm};
 
 /// What a layer knows of the positions that it reads.
 #[derive(Debug, Clone, Copy)]
@@ -23,12 +23,14 @@ pub(super) struct Encoding<'a> {
 
 /// `softmax(scale * Q K^T) V` over the cached and the new positions, and the projections around it. Consecutive query heads
 /// may share a key head. With a gate, the query projection has each head's query and then its gate, and the sigmoid of the gate
-/// multiplies what the head has read.
+/// multiplies what the head has read. A layer without key projections reads the keys and values of an earlier layer.
 #[derive(Module, Debug)]
 pub(crate) struct Attention {
     pub(super) query: Linear,
-    pub(super) key: Linear,
-    pub(super) value: Linear,
+    /// None where keys and values are another layer's.
+    pub(super) key: Option<Linear>,
+    /// None where values are what the key projection gives, or another layer's.
+    pub(super) value: Option<Linear>,
     pub(super) output: Linear,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
@@ -41,11 +43,15 @@ pub(crate) struct Attention {
     config: AttentionConfig,
     #[module(skip)]
     scale: f64,
+    /// Added to the mean square of values that are normalised.
+    #[module(skip)]
+    eps: f64,
 }
 
 impl Attention {
     pub(crate) fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
-        let (hidden, attention) = (config.hidden_size, config.attention);
+        let (hidden, own) = (config.hidden_size, &config.layers[layer]);
+        let attention = config.attention_of(own);
         let (heads, kv) =
             (attention.num_heads * attention.head_dim, attention.num_kv_heads * attention.head_dim);
         let norm = |all: usize| {
@@ -56,23 +62,26 @@ impl Attention {
         };
         let queries = if attention.output_gate { 2 } else { 1 };
         let depth = if attention.scale_by_layer { (layer + 1) as f64 } else { 1.0 };
+        let has_keys = !matches!(own.keys, KeySource::Layer(_));
+        let key = || Linear::new(hidden, kv, attention.qkv_bias, device);
         Self {
             query: Linear::new(hidden, heads * queries, attention.qkv_bias, device),
-            key: Linear::new(hidden, kv, attention.qkv_bias, device),
-            value: Linear::new(hidden, kv, attention.qkv_bias, device),
+            key: has_keys.then(key),
+            value: (own.keys == KeySource::Projections).then(key),
             output: Linear::new(heads, hidden, attention.output_bias, device),
             query_norm: norm(heads),
-            key_norm: norm(kv),
+            key_norm: norm(kv).filter(|_| has_keys),
             sinks: attention.sinks.then(|| Initializer::Zeros.init([attention.num_heads], device)),
             packed_sinks: None,
             config: attention,
             scale: attention.scale / depth,
+            eps: config.norm.eps,
         }
     }
 
     /// The projections.
     pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
-        [&self.query, &self.key, &self.value, &self.output].into_iter()
+        [&self.query, &self.output].into_iter().chain(&self.key).chain(&self.value)
     }
 
     /// The norms of queries and keys.
@@ -95,8 +104,8 @@ impl Attention {
         mask: &Mask,
         cache: &mut KvCache,
     ) -> Activations {
-        let AttentionConfig { num_heads, num_kv_heads, .. } = self.config;
-        let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x);
+        let AttentionConfig { num_heads, .. } = self.config;
+        let (query, new) = self.project(x);
         let (query, gate) = if self.config.output_gate {
             let [query, gate] = ops::parts(&query, num_heads);
             (query, Some(gate))
@@ -108,16 +117,48 @@ impl Attention {
             Some(factors) => ops::scale_positions(factors, query),
             None => query,
         };
-        let key = self.encode_position(key, self.key_norm.as_ref(), encoding.rotation, num_kv_heads);
-        let cache = (cache, CacheType::of(self.key.packed.as_deref()));
+        let new = new.map(|[key, value]| self.keys_and_values(key, value, encoding.rotation));
+        let numbers = CacheType::of(self.key.as_ref().and_then(|key| key.packed.as_deref()));
         let packed = self.packed_sinks.as_deref().map(Vec::as_slice);
         let sinks = self.sinks.as_ref().map(|scores| SinkParams { scores, packed });
-        let mixed = ops::attend(&self.config, self.scale, sinks, [query, key, value], mask, cache);
+        let mixed = ops::attend(&self.config, self.scale, sinks, query, new, mask, (cache, numbers));
         let mixed = match gate {
             Some(gate) => ops::sigmoid_gate(gate, mixed),
             None => mixed,
         };
         self.output.forward(&mixed)
+    }
+
+    /// Queries, and keys and values where they are not another layer's, as the projections give them.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, hidden]`
+    /// - output: `[batch, seq, heads * head_dim]`
+    fn project(&self, x: &Activations) -> (Activations, Option<[Activations; 2]>) {
+        match (&self.key, &self.value) {
+            (Some(key), Some(value)) => {
+                let [query, key, value] = Linear::forward_all([&self.query, key, value], x);
+                (query, Some([key, value]))
+            }
+            (Some(key), None) => {
+                let [query, key] = Linear::forward_all([&self.query, key], x);
+                (query, Some([key.clone(), key]))
+            }
+            (None, _) => (self.query.forward(x), None),
+        }
+    }
+
+    /// New keys and values as the cache keeps them.
+    fn keys_and_values(
+        &self,
+        key: Activations,
+        value: Activations,
+        rotation: Option<&Rotation>,
+    ) -> [Activations; 2] {
+        let AttentionConfig { num_kv_heads, head_dim, value_norm, .. } = self.config;
+        let key = self.encode_position(key, self.key_norm.as_ref(), rotation, num_kv_heads);
+        let value = if value_norm { ops::unit_rms(value, head_dim, self.eps) } else { value };
+        [key, value]
     }
 
     /// Queries or keys as they are compared: normalised and rotated to their positions, in the order of the model.

@@ -1,19 +1,20 @@
 //! One block of the transformer.
 
-use burn::module::Module;
-use burn::tensor::Device;
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Tensor};
 use ivl_core::cache::LayerMemory;
 
 use super::attention::{Attention, Encoding};
 use super::delta_net::DeltaNet;
 use super::experts::Experts;
+use super::layer_inputs::LayerInput;
 use super::linear::Linear;
 use super::lora_config::Projection;
 use super::mask::Mask;
 use super::mixing::Reading;
 use super::mlp::Mlp;
 use super::norm::Norm;
-use super::ops::Activations;
+use super::ops::{self, Activations};
 use super::short_convolution::ShortConvolution;
 use crate::config::{FeedForward, Mixer, ModelConfig, Wiring};
 
@@ -29,6 +30,14 @@ use crate::config::{FeedForward, Mixer, ModelConfig, Wiring};
 /// ```
 ///
 /// PostNorm is Sandwich without the first norm of each. A factor of the model may multiply what is added to `x`.
+///
+/// A block with a dense layer and experts is a Sandwich with two ways through its feed-forward part:
+///
+/// ```text
+///   ──┬─ norm ─ mlp ───── norm ─┬─(+)─ norm ─(+)─
+///     ├─ norm ─ experts ─ norm ─┘             │
+///     └───────────────────────────────────────┘
+/// ```
 #[derive(Module, Debug)]
 pub(crate) struct Block {
     attention_norm: Option<Norm>,
@@ -39,11 +48,26 @@ pub(crate) struct Block {
     mlp_norm: Option<Norm>,
     mlp: Option<Mlp>,
     pub(super) experts: Option<Experts>,
+    both: Option<NormsOfBoth>,
     mlp_post_norm: Option<Norm>,
+    layer_input: Option<LayerInput>,
+    /// Multiplies what the block gives to the next, shape `[1]`; it is not trained.
+    scale: Option<Param<Tensor<1>>>,
     #[module(skip)]
     wiring: Wiring,
     #[module(skip)]
     residual_scale: Option<f64>,
+}
+
+/// The norms of a block that has a dense layer and experts, beside those of every block.
+#[derive(Module, Debug)]
+struct NormsOfBoth {
+    /// After the dense layer.
+    mlp: Norm,
+    /// Before the experts.
+    experts: Norm,
+    /// After the experts.
+    experts_post: Norm,
 }
 
 /// What a block knows of the positions that it reads.
@@ -55,19 +79,23 @@ pub(super) struct Context<'a> {
     pub(super) mask: &'a Mask,
     /// How far they are in their texts, for recurrent layers.
     pub(super) reading: Reading<'a>,
+    /// Vectors of all blocks beside the residual stream.
+    pub(super) layer_inputs: Option<&'a Activations>,
 }
 
 impl Block {
     pub(crate) fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let norm = || Norm::new(config.hidden_size, config.norm, device);
-        let experts = config.experts.filter(|_| config.layers[layer].feed_forward == FeedForward::Experts);
+        let own = &config.layers[layer];
+        let experts = config.experts.filter(|_| own.feed_forward.has_experts());
+        let both = || NormsOfBoth { mlp: norm(), experts: norm(), experts_post: norm() };
         let (mut attention, mut convolution, mut delta) = (None, None, None);
-        match config.layers[layer].mixer {
+        match own.mixer {
             Mixer::Attention => attention = Some(Attention::new(config, layer, device)),
-            Mixer::ShortConvolution(own) => {
-                convolution = Some(ShortConvolution::new(config.hidden_size, own, device));
+            Mixer::ShortConvolution(shape) => {
+                convolution = Some(ShortConvolution::new(config.hidden_size, shape, device));
             }
-            Mixer::DeltaNet(own) => delta = Some(DeltaNet::new(config, own, device)),
+            Mixer::DeltaNet(shape) => delta = Some(DeltaNet::new(config, shape, device)),
         }
         let before = config.wiring != Wiring::PostNorm;
         let after = matches!(config.wiring, Wiring::Sandwich | Wiring::PostNorm);
@@ -79,9 +107,12 @@ impl Block {
             delta,
             attention_post_norm: after.then(norm),
             mlp_norm: (before && !shared).then(norm),
-            mlp: experts.is_none().then(|| Mlp::new(config.hidden_size, &config.mlp, device)),
+            mlp: config.mlp_of(own).map(|mlp| Mlp::new(config.hidden_size, &mlp, device)),
             experts: experts.map(|experts| Experts::new(config, experts, device)),
+            both: (own.feed_forward == FeedForward::Both).then(both),
             mlp_post_norm: after.then(norm),
+            layer_input: config.layer_inputs.map(|inputs| LayerInput::new(config, inputs, layer, device)),
+            scale: config.scaled_blocks.then(|| Initializer::Zeros.init([1], device)),
             wiring: config.wiring,
             residual_scale: config.residual_scale,
         }
@@ -97,19 +128,24 @@ impl Block {
         ];
         let attention = self.attention.iter_mut().flat_map(Attention::norms_mut);
         let delta = self.delta.iter_mut().map(|delta| &mut delta.norm);
-        norms.into_iter().flatten().chain(attention).chain(delta)
+        let experts = self.experts.iter_mut().flat_map(Experts::norms_mut);
+        let both = self.both.iter_mut();
+        let both = both.flat_map(|both| [&mut both.mlp, &mut both.experts, &mut both.experts_post]);
+        let input = self.layer_input.iter_mut().map(|input| &mut input.norm);
+        norms.into_iter().flatten().chain(attention).chain(delta).chain(experts).chain(both).chain(input)
     }
 
     /// The projections that adapters can be added to: all but those of experts.
     pub(super) fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
         let attention = self.attention.iter_mut().flat_map(|attention| {
             [
-                (Projection::Query, &mut attention.query),
-                (Projection::Key, &mut attention.key),
-                (Projection::Value, &mut attention.value),
-                (Projection::Output, &mut attention.output),
+                (Projection::Query, Some(&mut attention.query)),
+                (Projection::Key, attention.key.as_mut()),
+                (Projection::Value, attention.value.as_mut()),
+                (Projection::Output, Some(&mut attention.output)),
             ]
         });
+        let attention = attention.filter_map(|(projection, linear)| Some((projection, linear?)));
         let mlp = self.mlp.iter_mut().flat_map(|mlp| {
             let linears = [(Projection::Up, &mut mlp.up), (Projection::Down, &mut mlp.down)];
             linears.into_iter().chain(mlp.gate.as_mut().map(|gate| (Projection::Gate, gate)))
@@ -129,7 +165,10 @@ impl Block {
                 (Projection::DeltaOutput, &mut delta.output),
             ]
         });
-        attention.chain(convolution).chain(delta).chain(mlp)
+        let input = self.layer_input.iter_mut().flat_map(|input| {
+            [(Projection::LayerInputGate, &mut input.gate), (Projection::LayerInputOutput, &mut input.output)]
+        });
+        attention.chain(convolution).chain(delta).chain(mlp).chain(input)
     }
 
     /// The projections of experts, with their names.
@@ -152,9 +191,9 @@ impl Block {
         }
     }
 
-    /// The projection that makes keys, in a layer of attention.
+    /// The projection that makes keys, in a layer of attention that has keys of its own.
     pub(super) fn key_projection(&self) -> Option<&Linear> {
-        self.attention.as_ref().map(|attention| &attention.key)
+        self.attention.as_ref().and_then(|attention| attention.key.as_ref())
     }
 
     /// The projections that one token is multiplied with.
@@ -163,23 +202,32 @@ impl Block {
         let attention = self.attention.iter().flat_map(Attention::linears);
         let convolution = self.convolution.iter().flat_map(ShortConvolution::linears);
         let delta = self.delta.iter().flat_map(DeltaNet::linears);
-        attention.chain(convolution).chain(delta).chain(self.mlp.iter().flat_map(Mlp::linears)).chain(experts)
+        let mlp = self.mlp.iter().flat_map(Mlp::linears);
+        let input = self.layer_input.iter().flat_map(LayerInput::linears);
+        attention.chain(convolution).chain(delta).chain(mlp).chain(experts).chain(input)
     }
 
+    /// The feed-forward part of a normalised input; `raw` is the input as it was before.
+    ///
     /// # Shapes
-    /// - `x` and output: `[batch, seq, hidden]`
-    fn feed(&self, x: &Activations) -> Activations {
-        match (&self.experts, &self.mlp) {
-            (Some(experts), _) => experts.forward(x),
-            (None, Some(mlp)) => mlp.forward(x),
-            (None, None) => unreachable!("a block has a feed-forward layer"),
+    /// - `x`, `raw` and output: `[batch, seq, hidden]`
+    fn feed(&self, x: &Activations, raw: &Activations) -> Activations {
+        match (&self.experts, &self.mlp, &self.both) {
+            (Some(experts), Some(mlp), Some(norms)) => {
+                let dense = norms.mlp.forward(&mlp.forward(x));
+                let mixed = experts.forward(&norms.experts.forward(raw), raw);
+                dense + norms.experts_post.forward(&mixed)
+            }
+            (Some(experts), ..) => experts.forward(x, x),
+            (None, Some(mlp), _) => mlp.forward(x),
+            (None, None, _) => unreachable!("a block has a feed-forward layer"),
         }
     }
 
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     fn mix(&self, x: &Activations, context: Context<'_>, memory: &mut LayerMemory) -> Activations {
-        let Context { encoding, mask, reading } = context;
+        let Context { encoding, mask, reading, .. } = context;
         match (&self.attention, &self.convolution, &self.delta) {
             (Some(attention), ..) => attention.forward(x, encoding, mask, &mut memory.keys),
             (_, Some(convolution), _) => convolution.forward(x, reading, memory),
@@ -201,13 +249,32 @@ impl Block {
         let attended = normalize(self.attention_post_norm.as_ref(), attended).scaled(self.residual_scale);
         if let Wiring::Parallel { .. } = self.wiring {
             let own = self.mlp_norm.as_ref().map(|norm| norm.forward(&x));
-            let fed = self.feed(own.as_ref().or(normed.as_ref()).unwrap_or(&x));
-            return fed.scaled(self.residual_scale) + attended + x;
+            let fed = self.feed(own.as_ref().or(normed.as_ref()).unwrap_or(&x), &x);
+            return self.finish(fed.scaled(self.residual_scale) + attended + x, context.layer_inputs);
         }
         let x = x + attended;
         let normed = self.mlp_norm.as_ref().map(|norm| norm.forward(&x));
-        let fed = self.feed(normed.as_ref().unwrap_or(&x));
-        x + normalize(self.mlp_post_norm.as_ref(), fed).scaled(self.residual_scale)
+        let fed = self.feed(normed.as_ref().unwrap_or(&x), &x);
+        let x = x + normalize(self.mlp_post_norm.as_ref(), fed).scaled(self.residual_scale);
+        self.finish(x, context.layer_inputs)
+    }
+
+    /// Lets the block's own vectors in, and scales what it gives to the next.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, seq, hidden]`
+    fn finish(&self, x: Activations, layer_inputs: Option<&Activations>) -> Activations {
+        let x = match (&self.layer_input, layer_inputs) {
+            (Some(own), Some(inputs)) => {
+                let added = own.forward(&x, inputs);
+                x + added
+            }
+            _ => x,
+        };
+        match &self.scale {
+            Some(scale) => ops::scale_by(scale, x),
+            None => x,
+        }
     }
 }
 

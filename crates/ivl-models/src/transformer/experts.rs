@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use burn::module::Module;
-use burn::tensor::Device;
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Tensor};
 
 use super::linear::Linear;
 use super::mlp::Mlp;
+use super::norm::Norm;
 use super::ops::{self, Activations, Routing};
 use crate::config::{ExpertsConfig, MlpConfig, ModelConfig};
 
 /// `sum p_e(x) expert_e(x)` over the experts that the router chooses for `x`, where `p` is the softmax of the router's logits,
-/// and an expert for every token if the model has one.
+/// and an expert for every token if the model has one. A scaled router reads `norm(x) / sqrt(hidden_size)` in the place of `x`, and
+/// multiplies the output of an expert by a number of its own.
 ///
 /// Each expert has matrices of its own, so that a step reads those of the chosen experts and no others.
 #[derive(Module, Debug)]
 pub(crate) struct Experts {
     router: Linear,
+    router_norm: Option<Norm>,
+    /// Multiply the outputs of experts, shape `[experts]`.
+    factors: Option<Param<Tensor<1>>>,
     each: Vec<Mlp>,
     shared: Option<Mlp>,
     shared_gate: Option<Linear>,
@@ -36,8 +41,11 @@ impl Experts {
             Mlp::new(hidden, &mlp, device)
         };
         let gated = experts.shared.is_some_and(|shared| shared.gated);
+        let factors = || Initializer::Zeros.init([experts.count], device);
         Self {
             router: Linear::new(hidden, experts.count, experts.bias, device),
+            router_norm: experts.scaled_router.then(|| Norm::new(hidden, config.norm, device)),
+            factors: experts.scaled_router.then(factors),
             each: (0..experts.count).map(|_| mlp(experts.intermediate_size)).collect(),
             shared: experts.shared.map(|shared| mlp(shared.intermediate_size)),
             shared_gate: gated.then(|| Linear::new(hidden, 1, false, device)),
@@ -46,11 +54,23 @@ impl Experts {
         }
     }
 
+    /// The norm of a scaled router.
+    pub(super) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        self.router_norm.iter_mut()
+    }
+
     /// # Shapes
-    /// - `x` and output: `[batch, seq, hidden]`
-    pub(super) fn forward(&self, x: &Activations) -> Activations {
+    /// - `x`, `routed` and output: `[batch, seq, hidden]`: the input of experts, and what the router reads
+    pub(super) fn forward(&self, x: &Activations, routed: &Activations) -> Activations {
         let ExpertsConfig { per_token, renormalized, .. } = self.config;
-        let routing = Routing::new(self.router.forward(x), per_token, renormalized);
+        let logits = match &self.router_norm {
+            Some(norm) => {
+                let hidden = self.router.shape()[0] as f64;
+                self.router.forward(&norm.forward(routed).scaled(Some(hidden.powf(-0.5))))
+            }
+            None => self.router.forward(routed),
+        };
+        let routing = Routing::new(logits, per_token, renormalized, self.factors.as_ref());
         self.reads.fetch_add(routing.chosen().count() as u64, Ordering::Relaxed);
         let mut sum = ops::zeros_like(x);
         for (expert, rows) in routing.chosen() {

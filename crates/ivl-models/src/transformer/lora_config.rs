@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{FeedForward, LayerConfig, Mixer, ModelConfig};
+use crate::config::{KeySource, LayerConfig, Mixer, ModelConfig};
 
 /// Which projections are adapted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,11 +64,14 @@ pub enum Projection {
     DeltaForget,
     DeltaStrength,
     DeltaOutput,
+    /// The gate of the vectors that a block reads beside the residual stream, and the projection after it.
+    LayerInputGate,
+    LayerInputOutput,
 }
 
 impl Projection {
     /// Every projection of a block.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Query,
         Self::Key,
         Self::Value,
@@ -83,6 +86,8 @@ impl Projection {
         Self::DeltaForget,
         Self::DeltaStrength,
         Self::DeltaOutput,
+        Self::LayerInputGate,
+        Self::LayerInputOutput,
     ];
 
     /// Its place in a block.
@@ -102,14 +107,20 @@ impl Projection {
             Self::DeltaForget => "delta.forget",
             Self::DeltaStrength => "delta.strength",
             Self::DeltaOutput => "delta.output",
+            Self::LayerInputGate => "layer_input.gate",
+            Self::LayerInputOutput => "layer_input.output",
         }
     }
 
     /// Whether a layer of a model has it. Experts are not adapted.
     pub(crate) fn is_in(self, config: &ModelConfig, layer: &LayerConfig) -> bool {
-        let is_dense = layer.feed_forward == FeedForward::Dense;
+        let is_dense = layer.feed_forward.is_dense();
+        let attends = layer.mixer == Mixer::Attention;
         match self {
-            Self::Query | Self::Key | Self::Value | Self::Output => layer.mixer == Mixer::Attention,
+            Self::Query | Self::Output => attends,
+            Self::Key => attends && !matches!(layer.keys, KeySource::Layer(_)),
+            Self::Value => attends && layer.keys == KeySource::Projections,
+            Self::LayerInputGate | Self::LayerInputOutput => config.layer_inputs.is_some(),
             Self::ConvolutionInput | Self::ConvolutionOutput => {
                 matches!(layer.mixer, Mixer::ShortConvolution(_))
             }

@@ -9,6 +9,7 @@ mod embedding;
 mod experts;
 mod filter;
 mod initialize;
+mod layer_inputs;
 mod linear;
 mod lora;
 mod lora_config;

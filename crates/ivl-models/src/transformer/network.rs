@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
-use half::{bf16, f16};
 use ivl_core::cache::{Inputs, LayerCache};
 use ivl_core::row_chunks::PREFILL_CHUNK;
 use ivl_core::tokens::token_tensor;
@@ -13,19 +12,21 @@ use super::ages::Ages;
 use super::attention::Encoding;
 use super::block::{Block, Context};
 use super::embedding::Embedding;
+use super::layer_inputs::LayerInputs;
 use super::linear::Linear;
 use super::lora_config::Projection;
 use super::mask::Mask;
 use super::mixing::Reading;
 use super::norm::Norm;
 use super::ops::{self, Activations, PositionFactors, Rotation};
-use crate::config::{LayerKind, ModelConfig, RopeConfig};
+use crate::config::{KeySource, LayerKind, ModelConfig, RopeConfig};
 
 /// A decoder-only transformer, in the shape that its [`ModelConfig`] describes.
 #[derive(Module, Debug)]
 pub struct Transformer {
     pub(super) embedding: Embedding,
     position_embedding: Option<Embedding>,
+    pub(super) layer_inputs: Option<LayerInputs>,
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Norm,
     pub(super) head: Option<Linear>,
@@ -45,6 +46,7 @@ impl ModelConfig {
         Transformer {
             embedding: Embedding::new(self.vocab_size, hidden, device),
             position_embedding: learned.then(|| Embedding::new(self.max_positions, hidden, device)),
+            layer_inputs: self.layer_inputs.map(|inputs| LayerInputs::new(self, inputs, device)),
             blocks: (0..self.layers.len()).map(|layer| Block::new(self, layer, device)).collect(),
             norm: Norm::new(hidden, self.norm, device),
             head: (!self.embedding.tied)
@@ -94,7 +96,7 @@ impl Transformer {
         let switches: Vec<usize> =
             self.config.ropes().filter_map(|rope| rope.scaling.switches_at()).collect();
         if switches.is_empty() && !self.config.is_recurrent() {
-            return self.read(self.embed(tokens), cache);
+            return self.read(Inputs::Tokens(tokens), cache);
         }
         let (before, seq) = (cache.len(), tokens.dims()[1]);
         let crosses = |&padding: &usize| {
@@ -114,21 +116,17 @@ impl Transformer {
     /// - output: `[batch, seq, hidden]`, of the new inputs
     fn read_on(&self, inputs: Inputs, cache: &mut LayerCache) -> Tensor<3> {
         let (seq, end) = (inputs.len(), cache.len() + inputs.len());
-        let embed = |inputs: Inputs| match inputs {
-            Inputs::Tokens(tokens) => self.embed(tokens),
-            Inputs::Embedded(embedded) => embedded,
-        };
         cache.remember(inputs.clone());
         if cache.unread() == 0 {
-            return self.read(embed(inputs), cache);
+            return self.read(inputs, cache);
         }
         // Positions whose encoding depends on the length of the text are read at once, as the first time.
         let chunk = if self.config.is_recurrent() { PREFILL_CHUNK } else { usize::MAX };
         while cache.unread() > chunk {
             let next = cache.held()..cache.held() + chunk;
-            self.read(embed(cache.remembered(next)), cache);
+            self.read(cache.remembered(next), cache);
         }
-        let x = self.read(embed(cache.remembered(cache.held()..end)), cache);
+        let x = self.read(cache.remembered(cache.held()..end), cache);
         let [batch, all, width] = x.dims();
         x.slice([0..batch, all - seq..all, 0..width])
     }
@@ -155,15 +153,7 @@ impl Transformer {
 
     fn scaled<const D: usize>(&self, embedded: Tensor<D>) -> Tensor<D> {
         match self.config.embedding.scale {
-            Some(scale) => {
-                // The factor is a tensor of the model's type to the checkpoints' own code.
-                let scale = match embedded.dtype() {
-                    DType::BF16 => bf16::from_f64(scale).to_f64(),
-                    DType::F16 => f16::from_f64(scale).to_f64(),
-                    _ => scale,
-                };
-                embedded * scale
-            }
+            Some(scale) => ops::scaled_tensor(embedded, scale),
             None => embedded,
         }
     }
@@ -179,13 +169,17 @@ impl Transformer {
         if self.config.is_recurrent() {
             self.read_on(Inputs::Embedded(embedded), cache)
         } else {
-            self.read(embedded, cache)
+            self.read(Inputs::Embedded(embedded), cache)
         }
     }
 
-    fn read(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
-        let (seq, device) = (embedded.dims()[1], embedded.device());
-        let mut x = embedded;
+    fn read(&self, inputs: Inputs, cache: &mut LayerCache) -> Tensor<3> {
+        let (tokens, mut x) = match inputs {
+            Inputs::Tokens(tokens) => (Some(tokens.clone()), self.embed(tokens)),
+            Inputs::Embedded(embedded) => (None, embedded),
+        };
+        let (seq, device) = (x.dims()[1], x.device());
+        let layer_inputs = self.layer_inputs.as_ref().map(|inputs| inputs.forward(tokens, &x));
         if let Some(table) = &self.position_embedding {
             // Right padding may lie further from its text's beginning than the table reaches.
             let inside = |(position, len): (usize, usize)| position.min(len.saturating_sub(1)) as u32;
@@ -196,11 +190,13 @@ impl Transformer {
         let query_factors = self.query_factors(cache, seq);
         let (ages, mark) = (Ages::new(cache, seq), cache.mark(seq));
         let reading = Reading { ages: &ages, mark };
-        let mut masks: Vec<(LayerKind, Mask)> = Vec::new();
+        // Masks are laid out for the query heads of a key head.
+        let mut masks: Vec<((LayerKind, usize), Mask)> = Vec::new();
         let mut x = Activations::new(x, self.norm.is_packed());
         for (index, (block, layer)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
-            let known = masks.iter().position(|(kind, _)| *kind == layer.kind).unwrap_or_else(|| {
-                masks.push((layer.kind, Mask::new(layer.kind, cache, seq)));
+            let seen = (layer.kind, self.config.attention_of(layer).num_kv_heads);
+            let known = masks.iter().position(|(known, _)| *known == seen).unwrap_or_else(|| {
+                masks.push((seen, Mask::new(layer.kind, cache, seq)));
                 masks.len() - 1
             });
             let rotation = rotations.iter().find(|(rope, _)| Some(*rope) == layer.rope.as_ref());
@@ -208,8 +204,13 @@ impl Transformer {
                 rotation: rotation.map(|(_, rotation)| rotation),
                 query_factors: query_factors.as_ref(),
             };
-            let context = Context { encoding, mask: &masks[known].1, reading };
-            x = block.forward(x, context, cache.layer(index));
+            let mask = &masks[known].1;
+            let context = Context { encoding, mask, reading, layer_inputs: layer_inputs.as_ref() };
+            let memory = match layer.keys {
+                KeySource::Layer(earlier) => earlier,
+                KeySource::Projections | KeySource::OneProjection => index,
+            };
+            x = block.forward(x, context, cache.layer(memory));
         }
         cache.advance(seq);
         self.norm.forward(&x).into_tensor()

@@ -9,9 +9,11 @@ use ivl_kernels::{Matrix, PackedFormat};
 
 use super::block::Block;
 use super::experts::Experts;
+use super::layer_inputs::LayerInputs;
+use super::linear::Linear;
 use super::network::Transformer;
 use super::ops::{CacheType, Numbers};
-use super::stored_matrix::StoredMatrix;
+use super::stored_matrix::{LAYER_TABLE, StoredMatrix, is_table};
 
 /// Packs the weights of projections as they pass by.
 pub(crate) struct Packer {
@@ -25,9 +27,10 @@ impl Packer {
         Self { tied, packed: HashMap::new() }
     }
 
-    /// Whether a parameter is packed: if kernels multiply with it or, if its `blocks` are kept, look its rows up.
+    /// Whether a parameter is packed: if kernels multiply with it or, if its `blocks` are kept, look its rows up. The table of vectors
+    /// for each layer is as large as a model, and always packed.
     pub(crate) fn takes(&self, path: &str, axes: usize, blocks: bool) -> bool {
-        axes == 2 && (self.is_multiplied(path) || blocks && is_table(path))
+        axes == 2 && (self.is_multiplied(path) || path == LAYER_TABLE || blocks && is_table(path))
     }
 
     /// Whether kernels multiply with a matrix.
@@ -102,6 +105,10 @@ impl Packer {
         if let Some(head) = &mut net.head {
             head.packed = found("head.weight".to_owned());
         }
+        if let Some(inputs) = &mut net.layer_inputs {
+            inputs.projection_mut().packed = found("layer_inputs.projection.weight".to_owned());
+            inputs.pack(found(LAYER_TABLE.to_owned()));
+        }
         for (index, projection, linear) in net.projections_mut() {
             linear.packed = found(format!("blocks.{index}.{}.weight", projection.path()));
         }
@@ -126,11 +133,6 @@ impl Hole {
     fn of<const D: usize>(param: &Param<Tensor<D>>) -> Self {
         Self { id: param.id, device: param.lazy_device() }
     }
-}
-
-/// Whether a matrix is a table of outputs, `[output, input]`: an embedding is the transposed head.
-fn is_table(path: &str) -> bool {
-    path == "embedding.weight"
 }
 
 /// Whether a matrix chooses experts. Which are chosen depends on small differences.
@@ -180,8 +182,14 @@ impl Transformer {
             Some(head) => self.bytes(head.packed.as_ref(), head.shape()),
             None => self.bytes(self.embedding.packed.as_ref(), self.embedding.weight.lazy_shape().dims()),
         };
-        let linears = self.blocks.iter().flat_map(Block::linears_of_token);
+        let linears = self.linears_of_token();
         linears.map(|linear| self.bytes(linear.packed.as_ref(), linear.shape())).sum::<usize>() + head
+    }
+
+    /// The projections that one token is multiplied with.
+    fn linears_of_token(&self) -> impl Iterator<Item = &Linear> {
+        let inputs = self.layer_inputs.iter().map(LayerInputs::projection);
+        self.blocks.iter().flat_map(Block::linears_of_token).chain(inputs)
     }
 
     fn bytes(&self, packed: Option<&Arc<Matrix>>, [inputs, outputs]: [usize; 2]) -> usize {
@@ -211,7 +219,7 @@ impl Transformer {
 
     /// Weights that a token is multiplied with in the projections, and in the head.
     pub fn multiplied_weights(&self) -> [usize; 2] {
-        let linears = self.blocks.iter().flat_map(Block::linears_of_token);
+        let linears = self.linears_of_token();
         let body = linears.map(|linear| linear.shape().iter().product::<usize>()).sum();
         [body, self.config().hidden_size * self.config().vocab_size]
     }
@@ -230,7 +238,7 @@ impl Transformer {
 
     /// How the matrices that a token is multiplied with are kept, each format once; none if they are not laid out for kernels.
     pub fn formats(&self) -> Vec<PackedFormat> {
-        let linears = self.blocks.iter().flat_map(Block::linears_of_token);
+        let linears = self.linears_of_token();
         let head = self.head.as_ref().map_or(&self.embedding.packed, |head| &head.packed);
         let mut formats = Vec::new();
         for matrix in linears.filter_map(|linear| linear.packed.as_ref()).chain(head) {

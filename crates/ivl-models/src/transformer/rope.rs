@@ -31,6 +31,10 @@ impl RopeConfig {
                 };
                 (plain(self.theta).map(scale).collect(), 1.0)
             }
+            RopeScaling::Proportional { pairs, factor } => {
+                let scale = |(i, f): (usize, f64)| if i < *pairs { f / factor } else { 0.0 };
+                (plain(self.theta).enumerate().map(scale).collect(), 1.0)
+            }
             RopeScaling::Yarn { factor, attention_factor, .. } => {
                 let (start, end) = self.yarn_ramp();
                 let scale = |(i, f): (usize, f64)| {

@@ -29,3 +29,11 @@ impl StoredMatrix<'_> {
         }
     }
 }
+
+/// The path of the table of vectors for each layer.
+pub(crate) const LAYER_TABLE: &str = "layer_inputs.embedding.weight";
+
+/// Whether a matrix is a table of outputs, `[output, input]`: an embedding is the transposed head.
+pub(crate) fn is_table(path: &str) -> bool {
+    path == "embedding.weight" || path == LAYER_TABLE
+}

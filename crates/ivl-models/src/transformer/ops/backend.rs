@@ -59,6 +59,17 @@ pub(super) fn norm<const D: usize>(params: NormParams<'_>, x: Tensor<D>) -> Tens
     x.cast(dtype)
 }
 
+/// See [`unit_rms`](super::unit_rms). Computed in f32 whatever the type of `x`.
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, heads, width]`
+pub(super) fn unit_rms(x: Tensor<4>, eps: f64) -> Tensor<4> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let mean_square = x.clone().square().mean_dim(3);
+    (x / (mean_square + eps).sqrt()).cast(dtype)
+}
+
 /// See [`gate`](super::gate).
 ///
 /// # Panics

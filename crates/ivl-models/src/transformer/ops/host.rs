@@ -5,7 +5,9 @@ use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use half::f16;
 use ivl_core::cache::KvCache;
 use ivl_core::tokens::is_host;
-use ivl_kernels::{ActivationFn, CacheNumber, GroupedQueryAttention, KeysAndValues, Matrix, products};
+use ivl_kernels::{
+    ActivationFn, CacheNumber, GroupedQueryAttention, KeysAndValues, Matrix, Normalization, products,
+};
 
 use super::activations::{Activations, HostRows};
 use super::backend;
@@ -52,6 +54,12 @@ pub(super) fn product(x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
 pub(super) fn norm(params: NormParams<'_>, x: &HostRows) -> HostRows {
     let [weight, bias] = params.packed.expect("the norms of a packed network are packed");
     x.with(normalization(params.config, weight, bias).apply(&x.numbers, params.config.eps as f32))
+}
+
+/// See [`unit_rms`](super::unit_rms).
+pub(super) fn unit_rms(x: HostRows, width: usize, eps: f32) -> HostRows {
+    let ones = vec![1.0; width];
+    x.with(Normalization::Rms { weight: &ones, offset: 0.0 }.apply(&x.numbers, eps))
 }
 
 /// See [`gate`](super::gate).
@@ -135,7 +143,8 @@ pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
     sinks: Option<SinkParams<'_>>,
-    [query, key, value]: [HostRows; 3],
+    query: HostRows,
+    new: Option<[HostRows; 2]>,
     mask: &Mask,
     (cache, numbers): (&mut KvCache, CacheType),
 ) -> HostRows {
@@ -144,22 +153,23 @@ pub(super) fn attend(
     let kernel = GroupedQueryAttention { sinks, ..attention_kernel(config, scale) };
     let (batch, device) = (query.batch, Device::flex());
     let mut mixed = Vec::new();
-    let (shape, seen) = ([batch, kernel.kv_heads, query.seq, kernel.dim], mask.seen(batch));
+    let seen = mask.seen(batch);
+    let shape = [batch, kernel.kv_heads, new.as_ref().map_or(0, |[key, _]| key.seq), kernel.dim];
     cache.extend_in_place(shape, &device, numbers.dtype(), |keys, values, len| {
+        // That of the layer that has put its keys there, which may be another one.
+        let dtype = keys.dtype();
         let (mut keys, mut values) = (keys.into_data(), values.into_data());
-        mixed = match numbers {
-            CacheType::F32 => {
-                let buffers = [&mut keys, &mut values].map(numbers_of::<f32>);
-                let [keys, values] = append(&kernel, buffers, batch, len, [&key, &value]);
-                kernel.attend(&query.numbers, KeysAndValues::F32(keys, values), batch, &seen)
-            }
-            CacheType::F16 => {
-                let buffers = [&mut keys, &mut values].map(numbers_of::<f16>);
-                let [keys, values] = append(&kernel, buffers, batch, len, [&key, &value]);
-                kernel.attend(&query.numbers, KeysAndValues::F16(keys, values), batch, &seen)
-            }
+        let new = new.as_ref();
+        mixed = if dtype == DType::F16 {
+            let buffers = [&mut keys, &mut values].map(numbers_of::<f16>);
+            let [keys, values] = append(&kernel, buffers, batch, len, new);
+            kernel.attend(&query.numbers, KeysAndValues::F16(keys, values), batch, &seen)
+        } else {
+            let buffers = [&mut keys, &mut values].map(numbers_of::<f32>);
+            let [keys, values] = append(&kernel, buffers, batch, len, new);
+            kernel.attend(&query.numbers, KeysAndValues::F32(keys, values), batch, &seen)
         };
-        let tensor = |data| Tensor::from_data(data, (&device, numbers.dtype()));
+        let tensor = |data| Tensor::from_data(data, (&device, dtype));
         (tensor(keys), tensor(values))
     });
     query.with(mixed)
@@ -211,15 +221,17 @@ fn numbers_of<T: Element>(data: &mut TensorData) -> &mut [T] {
     data.as_mut_slice().expect("the type of the cache")
 }
 
-/// Writes new keys and values into the buffers.
+/// Writes new keys and values into the buffers, if there are any.
 fn append<'a, T: CacheNumber>(
     kernel: &GroupedQueryAttention<'_>,
     [keys, values]: [&'a mut [T]; 2],
     batch: usize,
     len: usize,
-    [key, value]: [&HostRows; 2],
+    new: Option<&[HostRows; 2]>,
 ) -> [&'a [T]; 2] {
-    kernel.append(keys, batch, len, &key.numbers);
-    kernel.append(values, batch, len, &value.numbers);
+    if let Some([key, value]) = new {
+        kernel.append(keys, batch, len, &key.numbers);
+        kernel.append(values, batch, len, &value.numbers);
+    }
     [keys, values]
 }

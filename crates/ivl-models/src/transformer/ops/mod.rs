@@ -33,7 +33,9 @@ pub(super) use numbers::{Numbers, host_tensor};
 pub(super) use params::{
     CacheType, DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, SinkParams, XIeluParams,
 };
-pub(super) use positions::{multiply, one_after_the_other, parts, positions, sigmoid_gate};
+pub(super) use positions::{
+    columns, multiply, one_after_the_other, parts, positions, scale_by, scaled_tensor, sigmoid_gate,
+};
 pub(super) use rotation::{PositionFactors, Rotation};
 pub(super) use routing::{Routing, gate_positions, rows, zeros_like};
 
@@ -166,8 +168,23 @@ pub(super) fn scale_positions(factors: &PositionFactors, x: Activations) -> Acti
     }
 }
 
-/// `softmax(scale * Q K^T) V` over the cached and the new positions, whose keys and values are put into the cache. A head with a sink
-/// gives that score a share of the weights, and no value.
+/// Divides each head of `width` numbers by its root mean square.
+///
+/// # Shapes
+/// - `x` and output: `[batch, seq, heads * width]`
+pub(super) fn unit_rms(x: Activations, width: usize, eps: f64) -> Activations {
+    match x {
+        Activations::Host(x) => Activations::Host(host::unit_rms(x, width, eps as f32)),
+        Activations::Tensor(x) => {
+            let [batch, seq, all] = x.dims();
+            let heads: Tensor<4> = x.reshape([batch, seq, all / width, width]);
+            backend::unit_rms(heads, eps).reshape([batch, seq, all]).into()
+        }
+    }
+}
+
+/// `softmax(scale * Q K^T) V` over the cached and the new positions, whose keys and values are put into the cache; without new ones,
+/// over a cache that has them already. A head with a sink gives that score a share of the weights, and no value.
 ///
 /// # Shapes
 /// - queries and output: `[batch, seq, heads * head_dim]`
@@ -179,18 +196,25 @@ pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
     sinks: Option<SinkParams<'_>>,
-    queries_keys_values: [Activations; 3],
+    query: Activations,
+    new: Option<[Activations; 2]>,
     mask: &Mask,
     (cache, numbers): (&mut KvCache, CacheType),
 ) -> Activations {
-    match queries_keys_values {
-        [Activations::Host(query), Activations::Host(key), Activations::Host(value)] => {
-            Activations::Host(host::attend(config, scale, sinks, [query, key, value], mask, (cache, numbers)))
+    match query {
+        Activations::Host(query) => {
+            let new = new.map(|new| new.map(Activations::into_host));
+            Activations::Host(host::attend(config, scale, sinks, query, new, mask, (cache, numbers)))
         }
-        tensors => {
-            let [query, key, value] = tensors.map(Activations::into_tensor);
-            let [key, value] = [key, value].map(|x| backend::by_head(x, config.num_kv_heads));
-            let (keys, values) = cache.append(key, value);
+        Activations::Tensor(query) => {
+            let (keys, values) = match new {
+                Some(new) => {
+                    let by_head = |x: Activations| backend::by_head(x.into_tensor(), config.num_kv_heads);
+                    let [key, value] = new.map(by_head);
+                    cache.append(key, value)
+                }
+                None => cache.held().expect("an earlier layer has put its keys there"),
+            };
             let cached = [&keys, &values];
             let mixed = match sinks {
                 // The kernel has no derivatives by sinks.
@@ -198,7 +222,9 @@ pub(super) fn attend(
                 None => differentiable::attend(config, scale, &query, cached, mask),
             };
             let mixed = mixed.or_else(|| host::attend_tensors(config, scale, sinks, &query, cached, mask));
-            mixed.unwrap_or_else(|| backend::attend(config, scale, sinks, query, [keys, values], mask)).into()
+            mixed
+                .unwrap_or_else(|| backend::attend(config, scale, sinks, *query, [keys, values], mask))
+                .into()
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, activation};
+use burn::module::Param;
+use burn::tensor::{DType, Tensor, activation};
+use half::{bf16, f16};
 
 use super::activations::{Activations, HostRows};
+use super::numbers::Numbers;
 
 /// Some positions of every row.
 ///
@@ -27,6 +30,46 @@ pub(in crate::transformer) fn positions(x: &Activations, positions: Range<usize>
             if positions == (0..seq) { x.into() } else { x.slice([0..batch, positions, 0..width]).into() }
         }
     }
+}
+
+/// Some of the numbers at each position.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, width]`
+/// - output: `[batch, seq, columns]`
+pub(in crate::transformer) fn columns(x: &Activations, columns: Range<usize>) -> Activations {
+    match x {
+        Activations::Host(x) => {
+            let rows = x.numbers.chunks(x.width());
+            Activations::Host(x.with(rows.flat_map(|row| &row[columns.clone()]).copied().collect()))
+        }
+        Activations::Tensor(x) => {
+            let [batch, seq, _] = x.dims();
+            (**x).clone().slice([0..batch, 0..seq, columns]).into()
+        }
+    }
+}
+
+/// `factor * x` with a number that is not trained.
+///
+/// # Shapes
+/// - `factor`: `[1]`
+/// - `x` and output: `[batch, seq, width]`
+pub(in crate::transformer) fn scale_by(factor: &Param<Tensor<1>>, x: Activations) -> Activations {
+    match x {
+        Activations::Host(_) => x.scaled(Some(f64::from(Numbers::of(factor).as_slice()[0]))),
+        Activations::Tensor(x) => (*x * factor.val().detach().reshape([1, 1, 1])).into(),
+    }
+}
+
+/// `factor * x`, with the factor in the type of `x`: to the checkpoints' own code it is a tensor of the model's type.
+pub(in crate::transformer) fn scaled_tensor<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
+    let factor = match x.dtype() {
+        DType::BF16 => bf16::from_f64(factor).to_f64(),
+        DType::F16 => f16::from_f64(factor).to_f64(),
+        _ => factor,
+    };
+    x * factor
 }
 
 /// Positions of every row, and then others.

@@ -1,9 +1,11 @@
 //! Which experts a token goes through, and the sum of their outputs.
 
+use burn::module::Param;
 use burn::tensor::{DType, IndexingUpdateOp, Tensor, TensorData, activation};
 use ivl_core::tokens::index_tensor;
 
 use super::activations::{Activations, HostRows};
+use super::numbers::Numbers;
 
 /// The experts of each token, and the weights of their outputs.
 pub(in crate::transformer) struct Routing {
@@ -20,14 +22,23 @@ enum RoutingWeights {
 }
 
 impl Routing {
-    /// The `per_token` experts of the highest probabilities for each position; divided by their sum if `renormalized`.
+    /// The `per_token` experts of the highest probabilities for each position; divided by their sum if `renormalized`, and then
+    /// multiplied by the factors of the experts.
     ///
     /// # Shapes
     /// - `logits`: `[batch, seq, experts]`
-    pub(in crate::transformer) fn new(logits: Activations, per_token: usize, renormalized: bool) -> Self {
+    /// - `factors`: `[experts]`
+    pub(in crate::transformer) fn new(
+        logits: Activations,
+        per_token: usize,
+        renormalized: bool,
+        factors: Option<&Param<Tensor<1>>>,
+    ) -> Self {
         match logits {
             Activations::Host(logits) => {
                 let experts = logits.width();
+                let factors = factors.map(Numbers::of);
+                let factor = |expert: usize| factors.as_ref().map_or(1.0, |all| all.as_slice()[expert]);
                 let mut weights = logits.numbers;
                 let mut rows = vec![Vec::new(); experts];
                 for (position, weights) in weights.chunks_exact_mut(experts).enumerate() {
@@ -36,7 +47,8 @@ impl Routing {
                     let total: f32 = chosen.iter().map(|&expert| weights[expert]).sum();
                     let total = if renormalized { total } else { 1.0 };
                     for (expert, weight) in weights.iter_mut().enumerate() {
-                        *weight = if chosen.contains(&expert) { *weight / total } else { 0.0 };
+                        let is_chosen = chosen.contains(&expert);
+                        *weight = if is_chosen { *weight / total * factor(expert) } else { 0.0 };
                     }
                     for expert in chosen {
                         rows[expert].push(position);
@@ -63,6 +75,10 @@ impl Routing {
                 let weights = probabilities.clone()
                     * Tensor::from_data(is_chosen, (&probabilities.device(), DType::F32));
                 let weights = if renormalized { weights.clone() / weights.sum_dim(1) } else { weights };
+                let weights = match factors {
+                    Some(factors) => weights * factors.val().cast(DType::F32).unsqueeze(),
+                    None => weights,
+                };
                 Self { rows, weights: RoutingWeights::Tensor(Box::new(weights)) }
             }
         }
