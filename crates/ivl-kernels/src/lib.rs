@@ -25,6 +25,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod attention_products;
 mod blocks;
 mod convolution;
 mod cpu;

@@ -78,6 +78,12 @@ impl Level for Avx512 {
     }
 
     #[inline(always)]
+    fn add(a: [__m512; 2], b: [__m512; 2]) -> [__m512; 2] {
+        // SAFETY: only `run` leads here, which has detected AVX-512.
+        unsafe { [_mm512_add_ps(a[0], b[0]), _mm512_add_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
     fn fma_one(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
     }
