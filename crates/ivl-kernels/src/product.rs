@@ -8,12 +8,15 @@ use std::ops::Range;
 
 use crate::cpu::{Kernel, LANES, Level, prefetch, run, run_integers};
 use crate::disjoint::DisjointSlice;
-use crate::integer::{IntegerRows, PanelsUnit, integer_rows_in_registers};
+use crate::integer::{IntegerRows, ONE_ROW_PANELS, PanelsUnit, integer_rows_in_registers};
 use crate::matrix::{Matrix, Panels};
 use crate::{parallel, threads};
 
 /// Panels that one unit of work reads are about this large: worth a turn, and few enough to share evenly.
 const UNIT_BYTES: usize = 64 << 10;
+
+/// A thread takes this part of its share of what is left.
+const SHARES: usize = 3;
 
 /// Panels that a single row reads side by side: the sums of a single panel would wait for each other, and for the memory.
 pub(crate) const PANELS_AT_ONCE: usize = 4;
@@ -81,15 +84,32 @@ fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     outputs
 }
 
-/// Units of work: some panels of a matrix.
+/// Units of work: some panels of a matrix. They get smaller towards the end, so that no thread waits long for the last one.
 fn units(matrices: &[&Matrix]) -> Vec<(usize, Range<usize>)> {
     let mut units = Vec::new();
+    let mut rest: usize = matrices.iter().map(|matrix| matrix.bytes()).sum();
     for (index, matrix) in matrices.iter().enumerate() {
         let panels = matrix.shape()[1].div_ceil(matrix.lanes());
-        let step = panels_of_unit(panels, matrix.bytes());
-        units.extend((0..panels).step_by(step).map(|first| (index, first..(first + step).min(panels))));
+        let (of_panel, at_once) = (matrix.bytes() / panels.max(1), panels_at_once(matrix));
+        let mut first = 0;
+        while first < panels {
+            let bytes = (rest / (SHARES * threads())).min(UNIT_BYTES);
+            let step = (bytes / of_panel.max(1) / at_once * at_once).max(at_once);
+            let end = (first + step).min(panels);
+            units.push((index, first..end));
+            rest = rest.saturating_sub((end - first) * of_panel);
+            first = end;
+        }
     }
     units
+}
+
+/// Fewest panels of a unit: a single row reads so many side by side, or twice as many.
+fn panels_at_once(matrix: &Matrix) -> usize {
+    match matrix.panels {
+        Panels::F32(_) | Panels::F16(_) => PANELS_AT_ONCE / 2,
+        Panels::Blocks(_) => ONE_ROW_PANELS,
+    }
 }
 
 /// Panels of a unit: those that are read side by side, and several of these if they are small. Of a narrow matrix every
