@@ -11,7 +11,7 @@ use super::scaling::{Scaling, of_super};
 use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, TILE_ROWS, prefetch_far, run_integers};
 use crate::disjoint::DisjointSlice;
 
-/// Panels that a single row reads side by side. Formats with minima or with two scales for a group keep the processor busy with one.
+/// Panels that a single row reads side by side. Codes of fewer than eight bits keep the processor busy with one.
 pub(crate) const ONE_ROW_PANELS: usize = 2;
 
 /// Rows that are multiplied at once: whose sums fit the registers, or a tile.
@@ -61,7 +61,7 @@ impl<L: IntegerLevel> LayoutTask for UnitAtLevel<'_, L> {
         }
         for (index, block) in unit.rows.blocks.iter().enumerate() {
             match unit.rows.of_block {
-                1 if S::MINIMA || S::PARTS > 1 => unit.rows_and_panels::<L, C, S, 1, 1>(index, block),
+                1 if C::PIECES < STEPS => unit.rows_and_panels::<L, C, S, 1, 1>(index, block),
                 1 => unit.rows_and_panels::<L, C, S, 1, ONE_ROW_PANELS>(index, block),
                 4 => unit.rows_and_panels::<L, C, S, 4, 1>(index, block),
                 _ => unit.rows_and_panels::<L, C, S, 8, 1>(index, block),
