@@ -5,13 +5,19 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use crate::attention_products::{
+    Stored, add_values, dot_products, transpose, transposed_dot_products, widen,
+};
 use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
 use crate::disjoint::DisjointSlice;
 use crate::exp::exp;
 use crate::{parallel, threads};
 
 /// Positions of a unit of work. They read the same keys and values while these are in a near cache.
-const TILE_POSITIONS: usize = 16;
+const TILE_POSITIONS: usize = 32;
+
+/// Queries from which on it pays to transpose their keys.
+const MANY_QUERIES: usize = 32;
 
 /// Queries that are computed together: each key is then read once for all of them.
 const QUERIES_AT_ONCE: usize = 4;
@@ -192,40 +198,6 @@ impl GroupedQueryAttention<'_> {
     }
 }
 
-/// A number of a cache, as kernels read it.
-pub(crate) trait Stored: Copy + Sync {
-    const ZERO: Self;
-
-    fn load<L: Level>(numbers: &[Self; LANES]) -> L::Lanes;
-}
-
-impl Stored for f32 {
-    const ZERO: Self = 0.0;
-
-    #[inline(always)]
-    fn load<L: Level>(numbers: &[f32; LANES]) -> L::Lanes {
-        L::load(numbers)
-    }
-}
-
-/// The bits of half precision.
-impl Stored for u16 {
-    const ZERO: Self = 0;
-
-    #[inline(always)]
-    fn load<L: Level>(numbers: &[u16; LANES]) -> L::Lanes {
-        L::widen_f16(numbers)
-    }
-}
-
-/// The last numbers of a head, filled up with zeros.
-#[inline(always)]
-fn load_rest<L: Level, T: Stored>(rest: &[T]) -> L::Lanes {
-    let mut padded = [T::ZERO; LANES];
-    padded[..rest.len()].copy_from_slice(rest);
-    T::load::<L>(&padded)
-}
-
 /// Some consecutive positions of one row and key head.
 struct Tile<'a, T> {
     attention: &'a GroupedQueryAttention<'a>,
@@ -252,8 +224,17 @@ enum Results<'a> {
 impl<T: Stored> Kernel for Tile<'_, T> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let GroupedQueryAttention { heads, kv_heads, .. } = *self.attention;
+        let GroupedQueryAttention { heads, kv_heads, dim, .. } = *self.attention;
         let groups = heads / kv_heads;
+        let start = self.seen[self.positions.start].start;
+        let same_start = self.seen[self.positions.clone()].iter().all(|seen| seen.start == start);
+        if L::ROWS >= 8 && same_start && self.positions.len() * groups >= MANY_QUERIES {
+            match dim {
+                64 => return self.attend_many::<L, 2>(),
+                128 => return self.attend_many::<L, 4>(),
+                _ => {}
+            }
+        }
         let mut scratch = Scratch::default();
         let all = self.positions.clone().flat_map(|position| (0..groups).map(move |group| (position, group)));
         let mut waiting: Vec<(usize, usize)> = Vec::with_capacity(QUERIES_AT_ONCE);
@@ -349,22 +330,125 @@ impl<T: Stored> Tile<'_, T> {
         }
         for q in 0..Q {
             let sums = &scratch.sums[q * parts.len() * len..][..parts.len() * len];
-            match self.results {
-                Results::Mixed(target) => {
-                    let mixed = &mut scratch.mixed.as_flattened_mut()[..len - 2];
-                    self.attention.combine::<L>(first[q] % heads, sums, mixed);
-                    #[expect(unsafe_code, reason = "heads of a position lie between those of other threads")]
-                    // SAFETY: each position and head is in one tile, and each tile in one unit.
-                    unsafe {
-                        target.write(first[q] * dim, &mixed[..dim]);
+            self.write::<L>(first[q], parts.start, sums, &mut scratch.mixed);
+        }
+    }
+
+    /// Combines or keeps the sums of the parts of a query, from `first_part` on.
+    #[inline(always)]
+    fn write<L: Level>(&self, query: usize, first_part: usize, sums: &[f32], mixed: &mut [[f32; LANES]]) {
+        let GroupedQueryAttention { heads, dim, .. } = *self.attention;
+        let len = self.attention.sums_of_part();
+        match self.results {
+            Results::Mixed(target) => {
+                let mixed = &mut mixed.as_flattened_mut()[..len - 2];
+                self.attention.combine::<L>(query % heads, sums, mixed);
+                #[expect(unsafe_code, reason = "heads of a position lie between those of other threads")]
+                // SAFETY: each position and head is in one tile, and each tile in one unit.
+                unsafe {
+                    target.write(query * dim, &mixed[..dim]);
+                }
+            }
+            Results::Sums(target, of_query) => {
+                #[expect(unsafe_code, reason = "parts of a query lie between those of other threads")]
+                // SAFETY: each position and head is in one tile, and each of its parts in one unit.
+                unsafe {
+                    target.write((query * of_query + first_part) * len, sums);
+                }
+            }
+        }
+    }
+
+    /// All queries, which begin at the same key; a head has `PARTS` times [`LANES`] numbers. Keys are transposed, once for all of
+    /// them.
+    #[inline(always)]
+    fn attend_many<L: Level, const PARTS: usize>(&self) {
+        let GroupedQueryAttention { heads, kv_heads, dim, .. } = *self.attention;
+        let (groups, start) = (heads / kv_heads, self.seen[self.positions.start].start);
+        // Of each query its place and the number of its keys. The last one may be there more often: it fills up its group.
+        let mut queries: Vec<(usize, usize)> = Vec::new();
+        for position in self.positions.clone() {
+            let place = position * heads + self.head * groups;
+            queries.extend((place..place + groups).map(|place| (place, self.seen[position].len())));
+        }
+        let count = queries.len();
+        queries.resize(count.next_multiple_of(QUERIES_AT_ONCE), queries[count - 1]);
+        let longest = queries.iter().map(|query| query.1).max().unwrap_or(0);
+        if longest == 0 {
+            return;
+        }
+        let len = self.attention.sums_of_part();
+        let parts = self.parts.start..self.parts.end.min(longest.div_ceil(PART));
+        let mut sums = vec![0.0; queries.len() * parts.len() * len];
+        let (mut wide, mut transposed) = (Vec::new(), Vec::new());
+        let mut scores = vec![[0.0; LANES]; queries.len() * PART / LANES];
+        let mut mixed = vec![[0.0; LANES]; queries.len() * PARTS];
+        for (index, part) in parts.clone().enumerate() {
+            let keys = part * PART..longest.min((part + 1) * PART);
+            let own = (start + keys.start) * dim..(start + keys.end) * dim;
+            widen::<L, T>(&self.keys[own.clone()], &mut wide);
+            transpose(&wide, dim, &mut transposed);
+            widen::<L, T>(&self.values[own], &mut wide);
+            self.multiply_keys::<L, PARTS>(&queries, keys.start, &transposed, &mut scores);
+            let chunks = keys.len().div_ceil(LANES);
+            for (query, scores) in scores.chunks_exact_mut(PART / LANES).enumerate() {
+                let seen = queries[query].1.clamp(keys.start, keys.end) - keys.start;
+                let totals = self.attention.softmax_weights::<L>(&mut scores[..chunks], seen);
+                sums[(query * parts.len() + index) * len..][..2].copy_from_slice(&totals);
+            }
+            mixed.fill([0.0; LANES]);
+            for block in (0..keys.len()).step_by(VALUE_BLOCK) {
+                let block = block..(block + VALUE_BLOCK).min(keys.len());
+                for first in (0..queries.len()).step_by(QUERIES_AT_ONCE) {
+                    if !any_sees(&queries[first..first + QUERIES_AT_ONCE], keys.start + block.start) {
+                        continue;
+                    }
+                    let weights = &scores[first * (PART / LANES)..][..QUERIES_AT_ONCE * (PART / LANES)];
+                    let mixed = &mut mixed[first * PARTS..][..QUERIES_AT_ONCE * PARTS];
+                    for pair in (0..PARTS).step_by(2) {
+                        let weights = weights.as_flattened();
+                        add_values::<L, f32, QUERIES_AT_ONCE, 2>(
+                            weights,
+                            &wide,
+                            dim,
+                            block.clone(),
+                            pair,
+                            mixed,
+                        );
                     }
                 }
-                Results::Sums(target, of_query) => {
-                    #[expect(unsafe_code, reason = "parts of a query lie between those of other threads")]
-                    // SAFETY: each position and head is in one tile, and each of its parts in one unit.
-                    unsafe {
-                        target.write((first[q] * of_query + parts.start) * len, sums);
-                    }
+            }
+            for (query, mixed) in mixed.chunks_exact(PARTS).enumerate() {
+                sums[(query * parts.len() + index) * len + 2..][..dim].copy_from_slice(mixed.as_flattened());
+            }
+        }
+        for (query, sums) in queries[..count].iter().zip(sums.chunks_exact(parts.len() * len)) {
+            self.write::<L>(query.0, parts.start, sums, &mut mixed);
+        }
+    }
+
+    /// The scores of all queries with the keys of a part, which begins with the key `first_key`.
+    #[inline(always)]
+    fn multiply_keys<L: Level, const PARTS: usize>(
+        &self,
+        queries: &[(usize, usize)],
+        first_key: usize,
+        transposed: &[[f32; LANES]],
+        scores: &mut [[f32; LANES]],
+    ) {
+        let dim = self.attention.dim;
+        for (chunk, keys) in transposed.chunks_exact(dim).enumerate() {
+            for (group, queries) in queries.as_chunks::<QUERIES_AT_ONCE>().0.iter().enumerate() {
+                if !any_sees(queries, first_key + chunk * LANES) {
+                    continue;
+                }
+                let mut own = [&self.query[..0]; QUERIES_AT_ONCE];
+                for q in 0..QUERIES_AT_ONCE {
+                    own[q] = &self.query[queries[q].0 * dim..][..dim];
+                }
+                let products = transposed_dot_products::<L, QUERIES_AT_ONCE, PARTS>(own, keys);
+                for q in 0..QUERIES_AT_ONCE {
+                    scores[(group * QUERIES_AT_ONCE + q) * (PART / LANES) + chunk] = products[q];
                 }
             }
         }
@@ -410,6 +494,16 @@ impl<T: Stored> Tile<'_, T> {
     }
 }
 
+/// Whether one of some queries, each with the number of its keys, sees a key.
+#[inline(always)]
+fn any_sees(queries: &[(usize, usize)], key: usize) -> bool {
+    let mut any = false;
+    for query in queries {
+        any |= query.1 > key;
+    }
+    any
+}
+
 /// Combines the sums of the parts of one query.
 struct Combine<'a> {
     attention: &'a GroupedQueryAttention<'a>,
@@ -424,98 +518,6 @@ impl Kernel for Combine<'_> {
         let mut mixed = vec![0.0; self.mixed.len().next_multiple_of(LANES)];
         self.attention.combine::<L>(self.head, self.sums, &mut mixed);
         self.mixed.copy_from_slice(&mixed[..self.mixed.len()]);
-    }
-}
-
-/// `q . k` of `Q` queries with all keys, `K` keys at a time.
-///
-/// # Shapes
-/// - `queries`: `[parts, Q]`, the last part padded with zeros
-/// - `keys`: `[keys, dim]`
-/// - `scores`: `[Q, keys]`, each row in whole [`LANES`]; the numbers after the last key are undefined
-#[inline(always)]
-pub(crate) fn dot_products<L: Level, T: Stored, const Q: usize, const K: usize>(
-    queries: &[[f32; LANES]],
-    keys: &[T],
-    dim: usize,
-    scores: &mut [f32],
-) {
-    let (count, width) = (keys.len() / dim, scores.len() / Q);
-    for first in (0..count).step_by(16 / Q) {
-        let mut halves = [L::fold_lanes(L::splat(0.0)); 16];
-        for step in 0..16 / (Q * K) {
-            let mut own = [&keys[..dim]; K];
-            for k in 0..K {
-                let key = (first + step * K + k).min(count - 1);
-                own[k] = &keys[key * dim..][..dim];
-            }
-            let mut sums = [[L::splat(0.0); Q]; K];
-            for part in 0..dim / LANES {
-                let mut parts = [L::splat(0.0); K];
-                for k in 0..K {
-                    parts[k] = T::load::<L>(&own[k].as_chunks::<LANES>().0[part]);
-                }
-                sums = multiply_part::<L, Q, K>(&queries[part * Q..], parts, sums);
-            }
-            if !dim.is_multiple_of(LANES) {
-                let mut parts = [L::splat(0.0); K];
-                for k in 0..K {
-                    parts[k] = load_rest::<L, T>(&own[k][dim / LANES * LANES..]);
-                }
-                sums = multiply_part::<L, Q, K>(&queries[dim / LANES * Q..], parts, sums);
-            }
-            for k in 0..K {
-                for q in 0..Q {
-                    halves[(step * K + k) * Q + q] = L::fold_lanes(sums[k][q]);
-                }
-            }
-        }
-        let sums = L::sum_lanes(halves);
-        for q in 0..Q {
-            for k in 0..16 / Q {
-                scores[q * width + first + k] = sums[k * Q + q];
-            }
-        }
-    }
-}
-
-/// Adds the weighted values of a block of keys, `P` parts of each.
-#[inline(always)]
-pub(crate) fn add_values<L: Level, T: Stored, const Q: usize, const P: usize>(
-    weights: &[f32],
-    values: &[T],
-    dim: usize,
-    block: Range<usize>,
-    part: usize,
-    mixed: &mut [[f32; LANES]],
-) {
-    let (width, parts) = (weights.len() / Q, mixed.len() / Q);
-    let mut sums = [[L::splat(0.0); P]; Q];
-    for q in 0..Q {
-        for p in 0..P {
-            sums[q][p] = L::load(&mixed[q * parts + part + p]);
-        }
-    }
-    for key in block {
-        let value = &values[key * dim..][..dim];
-        let mut lanes = [L::splat(0.0); P];
-        for p in 0..P {
-            lanes[p] = match value.as_chunks::<LANES>() {
-                (whole, _) if part + p < whole.len() => T::load::<L>(&whole[part + p]),
-                (_, rest) => load_rest::<L, T>(rest),
-            };
-        }
-        for q in 0..Q {
-            let weight = L::splat(weights[q * width + key]);
-            for p in 0..P {
-                sums[q][p] = L::fma(weight, lanes[p], sums[q][p]);
-            }
-        }
-    }
-    for q in 0..Q {
-        for p in 0..P {
-            mixed[q * parts + part + p] = L::store(sums[q][p]);
-        }
     }
 }
 
@@ -586,20 +588,4 @@ impl GroupedQueryAttention<'_> {
             *number *= share;
         }
     }
-}
-
-/// One more part of the products of queries with keys.
-#[inline(always)]
-fn multiply_part<L: Level, const Q: usize, const K: usize>(
-    queries: &[[f32; LANES]],
-    keys: [L::Lanes; K],
-    mut sums: [[L::Lanes; Q]; K],
-) -> [[L::Lanes; Q]; K] {
-    for q in 0..Q {
-        let query = L::load(&queries[q]);
-        for k in 0..K {
-            sums[k][q] = L::fma(query, keys[k], sums[k][q]);
-        }
-    }
-    sums
 }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::attention::{GroupedQueryAttention, VALUE_BLOCK, add_values, dot_products};
+use crate::attention::{GroupedQueryAttention, VALUE_BLOCK};
+use crate::attention_products::{add_values, dot_products};
 use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
 use crate::disjoint::DisjointSlice;
 use crate::exp::exp;

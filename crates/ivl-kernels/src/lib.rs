@@ -26,6 +26,7 @@ mod activation;
 mod adamw;
 mod attention;
 mod attention_gradient;
+mod attention_products;
 mod blocks;
 mod convolution;
 mod cpu;

@@ -7,7 +7,7 @@ use crate::blocks::{BlockError, BlockFormat};
 use crate::cpu::{LANES, OUTPUTS};
 use crate::integer::{BlockPanels, quantize_row};
 use crate::paged_buffer::PagedBuffer;
-use crate::parallel_rows::parallel_map;
+use crate::parallel_rows::{for_row_groups, parallel_map};
 
 /// How the numbers of a [`Matrix`] are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,18 +201,32 @@ impl Matrix {
 
     /// The weights of all inputs for one output, as a product sees them.
     pub fn output(&self, output: usize) -> Vec<f32> {
+        self.outputs(&[output])
+    }
+
+    /// Those for each of some outputs, one after the other, on several threads if there are many.
+    pub fn outputs(&self, outputs: &[usize]) -> Vec<f32> {
+        let mut numbers = vec![0.0; outputs.len() * self.inputs];
+        for_row_groups(&mut numbers, self.inputs, |first, rows| {
+            for (output, row) in outputs[first..].iter().zip(rows.chunks_exact_mut(self.inputs)) {
+                self.write_output(*output, row);
+            }
+        });
+        numbers
+    }
+
+    fn write_output(&self, output: usize, row: &mut [f32]) {
         let (panel, lane) = (output / LANES, output % LANES);
-        let rows = panel * self.inputs..(panel + 1) * self.inputs;
+        let inputs = panel * self.inputs..(panel + 1) * self.inputs;
         match &self.panels {
-            Panels::F32(numbers) => numbers[rows].iter().map(|numbers| numbers[lane]).collect(),
+            Panels::F32(numbers) => {
+                row.iter_mut().zip(&numbers[inputs]).for_each(|(to, numbers)| *to = numbers[lane]);
+            }
             Panels::F16(numbers) => {
-                numbers[rows].iter().map(|numbers| f16::from_bits(numbers[lane]).to_f32()).collect()
+                let halves = numbers[inputs].iter().map(|numbers| f16::from_bits(numbers[lane]));
+                row.iter_mut().zip(halves).for_each(|(to, half)| *to = half.to_f32());
             }
-            Panels::Blocks(panels) => {
-                let mut numbers = vec![0.0; self.inputs];
-                panels.write_output(output, &mut numbers);
-                numbers
-            }
+            Panels::Blocks(panels) => panels.write_output(output, row),
         }
     }
 }

@@ -8,12 +8,19 @@ use std::ops::Range;
 
 use crate::cpu::{Kernel, LANES, Level, prefetch, run, run_integers};
 use crate::disjoint::DisjointSlice;
-use crate::integer::{IntegerRows, PanelsUnit, integer_rows_in_registers};
+use crate::integer::{IntegerRows, ONE_ROW_PANELS, PanelsUnit, integer_rows_in_registers};
 use crate::matrix::{Matrix, Panels};
 use crate::{parallel, threads};
 
 /// Panels that one unit of work reads are about this large: worth a turn, and few enough to share evenly.
 const UNIT_BYTES: usize = 64 << 10;
+
+/// The same where each panel is read once only. A thread that begins a unit waits for memory, and at its end has asked for weights
+/// that the next unit's thread reads.
+const LONG_UNIT_BYTES: usize = 1 << 20;
+
+/// A thread takes this part of its share of what is left.
+const SHARES: usize = 3;
 
 /// Panels that a single row reads side by side: the sums of a single panel would wait for each other, and for the memory.
 pub(crate) const PANELS_AT_ONCE: usize = 4;
@@ -50,10 +57,11 @@ fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     let lens = matrices.iter().map(|matrix| x.len() / inputs * matrix.shape()[1]);
     let mut outputs: Vec<Vec<f32>> = lens.map(|len| vec![0.0; len]).collect();
     let targets: Vec<_> = outputs.iter_mut().map(|output| DisjointSlice::new(output)).collect();
-    let units = units(matrices);
     let is_blocks = |matrix: &&Matrix| matches!(matrix.panels, Panels::Blocks(_));
     let [any_blocks, any_floats] = [matrices.iter().any(is_blocks), !matrices.iter().all(is_blocks)];
     let [most, most_integers] = [rows_in_registers(), integer_rows_in_registers()];
+    let is_read_once = x.len() / inputs <= most.min(most_integers);
+    let units = units(matrices, if is_read_once { LONG_UNIT_BYTES } else { UNIT_BYTES });
     // Whole blocks of both kinds; the sizes of integers are powers of two.
     let whole = most * (most_integers >> most.trailing_zeros().min(most_integers.trailing_zeros()));
     let group = (ROW_GROUP_BYTES / (4 * inputs)).next_multiple_of(whole).max(whole);
@@ -81,15 +89,33 @@ fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     outputs
 }
 
-/// Units of work: some panels of a matrix.
-fn units(matrices: &[&Matrix]) -> Vec<(usize, Range<usize>)> {
+/// Units of work: some panels of a matrix, of at most so many bytes. They get smaller towards the end, so that no thread waits long for
+/// the last one.
+fn units(matrices: &[&Matrix], most: usize) -> Vec<(usize, Range<usize>)> {
     let mut units = Vec::new();
+    let mut rest: usize = matrices.iter().map(|matrix| matrix.bytes()).sum();
     for (index, matrix) in matrices.iter().enumerate() {
         let panels = matrix.shape()[1].div_ceil(matrix.lanes());
-        let step = panels_of_unit(panels, matrix.bytes());
-        units.extend((0..panels).step_by(step).map(|first| (index, first..(first + step).min(panels))));
+        let (of_panel, at_once) = (matrix.bytes() / panels.max(1), panels_at_once(matrix));
+        let mut first = 0;
+        while first < panels {
+            let bytes = (rest / (SHARES * threads())).min(most);
+            let step = (bytes / of_panel.max(1) / at_once * at_once).max(at_once);
+            let end = (first + step).min(panels);
+            units.push((index, first..end));
+            rest = rest.saturating_sub((end - first) * of_panel);
+            first = end;
+        }
     }
     units
+}
+
+/// Fewest panels of a unit: a single row reads so many side by side, or twice as many.
+fn panels_at_once(matrix: &Matrix) -> usize {
+    match matrix.panels {
+        Panels::F32(_) | Panels::F16(_) => PANELS_AT_ONCE / 2,
+        Panels::Blocks(_) => ONE_ROW_PANELS,
+    }
 }
 
 /// Panels of a unit: those that are read side by side, and several of these if they are small. Of a narrow matrix every

@@ -27,6 +27,9 @@ pub(crate) trait Level {
     /// `a * b + c`.
     fn fma(a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
 
+    /// `a + b`.
+    fn add(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+
     /// `a * b + c` of single numbers.
     fn fma_one(a: f32, b: f32, c: f32) -> f32;
 

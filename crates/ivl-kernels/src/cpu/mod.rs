@@ -49,3 +49,13 @@ pub(crate) fn prefetch<W>(weights: &W) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = weights;
 }
+
+/// The same for one line of the cache, which is brought into the second cache only: a product that reads weights once, and
+/// with little arithmetic, would fill the first cache's list of lines that it waits for.
+#[inline(always)]
+pub(crate) fn prefetch_far<W>(weights: &W) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_far(weights);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = weights;
+}

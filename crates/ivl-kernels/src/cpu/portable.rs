@@ -29,6 +29,15 @@ macro_rules! array_lanes {
         }
 
         #[inline(always)]
+        fn add(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+            let mut sums = a;
+            for lane in 0..LANES {
+                sums[lane] += b[lane];
+            }
+            sums
+        }
+
+        #[inline(always)]
         fn fold_lanes(lanes: [f32; LANES]) -> [f32; LANES / 2] {
             let mut half = [0.0; LANES / 2];
             for lane in 0..LANES / 2 {

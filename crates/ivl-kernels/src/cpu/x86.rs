@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "instructions beyond the target's are used only after detecting them")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_cvtph_ps, _mm512_add_ps,
+    __m128i, __m256, __m256i, __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm256_cvtph_ps, _mm512_add_ps,
     _mm512_castpd_ps, _mm512_castps_pd, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_permutexvar_ps,
     _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
 };
@@ -23,6 +23,14 @@ pub(super) fn prefetch<W>(weights: &W) {
         // SAFETY: a prefetch reads nothing that the program sees, and one of an invalid address does nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
     }
+}
+
+/// See [`prefetch_far`](super::prefetch_far).
+#[inline(always)]
+pub(super) fn prefetch_far<W>(weights: &W) {
+    let place = std::ptr::from_ref(weights).cast::<i8>().wrapping_add(PREFETCH_DISTANCE);
+    // SAFETY: a prefetch reads nothing that the program sees, and one of an invalid address does nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(place) };
 }
 
 /// 256-bit vectors.
@@ -75,6 +83,12 @@ impl Level for Avx512 {
     fn fma(a: [__m512; 2], b: [__m512; 2], c: [__m512; 2]) -> [__m512; 2] {
         // SAFETY: only `run` leads here, which has detected AVX-512.
         unsafe { [_mm512_fmadd_ps(a[0], b[0], c[0]), _mm512_fmadd_ps(a[1], b[1], c[1])] }
+    }
+
+    #[inline(always)]
+    fn add(a: [__m512; 2], b: [__m512; 2]) -> [__m512; 2] {
+        // SAFETY: only `run` leads here, which has detected AVX-512.
+        unsafe { [_mm512_add_ps(a[0], b[0]), _mm512_add_ps(a[1], b[1])] }
     }
 
     #[inline(always)]

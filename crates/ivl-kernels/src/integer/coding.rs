@@ -39,6 +39,9 @@ pub(super) trait Coding {
     /// The vector of a step.
     fn vector<L: IntegerLevel>(group: &[CodeBytes], step: usize) -> L::Codes;
 
+    /// The code at one place of the vector of a step.
+    fn code_at(group: &[CodeBytes], step: usize, place: usize) -> u8;
+
     /// Writes the codes of a vector; the pieces are zero at first.
     fn put(group: &mut [CodeBytes], step: usize, codes: &CodeBytes);
 
@@ -63,6 +66,10 @@ impl<const OFFSET: i32> Coding for Nibbles<OFFSET> {
         if step.is_multiple_of(2) { L::low(both) } else { L::high(both) }
     }
 
+    fn code_at(group: &[CodeBytes], step: usize, place: usize) -> u8 {
+        group[step / 2][place] >> (step % 2 * 4) & 15
+    }
+
     fn put(group: &mut [CodeBytes], step: usize, codes: &CodeBytes) {
         for (to, code) in group[step / 2].iter_mut().zip(codes) {
             *to |= (code & 15) << (step % 2 * 4);
@@ -83,6 +90,10 @@ impl<const OFFSET: i32> Coding for FiveBits<OFFSET> {
     fn vector<L: IntegerLevel>(group: &[CodeBytes], step: usize) -> L::Codes {
         let planes = L::codes(&group[STEPS / 2]);
         L::merge(Nibbles::<0>::vector::<L>(group, step), planes, 4 - step as i32, 1 << 4)
+    }
+
+    fn code_at(group: &[CodeBytes], step: usize, place: usize) -> u8 {
+        Nibbles::<0>::code_at(group, step, place) | (group[STEPS / 2][place] >> step & 1) << 4
     }
 
     fn put(group: &mut [CodeBytes], step: usize, codes: &CodeBytes) {
@@ -108,6 +119,11 @@ impl<const OFFSET: i32> Coding for SixBits<OFFSET> {
         L::merge(Nibbles::<0>::vector::<L>(group, step), planes, 4 - step as i32 % 4 * 2, 3 << 4)
     }
 
+    fn code_at(group: &[CodeBytes], step: usize, place: usize) -> u8 {
+        let upper = group[STEPS / 2 + step / 4][place] >> (step % 4 * 2) & 3;
+        Nibbles::<0>::code_at(group, step, place) | upper << 4
+    }
+
     fn put(group: &mut [CodeBytes], step: usize, codes: &CodeBytes) {
         Nibbles::<0>::put(group, step, codes);
         for (to, code) in group[STEPS / 2 + step / 4].iter_mut().zip(codes) {
@@ -130,6 +146,10 @@ impl Coding for Bytes {
         L::codes(&group[step])
     }
 
+    fn code_at(group: &[CodeBytes], step: usize, place: usize) -> u8 {
+        group[step][place]
+    }
+
     fn put(group: &mut [CodeBytes], step: usize, codes: &CodeBytes) {
         group[step] = *codes;
     }
@@ -147,6 +167,10 @@ impl Coding for Iq4Indices {
     #[inline(always)]
     fn vector<L: IntegerLevel>(group: &[CodeBytes], step: usize) -> L::Codes {
         L::look_up(&IQ4_CODES, Nibbles::<0>::vector::<L>(group, step))
+    }
+
+    fn code_at(group: &[CodeBytes], step: usize, place: usize) -> u8 {
+        IQ4_CODES[usize::from(Nibbles::<0>::code_at(group, step, place))]
     }
 
     fn put(group: &mut [CodeBytes], step: usize, codes: &CodeBytes) {
@@ -170,6 +194,10 @@ impl Coding for Mxfp4Indices {
     #[inline(always)]
     fn vector<L: IntegerLevel>(group: &[CodeBytes], step: usize) -> L::Codes {
         L::look_up(&MXFP4_CODES, Nibbles::<0>::vector::<L>(group, step))
+    }
+
+    fn code_at(group: &[CodeBytes], step: usize, place: usize) -> u8 {
+        MXFP4_CODES[usize::from(Nibbles::<0>::code_at(group, step, place))]
     }
 
     fn put(group: &mut [CodeBytes], step: usize, codes: &CodeBytes) {

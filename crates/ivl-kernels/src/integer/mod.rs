@@ -20,6 +20,6 @@ mod rows;
 mod scaling;
 mod tiles;
 
-pub(crate) use multiply::{PanelsUnit, integer_rows_in_registers};
+pub(crate) use multiply::{ONE_ROW_PANELS, PanelsUnit, integer_rows_in_registers};
 pub(crate) use panels::{BlockPanels, quantize_row};
 pub(crate) use rows::IntegerRows;

@@ -7,12 +7,12 @@ use super::group::{STEPS, SUPER};
 use super::layout::{LayoutTask, with_layout};
 use super::panels::BlockPanels;
 use super::rows::{IntegerRows, RowBlock, offset};
-use super::scaling::Scaling;
-use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, TILE_ROWS, prefetch, run_integers};
+use super::scaling::{Scaling, of_super};
+use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, TILE_ROWS, prefetch_far, run_integers};
 use crate::disjoint::DisjointSlice;
 
-/// Panels that a single row reads side by side.
-const ONE_ROW_PANELS: usize = 2;
+/// Panels that a single row reads side by side. Codes of fewer than eight bits keep the processor busy with one.
+pub(crate) const ONE_ROW_PANELS: usize = 2;
 
 /// Rows that are multiplied at once: whose sums fit the registers, or a tile.
 pub(crate) fn integer_rows_in_registers() -> usize {
@@ -61,6 +61,7 @@ impl<L: IntegerLevel> LayoutTask for UnitAtLevel<'_, L> {
         }
         for (index, block) in unit.rows.blocks.iter().enumerate() {
             match unit.rows.of_block {
+                1 if C::PIECES < STEPS => unit.rows_and_panels::<L, C, S, 1, 1>(index, block),
                 1 => unit.rows_and_panels::<L, C, S, 1, ONE_ROW_PANELS>(index, block),
                 4 => unit.rows_and_panels::<L, C, S, 4, 1>(index, block),
                 _ => unit.rows_and_panels::<L, C, S, 8, 1>(index, block),
@@ -141,9 +142,9 @@ fn multiply<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usi
         let x_codes = &x_codes[group * STEPS..][..STEPS];
         for p in 0..P {
             let codes = &codes[p][group * C::PIECES..][..C::PIECES];
-            let scales = &scales[p][group / SUPER * S::PIECES..][..S::PIECES];
+            let scales = of_super::<S>(scales[p], group);
             for piece in 0..C::PIECES {
-                prefetch(&codes[piece]);
+                prefetch_far(&codes[piece]);
             }
             for part in 0..S::PARTS {
                 let mut whole = [L::splat_sum(0); R];

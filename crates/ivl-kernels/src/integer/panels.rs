@@ -7,7 +7,7 @@ use half::f16;
 use super::coding::Coding;
 use super::group::{GROUP, STEPS, SUPER};
 use super::layout::{LayoutTask, with_layout};
-use super::scaling::{ScaleBytes, Scaling};
+use super::scaling::{ScaleBytes, Scaling, of_super};
 use crate::blocks::{BlockFormat, RAW_GROUP, RawBlock};
 use crate::cpu::{CodeBytes, INPUTS, OUTPUTS};
 use crate::paged_buffer::PagedBuffer;
@@ -21,8 +21,8 @@ const SUPER_INPUTS: usize = SUPER * GROUP;
 #[derive(Debug)]
 pub(crate) struct BlockPanels {
     pub(super) format: BlockFormat,
-    /// Of [`SUPER_INPUTS`] inputs, in each panel.
-    supers: usize,
+    /// Of [`GROUP`] inputs, in each panel.
+    groups: usize,
     codes: PagedBuffer<CodeBytes>,
     scales: PagedBuffer<ScaleBytes>,
 }
@@ -34,13 +34,15 @@ impl BlockPanels {
         [inputs, outputs]: [usize; 2],
         read: impl Fn(Range<usize>, &mut [u8]) + Sync,
     ) -> Self {
-        let [panels, supers] = [outputs.div_ceil(OUTPUTS), inputs.div_ceil(SUPER_INPUTS)];
-        let [code_pieces, scale_pieces] = with_layout(format, Pieces);
-        let mut codes = PagedBuffer::zeroed(panels * supers * code_pieces);
-        let mut scales = PagedBuffer::zeroed(panels * supers * scale_pieces);
+        // A block may be longer than a group.
+        let groups = inputs.next_multiple_of(format.elements()).div_ceil(GROUP);
+        let panels = outputs.div_ceil(OUTPUTS);
+        let [code_pieces, scale_pieces] = with_layout(format, Pieces(groups));
+        let mut codes = PagedBuffer::zeroed(panels * code_pieces);
+        let mut scales = PagedBuffer::zeroed(panels * scale_pieces);
         let row_bytes = inputs.div_ceil(format.elements()) * format.bytes();
-        let parts = codes.chunks_mut((supers * code_pieces).max(1));
-        let parts = parts.zip(scales.chunks_mut((supers * scale_pieces).max(1)));
+        let parts = codes.chunks_mut(code_pieces.max(1));
+        let parts = parts.zip(scales.chunks_mut(scale_pieces.max(1)));
         parallel_map(parts, |panel, (codes, scales)| {
             let first = panel * OUTPUTS;
             let own = first..outputs.min(first + OUTPUTS);
@@ -51,7 +53,7 @@ impl BlockPanels {
                 LayPanel { format, rows: &rows, row_bytes, codes: &mut codes[..], scales: &mut scales[..] },
             );
         });
-        Self { format, supers, codes, scales }
+        Self { format, groups, codes, scales }
     }
 
     /// The format of the blocks.
@@ -67,14 +69,14 @@ impl BlockPanels {
     /// The codes of a panel.
     #[inline(always)]
     pub(super) fn codes<C: Coding>(&self, panel: usize) -> &[CodeBytes] {
-        let len = self.supers * SUPER * C::PIECES;
+        let len = self.groups * C::PIECES;
         &self.codes[panel * len..][..len]
     }
 
     /// The scales of a panel.
     #[inline(always)]
     pub(super) fn scales<S: Scaling>(&self, panel: usize) -> &[ScaleBytes] {
-        let len = self.supers * S::PIECES;
+        let len = scale_pieces::<S>(self.groups);
         &self.scales[panel * len..][..len]
     }
 
@@ -84,13 +86,23 @@ impl BlockPanels {
     }
 }
 
-struct Pieces;
+/// Pieces of codes and of scales that so many groups have.
+struct Pieces(usize);
 
 impl LayoutTask for Pieces {
     type Output = [usize; 2];
 
     fn run<C: Coding, S: Scaling>(self) -> [usize; 2] {
-        [SUPER * C::PIECES, S::PIECES]
+        [self.0 * C::PIECES, scale_pieces::<S>(self.0)]
+    }
+}
+
+/// Pieces of scales that so many groups have.
+#[inline(always)]
+fn scale_pieces<S: Scaling>(groups: usize) -> usize {
+    match S::BY_GROUP {
+        true => groups * (S::PIECES / SUPER),
+        false => groups.div_ceil(SUPER) * S::PIECES,
     }
 }
 
@@ -116,9 +128,10 @@ impl LayoutTask for LayPanel<'_> {
             for (output, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
                 block.read(self.format, &row[first / elements * bytes..][..bytes]);
                 for (vector, numbers) in vectors.iter_mut().zip(block.numbers.as_chunks::<INPUTS>().0) {
-                    vector[output * INPUTS..][..INPUTS].copy_from_slice(&numbers.map(C::code));
+                    // Of a known length: a copy of four bytes is no call.
+                    vector.as_chunks_mut::<INPUTS>().0[output] = numbers.map(C::code);
                 }
-                let scales = &mut self.scales[first / SUPER_INPUTS * S::PIECES..][..S::PIECES];
+                let scales = &mut self.scales[first / SUPER_INPUTS * S::PIECES..];
                 S::put(scales, first % SUPER_INPUTS / GROUP, output, &block);
             }
             for (step, codes) in vectors.iter().enumerate() {
@@ -145,15 +158,15 @@ impl LayoutTask for ReadOutput<'_> {
         let (codes, scales) = (self.panels.codes::<C>(panel), self.panels.scales::<S>(panel));
         for (index, numbers) in self.numbers.chunks_mut(RAW_GROUP).enumerate() {
             let (group, half) = (index * RAW_GROUP / GROUP, index % 2);
-            let own = &scales[group / SUPER * S::PIECES..][..S::PIECES];
+            let own = of_super::<S>(scales, group);
             let part = half * S::PARTS / 2;
             let scale = S::scale::<Plain>(own, group % SUPER, part)[lane];
             let min = if S::MINIMA { S::min::<Plain>(own, group % SUPER, part)[lane] } else { 0.0 };
             let codes = &codes[group * C::PIECES..][..C::PIECES];
             for (step, numbers) in numbers.chunks_mut(INPUTS).enumerate() {
-                let vector = C::vector::<Plain>(codes, half * STEPS / 2 + step);
-                for (number, code) in numbers.iter_mut().zip(&vector[lane * INPUTS..]) {
-                    *number = scale * (i32::from(*code) - C::OFFSET) as f32 - min;
+                for (place, number) in (lane * INPUTS..).zip(numbers) {
+                    let code = C::code_at(codes, half * STEPS / 2 + step, place);
+                    *number = scale * (i32::from(code) - C::OFFSET) as f32 - min;
                 }
             }
         }

@@ -12,6 +12,9 @@ use crate::parallel_rows::parallel_map;
 /// A group whose largest number is smaller counts as zeros: the inverse of its scale would not be finite.
 const SMALLEST: f32 = 1e-30;
 
+/// The bit of a float that is its sign.
+const SIGN: u32 = 1 << 31;
+
 /// Added to a number of at most 2^21, and subtracted again, it rounds to the nearest whole number, half to even.
 const ROUNDER: f32 = (3u32 << 22) as f32;
 
@@ -98,6 +101,10 @@ impl IntegerRows {
         }
         let rows = x.len() / inputs;
         let of_block = rows_of_block(rows, most);
+        if rows <= of_block {
+            // A step of decoding: there is nothing to share out.
+            return Self { rows, of_block, blocks: vec![RowBlock::new(x, inputs, of_block, &kinds)] };
+        }
         let blocks = x.chunks(of_block * inputs).map(|x| (x, None));
         let blocks =
             parallel_map(blocks, |_, (x, block)| *block = Some(RowBlock::new(x, inputs, of_block, &kinds)));
@@ -136,16 +143,19 @@ impl RowBlock {
 
     fn corrections(&self, kind: CorrectionKind, rows: usize, half_sums: &[[i32; 2]]) -> Corrections {
         let mut corrections = Corrections::default();
+        let len = half_sums.len() * kind.parts;
+        match kind.offset {
+            0 => corrections.min_factors.reserve_exact(len),
+            _ => corrections.starts.reserve_exact(len),
+        }
         for (scales, sums) in self.scales.chunks_exact(rows).zip(half_sums.chunks_exact(rows)) {
             for part in 0..kind.parts {
-                let sums =
-                    sums.iter().map(|sums| if kind.parts == 1 { sums[0] + sums[1] } else { sums[part] });
-                match kind.offset {
-                    0 => {
-                        let factors = scales.iter().zip(sums).map(|(scale, sum)| -(scale * sum as f32));
-                        corrections.min_factors.extend(factors);
+                for (scale, sums) in scales.iter().zip(sums) {
+                    let sum = if kind.parts == 1 { sums[0] + sums[1] } else { sums[part] };
+                    match kind.offset {
+                        0 => corrections.min_factors.push(-(scale * sum as f32)),
+                        offset => corrections.starts.push(-offset * sum),
                     }
-                    offset => corrections.starts.extend(sums.map(|sum| -offset * sum)),
                 }
             }
         }
@@ -189,14 +199,13 @@ impl Kernel for RoundRow<'_> {
                 numbers[..rest.len()].copy_from_slice(rest);
             }
             let (codes, scale, half_sums) = round_group(&numbers);
+            let codes = codes.as_chunks::<INPUTS>().0;
             for step in 0..STEPS {
-                let mut own = [0; INPUTS];
-                own.copy_from_slice(&codes[step * INPUTS..][..INPUTS]);
                 let at = match rows {
                     TILE_ROWS => (group * rows + row) * STEPS + step,
                     _ => (group * STEPS + step) * rows + row,
                 };
-                all_codes[at] = own;
+                all_codes[at] = codes[step];
             }
             block.scales[group * rows + row] = scale;
             all_half_sums[group * rows + row] = half_sums;
@@ -207,31 +216,27 @@ impl Kernel for RoundRow<'_> {
 /// The codes, their scale and the sums of both halves. A number that is not finite makes the scale not a number.
 #[inline(always)]
 fn round_group(x: &[f32; GROUP]) -> ([i8; GROUP], f32, [i32; 2]) {
-    let mut largest = [0.0f32; 16];
-    let mut zeros = [0.0f32; 16];
-    for half in 0..2 {
-        for lane in 0..16 {
-            let number = x[half * 16 + lane];
-            let magnitude = number.abs();
-            largest[lane] = if magnitude > largest[lane] { magnitude } else { largest[lane] };
-            zeros[lane] += number * 0.0;
-        }
+    // Magnitudes are in the order of their bits, which may be compared in any order; what is not finite comes last.
+    let mut largest = 0;
+    for lane in 0..GROUP {
+        largest = largest.max(x[lane].to_bits() & !SIGN);
     }
-    let (mut most, mut zero) = (0.0f32, 0.0f32);
-    for lane in 0..16 {
-        most = if largest[lane] > most { largest[lane] } else { most };
-        zero += zeros[lane];
-    }
-    let (scale, inverse) = if most > SMALLEST { (most / 127.0, 127.0 / most) } else { (0.0, 0.0) };
+    let most = f32::from_bits(largest);
+    let (scale, inverse) = if largest >= f32::INFINITY.to_bits() {
+        (f32::NAN, 0.0)
+    } else if most > SMALLEST {
+        (most / 127.0, 127.0 / most)
+    } else {
+        (0.0, 0.0)
+    };
     let mut codes = [0; GROUP];
     let mut half_sums = [0; 2];
     for half in 0..2 {
-        for lane in 0..16 {
+        for lane in half * GROUP / 2..(half + 1) * GROUP / 2 {
             // The last byte of the sum is the whole number.
-            let code = (x[half * 16 + lane] * inverse + ROUNDER).to_bits() as u8 as i8;
-            codes[half * 16 + lane] = code;
-            half_sums[half] += i32::from(code);
+            codes[lane] = (x[lane] * inverse + ROUNDER).to_bits() as u8 as i8;
+            half_sums[half] += i32::from(codes[lane]);
         }
     }
-    (codes, scale + zero, half_sums)
+    (codes, scale, half_sums)
 }

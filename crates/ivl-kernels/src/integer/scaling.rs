@@ -12,6 +12,9 @@ pub(super) trait Scaling {
     /// Pieces of memory that so many groups have.
     const PIECES: usize;
 
+    /// Whether the groups have them one after the other, so that fewer groups have fewer.
+    const BY_GROUP: bool;
+
     /// Parts of a group that have scales of their own: one or two.
     const PARTS: usize;
 
@@ -28,6 +31,13 @@ pub(super) trait Scaling {
     fn put(scales: &mut [ScaleBytes], group: usize, output: usize, block: &RawBlock);
 }
 
+/// The scales of the neighbouring groups among which `group` is. At the end of a row there may be fewer.
+#[inline(always)]
+pub(super) fn of_super<S: Scaling>(scales: &[ScaleBytes], group: usize) -> &[ScaleBytes] {
+    let rest = &scales[group / SUPER * S::PIECES..];
+    &rest[..S::PIECES.min(rest.len())]
+}
+
 /// A half-precision number for each output in two pieces.
 #[inline(always)]
 fn halves(pieces: &[ScaleBytes], at: usize) -> [u16; OUTPUTS] {
@@ -40,7 +50,7 @@ fn halves(pieces: &[ScaleBytes], at: usize) -> [u16; OUTPUTS] {
 }
 
 fn put_half(pieces: &mut [ScaleBytes], at: usize, output: usize, half: u16) {
-    pieces[at..at + 2].as_flattened_mut()[2 * output..2 * output + 2].copy_from_slice(&half.to_le_bytes());
+    pieces[at..at + 2].as_flattened_mut().as_chunks_mut::<2>().0[output] = half.to_le_bytes();
 }
 
 #[inline(always)]
@@ -58,6 +68,7 @@ impl<const MINIMA: bool> HalfScales<MINIMA> {
 
 impl<const MINIMA: bool> Scaling for HalfScales<MINIMA> {
     const PIECES: usize = SUPER * Self::OF_GROUP;
+    const BY_GROUP: bool = true;
     const PARTS: usize = 1;
     const MINIMA: bool = MINIMA;
 
@@ -87,6 +98,7 @@ pub(super) struct PowerScales;
 
 impl Scaling for PowerScales {
     const PIECES: usize = SUPER * 2;
+    const BY_GROUP: bool = true;
     const PARTS: usize = 1;
     const MINIMA: bool = false;
 
@@ -116,6 +128,7 @@ impl<const PARTS: usize, const MINIMA: bool> ByteScales<PARTS, MINIMA> {
 
 impl<const PARTS: usize, const MINIMA: bool> Scaling for ByteScales<PARTS, MINIMA> {
     const PIECES: usize = if MINIMA { 4 + 2 * SUPER * PARTS } else { 2 + SUPER * PARTS };
+    const BY_GROUP: bool = false;
     const PARTS: usize = PARTS;
     const MINIMA: bool = MINIMA;
 

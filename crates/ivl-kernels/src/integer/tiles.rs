@@ -7,7 +7,7 @@ use super::coding::Coding;
 use super::group::{GROUP, STEPS, SUPER};
 use super::multiply::PanelsUnit;
 use super::rows::RowBlock;
-use super::scaling::Scaling;
+use super::scaling::{Scaling, of_super};
 use crate::cpu::{INPUTS, IntegerLevel, OUTPUTS, TILE_ROWS, TileSums, prefetch};
 
 /// Bytes of a step: of four inputs for all outputs.
@@ -83,7 +83,7 @@ impl PanelsUnit<'_> {
                 multiply(part + 1, &mut whole[(part + 1) % 2]);
             }
             let (group, half) = (part / S::PARTS, part % S::PARTS);
-            let own = &scales[group / SUPER * S::PIECES..][..S::PIECES];
+            let own = of_super::<S>(scales, group);
             let scale = S::scale::<L>(own, group % SUPER, half);
             let x_scale = &x_scales[group];
             let whole = &whole[part % 2].0;

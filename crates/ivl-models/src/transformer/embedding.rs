@@ -39,7 +39,6 @@ impl Embedding {
 fn columns(matrix: &Matrix, ids: Tensor<2, Int>) -> Tensor<3> {
     let ([batch, seq], device) = (ids.dims(), ids.device());
     let [width, _] = matrix.shape();
-    let ids = ids.into_data();
-    let vector = |id: i64| matrix.output(id as usize);
-    host_tensor(ids.iter::<i64>().flat_map(vector).collect(), [batch, seq, width], &device)
+    let ids: Vec<usize> = ids.into_data().iter::<i64>().map(|id| id as usize).collect();
+    host_tensor(matrix.outputs(&ids), [batch, seq, width], &device)
 }
