@@ -14,8 +14,7 @@ use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ivl_kernels::{ActivationFn, DenseMatrix, KeysAndValues, Normalization, multiply};
 
-use super::host::attention_kernel;
-use super::params::{NormParams, normalization};
+use super::params::{NormParams, attention_kernel, normalization};
 use super::rotation::Rotation;
 use crate::config::{AttentionConfig, NormConfig};
 use crate::transformer::mask::Mask;

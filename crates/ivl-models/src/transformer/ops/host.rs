@@ -12,7 +12,9 @@ use ivl_kernels::{
 use super::activations::{Activations, HostRows};
 use super::backend;
 use super::numbers::{Numbers, host_tensor};
-use super::params::{CacheType, LinearParams, NormParams, SinkParams, XIeluParams, normalization};
+use super::params::{
+    CacheType, LinearParams, NormParams, SinkParams, XIeluParams, attention_kernel, normalization,
+};
 use super::rotation::{PositionFactors, Rotation};
 use crate::config::{Activation, AttentionConfig};
 use crate::transformer::mask::Mask;
@@ -204,13 +206,6 @@ pub(super) fn attend_tensors(
     let cached = KeysAndValues::F32(keys.as_slice(), values.as_slice());
     let mixed = kernel.attend(query.as_slice(), cached, batch, &mask.seen(batch));
     Some(host_tensor(mixed, shape, &device))
-}
-
-/// The kernel of a layer without sinks.
-pub(super) fn attention_kernel(config: &AttentionConfig, scale: f64) -> GroupedQueryAttention<'static> {
-    let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
-    let softcap = softcap.map(|cap| cap as f32);
-    GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks: None }
 }
 
 /// The numbers of a buffer of a cache.

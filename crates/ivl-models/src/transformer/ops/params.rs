@@ -2,9 +2,9 @@
 
 use burn::module::Param;
 use burn::tensor::{DType, Tensor};
-use ivl_kernels::{Matrix, Normalization, PackedFormat};
+use ivl_kernels::{GroupedQueryAttention, Matrix, Normalization, PackedFormat};
 
-use crate::config::NormConfig;
+use crate::config::{AttentionConfig, NormConfig};
 
 /// `W` and `b` of `y = x W + b`.
 #[derive(Clone, Copy)]
@@ -132,4 +132,11 @@ pub(super) fn normalization<'a>(config: NormConfig, weight: &'a [f32], bias: &'a
         true => Normalization::Layer { weight, offset, bias },
         false => Normalization::Rms { weight, offset },
     }
+}
+
+/// The kernel of a layer without sinks.
+pub(super) fn attention_kernel(config: &AttentionConfig, scale: f64) -> GroupedQueryAttention<'static> {
+    let AttentionConfig { num_heads: heads, num_kv_heads: kv_heads, head_dim: dim, softcap, .. } = *config;
+    let softcap = softcap.map(|cap| cap as f32);
+    GroupedQueryAttention { heads, kv_heads, dim, scale: scale as f32, softcap, sinks: None }
 }
