@@ -61,6 +61,7 @@ fn random(name: &str, width: usize, weights: PackedFormat) -> Transformer {
 /// Bytes of the experts that one step has read, as the network counts them, beside `layers * experts of a token * 3 * hidden size *
 /// inner width` numbers. With `--nocapture` it prints the table of `docs/families.md`.
 #[test]
+#[expect(clippy::print_stdout, reason = "the table of a document")]
 fn a_step_reads_the_bytes_that_arithmetic_says() {
     println!(
         "| shape of | format | numbers | arithmetic | a step reads | all experts |\n|---|---|---|---|---|---|"

@@ -144,7 +144,7 @@ fn gradients_are_those_of_pytorch() {
                 Ok(expected) => expected.data().to_vec(),
                 // What training does not change.
                 Err(_) if tensor.ends_with("layer_scalar") => vec![0; 8],
-                Err(_) => panic!("no gradient of `{tensor}`"),
+                Err(error) => panic!("no gradient of `{tensor}`: {error}"),
             }
         });
         assert!(compared > 20, "{name}: {compared} tensors");

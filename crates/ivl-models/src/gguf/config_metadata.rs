@@ -34,7 +34,7 @@ impl<'a> ConfigMetadata<'a> {
         let sizes: Vec<i32> = sizes.map(|size| size as i32).collect();
         match sizes[..] {
             [first, ref rest @ ..] if rest.iter().all(|size| *size == first) => {
-                self.size(name, first as usize)
+                self.size(name, first as usize);
             }
             _ => self.metadata.integers(&self.key(name), &sizes),
         }

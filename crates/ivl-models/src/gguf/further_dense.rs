@@ -179,13 +179,12 @@ fn olmo(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Resu
 /// Ministral 3, and without its factor on queries Mistral Small 3.
 fn mistral3(metadata: &Hyperparameters<'_>, config: &mut Map<String, Value>) -> Result<(), Error> {
     let mut rope = metadata.rope_parameters(head_dim(config))?;
-    match metadata.opt_number("attention.temperature_scale")? {
-        Some(beta) => set(&mut rope, "llama_4_scaling_beta", beta),
-        None => {
-            set(config, "model_type", "mistral");
-            set(config, "architectures", json!(["MistralForCausalLM"]));
-            set(config, "sliding_window", Value::Null);
-        }
+    if let Some(beta) = metadata.opt_number("attention.temperature_scale")? {
+        set(&mut rope, "llama_4_scaling_beta", beta);
+    } else {
+        set(config, "model_type", "mistral");
+        set(config, "architectures", json!(["MistralForCausalLM"]));
+        set(config, "sliding_window", Value::Null);
     }
     if let Some(all) = metadata.opt_number("rope.scaling.yarn_log_multiplier")?.filter(|all| *all != 0.0) {
         rope.remove("attention_factor");

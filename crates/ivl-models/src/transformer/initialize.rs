@@ -32,7 +32,7 @@ impl ParameterSource for RandomSource {
                 // Rates of forgetting spread over orders of magnitude, as in the reference.
                 [_] if path.ends_with("decay.rate") => self.rng.random_range(0.01f64..16.0).ln() as f32,
                 [_] if path.ends_with("decay.bias") || path.ends_with("delta.norm.weight") => 1.0,
-                [_] if path.ends_with(".scale") || path.ends_with("experts.factors") => 1.0,
+                [_] if matches!(path.rsplit('.').next(), Some("scale" | "factors")) => 1.0,
                 [_] if is_norm_weight && !self.unit_offset => 1.0,
                 [_] => 0.0,
                 _ => (self.std * standard_normal(&mut self.rng)) as f32,
