@@ -2,7 +2,8 @@
 
     cargo build --release --workspace --bin ivl
     python studies/real_gguf.py TEXT_FILE FILE.gguf... [--perplexity BIN/llama-perplexity] [--windows 8]
-    python studies/real_gguf.py TEXT_FILE FILE.gguf... --types auto,f32,int8,int4    # only the perplexity of each --dtype
+    python studies/real_gguf.py TEXT_FILE FILE.gguf... --types auto,f32,int8,int4    # only the perplexity of each --dtype, and with
+                                                                                # --perplexity of llama.cpp
     python studies/real_gguf.py TEXT_FILE FILE.gguf=DIR    # transformers reads the directory, of the same numbers in f32
 
 Of each file: the log-probabilities of every token of some texts and the greedy continuation of some prompts, by ivl in f32 and by
@@ -155,9 +156,12 @@ def main():
     text = args.text.read_text(encoding="utf-8")[: 16 * WINDOW * args.windows]
     if args.types:
         types = args.types.split(",")
-        print(f"| file | {' | '.join(types)} |\n{'|---' * (len(types) + 1)}|", flush=True)
+        columns = types + (["llama.cpp"] if args.perplexity else [])
+        print(f"| file | {' | '.join(columns)} |\n{'|---' * (len(columns) + 1)}|", flush=True)
         for file in map(pathlib.Path, args.files):
             found = [f"{math.exp(loss):.2f}" for loss in losses(file, text, args.windows, types)]
+            if args.perplexity:
+                found.append(f"{by_llama_cpp(args.perplexity, file, text, args.windows):.2f}")
             print(f"| {file.stem} | {' | '.join(found)} |", flush=True)
         return
     print("| file | tokens | largest difference of log-probabilities | greedy texts equal | perplexity: ivl | transformers | llama.cpp |")
