@@ -43,20 +43,24 @@ impl Default for OptimizerConfig {
 
 impl OptimizerConfig {
     /// The learning rate of a network of so many parameters, where none is set. Adapters take the same rate at every size
-    /// ([LoRA without regret](https://thinkingmachines.ai/blog/lora/) finds the same), and twice that for a value, whose
-    /// logits begin small (`value.initial_scale`); all weights of a network take less the larger it is,
+    /// ([LoRA without regret](https://thinkingmachines.ai/blog/lora/) finds the same); all weights of a network take less the larger
+    /// it is. A value takes two or three times the rate of a model that is trained by itself, since its logits begin small
+    /// (`value.initial_scale`):
     ///
     /// ```text
-    /// adapters:    2e-3 for a value, 1e-3 for a model that is trained by itself
-    /// all weights: 1e-3 sqrt(1e6 / parameters), from 1e-5 to 1e-3
+    /// adapters:    2e-3 for a value, 1e-3 for a model
+    /// all weights: 3e-3 sqrt(1e6 / parameters) for a value, 1e-3 sqrt(1e6 / parameters) for a model, from 1e-5 to 1e-3
     /// ```
     ///
-    /// so that a million parameters take 1e-3, a hundred million 1e-4 and a billion 3e-5.
+    /// so that a value of a hundred million parameters takes 3e-4 and one of a billion 1e-4.
     pub fn default_learning_rate(adapters: bool, has_base: bool, parameters: usize) -> f64 {
         match (adapters, has_base) {
             (true, true) => 2e-3,
             (true, false) => 1e-3,
-            (false, _) => (1e-3 * (1e6 / parameters.max(1) as f64).sqrt()).clamp(1e-5, 1e-3),
+            (false, has_base) => {
+                let of_a_million = if has_base { 3e-3 } else { 1e-3 };
+                (of_a_million * (1e6 / parameters.max(1) as f64).sqrt()).clamp(1e-5, 1e-3)
+            }
         }
     }
 }

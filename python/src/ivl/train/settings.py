@@ -36,14 +36,15 @@ class Optimizer:
     schedule: str
 
     def peak_rate(self, adapters: bool, has_base: bool, parameters: int) -> float:
-        """The peak learning rate. Without one, 2e-3 for the adapters of a value, 1e-3 for those of a model that is trained by itself, and
-        for all weights `1e-3 sqrt(1e6 / parameters)`, from 1e-5 to 1e-3.
+        """The peak learning rate. Without one, 2e-3 for the adapters of a value and 1e-3 for those of a model that is trained by itself;
+        for all weights `3e-3 sqrt(1e6 / parameters)` of a value and a third of it of a model, from 1e-5 to 1e-3.
         """
         if self.learning_rate is not None:
             return self.learning_rate
         if adapters:
             return 2e-3 if has_base else 1e-3
-        return min(max(1e-3 * (1e6 / max(parameters, 1)) ** 0.5, 1e-5), 1e-3)
+        of_a_million = 3e-3 if has_base else 1e-3
+        return min(max(of_a_million * (1e6 / max(parameters, 1)) ** 0.5, 1e-5), 1e-3)
 
 
 @dataclass(frozen=True)
