@@ -17,12 +17,13 @@ import json
 import math
 import os
 import pathlib
-import re
 import subprocess
+import sys
 import tempfile
 import urllib.request
 
 import torch
+from llama_perplexity import perplexity
 from transformers import AutoModelForCausalLM
 
 IVL = os.environ.get("IVL", "target/release/ivl")
@@ -135,9 +136,8 @@ def by_llama_cpp(program, file, text, count):
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as source:
         source.write(text)
         source.flush()
-        command = [program, "-m", file, "-f", source.name, "-c", str(WINDOW), "--chunks", str(count), "-b", str(WINDOW)]
-        said = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
-    return float(re.search(r"Final estimate: PPL = ([\d.]+)", said.stdout + said.stderr)[1])
+        found = perplexity(program, file, source.name, "-c", WINDOW, "--chunks", count, "-b", WINDOW)
+    return found or sys.exit(f"{program} gives no perplexity of {file}")
 
 
 def same_greedy(ours, theirs):

@@ -11,24 +11,14 @@ library. `benches/rivals/install_llama.sh` builds llama.cpp.
 import argparse
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
 
+from llama_perplexity import perplexity
+
 IVL = os.environ.get("IVL", "target/release/ivl")
-TYPES, ATTEMPTS = ["F16", "Q8_0"], 20
-
-
-def perplexity(options, file):
-    command = [options.program, "-m", file, "-f", options.text, "-c", options.context, "--chunks", options.chunks, "-t", 2]
-    # At its end llama-perplexity may lose the lines that it has not written yet, the result among them.
-    for _ in range(ATTEMPTS):
-        said = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-        found = re.search(r"Final estimate: PPL = ([\d.]+)", said.stdout + said.stderr)
-        if found or said.returncode:
-            break
-    return float(found[1]) if found else None
+TYPES = ["F16", "Q8_0"]
 
 
 def main():
@@ -41,13 +31,14 @@ def main():
     options = parser.parse_args()
     print(f"| file | perplexity | {' | '.join(f'written as {kind}' for kind in TYPES)} |\n|---|---|{'---|' * len(TYPES)}")
     failed = 0
+    settings = ["-c", options.context, "--chunks", options.chunks, "-t", 2]
     for file in options.files:
-        found = [perplexity(options, file)]
+        found = [perplexity(options.program, file, options.text, *settings)]
         with tempfile.TemporaryDirectory() as folder:
             for kind in TYPES:
                 copy = pathlib.Path(folder) / f"{kind}.gguf"
                 subprocess.run([IVL, "convert", file, "--to", f"gguf:{kind}", "--out", copy, "--quiet"], check=True, stdout=sys.stderr)
-                found.append(perplexity(options, copy))
+                found.append(perplexity(options.program, copy, options.text, *settings))
         failed += found[0] is not None and None in found
         print(f"| {file.stem} | " + " | ".join("not opened" if each is None else f"{each:.4f}" for each in found) + " |", flush=True)
     if failed:
