@@ -8,7 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use crate::attention_products::{
     Stored, add_values, dot_products, transpose, transposed_dot_products, widen,
 };
-use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
+use crate::cpu::{Kernel, LANES, Level, each, max, padded, run, sum};
 use crate::disjoint::DisjointSlice;
 use crate::exp::exp;
 use crate::{parallel, threads};
@@ -540,11 +540,7 @@ impl GroupedQueryAttention<'_> {
     fn softmax_weights<L: Level>(&self, scores: &mut [[f32; LANES]], len: usize) -> [f32; 2] {
         self.scale_scores::<L>(scores);
         scores.as_flattened_mut()[len..].fill(f32::NEG_INFINITY);
-        let mut largest = [f32::NEG_INFINITY; LANES];
-        for chunk in scores.iter() {
-            largest = each(|lane| largest[lane].max(chunk[lane]));
-        }
-        let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let largest = max(scores);
         if largest == f32::NEG_INFINITY {
             scores.fill([0.0; LANES]);
             return [largest, 0.0];

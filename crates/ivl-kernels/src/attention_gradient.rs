@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::attention::{GroupedQueryAttention, VALUE_BLOCK};
 use crate::attention_products::{add_values, dot_products};
-use crate::cpu::{Kernel, LANES, Level, each, padded, run, sum};
+use crate::cpu::{Kernel, LANES, Level, each, max, padded, run, sum};
 use crate::disjoint::DisjointSlice;
 use crate::exp::exp;
 use crate::parallel_rows::parallel_map;
@@ -90,11 +90,7 @@ impl GroupedQueryAttention<'_> {
             all_scores[hidden.clone()].fill(f32::NEG_INFINITY);
             all_slopes[hidden].fill(0.0);
         }
-        let mut largest = [f32::NEG_INFINITY; LANES];
-        for chunk in scores.iter() {
-            largest = each(|lane| largest[lane].max(chunk[lane]));
-        }
-        let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let largest = max(scores);
         if largest == f32::NEG_INFINITY {
             scores.fill([0.0; LANES]);
             slopes.fill([0.0; LANES]);

@@ -124,9 +124,7 @@ impl ModelConfig {
     /// What the layers keep of a text.
     pub fn cache_shapes(&self) -> impl Iterator<Item = LayerShape> {
         self.layers.iter().map(move |layer| match layer.mixer {
-            Mixer::Attention if matches!(layer.keys, KeySource::Layer(_)) => {
-                LayerShape::State { tail: None, memory: None }
-            }
+            Mixer::Attention if layer.keys.is_shared() => LayerShape::State { tail: None, memory: None },
             Mixer::Attention => {
                 let AttentionConfig { num_kv_heads: heads, head_dim: dim, .. } = self.attention_of(layer);
                 LayerShape::Keys { heads, dim }
@@ -416,6 +414,13 @@ pub enum KeySource {
     OneProjection,
     /// The keys and values of an earlier block, by its index. It has as many key heads.
     Layer(usize),
+}
+
+impl KeySource {
+    /// Whether they are an earlier block's.
+    pub(crate) fn is_shared(self) -> bool {
+        matches!(self, Self::Layer(_))
+    }
 }
 
 /// A vector of each token for each block, which a gate of the residual stream lets in after the feed-forward layer:

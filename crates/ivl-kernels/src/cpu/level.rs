@@ -75,6 +75,16 @@ pub(crate) fn padded(rest: &[f32], fill: f32) -> [f32; LANES] {
     padded
 }
 
+/// The largest of all numbers, minus infinity if there are none.
+#[inline(always)]
+pub(crate) fn max(chunks: &[[f32; LANES]]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        largest = each(|lane| largest[lane].max(chunk[lane]));
+    }
+    largest.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
 /// The sum of all lanes, by halves.
 #[inline(always)]
 pub(crate) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {

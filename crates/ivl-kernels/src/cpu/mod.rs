@@ -21,7 +21,7 @@ mod x86_tiles;
 pub(crate) use integer_level::{
     CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers, TILE_ROWS, TileSums,
 };
-pub(crate) use level::{Kernel, LANES, Level, each, padded, sum};
+pub(crate) use level::{Kernel, LANES, Level, each, max, padded, sum};
 
 /// Runs a kernel at the highest level of this processor, or at the one that `IVL_CPU` (`base`, `avx2`) limits it to.
 pub(crate) fn run(kernel: impl Kernel) {

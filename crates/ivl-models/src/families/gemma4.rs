@@ -197,8 +197,7 @@ fn rotary_fields(config: &ModelConfig, fields: &Fields<'_>) -> Result<Map<String
 }
 
 pub(super) fn weights(config: &ModelConfig) -> WeightMap {
-    let shares = |keys: KeySource| matches!(keys, KeySource::Layer(_));
-    let first_shared = config.layers.iter().position(|layer| shares(layer.keys));
+    let first_shared = config.layers.iter().position(|layer| layer.keys.is_shared());
     let names = gemma::gemma3_weights(config).with([
         Rule::parameter("blocks.{}.scale", "model.layers.{}.layer_scalar"),
         Rule::same("layer_inputs.embedding", "model.embed_tokens_per_layer"),

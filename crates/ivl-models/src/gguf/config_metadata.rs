@@ -5,7 +5,7 @@
 
 use super::metadata_writer::MetadataWriter;
 use super::rope_scaling::{FACTORS, LONG, SHORT, STILL, wavelength_factors};
-use crate::config::{KeySource, LayerConfig, LayerKind, Mixer, ModelConfig, RopeConfig, RopeScaling};
+use crate::config::{LayerKind, Mixer, ModelConfig, RopeConfig, RopeScaling};
 
 /// Metadata below the name of an architecture, and the tensors that go with it.
 pub(crate) struct ConfigMetadata<'a> {
@@ -63,8 +63,8 @@ impl<'a> ConfigMetadata<'a> {
     /// What layers read beside the residual stream, and the layers that read the keys of others.
     pub(super) fn layer_inputs(&mut self, config: &ModelConfig) {
         self.size("embedding_length_per_layer_input", config.layer_inputs.map_or(0, |inputs| inputs.width));
-        let shares = |layer: &&LayerConfig| matches!(layer.keys, KeySource::Layer(_));
-        self.size("attention.shared_kv_layers", config.layers.iter().filter(shares).count());
+        let shared = config.layers.iter().filter(|layer| layer.keys.is_shared());
+        self.size("attention.shared_kv_layers", shared.count());
     }
 
     pub(super) fn number(&mut self, name: &str, number: f64) {

@@ -7,7 +7,7 @@ use super::hyperparameters::Hyperparameters;
 use super::metadata::MetadataValue;
 use super::tensor_names::tensor_names;
 use crate::Error;
-use crate::config::{KeySource, ModelConfig};
+use crate::config::ModelConfig;
 use crate::families::weight_map::{OutputSlice, Rule, WeightMap};
 
 pub(super) const GEMMA4: Architecture = Architecture {
@@ -76,8 +76,7 @@ fn sizes(metadata: &Hyperparameters<'_>, name: &str) -> Option<Vec<i64>> {
 }
 
 fn gemma4_weights(config: &ModelConfig) -> WeightMap {
-    let shares = |keys: KeySource| matches!(keys, KeySource::Layer(_));
-    let first_shared = config.layers.iter().position(|layer| shares(layer.keys));
+    let first_shared = config.layers.iter().position(|layer| layer.keys.is_shared());
     let (count, inner) = config.experts.map_or((0, 0), |experts| (experts.count, experts.intermediate_size));
     let half = |ours, start| {
         Rule::stacked(ours, "blk.{}.ffn_gate_up_exps.weight", count)

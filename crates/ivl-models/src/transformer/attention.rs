@@ -62,7 +62,7 @@ impl Attention {
         };
         let queries = if attention.output_gate { 2 } else { 1 };
         let depth = if attention.scale_by_layer { (layer + 1) as f64 } else { 1.0 };
-        let has_keys = !matches!(own.keys, KeySource::Layer(_));
+        let has_keys = !own.keys.is_shared();
         let key = || Linear::new(hidden, kv, attention.qkv_bias, device);
         Self {
             query: Linear::new(hidden, heads * queries, attention.qkv_bias, device),

@@ -118,7 +118,7 @@ impl Projection {
         let attends = layer.mixer == Mixer::Attention;
         match self {
             Self::Query | Self::Output => attends,
-            Self::Key => attends && !matches!(layer.keys, KeySource::Layer(_)),
+            Self::Key => attends && !layer.keys.is_shared(),
             Self::Value => attends && layer.keys == KeySource::Projections,
             Self::LayerInputGate | Self::LayerInputOutput => config.layer_inputs.is_some(),
             Self::ConvolutionInput | Self::ConvolutionOutput => {

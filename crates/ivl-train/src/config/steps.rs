@@ -54,13 +54,12 @@ impl OptimizerConfig {
     ///
     /// so that a value of a hundred million parameters takes 3e-4 and one of a billion 1e-4.
     pub fn default_learning_rate(adapters: bool, has_base: bool, parameters: usize) -> f64 {
+        let by_size = |rate: f64| (rate * (1e6 / parameters.max(1) as f64).sqrt()).clamp(1e-5, 1e-3);
         match (adapters, has_base) {
             (true, true) => 2e-3,
             (true, false) => 1e-3,
-            (false, has_base) => {
-                let of_a_million = if has_base { 3e-3 } else { 1e-3 };
-                (of_a_million * (1e6 / parameters.max(1) as f64).sqrt()).clamp(1e-5, 1e-3)
-            }
+            (false, true) => by_size(3e-3),
+            (false, false) => by_size(1e-3),
         }
     }
 }

@@ -12,7 +12,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ivl_kernels::{ActivationFn, DenseMatrix, KeysAndValues, Normalization, multiply};
+use ivl_kernels::{ActivationFn, DenseMatrix, GroupedQueryAttention, KeysAndValues, Normalization, multiply};
 
 use super::params::{NormParams, attention_kernel, normalization};
 use super::rotation::Rotation;
@@ -297,23 +297,18 @@ pub(super) fn attend(
 ) -> Option<Tensor<3>> {
     let inputs = [node(query)?, node(keys)?, node(values)?];
     let [batch, ..] = query.dims();
-    let attended = Attended { config: *config, scale, batch, seen: mask.seen(batch).into_owned() };
+    let attended =
+        Attended { kernel: attention_kernel(config, scale), batch, seen: mask.seen(batch).into_owned() };
     let state = inputs.each_ref().map(|input| contiguous(input.primitive()));
     let [query, keys, values] = state.each_ref().map(slice);
-    let mixed = attention_kernel(config, scale).attend(
-        query,
-        KeysAndValues::F32(keys, values),
-        batch,
-        &attended.seen,
-    );
+    let mixed = attended.kernel.attend(query, KeysAndValues::F32(keys, values), batch, &attended.seen);
     let output = host(mixed, state[0].shape());
     Some(finish(attended, inputs.map(guard), state, output))
 }
 
 #[derive(Debug)]
 struct Attended {
-    config: AttentionConfig,
-    scale: f64,
+    kernel: GroupedQueryAttention<'static>,
     batch: usize,
     /// The keys that each query sees.
     seen: Vec<Range<usize>>,
@@ -325,8 +320,7 @@ impl Backward<Flex, 3> for Attended {
     fn backward(self, ops: Ops<[Host; 3], 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         pass_back(ops, gradients, |d, inputs| {
             let [query, keys, values] = inputs.each_ref().map(slice);
-            let kernel = attention_kernel(&self.config, self.scale);
-            let found = kernel.gradient(query, [keys, values], slice(&d), self.batch, &self.seen);
+            let found = self.kernel.gradient(query, [keys, values], slice(&d), self.batch, &self.seen);
             let mut shapes = inputs.iter().map(Host::shape);
             found.map(|numbers| host(numbers, shapes.next().expect("a shape for each input")))
         });
