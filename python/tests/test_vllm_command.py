@@ -7,7 +7,7 @@ import pytest
 
 from ivl.errors import IvlError
 from ivl.vllm.command import command_line
-from ivl.vllm.served_values import Served, ServedValue
+from ivl.vllm.served_values import Served, ServedValue, served_names
 
 ROOT = pathlib.Path(__file__).parents[2]
 BASE = str(ROOT / "examples/first-value/large")
@@ -50,3 +50,13 @@ def test_values_become_overrides_and_model_names():
 def test_what_does_not_work_is_refused_before_the_server_starts(value, rest, message):
     with pytest.raises(IvlError, match=message):
         command_line(BASE, [value], "fused", rest)
+
+
+def test_names_are_those_of_the_directories_and_differ():
+    served = served_names("models/base", [("runs/a", 1.0), ("other/a", 0.5), ("x/base", 0.1)], "fused")
+    assert (served.base, served.fused) == ("base", "fused")
+    assert [value.name for value in served.values] == ["a", "a#2", "base#2"]
+    assert served.alphas_of("a#2") == [0.0, 0.5, 0.0]
+    # A server that is started by hand has the base's directory as its name: it stands for all values.
+    by_hand = served_names("base", [("runs/a", 1.0)], "base")
+    assert (by_hand.alphas_of("base"), by_hand.alphas_of("base#2")) == ([1.0], [0.0])

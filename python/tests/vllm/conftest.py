@@ -14,8 +14,8 @@ def make_model(directory, seed, **shape):
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=384, head_dim=64, max_position_embeddings=256, bos_token_id=0, eos_token_id=1, initializer_range=0.15,
-        tie_word_embeddings=False, **shape,
+        **{"vocab_size": 384, "head_dim": 64, "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 1,
+           "initializer_range": 0.15, "tie_word_embeddings": False, **shape}
     )  # fmt: skip
     # In f16, as most checkpoints are: vLLM computes in f32, adapters included.
     LlamaForCausalLM(config).half().save_pretrained(directory)
@@ -30,7 +30,11 @@ def make_adapters(directory, base, seed):
 
     torch.manual_seed(seed)
     network = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    adapted = get_peft_model(network, LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "down_proj"], init_lora_weights=False))
+    targets = {"target_modules": ["q_proj", "down_proj"], "modules_to_save": ["model.norm"]}
+    adapted = get_peft_model(network, LoraConfig(r=4, lora_alpha=16, init_lora_weights=False, **targets))
+    # A last norm of their own, as `ivl train` saves one with new adapters.
+    with torch.no_grad():
+        adapted.base_model.model.model.norm.modules_to_save["default"].weight *= torch.linspace(0.2, 0.6, network.config.hidden_size)
     adapted.save_pretrained(directory)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(pathlib.Path(base) / name, directory / name)
@@ -44,4 +48,5 @@ def models(tmp_path_factory):
     of_value = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
     base = make_model(root / "base", 1, **of_base)
     value = make_model(root / "value", 2, **of_value)
-    return {"base": base, "value": value, "adapters": make_adapters(root / "adapters", base, 3)}
+    short = make_model(root / "short", 2, max_position_embeddings=40, **of_value)
+    return {"base": base, "value": value, "short": short, "adapters": make_adapters(root / "adapters", base, 3)}

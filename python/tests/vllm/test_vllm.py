@@ -17,12 +17,9 @@ pytest.importorskip("vllm")
 SCRIPT = """
 import json, sys
 from vllm import LLM, SamplingParams
-from ivl.vllm.served_values import Served, ServedValue
 
 if __name__ == "__main__":
     task = json.loads(sys.argv[1])
-    served = tuple(ServedValue(value["model"], value["alpha"], str(at)) for at, value in enumerate(task["values"]))
-    Served(served, "base", "fused", True, False).to_environment()
     overrides = {"architectures": ["IvlFused"], "ivl": {"values": task["values"]}}
     llm = LLM(task["base"], hf_overrides=overrides, dtype="float32", max_model_len=256, enforce_eager=True, **task["options"])
     found = []
@@ -70,8 +67,9 @@ def test_texts_and_prompt_logprobs_equal_transformers(models):
         {"ids": IDS[:1], "settings": {"max_tokens": 1}, "extra": [{"ivl_alpha": [1.0]}]},
     ]
     plain, prompts, first, second, by_request, echo, wrong = run(
-        models, values, requests, logits_processors=["ivl.vllm.alpha_processor:AlphaProcessor"], max_num_batched_tokens=64, max_num_seqs=8,
-        enable_prefix_caching=True,
+        models, values, requests, max_num_batched_tokens=64, max_num_seqs=8, enable_prefix_caching=True,
+        # vLLM knows it from the package, too: the weights are applied once.
+        logits_processors=["ivl.vllm.alpha_processor:AlphaProcessor"],
     )  # fmt: skip
     assert plain["texts"] == [greedy(model, ids, 16) for ids in IDS]
     for ids, logprobs in zip(IDS, prompts["prompts"]):

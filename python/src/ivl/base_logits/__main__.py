@@ -51,6 +51,7 @@ def write(arguments: argparse.Namespace) -> None:
     if not described:
         raise IvlError(f"`{arguments.config}` has no [base_logits]: add it with `dir` and `top_k`, and export again")
     top_k = int(run.description["config"]["base_logits"]["top_k"])
+    longest = max(int(examples.lengths.max(initial=1)) for examples in (run.train, run.eval))
     for logits in described:
         engine: Engine | None = None
         vocab = len(Checkpoint.open(logits["base"]).vocab)
@@ -58,14 +59,14 @@ def write(arguments: argparse.Namespace) -> None:
             path = Path(named) if arguments.out is None else arguments.out / Path(named).name
             file = parted(path, fingerprint, vocab, top_k, examples)
             for part in file.missing(arguments.worker, arguments.workers):
-                engine = engine or _engine(arguments, logits["base"], file.header.top_k)
+                engine = engine or _engine(arguments, logits["base"], file.header.top_k, longest)
                 file.write(part, engine.read(examples, file.examples(part), file.header.top_k))
                 print(f"{logits['base']}: wrote part {part + 1} of {file.parts} of `{path}`", flush=True)
             state = "is whole" if file.join() else "waits for the parts of other workers"
             print(f"{logits['base']}: `{path}` {state}", flush=True)
 
 
-def _engine(arguments: argparse.Namespace, base: str, top_k: int) -> Engine:
+def _engine(arguments: argparse.Namespace, base: str, top_k: int, longest: int) -> Engine:
     from ivl.base_logits.engines import TransformersEngine, VllmEngine
 
     if arguments.engine == "transformers":
@@ -76,7 +77,7 @@ def _engine(arguments: argparse.Namespace, base: str, top_k: int) -> Engine:
         raise IvlError(f"--vllm is `{arguments.vllm}`, expected a JSON object: {error}") from error
     if not isinstance(options, dict):
         raise IvlError(f"--vllm is `{arguments.vllm}`, expected a JSON object")
-    return VllmEngine(base, top_k, {"dtype": arguments.dtype, **options})
+    return VllmEngine(base, top_k, longest, {"dtype": arguments.dtype, **options})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -16,6 +17,9 @@ from ivl.train.exported_run import Example, Examples
 from ivl.train.heads import SplitNetwork
 from ivl.train.logit_file import Records, records
 from ivl.train.objective import LOGITS_AT_ONCE
+
+#: The smallest mass of the rest that log-probabilities in f32 can tell: their sum is known to so much.
+_LEAST_MASS = 2.0**-22
 
 
 class Engine(Protocol):
@@ -64,8 +68,8 @@ class TransformersEngine:
 class VllmEngine:
     """A base that vLLM runs, with all that it has: several GPUs, quantised weights, mixtures of experts."""
 
-    def __init__(self, base: str, top_k: int, options: dict[str, Any]) -> None:
-        """Starts vLLM.
+    def __init__(self, base: str, top_k: int, longest: int, options: dict[str, Any]) -> None:
+        """Starts vLLM, for examples of at most `longest` tokens.
 
         Raises `IvlError` without it, or for whole distributions, which it does not give.
         """
@@ -75,8 +79,14 @@ class VllmEngine:
             from vllm import LLM
         except ImportError as error:
             raise IvlError("--engine vllm needs vLLM: pip install 'ivl[vllm]'") from error
-        self._vocab = len(Checkpoint.open(base).vocab)
-        self._llm: Any = LLM(base, max_logprobs=top_k, logprobs_mode="raw_logprobs", **options)
+        opened = Checkpoint.open(base)
+        self._vocab = len(opened.vocab)
+        # vLLM leaves room for the token that it writes after an example. It is never read, so that it needs no position of the base.
+        room = longest + 1
+        if room > getattr(opened.config.get_text_config(), "max_position_embeddings", room):
+            os.environ["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
+        fixed = {"max_logprobs": top_k, "logprobs_mode": "raw_logprobs"}
+        self._llm: Any = LLM(opened.name, **{"max_model_len": room, **options, **fixed})
 
     def read(self, examples: Examples, indices: Sequence[int], top_k: int) -> Records:
         """The records of some examples, in order. What is lost is an upper bound: the rest of a distribution is not known."""
@@ -100,11 +110,11 @@ class VllmEngine:
             chosen = sorted([*first, target], key=lambda token: (-by_id[token], token))
             ids[row], kept[row] = chosen, [by_id[token] for token in chosen]
             rest = self._vocab - top_k
-            mass = max(1.0 - math.fsum(math.exp(by_id[token]) for token in chosen), 0.0)
-            mean = math.log(mass / rest) if mass > 0.0 else -100.0
-            even[row] = mean
+            mass = max(1.0 - math.fsum(math.exp(by_id[token]) for token in chosen), _LEAST_MASS)
             # No token of the rest is more probable than the least of the most probable.
-            lost[row] = max(mass * (by_id[ordered[top_k - 1]] - mean), 0.0)
+            least = by_id[ordered[top_k - 1]]
+            mean = min(math.log(mass / rest), least)
+            even[row], lost[row] = mean, max(mass * (least - mean), 0.0)
         parts = [np.ascontiguousarray(part).view(np.uint8) for part in (ids, kept, even)]
         return Records(np.concatenate(parts, 1), lost)
 

@@ -105,6 +105,10 @@ class AlphaProcessor(*_INTERFACES):  # type: ignore[misc]
         model = _live_model()
         if not self._weights or model is None:
             return logits
+        model.processor = model.processor or self
+        if model.processor is not self:
+            # The package's entry point and `--logits-processors` both name this class.
+            return logits
         if ctx is None:
             rows = [(index, index) for index in self._weights if index < len(logits)]
         else:

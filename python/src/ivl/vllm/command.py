@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ivl.checkpoint import Checkpoint
@@ -13,13 +14,13 @@ from ivl.errors import IvlError
 from ivl.value import Value
 from ivl.vllm import ARCHITECTURE
 from ivl.vllm.open_value import OpenValue
-from ivl.vllm.served_values import NO_ADAPTERS, NO_PIPELINE, Served, ServedValue
+from ivl.vllm.served_values import NO_ADAPTERS, NO_PIPELINE, Served, served_names
 
 _ABOUT = "Serve a base with values by vLLM. Options that are not listed here go to `vllm serve`, such as --tensor-parallel-size 8."
 
 
 #: Options of `vllm serve` that this command sets.
-_OWN = ("--hf-overrides", "--served-model-name", "--middleware", "--logits-processors")
+_OWN = ("--hf-overrides", "--served-model-name", "--middleware")
 
 
 def main() -> int:
@@ -64,10 +65,7 @@ def command_line(base: str, values: list[str], name: str, rest: list[str]) -> li
     if served.per_request:
         names += [served.base, *(value.name for value in served.values)]
     command = [str(vllm) if vllm.is_file() else "vllm", "serve", base, "--hf-overrides", json.dumps(overrides)]
-    command += ["--served-model-name", *names, "--middleware", "ivl.vllm.model_ids.ModelIds"]
-    if served.per_request:
-        command += ["--logits-processors", "ivl.vllm.alpha_processor:AlphaProcessor"]
-    return command + rest
+    return [*command, "--served-model-name", *names, "--middleware", "ivl.vllm.model_ids.ModelIds", *rest]
 
 
 def _refuse(rest: list[str]) -> None:
@@ -81,17 +79,10 @@ def _refuse(rest: list[str]) -> None:
 
 
 def _served(base: str, values: list[str], name: str, rest: list[str]) -> Served:
-    found: list[ServedValue] = []
-    opened, of_base = Checkpoint.open(base), Value(base).called({name})
-    taken = {name, of_base}
-    for text in values:
-        value = Value.parse(text)
-        alpha = OpenValue(str(value.model), value.alpha, opened).alpha
-        found.append(ServedValue(str(value.model), alpha, value.called(taken)))
-        taken.add(found[-1].name)
+    opened, found = Checkpoint.open(base), [Value.parse(text) for text in values]
+    weights = [(str(value.model), OpenValue(str(value.model), value.alpha, opened).alpha) for value in found]
     speculates = any(option.split("=")[0] in ("--speculative-config", "-sc") for option in rest)
-    processed = any("processed" in option for option in rest)
-    return Served(tuple(found), of_base, name, per_request=not speculates, processed_logprobs=processed)
+    return replace(served_names(base, weights, name), per_request=not speculates)
 
 
 if __name__ == "__main__":

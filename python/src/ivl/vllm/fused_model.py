@@ -18,8 +18,9 @@ from vllm.model_executor.models.utils import init_vllm_registered_model, maybe_p
 from ivl.checkpoint import Checkpoint
 from ivl.errors import IvlError
 from ivl.projection import VocabProjection
+from ivl.vllm.fused_config import refuse
 from ivl.vllm.open_value import OpenValue
-from ivl.vllm.served_values import NO_ADAPTERS, NO_PIPELINE, values_of_overrides
+from ivl.vllm.served_values import values_of_overrides
 
 #: Before the names of a value's weights.
 _PREFIX = "ivl_value_{}."
@@ -40,7 +41,7 @@ class IvlFused(nn.Module):
         model_config = vllm_config.model_config
         base_config = copy.deepcopy(model_config.hf_config)
         opened = Checkpoint.open(model_config.model)
-        _refuse(vllm_config)
+        refuse(vllm_config)
         base_config.architectures = list(AutoConfig.from_pretrained(opened.directory).architectures or ())
         values = [OpenValue(name, alpha, opened) for name, alpha in values_of_overrides(getattr(base_config, "ivl", None))]
         self.base = init_vllm_registered_model(vllm_config, hf_config=base_config, prefix=maybe_prefix(prefix, "base"))
@@ -52,7 +53,7 @@ class IvlFused(nn.Module):
         self._changes: list[dict[str, Callable[[Tensor], Tensor]]] = []
         self._widths = [int(base_config.get_text_config().hidden_size)]
         for index, value in enumerate(values):
-            _check_length(value, model_config.max_model_len)
+            value.check_length(model_config.max_model_len)
             config = AutoConfig.from_pretrained(value.checkpoint.directory)
             own = _config_of_value(vllm_config, str(value.weights.directory))
             place = maybe_prefix(prefix, self._names[index])
@@ -64,6 +65,8 @@ class IvlFused(nn.Module):
             self._changes.append(value.changes())
         #: The values' logits in the last call of `compute_logits`, for requests with weights of their own.
         self.last_value_logits: list[Tensor] = []
+        #: The logits processor that applies these weights. One: vLLM may be told of it twice.
+        self.processor: Any = None
         LIVE.append(self)
 
     @property
@@ -136,24 +139,3 @@ def _config_of_value(vllm_config: VllmConfig, directory: str) -> VllmConfig:
     model_config = copy.deepcopy(vllm_config.model_config)
     model_config.model, model_config.revision, model_config.quantization = directory, None, None
     return replace(vllm_config, model_config=model_config, quant_config=None)
-
-
-def _check_length(value: OpenValue, max_model_len: int) -> None:
-    limit = getattr(value.checkpoint.config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(limit, int) and limit < max_model_len:
-        reads = f"`{value.checkpoint.name}` reads {limit} tokens, and the server {max_model_len}"
-        raise IvlError(f"{reads}: start it with --max-model-len {limit}")
-
-
-def _refuse(vllm_config: VllmConfig) -> None:
-    """Refuses what does not work with values, when the server starts.
-
-    Raises `IvlError`.
-    """
-    parallel, speculative = vllm_config.parallel_config, vllm_config.speculative_config
-    if parallel.pipeline_parallel_size > 1:
-        raise IvlError(NO_PIPELINE)
-    if vllm_config.lora_config is not None:
-        raise IvlError(NO_ADAPTERS)
-    if speculative is not None and speculative.method not in ("ngram", "suffix"):
-        raise IvlError(f"values do not work with the draft `{speculative.method}`, which reads the base's hidden states: take ngram")

@@ -42,6 +42,16 @@ class OpenValue:
         """The checkpoint with the weights: that which adapters adapt, or its own."""
         return self.checkpoint.adapted or self.checkpoint
 
+    def check_length(self, max_model_len: int) -> None:
+        """Refuses a value that reads shorter texts than the server.
+
+        Raises `IvlError`.
+        """
+        limit = getattr(self.checkpoint.config.get_text_config(), "max_position_embeddings", None)
+        if isinstance(limit, int) and limit < max_model_len:
+            reads = f"`{self.checkpoint.name}` reads {limit} tokens, and the server {max_model_len}"
+            raise IvlError(f"{reads}: start it with --max-model-len {limit}")
+
     def changes(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """What adapters make of each weight, by its name: `W + alpha / rank B A`, or a last norm of their own; empty without adapters."""
         if self.checkpoint.adapted is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ivl.errors import IvlError
-from ivl.value import checked_alpha
+from ivl.value import Value, checked_alpha
 
 #: The argument of a request (`vllm_xargs`): one weight for all values, or one for each, as a list.
 REQUEST_ARGUMENT = "ivl_alpha"
@@ -65,6 +65,17 @@ class Served:
         if any(value.name == model for value in self.values):
             return [value.alpha if value.name == model else 0.0 for value in self.values]
         return None
+
+
+def served_names(base: str, values: Sequence[tuple[str, float]], fused: str) -> Served:
+    """Values by the last parts of their directories, beside the base and the name of all of them."""
+    found: list[ServedValue] = []
+    of_base = Value(base).called({fused})
+    taken = {fused, of_base}
+    for model, alpha in values:
+        found.append(ServedValue(model, alpha, Value(model).called(taken)))
+        taken.add(found[-1].name)
+    return Served(tuple(found), of_base, fused, per_request=True, processed_logprobs=False)
 
 
 def values_of_overrides(overrides: Any) -> list[tuple[str, float | None]]:
