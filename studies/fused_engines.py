@@ -128,7 +128,8 @@ def compared(name, base, value, alpha, texts):
     served = of_vllm(base, value, alpha, lines)
     row = {"name": name, "positions": sum(len(line) for line in of_command), "changed": changed}
     row["ivl"] = differences(of_command, exact)
-    decoded = [tokenizer.decode(text) for text in greedy]
+    # A server leaves end tokens out of its text.
+    decoded = [tokenizer.decode(text, skip_special_tokens=True) for text in greedy]
     row["texts of ivl"] = sum(a == b for a, b in zip(command_texts, decoded, strict=True))
     if served is not None:
         row["vLLM"], row["between"] = differences(served[0], exact), largest_between(of_command, served[0])
