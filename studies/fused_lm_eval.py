@@ -4,8 +4,8 @@
     pip install './python[vllm,transformers]' 'lm-eval[api]==0.4.13'
     python studies/fused_lm_eval.py BASE=VALUE:ALPHA...          # directories in Hugging Face layout
 
-Three small tasks from examples/first-value/held-out.jsonl: a city out of eight (log-likelihoods), whole texts (rolling log-likelihoods)
-and answers (greedy). The harness reads both servers as `local-completions`, with the base's tokenizer. Every sample is compared, since a
+Three small tasks of 20 rows from examples/first-value/train.jsonl, which the value may have been trained on: a city out of eight
+(log-likelihoods), whole texts (rolling log-likelihoods) and answers (greedy). The harness reads both servers as `local-completions`, with the base's tokenizer. Every sample is compared, since a
 wrong server can give the same accuracy: the exit status is 1 if a log-likelihood differs by more than 1e-3 or an answer at all. f32 on a
 CPU.
 """
@@ -44,21 +44,17 @@ metric_list: [{{metric: word_perplexity}}]
 """,
     "ivl_answers": """output_type: generate_until
 doc_to_text: "{{{{prompt}}}}"
-doc_to_target: " {{{{name}}}} lives in {{{{city}}}}"
+doc_to_target: "{{{{city}}}}"
 generation_kwargs: {{until: ["."], do_sample: false, max_gen_toks: 12}}
-metric_list: [{{metric: exact_match}}]
+metric_list: [{{metric: exact_match, regexes_to_ignore: ['\\s']}}]
 """,
 }
 
 
 def write_tasks(directory):
-    """The tasks and their rows: the questions where people live."""
-    rows = [json.loads(line) for line in (ROOT / "examples/first-value/held-out.jsonl").open()]
-    rows = [
-        {**row, "name": row["completion"].split()[0], "city": row["completion"].split()[-1].strip(".")}
-        for row in rows
-        if "live" in row["prompt"]
-    ]
+    """The tasks and their rows: every second question where somebody lives."""
+    rows = [json.loads(line) for line in (ROOT / "examples/first-value/train.jsonl").open()]
+    rows = [{**row, "city": row["completion"].strip(" .")} for row in rows if "live" in row["prompt"]][::2]
     file = directory / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, body in TASKS.items():

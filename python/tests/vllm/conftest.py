@@ -49,4 +49,5 @@ def models(tmp_path_factory):
     base = make_model(root / "base", 1, **of_base)
     value = make_model(root / "value", 2, **of_value)
     short = make_model(root / "short", 2, max_position_embeddings=40, **of_value)
-    return {"base": base, "value": value, "short": short, "adapters": make_adapters(root / "adapters", base, 3)}
+    narrow = make_model(root / "narrow", 2, **{**of_value, "head_dim": 16})
+    return {"base": base, "value": value, "short": short, "narrow": narrow, "adapters": make_adapters(root / "adapters", base, 3)}

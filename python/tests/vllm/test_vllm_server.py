@@ -92,6 +92,7 @@ def test_drafts_change_no_token_and_allow_no_other_weights(models):
         ("value", {"enable_lora": True}, "values do not work with --enable-lora"),
         ("short", {}, "start it with --max-model-len 40"),
         ("missing", {}, "`missing` is no directory"),
+        ("narrow", {}, "narrow` has attention heads of width 16, and vLLM computes 32, 64"),
     ],
 )
 def test_vllm_refuses_before_it_builds_the_model(models, name, options, message):

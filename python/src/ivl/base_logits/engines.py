@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,7 +72,7 @@ class VllmEngine:
     def __init__(self, base: str, top_k: int, longest: int, options: dict[str, Any]) -> None:
         """Starts vLLM, for examples of at most `longest` tokens.
 
-        Raises `IvlError` without it, or for whole distributions, which it does not give.
+        Raises `IvlError` without it, for whole distributions, which it does not give, and for a base that it cannot run.
         """
         if top_k == 0:
             raise IvlError("`base_logits.top_k` is 0, and vLLM gives the most probable tokens only; set it, or take --engine transformers")
@@ -79,14 +80,18 @@ class VllmEngine:
             from vllm import LLM
         except ImportError as error:
             raise IvlError("--engine vllm needs vLLM: pip install 'ivl[vllm]'") from error
+        from ivl.vllm.kernels import check_heads
+
         opened = Checkpoint.open(base)
-        self._vocab = len(opened.vocab)
+        check_heads(opened)
+        self._base, self._vocab = base, len(opened.vocab)
         # vLLM leaves room for the token that it writes after an example. It is never read, so that it needs no position of the base.
         room = longest + 1
         if room > getattr(opened.config.get_text_config(), "max_position_embeddings", room):
             os.environ["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
         fixed = {"max_logprobs": top_k, "logprobs_mode": "raw_logprobs"}
-        self._llm: Any = LLM(opened.name, **{"max_model_len": room, **options, **fixed})
+        with _explained(base):
+            self._llm: Any = LLM(opened.name, **{"max_model_len": room, **options, **fixed})
 
     def read(self, examples: Examples, indices: Sequence[int], top_k: int) -> Records:
         """The records of some examples, in order. What is lost is an upper bound: the rest of a distribution is not known."""
@@ -95,7 +100,8 @@ class VllmEngine:
         asked = [examples[index] for index in indices]
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=top_k)
         prompts = [TokensPrompt(prompt_token_ids=example.ids.tolist()) for example in asked]
-        outputs = self._llm.generate(prompts, params, use_tqdm=False)
+        with _explained(self._base):
+            outputs = self._llm.generate(prompts, params, use_tqdm=False)
         return _joined([self._of_example(example, output.prompt_logprobs, top_k) for example, output in zip(asked, outputs)])
 
     def _of_example(self, example: Example, logprobs: Any, top_k: int) -> Records:
@@ -117,6 +123,20 @@ class VllmEngine:
             even[row], lost[row] = mean, max(mass * (least - mean), 0.0)
         parts = [np.ascontiguousarray(part).view(np.uint8) for part in (ids, kept, even)]
         return Records(np.concatenate(parts, 1), lost)
+
+
+@contextlib.contextmanager
+def _explained(base: str) -> Iterator[None]:
+    """Says what failed, and where vLLM says why: its processes write their errors to standard output."""
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    try:
+        yield
+    except (EngineDeadError, EngineGenerateError, RuntimeError, ValueError) as error:
+        raise IvlError(
+            f"vLLM cannot compute the logits of `{base}`: {error}\nIts processes log the reason on standard output, if "
+            "VLLM_LOGGING_LEVEL is ERROR or lower. Change its options by --vllm, or take --engine transformers"
+        ) from error
 
 
 def _joined(parts: Sequence[Records]) -> Records:

@@ -21,13 +21,16 @@ class FusedConfig(VerifyAndUpdateConfig):
         Raises `IvlError`.
         """
         from ivl.checkpoint import Checkpoint
+        from ivl.vllm.kernels import check_heads
         from ivl.vllm.open_value import OpenValue
 
         refuse(vllm_config)
         model_config = vllm_config.model_config
         base = Checkpoint.open(model_config.model)
         values = [OpenValue(name, alpha, base) for name, alpha in values_of_overrides(getattr(model_config.hf_config, "ivl", None))]
+        check_heads(base)
         for value in values:
+            check_heads(value.checkpoint)
             value.check_length(model_config.max_model_len)
         weights = [(value.checkpoint.name, value.alpha) for value in values]
         served = Served.from_environment()
