@@ -71,7 +71,7 @@ check() {
 import datetime, importlib.metadata as of, platform
 named = ", ".join(f"{name} {of.version(name)}" for name in ("vllm", "torch", "transformers", "peft", "lm-eval"))
 print(f"{datetime.date.today()}, Python {platform.python_version()}, {named}")' > "$result"
-check "tests of python/tests/vllm" "$python" -m pytest -c python/pyproject.toml -v -rP python/tests/vllm
+check "tests of python/tests/vllm" "$python" -m pytest -c python/pyproject.toml -vv -rP python/tests/vllm
 if [ -n "$pair" ]; then
     check "log-probabilities of three engines" "$python" studies/fused_engines.py docs/method.md "$out/fused-engines.svg" "$pair"
     check "lm-evaluation-harness" "$python" studies/fused_lm_eval.py "$pair"

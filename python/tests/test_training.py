@@ -138,11 +138,16 @@ def killed_after_a_checkpoint(start, output, environment):
     shutil.rmtree(output, ignore_errors=True)
     running = subprocess.Popen(start, start_new_session=True, env=environment)
     wanted = output / "checkpoints" / "step-2" / "state.json"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not wanted.exists() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     is_running = running.poll() is None
     if is_running:
+        # torchrun puts its workers into sessions of their own, where they would train on.
+        children = pathlib.Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        for worker in children.read_text().split() if children.exists() else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(worker), signal.SIGKILL)
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     return is_running and wanted.exists()
