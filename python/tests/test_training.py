@@ -1,5 +1,6 @@
 """Runs of python -m ivl.train, beside those of `ivl train` on the same exports (fixtures/make_training.py)."""
 
+import contextlib
 import json
 import multiprocessing
 import os
