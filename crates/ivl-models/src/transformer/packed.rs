@@ -27,10 +27,22 @@ impl Packer {
         Self { tied, packed: HashMap::new() }
     }
 
-    /// Whether a parameter is packed: if kernels multiply with it or, if its `blocks` are kept, look its rows up. The table of vectors
-    /// for each layer is as large as a model, and always packed.
-    pub(crate) fn takes(&self, path: &str, axes: usize, blocks: bool) -> bool {
-        axes == 2 && (self.is_multiplied(path) || path == LAYER_TABLE || blocks && is_table(path))
+    /// Whether a parameter is packed in a format: if kernels multiply with it or, unless it stays f32, look its rows up. The table of
+    /// vectors for each layer is as large as a model, and always packed.
+    pub(crate) fn takes(&self, path: &str, axes: usize, format: PackedFormat) -> bool {
+        let is_looked_up = is_table(path) && format != PackedFormat::F32;
+        axes == 2 && (self.is_multiplied(path) || path == LAYER_TABLE || is_looked_up)
+    }
+
+    /// The format of a parameter where matrices have `format`, or that in which they are stored. Of a table of tokens that is not the
+    /// head a step reads few rows, so that fewer than eight bits would save no time.
+    fn format(&self, path: &str, format: Option<PackedFormat>, stored: PackedFormat) -> PackedFormat {
+        match format {
+            _ if chooses(path) => PackedFormat::F32,
+            Some(PackedFormat::Blocks(_)) if path == "embedding.weight" && !self.tied => PackedFormat::INT8,
+            Some(format) => format,
+            None => stored,
+        }
     }
 
     /// Whether kernels multiply with a matrix.
@@ -46,13 +58,13 @@ impl Packer {
         param: Param<Tensor<D>>,
         format: PackedFormat,
     ) -> Param<Tensor<D>> {
-        if !self.takes(path, D, false) {
+        if !self.takes(path, D, format) {
             return param;
         }
         let (hole, shape) = (Hole::of(&param), param.lazy_shape());
         let tensor = param.into_value().cast(DType::F32);
         let numbers = Numbers::new(tensor);
-        let format = if chooses(path) { PackedFormat::F32 } else { format };
+        let format = self.format(path, Some(format), PackedFormat::F32);
         let (numbers, columns) = (numbers.as_slice(), shape[1]);
         let matrix = match is_table(path) {
             true => {
@@ -65,17 +77,17 @@ impl Packer {
         self.put(path, matrix, hole)
     }
 
-    /// Packs a stored parameter that the network [takes](Self::takes).
+    /// Packs a stored parameter that the network [takes](Self::takes), in a format or, without one, as it is stored.
     pub(crate) fn pack_stored<const D: usize>(
         &mut self,
         path: &str,
         param: Param<Tensor<D>>,
-        format: PackedFormat,
+        format: Option<PackedFormat>,
         stored: StoredMatrix<'_>,
     ) -> Param<Tensor<D>> {
         let shape = param.lazy_shape();
         let shape = if is_table(path) { [shape[1], shape[0]] } else { [shape[0], shape[1]] };
-        let format = if chooses(path) { PackedFormat::F32 } else { format };
+        let format = self.format(path, format, stored.format);
         self.put(path, stored.packed(format, shape), Hole::of(&param))
     }
 

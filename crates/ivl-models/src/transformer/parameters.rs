@@ -83,11 +83,11 @@ impl ModuleMapper for ParameterFiller<'_> {
         let path = self.path.join(".");
         let shape: Vec<usize> = param.lazy_shape().to_vec();
         if let Some(packer) = &mut self.packer {
-            let keeps_blocks = |stored: &StoredMatrix<'_>| self.format.is_none() && stored.blocks.is_some();
             let stored = self.source.stored(&path, &shape);
-            if stored.is_some_and(|stored| packer.takes(&path, D, keeps_blocks(&stored))) {
+            let format = |stored: &StoredMatrix<'_>| self.format.unwrap_or(stored.format);
+            if stored.is_some_and(|stored| packer.takes(&path, D, format(&stored))) {
                 let stored = self.source.stored(&path, &shape).expect("is there");
-                let param = packer.pack_stored(&path, param, self.format.unwrap_or(stored.format), stored);
+                let param = packer.pack_stored(&path, param, self.format, stored);
                 self.source.done(&path, &shape);
                 return param;
             }
