@@ -46,6 +46,7 @@ def label(condition, home, base):
         "tuned": "LoRA of this base",
         "value": f"value of {name}{through}",
         "weighted": f"value of {name} at this base's weight{through}",
+        "distilled": f"one model, distilled from this base and the value of {name}",
         "bytes": f"value of {name}, over bytes",
         "both": f"value of {name}, trained against both{through}",
         "proxy": f"proxy tuning from {name}{through}",
@@ -177,7 +178,7 @@ def bars(cells):
         found = right_answers(cells, skill)
         for (condition, home, base), right in found.items():
             alone, tuned = found.get(("alone", "-", base)), found.get(("tuned", "-", base))
-            is_compared = condition in (*FUSED, "few-shot") and alone and tuned
+            is_compared = condition in (*FUSED, "distilled", "few-shot") and alone and tuned
             share = gap_share(alone, right, tuned) if is_compared else None
             if share:
                 yield skill, NAMES[base], label(condition, home, base), share[0], *share[1]

@@ -21,6 +21,7 @@ standard library.
 | `both` | the same value trained against HOME and the base together, through the map |
 | `tuned` | the base with LoRA adapters trained on it: the end of the gap, and for a small base its own competitor |
 | `proxy` | proxy tuning: the base, plus the tuned HOME, minus HOME |
+| `distilled` | adapters on the base that `ivl distill` fitted to base and value, on answers of both to the demonstrations' prompts |
 
 `value+NAME` trains the value with a setting of `VARIANTS` (plan.py), `value@N` with seed N; so do the other conditions with a training.
 """
@@ -101,6 +102,23 @@ class Study:
         self.cells.once(key, make)
         return output
 
+    def distilled(self, skill, value, home, base):
+        """The directory of one model from a base and a value, and its cell."""
+        output = RUNS / skill / f"distilled-{home}-{base}"
+        command = [IVL, "distill", "--base", self.model(base), "--value", value, "--map", "hybrid", "--out", output, "--sample"]
+        command += ["--data", self.folder(skill) / "train.jsonl", "--max-new-tokens", SKILLS[skill].tokens]
+        command += [option for line in STEPS[skill].split("\n") for option in ["--set", f"steps.{line.replace(' ', '')}"]]
+
+        def make():
+            _, cost = run(command, RUNS / "logs" / f"{skill}-{output.name}.log")
+            return {"cost": cost, "command": self.shown(" ".join(map(str, command[1:]))), "ivl": self.version}
+
+        key = f"distilling {skill}/{home}-{base}"
+        if self.cells.get(key) and not (output / "adapter_config.json").exists():
+            make()
+        self.cells.once(key, make)
+        return output
+
     def configuration(self, skill, kind, home, away, output):
         model = quoted(self.model(home))
         heads = {
@@ -130,6 +148,8 @@ class Study:
             case "weighted":
                 alpha = self.weight(skill, home, base)["best_alpha"]["value"]
                 return [*plain, "--value", f"{trained('value', home)}:{alpha}", *hybrid]
+            case "distilled":
+                return ["--base", self.distilled(skill, trained("value", home), home, base)]
             case "bytes":
                 return [*plain, "--value", trained("value", home), "--byte-fusion", self.model(home)]
             case "both":
