@@ -138,6 +138,7 @@ mod model;
 mod open_checkpoint;
 mod open_options;
 pub mod parity;
+mod placement;
 mod serving;
 mod training;
 pub mod transfer;
@@ -177,6 +178,7 @@ pub use self::model::draft_options::{DraftOptions, DraftSource};
 pub use self::model::generation::Generation;
 pub use self::model::{Attach, AttachedValue, Model, TextReader};
 pub use self::open_options::{LoadProgress, OpenOptions};
+pub use self::placement::{ModelPlacement, Place, PlacedLayers, PlacedModel};
 pub use self::serving::{ServeOptions, served_name};
 pub use self::training::{
     DataExport, DataPreview, DataStatistics, ExportedLogits, ExportedValue, PreviewedExample, TrainEvent,

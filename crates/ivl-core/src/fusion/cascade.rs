@@ -8,7 +8,7 @@ use crate::causal_lm::{CausalLm, ModelInfo, Positions};
 use crate::error::Error;
 use crate::fusion::{
     BaseLm, CumulativeLogits, IndependentValues, LogitsAt, RowBytes, RowWeighted, RowWeights,
-    SelectedComponents, ValueStack, VocabProjection, check_alpha, fuse,
+    SelectedComponents, ValueStack, VocabProjection, bridge_cascade, check_alpha, fuse,
 };
 use crate::row_chunks::row_chunks;
 use crate::vocab::{Vocab, VocabMap};
@@ -61,7 +61,8 @@ pub struct CascadeLm {
 }
 
 impl CascadeLm {
-    /// Attaches a value to a base of the same vocabulary.
+    /// Attaches a value to a base of the same vocabulary. They may be on different devices: predictions move to the value, and its
+    /// logits to the base.
     ///
     /// # Errors
     /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings belong to the base's tokens, and no
@@ -69,7 +70,9 @@ impl CascadeLm {
     pub fn on(base: impl Into<BaseLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
         let base = base.into();
         check_alpha(alpha)?;
-        let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&value.device());
+        let device = base.device();
+        let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&device);
+        let value = bridge_cascade(value, &device);
         Ok(Self { base, value, alpha, projection })
     }
 

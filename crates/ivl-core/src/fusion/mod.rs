@@ -1,6 +1,7 @@
 //! A base and its values as one causal LM.
 
 mod base_lm;
+mod bridge;
 mod cascade;
 mod components;
 mod cumulative;
@@ -15,6 +16,7 @@ mod unmapped;
 mod value_stack;
 
 pub use base_lm::BaseLm;
+pub(crate) use bridge::{bridge_cascade, bridge_lm};
 pub use cascade::{CascadeLm, CascadeValue, predictions};
 pub use components::{LogitComponents, SelectedComponents};
 pub use cumulative::CumulativeLogits;

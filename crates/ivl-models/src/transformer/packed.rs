@@ -69,14 +69,14 @@ impl Packer {
     pub(crate) fn pack_stored<const D: usize>(
         &mut self,
         path: &str,
-        param: Param<Tensor<D>>,
+        param: &Param<Tensor<D>>,
         format: PackedFormat,
         stored: StoredMatrix<'_>,
     ) -> Param<Tensor<D>> {
         let shape = param.lazy_shape();
         let shape = if is_table(path) { [shape[1], shape[0]] } else { [shape[0], shape[1]] };
         let format = if chooses(path) { PackedFormat::F32 } else { format };
-        self.put(path, stored.packed(format, shape), Hole::of(&param))
+        self.put(path, stored.packed(format, shape), Hole::of(param))
     }
 
     /// Remembers a matrix. What is left in its place makes the tensor from the packed numbers, should somebody ask for it.
@@ -98,14 +98,14 @@ impl Packer {
         Param::uninitialized(hole.id, unpack, hole.device, false, [rows, columns].into())
     }
 
-    /// The network whose parameters were packed.
-    pub(crate) fn finish(self, mut net: Transformer) -> Transformer {
+    /// The network whose parameters were packed. `is_packed` says by path which parameters those are.
+    pub(crate) fn finish(self, mut net: Transformer, is_packed: impl Fn(&str) -> bool) -> Transformer {
         let found = |path: String| self.packed.get(&path).cloned();
         net.embedding.packed = found("embedding.weight".to_owned());
         if let Some(head) = &mut net.head {
             head.packed = found("head.weight".to_owned());
         }
-        if let Some(inputs) = &mut net.layer_inputs {
+        if let Some(inputs) = net.layer_inputs.as_mut().filter(|_| is_packed(LAYER_TABLE)) {
             inputs.projection_mut().packed = found("layer_inputs.projection.weight".to_owned());
             inputs.pack(found(LAYER_TABLE.to_owned()));
         }
@@ -117,8 +117,14 @@ impl Packer {
                 linear.packed = found(format!("blocks.{index}.experts.{path}.weight"));
             }
         }
-        net.norm.pack();
-        net.blocks.iter_mut().for_each(Block::pack);
+        if is_packed("norm.weight") {
+            net.norm.pack();
+        }
+        for (index, block) in net.blocks.iter_mut().enumerate() {
+            if is_packed(&format!("blocks.{index}")) {
+                block.pack();
+            }
+        }
         net
     }
 }
@@ -172,7 +178,7 @@ impl Transformer {
         let packer = Packer::new(self.config().embedding.tied);
         let mut repacker = Repacker { packer, format, path: Vec::new() };
         let net = self.map(&mut repacker);
-        repacker.packer.finish(net)
+        repacker.packer.finish(net, |_| true)
     }
 
     /// Bytes of weights that a step of one row reads: projections and head. Those of dense models are read once however many rows
@@ -224,16 +230,20 @@ impl Transformer {
         [body, self.config().hidden_size * self.config().vocab_size]
     }
 
-    /// Whether the weights are laid out for kernels.
+    /// Whether weights are laid out for kernels, on one device at least.
     pub fn is_packed(&self) -> bool {
-        self.norm.is_packed()
+        self.norm.is_packed() || self.blocks.iter().any(Block::is_packed)
     }
 
-    /// The type of cached keys and values.
+    /// The type of cached keys and values, the widest if layers on different devices have different ones.
     pub fn cache_dtype(&self) -> DType {
-        let attention = self.blocks.iter().find_map(Block::key_projection);
-        let packed = attention.and_then(|key| key.packed.as_deref());
-        packed.map_or(self.dtype(), |matrix| CacheType::of(Some(matrix)).dtype())
+        let of_block = |block: &Block| {
+            let packed = block.key_projection()?.packed.as_deref();
+            Some(packed.map_or_else(|| block.site().dtype, |matrix| CacheType::of(Some(matrix)).dtype()))
+        };
+        let types =
+            self.stages.iter().filter_map(|stage| self.blocks[stage.clone()].iter().find_map(of_block));
+        types.max_by_key(|dtype| dtype.size()).unwrap_or_else(|| self.dtype())
     }
 
     /// How the matrices that a token is multiplied with are kept, each format once; none if they are not laid out for kernels.
