@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// Several devices where one is meant.
     #[error(
-        "the device is `{got}`, expected one: training, and models that are generated with, scored, evaluated, served or compared, use several"
+        "the device is `{got}`, expected one: several are for training, and for reading and writing texts with a model"
     )]
     SeveralDevices {
         /// The names.

@@ -8,7 +8,7 @@ use ivl_models::{Checkpoint, Note, TemplateChoice, Transformer};
 
 use crate::device::{Dtype, Placement, is_cpu};
 use crate::error::{Error, Result};
-use crate::placement::{ModelPlacement, Place, PlacedModel, Planner};
+use crate::placement::{ModelDevices, ModelPlacement, PlacedModel, Planner};
 
 /// How far the loading of the models that are opened together has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct OpenOptions {
     /// and training distributes micro-batches over them. `auto` unless set.
     pub device: String,
     /// The devices of single models, in the place of [`device`](Self::device). None unless set.
-    pub places: Vec<Place>,
+    pub places: Vec<ModelDevices>,
     /// The type of the weights in memory. [`Dtype::Auto`] unless set.
     pub dtype: Dtype,
     /// The chat template of a base with values. That of the first value that has one, else the base's, unless set.
@@ -104,7 +104,7 @@ impl OpenOptions {
     /// # Ok::<(), ivl::Error>(())
     /// ```
     #[must_use]
-    pub fn place(mut self, place: Place) -> Self {
+    pub fn place(mut self, place: ModelDevices) -> Self {
         self.places.push(place);
         self
     }
@@ -182,10 +182,10 @@ impl OpenOptions {
     }
 
     fn refuse_places(&self) -> Result<()> {
-        let Some(Place { model, devices }) = self.places.first() else { return Ok(()) };
+        let Some(ModelDevices { model, devices }) = self.places.first() else { return Ok(()) };
         let reason = format!(
-            "devices are named for `{model}` (`{devices}`), which works where a model is generated with, scored, evaluated, served or \
-             compared; training, speed and parity take a device for all models"
+            "devices are named for `{model}` (`{devices}`), which is for reading and writing texts with a model; training, speed \
+             and parity take a device for all models"
         );
         Err(Error::Settings { reason })
     }

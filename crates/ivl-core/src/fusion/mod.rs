@@ -3,6 +3,7 @@
 mod base_lm;
 mod bridge;
 mod cascade;
+mod cascade_value;
 mod components;
 mod cumulative;
 mod decode_batch;
@@ -17,7 +18,8 @@ mod value_stack;
 
 pub use base_lm::BaseLm;
 pub(crate) use bridge::{bridge_cascade, bridge_lm};
-pub use cascade::{CascadeLm, CascadeValue, predictions};
+pub use cascade::{CascadeLm, predictions};
+pub use cascade_value::CascadeValue;
 pub use components::{LogitComponents, SelectedComponents};
 pub use cumulative::CumulativeLogits;
 pub use decode_batch::DecodeBatch;

@@ -4,7 +4,7 @@ use super::value::{Join, PlannedValue, ValuePlacement};
 use crate::device::Placement;
 use crate::error::Result;
 use crate::open_checkpoint::OpenCheckpoint;
-use crate::placement::{ModelPlacement, ModelToPlace, Place, Planner};
+use crate::placement::{ModelDevices, ModelPlacement, ModelToPlace, Planner};
 
 /// Places a base and values; `planner` remembers the memory that they take.
 ///
@@ -74,7 +74,7 @@ fn reference_of(value: &PlannedValue) -> Option<&OpenCheckpoint> {
 }
 
 fn base_to_place(base: &OpenCheckpoint) -> ModelToPlace<'_> {
-    ModelToPlace { name: Place::BASE, checkpoint: base.weights() }
+    ModelToPlace { name: ModelDevices::BASE, checkpoint: base.weights() }
 }
 
 /// A model of a value, which is placed by the value's name.

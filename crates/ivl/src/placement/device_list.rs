@@ -1,5 +1,6 @@
 //! Lists of devices, as users write them.
 
+use super::free_memory::free_bytes;
 use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 
@@ -8,6 +9,14 @@ use crate::error::{Error, Result};
 pub(super) struct ListedDevice {
     pub(super) placement: Placement,
     pub(super) layers: Option<usize>,
+    /// Its free memory in bytes, if it tells.
+    pub(super) free: Option<u64>,
+}
+
+impl ListedDevice {
+    fn new(name: &str, layers: Option<usize>, dtype: Dtype) -> Result<Self> {
+        Ok(Self { placement: Placement::new(name, dtype)?, layers, free: free_bytes(name) })
+    }
 }
 
 /// Devices in the order of the layers; at least one.
@@ -59,6 +68,16 @@ impl DeviceList {
         &self.devices[self.len() - 1].placement
     }
 
+    /// The free memory of each device, or 1 of each if one of them does not tell: layers are then placed as if all had as much.
+    pub(super) fn free(&self) -> Vec<f64> {
+        let known: Option<Vec<f64>> = self
+            .devices
+            .iter()
+            .map(|device| device.free.filter(|&free| free > 0).map(|free| free as f64))
+            .collect();
+        known.unwrap_or_else(|| vec![1.0; self.len()])
+    }
+
     /// An error about this list.
     pub(super) fn refused(&self, reason: String) -> Error {
         Error::DeviceList { list: self.text.clone(), reason }
@@ -67,12 +86,10 @@ impl DeviceList {
 
 fn listed(list: &str, item: &str, dtype: Dtype) -> Result<ListedDevice> {
     let Some((layers, name)) = item.split_once('@') else {
-        return Ok(ListedDevice { placement: Placement::new(item, dtype)?, layers: None });
+        return ListedDevice::new(item, None, dtype);
     };
     match layers.parse() {
-        Ok(layers) if layers > 0 => {
-            Ok(ListedDevice { placement: Placement::new(name, dtype)?, layers: Some(layers) })
-        }
+        Ok(layers) if layers > 0 => ListedDevice::new(name, Some(layers), dtype),
         _ => Err(Error::DeviceList {
             list: list.to_owned(),
             reason: format!("`{item}` has `{layers}` layers; expected a whole number above 0 before the @"),

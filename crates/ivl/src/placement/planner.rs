@@ -6,16 +6,15 @@ use ivl_models::{Checkpoint, LayerBytes};
 
 use super::device_list::DeviceList;
 use super::divide::{Budget, divide};
-use super::free_memory::free_memory;
+use super::model_devices::ModelDevices;
 use super::model_placement::{ModelPlacement, PlacedLayers};
-use super::place::Place;
 use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 
 /// A model whose layers are to be placed.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelToPlace<'a> {
-    /// The name that a [`Place`] and messages call it by.
+    /// The name that a [`ModelDevices`] and messages call it by.
     pub(crate) name: &'a str,
     /// Its weights.
     pub(crate) checkpoint: &'a Checkpoint,
@@ -35,9 +34,9 @@ impl Planner {
     ///
     /// # Errors
     /// As [`DeviceList::parse`]; [`Error::InvalidPlace`] for a model that has two places.
-    pub(crate) fn new(devices: &str, places: &[Place], dtype: Dtype) -> Result<Self> {
+    pub(crate) fn new(devices: &str, places: &[ModelDevices], dtype: Dtype) -> Result<Self> {
         let mut lists: Vec<(String, DeviceList)> = Vec::with_capacity(places.len());
-        for Place { model, devices } in places {
+        for ModelDevices { model, devices } in places {
             if lists.iter().any(|(other, _)| other == model) {
                 return Err(Error::InvalidPlace {
                     got: format!("{model}={devices}` beside another `{model}"),
@@ -53,7 +52,7 @@ impl Planner {
     /// # Errors
     /// [`Error::UnknownPlace`].
     pub(crate) fn check_names<'a>(&self, values: impl Iterator<Item = &'a str>) -> Result<()> {
-        let known: Vec<&str> = [Place::BASE, Place::VALUE].into_iter().chain(values).collect();
+        let known: Vec<&str> = [ModelDevices::BASE, ModelDevices::VALUE].into_iter().chain(values).collect();
         match self.places.iter().find(|(model, _)| !known.contains(&model.as_str())) {
             Some((model, _)) => {
                 let known = known.into_iter().map(str::to_owned).collect();
@@ -72,7 +71,7 @@ impl Planner {
         base: ModelToPlace<'_>,
         values: &[Option<ModelToPlace<'_>>],
     ) -> Result<(ModelPlacement, Vec<ModelPlacement>)> {
-        let list = self.list_of(Place::BASE).unwrap_or(&self.devices).clone();
+        let list = self.list_of(ModelDevices::BASE).unwrap_or(&self.devices).clone();
         // Values first: the base's layers then fill what they leave of each device.
         let home = if base.checkpoint.config().embedding.tied { list.first() } else { list.last() };
         let base_bytes = self.bytes_if_needed(base, home)?;
@@ -126,9 +125,9 @@ impl Planner {
 
     /// Whether a model takes no more than a device's share of all models.
     fn is_within_share(&self, device: &Placement, bytes: u64, more: u64) -> bool {
-        let names = self.devices.devices.iter().map(|listed| &listed.placement);
-        let free = free_memory(names.clone());
-        let own = names.zip(&free).find(|(listed, _)| listed.device == device.device).map(|(_, free)| *free);
+        let free = self.devices.free();
+        let mut listed = self.devices.devices.iter().zip(&free);
+        let own = listed.find(|(listed, _)| listed.placement.name() == device.name()).map(|(_, free)| *free);
         let (all, total) = (self.used.values().sum::<u64>() + bytes + more, free.iter().sum::<f64>());
         // A device outside of the list was named by hand.
         own.is_none_or(|own| bytes as f64 / own <= all as f64 / total)
@@ -189,7 +188,7 @@ impl Planner {
     }
 
     fn budgets(&self, model: ModelToPlace<'_>, list: &DeviceList) -> Result<Vec<Budget>> {
-        let free = free_memory(list.devices.iter().map(|device| &device.placement));
+        let free = list.free();
         let budget = |(device, free): (&Placement, f64)| {
             let used = self.used.get(device.name()).copied().unwrap_or(0);
             Ok(Budget { free, used, bytes: layer_bytes(model, device)? })
@@ -207,8 +206,9 @@ impl Planner {
 
     fn list_of_value(&self, value: &str) -> Option<&DeviceList> {
         // `base` is the base's, whatever a value is called.
-        let own = Some(value).filter(|&value| value != Place::BASE).and_then(|value| self.list_of(value));
-        own.or_else(|| self.list_of(Place::VALUE))
+        let own =
+            Some(value).filter(|&value| value != ModelDevices::BASE).and_then(|value| self.list_of(value));
+        own.or_else(|| self.list_of(ModelDevices::VALUE))
     }
 }
 
@@ -235,4 +235,140 @@ fn indivisible(model: ModelToPlace<'_>, list: &DeviceList) -> Error {
         "layers of `{}` use keys and values of earlier layers, which have to be on the same device; {expected}",
         model.name
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::device_list::ListedDevice;
+    use super::*;
+
+    /// A model of the repository.
+    fn model(path: &str) -> Checkpoint {
+        Checkpoint::open(&Path::new("..").join(path)).expect("opens")
+    }
+
+    /// Three layers, tied.
+    fn tied() -> Checkpoint {
+        model("../examples/first-value/large")
+    }
+
+    /// Four layers, not tied.
+    fn untied() -> Checkpoint {
+        model("ivl-demo-models/models/other")
+    }
+
+    /// Devices that are not there, with free memory.
+    fn list(devices: &[(&str, u64)]) -> DeviceList {
+        let device = |&(name, free): &(&str, u64)| ListedDevice {
+            placement: Placement::pretended(name),
+            layers: None,
+            free: Some(free),
+        };
+        let text = devices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
+        DeviceList { text, devices: devices.iter().map(device).collect() }
+    }
+
+    fn planner(devices: DeviceList, places: Vec<(&str, DeviceList)>) -> Planner {
+        let places = places.into_iter().map(|(model, list)| (model.to_owned(), list)).collect();
+        Planner { devices, places, used: HashMap::new() }
+    }
+
+    fn base(checkpoint: &Checkpoint) -> ModelToPlace<'_> {
+        ModelToPlace { name: ModelDevices::BASE, checkpoint }
+    }
+
+    fn value(checkpoint: &Checkpoint) -> Option<ModelToPlace<'_>> {
+        Some(ModelToPlace { name: "polite", checkpoint })
+    }
+
+    /// Devices with the first layer of each.
+    fn shown(placement: &ModelPlacement) -> Vec<(&str, usize)> {
+        placement.parts().iter().map(|part| (part.placement.name(), part.first_layer)).collect()
+    }
+
+    #[test]
+    fn layers_of_a_base_are_placed_by_free_memory() {
+        let (even, uneven) = (list(&[("a", 100), ("b", 100)]), list(&[("a", 100), ("b", 300)]));
+        let place = |list| planner(list, Vec::new()).place(base(&untied()), &[]).expect("places").0;
+        assert_eq!(shown(&place(even)), [("a", 0), ("b", 2)]);
+        let placed = place(uneven);
+        assert_eq!(shown(&placed), [("a", 0), ("b", 1)]);
+        let bytes: u64 = placed.parts().iter().map(|part| part.bytes.expect("are counted")).sum();
+        assert_eq!(bytes, untied().layer_bytes(placed.parts()[0].placement.weights).expect("fits").total());
+    }
+
+    #[test]
+    fn a_value_is_where_the_logits_of_the_base_are() {
+        let devices = || planner(list(&[("a", 100), ("b", 100)]), Vec::new());
+        let small = model("../examples/first-value/small");
+        let (_, values) = devices().place(base(&untied()), &[value(&small)]).expect("places");
+        assert_eq!(shown(&values[0]), [("b", 0)], "with the head");
+        let (placed, values) = devices().place(base(&tied()), &[value(&small), None]).expect("places");
+        assert_eq!(shown(&values[0]), [("a", 0)], "with the embedding, which is the head");
+        assert_eq!(shown(&values[1]), shown(&placed), "adapters share the weights of the base");
+        let mut later = devices();
+        let (placed, _) = later.place(base(&untied()), &[]).expect("places");
+        let attached =
+            later.place_value(value(&small).expect("a value"), placed.of_head(false)).expect("places");
+        assert_eq!(shown(&attached), [("b", 0)]);
+    }
+
+    #[test]
+    fn a_value_beyond_the_share_of_a_device_is_divided() {
+        let four = list(&[("a", 100), ("b", 100), ("c", 100), ("d", 100)]);
+        let (_, values) =
+            planner(four, Vec::new()).place(base(&untied()), &[value(&untied())]).expect("places");
+        assert_eq!(shown(&values[0]), [("a", 0), ("b", 1), ("c", 2), ("d", 3)]);
+    }
+
+    #[test]
+    fn models_have_the_devices_that_are_named_for_them() {
+        let one = |name| list(&[(name, 100)]);
+        let places =
+            || vec![("base", list(&[("b", 100), ("c", 100)])), ("value", one("d")), ("polite", one("e"))];
+        let (placed, values) =
+            planner(one("a"), places()).place(base(&untied()), &[value(&tied())]).expect("places");
+        assert_eq!(shown(&placed), [("b", 0), ("c", 2)]);
+        assert_eq!(shown(&values[0]), [("e", 0)]);
+        let planner = planner(one("a"), places());
+        assert!(planner.has_place("polite") && planner.has_place("another"));
+        assert!(planner.check_names(["polite"].into_iter()).is_ok());
+        let refused = planner.check_names(["rude"].into_iter()).expect_err("no such value").to_string();
+        assert_eq!(refused, "devices are named for `polite`, expected one of base, value, rude");
+    }
+
+    #[test]
+    fn numbers_of_layers_are_followed() {
+        let counted = |counts: [usize; 2]| {
+            let mut devices = list(&[("a", 100), ("b", 100)]);
+            devices.devices.iter_mut().zip(counts).for_each(|(device, count)| device.layers = Some(count));
+            planner(devices, Vec::new()).place(base(&untied()), &[])
+        };
+        assert_eq!(shown(&counted([3, 1]).expect("places").0), [("a", 0), ("b", 3)]);
+        let refused = counted([3, 2]).expect_err("one too many").to_string();
+        assert_eq!(refused, "the device list is `a,b`: it names devices for 5 layers, but `base` has 4");
+    }
+
+    #[test]
+    fn models_that_cannot_be_divided_so_are_refused() {
+        let many = list(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        let refused =
+            planner(many, Vec::new()).place(base(&tied()), &[]).expect_err("three layers").to_string();
+        assert!(
+            refused.contains("it has 4 devices, but `base` has 3 layers; expected at most 3 devices"),
+            "{refused}"
+        );
+        let shared = model("ivl-models/tests/fixtures/gemma4_text");
+        let layers = shared.config().layers.len();
+        assert!((1..layers).any(|layer| !shared.config().divides_before(layer)), "layers share keys");
+        let names: Vec<String> = (0..layers).map(|device| format!("d{device}")).collect();
+        let devices: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let refused = planner(list(&devices), Vec::new()).place(base(&shared), &[]).expect_err("shares keys");
+        assert!(
+            refused.to_string().contains("layers of `base` use keys and values of earlier layers"),
+            "{refused}"
+        );
+    }
 }

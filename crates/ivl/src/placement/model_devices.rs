@@ -7,12 +7,12 @@ use crate::error::{Error, Result};
 /// The devices of one model: of the base, of all values, or of the value with a name.
 ///
 /// ```
-/// let place: ivl::Place = "base=20@cuda:0,12@cuda:1".parse()?;
+/// let place: ivl::ModelDevices = "base=20@cuda:0,12@cuda:1".parse()?;
 /// assert_eq!((place.model.as_str(), place.devices.as_str()), ("base", "20@cuda:0,12@cuda:1"));
 /// # Ok::<(), ivl::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ModelDevices {
     /// `base`, `value`, or the name of a value.
     pub model: String,
     /// A device, or several separated by commas, in the order of the layers. `N@` before a device is the number of layers there;
@@ -20,7 +20,7 @@ pub struct Place {
     pub devices: String,
 }
 
-impl Place {
+impl ModelDevices {
     /// The base's.
     pub const BASE: &str = "base";
 
@@ -28,7 +28,7 @@ impl Place {
     pub const VALUE: &str = "value";
 }
 
-impl FromStr for Place {
+impl FromStr for ModelDevices {
     type Err = Error;
 
     /// Reads `MODEL=DEVICES`.
