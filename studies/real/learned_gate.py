@@ -8,7 +8,7 @@ The gate is a number g(t) at each position t, by which the value is multiplied: 
     g(t) = 2 sigmoid(w . f(t) + c)
 
 of features f that need one pass of both models: entropy and largest log-probability of the base, of the value and of their sum, whether
-base and value choose the same token, and the value's norm. It begins at 1. `w` and `c` minimise the loss of the demonstrations in
+base and value choose the same token, and the value's norm. It begins at 1. Models are read in bf16. `w` and `c` minimise the loss of the demonstrations in
 SKILL_FOLDER/train.jsonl on HOME, the value's own base, plus `PENALTY * mean (g - 1)^2`. Then the loss of SKILL_FOLDER/loss.jsonl is taken
 on HOME and on AWAY, with weight 1, with the constants that are best on held-out.jsonl of HOME and of AWAY, and with the gate.
 """
@@ -124,7 +124,7 @@ def main():
     print("| base | alone | weight 1 | constant of home | constant of this base | " + " | ".join(f"gate, penalty {p}" for p in PENALTIES) + " |")
     print("|---|" + "---:|" * (4 + len(PENALTIES)))
     for base in [options.home, options.away]:
-        model = ivl.load(str(base), [ivl.Value(str(value))], dtype=torch.float32, device="cpu")
+        model = ivl.load(str(base), [ivl.Value(str(value))], dtype=torch.bfloat16, device="cpu")
         data = {name: positions(model, tokenizer, rows[name]) for name in rows if name != "train" or base == options.home}
         del model
         held_out, tests = data["held-out"], data["loss"]

@@ -183,6 +183,8 @@ class Study:
     def evaluated(self, key):
         """A cell `SKILL/CONDITION/HOME/BASE`: verdicts on every question, and the loss of the right answers."""
         skill, condition, home, base = key.split("/")
+        if condition == "weighted" and self.weight(skill, home, base)["best_alpha"]["value"] == 1.0:
+            return self.evaluated(f"{skill}/value/{home}/{base}")
         folder, options = self.folder(skill), self.answering(skill, condition, home, base)
 
         def make():
