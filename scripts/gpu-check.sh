@@ -113,8 +113,8 @@ parity() {
     row "$what" "$passed of $all models, ${worst#* } greedy tokens equal" "CPU" "${worst% *} of the limit" "all models" "$verdict"
 }
 
-# beside_floor NAME MEASURE WHAT GOAL, beside_pytorch NAME RIVAL MEASURE WHAT GOAL: one row of the table each.
-beside_floor() {
+# beside_ceiling NAME MEASURE WHAT GOAL, beside_pytorch NAME RIVAL MEASURE WHAT GOAL: one row of the table each.
+beside_ceiling() {
     local found
     found=$(line "$1" "$2")
     if [ -z "$found" ]; then
@@ -122,8 +122,8 @@ beside_floor() {
         return
     fi
     compared "$3" "$(rounded "$(number tokens_per_second <<< "$found")" 1) tokens/s" \
-        "$(rounded "$(grep -o '"floor":{[^}]*}' <<< "$found" | number tokens_per_second)" 1), the floor of $(
-            sed 's/.*"of":"\([a-z]*\)".*/\1/' <<< "$found")" "$(rounded "$(number share_of_floor <<< "$found")" 2)" "$4"
+        "$(rounded "$(grep -o '"ceiling":{[^}]*}' <<< "$found" | number tokens_per_second)" 1), the ceiling of $(
+            sed 's/.*"of":"\([a-z]*\)".*/\1/' <<< "$found")" "$(rounded "$(number share_of_ceiling <<< "$found")" 2)" "$4"
 }
 beside_pytorch() {
     local ours theirs
@@ -159,9 +159,9 @@ for model in "${models[@]}"; do
         --measure decode,prefill --rows 1 "${speed[@]}"
     [ -z "$pytorch" ] || stage 25 "pytorch-$model" "$python" benches/rivals/decode.py "$model" "$value" --device "$device" \
         --dtype bfloat16 --measure decode,prefill --rows 1 "${speed[@]}"
-    beside_floor "speed-$model" decode "decode, $shapes" 0.70
+    beside_ceiling "speed-$model" decode "decode, $shapes" 0.70
     beside_pytorch "speed-$model" "pytorch-$model" decode "decode, $shapes" 1.00
-    beside_floor "speed-$model" prefill "prefill, $shapes" ""
+    beside_ceiling "speed-$model" prefill "prefill, $shapes" ""
     beside_pytorch "speed-$model" "pytorch-$model" prefill "prefill, $shapes" 1.00
 done
 stage 50 train "$ivl" bench "${models[0]}" --value "$value" --device "$device" --dtype "$half" --json --measure train "${context[@]}"
@@ -170,7 +170,7 @@ stage 50 train "$ivl" bench "${models[0]}" --value "$value" --device "$device" -
 # There are no passes in f16: its range is too small for gradients.
 what="training step, ${models[0]} + $value, $half, 8 rows"
 [ $half = bf16 ] || what="training step in f32, base in $half, ${models[0]} + $value, 8 rows"
-beside_floor train "training step" "$what" ""
+beside_ceiling train "training step" "$what" ""
 beside_pytorch train pytorch-train "training step" "$what" 1.00
 
 # A whole run of `ivl train`: its memory, and its losses against those of the CPU.

@@ -19,7 +19,6 @@ mkdir -p target/sanitize
 cat > target/sanitize/suppressions <<'END'
 race:alloc::sync::Arc<std::thread
 race:std::thread::lifecycle::Packet
-race:ivl_kernels::cpu::x86::has
 race:test::run_test
 race:test::event::CompletedTest
 END

@@ -134,22 +134,31 @@ def test_two_processes_equal_one(name, tmp_path):
     assert_same(tmp_path / "value", FIXTURES / name)
 
 
+def descendants(process):
+    """The processes that a process has started, and those that they have: the workers of torchrun are in sessions of their own."""
+    parents = {}
+    for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # Process, name in brackets, state, parent.
+            parents[int(file.parent.name)] = int(file.read_text().rpartition(")")[2].split()[1])
+    children = [child for child, parent in parents.items() if parent == process]
+    return [pid for child in children for pid in [child, *descendants(child)]]
+
+
 def killed_after_a_checkpoint(start, output, environment):
     """Whether a run was killed between its first checkpoint and its end. What another run has left is removed."""
     shutil.rmtree(output, ignore_errors=True)
-    running = subprocess.Popen(start, start_new_session=True, env=environment)
+    running = subprocess.Popen(start, env=environment)
     wanted = output / "checkpoints" / "step-2" / "state.json"
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 120
     while not wanted.exists() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     is_running = running.poll() is None
     if is_running:
-        # torchrun puts its workers into sessions of their own, where they would train on.
-        children = pathlib.Path(f"/proc/{running.pid}/task/{running.pid}/children")
-        for worker in children.read_text().split() if children.exists() else []:
+        # The launcher first: it would end its workers in its own way.
+        for process in [running.pid, *descendants(running.pid)]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(worker), signal.SIGKILL)
-        os.killpg(running.pid, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
         running.wait()
     return is_running and wanted.exists()
 

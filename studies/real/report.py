@@ -19,6 +19,8 @@ NAMES = {
     "qwen2.5-coder-0.5b": "Qwen 0.5B",
     "qwen2.5-coder-1.5b": "Qwen 1.5B",
 }
+# Conditions that add something to the base's logits.
+FUSED = ("value", "weighted", "bytes", "both", "proxy")
 FAMILIES = {"smollm2-135m": "smollm2", "gemma3-270m": "gemma3"}
 
 
@@ -43,6 +45,8 @@ def label(condition, home, base):
         "few-shot": "few-shot",
         "tuned": "LoRA of this base",
         "value": f"value of {name}{through}",
+        "weighted": f"value of {name} at this base's weight{through}",
+        "distilled": f"one model, distilled from this base and the value of {name}",
         "bytes": f"value of {name}, over bytes",
         "both": f"value of {name}, trained against both{through}",
         "proxy": f"proxy tuning from {name}{through}",
@@ -99,6 +103,19 @@ def costs(cells):
             print(f"| {key.removeprefix('training ')} | {last['step']} | {minutes} | {cost['peak_mib']} | {last['loss']:.3f} |")
 
 
+def weights(cells):
+    """The best weight of each value on each base, and the loss of the held-out demonstrations at it."""
+    print("| skill | value of | base | best weight | loss alone | at 1 | at the best |\n|---|---|---|---:|---:|---:|---:|")
+    for key, cell in cells.cells.items():
+        if key.startswith("weight "):
+            skill, _, home, base = key.removeprefix("weight ").split("/")
+            best, losses = cell["best_alpha"], dict(zip(cell["alphas"], cell["losses"]))
+            print(
+                f"| {skill} | {NAMES[home]} | {NAMES[base]} | {best['value']} [{best['low']}, {best['high']}] "
+                f"| {cell['alone']:.3f} | {losses[1.0]:.3f} | {losses[best['value']]:.3f} |"
+            )
+
+
 def speeds(cells):
     """Time of a decoded token relative to the base alone: medians of three runs in turn."""
     for key, cell in cells.cells.items():
@@ -114,7 +131,7 @@ def gains(cells):
         found = right_answers(cells, skill)
         for (condition, home, base), right in found.items():
             alone = found.get(("alone", "-", base))
-            if condition.startswith(("value", "bytes", "both", "proxy")) and alone:
+            if named(condition)[0] in FUSED and alone:
                 difference, pair = gain(alone, right)
                 print(f"- {skill}, {NAMES[base]}, {label(condition, home, base)}: {100 * difference:+.1f} points {interval(pair)}")
 
@@ -141,6 +158,8 @@ def main():
             table(cells, skill)
     print("\n### Gains\n")
     gains(cells)
+    print("\n### Weights\n")
+    weights(cells)
     print("\n### Time of a decoded token\n")
     speeds(cells)
     print("\n### Trainings\n")
@@ -159,7 +178,7 @@ def bars(cells):
         found = right_answers(cells, skill)
         for (condition, home, base), right in found.items():
             alone, tuned = found.get(("alone", "-", base)), found.get(("tuned", "-", base))
-            is_compared = condition in ("value", "bytes", "both", "proxy", "few-shot") and alone and tuned
+            is_compared = condition in (*FUSED, "distilled", "few-shot") and alone and tuned
             share = gap_share(alone, right, tuned) if is_compared else None
             if share:
                 yield skill, NAMES[base], label(condition, home, base), share[0], *share[1]

@@ -9,7 +9,8 @@ instructions  Demonstrations: Self-Instruct's seed tasks but the last 32. Test: 
               instructions of a prompt are followed. Loss on the last 32 tasks.
 
 The first verdict of a skill is the one that its share of the gap is about. Loss is measured on the right answers
-to the first `LOSS_ROWS` rows of the test, and on general text: other instructions, other questions.
+to the first `LOSS_ROWS` rows of the test, and on general text: other instructions, other questions. The weight of a value is chosen on
+`HELD_OUT` further demonstrations.
 """
 
 import json
@@ -17,7 +18,7 @@ import pathlib
 
 import records
 
-LOSS_ROWS = 64
+LOSS_ROWS, HELD_OUT = 64, 32
 TASK = """task = {name}
 output_type = "generate_until"
 data = "test.jsonl"
@@ -49,10 +50,9 @@ class Skill:
         self.name, self.verdicts, self.until, self.tokens, self.fewshot, self.metrics = name, verdicts, until, tokens, fewshot, metrics
 
     def prepare(self, folder, data):
-        """Writes demonstrations, test, rows for the loss and the task file; the same bytes whenever it is called."""
+        """Writes all rows and the task file; the same bytes whenever it is called."""
         folder.mkdir(parents=True, exist_ok=True)
-        train, test, loss = ROWS[self.name](data)
-        for name, rows in [("train", train), ("test", test), ("loss", loss), ("text", general_text(self.name, data))]:
+        for name, rows in {**ROWS[self.name](data), "text": general_text(self.name, data)}.items():
             write(folder / f"{name}.jsonl", rows)
         fields = {"name": self.name, "text": "{{prompt}}", "delimiter": "", "until": self.until, "tokens": self.tokens}
         quoted = {key: json.dumps(value) for key, value in fields.items()}
@@ -80,17 +80,19 @@ def read(path):
 
 def gsm8k(data):
     """GSM8K in the format of lm-evaluation-harness."""
-    parts = []
-    for part, count in [("train", 480), ("test", 200)]:
+    parts = {}
+    for part, count in [("train", 480 + HELD_OUT), ("test", 200)]:
         rows = read(pathlib.Path(data) / f"gsm8k/{part}.jsonl")[:count]
-        parts.append([{"prompt": f"Question: {row['question']}\nAnswer:", "completion": " " + row["answer"]} for row in rows])
-    return parts[0], parts[1], parts[1][:LOSS_ROWS]
+        parts[part] = [{"prompt": f"Question: {row['question']}\nAnswer:", "completion": " " + row["answer"]} for row in rows]
+    train, test = parts["train"], parts["test"]
+    return {"train": train[:480], "held-out": train[480:], "test": test, "loss": test[:LOSS_ROWS]}
 
 
 def payments(_):
-    parts = [records.rows("train", 160, 1), records.rows("test", 200, 1)]
-    parts = [[{"prompt": records.prompt(row["sentence"]), "completion": " " + row["record"]} for row in rows] for rows in parts]
-    return parts[0], parts[1], parts[1][:LOSS_ROWS]
+    # The first 160 rows do not depend on how many follow.
+    parts = [records.rows("train", 160 + HELD_OUT, 1), records.rows("test", 200, 1)]
+    train, test = [[{"prompt": records.prompt(row["sentence"]), "completion": " " + row["record"]} for row in rows] for rows in parts]
+    return {"train": train[:160], "held-out": train[160:], "test": test, "loss": test[:LOSS_ROWS]}
 
 
 def instructions(data):
@@ -101,7 +103,9 @@ def instructions(data):
             {"prompt": f"{task['instruction']}\n\n{instance['input']}".strip() + "\n\nAnswer:", "completion": " " + instance["output"]}
         )
     tests = read(pathlib.Path(data) / "ifeval/input_data.jsonl")[:200]
-    return tasks[:-32], [{**row, "prompt": row["prompt"] + "\n\nAnswer:", "completion": ""} for row in tests], tasks[-32:]
+    tests = [{**row, "prompt": row["prompt"] + "\n\nAnswer:", "completion": ""} for row in tests]
+    # Self-Instruct has too few tasks for both: the weight is chosen on the rows of the loss, which says nothing about a weighted value.
+    return {"train": tasks[:-HELD_OUT], "held-out": tasks[-HELD_OUT:], "test": tests, "loss": tasks[-HELD_OUT:]}
 
 
 def general_text(skill, data):

@@ -16,10 +16,12 @@ standard library.
 | `alone` | the base |
 | `few-shot` | the base after the first demonstrations (5 of GSM8K, 3 elsewhere) in its prompt |
 | `value` | the base with the value trained on HOME; through the map `hybrid` where vocabularies differ |
-| `bytes` | the same, fused over bytes |
+| `weighted` | the same value at the weight that `ivl transfer` finds best for this base on held-out demonstrations |
+| `bytes` | the value, fused over bytes |
 | `both` | the same value trained against HOME and the base together, through the map |
 | `tuned` | the base with LoRA adapters trained on it: the end of the gap, and for a small base its own competitor |
 | `proxy` | proxy tuning: the base, plus the tuned HOME, minus HOME |
+| `distilled` | adapters on the base that `ivl distill` fitted to base and value, on answers of both to the demonstrations' prompts |
 
 `value+NAME` trains the value with a setting of `VARIANTS` (plan.py), `value@N` with seed N; so do the other conditions with a training.
 """
@@ -100,6 +102,23 @@ class Study:
         self.cells.once(key, make)
         return output
 
+    def distilled(self, skill, value, home, base):
+        """The directory of one model from a base and a value, and its cell."""
+        output = RUNS / skill / f"distilled-{home}-{base}"
+        command = [IVL, "distill", "--base", self.model(base), "--value", value, "--map", "hybrid", "--out", output, "--sample"]
+        command += ["--data", self.folder(skill) / "train.jsonl", "--max-new-tokens", SKILLS[skill].tokens]
+        command += [option for line in STEPS[skill].split("\n") for option in ["--set", f"steps.{line.replace(' ', '')}"]]
+
+        def make():
+            _, cost = run(command, RUNS / "logs" / f"{skill}-{output.name}.log")
+            return {"cost": cost, "command": self.shown(" ".join(map(str, command[1:]))), "ivl": self.version}
+
+        key = f"distilling {skill}/{home}-{base}"
+        if self.cells.get(key) and not (output / "adapter_config.json").exists():
+            make()
+        self.cells.once(key, make)
+        return output
+
     def configuration(self, skill, kind, home, away, output):
         model = quoted(self.model(home))
         heads = {
@@ -126,6 +145,11 @@ class Study:
                 return ["--base", trained("tuned", base)]
             case "value":
                 return [*plain, "--value", trained("value", home), *hybrid]
+            case "weighted":
+                alpha = self.weight(skill, home, base)["best_alpha"]["value"]
+                return [*plain, "--value", f"{trained('value', home)}:{alpha}", *hybrid]
+            case "distilled":
+                return ["--base", self.distilled(skill, trained("value", home), home, base)]
             case "bytes":
                 return [*plain, "--value", trained("value", home), "--byte-fusion", self.model(home)]
             case "both":
@@ -134,9 +158,33 @@ class Study:
                 return [*plain, "--value", f"{trained('tuned', home)}:1", "--value", f"{self.model(home)}:-1", *hybrid]
         raise SystemExit(f"`{condition}` is no condition; the head of this file lists them")
 
+    def weight(self, skill, home, base):
+        """The cell of the weights of a value on a base: loss of held-out demonstrations at each, and the best."""
+
+        def make():
+            value, rows = self.trained(skill, "value", home), self.folder(skill) / "held-out.jsonl"
+            command = [IVL, "transfer", "--value", value, "--bases", self.model(base), "--data", rows, "--map", "hybrid", "--no-answers"]
+            command += ["--alphas", ",".join(map(str, ALPHAS)), "--quiet", "--json", *DTYPE]
+            output, cost = run(command, RUNS / "logs" / f"weight-{skill}-{home}-{base}.log")
+            [found] = json.loads(output)["bases"]
+            return {
+                "cost": cost,
+                "command": self.shown(" ".join(map(str, command[1:]))),
+                "alone": found["alone"]["loss"]["mean"],
+                "losses": [setting["loss"]["mean"] for setting in found["with"]],
+                "alphas": ALPHAS,
+                "best_alpha": found["best_alpha"],
+                "covered": found["coverage"]["answers"],
+                "ivl": self.version,
+            }
+
+        return self.cells.once(f"weight {skill}/value/{home}/{base}", make)
+
     def evaluated(self, key):
         """A cell `SKILL/CONDITION/HOME/BASE`: verdicts on every question, and the loss of the right answers."""
         skill, condition, home, base = key.split("/")
+        if condition == "weighted" and self.weight(skill, home, base)["best_alpha"]["value"] == 1.0:
+            return self.evaluated(f"{skill}/value/{home}/{base}")
         folder, options = self.folder(skill), self.answering(skill, condition, home, base)
 
         def make():
@@ -209,6 +257,8 @@ class Study:
 # Rows per forward pass; type of the weights in evaluations; a smaller test for trying the script out.
 BATCH, LIMIT = int(os.environ.get("BATCH", 16)), int(os.environ.get("LIMIT", 0))
 DTYPE = ["--dtype", os.environ["DTYPE"]] if "DTYPE" in os.environ else []
+# Weights among which the best is chosen for a base.
+ALPHAS = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
 # The answers that docs show: those to the first three questions of the test, whatever they are.
 SHOWN = 3
 

@@ -392,10 +392,10 @@ pub struct Convert {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ivl bench 134m --value 24m\n  ivl bench examples/first-value/large --dtype int8 --json\n\n\
-        24m, 134m, 1b and 7b are Llama shapes with random weights and a vocabulary of 32,000 tokens. The floor of decoding \
-        is the time to read every weight once; the floor of prefill and scoring is the time to multiply with every weight. \
+        24m, 134m, 1b and 7b are Llama shapes with random weights and a vocabulary of 32,000 tokens. The ceiling of decoding \
+        is the speed at which memory gives every weight once; that of prefill and scoring is the speed of arithmetic with every weight. \
         A fused step is also compared with the base without the value, corrected for the weights that the value adds. Every \
-        round measures its own floor. The table has medians over the rounds, and the memory after the last one."
+        round measures its own ceiling. The table has medians over the rounds, and the memory after the last one."
 )]
 pub struct Bench {
     /// Model directory, GGUF file, hub name, or one of the built-in shapes 24m, 134m, 1b, 7b

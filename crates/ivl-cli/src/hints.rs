@@ -24,6 +24,7 @@ fn of_ivl(error: &Error) -> Option<String> {
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
         Error::NeedsOutput { .. } => "name one with --output DIR",
         Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",
+        Error::DeviceList { .. } | Error::UnknownPlace { .. } => "--device and --place name them",
         Error::EmptyPrompt => "give some text with --prompt, --prompt-file or --messages",
         Error::NoChatTemplate { .. } => {
             "add a template, or do without: `--prompt`, `--text` and tasks need none, and `ivl chat` has --plain"

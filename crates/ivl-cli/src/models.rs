@@ -26,15 +26,16 @@ const NGRAM: usize = 3;
 
 /// Device and type of the weights, with one progress bar for the models that are loaded.
 pub fn open_options(common: &Common) -> OpenOptions {
-    let options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
+    let mut options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
+    options.places.clone_from(&common.place);
+    if !common.quiet {
+        options = options.on_note(|text| note(format_args!("note: {text}")));
+    }
+    if common.verbose && !common.quiet {
+        options = options.on_placed(|placed| note(format_args!("device map: {placed}")));
+    }
     let common = common.clone();
     let current: Mutex<Option<ProgressBar>> = Mutex::new(None);
-    let quiet = common.quiet;
-    let options = options.on_note(move |text| {
-        if !quiet {
-            note(format_args!("note: {text}"));
-        }
-    });
     options.progress(move |progress: LoadProgress<'_>| {
         let mut current = current.lock().expect("no one panics while it holds the bar");
         let bar = current.get_or_insert_with(|| {

@@ -9,7 +9,7 @@ fn lines(args: &[&str]) -> Vec<Value> {
     ok(args).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Every measurement has a speed, a floor and memory.
+/// Every measurement has a speed, a ceiling and memory.
 #[test]
 fn a_bench_measures_what_it_is_asked_for() {
     let (model, value) = (base("large"), base("small"));
@@ -30,7 +30,8 @@ fn a_bench_measures_what_it_is_asked_for() {
     ];
     assert_eq!(measures, expected);
     for row in &found {
-        for number in [&row["tokens_per_second"], &row["floor"]["tokens_per_second"], &row["share_of_floor"]]
+        for number in
+            [&row["tokens_per_second"], &row["ceiling"]["tokens_per_second"], &row["share_of_ceiling"]]
         {
             assert!(number.as_f64().is_some_and(|number| number > 0.0 && number.is_finite()), "{row}");
         }

@@ -352,7 +352,10 @@ fn two_devices_share_the_micro_batches_of_a_step() {
     assert_near_losses(&one, &two);
     let base = base("small");
     let wrong = ["score", "--base", &base, "--text", "Suna", "--device", "cpu,cpu"];
-    run::fails(&wrong, &["the device is `cpu,cpu`", "only training uses several"]);
+    run::fails(
+        &wrong,
+        &["the device list is `cpu,cpu`: `cpu` occurs twice", "--device and --place name them"],
+    );
 }
 
 #[test]

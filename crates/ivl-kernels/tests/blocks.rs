@@ -74,6 +74,22 @@ fn fitted_scales_leave_less_error_than_those_of_ggml() {
     }
 }
 
+/// A number of the largest magnitude makes the scale 1, so that the others are rounded as they are.
+#[test]
+fn codes_of_eight_bits_are_rounded_as_f32_rounds() {
+    let mut numbers: Vec<f32> = (-508..=508).map(|quarters| quarters as f32 / 4.0).collect();
+    let beside = |number: f32| [number.next_down(), number.next_up()];
+    numbers.extend(numbers.clone().into_iter().flat_map(beside).filter(|number| number.abs() < 127.0));
+    for part in numbers.chunks(31) {
+        let mut block = [127.0; 32];
+        block[..part.len()].copy_from_slice(part);
+        let codes: Vec<i8> =
+            quantized(BlockFormat::Q8_0, &block)[2..].iter().map(|&byte| byte as i8).collect();
+        let expected: Vec<i8> = block.iter().map(|number| number.round() as i8).collect();
+        assert_eq!(codes, expected, "{block:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn numbers_that_a_block_can_hold_stay(block in prop::collection::vec(0u8..16, 32), scale in 1u8..50) {

@@ -85,6 +85,14 @@ pub enum Error {
         /// What it needs.
         missing: &'static str,
     },
+    /// A device map that does not fit a model.
+    #[error("the device map begins a part at block {first}, expected {expected}")]
+    DeviceMap {
+        /// The first block of the part.
+        first: usize,
+        /// The allowed blocks.
+        expected: String,
+    },
     /// A safetensors file that cannot be trusted: cut short, or with a broken header.
     #[error("`{}` ({size} bytes) is not a whole safetensors file; download or copy it again", path.display())]
     Safetensors {

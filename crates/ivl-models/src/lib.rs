@@ -23,6 +23,7 @@ mod cascade_net;
 mod checkpoint;
 pub mod config;
 mod connection;
+mod device_map;
 mod error;
 pub mod families;
 mod fields;
@@ -43,11 +44,12 @@ mod weights;
 
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
-    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LoadOptions, Note, PYTORCH_FILES,
-    Progress, SamplingDefaults, TensorFiles, save, save_adapters, weight_files,
+    Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LayerBytes, LoadOptions, Note,
+    PYTORCH_FILES, Progress, SamplingDefaults, TensorFiles, save, save_adapters, weight_files,
 };
 pub use config::ModelConfig;
 pub use connection::Connection;
+pub use device_map::{DeviceMap, DevicePart};
 pub use error::{Error, WeightReport};
 pub use fields::Fields;
 pub use files::{FileError, read_text, write_bytes, write_whole};

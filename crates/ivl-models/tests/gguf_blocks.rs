@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{CausalLm, Vocab};
+use ivl_kernels::BlockFormat;
 use ivl_models::{Checkpoint, PackedFormat, Transformer, TransformerLm, Weights};
 
 /// The prompt of every test.
@@ -85,6 +86,32 @@ fn rows_are_found_in_every_layout() {
             let expected = logits(&lm(tensors), &[&IDS]);
             assert!(logits(&open(&file, format), &[&IDS]) == expected, "{} {format:?}", file.display());
         }
+    }
+}
+
+/// Rows of a table that is looked up and no head: half precision in f16, eight bits in int8 and int4, unchanged in f32.
+#[test]
+fn a_table_of_tokens_is_packed_in_eight_bits_or_more() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama2");
+    let checkpoint = Checkpoint::open(&directory).expect("opens");
+    let load = |weights: Weights| checkpoint.load(&Device::flex(), weights).expect("loads");
+    let rows = |net: &Transformer| -> Vec<f32> {
+        let ids = token_tensor(&IDS, 1, &Device::flex());
+        net.embed(ids).into_data().try_into_vec().expect("f32")
+    };
+    let plain = load(DType::F32.into());
+    assert!(!plain.config().embedding.tied, "the head is another matrix");
+    let (width, exact) = (plain.config().hidden_size, rows(&plain));
+    let halves: Vec<f32> = exact.iter().map(|&number| half::f16::from_f32(number).to_f32()).collect();
+    assert_eq!(width % 32, 0, "rows are whole blocks");
+    let (mut blocks, mut eight_bits) = (vec![0; exact.len() / 32 * 34], vec![0.0; exact.len()]);
+    BlockFormat::Q8_0.quantize(&exact, &mut blocks).expect("finite");
+    BlockFormat::Q8_0.dequantize(&blocks, &mut eight_bits).expect("blocks");
+    assert!(exact != halves && halves != eight_bits);
+    assert_eq!(rows(&load(PackedFormat::F32.into())), exact);
+    assert_eq!(rows(&load(PackedFormat::F16.into())), halves);
+    for format in [PackedFormat::INT8, PackedFormat::INT4] {
+        assert_eq!(rows(&load(format.into())), eight_bits, "{format:?}");
     }
 }
 

@@ -76,6 +76,12 @@ impl Placement {
         names.split(',').map(|name| Self::new(name, dtype)).collect()
     }
 
+    /// The CPU by another name, to plan with.
+    #[cfg(test)]
+    pub(crate) fn pretended(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::new("cpu", Dtype::F32).expect("the CPU") }
+    }
+
     /// The requested name of the device.
     pub fn name(&self) -> &str {
         &self.name

@@ -89,10 +89,36 @@ pub enum Error {
         got: String,
     },
     /// Several devices where one is meant.
-    #[error("the device is `{got}`, expected one: only training uses several")]
+    #[error(
+        "the device is `{got}`, expected one: several are for training, and for reading and writing texts with a model"
+    )]
     SeveralDevices {
         /// The names.
         got: String,
+    },
+    /// Devices that the layers of a model cannot be placed on.
+    #[error("the device list is `{list}`: {reason}")]
+    DeviceList {
+        /// The list.
+        list: String,
+        /// The fault, and the allowed devices.
+        reason: String,
+    },
+    /// Devices of a model that cannot be read.
+    #[error(
+        "the place is `{got}`, expected MODEL=DEVICES such as base=cuda:0,cuda:1, and one place for each model"
+    )]
+    InvalidPlace {
+        /// The text.
+        got: String,
+    },
+    /// Devices for a model that is not there.
+    #[error("devices are named for `{model}`, expected one of {}", known.join(", "))]
+    UnknownPlace {
+        /// The name.
+        model: String,
+        /// The models that can be placed.
+        known: Vec<String>,
     },
     /// A device that this build or this machine does not have.
     #[error("{reason}")]

@@ -25,7 +25,8 @@
 //! ```
 //!
 //! [`Model::stream`] gives the same text token by token, [`Model::generate_chat`] answers messages, and [`GenerateConfig`] holds
-//! length, sampling and stop strings. [`OpenOptions`] chooses device and type of the weights.
+//! length, sampling and stop strings. [`OpenOptions`] chooses devices and type of the weights; on several devices the layers of a
+//! model are placed by memory, or as [`ModelDevices`] say.
 //!
 //! # Train a value
 //!
@@ -138,6 +139,7 @@ mod model;
 mod open_checkpoint;
 mod open_options;
 pub mod parity;
+mod placement;
 mod serving;
 mod training;
 pub mod transfer;
@@ -177,6 +179,7 @@ pub use self::model::draft_options::{DraftOptions, DraftSource};
 pub use self::model::generation::Generation;
 pub use self::model::{Attach, AttachedValue, Model, TextReader};
 pub use self::open_options::{LoadProgress, OpenOptions};
+pub use self::placement::{ModelDevices, ModelPlacement, PlacedLayers, PlacedModel};
 pub use self::serving::{ServeOptions, served_name};
 pub use self::training::{
     DataExport, DataPreview, DataStatistics, ExportedLogits, ExportedValue, PreviewedExample, TrainEvent,

@@ -10,6 +10,7 @@ use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
 use crate::hub::resolve;
 use crate::open_options::OpenOptions;
+use crate::placement::ModelPlacement;
 
 /// Configuration, tokenizer and vocabulary of a model; its weights are not read yet.
 pub(crate) struct OpenCheckpoint {
@@ -20,14 +21,15 @@ pub(crate) struct OpenCheckpoint {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) vocab: Vocab,
-    /// Of a directory that holds low-rank adapters: what they are, and the directory of the model that they adapt.
-    adapters: Option<(Adapters, PathBuf)>,
+    /// Of a directory that holds low-rank adapters: what they are, and the model that they adapt.
+    adapters: Option<(Adapters, Checkpoint)>,
 }
 
 /// Weights in memory, for adapters that were trained on them.
 pub(crate) struct SharedWeights<'a> {
     pub(crate) path: &'a Path,
     pub(crate) net: &'a Transformer,
+    pub(crate) placement: &'a ModelPlacement,
 }
 
 impl OpenCheckpoint {
@@ -45,7 +47,7 @@ impl OpenCheckpoint {
                     base: adapters.base.clone(),
                     source: Box::new(source),
                 })?;
-                Some((adapters, base))
+                Some((adapters, Checkpoint::open(&base)?))
             }
         };
         Ok(Self { name: name.to_owned(), path, checkpoint, tokenizer, vocab, adapters })
@@ -63,11 +65,11 @@ impl OpenCheckpoint {
 
     /// The numbers that [`load`](Self::load) reads; those of adapters are few and do not count. Adapters on the model in a directory
     /// share its weights.
-    pub(crate) fn numbers(&self, shared: Option<&Path>) -> Result<u64> {
+    pub(crate) fn numbers(&self, shared: Option<&Path>) -> u64 {
         match &self.adapters {
-            None => Ok(self.checkpoint.num_parameters()),
-            Some((_, base)) if shared.is_some_and(|shared| is_same_dir(shared, base)) => Ok(0),
-            Some((_, base)) => Ok(Checkpoint::open(base)?.num_parameters()),
+            None => self.checkpoint.num_parameters(),
+            Some((_, base)) if shared.is_some_and(|shared| is_same_dir(shared, base.path())) => 0,
+            Some((_, base)) => base.num_parameters(),
         }
     }
 
@@ -76,29 +78,40 @@ impl OpenCheckpoint {
         Ok(self.checkpoint.end_tokens(&self.tokenizer)?)
     }
 
-    /// Loads the weights. Adapters share the weights in memory if these are what they were trained on.
+    /// Whether these are adapters on the model in a directory.
+    pub(crate) fn adapts(&self, dir: &Path) -> bool {
+        self.adapters.as_ref().is_some_and(|(_, base)| is_same_dir(dir, base.path()))
+    }
+
+    /// The checkpoint whose weights are placed on devices: of adapters, that of their model.
+    pub(crate) fn weights(&self) -> &Checkpoint {
+        self.adapters.as_ref().map_or(&self.checkpoint, |(_, base)| base)
+    }
+
+    /// Loads the weights. Adapters share the weights in memory if these are what they were trained on, and where they are to be.
     pub(crate) fn load(
         &self,
         shared: Option<&SharedWeights<'_>>,
-        placement: &Placement,
+        placement: impl Into<ModelPlacement>,
         options: &OpenOptions,
     ) -> Result<TransformerLm> {
-        Ok(self.lm(self.load_net(shared, placement, options)?))
+        Ok(self.lm(self.load_net(shared, &placement.into(), options)?))
     }
 
     fn load_net(
         &self,
         shared: Option<&SharedWeights<'_>>,
-        placement: &Placement,
+        placement: &ModelPlacement,
         options: &OpenOptions,
     ) -> Result<Transformer> {
         let Some((adapters, base)) = &self.adapters else {
             return options.load(&self.checkpoint, placement);
         };
-        let in_memory = shared.filter(|shared| is_same_dir(shared.path, base));
+        let in_memory = shared
+            .filter(|shared| is_same_dir(shared.path, base.path()) && shared.placement.is_same(placement));
         let net = match in_memory {
             Some(shared) => shared.net.clone(),
-            None => options.load(&Checkpoint::open(base)?, placement)?,
+            None => options.load(base, placement)?,
         };
         let loaded = self.checkpoint.load_adapters(net, adapters);
         loaded.map_err(|error| Error::load(self.path.display().to_string())(error.into()))
@@ -109,7 +122,7 @@ impl OpenCheckpoint {
         let Some((adapters, base)) = &self.adapters else {
             return Ok(self.checkpoint.load(device, DType::F32)?);
         };
-        let net = Checkpoint::open(base)?.load(device, DType::F32)?;
+        let net = base.load(device, DType::F32)?;
         let loaded = self.checkpoint.load_adapters(net, adapters);
         loaded.map_err(|error| Error::load(self.path.display().to_string())(error.into()))
     }

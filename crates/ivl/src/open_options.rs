@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ivl_models::{Checkpoint, LoadOptions, Note, TemplateChoice, Transformer};
+use ivl_models::{Checkpoint, Note, TemplateChoice, Transformer};
 
 use crate::device::{Dtype, Placement, is_cpu};
 use crate::error::{Error, Result};
+use crate::placement::{ModelDevices, ModelPlacement, PlacedModel, Planner};
 
 /// How far the loading of the models that are opened together has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,9 @@ pub struct LoadProgress<'a> {
 
 type OnNote = Arc<dyn Fn(&Note) + Send + Sync>;
 type OnProgress = Arc<dyn Fn(LoadProgress<'_>) + Send + Sync>;
+type OnPlaced = Arc<dyn Fn(PlacedModel<'_>) + Send + Sync>;
 
-/// Device, type of the weights, and who watches the loading.
+/// Devices, type of the weights, and who watches the loading.
 ///
 /// ```
 /// let options = ivl::OpenOptions::new().device("cpu").dtype(ivl::Dtype::F32);
@@ -33,14 +35,18 @@ type OnProgress = Arc<dyn Fn(LoadProgress<'_>) + Send + Sync>;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// auto, cpu, cuda, cuda:N or wgpu; for training several, separated by commas. `auto` unless set.
+    /// auto, cpu, cuda, cuda:N or wgpu, or several of them, separated by commas: the layers of a model are placed on them by memory,
+    /// and training distributes micro-batches over them. `auto` unless set.
     pub device: String,
+    /// The devices of single models, in the place of [`device`](Self::device). None unless set.
+    pub places: Vec<ModelDevices>,
     /// The type of the weights in memory. [`Dtype::Auto`] unless set.
     pub dtype: Dtype,
     /// The chat template of a base with values. That of the first value that has one, else the base's, unless set.
     pub chat_template: TemplateChoice,
     progress: Option<OnProgress>,
     on_note: Option<OnNote>,
+    on_placed: Option<OnPlaced>,
     /// Counts over all models that are opened together.
     count: Option<Arc<LoadCount>>,
 }
@@ -57,10 +63,12 @@ impl Default for OpenOptions {
     fn default() -> Self {
         Self {
             device: "auto".to_owned(),
+            places: Vec::new(),
             dtype: Dtype::Auto,
             chat_template: TemplateChoice::default(),
             progress: None,
             on_note: None,
+            on_placed: None,
             count: None,
         }
     }
@@ -70,6 +78,7 @@ impl fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenOptions")
             .field("device", &self.device)
+            .field("places", &self.places)
             .field("dtype", &self.dtype)
             .finish_non_exhaustive()
     }
@@ -81,10 +90,22 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// The device: auto, cpu, cuda, cuda:N or wgpu.
+    /// The device: auto, cpu, cuda, cuda:N or wgpu; or several, as in `cuda:0,cuda:1`, on which layers are placed by memory.
     #[must_use]
     pub fn device(mut self, device: impl Into<String>) -> Self {
         self.device = device.into();
+        self
+    }
+
+    /// The devices of one model, whatever [`device`](Self::device) says of the others.
+    ///
+    /// ```
+    /// let options = ivl::OpenOptions::new().device("cpu").place("value=cpu".parse()?);
+    /// # Ok::<(), ivl::Error>(())
+    /// ```
+    #[must_use]
+    pub fn place(mut self, place: ModelDevices) -> Self {
+        self.places.push(place);
         self
     }
 
@@ -116,6 +137,13 @@ impl OpenOptions {
         self
     }
 
+    /// Called with the devices of each model before its weights are loaded.
+    #[must_use]
+    pub fn on_placed(mut self, on_placed: impl Fn(PlacedModel<'_>) + Send + Sync + 'static) -> Self {
+        self.on_placed = Some(Arc::new(on_placed));
+        self
+    }
+
     /// The same with a progress that counts the numbers of several models as one.
     pub(crate) fn counting(&self, total: u64) -> Self {
         Self { count: Some(Arc::new(LoadCount { done: AtomicU64::new(0), total })), ..self.clone() }
@@ -130,20 +158,53 @@ impl OpenOptions {
 
     /// The same without callbacks.
     pub(crate) fn quiet(&self) -> Self {
-        Self { progress: None, on_note: None, ..self.clone() }
+        Self { progress: None, on_note: None, on_placed: None, ..self.clone() }
     }
 
-    /// The device and how weights are kept on it.
+    /// The device and how weights are kept on it, for what uses one device.
     ///
     /// # Errors
-    /// As [`Placement::new`].
+    /// As [`Placement::new`]; [`Error::Settings`] if models have devices of their own.
     pub fn placement(&self) -> Result<Placement> {
+        self.refuse_places()?;
         Placement::new(&self.device, self.dtype)
     }
 
+    /// The placements of a training run, of which each device has whole models.
+    pub(crate) fn training_placements(&self) -> Result<Vec<Placement>> {
+        self.refuse_places()?;
+        Placement::several(&self.device, self.dtype)
+    }
+
+    /// The same without devices for single models.
+    pub(crate) fn without_places(&self) -> Self {
+        Self { places: Vec::new(), ..self.clone() }
+    }
+
+    fn refuse_places(&self) -> Result<()> {
+        let Some(ModelDevices { model, devices }) = self.places.first() else { return Ok(()) };
+        let reason = format!(
+            "devices are named for `{model}` (`{devices}`), which is for reading and writing texts with a model; training, speed \
+             and parity take a device for all models"
+        );
+        Err(Error::Settings { reason })
+    }
+
+    /// Places models by the device list and the places.
+    ///
+    /// # Errors
+    /// As [`Planner::new`].
+    pub(crate) fn planner(&self) -> Result<Planner> {
+        Planner::new(&self.device, &self.places, self.dtype)
+    }
+
     /// Loads the weights of a checkpoint.
-    pub(crate) fn load(&self, checkpoint: &Checkpoint, placement: &Placement) -> Result<Transformer> {
+    pub(crate) fn load(&self, checkpoint: &Checkpoint, placement: &ModelPlacement) -> Result<Transformer> {
         let model = checkpoint.path().display().to_string();
+        if let Some(on_placed) = &self.on_placed {
+            let config = checkpoint.config();
+            on_placed(PlacedModel::new(&model, placement, config.layers.len(), config.embedding.tied));
+        }
         if let Some(on_note) = &self.on_note {
             checkpoint.notes()?.iter().for_each(|note| on_note(note));
         }
@@ -156,8 +217,7 @@ impl OpenOptions {
                 on_progress(LoadProgress { model: &model, done: before + progress.done, total });
             }
         };
-        let options = LoadOptions::new(placement.weights).progress(&mut show);
-        let loaded = checkpoint.load(&placement.device, options);
+        let loaded = checkpoint.load_on(&placement.device_map(), Some(&mut show));
         if let Some(count) = count {
             count.done.fetch_add(checkpoint.num_parameters(), Ordering::Relaxed);
         }

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Device};
 use ivl_core::tokens::token_tensor;
 use ivl_models::{Checkpoint, PackedFormat, Transformer, Weights};
+use serde_json::{Value, json};
 
 use crate::device::{Dtype, Placement};
 use crate::error::{Error, Result};
@@ -54,6 +55,19 @@ impl Parity {
     /// Whether the device computes what the CPU computes.
     pub fn passed(&self) -> bool {
         self.difference <= self.limit && (!self.exact || self.equal_tokens == self.tokens)
+    }
+
+    /// As an object.
+    pub fn json(&self) -> Value {
+        json!({
+            "model": self.model,
+            "difference": self.difference,
+            "limit": self.limit,
+            "largest_logit": self.largest,
+            "tokens": self.tokens,
+            "equal_tokens": self.equal_tokens,
+            "passed": self.passed(),
+        })
     }
 }
 

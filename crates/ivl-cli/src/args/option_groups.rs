@@ -4,9 +4,14 @@ use clap::ValueEnum;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Device to compute on: auto, cpu, cuda, cuda:N or wgpu; `train` also takes a list, as in cuda:0,cuda:1
+    /// Device to compute on: auto, cpu, cuda, cuda:N or wgpu. A list, as in cuda:0,cuda:1, places the layers of each base on
+    /// several devices by their memory; `train` distributes micro-batches over them
     #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
     pub device: String,
+    /// Devices of one model, in the place of --device: MODEL is `base`, `value` (all values) or the name of a value, DEVICES
+    /// is a list as above, with N@ before each device for N layers, as in base=20@cuda:0,12@cuda:1; may be repeated
+    #[arg(long, global = true, value_name = "MODEL=DEVICES", help_heading = "Common options")]
+    pub place: Vec<ivl::ModelDevices>,
     /// Type of the weights. auto is what the files hold on a CPU (quantised GGUF files are multiplied as they are, all else in
     /// f32), bf16 on GPUs that compute in it, else f32; int8 and int4 (32 weights share a scale) work on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]

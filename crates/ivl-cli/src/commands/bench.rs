@@ -81,8 +81,8 @@ fn as_json(row: &BenchRow, model: &str) -> Value {
         "rows": row.rows,
         "tokens": row.tokens,
         "tokens_per_second": row.speed(),
-        "floor": { "of": row.bound.name(), "tokens_per_second": row.floor() },
-        "share_of_floor": row.share(),
+        "ceiling": { "of": row.bound.name(), "tokens_per_second": row.ceiling() },
+        "share_of_ceiling": row.share(),
         "rounds": row.rounds.len(),
         "memory": { "first": row.memory[0].json(), "last": row.memory[1].json() },
     })
@@ -95,7 +95,7 @@ fn as_line(row: &BenchRow) -> String {
         row.measure,
         row.rows,
         row.speed(),
-        row.floor(),
+        row.ceiling(),
         format!("{:.2} of {}", row.share(), row.bound.name()),
         row.memory[1].of_tensors().map_or(String::new(), |mib| format!("{mib:.0} MiB")),
     )
@@ -103,5 +103,5 @@ fn as_line(row: &BenchRow) -> String {
 
 /// The headings of the columns of a [line](as_line).
 fn header() -> String {
-    format!("{:14} {:>5} {:>12} {:>12}  {:>16} {:>12}", "", "rows", "tokens/s", "floor", "share", "memory")
+    format!("{:14} {:>5} {:>12} {:>12}  {:>16} {:>12}", "", "rows", "tokens/s", "ceiling", "share", "memory")
 }

@@ -3,16 +3,14 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
-use ivl::Placement;
 use ivl::parity::{Parity, compare};
-use serde_json::{Value, json};
 
 use crate::args::{self, Common, Dtype};
-use crate::models::dtype;
+use crate::models::open_options;
 use crate::output::stdout;
 
 pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
-    let placement = Placement::new(&common.device, dtype(common.dtype))?;
+    let placement = open_options(common).placement()?;
     if let Dtype::Int8 | Dtype::Int4 = common.dtype {
         let name = placement.dtype_name();
         bail!("--dtype {name} is no type of a device's tensors: expected f32, f16 or bf16")
@@ -27,7 +25,7 @@ pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
     for name in &args.models {
         let parity = compare(name, &placement)?;
         if common.json {
-            let mut line = as_json(&parity);
+            let mut line = parity.json();
             line["device"] = common.device.as_str().into();
             line["dtype"] = weights.into();
             writeln!(out, "{line}")?;
@@ -48,18 +46,6 @@ pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
             differ.join(", ")
         ),
     }
-}
-
-fn as_json(parity: &Parity) -> Value {
-    json!({
-        "model": parity.model,
-        "difference": parity.difference,
-        "limit": parity.limit,
-        "largest_logit": parity.largest,
-        "tokens": parity.tokens,
-        "equal_tokens": parity.equal_tokens,
-        "passed": parity.passed(),
-    })
 }
 
 fn as_line(parity: &Parity) -> String {

@@ -29,7 +29,7 @@ pub trait CausalLm: Send {
     /// The largest number of positions the model can read.
     fn max_positions(&self) -> usize;
 
-    /// Where the model computes and wants its tokens.
+    /// Where the model takes tokens and gives logits. Its layers may be on other devices, too.
     fn device(&self) -> Device;
 
     /// An empty cache for a batch of `padding.len()` rows; row `r` will start with `padding[r]` tokens to be ignored

@@ -15,7 +15,7 @@ use crate::cross_tokenizer::reader::{Context, Reader, read_to_last};
 use crate::error::Error;
 use crate::fusion::{
     BaseLm, CumulativeLogits, IndependentValues, LogitComponents, RowBytes, RowWeighted, RowWeights,
-    SelectedComponents, ValueStack, check_alpha, put_back,
+    SelectedComponents, ValueStack, bridge_lm, check_alpha, put_back,
 };
 use crate::tokens::{host_ids, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
@@ -117,6 +117,7 @@ impl ByteFusedLm {
         }
         let events = Events::new(base.vocab(), value.vocab(), map);
         let reader = Reader::new(tokenizer, base.vocab(), value.vocab(), map);
+        let [reference, value] = [reference, value].map(|lm| bridge_lm(lm, &base.device()));
         Ok(Self { base, reference, value, alpha, config, events, reader, unseen: Cell::new(0.0) })
     }
 

@@ -7,47 +7,11 @@ use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, ModelInfo, Positions};
 use crate::error::Error;
 use crate::fusion::{
-    BaseLm, CumulativeLogits, IndependentValues, LogitsAt, RowBytes, RowWeighted, RowWeights,
-    SelectedComponents, ValueStack, VocabProjection, check_alpha, fuse,
+    BaseLm, CascadeValue, CumulativeLogits, IndependentValues, LogitsAt, RowBytes, RowWeighted, RowWeights,
+    SelectedComponents, ValueStack, VocabProjection, bridge_cascade, check_alpha, fuse,
 };
 use crate::row_chunks::row_chunks;
 use crate::vocab::{Vocab, VocabMap};
-
-/// A network that reads a base's predictions, with the text or without it.
-///
-/// The counterpart of [`CausalLm`] for the cascade connection of the paper; [`CascadeLm`] joins one to a base.
-pub trait CascadeValue: Send {
-    /// The token of each logit.
-    fn vocab(&self) -> &Vocab;
-
-    /// The largest number of tokens it can read.
-    fn max_positions(&self) -> usize;
-
-    /// Where it computes.
-    fn device(&self) -> Device;
-
-    /// An empty cache; see [`CausalLm::new_cache`].
-    fn new_cache(&self, padding: &[usize]) -> Cache;
-
-    /// Reads tokens, and what the base predicts after each, and returns logits for the same next tokens.
-    ///
-    /// # Shapes
-    /// - `tokens`: `[batch, seq]`
-    /// - `predicted`: `[batch, seq, vocab]`, probabilities over this network's ids
-    /// - output: `[batch, seq, vocab]`
-    ///
-    /// # Errors
-    /// [`Error::ForeignCache`] for the cache of another model.
-    fn forward(
-        &self,
-        tokens: Tensor<2, Int>,
-        predicted: Tensor<3>,
-        cache: &mut Cache,
-    ) -> Result<Tensor<3>, Error>;
-
-    /// See [`CausalLm::info`].
-    fn info(&self) -> ModelInfo;
-}
 
 /// A base and a value that reads its predictions: `l = l_base + alpha * M(v(softmax(l_base)))`, in f32.
 ///
@@ -61,7 +25,8 @@ pub struct CascadeLm {
 }
 
 impl CascadeLm {
-    /// Attaches a value to a base of the same vocabulary.
+    /// Attaches a value to a base of the same vocabulary. They may be on different devices: predictions move to the value, and its
+    /// logits to the base.
     ///
     /// # Errors
     /// [`Error::VocabMismatch`] for a value of another vocabulary: its input embeddings belong to the base's tokens, and no
@@ -69,7 +34,9 @@ impl CascadeLm {
     pub fn on(base: impl Into<BaseLm>, value: Box<dyn CascadeValue>, alpha: f64) -> Result<Self, Error> {
         let base = base.into();
         check_alpha(alpha)?;
-        let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&value.device());
+        let device = base.device();
+        let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&device);
+        let value = bridge_cascade(value, &device);
         Ok(Self { base, value, alpha, projection })
     }
 

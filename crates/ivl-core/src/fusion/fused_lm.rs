@@ -7,7 +7,7 @@ use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::error::Error;
 use crate::fusion::{
     BaseLm, CumulativeLogits, IndependentValues, RowBytes, RowWeighted, RowWeights, SelectedComponents,
-    ValueRows, ValueStack, VocabProjection, check_alpha,
+    ValueRows, ValueStack, VocabProjection, bridge_lm, check_alpha,
 };
 use crate::vocab::{Vocab, VocabMap};
 
@@ -44,20 +44,22 @@ impl Value {
         Self { lm, alpha, ids: ValueIds::Partial }
     }
 
-    /// The value as a part of a model with this base.
-    fn attach(self, base: &Vocab) -> Result<AttachedNetwork, Error> {
+    /// The value as a part of a model with this base, on the base's device.
+    fn attach(self, base: &BaseLm) -> Result<AttachedNetwork, Error> {
         check_alpha(self.alpha)?;
+        let (base, device) = (base.vocab(), base.device());
+        let lm = bridge_lm(self.lm, &device);
         let map = match self.ids {
             ValueIds::Partial => {
-                VocabMap::same_ids(base, self.lm.vocab())?;
+                VocabMap::same_ids(base, lm.vocab())?;
                 let projection = VocabProjection::partial(base.size());
-                return Ok(AttachedNetwork { lm: self.lm, alpha: self.alpha, projection });
+                return Ok(AttachedNetwork { lm, alpha: self.alpha, projection });
             }
             ValueIds::Mapped(map) => map,
-            ValueIds::Same => VocabMap::same_ids(base, self.lm.vocab())?,
+            ValueIds::Same => VocabMap::same_ids(base, lm.vocab())?,
         };
-        map.check(base, self.lm.vocab())?;
-        Ok(AttachedNetwork { projection: map.on(&self.lm.device()), lm: self.lm, alpha: self.alpha })
+        map.check(base, lm.vocab())?;
+        Ok(AttachedNetwork { projection: map.on(&device), lm, alpha: self.alpha })
     }
 }
 
@@ -80,7 +82,8 @@ pub struct FusedLm {
 }
 
 impl FusedLm {
-    /// Attaches values to a plain base. Every value's vocabulary is checked here, token by token.
+    /// Attaches values to a plain base. Every value's vocabulary is checked here, token by token. A value may be on another device
+    /// than the base: its logits move to the base's device, where they are added.
     ///
     /// # Errors
     /// [`Error::VocabMismatch`] for a value of another vocabulary without a map, [`Error::ForeignMap`] for a map of other
@@ -98,7 +101,7 @@ impl FusedLm {
         let (mut max_positions, mut name) = (base.max_positions(), base.info().name);
         let mut attached = Vec::with_capacity(values.len());
         for value in values {
-            let value = value.attach(base.vocab())?;
+            let value = value.attach(&base)?;
             if value.lm.max_positions() < max_positions {
                 (max_positions, name) = (value.lm.max_positions(), value.lm.info().name);
             }

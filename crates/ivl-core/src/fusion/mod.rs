@@ -1,7 +1,9 @@
 //! A base and its values as one causal LM.
 
 mod base_lm;
+mod bridge;
 mod cascade;
+mod cascade_value;
 mod components;
 mod cumulative;
 mod decode_batch;
@@ -15,7 +17,9 @@ mod unmapped;
 mod value_stack;
 
 pub use base_lm::BaseLm;
-pub use cascade::{CascadeLm, CascadeValue, predictions};
+pub(crate) use bridge::{bridge_cascade, bridge_lm};
+pub use cascade::{CascadeLm, predictions};
+pub use cascade_value::CascadeValue;
 pub use components::{LogitComponents, SelectedComponents};
 pub use cumulative::CumulativeLogits;
 pub use decode_batch::DecodeBatch;

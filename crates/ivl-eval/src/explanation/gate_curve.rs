@@ -7,10 +7,10 @@ use ivl_core::score::TokenExplanation;
 pub struct GatePoint {
     /// The threshold, as in [`Gate`](ivl_core::fusion::Gate).
     pub threshold: f64,
-    /// IntervalEstimate of positions at which the values would not be consulted. In decoding it is the share of their passes that is
+    /// Share of positions at which the values would not be consulted. In decoding it is the share of their passes that is
     /// saved, since what was missed is read in the next pass.
     pub skipped: f64,
-    /// IntervalEstimate of positions at which the most probable token is the same with the gate and without.
+    /// Share of positions at which the most probable token is the same with the gate and without.
     pub agreement: f64,
 }
 

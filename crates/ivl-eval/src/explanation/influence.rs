@@ -24,7 +24,7 @@ pub struct Influence {
 pub struct MeanChange {
     /// Mean of `log p` with them less `log p` without, in nats.
     pub delta: f64,
-    /// IntervalEstimate of positions at which the most probable token is another one.
+    /// Share of positions at which the most probable token is another one.
     pub flips: f64,
     /// Mean of `KL(with || without)`, in nats.
     pub kl: f64,
@@ -39,9 +39,9 @@ pub struct Disagreement {
     pub second: usize,
     /// Mean cosine of what they add, where both say something.
     pub cosine: f64,
-    /// IntervalEstimate of positions at which they raise different tokens most.
+    /// Share of positions at which they raise different tokens most.
     pub favourites_differ: f64,
-    /// IntervalEstimate of positions at which the base would choose different tokens with the one and with the other.
+    /// Share of positions at which the base would choose different tokens with the one and with the other.
     pub choices_differ: f64,
 }
 

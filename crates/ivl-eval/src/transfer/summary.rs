@@ -75,19 +75,19 @@ pub struct SettingSummary {
     pub alpha: Option<f64>,
     /// Cross-entropy of a token of the answer, in nats.
     pub loss: Figure,
-    /// IntervalEstimate of the questions that are answered word by word as in the data.
+    /// Share of the questions that are answered word by word as in the data.
     pub exact_match: Option<Figure>,
     /// Of the predictions at tokens of the answer, in nats.
     pub entropy: Figure,
     /// `KL(model, base)` at tokens of the answer, in nats.
     pub kl: Option<Figure>,
-    /// IntervalEstimate of the tokens of the answer at which the most probable token is not the base's.
+    /// Share of the tokens of the answer at which the most probable token is not the base's.
     pub flips: Option<Figure>,
     /// Norm of what is added: root mean square of the centred difference of the logits.
     pub change: Option<Figure>,
     /// The gain over the base: more right answers, or a lower loss if no answers are generated.
     pub gain: Option<IntervalEstimate>,
-    /// IntervalEstimate of the fine-tuning gap that is recovered, in right answers (else in loss).
+    /// Share of the fine-tuning gap that is recovered, in right answers (else in loss).
     pub recovered: Option<IntervalEstimate>,
     /// The same of every seed of the value.
     pub recovered_by_seed: Vec<f64>,

@@ -108,7 +108,8 @@ pub fn tuned_answer_stats(
         let (base, tuned) = (select(base, pass)?, select(tuned, pass)?);
         for rows in row_chunks(pass.targets.len(), HELD * size) {
             // Padding ids that only one of them has are cut off.
-            let of = |logits: Tensor<2>| Distribution::new(logits.narrow(1, 0, size));
+            // The two may be divided among devices in different ways.
+            let of = |logits: Tensor<2>| Distribution::new(logits.narrow(1, 0, size).to_device(&device));
             let (base, tuned) = (of(base.rows(rows.clone())), of(tuned.rows(rows.clone())));
             let targets = target_tensor(&pass.targets[rows.clone()], &device);
             add(0, rows, &Logits { base: &base, model: &tuned, targets });

@@ -43,7 +43,7 @@ pub struct BaseVerdict {
     pub effect: Effect,
     /// The gain over the base without the value.
     pub gain: Option<IntervalEstimate>,
-    /// IntervalEstimate of the fine-tuning gap.
+    /// Share of the fine-tuning gap.
     pub recovered: Option<IntervalEstimate>,
 }
 

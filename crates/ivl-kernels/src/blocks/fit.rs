@@ -17,8 +17,9 @@ const ROUNDS: usize = 3;
 /// Numbers whose sums are formed side by side.
 const LANES: usize = 16;
 
-/// Added to a number of at most 2^21, and subtracted again, it rounds to the nearest whole number, half to even.
-const ROUNDER: f32 = (3u32 << 22) as f32;
+/// Added to a number of at most 2^21, and subtracted again, it rounds to the nearest whole number, half to even. Before it is
+/// subtracted, the low bits of the sum are those of the whole number.
+pub(super) const ROUNDER: f32 = (3u32 << 22) as f32;
 
 /// A code: the numbers that the multiples of a scale may be.
 pub(super) trait Code: Copy {

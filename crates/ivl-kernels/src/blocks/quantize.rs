@@ -3,11 +3,12 @@
 use half::f16;
 
 use super::fit::{
-    Code, Iq4Code, ScaleAndMin, SixSignedBits, fit_scale, fit_scale_and_min, fit_super_scale,
+    Code, Iq4Code, ROUNDER, ScaleAndMin, SixSignedBits, fit_scale, fit_scale_and_min, fit_super_scale,
     refit_scales_and_mins,
 };
 use super::format::BlockFormat;
 use super::simple_blocks::{IQ4_NUMBERS, MXFP4_NUMBERS, half_power};
+use crate::cpu::{Kernel, Level, run};
 
 /// The first number of a block that is not finite, or so large that half precision may not hold its scale or minimum.
 pub(super) fn not_finite(format: BlockFormat, numbers: &[f32]) -> Option<usize> {
@@ -15,7 +16,12 @@ pub(super) fn not_finite(format: BlockFormat, numbers: &[f32]) -> Option<usize> 
         BlockFormat::Mxfp4 => f32::MAX,
         _ => f16::MAX.to_f32(),
     };
-    numbers.iter().position(|number| number.is_nan() || number.abs() > most)
+    let is_bad = |number: f32| number.is_nan() || number.abs() > most;
+    // A pass without a way out of it is one over vectors.
+    match numbers.iter().fold(false, |found, &number| found | is_bad(number)) {
+        true => numbers.iter().position(|&number| is_bad(number)),
+        false => None,
+    }
 }
 
 /// Writes one block; the numbers are finite.
@@ -37,7 +43,7 @@ pub(super) fn write_block(format: BlockFormat, numbers: &[f32], block: &mut [u8]
             let codes = from_minimum(numbers, 31.0, block);
             put_five_bits(&codes, &mut block[4..]);
         }
-        BlockFormat::Q8_0 => write_q8_0(numbers, block),
+        BlockFormat::Q8_0 => run(WriteQ8_0 { numbers, block }),
         BlockFormat::Mxfp4 => write_mxfp4(numbers, block),
         BlockFormat::Iq4Nl => write_iq4_nl(numbers, block),
         BlockFormat::Q4K => write_with_minima(numbers, 15, block, 16),
@@ -99,12 +105,35 @@ fn put_five_bits(codes: &[u8; 32], bytes: &mut [u8]) {
     put_nibbles(codes, &mut bytes[4..]);
 }
 
-fn write_q8_0(numbers: &[f32], block: &mut [u8]) {
-    let scale = numbers.iter().fold(0.0f32, |most, number| most.max(number.abs())) / 127.0;
-    put_half(scale, block);
-    for (number, byte) in numbers.iter().zip(&mut block[2..]) {
-        *byte = (number * inverse(scale)).round() as i8 as u8;
+struct WriteQ8_0<'a> {
+    numbers: &'a [f32],
+    block: &'a mut [u8],
+}
+
+impl Kernel for WriteQ8_0<'_> {
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        let Ok(numbers) = <&[f32; 32]>::try_from(self.numbers) else { return };
+        // Magnitudes are ordered as their bits are.
+        let mut most = 0;
+        for number in numbers {
+            most = most.max(number.abs().to_bits());
+        }
+        let scale = f32::from_bits(most) / 127.0;
+        put_half(scale, self.block);
+        let inverse = inverse(scale);
+        for (number, byte) in numbers.iter().zip(&mut self.block[2..]) {
+            *byte = nearest_whole(number * inverse);
+        }
     }
+}
+
+/// The nearest whole number from -128 to 127, halves away from zero as [`f32::round`], in the low byte. `round` is a call of the C
+/// library, and the cast to an integer checks each number by itself. The largest number below a half brings a half, and nothing less,
+/// to the next whole number.
+#[inline(always)]
+fn nearest_whole(number: f32) -> u8 {
+    ((number + 0.499_999_97f32.copysign(number)).trunc() + ROUNDER).to_bits() as u8
 }
 
 fn write_mxfp4(numbers: &[f32], block: &mut [u8]) {

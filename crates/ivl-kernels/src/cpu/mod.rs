@@ -6,6 +6,8 @@
 //! `pulp`, which `gemm` brings in, does the same job with vectors as wide as the level's registers. A sum then has eight
 //! partial sums with AVX2 and sixteen with AVX-512, and its bits depend on the machine. Here every level has 32.
 
+#[cfg(target_arch = "x86_64")]
+mod detected;
 mod integer_level;
 mod level;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]

@@ -7,8 +7,8 @@ use std::arch::x86_64::{
     _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
 };
 use std::mem::transmute;
-use std::sync::OnceLock;
 
+use super::detected::Detected;
 use super::level::{Kernel, LANES, Level};
 use super::portable::{Portable, array_lanes};
 
@@ -168,8 +168,8 @@ enum CpuLevel {
 }
 
 fn cpu_level() -> CpuLevel {
-    static LEVEL: OnceLock<CpuLevel> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
+    static LEVEL: Detected = Detected::new();
+    LEVEL.one_of(&[CpuLevel::Portable, CpuLevel::Avx2, CpuLevel::Avx512], || {
         let most = match std::env::var("IVL_CPU").as_deref() {
             Ok("base") => CpuLevel::Portable,
             Ok("avx2" | "avxvnni") => CpuLevel::Avx2,

@@ -14,8 +14,8 @@ use std::arch::x86_64::{
     _mm512_sub_epi8,
 };
 use std::mem::transmute;
-use std::sync::OnceLock;
 
+use super::detected::Detected;
 use super::integer_level::{
     CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers, TileSums,
 };
@@ -357,8 +357,9 @@ enum CpuIntegers {
 }
 
 fn cpu_integers() -> CpuIntegers {
-    static LEVEL: OnceLock<CpuIntegers> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
+    static LEVEL: Detected = Detected::new();
+    let all = [CpuIntegers::Portable, CpuIntegers::Avx2, CpuIntegers::AvxVnni, CpuIntegers::Avx512Vnni];
+    LEVEL.one_of(&all, || {
         let most = match std::env::var("IVL_CPU").as_deref() {
             Ok("base") => CpuIntegers::Portable,
             Ok("avx2") => CpuIntegers::Avx2,

@@ -4,14 +4,14 @@
 #![expect(unsafe_code, reason = "instructions beyond the target's are used only after detecting them")]
 
 use std::arch::asm;
-use std::sync::OnceLock;
 
+use super::detected::Detected;
 use super::integer_level::{OUTPUTS, TILE_ROWS, TileSums};
 
 /// Whether this processor has tiles of bytes, and the system lets this process use them.
 pub(super) fn detected() -> bool {
-    static DETECTED: OnceLock<bool> = OnceLock::new();
-    *DETECTED.get_or_init(|| {
+    static DETECTED: Detected = Detected::new();
+    DETECTED.one_of(&[false, true], || {
         if !cfg!(target_os = "linux") || std::env::var("IVL_CPU").is_ok_and(|level| level == "avx512") {
             return false;
         }

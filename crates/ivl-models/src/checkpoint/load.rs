@@ -18,7 +18,7 @@ use crate::tokenizer::Tokenizer;
 use crate::transformer::Transformer;
 use crate::transformer::parameters::{ParameterSource, fill_parameters, parameter_shapes};
 use crate::transformer::stored_matrix::StoredMatrix;
-use crate::{Error, TransformerLm, Weights};
+use crate::{DeviceMap, Error, TransformerLm, Weights};
 
 /// How far loading has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +79,26 @@ impl Checkpoint {
         options: impl Into<LoadOptions<'a>>,
     ) -> Result<Transformer, Error> {
         let LoadOptions { weights, progress } = options.into();
+        self.load_on(&DeviceMap::single(device, weights), progress)
+    }
+
+    /// Loads the weights onto several devices; the map says how each keeps them. `progress` is called after each parameter.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`Error::DeviceMap`] for a map that does not fit the model.
+    pub fn load_on(
+        &self,
+        map: &DeviceMap,
+        progress: Option<&mut dyn FnMut(Progress)>,
+    ) -> Result<Transformer, Error> {
+        map.check(self.config())?;
         let files = self.tensors()?;
         let parameters = StoredParameters::new(self, &files)?;
         // Every shape is now known to fit what the files hold, so that nothing larger than them is allocated.
         let total = count(parameters.shapes());
         let mut source = TensorSource { parameters, done: 0, total, progress };
-        Ok(fill_parameters(self.config().init(device), &mut source, device, weights))
+        let weights = |path: &str| map.parts()[map.part_of(path)].weights;
+        Ok(fill_parameters(self.config().init_on(map), &mut source, &weights))
     }
 
     /// The number of numbers that [`load`](Self::load) reads; no weight is read.
@@ -219,7 +233,7 @@ impl<'a> StoredParameters<'a> {
 
 impl StoredParameters<'_> {
     /// A matrix whose outputs are stored as rows.
-    fn stored(&self, path: &str, shape: &[usize]) -> Option<StoredMatrix<'_>> {
+    pub(super) fn stored(&self, path: &str, shape: &[usize]) -> Option<StoredMatrix<'_>> {
         let planned = &self.plan[path];
         let layout = Layout::new(&planned.place, shape);
         if !layout.rows_are_outputs(path) {

@@ -4,6 +4,7 @@ mod adapter;
 mod contents;
 mod general_metadata;
 mod gguf_directory;
+mod layer_bytes;
 mod layout;
 mod load;
 mod notes;
@@ -24,6 +25,7 @@ mod weight_files;
 
 pub use adapter::{Adapters, save_adapters};
 pub use contents::{CHECKPOINT_FILES, CheckpointFile, FileKind, PYTORCH_FILES};
+pub use layer_bytes::LayerBytes;
 pub use load::{LoadOptions, Progress};
 pub use notes::Note;
 pub use open::Checkpoint;

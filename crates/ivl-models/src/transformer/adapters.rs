@@ -14,12 +14,12 @@ impl Transformer {
     /// Freezes every weight and adds adapters, the only trained parameters; at first they change nothing.
     #[must_use]
     pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Self {
-        let device = self.device();
         // Packed weights are frozen as they are; asking for them would unpack them.
         let mut net = if self.is_packed() { self } else { self.no_grad() };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for (_, projection, linear) in net.projections_mut() {
             if config.targets.contains(&projection) {
+                let device = linear.weight.lazy_device();
                 linear.lora = Some(Lora::new(linear.shape(), config, &mut rng, &device));
             }
         }
@@ -76,10 +76,10 @@ impl Transformer {
     /// # Panics
     /// If there are not as many numbers as the matrix has.
     pub(crate) fn set_adapter(&mut self, path: &str, numbers: Vec<f32>) {
-        let dtype = self.dtype();
         let mut layers = path.split('.').skip(1).take(1).filter_map(|layer| layer.parse::<usize>().ok());
         let layer = layers.next().unwrap_or_default();
         for (index, projection, linear) in self.projections_mut() {
+            let dtype = linear.site().dtype;
             let here = index == layer && path.contains(&format!(".{}.", projection.path()));
             if let Some(lora) = linear.lora.as_mut().filter(|_| here) {
                 let matrix = if path.ends_with("down") { &mut lora.down } else { &mut lora.up };

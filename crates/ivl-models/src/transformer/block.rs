@@ -16,6 +16,7 @@ use super::mlp::Mlp;
 use super::norm::Norm;
 use super::ops::{self, Activations};
 use super::short_convolution::ShortConvolution;
+use super::site::Site;
 use crate::config::{FeedForward, Mixer, ModelConfig, Wiring};
 
 /// Attention, or another layer that mixes positions, and feed-forward, wired in one of four ways:
@@ -57,6 +58,9 @@ pub(crate) struct Block {
     wiring: Wiring,
     #[module(skip)]
     residual_scale: Option<f64>,
+    /// Whether kernels of the CPU compute it.
+    #[module(skip)]
+    packed: bool,
 }
 
 /// The norms of a block that has a dense layer and experts, beside those of every block.
@@ -115,6 +119,7 @@ impl Block {
             scale: config.scaled_blocks.then(|| Initializer::Zeros.init([1], device)),
             wiring: config.wiring,
             residual_scale: config.residual_scale,
+            packed: false,
         }
     }
 
@@ -178,6 +183,7 @@ impl Block {
 
     /// From now on kernels of the CPU compute the norms, and what attention and recurrent layers have besides projections.
     pub(super) fn pack(&mut self) {
+        self.packed = true;
         self.norms_mut().for_each(Norm::pack);
         if let Some(attention) = &mut self.attention {
             attention.pack();
@@ -189,6 +195,25 @@ impl Block {
             delta.filter.pack();
             delta.decay.pack();
         }
+    }
+
+    /// Whether kernels of the CPU compute it.
+    pub(super) fn is_packed(&self) -> bool {
+        self.packed
+    }
+
+    /// Where it computes.
+    pub(super) fn site(&self) -> Site {
+        Site::of(&self.a_projection().weight, self.packed)
+    }
+
+    /// The device of its weights.
+    pub(super) fn device(&self) -> Device {
+        self.a_projection().weight.lazy_device()
+    }
+
+    fn a_projection(&self) -> &Linear {
+        self.linears_of_token().next().expect("a block has projections")
     }
 
     /// The projection that makes keys, in a layer of attention that has keys of its own.

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 use ivl_kernels::Matrix;
 
 use super::ops::host_tensor;
+use super::site::Site;
 
 /// A table of vectors.
 #[derive(Module, Debug)]
@@ -22,6 +23,11 @@ pub(super) struct Embedding {
 impl Embedding {
     pub(super) fn new(rows: usize, width: usize, device: &Device) -> Self {
         Self { weight: Initializer::Zeros.init([rows, width], device), packed: None }
+    }
+
+    /// Where it computes.
+    pub(super) fn site(&self) -> Site {
+        Site::of(&self.weight, self.packed.is_some())
     }
 
     /// # Shapes

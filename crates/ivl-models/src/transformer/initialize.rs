@@ -12,9 +12,9 @@ use crate::Weights;
 /// Numbers come from a seeded generator on the host, so that a seed means the same weights on every device.
 pub fn initialize(net: Transformer, seed: u64, std: f64, weights: impl Into<Weights>) -> Transformer {
     let unit_offset = net.config().norm.kind.offset() == 1.0;
-    let device = net.device();
     let mut source = RandomSource { rng: ChaCha8Rng::seed_from_u64(seed), std, unit_offset };
-    fill_parameters(net, &mut source, &device, weights.into())
+    let weights = weights.into();
+    fill_parameters(net, &mut source, &|_| weights)
 }
 
 struct RandomSource {

@@ -8,6 +8,7 @@ use ivl_kernels::Matrix;
 
 use super::lora::Lora;
 use super::ops::{self, Activations, LinearParams};
+use super::site::Site;
 
 /// `y = x W + b` with `W` of shape `[input, output]`.
 #[derive(Module, Debug)]
@@ -36,6 +37,11 @@ impl Linear {
     /// `[input, output]`.
     pub(super) fn shape(&self) -> [usize; 2] {
         self.weight.lazy_shape().dims()
+    }
+
+    /// Where it computes.
+    pub(super) fn site(&self) -> Site {
+        Site::of(&self.weight, self.packed.is_some())
     }
 
     /// # Shapes

@@ -19,10 +19,11 @@ mod mlp;
 mod network;
 mod norm;
 mod ops;
-mod packed;
+pub(crate) mod packed;
 pub(crate) mod parameters;
 mod rope;
 mod short_convolution;
+mod site;
 pub(crate) mod stored_matrix;
 
 pub use initialize::initialize;

@@ -1,5 +1,6 @@
 //! The network: embedding, blocks, norm and head, and its forward pass.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -19,7 +20,9 @@ use super::mask::Mask;
 use super::mixing::Reading;
 use super::norm::Norm;
 use super::ops::{self, Activations, PositionFactors, Rotation};
-use crate::config::{KeySource, LayerKind, ModelConfig, RopeConfig};
+use super::site::Site;
+use crate::config::{KeySource, LayerConfig, LayerKind, ModelConfig, RopeConfig};
+use crate::{DeviceMap, Weights};
 
 /// A decoder-only transformer, in the shape that its [`ModelConfig`] describes.
 #[derive(Module, Debug)]
@@ -33,6 +36,9 @@ pub struct Transformer {
     /// Whether the last norm is not that of the model under the adapters, so that it is saved with them.
     #[module(skip)]
     pub(super) own_norm: bool,
+    /// The blocks of each device, in order; the blocks themselves know their devices.
+    #[module(skip)]
+    pub(super) stages: Vec<Range<usize>>,
     #[module(skip)]
     config: ModelConfig,
 }
@@ -41,17 +47,27 @@ impl ModelConfig {
     /// A transformer of this shape whose weights are zero and not yet allocated; a checkpoint or
     /// [`initialize`](crate::initialize) fills them.
     pub fn init(&self, device: &Device) -> Transformer {
-        let hidden = self.hidden_size;
+        self.init_on(&DeviceMap::single(device, Weights::default()))
+    }
+
+    /// The same with layers on several devices, by a map that [fits](DeviceMap::check).
+    pub(crate) fn init_on(&self, map: &DeviceMap) -> Transformer {
+        let (hidden, layers) = (self.hidden_size, self.layers.len());
         let learned = self.embedding.learned_positions;
+        let parts = map.parts();
+        let (first, last) = (&parts[0].device, &parts[parts.len() - 1].device);
+        let block = |layer| Block::new(self, layer, &parts[map.part_of_layer(layer)].device);
+        let ends = parts[1..].iter().map(|part| part.first_layer).chain([layers]);
         Transformer {
-            embedding: Embedding::new(self.vocab_size, hidden, device),
-            position_embedding: learned.then(|| Embedding::new(self.max_positions, hidden, device)),
-            layer_inputs: self.layer_inputs.map(|inputs| LayerInputs::new(self, inputs, device)),
-            blocks: (0..self.layers.len()).map(|layer| Block::new(self, layer, device)).collect(),
-            norm: Norm::new(hidden, self.norm, device),
+            embedding: Embedding::new(self.vocab_size, hidden, first),
+            position_embedding: learned.then(|| Embedding::new(self.max_positions, hidden, first)),
+            layer_inputs: self.layer_inputs.map(|inputs| LayerInputs::new(self, inputs, first)),
+            blocks: (0..layers).map(block).collect(),
+            norm: Norm::new(hidden, self.norm, last),
             head: (!self.embedding.tied)
-                .then(|| Linear::new(hidden, self.vocab_size, self.embedding.head_bias, device)),
+                .then(|| Linear::new(hidden, self.vocab_size, self.embedding.head_bias, last)),
             own_norm: false,
+            stages: parts.iter().zip(ends).map(|(part, end)| part.first_layer..end).collect(),
             config: self.clone(),
         }
     }
@@ -63,9 +79,19 @@ impl Transformer {
         &self.config
     }
 
-    /// The device of the weights.
+    /// The device of the head, on which logits are computed: that of all weights, unless layers are on several devices.
     pub fn device(&self) -> Device {
-        self.embedding.weight.lazy_device()
+        self.head.as_ref().map_or(&self.embedding.weight, |head| &head.weight).lazy_device()
+    }
+
+    /// The device of each block.
+    pub fn layer_devices(&self) -> impl Iterator<Item = Device> {
+        self.blocks.iter().map(Block::device)
+    }
+
+    /// Whether layers are on several devices. If not, nothing moves.
+    fn is_divided(&self) -> bool {
+        self.stages.len() > 1
     }
 
     /// The type that the model computes in.
@@ -137,7 +163,12 @@ impl Transformer {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, hidden]`
     pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        self.scaled(self.embedding.forward(tokens))
+        self.scaled(self.embedding.forward(self.at_embedding(tokens)))
+    }
+
+    /// Tokens on the device of the embeddings.
+    fn at_embedding(&self, tokens: Tensor<2, Int>) -> Tensor<2, Int> {
+        if self.is_divided() { tokens.to_device(&self.embedding.weight.lazy_device()) } else { tokens }
     }
 
     /// The expected input embedding of a token that is known only by its probabilities: `p E`.
@@ -147,6 +178,8 @@ impl Transformer {
     /// - output: `[n, hidden]`
     pub fn expected_embedding(&self, probabilities: Tensor<2>) -> Tensor<2> {
         let table = self.embedding.weight.val();
+        let probabilities =
+            if self.is_divided() { self.embedding.site().bring(probabilities) } else { probabilities };
         let probabilities = probabilities.cast(table.dtype());
         self.scaled(ops::product(&probabilities, table))
     }
@@ -160,7 +193,7 @@ impl Transformer {
 
     /// Hidden states after the last norm for inputs that are already embedded.
     ///
-    /// Where the position encoding switches at some length (LongRoPE), the whole input has to be given at once: embedded
+    /// Embeddings are on the first device of a network. Where the position encoding switches at some length (LongRoPE), the whole input has to be given at once: embedded
     /// inputs are kept to be read again only for recurrent layers.
     ///
     /// # Shapes
@@ -175,7 +208,10 @@ impl Transformer {
 
     fn read(&self, inputs: Inputs, cache: &mut LayerCache) -> Tensor<3> {
         let (tokens, mut x) = match inputs {
-            Inputs::Tokens(tokens) => (Some(tokens.clone()), self.embed(tokens)),
+            Inputs::Tokens(tokens) => {
+                let tokens = self.at_embedding(tokens);
+                (Some(tokens.clone()), self.embed(tokens))
+            }
             Inputs::Embedded(embedded) => (None, embedded),
         };
         let (seq, device) = (x.dims()[1], x.device());
@@ -186,14 +222,35 @@ impl Transformer {
             let positions: Vec<u32> = places(cache, seq).into_iter().flatten().map(inside).collect();
             x = x + table.forward(token_tensor(&positions, cache.padding().len(), &device));
         }
-        let rotations = self.rotations(cache, seq, x.dtype(), &device);
-        let query_factors = self.query_factors(cache, seq);
         let (ages, mark) = (Ages::new(cache, seq), cache.mark(seq));
-        let reading = Reading { ages: &ages, mark };
+        let mut passing = Passing { x: x.into(), layer_inputs };
+        for stage in self.stages.iter().cloned() {
+            if stage.start > 0 {
+                passing = passing.onto(&self.blocks[stage.start]);
+            }
+            passing = self.read_stage(stage, passing, Reading { ages: &ages, mark }, cache);
+        }
+        cache.advance(seq);
+        self.norm.forward(&passing.x).into_tensor()
+    }
+
+    /// Reads new positions with the blocks of one device. Masks and tables of positions are made there, once for all its blocks.
+    fn read_stage(
+        &self,
+        stage: Range<usize>,
+        passing: Passing,
+        reading: Reading<'_>,
+        cache: &mut LayerCache,
+    ) -> Passing {
+        let Passing { x, layer_inputs } = passing;
+        let (seq, x) = (reading.ages.seq, x.into_tensor());
+        let layers = &self.config.layers[stage.clone()];
+        let rotations = rotations(layers, cache, seq, (x.dtype(), &x.device()));
+        let query_factors = self.query_factors(cache, seq);
         // Masks are laid out for the query heads of a key head.
         let mut masks: Vec<((LayerKind, usize), Mask)> = Vec::new();
-        let mut x = Activations::new(x, self.norm.is_packed());
-        for (index, (block, layer)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
+        let mut x = Activations::new(x, self.blocks[stage.clone()].iter().any(Block::is_packed));
+        for ((index, block), layer) in stage.clone().zip(&self.blocks[stage]).zip(layers) {
             let seen = (layer.kind, self.config.attention_of(layer).num_kv_heads);
             let known = masks.iter().position(|(known, _)| *known == seen).unwrap_or_else(|| {
                 masks.push((seen, Mask::new(layer.kind, cache, seq)));
@@ -212,8 +269,7 @@ impl Transformer {
             };
             x = block.forward(x, context, cache.layer(memory));
         }
-        cache.advance(seq);
-        self.norm.forward(&x).into_tensor()
+        Passing { x, layer_inputs }
     }
 
     /// Logits of hidden states.
@@ -222,6 +278,8 @@ impl Transformer {
     /// - `hidden`: `[batch, seq, hidden]`
     /// - output: `[batch, seq, vocab]`
     pub fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
+        // A tied head is on the first device, the last block on the last.
+        let hidden = if self.is_divided() { self.head_site().bring(hidden) } else { hidden };
         let logits = match &self.head {
             Some(head) => head.forward(&Activations::new(hidden, head.packed.is_some())).into_tensor(),
             None => self.tied_head(hidden),
@@ -234,6 +292,10 @@ impl Transformer {
             Some(cap) => (logits / cap).tanh() * cap,
             None => logits,
         }
+    }
+
+    fn head_site(&self) -> Site {
+        self.head.as_ref().map_or_else(|| self.embedding.site(), Linear::site)
     }
 
     fn tied_head(&self, hidden: Tensor<3>) -> Tensor<3> {
@@ -255,29 +317,6 @@ impl Transformer {
         self.head(hidden.unsqueeze_dim(0)).squeeze_dim(0)
     }
 
-    /// The rotation of each of the model's rotary settings at the new positions.
-    fn rotations(
-        &self,
-        cache: &LayerCache,
-        seq: usize,
-        dtype: DType,
-        device: &Device,
-    ) -> Vec<(&Arc<RopeConfig>, Rotation)> {
-        let mut rotations: Vec<(&Arc<RopeConfig>, Rotation)> = Vec::new();
-        let places = places(cache, seq);
-        for rope in self.config.layers.iter().filter_map(|layer| layer.rope.as_ref()) {
-            if rotations.iter().any(|(known, _)| *known == rope) {
-                continue;
-            }
-            let mut places = places.clone();
-            if !rope.scaling.depends_on_length() {
-                places.iter_mut().flatten().for_each(|(_, len)| *len = 0);
-            }
-            rotations.push((rope, rope.rotation(&distinct(places), dtype, device)));
-        }
-        rotations
-    }
-
     /// The factors on queries at the new positions, if the model has such.
     fn query_factors(&self, cache: &LayerCache, seq: usize) -> Option<PositionFactors> {
         let scale = self.config.attention.query_scale?;
@@ -295,6 +334,45 @@ impl Transformer {
             block.projections_mut().map(move |(projection, linear)| (index, projection, linear))
         })
     }
+}
+
+/// What passes from block to block.
+struct Passing {
+    /// The residual stream.
+    x: Activations,
+    /// Vectors of all blocks beside it.
+    layer_inputs: Option<Activations>,
+}
+
+impl Passing {
+    /// The same where a block computes.
+    fn onto(self, block: &Block) -> Self {
+        let site = block.site();
+        let bring = |x: Activations| Activations::new(site.bring(x.into_tensor()), block.is_packed());
+        Self { x: bring(self.x), layer_inputs: self.layer_inputs.map(bring) }
+    }
+}
+
+/// The rotation of each rotary setting of some layers at the new positions, in the type and on the device of their activations.
+fn rotations<'a>(
+    layers: &'a [LayerConfig],
+    cache: &LayerCache,
+    seq: usize,
+    (dtype, device): (DType, &Device),
+) -> Vec<(&'a Arc<RopeConfig>, Rotation)> {
+    let mut rotations: Vec<(&Arc<RopeConfig>, Rotation)> = Vec::new();
+    let places = places(cache, seq);
+    for rope in layers.iter().filter_map(|layer| layer.rope.as_ref()) {
+        if rotations.iter().any(|(known, _)| *known == rope) {
+            continue;
+        }
+        let mut places = places.clone();
+        if !rope.scaling.depends_on_length() {
+            places.iter_mut().flatten().for_each(|(_, len)| *len = 0);
+        }
+        rotations.push((rope, rope.rotation(&distinct(places), dtype, device)));
+    }
+    rotations
 }
 
 /// For each of `seq` new tokens of each row, its position in its text and the length of that text.

@@ -27,10 +27,25 @@ impl Packer {
         Self { tied, packed: HashMap::new() }
     }
 
-    /// Whether a parameter is packed: if kernels multiply with it or, if its `blocks` are kept, look its rows up. The table of vectors
-    /// for each layer is as large as a model, and always packed.
-    pub(crate) fn takes(&self, path: &str, axes: usize, blocks: bool) -> bool {
-        axes == 2 && (self.is_multiplied(path) || path == LAYER_TABLE || blocks && is_table(path))
+    /// The format of a parameter where matrices have the format `wanted` or, without one, that in which they are stored. None for one
+    /// that is not packed: kernels do not multiply with it, and it is no table of which they look rows up.
+    ///
+    /// A table of token vectors that is not the head stays a tensor if it is f32. A step reads few rows of it, so that it keeps at least
+    /// eight bits. The table of vectors for each layer is as large as a model, and always packed.
+    pub(crate) fn format(
+        &self,
+        path: &str,
+        axes: usize,
+        wanted: Option<PackedFormat>,
+        stored: PackedFormat,
+    ) -> Option<PackedFormat> {
+        let format = match wanted {
+            _ if chooses(path) => PackedFormat::F32,
+            Some(PackedFormat::Blocks(_)) if path == "embedding.weight" && !self.tied => PackedFormat::INT8,
+            wanted => wanted.unwrap_or(stored),
+        };
+        let is_looked_up = path == LAYER_TABLE || is_table(path) && format != PackedFormat::F32;
+        (axes == 2 && (self.is_multiplied(path) || is_looked_up)).then_some(format)
     }
 
     /// Whether kernels multiply with a matrix.
@@ -46,13 +61,10 @@ impl Packer {
         param: Param<Tensor<D>>,
         format: PackedFormat,
     ) -> Param<Tensor<D>> {
-        if !self.takes(path, D, false) {
-            return param;
-        }
+        let Some(format) = self.format(path, D, Some(format), PackedFormat::F32) else { return param };
         let (hole, shape) = (Hole::of(&param), param.lazy_shape());
         let tensor = param.into_value().cast(DType::F32);
         let numbers = Numbers::new(tensor);
-        let format = if chooses(path) { PackedFormat::F32 } else { format };
         let (numbers, columns) = (numbers.as_slice(), shape[1]);
         let matrix = match is_table(path) {
             true => {
@@ -65,18 +77,17 @@ impl Packer {
         self.put(path, matrix, hole)
     }
 
-    /// Packs a stored parameter that the network [takes](Self::takes).
+    /// Packs a stored parameter in its [format](Self::format).
     pub(crate) fn pack_stored<const D: usize>(
         &mut self,
         path: &str,
-        param: Param<Tensor<D>>,
+        param: &Param<Tensor<D>>,
         format: PackedFormat,
         stored: StoredMatrix<'_>,
     ) -> Param<Tensor<D>> {
         let shape = param.lazy_shape();
         let shape = if is_table(path) { [shape[1], shape[0]] } else { [shape[0], shape[1]] };
-        let format = if chooses(path) { PackedFormat::F32 } else { format };
-        self.put(path, stored.packed(format, shape), Hole::of(&param))
+        self.put(path, stored.packed(format, shape), Hole::of(param))
     }
 
     /// Remembers a matrix. What is left in its place makes the tensor from the packed numbers, should somebody ask for it.
@@ -98,14 +109,14 @@ impl Packer {
         Param::uninitialized(hole.id, unpack, hole.device, false, [rows, columns].into())
     }
 
-    /// The network whose parameters were packed.
-    pub(crate) fn finish(self, mut net: Transformer) -> Transformer {
+    /// The network whose parameters were packed. `is_packed` says by path which parameters those are.
+    pub(crate) fn finish(self, mut net: Transformer, is_packed: impl Fn(&str) -> bool) -> Transformer {
         let found = |path: String| self.packed.get(&path).cloned();
         net.embedding.packed = found("embedding.weight".to_owned());
         if let Some(head) = &mut net.head {
             head.packed = found("head.weight".to_owned());
         }
-        if let Some(inputs) = &mut net.layer_inputs {
+        if let Some(inputs) = net.layer_inputs.as_mut().filter(|_| is_packed(LAYER_TABLE)) {
             inputs.projection_mut().packed = found("layer_inputs.projection.weight".to_owned());
             inputs.pack(found(LAYER_TABLE.to_owned()));
         }
@@ -117,8 +128,14 @@ impl Packer {
                 linear.packed = found(format!("blocks.{index}.experts.{path}.weight"));
             }
         }
-        net.norm.pack();
-        net.blocks.iter_mut().for_each(Block::pack);
+        if is_packed("norm.weight") {
+            net.norm.pack();
+        }
+        for (index, block) in net.blocks.iter_mut().enumerate() {
+            if is_packed(&format!("blocks.{index}")) {
+                block.pack();
+            }
+        }
         net
     }
 }
@@ -172,7 +189,7 @@ impl Transformer {
         let packer = Packer::new(self.config().embedding.tied);
         let mut repacker = Repacker { packer, format, path: Vec::new() };
         let net = self.map(&mut repacker);
-        repacker.packer.finish(net)
+        repacker.packer.finish(net, |_| true)
     }
 
     /// Bytes of weights that a step of one row reads: projections and head. Those of dense models are read once however many rows
@@ -224,16 +241,20 @@ impl Transformer {
         [body, self.config().hidden_size * self.config().vocab_size]
     }
 
-    /// Whether the weights are laid out for kernels.
+    /// Whether weights are laid out for kernels, on one device at least.
     pub fn is_packed(&self) -> bool {
-        self.norm.is_packed()
+        self.norm.is_packed() || self.blocks.iter().any(Block::is_packed)
     }
 
-    /// The type of cached keys and values.
+    /// The type of cached keys and values, the widest if layers on different devices have different ones.
     pub fn cache_dtype(&self) -> DType {
-        let attention = self.blocks.iter().find_map(Block::key_projection);
-        let packed = attention.and_then(|key| key.packed.as_deref());
-        packed.map_or(self.dtype(), |matrix| CacheType::of(Some(matrix)).dtype())
+        let of_block = |block: &Block| {
+            let packed = block.key_projection()?.packed.as_deref();
+            Some(packed.map_or_else(|| block.site().dtype, |matrix| CacheType::of(Some(matrix)).dtype()))
+        };
+        let types =
+            self.stages.iter().filter_map(|stage| self.blocks[stage.clone()].iter().find_map(of_block));
+        types.max_by_key(|dtype| dtype.size()).unwrap_or_else(|| self.dtype())
     }
 
     /// How the matrices that a token is multiplied with are kept, each format once; none if they are not laid out for kernels.

@@ -1,7 +1,7 @@
 //! Every parameter of a transformer by its path: filling them, and reading them back.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use half::{bf16, f16};
 use ivl_kernels::PackedFormat;
 
@@ -25,39 +25,42 @@ pub(crate) trait ParameterSource {
     fn done(&mut self, _path: &str, _shape: &[usize]) {}
 }
 
-/// Fills every parameter of a transformer, and packs each before the next if the weights are to be packed.
+/// Fills every parameter of a transformer, on the device where it is to be, and packs each before the next if its weights are to be
+/// packed. `weights` says how a parameter is kept, by its path.
 pub(crate) fn fill_parameters(
     net: Transformer,
     source: &mut dyn ParameterSource,
-    device: &Device,
-    weights: Weights,
+    weights: &dyn Fn(&str) -> Weights,
 ) -> Transformer {
-    let (dtype, format) = match weights {
-        Weights::Tensors(dtype) => (dtype, None),
-        Weights::Packed(format) => (DType::F32, Some(format)),
-        Weights::Stored => (DType::F32, None),
-    };
-    let mut packer =
-        (!matches!(weights, Weights::Tensors(_))).then(|| Packer::new(net.config().embedding.tied));
-    let path = Vec::new();
-    let net = net.map(&mut ParameterFiller { path, source, device, dtype, format, packer: packer.as_mut() });
-    match packer {
-        Some(packer) => packer.finish(net),
-        None => net,
-    }
+    let mut packer = Packer::new(net.config().embedding.tied);
+    let net = net.map(&mut ParameterFiller { path: Vec::new(), source, weights, packer: &mut packer });
+    packer.finish(net, |path| !matches!(weights(path), Weights::Tensors(_)))
 }
 
 struct ParameterFiller<'a> {
     path: Vec<String>,
     source: &'a mut dyn ParameterSource,
-    device: &'a Device,
-    dtype: DType,
-    /// Of packed matrices; each as it is stored, if there is none.
-    format: Option<PackedFormat>,
-    packer: Option<&'a mut Packer>,
+    weights: &'a dyn Fn(&str) -> Weights,
+    packer: &'a mut Packer,
 }
 
 impl ParameterFiller<'_> {
+    /// Packs a matrix as its file stores it, if the network takes it so. `format` is that of packed matrices; each is kept as it is
+    /// stored, if there is none.
+    fn pack_stored<const D: usize>(
+        &mut self,
+        path: &str,
+        param: &Param<Tensor<D>>,
+        format: Option<PackedFormat>,
+    ) -> Option<Param<Tensor<D>>> {
+        let shape: Vec<usize> = param.lazy_shape().to_vec();
+        let stored = self.source.stored(path, &shape)?;
+        let format = self.packer.format(path, D, format, stored.format)?;
+        let packed = self.packer.pack_stored(path, param, format, stored);
+        self.source.done(path, &shape);
+        Some(packed)
+    }
+
     /// The numbers of a parameter in another type.
     fn numbers<T: Copy>(&mut self, path: &str, shape: &[usize], zero: T, from: impl Fn(f32) -> T) -> Vec<T> {
         let mut numbers = vec![zero; shape.iter().product()];
@@ -82,26 +85,23 @@ impl ModuleMapper for ParameterFiller<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
         let shape: Vec<usize> = param.lazy_shape().to_vec();
-        if let Some(packer) = &mut self.packer {
-            let keeps_blocks = |stored: &StoredMatrix<'_>| self.format.is_none() && stored.blocks.is_some();
-            let stored = self.source.stored(&path, &shape);
-            if stored.is_some_and(|stored| packer.takes(&path, D, keeps_blocks(&stored))) {
-                let stored = self.source.stored(&path, &shape).expect("is there");
-                let param = packer.pack_stored(&path, param, self.format.unwrap_or(stored.format), stored);
-                self.source.done(&path, &shape);
-                return param;
-            }
+        let weights = (self.weights)(&path);
+        let (dtype, format) = match weights {
+            Weights::Tensors(dtype) => (dtype, None),
+            Weights::Packed(format) => (DType::F32, Some(format)),
+            Weights::Stored => (DType::F32, None),
+        };
+        let is_packed = !matches!(weights, Weights::Tensors(_));
+        if is_packed && let Some(packed) = self.pack_stored(&path, &param, format) {
+            return packed;
         }
-        let data = match self.dtype {
+        let data = match dtype {
             DType::F16 => TensorData::new(self.numbers(&path, &shape, f16::ZERO, f16::from_f32), shape),
             DType::BF16 => TensorData::new(self.numbers(&path, &shape, bf16::ZERO, bf16::from_f32), shape),
             _ => TensorData::new(self.numbers(&path, &shape, 0f32, |number| number), shape),
         };
-        let param = Param::from_tensor(Tensor::from_data(data, (self.device, self.dtype)));
-        match &mut self.packer {
-            Some(packer) => packer.pack(&path, param, self.format.unwrap_or(PackedFormat::F32)),
-            None => param,
-        }
+        let param = Param::from_tensor(Tensor::from_data(data, (&param.lazy_device(), dtype)));
+        if is_packed { self.packer.pack(&path, param, format.unwrap_or(PackedFormat::F32)) } else { param }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The least cost of a step, from the weights of a model.
 
-use super::floor::Floor;
+use super::ceiling::Ceiling;
 use super::shape::BenchModel;
 use crate::error::Result;
 
-/// Weights of a model, as its floors count them.
+/// Weights of a model, as its ceilings count them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Costs {
     /// Bytes read for a step of one row.
@@ -28,13 +28,13 @@ impl Costs {
     }
 
     /// Seconds for a step that reads every weight once, and `experts` bytes of the matrices of experts.
-    pub(super) fn read(self, experts: f64, floor: &Floor) -> Result<f64> {
-        Ok((self.bytes - self.experts + experts) / floor.read()?)
+    pub(super) fn read(self, experts: f64, ceiling: &Ceiling) -> Result<f64> {
+        Ok((self.bytes - self.experts + experts) / ceiling.read()?)
     }
 
     /// Seconds to multiply `tokens` with the body and `heads` of them with the head.
-    pub(super) fn multiply(self, tokens: usize, heads: usize, floor: &Floor) -> Result<f64> {
+    pub(super) fn multiply(self, tokens: usize, heads: usize, ceiling: &Ceiling) -> Result<f64> {
         let weights = tokens as f64 * self.weights[0] + heads as f64 * self.weights[1];
-        Ok(2.0 * weights / floor.multiply()?)
+        Ok(2.0 * weights / ceiling.multiply()?)
     }
 }

@@ -1,8 +1,8 @@
 //! The speed of a model against the limits of memory and arithmetic, measured in the same minutes.
 
+mod ceiling;
 mod config;
 mod costs;
-mod floor;
 mod measure;
 mod row;
 mod shape;
@@ -13,9 +13,9 @@ use ivl_core::{CausalLm, FusedLm, Value};
 use ivl_models::{TransformerLm, Weights};
 use ivl_train::Precision;
 
+use self::ceiling::Ceiling;
 pub use self::config::{BenchConfig, Measure};
 use self::costs::Costs;
-use self::floor::Floor;
 use self::measure::{DecodingBatch, prefill, scoring};
 pub use self::row::{BenchRow, Bound};
 use self::shape::BenchModel;
@@ -43,7 +43,7 @@ pub struct Bench<'a> {
     costs: Vec<Costs>,
     /// The networks, whose experts that were read are counted.
     nets: Vec<TransformerLm>,
-    floor: Floor,
+    ceiling: Ceiling,
 }
 
 impl<'a> Bench<'a> {
@@ -59,7 +59,7 @@ impl<'a> Bench<'a> {
         let mut costs = vec![Costs::of(&model)];
         costs.extend(value_model.as_ref().map(Costs::of));
         let bytes = costs.iter().map(|costs| costs.bytes as usize).sum();
-        let floor = Floor::new(bytes, &placement)?;
+        let ceiling = Ceiling::new(bytes, &placement)?;
         let mut name = model.name.clone();
         let base = TransformerLm::new(model.net, model.vocab, &model.name);
         let (mut fused, mut nets) = (None, vec![base.clone()]);
@@ -69,7 +69,7 @@ impl<'a> Bench<'a> {
             nets.push(lm.clone());
             fused = Some(FusedLm::new(Box::new(base.clone()), vec![Value::new(Box::new(lm), 1.0)])?);
         }
-        Ok(Self { config, placement, name, base, fused, value, costs, nets, floor })
+        Ok(Self { config, placement, name, base, fused, value, costs, nets, ceiling })
     }
 
     /// The names of the models.
@@ -118,7 +118,7 @@ impl<'a> Bench<'a> {
         costs: Costs,
         show: &mut dyn FnMut(BenchRow) -> Result<()>,
     ) -> Result<()> {
-        let (config, floor) = (self.config, &self.floor);
+        let (config, ceiling) = (self.config, &self.ceiling);
         if config.measures_any(Measure::Decode) {
             for &rows in &config.rows {
                 let mut decoding = DecodingBatch::new(lm, rows, config.context)?;
@@ -127,22 +127,22 @@ impl<'a> Bench<'a> {
                     let step = decoding.step(config.tokens)?;
                     // Rows choose different experts: those that were read count.
                     let more = (self.expert_bytes() - before) / config.tokens as f64;
-                    let floor = costs.read(more, floor)?;
-                    Ok((rows as f64 / step, rows as f64 / floor))
+                    let ceiling = costs.read(more, ceiling)?;
+                    Ok((rows as f64 / step, rows as f64 / ceiling))
                 })?)?;
             }
         }
         let len = config.prompt;
         if config.measures_any(Measure::Prefill) {
             show(self.row("prefill", Bound::Multiply, [1, len], || {
-                Ok((len as f64 / prefill(lm, len)?, len as f64 / costs.multiply(len, 1, floor)?))
+                Ok((len as f64 / prefill(lm, len)?, len as f64 / costs.multiply(len, 1, ceiling)?))
             })?)?;
         }
         let tokens = TEXTS * len;
         if config.measures_any(Measure::Score) {
             show(self.row("score", Bound::Multiply, [TEXTS, tokens], || {
-                let floor = costs.multiply(tokens, tokens, floor)?;
-                Ok((tokens as f64 / scoring(lm, TEXTS, len)?, tokens as f64 / floor))
+                let ceiling = costs.multiply(tokens, tokens, ceiling)?;
+                Ok((tokens as f64 / scoring(lm, TEXTS, len)?, tokens as f64 / ceiling))
             })?)?;
         }
         Ok(())
@@ -154,7 +154,7 @@ impl<'a> Bench<'a> {
         self.nets.iter().map(read).sum()
     }
 
-    /// Base and value, where the floor is the base's own speed and the share of the weights that are its own.
+    /// Base and value, where the ceiling is the base's own speed and the share of the weights that are its own.
     fn fused_decoding(&self, fused: &FusedLm) -> Result<BenchRow> {
         let share = self.costs[0].bytes / (self.costs[0].bytes + self.costs[1].bytes);
         let (context, tokens) = (self.config.context, self.config.tokens);
@@ -165,7 +165,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// A training step. Its floor is a forward pass of the base, and three times that of the value.
+    /// A training step. Its ceiling is a forward pass of the base, and three times that of the value.
     fn training_step(&self) -> Result<BenchRow> {
         let Some(name) = self.value else {
             return Err(Error::Settings {
@@ -183,8 +183,8 @@ impl<'a> Bench<'a> {
         let [base, value] = [self.costs[0], self.costs[1]];
         let passes = base.plus(value.plus(value).plus(value));
         self.row("training step", Bound::Multiply, [ROWS, tokens], || {
-            let floor = passes.multiply(tokens, tokens, &self.floor)?;
-            Ok((tokens as f64 / training.seconds()?, tokens as f64 / floor))
+            let ceiling = passes.multiply(tokens, tokens, &self.ceiling)?;
+            Ok((tokens as f64 / training.seconds()?, tokens as f64 / ceiling))
         })
     }
 

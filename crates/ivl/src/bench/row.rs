@@ -1,4 +1,4 @@
-//! Rounds of one measurement, each beside its floor.
+//! Rounds of one measurement, each beside its ceiling.
 
 use burn::tensor::Device;
 
@@ -36,7 +36,7 @@ pub struct BenchRow {
     pub tokens: usize,
     /// Its bound.
     pub bound: Bound,
-    /// Tokens in a second, and what the floor of the same round allows.
+    /// Tokens in a second, and what the ceiling of the same round allows.
     pub rounds: Vec<(f64, f64)>,
     /// After the first round and after the last.
     pub memory: [Memory; 2],
@@ -72,12 +72,12 @@ impl BenchRow {
         median(self.rounds.iter().map(|round| round.0).collect())
     }
 
-    /// The median of what the floors allow.
-    pub fn floor(&self) -> f64 {
+    /// The median of what the ceilings allow.
+    pub fn ceiling(&self) -> f64 {
         median(self.rounds.iter().map(|round| round.1).collect())
     }
 
-    /// The median of each round's share of its floor.
+    /// The median of each round's share of its ceiling.
     pub fn share(&self) -> f64 {
         median(self.rounds.iter().map(|round| round.0 / round.1).collect())
     }

@@ -8,11 +8,11 @@ use ivl_models::{ChatTemplate, TemplateChoice};
 use super::draft_options::DraftOptions;
 use super::text_reader::TextReader;
 use super::value::PlannedValue;
-use super::{Attach, Fused, Model, check_gate};
-use crate::device::Placement;
+use super::{Attach, Fused, Model, ValuePlacement, check_gate, place_models};
 use crate::error::Result;
 use crate::open_checkpoint::OpenCheckpoint;
 use crate::open_options::OpenOptions;
+use crate::placement::{ModelPlacement, Planner};
 
 impl Model {
     /// Opens a base: a directory in Hugging Face layout, or a name on the hub (`org/name` or `org/name@revision`).
@@ -116,7 +116,7 @@ impl ModelBuilder {
     /// Names that cannot be resolved, files that cannot be read, values that do not fit the base or the gate.
     pub fn prepare(self) -> Result<PreparedModel> {
         let Self { base, values, gate, renders_messages, drafts, options } = self;
-        let placement = options.placement()?;
+        let mut planner = options.planner()?;
         if let TemplateChoice::File(path) = &options.chat_template {
             ChatTemplate::from_file(path)?;
         }
@@ -130,7 +130,9 @@ impl ModelBuilder {
         if let Some(drafts) = &drafts {
             drafts.check(&base.vocab)?;
         }
-        let prepared = PreparedModel { base, values, gate, drafts, options, placement, end_tokens };
+        let (placement, value_placements) = place_models(&mut planner, &base, &values)?;
+        let values = values.into_iter().zip(value_placements).collect();
+        let prepared = PreparedModel { base, values, gate, drafts, options, placement, planner, end_tokens };
         if renders_messages {
             prepared.reader().chat_template()?;
         }
@@ -151,18 +153,20 @@ impl ModelBuilder {
 /// ```
 pub struct PreparedModel {
     base: OpenCheckpoint,
-    values: Vec<PlannedValue>,
+    values: Vec<(PlannedValue, ValuePlacement)>,
     gate: Option<Gate>,
     drafts: Option<DraftOptions>,
     options: OpenOptions,
-    placement: Placement,
+    /// The devices of the base.
+    placement: ModelPlacement,
+    planner: Planner,
     end_tokens: Vec<u32>,
 }
 
 impl PreparedModel {
     /// Turns texts into tokens, and refuses those that cannot be read.
     pub fn reader(&self) -> TextReader<'_> {
-        let values = self.values.iter().map(PlannedValue::reader).collect();
+        let values = self.values.iter().map(|(value, _)| value.reader()).collect();
         TextReader::new(&self.base, values, &self.options.chat_template)
     }
 
@@ -177,15 +181,15 @@ impl PreparedModel {
     /// Weights that cannot be read or do not fit their configuration.
     pub fn load(self) -> Result<Model> {
         let numbers = self.numbers()?;
-        let Self { base, values: planned, gate, options, placement, end_tokens, .. } = self;
+        let Self { base, values: planned, gate, options, placement, planner, end_tokens, .. } = self;
         // The progress is that of all models together, with those of drafts, which are loaded later.
         let options = options.counting(numbers);
         let base_lm = base.load(None, &placement, &options)?;
         let fused = Fused::Ungated(BaseLm::plain(base_lm.clone()));
         let values = Vec::with_capacity(planned.len());
-        let mut model = Model { base, base_lm, end_tokens, values, fused, options, placement };
-        for value in planned {
-            model.load_value(value)?;
+        let mut model = Model { base, base_lm, end_tokens, values, fused, options, placement, planner };
+        for (value, placement) in planned {
+            model.load_value(value, &placement)?;
         }
         model.fuse(gate)?;
         Ok(model)
@@ -193,9 +197,10 @@ impl PreparedModel {
 
     /// The numbers that are loaded.
     fn numbers(&self) -> Result<u64> {
-        let mut numbers = self.base.numbers(None)?;
-        for value in &self.values {
-            numbers += value.numbers(&self.base.path)?;
+        let mut numbers = self.base.numbers(None);
+        for (value, placement) in &self.values {
+            let is_beside = placement.value.is_same(&self.placement);
+            numbers += value.numbers(is_beside.then_some(self.base.path.as_path()));
         }
         if let Some(drafts) = &self.drafts {
             numbers += drafts.numbers()?;

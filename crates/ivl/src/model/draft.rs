@@ -42,12 +42,14 @@ impl Model {
     }
 
     fn draft_placement(&self, options: &DraftOptions, draft: &OpenCheckpoint) -> Result<Placement> {
-        let dtype = match (options.dtype, self.placement.weights) {
+        // Where the logits of the model are, with which drafts are compared.
+        let place = self.placement.of_head(self.base.checkpoint.config().embedding.tied);
+        let dtype = match (options.dtype, place.weights) {
             (Dtype::Auto, Weights::Tensors(_)) => self.options.dtype,
             (Dtype::Auto, _) if draft.checkpoint.tensors()?.has_blocks() => Dtype::Auto,
             (Dtype::Auto, _) => Dtype::Int8,
             (chosen, _) => chosen,
         };
-        Placement::new(&self.options.device, dtype)
+        Placement::new(place.name(), dtype)
     }
 }

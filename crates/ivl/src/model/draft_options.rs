@@ -65,7 +65,7 @@ impl DraftOptions {
     /// The numbers of a draft model's weights.
     pub(super) fn numbers(&self) -> Result<u64> {
         match &self.source {
-            DraftSource::Model(name) => OpenCheckpoint::open(name)?.numbers(None),
+            DraftSource::Model(name) => Ok(OpenCheckpoint::open(name)?.numbers(None)),
             DraftSource::PromptLookup { .. } => Ok(0),
         }
     }

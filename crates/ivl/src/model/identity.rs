@@ -38,8 +38,16 @@ impl Model {
             "values": values,
             "maps": maps.into_iter().map(|map| map_identity(map)).collect::<Vec<_>>(),
             "byte_fusion": byte_fusion,
-            "dtype": format!("{:?}", self.placement.weights),
+            "dtype": self.weights_identity(),
         }))
+    }
+
+    /// The form of the weights, on each of several devices.
+    fn weights_identity(&self) -> String {
+        match self.placement.weights().as_slice() {
+            [one] => format!("{one:?}"),
+            several => format!("{several:?}"),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod fusion;
 pub(crate) mod generation;
 mod identity;
 mod likelihood;
+mod placing;
 mod text_reader;
 mod value;
 
@@ -24,13 +25,16 @@ use ivl_models::{Checkpoint, SamplingDefaults, Tokenizer, TransformerLm, fused_e
 pub use self::attach::Attach;
 pub(crate) use self::fusion::fuse;
 use self::fusion::fuse_gated;
+use self::placing::place_value;
+pub(crate) use self::placing::{place_base, place_models};
 pub use self::text_reader::TextReader;
 pub use self::value::AttachedValue;
+use self::value::ValuePlacement;
 pub(crate) use self::value::{Join, PlannedValue};
-use crate::device::Placement;
 use crate::error::{Error, Result};
 use crate::open_checkpoint::{OpenCheckpoint, SharedWeights};
 use crate::open_options::OpenOptions;
+use crate::placement::{ModelPlacement, Planner};
 
 /// A base with any number of values attached.
 ///
@@ -43,7 +47,10 @@ pub struct Model {
     values: Vec<AttachedValue>,
     fused: Fused,
     options: OpenOptions,
-    placement: Placement,
+    /// The devices of the base.
+    placement: ModelPlacement,
+    /// Places values that are attached later.
+    planner: Planner,
 }
 
 /// Base and values as one causal LM.
@@ -90,14 +97,16 @@ impl Model {
         let name = value.as_ref().to_string_lossy();
         let planned = PlannedValue::new(&name, &attach, &self.base.vocab)?;
         check_gate(self.gate(), std::iter::once(planned.ungatable()))?;
-        self.load_value(planned)?;
+        let placement = place_value(&mut self.planner, (&self.base, &self.placement), &planned)?;
+        self.load_value(planned, &placement)?;
         self.fuse(self.gate())
     }
 
     /// Loads a value and puts it in its place. The name of a value that was attached twice gets a number.
-    fn load_value(&mut self, planned: PlannedValue) -> Result<()> {
-        let shared = SharedWeights { path: &self.base.path, net: self.base_lm.net() };
-        let mut value = planned.load(&shared, &self.placement, &self.options)?;
+    fn load_value(&mut self, planned: PlannedValue, placement: &ValuePlacement) -> Result<()> {
+        let shared =
+            SharedWeights { path: &self.base.path, net: self.base_lm.net(), placement: &self.placement };
+        let mut value = planned.load(&shared, placement, &self.options)?;
         value.name = self.free_name(&value.name);
         let place = self.values.partition_point(|other| other.order() <= value.order());
         self.values.insert(place, value);
@@ -181,6 +190,11 @@ impl Model {
     /// The values, in the order in which they are fused: that of [`ValueStack::alphas`].
     pub fn values(&self) -> &[AttachedValue] {
         &self.values
+    }
+
+    /// The devices of the base, and its layers on each.
+    pub fn base_placement(&self) -> &ModelPlacement {
+        &self.placement
     }
 
     /// The base as it was named: a directory or a hub name.

@@ -10,10 +10,10 @@ use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Connection, Tokenizer, 
 
 use super::Attach;
 use super::text_reader::ValueReader;
-use crate::device::Placement;
 use crate::error::Result;
 use crate::open_checkpoint::{OpenCheckpoint, SharedWeights, last_part};
 use crate::open_options::OpenOptions;
+use crate::placement::ModelPlacement;
 use crate::vocab_maps::VocabMaps;
 
 /// How a value is joined to its base; `M` is the reference model of byte fusion.
@@ -99,26 +99,35 @@ impl Join<OpenCheckpoint> {
         Ok(Self::OverBytes { map, reference, config: attach.byte_fusion_config })
     }
 
-    fn load(self, placement: &Placement, options: &OpenOptions) -> Result<Join<TransformerLm>> {
+    /// Loads the reference model, which has devices if there is one.
+    fn load(self, placement: Option<&ModelPlacement>, options: &OpenOptions) -> Result<Join<TransformerLm>> {
         Ok(match self {
             Self::Cascade(input) => Join::Cascade(input),
             Self::SameIds => Join::SameIds,
             Self::Mapped(map) => Join::Mapped(map),
             Self::OverBytes { map, reference, config } => {
+                let placement = placement.expect("a reference model is placed with its value");
                 Join::OverBytes { map, reference: reference.load(None, placement, options)?, config }
             }
         })
     }
 }
 
+/// The devices of a value, and of the reference model of a value that is fused over bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct ValuePlacement {
+    pub(super) value: ModelPlacement,
+    pub(super) reference: Option<ModelPlacement>,
+}
+
 /// A value that fits a base; its weights are not read yet.
 pub(crate) struct PlannedValue {
-    name: String,
+    pub(super) name: String,
     alpha: f64,
     attach: Attach,
     connection: Connection,
-    value: OpenCheckpoint,
-    join: Join<OpenCheckpoint>,
+    pub(super) value: OpenCheckpoint,
+    pub(super) join: Join<OpenCheckpoint>,
 }
 
 impl PlannedValue {
@@ -146,13 +155,13 @@ impl PlannedValue {
         self.join.reader(&self.value.path, &self.value.tokenizer, self.value.max_positions())
     }
 
-    /// The numbers that loading it reads, on a base in a directory.
-    pub(super) fn numbers(&self, base: &Path) -> Result<u64> {
+    /// The numbers that loading it reads; `base` is the directory of a base whose weights are in memory where it is to be.
+    pub(super) fn numbers(&self, base: Option<&Path>) -> u64 {
         let reference = match &self.join {
-            Join::OverBytes { reference, .. } => reference.numbers(None)?,
+            Join::OverBytes { reference, .. } => reference.numbers(None),
             Join::Cascade(_) | Join::SameIds | Join::Mapped(_) => 0,
         };
-        Ok(self.value.numbers(Some(base))? + reference)
+        self.value.numbers(base) + reference
     }
 
     /// Why a gate cannot skip this value, if it cannot.
@@ -160,17 +169,17 @@ impl PlannedValue {
         self.join.ungatable(&self.name)
     }
 
-    /// Loads the weights; adapters share those of the base if they were trained on it.
+    /// Loads the weights; adapters share those of the base if they were trained on it and are to be on its devices.
     pub(crate) fn load(
         self,
         base: &SharedWeights<'_>,
-        placement: &Placement,
+        placement: &ValuePlacement,
         options: &OpenOptions,
     ) -> Result<AttachedValue> {
         let Self { name, alpha, attach, connection, value, join } = self;
-        let lm = value.load(Some(base), placement, options)?;
+        let lm = value.load(Some(base), &placement.value, options)?;
         let OpenCheckpoint { checkpoint, tokenizer, .. } = value;
-        let join = join.load(placement, options)?;
+        let join = join.load(placement.reference.as_ref(), options)?;
         Ok(AttachedValue { name, alpha, attach, connection, checkpoint, tokenizer, lm, join })
     }
 }

@@ -127,7 +127,7 @@ impl<'a> Training<'a> {
         let options = options.for_training();
         config.validate()?;
         prepare_output(&config.output, resume || extend)?;
-        let placements = Placement::several(&options.device, options.dtype)?;
+        let placements = options.training_placements()?;
         check_precision(config, &placements, &options.device)?;
         let (first, others) = (&placements[0], &placements[1..]);
         let reporter = Reporter::new(on_event);

@@ -107,6 +107,8 @@ impl TrainingTeacher {
     ) -> Result<Teacher> {
         let temperature = self.config.temperature;
         let name = self.open.name.clone();
+        // A list of devices is for the micro-batches of the value.
+        let options = &options.clone().device(placement.name());
         if !self.config.cache {
             return Ok(Teacher::new(name, BaseLogits::Lm(self.lm(options)?), temperature, vocab));
         }

@@ -5,11 +5,12 @@ use std::path::Path;
 use ivl_core::vocab::TokenKind;
 use ivl_models::{ChatError, ChatTemplate, TemplateChoice, TransformerLm, ValueCard};
 
-use crate::device::Placement;
 use crate::digest::sha256;
 use crate::error::Result;
+use crate::model::place_base;
 use crate::open_checkpoint::OpenCheckpoint;
 use crate::open_options::OpenOptions;
+use crate::placement::Planner;
 
 /// A base with everything but its weights.
 pub(super) struct StudyBase {
@@ -55,10 +56,12 @@ impl StudyBase {
 /// A fine-tuned model, whose tokenizer gives tokens the base's ids, and the tokens that end its texts.
 pub(super) fn load_finetuned(
     name: &str,
-    placement: &Placement,
+    planner: &Planner,
     options: &OpenOptions,
 ) -> Result<(TransformerLm, Vec<u32>)> {
     let open = OpenCheckpoint::open(name)?;
+    // It takes the devices of the base, not what base and values leave of them.
+    let placement = place_base(&mut planner.clone(), &open)?;
     Ok((open.load(None, placement, options)?, open.end_tokens()?))
 }
 

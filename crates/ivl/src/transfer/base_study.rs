@@ -17,11 +17,11 @@ use super::base::{StudyBase, load_finetuned};
 use super::events::{StudyEvent, StudyReporter};
 use super::plan::StudyPlan;
 use super::questions::Question;
-use crate::device::Placement;
 use crate::error::{Error, Result};
-use crate::model::{AttachedValue, PlannedValue, fuse};
+use crate::model::{AttachedValue, PlannedValue, fuse, place_models};
 use crate::open_checkpoint::SharedWeights;
 use crate::open_options::OpenOptions;
+use crate::placement::Planner;
 
 /// One base with its weights and its questions.
 pub(super) struct BaseStudy<'a, 'r> {
@@ -36,7 +36,8 @@ pub(super) struct BaseStudy<'a, 'r> {
     /// `None` where answers are only read.
     prompts: Option<Vec<QuestionPrompt>>,
     end_tokens: Vec<u32>,
-    placement: &'a Placement,
+    /// Before any model was placed.
+    planner: &'a Planner,
     /// Without progress: there is one report for all that is done with a base.
     options: OpenOptions,
     reporter: &'a StudyReporter<'r>,
@@ -59,7 +60,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
     pub(super) fn begin(
         plan: &'a StudyPlan,
         target: StudyTarget<'a>,
-        placement: &'a Placement,
+        planner: &'a Planner,
         reporter: &'a StudyReporter<'r>,
     ) -> Result<Self> {
         let StudyTarget { base, questions, name, finetunes } = target;
@@ -69,19 +70,21 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
         end_tokens.extend(questions.iter().filter_map(|question| question.end));
         end_tokens.sort_unstable();
         end_tokens.dedup();
-        let lm = base.open.load(None, placement, &plan.options)?;
+        let planned =
+            plan.values.iter().map(|value| PlannedValue::new(value, &plan.attach(), &base.open.vocab));
+        let planned: Vec<PlannedValue> = planned.collect::<Result<_>>()?;
+        let (placement, value_placements) = place_models(&mut planner.clone(), &base.open, &planned)?;
+        let lm = base.open.load(None, &placement, &plan.options)?;
         // Read once without and with every value, and once per fine-tuning; answered without a value, by every seed at every weight,
         // and by every fine-tuning.
         let answered = 1 + plan.values.len() * plan.alphas.len() + finetunes.len();
         let settings = 1 + finetunes.len() + if prompts.is_some() { answered } else { 0 };
         reporter.report(StudyEvent::Base { name: name.to_owned(), total: settings * questions.len() });
         let options = plan.options.quiet();
-        let shared = SharedWeights { path: &base.open.path, net: lm.net() };
-        let mut values = Vec::with_capacity(plan.values.len());
-        for value in &plan.values {
-            let planned = PlannedValue::new(value, &plan.attach(), &base.open.vocab)?;
-            values.push(planned.load(&shared, placement, &options)?);
-        }
+        let shared = SharedWeights { path: &base.open.path, net: lm.net(), placement: &placement };
+        let values = planned.into_iter().zip(&value_placements);
+        let values = values.map(|(value, placement)| value.load(&shared, placement, &options));
+        let values = values.collect::<Result<_>>()?;
         Ok(Self {
             plan,
             base,
@@ -92,7 +95,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
             values,
             prompts,
             end_tokens,
-            placement,
+            planner,
             options,
             reporter,
             done: Cell::new(0),
@@ -151,7 +154,7 @@ impl<'a, 'r> BaseStudy<'a, 'r> {
 
     /// The results of a fine-tuning of the base.
     fn finetuned(&self, name: &str) -> Result<Measured> {
-        let (tuned, own_end) = load_finetuned(name, self.placement, &self.options)?;
+        let (tuned, own_end) = load_finetuned(name, self.planner, &self.options)?;
         let observed = self.step("reading, fine-tuned", |progress| {
             tuned_answer_stats(&self.lm, &tuned, &self.passages, progress)
         });

@@ -141,7 +141,7 @@ fn train_or_find(run: &TrainConfig, config: &FinetuneConfig, reporter: &StudyRep
         return Err(Error::Settings { reason });
     }
     let resume = run.output.join("checkpoints").is_dir();
-    let training = Training::new(run).resume(resume).options(config.options.clone());
+    let training = Training::new(run).resume(resume).options(config.options.without_places());
     let training = training.interrupter(config.interrupter.clone());
     training.run(move |event| reporter.report(StudyEvent::Training(event))).map(drop)
 }

@@ -17,8 +17,8 @@ impl StudyPlan {
     /// As [`check`](Self::check), and what the models refuse.
     pub fn measure(&self, on_event: impl FnMut(StudyEvent)) -> Result<Study> {
         let reporter = StudyReporter::new(on_event);
-        let placement = self.options.placement()?;
         let OpenStudy { bases, card, data, left_out } = self.open()?;
+        let planner = self.options.planner()?;
         if left_out > 0 {
             reporter.report(StudyEvent::RowsLeftOut { rows: left_out });
         }
@@ -29,7 +29,7 @@ impl StudyPlan {
             let home = base.is_home(card.as_ref());
             let target =
                 StudyTarget { base, questions, name: &names[index], finetunes: self.finetunes.of(index) };
-            let study = BaseStudy::begin(self, target, &placement, &reporter)?;
+            let study = BaseStudy::begin(self, target, &planner, &reporter)?;
             measured.push(study.measure(home)?);
             // Of the last base that training did not see: what a value is for.
             if !home || heat_map.is_none() {

@@ -129,6 +129,7 @@ impl StudyPlan {
     pub(super) fn open(&self) -> Result<OpenStudy> {
         let first =
             self.values.first().ok_or_else(|| Error::Settings { reason: "no value is named".to_owned() })?;
+        self.options.planner()?;
         let value = OpenCheckpoint::open(first)?;
         let rows = Rows::read(&self.data, self.limit)?;
         let card = ValueCard::read(&value.path)?;

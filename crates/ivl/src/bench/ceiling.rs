@@ -24,15 +24,15 @@ const READS: usize = 3;
 const NUMBERS: usize = 1 << 28;
 
 /// Reading memory and multiplying, on one device.
-pub(super) enum Floor {
+pub(super) enum Ceiling {
     /// By the kernels of the CPU, on all threads.
     Cpu { memory: MemoryProbe, matrix: Box<Matrix>, rows: Vec<f32> },
     /// By the device's own operations, in the type of the weights.
     Device { memory: Box<Tensor<1>>, matrix: Box<Tensor<2>> },
 }
 
-impl Floor {
-    /// A floor for models of `bytes` of weights: on a CPU as much memory is read.
+impl Ceiling {
+    /// A ceiling for models of `bytes` of weights: on a CPU as much memory is read.
     pub(super) fn new(bytes: usize, placement: &Placement) -> Result<Self> {
         let device = &placement.device;
         let dtype = match placement.weights {
@@ -49,16 +49,16 @@ impl Floor {
         let (numbers, edge) =
             if placement.is_in_software() { (bytes / 4, EDGE) } else { (NUMBERS, LARGE_EDGE) };
         let distribution = Distribution::Normal(0.0, 1.0);
-        let floor = Self::Device {
+        let ceiling = Self::Device {
             memory: Box::new(Tensor::random([numbers], distribution, (device, DType::F32))),
             matrix: Box::new(
                 Tensor::<2>::random([edge, edge], distribution, (device, DType::F32)).cast(dtype),
             ),
         };
         // A device compiles and chooses its kernels at their first use.
-        floor.read()?;
-        floor.multiply()?;
-        Ok(floor)
+        ceiling.read()?;
+        ceiling.multiply()?;
+        Ok(ceiling)
     }
 
     /// Bytes read in a second. On an accelerator the better of a sum, which reads, and of a copy, which reads and writes:
