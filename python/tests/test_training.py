@@ -150,7 +150,7 @@ def killed_after_a_checkpoint(start, output, environment):
     shutil.rmtree(output, ignore_errors=True)
     running = subprocess.Popen(start, env=environment)
     wanted = output / "checkpoints" / "step-2" / "state.json"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not wanted.exists() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     is_running = running.poll() is None
