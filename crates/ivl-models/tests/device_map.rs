@@ -1,14 +1,19 @@
 //! Layers on several devices. The CPU backend has one device, so these tests divide every fixture by a map of two parts on it: the form
-//! in which a part keeps its weights shows which layers it has. `crates/ivl-cli/tests/devices.rs` moves tensors between two devices.
+//! in which a part keeps its weights shows which layers it has. In a build with another backend, such as `--features ivl-cli/wgpu`, the
+//! last tests move tensors between two devices.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use ivl_core::causal_lm::Positions;
+use ivl_core::decode::{GenerateConfig, generate};
+use ivl_core::fusion::{CascadeLm, DecodeBatch};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
-use ivl_core::{CausalLm, Vocab};
-use ivl_models::{Checkpoint, DeviceMap, PackedFormat, Transformer, TransformerLm, Weights};
+use ivl_core::{CausalLm, FusedLm, RowWeighted, Value, Vocab};
+use ivl_models::{
+    CascadeInput, CascadeNet, Checkpoint, DeviceMap, PackedFormat, Transformer, TransformerLm, Weights,
+};
 
 /// Every tiny checkpoint of the parity tests, in order.
 fn fixtures() -> Vec<(String, Checkpoint)> {
@@ -161,5 +166,84 @@ fn bytes_of_layers_are_those_of_their_parameters() {
         assert_eq!(2 * half.total(), bytes.total(), "{name}");
         let packed = checkpoint.layer_bytes(Weights::Packed(PackedFormat::INT8)).expect("fits");
         assert!(packed.total() < bytes.total(), "{name}");
+    }
+}
+
+/// The preferred device of the build: that of a backend beside the CPU's, if there is one, else the CPU.
+fn other() -> Device {
+    Device::default()
+}
+
+#[test]
+fn two_devices_give_the_logits_of_one() {
+    let (cpu, other) = (Device::flex(), other());
+    let kernels = Weights::Packed(PackedFormat::F32);
+    for (name, checkpoint, layer) in divisible() {
+        let whole = logits(&load(&checkpoint, &DeviceMap::single(&cpu, DType::F32)));
+        for map in [
+            DeviceMap::single(&cpu, DType::F32).then(layer, &other, DType::F32),
+            DeviceMap::single(&other, DType::F32).then(layer, &cpu, DType::F32),
+            DeviceMap::single(&cpu, kernels).then(layer, &other, DType::F32),
+            DeviceMap::single(&other, DType::F32).then(layer, &cpu, kernels),
+        ] {
+            let lm = load(&checkpoint, &map);
+            let device_of = |block| &map.parts()[usize::from(block >= layer)].device;
+            for (block, device) in lm.net().layer_devices().enumerate() {
+                assert_eq!(device, *device_of(block), "{name}, block {block}");
+            }
+            let head = if checkpoint.config().embedding.tied { 0 } else { 1 };
+            assert_eq!(lm.device(), map.parts()[head].device, "{name}");
+            let difference = largest_difference(&whole, &logits(&lm));
+            assert!(difference < 1e-4, "{name}, {map:?}: {difference}");
+        }
+    }
+}
+
+/// A base and a value of the same shape, each on a device.
+fn lms(base: &Device, value: &Device) -> [TransformerLm; 2] {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/first-value");
+    let open = |name: &str, device: &Device| {
+        let checkpoint = Checkpoint::open(&root.join(name)).expect("opens");
+        checkpoint.load_lm(device, DType::F32).expect("loads").0
+    };
+    [open("large", base), open("small", value)]
+}
+
+/// Greedy tokens of two prompts, and the logits of a batch whose rows give the value different weights.
+fn generated(lm: &dyn RowWeighted) -> (Vec<u32>, Vec<f32>) {
+    let prompts: [&[u32]; 2] = [&[40, 41, 42, 43], &[50, 51]];
+    let config = GenerateConfig::default().max_new_tokens(8);
+    let steps = generate(lm, &prompts, &config).expect("reads");
+    let tokens = steps.map(|step| step.expect("generates").token).collect();
+    let mut batch = DecodeBatch::new(lm, &[0, 0, 0], vec![vec![1.0], vec![0.0], vec![0.5]]).expect("its own");
+    let ids = token_tensor(&[40, 41, 42, 40, 41, 42, 40, 41, 42], 3, &lm.device());
+    let logits = batch.next_logits(lm, ids).expect("its own").last();
+    (tokens, logits.into_data().iter::<f32>().collect())
+}
+
+#[test]
+fn base_and_value_on_two_devices_give_the_logits_of_one() {
+    let (cpu, other) = (Device::flex(), other());
+    let residual = |base: &Device, value: &Device| {
+        let [base, value] = lms(base, value);
+        generated(
+            &FusedLm::new(Box::new(base), vec![Value::new(Box::new(value), 1.0)]).expect("one vocabulary"),
+        )
+    };
+    let cascade = |base: &Device, value: &Device| {
+        let [base, value] = lms(base, value);
+        let (net, vocab) = value.into_parts();
+        let value = CascadeNet::new(net, CascadeInput::TextAndPredictions, vocab, "value");
+        generated(&CascadeLm::new(Box::new(base), Box::new(value), 1.0).expect("one vocabulary"))
+    };
+    let kinds: [&dyn Fn(&Device, &Device) -> (Vec<u32>, Vec<f32>); 2] = [&residual, &cascade];
+    for fused in kinds {
+        let (tokens, logits) = fused(&cpu, &cpu);
+        for (base, value) in [(&cpu, &other), (&other, &cpu), (&other, &other)] {
+            let found = fused(base, value);
+            assert_eq!(found.0, tokens, "base on {base:?}, value on {value:?}");
+            let difference = largest_difference(&logits, &found.1);
+            assert!(difference < 1e-4, "base on {base:?}, value on {value:?}: {difference}");
+        }
     }
 }
