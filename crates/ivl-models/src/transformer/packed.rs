@@ -254,7 +254,7 @@ impl Transformer {
         };
         let types =
             self.stages.iter().filter_map(|stage| self.blocks[stage.clone()].iter().find_map(of_block));
-        types.max_by_key(|dtype| dtype.size()).unwrap_or_else(|| self.dtype())
+        types.max_by_key(DType::size).unwrap_or_else(|| self.dtype())
     }
 
     /// How the matrices that a token is multiplied with are kept, each format once; none if they are not laid out for kernels.
