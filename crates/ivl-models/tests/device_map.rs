@@ -191,7 +191,7 @@ fn two_devices_give_the_logits_of_one() {
             for (block, device) in lm.net().layer_devices().enumerate() {
                 assert_eq!(device, *device_of(block), "{name}, block {block}");
             }
-            let head = if checkpoint.config().embedding.tied { 0 } else { 1 };
+            let head = usize::from(!checkpoint.config().embedding.tied);
             assert_eq!(lm.device(), map.parts()[head].device, "{name}");
             let difference = largest_difference(&whole, &logits(&lm));
             assert!(difference < 1e-4, "{name}, {map:?}: {difference}");
@@ -209,8 +209,14 @@ fn lms(base: &Device, value: &Device) -> [TransformerLm; 2] {
     [open("large", base), open("small", value)]
 }
 
+/// Greedy tokens, and logits.
+type Answer = (Vec<u32>, Vec<f32>);
+
+/// A fused model of a base and a value on two devices, and what it answers.
+type Fusion<'a> = &'a dyn Fn(&Device, &Device) -> Answer;
+
 /// Greedy tokens of two prompts, and the logits of a batch whose rows give the value different weights.
-fn generated(lm: &dyn RowWeighted) -> (Vec<u32>, Vec<f32>) {
+fn generated(lm: &dyn RowWeighted) -> Answer {
     let prompts: [&[u32]; 2] = [&[40, 41, 42, 43], &[50, 51]];
     let config = GenerateConfig::default().max_new_tokens(8);
     let steps = generate(lm, &prompts, &config).expect("reads");
@@ -236,7 +242,7 @@ fn base_and_value_on_two_devices_give_the_logits_of_one() {
         let value = CascadeNet::new(net, CascadeInput::TextAndPredictions, vocab, "value");
         generated(&CascadeLm::new(Box::new(base), Box::new(value), 1.0).expect("one vocabulary"))
     };
-    let kinds: [&dyn Fn(&Device, &Device) -> (Vec<u32>, Vec<f32>); 2] = [&residual, &cascade];
+    let kinds: [Fusion<'_>; 2] = [&residual, &cascade];
     for fused in kinds {
         let (tokens, logits) = fused(&cpu, &cpu);
         for (base, value) in [(&cpu, &other), (&other, &cpu), (&other, &other)] {

@@ -279,8 +279,8 @@ mod tests {
         ModelToPlace { name: ModelDevices::BASE, checkpoint }
     }
 
-    fn value(checkpoint: &Checkpoint) -> Option<ModelToPlace<'_>> {
-        Some(ModelToPlace { name: "polite", checkpoint })
+    fn value(checkpoint: &Checkpoint) -> ModelToPlace<'_> {
+        ModelToPlace { name: "polite", checkpoint }
     }
 
     /// Devices with the first layer of each.
@@ -303,15 +303,14 @@ mod tests {
     fn a_value_is_where_the_logits_of_the_base_are() {
         let devices = || planner(list(&[("a", 100), ("b", 100)]), Vec::new());
         let small = model("../examples/first-value/small");
-        let (_, values) = devices().place(base(&untied()), &[value(&small)]).expect("places");
+        let (_, values) = devices().place(base(&untied()), &[Some(value(&small))]).expect("places");
         assert_eq!(shown(&values[0]), [("b", 0)], "with the head");
-        let (placed, values) = devices().place(base(&tied()), &[value(&small), None]).expect("places");
+        let (placed, values) = devices().place(base(&tied()), &[Some(value(&small)), None]).expect("places");
         assert_eq!(shown(&values[0]), [("a", 0)], "with the embedding, which is the head");
         assert_eq!(shown(&values[1]), shown(&placed), "adapters share the weights of the base");
         let mut later = devices();
         let (placed, _) = later.place(base(&untied()), &[]).expect("places");
-        let attached =
-            later.place_value(value(&small).expect("a value"), placed.of_head(false)).expect("places");
+        let attached = later.place_value(value(&small), placed.of_head(false)).expect("places");
         assert_eq!(shown(&attached), [("b", 0)]);
     }
 
@@ -319,7 +318,7 @@ mod tests {
     fn a_value_beyond_the_share_of_a_device_is_divided() {
         let four = list(&[("a", 100), ("b", 100), ("c", 100), ("d", 100)]);
         let (_, values) =
-            planner(four, Vec::new()).place(base(&untied()), &[value(&untied())]).expect("places");
+            planner(four, Vec::new()).place(base(&untied()), &[Some(value(&untied()))]).expect("places");
         assert_eq!(shown(&values[0]), [("a", 0), ("b", 1), ("c", 2), ("d", 3)]);
     }
 
@@ -329,7 +328,7 @@ mod tests {
         let places =
             || vec![("base", list(&[("b", 100), ("c", 100)])), ("value", one("d")), ("polite", one("e"))];
         let (placed, values) =
-            planner(one("a"), places()).place(base(&untied()), &[value(&tied())]).expect("places");
+            planner(one("a"), places()).place(base(&untied()), &[Some(value(&tied()))]).expect("places");
         assert_eq!(shown(&placed), [("b", 0), ("c", 2)]);
         assert_eq!(shown(&values[0]), [("e", 0)]);
         let planner = planner(one("a"), places());
