@@ -1,4 +1,4 @@
-"""Does a learned gate beat a constant weight of a value? Figures of docs/explain.md.
+"""Does a learned gate beat a constant weight of a value? A table of docs/explain.md.
 
     pip install './python[transformers]'
     python studies/real/learned_gate.py SKILL_FOLDER VALUE HOME AWAY     # models as directories in Hugging Face layout

@@ -21,12 +21,14 @@ NAMES = {
 }
 # Conditions that add something to the base's logits.
 FUSED = ("value", "weighted", "bytes", "both", "proxy")
+CONDITIONS = ["alone", "few-shot", "tuned", *FUSED, "distilled"]
 FAMILIES = {"smollm2-135m": "smollm2", "gemma3-270m": "gemma3"}
 
 
 def evaluations(cells, skill):
-    """Cells of a skill as (condition, home, base, cell), in the order in which they were run."""
-    return [(*key.split("/")[1:], cell) for key, cell in cells.cells.items() if key.startswith(f"{skill}/")]
+    """Cells of a skill as (condition, home, base, cell), in the order of `CONDITIONS`."""
+    found = [(*key.split("/")[1:], cell) for key, cell in cells.cells.items() if key.startswith(f"{skill}/")]
+    return sorted(found, key=lambda cell: (CONDITIONS.index(named(cell[0])[0]), cell[0], list(NAMES).index(cell[1]) if cell[1] in NAMES else -1))
 
 
 def right_answers(cells, skill):
