@@ -2,7 +2,7 @@
 
 from xml.sax.saxutils import escape
 
-ROW, LEFT, WIDTH, TOP = 22, 330, 360, 34
+ROW, LEFT, WIDTH, TOP = 22, 510, 360, 34
 SCALE_END = 1.2
 COLORS = {"value": "#2b6cb0", "proxy": "#c05621", "few-shot": "#718096"}
 
