@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from transformers import AutoTokenizer
 
 import ivl
+from plan import ALPHAS
 
-ALPHAS = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
 PENALTIES = [0.1, 0.01, 0.001]
 TRAINED_ROWS, STEPS, RATE = 48, 300, 0.03
 

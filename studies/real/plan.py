@@ -9,6 +9,8 @@ VARIANTS = {
     "dropout": "regularization.base_dropout=0.5",
     "temperature": "regularization.base_temperature=2.0",
 }
+# Weights among which the best is chosen for a base.
+ALPHAS = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
 ORDER = [
     *[
         "records/{}".format(cell)

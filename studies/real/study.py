@@ -33,7 +33,7 @@ import pathlib
 import subprocess
 
 from cells import Cells, run
-from plan import ORDER, STEPS, VARIANTS, named
+from plan import ALPHAS, ORDER, STEPS, VARIANTS, named
 from skills import SKILLS, read
 
 HERE = pathlib.Path(__file__).parent
@@ -96,7 +96,10 @@ class Study:
                 "ivl": self.version,
             }
 
-        # On another machine the cell is there and the directory is not.
+        return self.made(key, output, make)
+
+    def made(self, key, output, make):
+        """A directory of adapters and its cell; made again on another machine, where the cell is there and the directory is not."""
         if self.cells.get(key) and not (output / "adapter_config.json").exists():
             make()
         self.cells.once(key, make)
@@ -113,11 +116,7 @@ class Study:
             _, cost = run(command, RUNS / "logs" / f"{skill}-{output.name}.log")
             return {"cost": cost, "command": self.shown(" ".join(map(str, command[1:]))), "ivl": self.version}
 
-        key = f"distilling {skill}/{home}-{base}"
-        if self.cells.get(key) and not (output / "adapter_config.json").exists():
-            make()
-        self.cells.once(key, make)
-        return output
+        return self.made(f"distilling {skill}/{home}-{base}", output, make)
 
     def configuration(self, skill, kind, home, away, output):
         model = quoted(self.model(home))
@@ -257,8 +256,6 @@ class Study:
 # Rows per forward pass; type of the weights in evaluations; a smaller test for trying the script out.
 BATCH, LIMIT = int(os.environ.get("BATCH", 16)), int(os.environ.get("LIMIT", 0))
 DTYPE = ["--dtype", os.environ["DTYPE"]] if "DTYPE" in os.environ else []
-# Weights among which the best is chosen for a base.
-ALPHAS = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
 # The answers that docs show: those to the first three questions of the test, whatever they are.
 SHOWN = 3
 

@@ -75,18 +75,39 @@ impl DeviceMap {
 
     /// The index of the part that has a parameter.
     pub(crate) fn part_of(&self, path: &str) -> usize {
-        let last = self.parts.len() - 1;
-        let mut names = path.split('.');
-        match (names.next(), names.next().and_then(|layer| layer.parse().ok())) {
-            (Some("blocks"), Some(layer)) => self.part_of_layer(layer),
-            (Some("norm" | "head"), _) => last,
-            _ => 0,
+        match PathLayer::of(path) {
+            PathLayer::Embedding => 0,
+            PathLayer::Block(layer) => self.part_of_layer(layer),
+            PathLayer::Head => self.parts.len() - 1,
         }
     }
 
     /// The index of the part that has a block.
     pub(crate) fn part_of_layer(&self, layer: usize) -> usize {
         self.parts.partition_point(|part| part.first_layer <= layer) - 1
+    }
+}
+
+/// The layer of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathLayer {
+    /// Embeddings, and what all blocks read of them.
+    Embedding,
+    /// A block, by its index.
+    Block(usize),
+    /// The last norm, and a head that is not tied.
+    Head,
+}
+
+impl PathLayer {
+    /// That of a path.
+    pub(crate) fn of(path: &str) -> Self {
+        let mut names = path.split('.');
+        match (names.next(), names.next().and_then(|layer| layer.parse().ok())) {
+            (Some("blocks"), Some(layer)) => Self::Block(layer),
+            (Some("norm" | "head"), _) => Self::Head,
+            _ => Self::Embedding,
+        }
     }
 }
 

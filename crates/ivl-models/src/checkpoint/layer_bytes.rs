@@ -4,6 +4,7 @@ use ivl_kernels::PackedFormat;
 
 use super::load::StoredParameters;
 use super::open::Checkpoint;
+use crate::device_map::PathLayer;
 use crate::transformer::packed::Packer;
 use crate::{Error, Weights};
 
@@ -36,37 +37,27 @@ impl Checkpoint {
         let packer = Packer::new(self.config().embedding.tied);
         let mut sum = LayerBytes { blocks: vec![0; self.config().layers.len()], ..LayerBytes::default() };
         for (path, shape) in parameters.shapes() {
-            let stored = || parameters.stored(path, shape).map(|stored| stored.format);
+            let stored = parameters.stored(path, shape).map_or(PackedFormat::F32, |stored| stored.format);
             let bytes = bytes_of(path, shape, weights, &packer, stored);
-            let mut names = path.split('.');
-            let layer = match (names.next(), names.next()) {
-                (Some("blocks"), Some(layer)) => {
-                    layer.parse().ok().and_then(|layer: usize| sum.blocks.get_mut(layer))
-                }
-                (Some("norm" | "head"), _) => Some(&mut sum.head),
-                _ => Some(&mut sum.embedding),
-            };
-            *layer.expect("the path of a parameter of this model") += bytes;
+            *match PathLayer::of(path) {
+                PathLayer::Embedding => &mut sum.embedding,
+                PathLayer::Block(layer) => &mut sum.blocks[layer],
+                PathLayer::Head => &mut sum.head,
+            } += bytes;
         }
         Ok(sum)
     }
 }
 
 /// The bytes of one parameter. `stored` is the format of a matrix that is kept as its file stores it.
-fn bytes_of(
-    path: &str,
-    shape: &[usize],
-    weights: Weights,
-    packer: &Packer,
-    stored: impl Fn() -> Option<PackedFormat>,
-) -> u64 {
+fn bytes_of(path: &str, shape: &[usize], weights: Weights, packer: &Packer, stored: PackedFormat) -> u64 {
     let numbers = shape.iter().product::<usize>() as u64;
     let wanted = match weights {
         Weights::Tensors(dtype) => return numbers * dtype.size() as u64,
         Weights::Packed(format) => Some(format),
         Weights::Stored => None,
     };
-    match packer.format(path, shape.len(), wanted, stored().unwrap_or(PackedFormat::F32)) {
+    match packer.format(path, shape.len(), wanted, stored) {
         Some(PackedFormat::F16) => 2 * numbers,
         Some(PackedFormat::Blocks(blocks)) => {
             numbers.div_ceil(blocks.elements() as u64) * blocks.bytes() as u64
