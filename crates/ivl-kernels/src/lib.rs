@@ -46,6 +46,7 @@ mod probe;
 mod product;
 mod rope;
 mod softmax;
+mod upcoming;
 
 pub use activation::ActivationFn;
 pub use adamw::AdamW;
@@ -60,6 +61,6 @@ pub use norm::Normalization;
 pub use objective::{Objective, Penalties};
 pub use pool::{parallel, threads};
 pub use probe::MemoryProbe;
-pub use product::products;
+pub use product::{expect, products};
 pub use rope::{RotaryEmbedding, RotaryPairing};
 pub use softmax::{SoftmaxStats, argmax, kl_divergence, logprobs, softmax_weights};

@@ -10,6 +10,7 @@ use crate::cpu::{Kernel, LANES, Level, prefetch, run, run_integers};
 use crate::disjoint::DisjointSlice;
 use crate::integer::{IntegerRows, ONE_ROW_PANELS, PanelsUnit, integer_rows_in_registers};
 use crate::matrix::{Matrix, Panels};
+use crate::pool::announce;
 use crate::{parallel, threads};
 
 /// Panels that one unit of work reads are about this large: worth a turn, and few enough to share evenly.
@@ -19,8 +20,11 @@ const UNIT_BYTES: usize = 64 << 10;
 /// that the next unit's thread reads.
 const LONG_UNIT_BYTES: usize = 1 << 20;
 
-/// A thread takes this part of its share of what is left.
-const SHARES: usize = 3;
+/// What threads take in a turn of what is left.
+const SHARE: f64 = 1.0 / 3.0;
+
+/// The same where each panel is read once only.
+const LONG_SHARE: f64 = 0.8;
 
 /// Panels that a single row reads side by side: the sums of a single panel would wait for each other, and for the memory.
 pub(crate) const PANELS_AT_ONCE: usize = 4;
@@ -47,6 +51,25 @@ pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>;
     matrices.map(|_| outputs.next().expect("an output for each matrix"))
 }
 
+/// Says which matrices the next product of one row will be with. Threads that wait for it then have the weights brought nearer with
+/// which they begin.
+pub fn expect(matrices: &[&Matrix]) {
+    // It was measured for blocks only. The shortest steps, of tiny models in f32, do not pay for it.
+    if !matrices.iter().all(|matrix| matches!(matrix.panels, Panels::Blocks(_))) {
+        return;
+    }
+    announce(|| {
+        let units = Units::new(matrices, LONG_UNIT_BYTES, LONG_SHARE);
+        // The calling thread takes the first unit, most of the time.
+        let places = |(matrix, panels): &(usize, Range<usize>)| match &matrices[*matrix].panels {
+            Panels::Blocks(weights) => weights.places(panels.clone(), ONE_ROW_PANELS),
+            Panels::F32(_) | Panels::F16(_) => Vec::new(),
+        };
+        let of_worker = |unit: usize| units.pieces(unit).iter().map(places).collect();
+        (1..units.len().min(threads())).map(of_worker).collect()
+    });
+}
+
 /// Not generic: the kernels are compiled once, with this crate.
 fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     let Some(inputs) = matrices.first().map(|matrix| matrix.shape()[0]) else {
@@ -61,7 +84,10 @@ fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     let [any_blocks, any_floats] = [matrices.iter().any(is_blocks), !matrices.iter().all(is_blocks)];
     let [most, most_integers] = [rows_in_registers(), integer_rows_in_registers()];
     let is_read_once = x.len() / inputs <= most.min(most_integers);
-    let units = units(matrices, if is_read_once { LONG_UNIT_BYTES } else { UNIT_BYTES });
+    let units = match is_read_once {
+        true => Units::new(matrices, LONG_UNIT_BYTES, LONG_SHARE),
+        false => Units::new(matrices, UNIT_BYTES, SHARE),
+    };
     // Whole blocks of both kinds; the sizes of integers are powers of two.
     let whole = most * (most_integers >> most.trailing_zeros().min(most_integers.trailing_zeros()));
     let group = (ROW_GROUP_BYTES / (4 * inputs)).next_multiple_of(whole).max(whole);
@@ -73,8 +99,7 @@ fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
             Panels::F32(_) | Panels::F16(_) => None,
         });
         let rows = any_blocks.then(|| IntegerRows::new(x, inputs, most_integers, formats));
-        parallel(units.len(), |unit| {
-            let (matrix, panels) = units[unit].clone();
+        let piece = |(matrix, panels): (usize, Range<usize>)| {
             let (matrix, target) = (matrices[matrix], &targets[matrix]);
             match (&matrix.panels, &blocks, &rows) {
                 (Panels::Blocks(weights), _, Some(rows)) => {
@@ -84,30 +109,65 @@ fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
                 (_, Some(blocks), _) => run(PanelUnit { blocks, first_row, matrix, panels, target }),
                 _ => unreachable!("rows are laid out for every kind of matrix"),
             }
-        });
+        };
+        parallel(units.len(), |unit| units.pieces(unit).iter().cloned().for_each(piece));
     }
     outputs
 }
 
-/// Units of work: some panels of a matrix, of at most so many bytes. They get smaller towards the end, so that no thread waits long for
-/// the last one.
-fn units(matrices: &[&Matrix], most: usize) -> Vec<(usize, Range<usize>)> {
-    let mut units = Vec::new();
-    let mut rest: usize = matrices.iter().map(|matrix| matrix.bytes()).sum();
-    for (index, matrix) in matrices.iter().enumerate() {
-        let panels = matrix.shape()[1].div_ceil(matrix.lanes());
-        let (of_panel, at_once) = (matrix.bytes() / panels.max(1), panels_at_once(matrix));
-        let mut first = 0;
-        while first < panels {
-            let bytes = (rest / (SHARES * threads())).min(most);
-            let step = (bytes / of_panel.max(1) / at_once * at_once).max(at_once);
-            let end = (first + step).min(panels);
-            units.push((index, first..end));
-            rest = rest.saturating_sub((end - first) * of_panel);
-            first = end;
+/// Units of work: parts of the list of all panels of some matrices.
+struct Units {
+    /// A matrix, and panels of it.
+    pieces: Vec<(usize, Range<usize>)>,
+    /// The pieces of each unit.
+    of_unit: Vec<Range<usize>>,
+}
+
+impl Units {
+    /// Units of at most so many bytes. Those that threads take in the same turn are alike, and have a `share` of what is left: no
+    /// thread waits long for the last one.
+    fn new(matrices: &[&Matrix], most: usize, share: f64) -> Self {
+        let room = 8 * threads() + matrices.len();
+        let mut units = Self { pieces: Vec::with_capacity(room), of_unit: Vec::with_capacity(room) };
+        let mut rest: usize = matrices.iter().map(|matrix| matrix.bytes()).sum();
+        let (mut unit_bytes, mut room, mut begun) = (0, 0, 0);
+        for (index, matrix) in matrices.iter().enumerate() {
+            let panels = matrix.shape()[1].div_ceil(matrix.lanes());
+            let (of_panel, at_once) = (matrix.bytes() / panels.max(1), panels_at_once(matrix));
+            let mut first = 0;
+            while first < panels {
+                if begun == units.pieces.len() {
+                    if units.of_unit.len().is_multiple_of(threads()) {
+                        unit_bytes = ((share * rest as f64) as usize / threads()).min(most);
+                    }
+                    room = unit_bytes;
+                }
+                let step = (room / of_panel.max(1) / at_once * at_once).max(at_once);
+                let end = (first + step).min(panels);
+                let bytes = (end - first) * of_panel;
+                units.pieces.push((index, first..end));
+                (rest, room) = (rest.saturating_sub(bytes), room.saturating_sub(bytes));
+                first = end;
+                if room < at_once * of_panel || first < panels {
+                    units.of_unit.push(begun..units.pieces.len());
+                    begun = units.pieces.len();
+                }
+            }
         }
+        if begun < units.pieces.len() {
+            units.of_unit.push(begun..units.pieces.len());
+        }
+        units
     }
-    units
+
+    fn len(&self) -> usize {
+        self.of_unit.len()
+    }
+
+    /// The pieces of a unit.
+    fn pieces(&self, unit: usize) -> &[(usize, Range<usize>)] {
+        &self.pieces[self.of_unit[unit].clone()]
+    }
 }
 
 /// Fewest panels of a unit: a single row reads so many side by side, or twice as many.
@@ -309,4 +369,31 @@ pub(crate) fn multiply_panels<L: Level, const R: usize, const P: usize, W>(
         }
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PackedFormat;
+
+    #[test]
+    fn units_have_every_panel_once_and_in_order() {
+        let matrix = |outputs| Matrix::new(PackedFormat::INT8, [32, outputs], |_, _| 1.0);
+        for outputs in [1, 16, 100, 5000] {
+            let matrices = [matrix(outputs), matrix(16), matrix(777)];
+            let matrices: Vec<_> = matrices.iter().collect();
+            for most in [100, 64 << 10, 1 << 20] {
+                let units = Units::new(&matrices, most, LONG_SHARE);
+                let panels = |matrix: &Matrix| matrix.shape()[1].div_ceil(matrix.lanes());
+                let all = matrices
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(index, matrix)| (0..panels(matrix)).map(move |panel| (index, panel)));
+                let pieces = (0..units.len()).flat_map(|unit| units.pieces(unit));
+                let taken =
+                    pieces.flat_map(|(index, panels)| panels.clone().map(move |panel| (*index, panel)));
+                assert!(taken.eq(all));
+            }
+        }
+    }
 }

@@ -128,6 +128,26 @@ proptest! {
     }
 }
 
+/// A row alone reads panels that lie far from each other; among others it reads them one after the other.
+#[test]
+fn a_row_alone_has_the_bits_that_it_has_among_others_whatever_the_width() {
+    let inputs = 512;
+    let mut random = generator(7);
+    let x: Vec<f32> = (0..4 * inputs).map(|_| f32::from(random()) / 64.0 - 2.0).collect();
+    for format in BlockFormat::ALL {
+        for outputs in [700, 16 * 61 + 5] {
+            let bytes = blocks(format, inputs * outputs / format.elements(), &mut random);
+            let matrix = Matrix::from_blocks(format, [inputs, outputs], &bytes).expect("blocks");
+            ivl_kernels::expect(&[&matrix]);
+            let [y] = products(&x, [&matrix]);
+            for (row, y) in x.chunks(inputs).zip(y.chunks(outputs)) {
+                let [one, again] = products(row, [&matrix, &matrix]);
+                assert!(one == y && again == y, "{}", format.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_number_that_is_not_finite_shows_in_its_row_and_its_output_only() {
     let (inputs, outputs, rows) = (64, 20, 3);

@@ -61,3 +61,21 @@ pub(crate) fn prefetch_far<W>(weights: &W) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = weights;
 }
+
+/// Starts to load the line of the cache that lies so many bytes after `weights`.
+#[inline(always)]
+pub(crate) fn prefetch_ahead<W>(weights: &W, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_ahead(weights, bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (weights, bytes);
+}
+
+/// Starts to load the line of the cache at an address, into the second cache. Nothing need be there.
+#[inline(always)]
+pub(crate) fn prefetch_address(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_address(address);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -33,6 +33,22 @@ pub(super) fn prefetch_far<W>(weights: &W) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(place) };
 }
 
+/// See [`prefetch_ahead`](super::prefetch_ahead).
+#[inline(always)]
+pub(super) fn prefetch_ahead<W>(weights: &W, bytes: usize) {
+    let place = std::ptr::from_ref(weights).cast::<i8>().wrapping_add(bytes);
+    // SAFETY: a prefetch reads nothing that the program sees, and one of an invalid address does nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
+}
+
+/// See [`prefetch_address`](super::prefetch_address).
+#[inline(always)]
+pub(super) fn prefetch_address(address: usize) {
+    let place = std::ptr::without_provenance::<i8>(address);
+    // SAFETY: a prefetch reads nothing that the program sees, and one of an invalid address does nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(place) };
+}
+
 /// 256-bit vectors.
 struct Avx2;
 

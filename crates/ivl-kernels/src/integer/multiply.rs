@@ -7,12 +7,18 @@ use super::group::{STEPS, SUPER};
 use super::layout::{LayoutTask, with_layout};
 use super::panels::BlockPanels;
 use super::rows::{IntegerRows, RowBlock, offset};
-use super::scaling::{Scaling, of_super};
-use crate::cpu::{IntegerKernel, IntegerLevel, OUTPUTS, TILE_ROWS, prefetch_far, run_integers};
+use super::scaling::{ScaleBytes, Scaling, of_super};
+use crate::cpu::{
+    IntegerKernel, IntegerLevel, OUTPUTS, TILE_ROWS, prefetch_ahead, prefetch_far, run_integers,
+};
 use crate::disjoint::DisjointSlice;
 
-/// Panels that a single row reads side by side. Codes of fewer than eight bits keep the processor busy with one.
-pub(crate) const ONE_ROW_PANELS: usize = 2;
+/// Panels that a single row reads at a time. They lie as far from each other as a unit allows: the processor guesses what a thread
+/// reads next better if it reads in three distant places than in one, or in two that lie side by side.
+pub(crate) const ONE_ROW_PANELS: usize = 3;
+
+/// How far ahead a single row asks for codes, in bytes. It asks for scales that are [`SUPER`] groups ahead.
+const CODES_AHEAD: usize = 2048;
 
 /// Rows that are multiplied at once: whose sums fit the registers, or a tile.
 pub(crate) fn integer_rows_in_registers() -> usize {
@@ -61,7 +67,6 @@ impl<L: IntegerLevel> LayoutTask for UnitAtLevel<'_, L> {
         }
         for (index, block) in unit.rows.blocks.iter().enumerate() {
             match unit.rows.of_block {
-                1 if C::PIECES < STEPS => unit.rows_and_panels::<L, C, S, 1, 1>(index, block),
                 1 => unit.rows_and_panels::<L, C, S, 1, ONE_ROW_PANELS>(index, block),
                 4 => unit.rows_and_panels::<L, C, S, 4, 1>(index, block),
                 _ => unit.rows_and_panels::<L, C, S, 8, 1>(index, block),
@@ -84,28 +89,33 @@ impl PanelsUnit<'_> {
         let count = R.min(self.rows.rows - first);
         let mut panels = self.panels.clone();
         if P > 1 {
-            while panels.len() >= P {
-                let sums = multiply::<L, C, S, R, P>(block, self.matrix, panels.start);
-                self.write::<R, P>(panels.start, first, count, &sums);
-                panels.start += P;
+            let apart = panels.len() / P;
+            for start in panels.start..panels.start + apart {
+                let mut own = [start; P];
+                for p in 0..P {
+                    own[p] += p * apart;
+                }
+                let sums = multiply::<L, C, S, R, P>(block, self.matrix, own);
+                self.write::<R, P>(own, first, count, &sums);
             }
+            panels.start += P * apart;
         }
         for panel in panels {
-            let sums = multiply::<L, C, S, R, 1>(block, self.matrix, panel);
-            self.write::<R, 1>(panel, first, count, &sums);
+            let sums = multiply::<L, C, S, R, 1>(block, self.matrix, [panel]);
+            self.write::<R, 1>([panel], first, count, &sums);
         }
     }
 
     #[inline(always)]
     pub(super) fn write<const R: usize, const P: usize>(
         &self,
-        panel: usize,
+        panels: [usize; P],
         first: usize,
         rows: usize,
         sums: &[[[f32; OUTPUTS]; R]; P],
     ) {
         for p in 0..P {
-            let column = (panel + p) * OUTPUTS;
+            let column = panels[p] * OUTPUTS;
             let lanes = OUTPUTS.min(self.outputs - column);
             for row in 0..rows {
                 let at = (self.first_row + first + row) * self.outputs + column;
@@ -119,12 +129,12 @@ impl PanelsUnit<'_> {
     }
 }
 
-/// The sums of `R` rows with `P` panels from `panel` on.
+/// The sums of `R` rows with `P` panels.
 #[inline(always)]
 fn multiply<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usize>(
     x: &RowBlock,
     matrix: &BlockPanels,
-    panel: usize,
+    panels: [usize; P],
 ) -> [[[f32; OUTPUTS]; R]; P] {
     let corrections = x.corrections_for::<L, C, S>();
     let starts = corrections.map_or(&[][..], |corrections| corrections.starts.as_chunks::<R>().0);
@@ -132,8 +142,8 @@ fn multiply<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usi
     let mut codes = [&matrix.codes::<C>(0)[..0]; P];
     let mut scales = [&matrix.scales::<S>(0)[..0]; P];
     for p in 0..P {
-        codes[p] = matrix.codes::<C>(panel + p);
-        scales[p] = matrix.scales::<S>(panel + p);
+        codes[p] = matrix.codes::<C>(panels[p]);
+        scales[p] = matrix.scales::<S>(panels[p]);
     }
     let (x_codes, x_scales) = (x.codes().as_chunks::<R>().0, x.scales.as_chunks::<R>().0);
     let mut sums = [[L::splat(0.0); R]; P];
@@ -142,10 +152,17 @@ fn multiply<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usi
         let x_codes = &x_codes[group * STEPS..][..STEPS];
         for p in 0..P {
             let codes = &codes[p][group * C::PIECES..][..C::PIECES];
-            let scales = of_super::<S>(scales[p], group);
-            for piece in 0..C::PIECES {
-                prefetch_far(&codes[piece]);
+            if R == 1 {
+                for piece in 0..C::PIECES {
+                    prefetch_ahead(&codes[piece], CODES_AHEAD);
+                }
+                prefetch_ahead(&scales[p][group * S::PIECES / SUPER], S::PIECES * size_of::<ScaleBytes>());
+            } else {
+                for piece in 0..C::PIECES {
+                    prefetch_far(&codes[piece]);
+                }
             }
+            let scales = of_super::<S>(scales[p], group);
             for part in 0..S::PARTS {
                 let mut whole = [L::splat_sum(0); R];
                 if offset::<L, C>() != 0 {

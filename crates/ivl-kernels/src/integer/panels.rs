@@ -12,6 +12,7 @@ use crate::blocks::{BlockFormat, RAW_GROUP, RawBlock};
 use crate::cpu::{CodeBytes, INPUTS, OUTPUTS};
 use crate::paged_buffer::PagedBuffer;
 use crate::parallel_rows::parallel_map;
+use crate::upcoming::Places;
 
 /// Inputs whose scales lie together.
 const SUPER_INPUTS: usize = SUPER * GROUP;
@@ -64,6 +65,19 @@ impl BlockPanels {
     /// Bytes of codes and scales.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&self.codes[..]) + size_of_val(&self.scales[..])
+    }
+
+    /// Where codes and scales of some panels lie, if `parts` of them are read side by side.
+    pub(crate) fn places(&self, panels: Range<usize>, parts: usize) -> Places {
+        let [code_pieces, scale_pieces] = with_layout(self.format, Pieces(self.groups));
+        let (codes, scales) = (code_pieces * size_of::<CodeBytes>(), scale_pieces * size_of::<ScaleBytes>());
+        let apart = (panels.len() / parts).max(1);
+        let mut places = Vec::with_capacity(2 * parts);
+        for first in panels.step_by(apart).take(parts) {
+            places.push((self.codes.as_ptr() as usize + first * codes, apart * codes));
+            places.push((self.scales.as_ptr() as usize + first * scales, apart * scales));
+        }
+        places
     }
 
     /// The codes of a panel.

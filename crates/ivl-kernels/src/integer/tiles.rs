@@ -44,7 +44,7 @@ impl PanelsUnit<'_> {
                     1 => self.multiply_by_tiles::<L, C, S, GROUP>(block, panel, steps),
                     _ => self.multiply_by_tiles::<L, C, S, { GROUP / 2 }>(block, panel, steps),
                 };
-                self.write::<TILE_ROWS, 1>(panel, first, TILE_ROWS.min(self.rows.rows - first), &[sums]);
+                self.write::<TILE_ROWS, 1>([panel], first, TILE_ROWS.min(self.rows.rows - first), &[sums]);
             }
         }
         L::release_tiles();

@@ -106,6 +106,7 @@ impl Attention {
     ) -> Activations {
         let AttentionConfig { num_heads, .. } = self.config;
         let (query, new) = self.project(x);
+        Linear::expect_all([&self.output]);
         let (query, gate) = if self.config.output_gate {
             let [query, gate] = ops::parts(&query, num_heads);
             (query, Some(gate))
@@ -127,6 +128,15 @@ impl Attention {
             None => mixed,
         };
         self.output.forward(&mixed)
+    }
+
+    /// Says that this layer comes next; see [`ops::expect`].
+    pub(super) fn expect(&self) {
+        match (&self.key, &self.value) {
+            (Some(key), Some(value)) => Linear::expect_all([&self.query, key, value]),
+            (Some(key), None) => Linear::expect_all([&self.query, key]),
+            (None, _) => Linear::expect_all([&self.query]),
+        }
     }
 
     /// Queries, and keys and values where they are not another layer's, as the projections give them.

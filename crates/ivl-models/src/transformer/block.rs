@@ -261,6 +261,13 @@ impl Block {
         }
     }
 
+    /// Says that this block comes next; see [`ops::expect`].
+    pub(super) fn expect(&self) {
+        if let Some(attention) = &self.attention {
+            attention.expect();
+        }
+    }
+
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub(super) fn forward(
@@ -271,6 +278,9 @@ impl Block {
     ) -> Activations {
         let normed = self.attention_norm.as_ref().map(|norm| norm.forward(&x));
         let attended = self.mix(normed.as_ref().unwrap_or(&x), context, memory);
+        if let (Some(mlp), None) = (&self.mlp, &self.experts) {
+            mlp.expect();
+        }
         let attended = normalize(self.attention_post_norm.as_ref(), attended).scaled(self.residual_scale);
         if let Wiring::Parallel { .. } = self.wiring {
             let own = self.mlp_norm.as_ref().map(|norm| norm.forward(&x));

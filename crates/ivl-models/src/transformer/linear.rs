@@ -61,6 +61,11 @@ impl Linear {
         ops::linear(projections.map(Self::params), x)
     }
 
+    /// Says that these projections come next; see [`ops::expect`].
+    pub(super) fn expect_all<const N: usize>(projections: [&Self; N]) {
+        ops::expect(projections.map(Self::params));
+    }
+
     fn params(&self) -> LinearParams<'_> {
         LinearParams {
             weight: &self.weight,

@@ -34,16 +34,28 @@ impl Mlp {
         [&self.up, &self.down].into_iter().chain(&self.gate)
     }
 
+    /// Says that this layer comes next; see [`ops::expect`].
+    pub(super) fn expect(&self) {
+        match &self.gate {
+            Some(gate) => Linear::expect_all([gate, &self.up]),
+            None => Linear::expect_all([&self.up]),
+        }
+    }
+
     /// # Shapes
     /// - `x` and output: `[batch, seq, hidden]`
     pub(super) fn forward(&self, x: &Activations) -> Activations {
         let inner = if let Some(gate) = &self.gate {
             let [gate, up] = Linear::forward_all([gate, &self.up], x);
+            Linear::expect_all([&self.down]);
             ops::gate(self.activation, gate, Some(up))
-        } else if let Some(xielu) = &self.xielu {
-            ops::xielu(xielu.params(), self.up.forward(x))
         } else {
-            ops::gate(self.activation, self.up.forward(x), None)
+            let up = self.up.forward(x);
+            Linear::expect_all([&self.down]);
+            match &self.xielu {
+                Some(xielu) => ops::xielu(xielu.params(), up),
+                None => ops::gate(self.activation, up, None),
+            }
         };
         self.down.forward(&inner)
     }

@@ -231,6 +231,11 @@ impl Transformer {
             passing = self.read_stage(stage, passing, Reading { ages: &ages, mark }, cache);
         }
         cache.advance(seq);
+        match (&self.head, &self.embedding.packed) {
+            (Some(head), _) => Linear::expect_all([head]),
+            (None, Some(matrix)) => ops::expect_packed(matrix),
+            (None, None) => {}
+        }
         self.norm.forward(&passing.x).into_tensor()
     }
 
@@ -268,6 +273,9 @@ impl Transformer {
                 KeySource::Projections | KeySource::OneProjection => index,
             };
             x = block.forward(x, context, cache.layer(memory));
+            if let Some(next) = self.blocks.get(index + 1) {
+                next.expect();
+            }
         }
         Passing { x, layer_inputs }
     }
@@ -284,6 +292,10 @@ impl Transformer {
             Some(head) => head.forward(&Activations::new(hidden, head.packed.is_some())).into_tensor(),
             None => self.tied_head(hidden),
         };
+        // The next token, most of the time.
+        if let Some(first) = self.blocks.first() {
+            first.expect();
+        }
         let logits = match self.config.embedding.logit_scale {
             Some(scale) => logits * scale,
             None => logits,

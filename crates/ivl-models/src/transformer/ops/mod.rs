@@ -72,6 +72,19 @@ fn packed_weights<'a, const N: usize>(layers: &[LinearParams<'a>; N]) -> Option<
     Some(matrices.map(|matrix| matrix.expect("the loop sets each or returns")))
 }
 
+/// Says which layers read their input next: the kernels have the first of their weights brought nearer in the meantime. It changes no
+/// number, and does nothing for layers that are not packed.
+pub(super) fn expect<const N: usize>(layers: [LinearParams<'_>; N]) {
+    if let Some(matrices) = packed_weights(&layers) {
+        ivl_kernels::expect(&matrices);
+    }
+}
+
+/// Says that a product with this weight comes next; see [`expect`].
+pub(super) fn expect_packed(weight: &Matrix) {
+    ivl_kernels::expect(&[weight]);
+}
+
 /// `x W` with a packed weight.
 ///
 /// # Shapes
