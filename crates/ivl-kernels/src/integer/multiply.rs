@@ -17,7 +17,7 @@ use crate::disjoint::DisjointSlice;
 /// reads next better if it reads in three distant places than in one, or in two that lie side by side.
 pub(crate) const ONE_ROW_PANELS: usize = 3;
 
-/// How far ahead a single row asks for codes, in bytes. It asks for scales that are [`SUPER`] groups ahead.
+/// How far ahead a row that reads so many asks for codes, in bytes. It asks for scales that are [`SUPER`] groups ahead.
 const CODES_AHEAD: usize = 2048;
 
 /// Rows that are multiplied at once: whose sums fit the registers, or a tile.
@@ -67,6 +67,8 @@ impl<L: IntegerLevel> LayoutTask for UnitAtLevel<'_, L> {
         }
         for (index, block) in unit.rows.blocks.iter().enumerate() {
             match unit.rows.of_block {
+                // Scales of bytes take more instructions: with them it was slower.
+                1 if !S::BY_GROUP => unit.rows_and_panels::<L, C, S, 1, 1>(index, block),
                 1 => unit.rows_and_panels::<L, C, S, 1, ONE_ROW_PANELS>(index, block),
                 4 => unit.rows_and_panels::<L, C, S, 4, 1>(index, block),
                 _ => unit.rows_and_panels::<L, C, S, 8, 1>(index, block),
@@ -152,7 +154,7 @@ fn multiply<L: IntegerLevel, C: Coding, S: Scaling, const R: usize, const P: usi
         let x_codes = &x_codes[group * STEPS..][..STEPS];
         for p in 0..P {
             let codes = &codes[p][group * C::PIECES..][..C::PIECES];
-            if R == 1 {
+            if P > 1 {
                 for piece in 0..C::PIECES {
                     prefetch_ahead(&codes[piece], CODES_AHEAD);
                 }
