@@ -138,10 +138,11 @@ def gates(cells):
 def side_effects(cells):
     """Losses of the other skills' answers; length and repetition of the answers of its own skill."""
     names = " | ".join(f"loss, {skill}" for skill in SKILLS)
-    print(f"| skill | base | what answers | {names} | words, median | repetition |\n|---|---|---|" + "---:|" * (len(SKILLS) + 2))
+    print(f"| skill | base | what answers | {names} | characters | repetition |\n|---|---|---|" + "---:|" * (len(SKILLS) + 2))
     for skill, condition, home, base, cell in measured(cells, "side-effects"):
-        losses = {**cell["losses"], skill: cells["/".join([skill, condition, home, base])]["loss"]}
-        figures = [f"{losses[name]:.3f}" for name in SKILLS] + [f"{cell['median_words']:.0f}", f"{percent(cell['repetition'])}%"]
+        answers = cells["/".join([skill, condition, home, base])]
+        losses = {**cell["losses"], skill: answers["loss"]}
+        figures = [f"{losses[name]:.3f}" for name in SKILLS] + [f"{answers['characters']:.0f}", f"{percent(cell['repetition'])}%"]
         print(f"| {skill} | {NAMES[base]} | {label(condition, home, base)} | {' | '.join(figures)} |")
 
 

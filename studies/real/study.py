@@ -31,7 +31,6 @@ import argparse
 import json
 import os
 import pathlib
-import statistics
 import subprocess
 
 from cells import Cells, run
@@ -239,7 +238,7 @@ class Study:
         return mean_loss(run(command, self.log(key))[0])
 
     def side_effects(self, key):
-        """What a condition does besides its skill: losses of the other skills' answers, length and repetition of its own answers."""
+        """What a condition does besides its skill: losses of the other skills' answers, repetition in its own."""
         skill, *_ = key.split("/")
 
         def make():
@@ -249,7 +248,6 @@ class Study:
             others = {other: self.loss(key, self.folder(other) / "loss.jsonl") for other in SKILLS if other != skill}
             return {
                 "losses": others,
-                "median_words": statistics.median(len(text.split()) for text in texts),
                 "repetition": round(sum(map(repetition, texts)) / len(texts), 4),
                 "ivl": self.version,
             }
