@@ -1,4 +1,4 @@
-"""The perplexity of a text by a GGUF file, as llama.cpp computes it. `benches/rivals/install_llama.sh` builds llama.cpp."""
+"""The perplexity of a text by a GGUF file, as llama.cpp computes it. `benches/rivals/install_gguf.sh` builds llama.cpp."""
 
 import re
 import subprocess

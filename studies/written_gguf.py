@@ -5,7 +5,7 @@
 
 Each file is read by ivl and written again as F16 and Q8_0 (`ivl convert`); llama.cpp computes the perplexity of TEXT_FILE by the file and
 by both copies. The difference of the copy in F16 is that of the numbers that the file does not have in F16. Needs only the standard
-library. `benches/rivals/install_llama.sh` builds llama.cpp.
+library. `benches/rivals/install_gguf.sh` builds llama.cpp.
 """
 
 import argparse

@@ -1,14 +1,13 @@
-"""One measurement of mistral.rs (package mistralrs): `python mistral_rs.py FILE.gguf THREADS` prints a line of JSON.
+"""One measurement of mistral.rs (package mistralrs): `python mistral_rs.py FILE.gguf THREADS decode|prefill COUNT` prints tokens a second.
 
-Its own figures, which include sampling. It has no batch of a given number of rows.
+Its own figures, which include sampling; COUNT is the length of the prompt. It has no batch of a given number of rows.
 """
 
-import json
 import os
 import pathlib
 import sys
 
-path, threads = pathlib.Path(sys.argv[1]), sys.argv[2]
+path, threads, kind, count = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 os.environ["RAYON_NUM_THREADS"] = threads
 
 from mistralrs import CompletionRequest, Runner, Which  # noqa: E402
@@ -22,6 +21,4 @@ def run(words, tokens):
 
 
 run(16, 4)
-speeds = {f"prefill {words}": run(words, 1).avg_prompt_tok_per_sec for words in (256, 2048)}
-speeds["decode"] = run(64, 48).avg_compl_tok_per_sec
-print(json.dumps(speeds))
+print(run(count, 1).avg_prompt_tok_per_sec if kind == "prefill" else run(count, 48).avg_compl_tok_per_sec)

@@ -121,7 +121,11 @@ def main():
     rows["train"] = rows["train"][:TRAINED_ROWS]
     value, tokenizer = value_on(options.value, options.home.resolve()), AutoTokenizer.from_pretrained(options.home)
     gates, constant, center, spread = {}, None, None, None
-    print("| base | alone | weight 1 | constant of home | constant of this base | " + " | ".join(f"gate, penalty {p}" for p in PENALTIES) + " |")
+    print(
+        "| base | alone | weight 1 | constant of home | constant of this base | "
+        + " | ".join(f"gate, penalty {p}" for p in PENALTIES)
+        + " |"
+    )
     print("|---|" + "---:|" * (4 + len(PENALTIES)))
     for base in [options.home, options.away]:
         model = ivl.load(str(base), [ivl.Value(str(value))], dtype=torch.bfloat16, device="cpu")

@@ -28,7 +28,9 @@ FAMILIES = {"smollm2-135m": "smollm2", "gemma3-270m": "gemma3"}
 def evaluations(cells, skill):
     """Cells of a skill as (condition, home, base, cell), in the order of `CONDITIONS`."""
     found = [(*key.split("/")[1:], cell) for key, cell in cells.cells.items() if key.startswith(f"{skill}/")]
-    return sorted(found, key=lambda cell: (CONDITIONS.index(named(cell[0])[0]), cell[0], list(NAMES).index(cell[1]) if cell[1] in NAMES else -1))
+    return sorted(
+        found, key=lambda cell: (CONDITIONS.index(named(cell[0])[0]), cell[0], list(NAMES).index(cell[1]) if cell[1] in NAMES else -1)
+    )
 
 
 def right_answers(cells, skill):
@@ -120,11 +122,47 @@ def weights(cells):
 
 def speeds(cells):
     """Time of a decoded token relative to the base alone: medians of three runs in turn."""
-    for key, cell in cells.cells.items():
-        if key.startswith("speed "):
-            skill, condition, home, base = key.removeprefix("speed ").split("/")
-            ratios = sorted(alone / fused for alone, fused in zip(cell["alone"], cell["with"]))
-            print(f"- {NAMES[base]}, {label(condition, home, base)}: {ratios[len(ratios) // 2]:.2f} times as long")
+    for skill, condition, home, base, cell in measured(cells, "speed"):
+        ratios = sorted(alone / fused for alone, fused in zip(cell["alone"], cell["with"]))
+        print(f"- {skill}, {NAMES[base]}, {label(condition, home, base)}: {ratios[len(ratios) // 2]:.2f} times as long")
+
+
+def gates(cells):
+    """Passes of a value that a gate saves while 99% of the choices stay."""
+    print("| skill | base | what answers | positions | changed by the value | entropy | margin | at random |\n|---|---|---|" + "---:|" * 5)
+    for skill, condition, home, base, cell in measured(cells, "gate"):
+        figures = " | ".join(f"{percent(cell[name])}%" for name in ["changed", "entropy", "margin", "random"])
+        print(f"| {skill} | {NAMES[base]} | {label(condition, home, base)} | {cell['positions']} | {figures} |")
+
+
+def side_effects(cells):
+    """Losses of the other skills' answers; length and repetition of the answers of its own skill."""
+    names = " | ".join(f"loss, {skill}" for skill in SKILLS)
+    print(f"| skill | base | what answers | {names} | characters | repetition |\n|---|---|---|" + "---:|" * (len(SKILLS) + 2))
+    for skill, condition, home, base, cell in measured(cells, "side-effects"):
+        answers = cells["/".join([skill, condition, home, base])]
+        losses = {**cell["losses"], skill: answers["loss"]}
+        figures = [f"{losses[name]:.3f}" for name in SKILLS] + [f"{answers['characters']:.0f}", f"{percent(cell['repetition'])}%"]
+        print(f"| {skill} | {NAMES[base]} | {label(condition, home, base)} | {' | '.join(figures)} |")
+
+
+def measured(cells, measure):
+    """Cells of `study.py --measure`, as (skill, condition, home, base, cell)."""
+    found = [(*key.removeprefix(f"{measure} ").split("/"), cell) for key, cell in cells.cells.items() if key.startswith(f"{measure} ")]
+    return sorted(found, key=lambda cell: (list(SKILLS).index(cell[0]), list(NAMES).index(cell[3]), CONDITIONS.index(named(cell[1])[0])))
+
+
+def seeds(cells):
+    """Right answers of conditions that were trained with several seeds."""
+    print("| skill | base | what answers | each seed | mean |\n|---|---|---|---|---:|")
+    for skill in SKILLS:
+        groups = {}
+        for (condition, home, base), right in right_answers(cells, skill).items():
+            groups.setdefault((condition.partition("@")[0], home, base), []).append(mean(right))
+        for (condition, home, base), shares in groups.items():
+            if len(shares) > 1:
+                each = ", ".join(map(percent, shares))
+                print(f"| {skill} | {NAMES[base]} | {label(condition, home, base)} | {each} | {percent(mean(shares))} |")
 
 
 def gains(cells):
@@ -158,8 +196,9 @@ def main():
         if evaluations(cells, skill):
             print(f"\n### {skill}\n")
             table(cells, skill)
-    print("\n### Gains\n")
-    gains(cells)
+    for title, print_figures in {"Seeds": seeds, "Gains": gains, "Gates": gates, "Side effects": side_effects}.items():
+        print(f"\n### {title}\n")
+        print_figures(cells)
     print("\n### Weights\n")
     weights(cells)
     print("\n### Time of a decoded token\n")

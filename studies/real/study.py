@@ -2,6 +2,7 @@
 
     cargo build --release --workspace --bin ivl
     python studies/real/study.py MODELS DATA [SKILL/CONDITION/HOME/BASE ...]     # runs what is not in results.jsonl yet
+    python studies/real/study.py MODELS DATA --measure gate CELL ...             # also speed, side-effects
     python studies/real/study.py --plan                                          # the cells in order of worth, and which are there
     python studies/real/report.py                                                # tables and picture from results.jsonl
 
@@ -52,6 +53,18 @@ def mean_loss(scored):
         return lines[-1]["total"]["loss"]
     logprobs = [logprob for line in lines for logprob in line["logprobs"] if logprob is not None]
     return -sum(logprobs) / len(logprobs)
+
+
+def agreeing(points):
+    """The entry of a list of agreements that is for 99%."""
+    return next(point for point in points if point["agreement"] == 0.99)
+
+
+def repetition(text):
+    """The share of four-word sequences that occurred before in the text; Welleck et al. 2019, arXiv 1908.04319."""
+    words = text.split()
+    sequences = [tuple(words[at : at + 4]) for at in range(len(words) - 3)]
+    return 1 - len(set(sequences)) / len(sequences) if sequences else 0.0
 
 
 class Study:
@@ -163,7 +176,7 @@ class Study:
         def make():
             value, rows = self.trained(skill, "value", home), self.folder(skill) / "held-out.jsonl"
             command = [IVL, "transfer", "--value", value, "--bases", self.model(base), "--data", rows, "--map", "hybrid", "--no-answers"]
-            command += ["--alphas", ",".join(map(str, ALPHAS)), "--quiet", "--json", *DTYPE]
+            command += ["--alphas", ",".join(map(str, ALPHAS)), *COMMON]
             output, cost = run(command, RUNS / "logs" / f"weight-{skill}-{home}-{base}.log")
             [found] = json.loads(output)["bases"]
             return {
@@ -184,42 +197,81 @@ class Study:
         skill, condition, home, base = key.split("/")
         if condition == "weighted" and self.weight(skill, home, base)["best_alpha"]["value"] == 1.0:
             return self.evaluated(f"{skill}/value/{home}/{base}")
-        folder, options = self.folder(skill), self.answering(skill, condition, home, base)
+        folder = self.folder(skill)
 
         def make():
-            output = RUNS / skill / "answers" / f"{condition}-{home}-{base}"
-            output.mkdir(parents=True, exist_ok=True)
-            log = RUNS / "logs" / f"{key.replace('/', '-')}.log"
-            common = ["--quiet", "--json", *DTYPE]
-            shots = ["--num-fewshot", SKILLS[skill].fewshot] if condition == "few-shot" else []
-            limit = ["--limit", LIMIT] if LIMIT else []
-            command = [
-                IVL,
-                "eval",
-                *options,
-                "--tasks",
-                folder / "task.toml",
-                "--output",
-                output,
-                "--batch-size",
-                BATCH,
-                *shots,
-                *limit,
-                *common,
-            ]
-            _, cost = run(command, log)
+            command, cost = self.answered(key)
             cell = {
                 "cost": cost,
                 "command": self.shown(" ".join(map(str, command[1:]))),
                 "ivl": self.version,
-                **self.judged(skill, output, folder),
+                **self.judged(skill, self.samples(key), folder),
             }
             for name, file in [("loss", "loss.jsonl"), ("text_loss", "text.jsonl")] if condition != "few-shot" else []:
-                scored, _ = run([IVL, "score", *options, "--file", folder / file, "--batch-size", 8, *common], log)
-                cell[name] = mean_loss(scored)
+                cell[name] = self.loss(key, folder / file)
             return cell
 
         return self.cells.once(key, make)
+
+    def answered(self, key):
+        """Answers the test of a cell; the command and its cost."""
+        skill, condition, home, base = key.split("/")
+        folder, output = self.folder(skill), self.samples(key).parent
+        output.mkdir(parents=True, exist_ok=True)
+        shots = ["--num-fewshot", SKILLS[skill].fewshot] if condition == "few-shot" else []
+        limit = ["--limit", LIMIT] if LIMIT else []
+        command = [IVL, "eval", *self.answering(skill, condition, home, base), "--tasks", folder / "task.toml", "--output", output]
+        command += ["--batch-size", BATCH, *shots, *limit, *COMMON]
+        return command, run(command, self.log(key))[1]
+
+    def samples(self, key):
+        """The answers of a cell."""
+        skill, condition, home, base = key.split("/")
+        return RUNS / skill / "answers" / f"{condition}-{home}-{base}" / f"samples_{skill}.jsonl"
+
+    def log(self, key):
+        return RUNS / "logs" / f"{key.replace('/', '-')}.log"
+
+    def loss(self, key, file):
+        """Nats per token of a file's answers or texts, by what answers in a cell."""
+        command = [IVL, "score", *self.answering(*key.split("/")), "--file", file, "--batch-size", 8, *COMMON]
+        return mean_loss(run(command, self.log(key))[0])
+
+    def side_effects(self, key):
+        """What a condition does besides its skill: losses of the other skills' answers, repetition in its own."""
+        skill, *_ = key.split("/")
+
+        def make():
+            if not self.samples(key).exists():
+                self.answered(key)
+            texts = [sample["answer"]["response"] for sample in read(self.samples(key))[1:]]
+            others = {other: self.loss(key, self.folder(other) / "loss.jsonl") for other in SKILLS if other != skill}
+            return {
+                "losses": others,
+                "repetition": round(sum(map(repetition, texts)) / len(texts), 4),
+                "ivl": self.version,
+            }
+
+        return self.cells.once(f"side-effects {key}", make)
+
+    def gate(self, key):
+        """The share of a value's passes that a gate saves at 99% of agreement, over the right answers, beside a random one."""
+        skill, *rest = key.split("/")
+
+        def make():
+            command = [IVL, "explain", *self.answering(skill, *rest), "--file", self.folder(skill) / "loss.jsonl", "--gate-curve", *COMMON]
+            curve = json.loads(run(command, self.log(key))[0])
+            points = {gate: agreeing(curve[gate]["best"])["point"] for gate in ("entropy", "margin")}
+            return {
+                "command": self.shown(" ".join(map(str, command[1:]))),
+                "positions": curve["positions"],
+                "changed": curve["flip_rate"],
+                "random": agreeing(curve["random"])["skipped"],
+                **{gate: point["skipped"] if point else 0.0 for gate, point in points.items()},
+                "ivl": self.version,
+            }
+
+        return self.cells.once(f"gate {key}", make)
 
     def speed(self, key):
         """Tokens per second of a base alone and with what a cell adds, in turn, one row; only an idle machine tells the truth."""
@@ -228,7 +280,7 @@ class Study:
         def make():
             plain, fused = self.answering(skill, "alone", home, base), self.answering(skill, condition, home, base)
             prompt = read(self.folder(skill) / "test.jsonl")[0]["prompt"]
-            fixed = ["--prompt", prompt, "--max-new-tokens", 48, "--ignore-eos", "--quiet", "--json", *DTYPE]
+            fixed = ["--prompt", prompt, "--max-new-tokens", 48, "--ignore-eos", *COMMON]
             log = RUNS / "logs" / "speed.log"
             pairs = [
                 [json.loads(run([IVL, "generate", *options, *fixed], log)[0])["tokens_per_second"] for options in [plain, fused]]
@@ -238,9 +290,9 @@ class Study:
 
         return self.cells.once(f"speed {key}", make)
 
-    def judged(self, skill, output, folder):
+    def judged(self, skill, file, folder):
         """Verdicts as strings of 0 and 1 in the order of the questions, and the length of the answers."""
-        rows, samples = read(folder / "test.jsonl"), read(output / f"samples_{skill}.jsonl")[1:]
+        rows, samples = read(folder / "test.jsonl"), read(file)[1:]
         samples.sort(key=lambda sample: sample["doc_id"])
         verdicts = [SKILLS[skill].judge(sample, rows[sample["doc_id"]]) for sample in samples]
         strings = {name: "".join(str(int(verdict[name])) for verdict in verdicts) for name in SKILLS[skill].verdicts}
@@ -255,7 +307,7 @@ class Study:
 
 # Rows per forward pass; type of the weights in evaluations; a smaller test for trying the script out.
 BATCH, LIMIT = int(os.environ.get("BATCH", 16)), int(os.environ.get("LIMIT", 0))
-DTYPE = ["--dtype", os.environ["DTYPE"]] if "DTYPE" in os.environ else []
+COMMON = ["--quiet", "--json"] + (["--dtype", os.environ["DTYPE"]] if "DTYPE" in os.environ else [])
 # The answers that docs show: those to the first three questions of the test, whatever they are.
 SHOWN = 3
 
@@ -266,7 +318,7 @@ def main():
     parser.add_argument("data", nargs="?")
     parser.add_argument("cells", nargs="*")
     parser.add_argument("--plan", action="store_true", help="list the cells in order of worth, and which are done")
-    parser.add_argument("--speed", action="store_true", help="measure the speed of decoding of the named cells instead")
+    parser.add_argument("--measure", choices=["speed", "gate", "side-effects"], help="this of the named cells, instead of answers")
     parser.add_argument("--results", type=pathlib.Path, default=HERE / "results.jsonl")
     options = parser.parse_args()
     if options.plan:
@@ -277,8 +329,9 @@ def main():
     if not options.data:
         parser.error("MODELS and DATA are required")
     study = Study(options.models, options.data, options.results)
+    measures = {None: study.evaluated, "speed": study.speed, "gate": study.gate, "side-effects": study.side_effects}
     for key in options.cells or ORDER:
-        (study.speed if options.speed else study.evaluated)(key)
+        measures[options.measure](key)
 
 
 if __name__ == "__main__":

@@ -374,11 +374,12 @@ impl<T: Stored> Tile<'_, T> {
         let count = queries.len();
         queries.resize(count.next_multiple_of(QUERIES_AT_ONCE), queries[count - 1]);
         let longest = queries.iter().map(|query| query.1).max().unwrap_or(0);
-        if longest == 0 {
-            return;
-        }
         let len = self.attention.sums_of_part();
         let parts = self.parts.start..self.parts.end.min(longest.div_ceil(PART));
+        // Without a key in these parts, the zeros that are there already are the result, and the sums of a part without keys.
+        if parts.is_empty() {
+            return;
+        }
         let mut sums = vec![0.0; queries.len() * parts.len() * len];
         let (mut wide, mut transposed) = (Vec::new(), Vec::new());
         let mut scores = vec![[0.0; LANES]; queries.len() * PART / LANES];
