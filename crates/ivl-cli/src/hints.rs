@@ -23,6 +23,7 @@ fn of_ivl(error: &Error) -> Option<String> {
         Error::QuantizedValue { .. } => "`ivl convert MODEL --to hf --out DIR` writes the copy",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
         Error::NeedsOutput { .. } => "name one with --output DIR",
+        Error::UnsupportedKvCache { .. } => "choose with --kv-cache-dtype and --device",
         Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",
         Error::DeviceList { .. } | Error::UnknownPlace { .. } => "--device and --place name them",
         Error::EmptyPrompt => "give some text with --prompt, --prompt-file or --messages",

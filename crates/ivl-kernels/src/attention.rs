@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 
-use crate::attention_products::{
-    Stored, add_values, dot_products, transpose, transposed_dot_products, widen,
-};
+use crate::attention_codes::{CodedHead, QueryCodes};
+use crate::attention_head::{CachedHead, NumbersHead};
+use crate::attention_products::{Stored, add_values, transpose, transposed_dot_products, widen};
+use crate::cached_vectors::KeysAndValues;
 use crate::cpu::{Kernel, LANES, Level, each, max, padded, run, sum};
 use crate::disjoint::DisjointSlice;
 use crate::exp::exp;
@@ -52,53 +52,7 @@ pub struct GroupedQueryAttention<'a> {
     pub sinks: Option<&'a [f32]>,
 }
 
-/// Keys and values, `[batch, kv_heads, capacity, dim]`, in one of the types of a cache.
-#[derive(Debug, Clone, Copy)]
-pub enum KeysAndValues<'a> {
-    /// In single precision.
-    F32(&'a [f32], &'a [f32]),
-    /// In half precision.
-    F16(&'a [f16], &'a [f16]),
-}
-
-/// A number of a cache.
-pub trait CacheNumber: bytemuck::Pod {
-    /// Writes numbers in this type.
-    fn write(numbers: &[f32], to: &mut [Self]);
-}
-
-impl CacheNumber for f32 {
-    fn write(numbers: &[f32], to: &mut [f32]) {
-        to.copy_from_slice(numbers);
-    }
-}
-
-impl CacheNumber for f16 {
-    fn write(numbers: &[f32], to: &mut [f16]) {
-        to.convert_from_f32_slice(numbers);
-    }
-}
-
 impl GroupedQueryAttention<'_> {
-    /// Writes new keys (or values) after the first `len` of each row of a buffer.
-    ///
-    /// # Shapes
-    /// - `buffer`: `[batch, kv_heads, capacity, dim]`
-    /// - `new`: `[batch, seq, kv_heads * dim]`
-    ///
-    /// # Panics
-    /// If the buffer has no room for them.
-    pub fn append<T: CacheNumber>(&self, buffer: &mut [T], batch: usize, len: usize, new: &[f32]) {
-        let Self { kv_heads, dim, .. } = *self;
-        let (seq, capacity) = (new.len() / (batch * kv_heads * dim), buffer.len() / (batch * kv_heads * dim));
-        assert!(len + seq <= capacity, "no room for {seq} positions after {len} of {capacity}");
-        for (index, new) in new.chunks_exact(dim).enumerate() {
-            let (row, position, head) = (index / (seq * kv_heads), index / kv_heads % seq, index % kv_heads);
-            let at = ((row * kv_heads + head) * capacity + len + position) * dim;
-            T::write(new, &mut buffer[at..at + dim]);
-        }
-    }
-
     /// The weighted sum of the values for each query. A query gives the same bits whatever else is computed with it; one that
     /// sees no key gives zeros.
     ///
@@ -121,23 +75,29 @@ impl GroupedQueryAttention<'_> {
         seen: &[Range<usize>],
     ) -> Vec<f32> {
         match cached {
-            KeysAndValues::F32(keys, values) => self.attend_in(query, [keys, values], batch, seen),
+            KeysAndValues::F32(keys, values) => {
+                self.attend_in(query, NumbersHead { keys, values }, batch, seen)
+            }
             KeysAndValues::F16(keys, values) => {
-                let halves = [keys, values].map(bytemuck::cast_slice::<f16, u16>);
-                self.attend_in(query, halves, batch, seen)
+                let [keys, values] = [keys, values].map(bytemuck::cast_slice::<f16, u16>);
+                self.attend_in(query, NumbersHead { keys, values }, batch, seen)
+            }
+            KeysAndValues::Int8(keys, values) => {
+                self.attend_in(query, CodedHead { keys, values }, batch, seen)
             }
         }
     }
 
-    fn attend_in<T: Stored>(
+    /// `cached` has the heads of all rows.
+    fn attend_in<C: CachedHead>(
         &self,
         query: &[f32],
-        [keys, values]: [&[T]; 2],
+        cached: C,
         batch: usize,
         seen: &[Range<usize>],
     ) -> Vec<f32> {
         let Self { heads, kv_heads, dim, .. } = *self;
-        let (seq, capacity) = (seen.len() / batch, keys.len() / (batch * kv_heads * dim));
+        let (seq, capacity) = (seen.len() / batch, cached.positions(dim) / (batch * kv_heads));
         assert_eq!(query.len(), seen.len() * heads * dim, "a range of keys for each query");
         assert!(seen.iter().all(|seen| seen.end <= capacity), "keys that exist");
         let mut mixed = vec![0.0; query.len()];
@@ -151,7 +111,6 @@ impl GroupedQueryAttention<'_> {
         let all_sums = DisjointSlice::new(&mut sums);
         let tile = |unit: usize, parts: Range<usize>, results: Results<'_>| {
             let (row, head, tile) = (unit / (kv_heads * tiles), unit / tiles % kv_heads, unit % tiles);
-            let own = (row * kv_heads + head) * capacity * dim..(row * kv_heads + head + 1) * capacity * dim;
             let positions =
                 row * seq + tile * TILE_POSITIONS..row * seq + ((tile + 1) * TILE_POSITIONS).min(seq);
             run(Tile {
@@ -159,8 +118,7 @@ impl GroupedQueryAttention<'_> {
                 head,
                 positions,
                 query,
-                keys: &keys[own.clone()],
-                values: &values[own],
+                cached: cached.head(row * kv_heads + head, capacity, dim),
                 seen,
                 parts,
                 results,
@@ -199,13 +157,12 @@ impl GroupedQueryAttention<'_> {
 }
 
 /// Some consecutive positions of one row and key head.
-struct Tile<'a, T> {
+pub(crate) struct Tile<'a, C> {
     attention: &'a GroupedQueryAttention<'a>,
     head: usize,
     positions: Range<usize>,
     query: &'a [f32],
-    keys: &'a [T],
-    values: &'a [T],
+    cached: C,
     seen: &'a [Range<usize>],
     /// Parts of the keys.
     parts: Range<usize>,
@@ -221,19 +178,16 @@ enum Results<'a> {
     Sums(&'a DisjointSlice<'a>, usize),
 }
 
-impl<T: Stored> Kernel for Tile<'_, T> {
+impl<C: CachedHead> Kernel for Tile<'_, C> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let GroupedQueryAttention { heads, kv_heads, dim, .. } = *self.attention;
+        let GroupedQueryAttention { heads, kv_heads, .. } = *self.attention;
         let groups = heads / kv_heads;
         let start = self.seen[self.positions.start].start;
         let same_start = self.seen[self.positions.clone()].iter().all(|seen| seen.start == start);
-        if L::ROWS >= 8 && same_start && self.positions.len() * groups >= MANY_QUERIES {
-            match dim {
-                64 => return self.attend_many::<L, 2>(),
-                128 => return self.attend_many::<L, 4>(),
-                _ => {}
-            }
+        let are_many = L::ROWS >= 8 && same_start && self.positions.len() * groups >= MANY_QUERIES;
+        if are_many && C::attend_many::<L>(&self) {
+            return;
         }
         let mut scratch = Scratch::default();
         let all = self.positions.clone().flat_map(|position| (0..groups).map(move |group| (position, group)));
@@ -252,16 +206,27 @@ impl<T: Stored> Kernel for Tile<'_, T> {
     }
 }
 
+/// Memory for queries that are computed together.
 #[derive(Default)]
-struct Scratch {
-    queries: Vec<[f32; LANES]>,
-    scores: Vec<[f32; LANES]>,
-    mixed: Vec<[f32; LANES]>,
+pub(crate) struct Scratch {
+    /// `[parts, Q]`, the last part padded with zeros.
+    pub(crate) queries: Vec<[f32; LANES]>,
+    /// `[Q, keys]`, each row in whole [`LANES`].
+    pub(crate) scores: Vec<[f32; LANES]>,
+    /// `[Q, parts]`.
+    pub(crate) mixed: Vec<[f32; LANES]>,
+    /// The queries in whole numbers, where keys are.
+    pub(crate) query_codes: Vec<QueryCodes>,
     /// Of each query those of its parts.
     sums: Vec<f32>,
 }
 
-impl<T: Stored> Tile<'_, T> {
+impl<C: CachedHead> Tile<'_, C> {
+    /// Width of a head.
+    pub(crate) fn dim(&self) -> usize {
+        self.attention.dim
+    }
+
     /// At longest [`QUERIES_AT_ONCE`] queries.
     #[inline(always)]
     fn attend_group<L: Level>(&self, queries: &[(usize, usize)], scratch: &mut Scratch) {
@@ -359,10 +324,41 @@ impl<T: Stored> Tile<'_, T> {
         }
     }
 
+    /// The largest scores and the sums of the exponentials of some keys, of which each query sees the first `lens`. The weighted values
+    /// are in `scratch.mixed`.
+    #[inline(always)]
+    fn attend_part<L: Level, const Q: usize, const K: usize>(
+        &self,
+        keys: Range<usize>,
+        lens: [usize; Q],
+        scratch: &mut Scratch,
+    ) -> [[f32; 2]; Q] {
+        let GroupedQueryAttention { dim, .. } = *self.attention;
+        let count = keys.len();
+        let (parts, chunks) = (dim.div_ceil(LANES), count.div_ceil(LANES));
+        scratch.scores.clear();
+        scratch.scores.resize(Q * chunks, [0.0; LANES]);
+        self.cached.multiply_keys::<L, Q, K>(keys.clone(), dim, scratch);
+        let mut totals = [[0.0; 2]; Q];
+        for q in 0..Q {
+            let scores = &mut scratch.scores[q * chunks..(q + 1) * chunks];
+            totals[q] = self.attention.softmax_weights::<L>(scores, lens[q]);
+        }
+        scratch.mixed.clear();
+        scratch.mixed.resize(Q * parts, [0.0; LANES]);
+        for block in (0..count).step_by(VALUE_BLOCK) {
+            let block = block..(block + VALUE_BLOCK).min(count);
+            self.cached.add_values::<L, Q>(keys.start, block, dim, scratch);
+        }
+        totals
+    }
+}
+
+impl<T: Stored> Tile<'_, NumbersHead<'_, T>> {
     /// All queries, which begin at the same key; a head has `PARTS` times [`LANES`] numbers. Keys are transposed, once for all of
     /// them.
     #[inline(always)]
-    fn attend_many<L: Level, const PARTS: usize>(&self) {
+    pub(crate) fn attend_many<L: Level, const PARTS: usize>(&self) {
         let GroupedQueryAttention { heads, kv_heads, dim, .. } = *self.attention;
         let (groups, start) = (heads / kv_heads, self.seen[self.positions.start].start);
         // Of each query its place and the number of its keys. The last one may be there more often: it fills up its group.
@@ -387,9 +383,9 @@ impl<T: Stored> Tile<'_, T> {
         for (index, part) in parts.clone().enumerate() {
             let keys = part * PART..longest.min((part + 1) * PART);
             let own = (start + keys.start) * dim..(start + keys.end) * dim;
-            widen::<L, T>(&self.keys[own.clone()], &mut wide);
+            widen::<L, T>(&self.cached.keys[own.clone()], &mut wide);
             transpose(&wide, dim, &mut transposed);
-            widen::<L, T>(&self.values[own], &mut wide);
+            widen::<L, T>(&self.cached.values[own], &mut wide);
             self.multiply_keys::<L, PARTS>(&queries, keys.start, &transposed, &mut scores);
             let chunks = keys.len().div_ceil(LANES);
             for (query, scores) in scores.chunks_exact_mut(PART / LANES).enumerate() {
@@ -453,45 +449,6 @@ impl<T: Stored> Tile<'_, T> {
                 }
             }
         }
-    }
-
-    /// The largest scores and the sums of the exponentials of some keys, of which each query sees the first `lens`. The weighted values
-    /// are in `scratch.mixed`.
-    #[inline(always)]
-    fn attend_part<L: Level, const Q: usize, const K: usize>(
-        &self,
-        keys: Range<usize>,
-        lens: [usize; Q],
-        scratch: &mut Scratch,
-    ) -> [[f32; 2]; Q] {
-        let GroupedQueryAttention { dim, .. } = *self.attention;
-        let count = keys.len();
-        let (keys, values) =
-            (&self.keys[keys.start * dim..keys.end * dim], &self.values[keys.start * dim..keys.end * dim]);
-        let (parts, chunks) = (dim.div_ceil(LANES), count.div_ceil(LANES));
-        scratch.scores.clear();
-        scratch.scores.resize(Q * chunks, [0.0; LANES]);
-        dot_products::<L, T, Q, K>(&scratch.queries, keys, dim, scratch.scores.as_flattened_mut());
-        let mut totals = [[0.0; 2]; Q];
-        for q in 0..Q {
-            let scores = &mut scratch.scores[q * chunks..(q + 1) * chunks];
-            totals[q] = self.attention.softmax_weights::<L>(scores, lens[q]);
-        }
-        scratch.mixed.clear();
-        scratch.mixed.resize(Q * parts, [0.0; LANES]);
-        for block in (0..count).step_by(VALUE_BLOCK) {
-            let block = block..(block + VALUE_BLOCK).min(count);
-            let weights = scratch.scores.as_flattened();
-            let mixed = &mut scratch.mixed[..];
-            let whole = dim / LANES;
-            for part in (0..whole - whole % 2).step_by(2) {
-                add_values::<L, T, Q, 2>(weights, values, dim, block.clone(), part, mixed);
-            }
-            for part in whole - whole % 2..parts {
-                add_values::<L, T, Q, 1>(weights, values, dim, block.clone(), part, mixed);
-            }
-        }
-        totals
     }
 }
 

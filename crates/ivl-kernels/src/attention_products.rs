@@ -34,9 +34,19 @@ impl Stored for u16 {
     }
 }
 
+/// Codes, without their scales.
+impl Stored for i8 {
+    const ZERO: Self = 0;
+
+    #[inline(always)]
+    fn load<L: Level>(numbers: &[i8; LANES]) -> L::Lanes {
+        L::widen_bytes(numbers)
+    }
+}
+
 /// The last numbers of a head, filled up with zeros.
 #[inline(always)]
-fn load_rest<L: Level, T: Stored>(rest: &[T]) -> L::Lanes {
+pub(crate) fn load_rest<L: Level, T: Stored>(rest: &[T]) -> L::Lanes {
     let mut padded = [T::ZERO; LANES];
     padded[..rest.len()].copy_from_slice(rest);
     T::load::<L>(&padded)
@@ -111,20 +121,25 @@ pub(crate) fn add_values<L: Level, T: Stored, const Q: usize, const P: usize>(
             sums[q][p] = L::load(&mixed[q * parts + part + p]);
         }
     }
-    for key in block {
-        let value = &values[key * dim..][..dim];
-        let mut lanes = [L::splat(0.0); P];
-        for p in 0..P {
-            lanes[p] = match value.as_chunks::<LANES>() {
-                (whole, _) if part + p < whole.len() => T::load::<L>(&whole[part + p]),
-                (_, rest) => load_rest::<L, T>(rest),
-            };
-        }
-        for q in 0..Q {
-            let weight = L::splat(weights[q * width + key]);
+    // Two loops: a call that fills up the last part would take the sums out of the registers.
+    if part + P <= dim / LANES {
+        for key in block {
+            let value = values[key * dim..][..dim].as_chunks::<LANES>().0;
+            let mut lanes = [L::splat(0.0); P];
             for p in 0..P {
-                sums[q][p] = L::fma(weight, lanes[p], sums[q][p]);
+                lanes[p] = T::load::<L>(&value[part + p]);
             }
+            sums = add_weighted::<L, Q, P>(weights, width, key, lanes, sums);
+        }
+    } else {
+        for key in block {
+            let value = &values[key * dim..][..dim];
+            let mut lanes = [L::splat(0.0); P];
+            for p in 0..P {
+                let rest = &value[((part + p) * LANES).min(dim)..];
+                lanes[p] = load_rest::<L, T>(&rest[..LANES.min(rest.len())]);
+            }
+            sums = add_weighted::<L, Q, P>(weights, width, key, lanes, sums);
         }
     }
     for q in 0..Q {
@@ -132,6 +147,24 @@ pub(crate) fn add_values<L: Level, T: Stored, const Q: usize, const P: usize>(
             mixed[q * parts + part + p] = L::store(sums[q][p]);
         }
     }
+}
+
+/// Adds the value of a key to the sums of each query.
+#[inline(always)]
+fn add_weighted<L: Level, const Q: usize, const P: usize>(
+    weights: &[f32],
+    width: usize,
+    key: usize,
+    value: [L::Lanes; P],
+    mut sums: [[L::Lanes; P]; Q],
+) -> [[L::Lanes; P]; Q] {
+    for q in 0..Q {
+        let weight = L::splat(weights[q * width + key]);
+        for p in 0..P {
+            sums[q][p] = L::fma(weight, value[p], sums[q][p]);
+        }
+    }
+    sums
 }
 
 /// One more part of the products of queries with keys.

@@ -25,9 +25,12 @@
 mod activation;
 mod adamw;
 mod attention;
+mod attention_codes;
 mod attention_gradient;
+mod attention_head;
 mod attention_products;
 mod blocks;
+mod cached_vectors;
 mod convolution;
 mod cpu;
 mod delta_rule;
@@ -50,8 +53,9 @@ mod upcoming;
 
 pub use activation::ActivationFn;
 pub use adamw::AdamW;
-pub use attention::{CacheNumber, GroupedQueryAttention, KeysAndValues};
+pub use attention::GroupedQueryAttention;
 pub use blocks::{BlockError, BlockFormat};
+pub use cached_vectors::{CacheNumber, CodedVectors, KeysAndValues};
 pub use convolution::CausalConvolution;
 pub use delta_rule::{DeltaInputs, GatedDeltaRule};
 pub use dense::{DenseMatrix, multiply};

@@ -114,6 +114,6 @@ impl CascadeValue for CascadeNet {
         let (config, stride) = (self.net.config(), self.input.stride());
         ModelInfo::new(&self.name)
             .length_dependence(config.length_dependence().with_stride(stride))
-            .cache_bytes(config.cache_bytes(self.net.cache_dtype(), stride))
+            .cache_bytes(config.cache_bytes(self.net.kv_format(), stride))
     }
 }

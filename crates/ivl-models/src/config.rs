@@ -8,7 +8,7 @@ pub use rope::{RopeConfig, RopePairing, RopeScaling};
 use std::sync::Arc;
 
 use burn::tensor::DType;
-use ivl_core::cache::{LayerShape, MOST_SNAPSHOTS};
+use ivl_core::cache::{KvFormat, LayerShape, MOST_SNAPSHOTS};
 use ivl_core::causal_lm::{CacheBytes, LengthDependence};
 
 /// Everything that the forward pass needs to know about a model. Field names follow Hugging Face's `config.json` where
@@ -139,14 +139,14 @@ impl ModelConfig {
         })
     }
 
-    /// Bytes of cache of a network that keeps keys and values in `dtype` and reads `stride` positions for each token: keys and values for each
+    /// Bytes of cache of a network that keeps keys and values in `format` and reads `stride` positions for each token: keys and values for each
     /// token, and states with as many snapshots as a cache keeps.
-    pub fn cache_bytes(&self, dtype: DType, stride: usize) -> CacheBytes {
-        let numbers =
-            |of: fn(&LayerShape) -> usize| self.cache_shapes().map(|shape| of(&shape)).sum::<usize>();
+    pub fn cache_bytes(&self, format: KvFormat, stride: usize) -> CacheBytes {
+        let states: usize = self.cache_shapes().map(|shape| shape.state_numbers()).sum();
+        let keys: usize = self.cache_shapes().map(|shape| shape.bytes_per_position(format)).sum();
         CacheBytes {
-            per_text: (MOST_SNAPSHOTS + 1) * numbers(LayerShape::state_numbers) * DType::F32.size(),
-            per_position: stride * numbers(LayerShape::numbers_per_position) * dtype.size(),
+            per_text: (MOST_SNAPSHOTS + 1) * states * DType::F32.size(),
+            per_position: stride * keys,
         }
     }
 

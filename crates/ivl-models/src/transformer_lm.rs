@@ -75,6 +75,6 @@ impl CausalLm for TransformerLm {
         let config = self.net.config();
         ModelInfo::new(&self.name)
             .length_dependence(config.length_dependence())
-            .cache_bytes(config.cache_bytes(self.net.cache_dtype(), 1))
+            .cache_bytes(config.cache_bytes(self.net.kv_format(), 1))
     }
 }

@@ -136,6 +136,17 @@ pub enum Error {
         /// The types that it computes in.
         expected: String,
     },
+    /// A type of the cache that tensors of a device do not have.
+    #[error(
+        "the cache keeps keys and values of layers on a GPU in the type of their weights, {weights}, expected auto, got {dtype}; \
+         int8, f16 and f32 are for models on the CPU"
+    )]
+    UnsupportedKvCache {
+        /// The requested type.
+        dtype: &'static str,
+        /// The type of the weights.
+        weights: &'static str,
+    },
     /// A model that cannot be loaded.
     #[error("cannot load `{name}`")]
     Load {

@@ -8,6 +8,7 @@ use ivl_models::{Checkpoint, Note, TemplateChoice, Transformer};
 
 use crate::device::{Dtype, Placement, is_cpu};
 use crate::error::{Error, Result};
+use crate::kv_cache::KvCacheDtype;
 use crate::placement::{ModelDevices, ModelPlacement, PlacedModel, Planner};
 
 /// How far the loading of the models that are opened together has come.
@@ -42,6 +43,8 @@ pub struct OpenOptions {
     pub places: Vec<ModelDevices>,
     /// The type of the weights in memory. [`Dtype::Auto`] unless set.
     pub dtype: Dtype,
+    /// The type in which the cache keeps keys and values. [`KvCacheDtype::Auto`] unless set.
+    pub kv_cache_dtype: KvCacheDtype,
     /// The chat template of a base with values. That of the first value that has one, else the base's, unless set.
     pub chat_template: TemplateChoice,
     progress: Option<OnProgress>,
@@ -65,6 +68,7 @@ impl Default for OpenOptions {
             device: "auto".to_owned(),
             places: Vec::new(),
             dtype: Dtype::Auto,
+            kv_cache_dtype: KvCacheDtype::Auto,
             chat_template: TemplateChoice::default(),
             progress: None,
             on_note: None,
@@ -80,6 +84,7 @@ impl fmt::Debug for OpenOptions {
             .field("device", &self.device)
             .field("places", &self.places)
             .field("dtype", &self.dtype)
+            .field("kv_cache_dtype", &self.kv_cache_dtype)
             .finish_non_exhaustive()
     }
 }
@@ -113,6 +118,13 @@ impl OpenOptions {
     #[must_use]
     pub fn dtype(mut self, dtype: Dtype) -> Self {
         self.dtype = dtype;
+        self
+    }
+
+    /// The type in which the cache keeps keys and values.
+    #[must_use]
+    pub fn kv_cache_dtype(mut self, dtype: KvCacheDtype) -> Self {
+        self.kv_cache_dtype = dtype;
         self
     }
 
@@ -173,6 +185,7 @@ impl OpenOptions {
     /// The placements of a training run, of which each device has whole models.
     pub(crate) fn training_placements(&self) -> Result<Vec<Placement>> {
         self.refuse_places()?;
+        self.refuse_kv_cache()?;
         Placement::several(&self.device, self.dtype)
     }
 
@@ -190,6 +203,18 @@ impl OpenOptions {
         Err(Error::Settings { reason })
     }
 
+    /// Refuses a type of the cache where there is no cache.
+    pub(crate) fn refuse_kv_cache(&self) -> Result<()> {
+        if self.kv_cache_dtype == KvCacheDtype::Auto {
+            return Ok(());
+        }
+        let reason = format!(
+            "the cache of keys and values is {}, expected auto: training and exports read whole texts with their own keys and values",
+            self.kv_cache_dtype.name()
+        );
+        Err(Error::Settings { reason })
+    }
+
     /// Places models by the device list and the places.
     ///
     /// # Errors
@@ -200,6 +225,7 @@ impl OpenOptions {
 
     /// Loads the weights of a checkpoint.
     pub(crate) fn load(&self, checkpoint: &Checkpoint, placement: &ModelPlacement) -> Result<Transformer> {
+        self.kv_cache_dtype.check(&placement.weights())?;
         let model = checkpoint.path().display().to_string();
         if let Some(on_placed) = &self.on_placed {
             let config = checkpoint.config();
@@ -221,6 +247,7 @@ impl OpenOptions {
         if let Some(count) = count {
             count.done.fetch_add(checkpoint.num_parameters(), Ordering::Relaxed);
         }
-        loaded.map_err(|error| Error::load(model.clone())(error.into()))
+        let net = loaded.map_err(|error| Error::load(model.clone())(error.into()))?;
+        Ok(self.kv_cache_dtype.apply(net))
     }
 }

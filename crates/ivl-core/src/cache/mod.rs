@@ -3,6 +3,8 @@
 mod gated;
 mod history;
 mod kv;
+mod kv_buffer;
+mod kv_format;
 mod layer;
 mod layers;
 mod shape;
@@ -13,6 +15,8 @@ mod text;
 pub use gated::GatedCache;
 pub use history::Inputs;
 pub use kv::KvCache;
+pub use kv_buffer::KvBuffer;
+pub use kv_format::KvFormat;
 pub use layer::LayerMemory;
 pub use layers::{LayerCache, Segment};
 pub use shape::LayerShape;

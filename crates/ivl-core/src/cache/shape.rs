@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::KvFormat;
+
 /// What one layer of a model keeps of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerShape {
@@ -34,10 +36,10 @@ impl LayerShape {
         }
     }
 
-    /// Numbers that keys and values take for one position; none for a state.
-    pub fn numbers_per_position(&self) -> usize {
+    /// Bytes that keys and values take for one position; none for a state.
+    pub fn bytes_per_position(&self, format: KvFormat) -> usize {
         match self {
-            Self::Keys { heads, dim } => 2 * heads * dim,
+            Self::Keys { heads, dim } => 2 * heads * format.bytes(*dim),
             Self::State { .. } => 0,
         }
     }

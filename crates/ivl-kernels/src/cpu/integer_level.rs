@@ -59,6 +59,25 @@ pub(crate) trait IntegerLevel {
     /// The same for any codes, from which 128 less [`BYTE_OFFSET`](Self::BYTE_OFFSET) is subtracted first.
     fn add_bytes(sums: Self::Sums, codes: Self::Codes, x: [i8; INPUTS]) -> Self::Sums;
 
+    /// Signed codes of 32 inputs for each output, one after the other, as they are in [`CodeBytes`]: for each step of [`INPUTS`] a
+    /// vector, and each code with 128 added.
+    #[inline(always)]
+    fn interleave(rows: [&[i8; 8 * INPUTS]; OUTPUTS]) -> [Self::Codes; 8] {
+        let mut steps = [[0; OUTPUTS * INPUTS]; 8];
+        for output in 0..OUTPUTS {
+            for (step, codes) in rows[output].as_chunks::<INPUTS>().0.iter().enumerate() {
+                for input in 0..INPUTS {
+                    steps[step][output * INPUTS + input] = codes[input] as u8 ^ 128;
+                }
+            }
+        }
+        let mut vectors = [Self::codes(&steps[0]); 8];
+        for step in 1..8 {
+            vectors[step] = Self::codes(&steps[step]);
+        }
+        vectors
+    }
+
     /// The same number for each output.
     fn splat_sum(number: i32) -> Self::Sums;
 

@@ -42,6 +42,9 @@ pub(crate) trait Level {
     /// From half precision.
     fn widen_f16(halves: &[u16; LANES]) -> Self::Lanes;
 
+    /// From whole numbers.
+    fn widen_bytes(bytes: &[i8; LANES]) -> Self::Lanes;
+
     /// The lower lanes plus the upper: the first step of [`sum`].
     fn fold_lanes(lanes: Self::Lanes) -> Self::HalfLanes;
 

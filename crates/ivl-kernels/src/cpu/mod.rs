@@ -6,17 +6,21 @@
 //! `pulp`, which `gemm` brings in, does the same job with vectors as wide as the level's registers. A sum then has eight
 //! partial sums with AVX2 and sixteen with AVX-512, and its bits depend on the machine. Here every level has 32.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 mod detected;
 mod integer_level;
 mod level;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon_integers;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_integers;
+#[cfg(target_arch = "x86_64")]
+mod x86_interleaving;
 #[cfg(target_arch = "x86_64")]
 mod x86_tiles;
 
@@ -34,11 +38,13 @@ pub(crate) fn run(kernel: impl Kernel) {
 }
 
 /// Runs a kernel for whole numbers at the highest level of this processor, or at the one that `IVL_CPU` (`base`, `avx2`,
-/// `avxvnni`, `avx512` without tiles) limits it to.
+/// `avxvnni`, `avx512` without tiles; on 64-bit ARM `base`, `dotprod`) limits it to.
 pub(crate) fn run_integers(kernel: impl IntegerKernel) {
     #[cfg(target_arch = "x86_64")]
     x86_integers::run(kernel);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    neon_integers::run(kernel);
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
     kernel.run::<integer_level::PortableIntegers>();
 }
 
@@ -52,7 +58,16 @@ pub(crate) fn prefetch<W>(weights: &W) {
     let _ = weights;
 }
 
-/// The same for one line of the cache, which is brought into the second cache only: a product that reads weights once, and
+/// Starts to load the line of the cache where `place` lies.
+#[inline(always)]
+pub(crate) fn prefetch_line<W>(place: &W) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_line(place);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// As [`prefetch`], for one line of the cache, which is brought into the second cache only: a product that reads weights once, and
 /// with little arithmetic, would fill the first cache's list of lines that it waits for.
 #[inline(always)]
 pub(crate) fn prefetch_far<W>(weights: &W) {

@@ -2,7 +2,7 @@
 
 use super::level::{LANES, Level};
 
-/// The shared part of the levels of plain arrays: all of [`Level`] except `fma_one` and `widen_f16`.
+/// The shared part of the levels of plain arrays: all of [`Level`] except `fma_one`, `widen_f16` and `widen_bytes`.
 macro_rules! array_lanes {
     () => {
         type Lanes = [f32; LANES];
@@ -78,5 +78,10 @@ impl Level for Portable {
         return super::neon::widen_f16(halves);
         #[cfg(not(all(target_arch = "aarch64", target_feature = "neon")))]
         super::level::each(|lane| half::f16::from_bits(halves[lane]).to_f32())
+    }
+
+    #[inline(always)]
+    fn widen_bytes(bytes: &[i8; LANES]) -> [f32; LANES] {
+        super::level::each(|lane| f32::from(bytes[lane]))
     }
 }

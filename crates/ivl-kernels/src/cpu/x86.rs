@@ -2,9 +2,11 @@
 #![expect(unsafe_code, reason = "instructions beyond the target's are used only after detecting them")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm256_cvtph_ps, _mm512_add_ps,
-    _mm512_castpd_ps, _mm512_castps_pd, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_permutexvar_ps,
-    _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+    __m128i, __m256, __m256i, __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_unpackhi_epi64,
+    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm512_add_ps, _mm512_castpd_ps,
+    _mm512_castps_pd, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_fmadd_ps,
+    _mm512_permutexvar_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_unpackhi_pd,
+    _mm512_unpacklo_pd,
 };
 use std::mem::transmute;
 
@@ -23,6 +25,13 @@ pub(super) fn prefetch<W>(weights: &W) {
         // SAFETY: a prefetch reads nothing that the program sees, and one of an invalid address does nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
     }
+}
+
+/// See [`prefetch_line`](super::prefetch_line).
+#[inline(always)]
+pub(super) fn prefetch_line<W>(place: &W) {
+    // SAFETY: a prefetch reads nothing that the program sees.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) };
 }
 
 /// See [`prefetch_far`](super::prefetch_far).
@@ -73,6 +82,21 @@ impl Level for Avx2 {
             ])
         }
     }
+
+    #[inline(always)]
+    fn widen_bytes(bytes: &[i8; LANES]) -> [f32; LANES] {
+        // SAFETY: arrays and vectors are the same bits, and only `run` leads here, which has detected AVX2.
+        unsafe {
+            let [a, b]: [__m128i; 2] = transmute(*bytes);
+            let one = |part| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(part));
+            transmute::<[__m256; 4], _>([
+                one(a),
+                one(_mm_unpackhi_epi64(a, a)),
+                one(b),
+                one(_mm_unpackhi_epi64(b, b)),
+            ])
+        }
+    }
 }
 
 /// 512-bit vectors.
@@ -118,6 +142,16 @@ impl Level for Avx512 {
         unsafe {
             let [first, second]: [__m256i; 2] = transmute(*halves);
             [_mm512_cvtph_ps(first), _mm512_cvtph_ps(second)]
+        }
+    }
+
+    #[inline(always)]
+    fn widen_bytes(bytes: &[i8; LANES]) -> [__m512; 2] {
+        // SAFETY: arrays and vectors are the same bits, and only `run` leads here, which has detected AVX-512.
+        unsafe {
+            let [first, second]: [__m128i; 2] = transmute(*bytes);
+            let one = |part| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(part));
+            [one(first), one(second)]
         }
     }
 

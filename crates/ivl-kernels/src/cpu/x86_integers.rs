@@ -19,7 +19,7 @@ use super::detected::Detected;
 use super::integer_level::{
     CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers, TileSums,
 };
-use super::x86_tiles;
+use super::{x86_interleaving, x86_tiles};
 
 /// 512-bit vectors with VNNI, which adds four products of bytes at once, and tiles where the processor has them.
 struct Avx512Vnni;
@@ -76,6 +76,12 @@ impl IntegerLevel for Avx512Vnni {
     #[inline(always)]
     fn add_bytes(sums: __m512i, codes: __m512i, x: [i8; INPUTS]) -> __m512i {
         Self::add_products(sums, codes, x)
+    }
+
+    #[inline(always)]
+    fn interleave(rows: [&[i8; 8 * INPUTS]; OUTPUTS]) -> [__m512i; 8] {
+        // SAFETY: only `run` leads here, which has detected AVX-512.
+        unsafe { x86_interleaving::by_512_bits(rows) }
     }
 
     #[inline(always)]
@@ -217,6 +223,12 @@ macro_rules! halves_of_256_bits {
                 let table: __m256i = transmute([*table; 2]);
                 [_mm256_shuffle_epi8(table, a), _mm256_shuffle_epi8(table, b)]
             }
+        }
+
+        #[inline(always)]
+        fn interleave(rows: [&[i8; 8 * INPUTS]; OUTPUTS]) -> [[__m256i; 2]; 8] {
+            // SAFETY: only `run` leads here, which has detected AVX2.
+            unsafe { x86_interleaving::by_256_bits(rows) }
         }
 
         #[inline(always)]

@@ -3,10 +3,10 @@
 use crate::cpu::INPUTS;
 
 /// Neighbouring inputs that share the scale of a row.
-pub(super) const GROUP: usize = 32;
+pub(crate) const GROUP: usize = 32;
 
 /// Steps of four inputs in a group.
-pub(super) const STEPS: usize = GROUP / INPUTS;
+pub(crate) const STEPS: usize = GROUP / INPUTS;
 
 /// Groups whose scales may have a common factor.
 pub(super) const SUPER: usize = 8;

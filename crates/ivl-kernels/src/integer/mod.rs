@@ -20,6 +20,7 @@ mod rows;
 mod scaling;
 mod tiles;
 
+pub(crate) use group::{GROUP, STEPS};
 pub(crate) use multiply::{ONE_ROW_PANELS, PanelsUnit, integer_rows_in_registers};
 pub(crate) use panels::{BlockPanels, quantize_row};
-pub(crate) use rows::IntegerRows;
+pub(crate) use rows::{IntegerRows, round_group};

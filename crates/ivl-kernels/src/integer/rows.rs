@@ -215,7 +215,7 @@ impl Kernel for RoundRow<'_> {
 
 /// The codes, their scale and the sums of both halves. A number that is not finite makes the scale not a number.
 #[inline(always)]
-fn round_group(x: &[f32; GROUP]) -> ([i8; GROUP], f32, [i32; 2]) {
+pub(crate) fn round_group(x: &[f32; GROUP]) -> ([i8; GROUP], f32, [i32; 2]) {
     // Magnitudes are in the order of their bits, which may be compared in any order; what is not finite comes last.
     let mut largest = 0;
     for lane in 0..GROUP {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
-use ivl_core::cache::KvCache;
+use ivl_core::cache::{KvCache, KvFormat};
 
 use super::linear::Linear;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::ops::{self, Activations, CacheType, Numbers, PositionFactors, Rotation, SinkParams};
+use super::ops::{self, Activations, Numbers, PositionFactors, Rotation, SinkParams, kv_format_of};
 use crate::config::{AttentionConfig, KeySource, ModelConfig, QkNorm};
 
 /// What a layer knows of the positions that it reads.
@@ -39,6 +39,9 @@ pub(crate) struct Attention {
     /// The sinks as numbers for the kernels of the CPU.
     #[module(skip)]
     packed_sinks: Option<Arc<Vec<f32>>>,
+    /// The format of the cache, if it is chosen.
+    #[module(skip)]
+    kv_format: Option<KvFormat>,
     #[module(skip)]
     config: AttentionConfig,
     #[module(skip)]
@@ -73,6 +76,7 @@ impl Attention {
             key_norm: norm(kv).filter(|_| has_keys),
             sinks: attention.sinks.then(|| Initializer::Zeros.init([attention.num_heads], device)),
             packed_sinks: None,
+            kv_format: None,
             config: attention,
             scale: attention.scale / depth,
             eps: config.norm.eps,
@@ -93,6 +97,17 @@ impl Attention {
     pub(super) fn pack(&mut self) {
         let numbers = |sinks| Arc::new(Numbers::of(sinks).as_slice().to_vec());
         self.packed_sinks = self.sinks.as_ref().map(numbers);
+    }
+
+    /// The format of the cache where kernels of the CPU compute it.
+    pub(super) fn kv_format(&self) -> KvFormat {
+        let key = || self.key.as_ref().and_then(|key| key.packed.as_deref());
+        self.kv_format.unwrap_or_else(|| kv_format_of(key()))
+    }
+
+    /// Chooses the format of the cache.
+    pub(super) fn set_kv_format(&mut self, format: KvFormat) {
+        self.kv_format = Some(format);
     }
 
     /// # Shapes
@@ -119,10 +134,9 @@ impl Attention {
             None => query,
         };
         let new = new.map(|[key, value]| self.keys_and_values(key, value, encoding.rotation));
-        let numbers = CacheType::of(self.key.as_ref().and_then(|key| key.packed.as_deref()));
         let packed = self.packed_sinks.as_deref().map(Vec::as_slice);
         let sinks = self.sinks.as_ref().map(|scores| SinkParams { scores, packed });
-        let mixed = ops::attend(&self.config, self.scale, sinks, query, new, mask, (cache, numbers));
+        let mixed = ops::attend(&self.config, self.scale, sinks, query, new, mask, (cache, self.kv_format()));
         let mixed = match gate {
             Some(gate) => ops::sigmoid_gate(gate, mixed),
             None => mixed,

@@ -2,7 +2,7 @@
 
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
-use ivl_core::cache::LayerMemory;
+use ivl_core::cache::{KvFormat, LayerMemory};
 
 use super::attention::{Attention, Encoding};
 use super::delta_net::DeltaNet;
@@ -219,6 +219,18 @@ impl Block {
     /// The projection that makes keys, in a layer of attention that has keys of its own.
     pub(super) fn key_projection(&self) -> Option<&Linear> {
         self.attention.as_ref().and_then(|attention| attention.key.as_ref())
+    }
+
+    /// The format of the cache where kernels of the CPU compute attention, in a layer of attention.
+    pub(super) fn kv_format(&self) -> Option<KvFormat> {
+        self.attention.as_ref().map(Attention::kv_format)
+    }
+
+    /// Chooses that format.
+    pub(super) fn set_kv_format(&mut self, format: KvFormat) {
+        if let Some(attention) = &mut self.attention {
+            attention.set_kv_format(format);
+        }
     }
 
     /// The projections that one token is multiplied with.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use ivl_core::cache::KvFormat;
 use ivl_kernels::{Matrix, PackedFormat};
 
 use super::block::Block;
@@ -12,7 +13,7 @@ use super::experts::Experts;
 use super::layer_inputs::LayerInputs;
 use super::linear::Linear;
 use super::network::Transformer;
-use super::ops::{CacheType, Numbers};
+use super::ops::Numbers;
 use super::stored_matrix::{LAYER_TABLE, StoredMatrix, is_table};
 
 /// Packs the weights of projections as they pass by.
@@ -246,15 +247,24 @@ impl Transformer {
         self.norm.is_packed() || self.blocks.iter().any(Block::is_packed)
     }
 
-    /// The type of cached keys and values, the widest if layers on different devices have different ones.
-    pub fn cache_dtype(&self) -> DType {
+    /// The format of cached keys and values, the widest if layers on different devices have different ones.
+    pub fn kv_format(&self) -> KvFormat {
         let of_block = |block: &Block| {
-            let packed = block.key_projection()?.packed.as_deref();
-            Some(packed.map_or_else(|| block.site().dtype, |matrix| CacheType::of(Some(matrix)).dtype()))
+            let is_packed = block.key_projection()?.packed.is_some();
+            Some(if is_packed { block.kv_format()? } else { KvFormat::Floats(block.site().dtype) })
         };
-        let types =
+        let formats =
             self.stages.iter().filter_map(|stage| self.blocks[stage.clone()].iter().find_map(of_block));
-        types.max_by_key(DType::size).unwrap_or_else(|| self.dtype())
+        // Any width compares them.
+        formats.max_by_key(|format| format.bytes(64)).unwrap_or_else(|| KvFormat::Floats(self.dtype()))
+    }
+
+    /// From now on the cache keeps keys and values in this format, wherever kernels of the CPU compute attention. Unless set, the
+    /// format is f16 where products round activations to eight bits, else f32.
+    #[must_use]
+    pub fn with_kv_format(mut self, format: KvFormat) -> Self {
+        self.blocks.iter_mut().for_each(|block| block.set_kv_format(format));
+        self
     }
 
     /// How the matrices that a token is multiplied with are kept, each format once; none if they are not laid out for kernels.

@@ -41,6 +41,8 @@ impl BenchModel {
                 packed @ (Weights::Packed(_) | Weights::Stored) => initialize(net, config.seed, STD, packed),
                 Weights::Tensors(dtype) => draw(net, config.seed, device, dtype),
             };
+            config.options.kv_cache_dtype.check(&[placement.weights])?;
+            let net = config.options.kv_cache_dtype.apply(net);
             return Ok(Self { name: name.to_owned(), net, vocab: tokens(shape.vocab_size) });
         }
         let lm = open(name)?.load(None, placement, &config.options)?;

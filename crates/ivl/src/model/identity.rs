@@ -9,6 +9,7 @@ use super::Model;
 use crate::digest::{hash_weights, sha256};
 use crate::error::Result;
 use crate::hub::resolve;
+use crate::kv_cache::KvCacheDtype;
 
 impl Model {
     /// Digests of weights and configurations, weights of the values, maps, and the type that the models compute in.
@@ -33,13 +34,18 @@ impl Model {
                 byte_fusion = Some(identity);
             }
         }
-        Ok(json!({
+        let mut identity = json!({
             "base": checkpoint_identity(self.base_path())?,
             "values": values,
             "maps": maps.into_iter().map(|map| map_identity(map)).collect::<Vec<_>>(),
             "byte_fusion": byte_fusion,
             "dtype": self.weights_identity(),
-        }))
+        });
+        // Logs of earlier versions do not name the type of the cache.
+        if self.options.kv_cache_dtype != KvCacheDtype::Auto {
+            identity["kv_cache_dtype"] = json!(self.options.kv_cache_dtype.name());
+        }
+        Ok(identity)
     }
 
     /// The form of the weights, on each of several devices.

@@ -1,20 +1,16 @@
 //! The operations by kernels of the CPU, on numbers in the memory of the host.
 
 use burn::module::Param;
-use burn::tensor::{DType, Device, Element, Tensor, TensorData};
-use half::f16;
-use ivl_core::cache::KvCache;
+use burn::tensor::{DType, Device, Tensor};
+use ivl_core::cache::{KvCache, KvFormat};
 use ivl_core::tokens::is_host;
-use ivl_kernels::{
-    ActivationFn, CacheNumber, GroupedQueryAttention, KeysAndValues, Matrix, Normalization, products,
-};
+use ivl_kernels::{ActivationFn, GroupedQueryAttention, KeysAndValues, Matrix, Normalization, products};
 
 use super::activations::{Activations, HostRows};
 use super::backend;
+use super::host_buffer::{HostBuffer, keys_and_values};
 use super::numbers::{Numbers, host_tensor};
-use super::params::{
-    CacheType, LinearParams, NormParams, SinkParams, XIeluParams, attention_kernel, normalization,
-};
+use super::params::{LinearParams, NormParams, SinkParams, XIeluParams, attention_kernel, normalization};
 use super::rotation::{PositionFactors, Rotation};
 use crate::config::{Activation, AttentionConfig};
 use crate::transformer::mask::Mask;
@@ -148,7 +144,7 @@ pub(super) fn attend(
     query: HostRows,
     new: Option<[HostRows; 2]>,
     mask: &Mask,
-    (cache, numbers): (&mut KvCache, CacheType),
+    (cache, format): (&mut KvCache, KvFormat),
 ) -> HostRows {
     let unpacked = sinks.filter(|sinks| sinks.packed.is_none()).map(|sinks| Numbers::of(sinks.scores));
     let sinks = sinks.and_then(|sinks| sinks.packed).or(unpacked.as_ref().map(Numbers::as_slice));
@@ -157,22 +153,15 @@ pub(super) fn attend(
     let mut mixed = Vec::new();
     let seen = mask.seen(batch);
     let shape = [batch, kernel.kv_heads, new.as_ref().map_or(0, |[key, _]| key.seq), kernel.dim];
-    cache.extend_in_place(shape, &device, numbers.dtype(), |keys, values, len| {
-        // That of the layer that has put its keys there, which may be another one.
-        let dtype = keys.dtype();
-        let (mut keys, mut values) = (keys.into_data(), values.into_data());
-        let new = new.as_ref();
-        mixed = if dtype == DType::F16 {
-            let buffers = [&mut keys, &mut values].map(numbers_of::<f16>);
-            let [keys, values] = append(&kernel, buffers, batch, len, new);
-            kernel.attend(&query.numbers, KeysAndValues::F16(keys, values), batch, &seen)
-        } else {
-            let buffers = [&mut keys, &mut values].map(numbers_of::<f32>);
-            let [keys, values] = append(&kernel, buffers, batch, len, new);
-            kernel.attend(&query.numbers, KeysAndValues::F32(keys, values), batch, &seen)
-        };
-        let tensor = |data| Tensor::from_data(data, (&device, dtype));
-        (tensor(keys), tensor(values))
+    cache.extend_in_place(shape, &device, format, |buffers, len| {
+        let mut buffers = buffers.map(HostBuffer::new);
+        let [keys, values] = &mut buffers;
+        if let Some([key, value]) = &new {
+            keys.append(&kernel, batch, len, &key.numbers);
+            values.append(&kernel, batch, len, &value.numbers);
+        }
+        mixed = kernel.attend(&query.numbers, keys_and_values(keys, values), batch, &seen);
+        buffers.map(|buffer| buffer.into_tensors(&device))
     });
     query.with(mixed)
 }
@@ -206,27 +195,4 @@ pub(super) fn attend_tensors(
     let cached = KeysAndValues::F32(keys.as_slice(), values.as_slice());
     let mixed = kernel.attend(query.as_slice(), cached, batch, &mask.seen(batch));
     Some(host_tensor(mixed, shape, &device))
-}
-
-/// The numbers of a buffer of a cache.
-///
-/// # Panics
-/// If they are of another type: a network keeps one type.
-fn numbers_of<T: Element>(data: &mut TensorData) -> &mut [T] {
-    data.as_mut_slice().expect("the type of the cache")
-}
-
-/// Writes new keys and values into the buffers, if there are any.
-fn append<'a, T: CacheNumber>(
-    kernel: &GroupedQueryAttention<'_>,
-    [keys, values]: [&'a mut [T]; 2],
-    batch: usize,
-    len: usize,
-    new: Option<&[HostRows; 2]>,
-) -> [&'a [T]; 2] {
-    if let Some([key, value]) = new {
-        kernel.append(keys, batch, len, &key.numbers);
-        kernel.append(values, batch, len, &value.numbers);
-    }
-    [keys, values]
 }

@@ -17,6 +17,7 @@ mod convolution;
 mod delta_rule;
 mod differentiable;
 mod host;
+mod host_buffer;
 mod matmul;
 mod numbers;
 mod params;
@@ -31,7 +32,7 @@ pub use differentiable::{constant, with_gradient};
 pub(super) use matmul::{product, transposed_product};
 pub(super) use numbers::{Numbers, host_tensor};
 pub(super) use params::{
-    CacheType, DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, SinkParams, XIeluParams,
+    DecayParams, FilterParams, LinearParams, LowRankParams, NormParams, SinkParams, XIeluParams, kv_format_of,
 };
 pub(super) use positions::{
     columns, multiply, one_after_the_other, parts, positions, scale_by, scaled_tensor, sigmoid_gate,
@@ -40,7 +41,7 @@ pub(super) use rotation::{PositionFactors, Rotation};
 pub(super) use routing::{Routing, gate_positions, rows, zeros_like};
 
 use burn::tensor::Tensor;
-use ivl_core::cache::KvCache;
+use ivl_core::cache::{KvCache, KvFormat};
 use ivl_kernels::Matrix;
 
 use self::activations::HostRows;
@@ -204,7 +205,7 @@ pub(super) fn unit_rms(x: Activations, width: usize, eps: f64) -> Activations {
 /// - keys and values: `[batch, seq, kv_heads * head_dim]`
 /// - sinks: `[heads]`
 ///
-/// The type of the cached numbers is that of activations on the host; tensors are cached as they are.
+/// `format` is that of the cache of activations on the host; tensors are cached as they are.
 pub(super) fn attend(
     config: &AttentionConfig,
     scale: f64,
@@ -212,12 +213,12 @@ pub(super) fn attend(
     query: Activations,
     new: Option<[Activations; 2]>,
     mask: &Mask,
-    (cache, numbers): (&mut KvCache, CacheType),
+    (cache, format): (&mut KvCache, KvFormat),
 ) -> Activations {
     match query {
         Activations::Host(query) => {
             let new = new.map(|new| new.map(Activations::into_host));
-            Activations::Host(host::attend(config, scale, sinks, query, new, mask, (cache, numbers)))
+            Activations::Host(host::attend(config, scale, sinks, query, new, mask, (cache, format)))
         }
         Activations::Tensor(query) => {
             let (keys, values) = match new {

@@ -2,6 +2,7 @@
 
 use burn::module::Param;
 use burn::tensor::{DType, Tensor};
+use ivl_core::cache::KvFormat;
 use ivl_kernels::{GroupedQueryAttention, Matrix, Normalization, PackedFormat};
 
 use crate::config::{AttentionConfig, NormConfig};
@@ -30,30 +31,13 @@ pub(in crate::transformer) struct LowRankParams<'a> {
     pub(in crate::transformer) scale: f64,
 }
 
-/// The type of cached keys and values in a packed network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::transformer) enum CacheType {
-    /// Where products round nothing.
-    F32,
-    /// Where products round activations to eight bits.
-    F16,
-}
-
-impl CacheType {
-    /// That of a layer whose keys come from this weight.
-    pub(in crate::transformer) fn of(keys: Option<&Matrix>) -> Self {
-        match keys.map(Matrix::format) {
-            Some(PackedFormat::Blocks(_)) => Self::F16,
-            _ => Self::F32,
-        }
-    }
-
-    pub(in crate::transformer) fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-        }
-    }
+/// The format of cached keys and values of a layer whose keys come from this weight, unless another one is set: half precision where
+/// products round activations to eight bits, single precision where they round nothing.
+pub(in crate::transformer) fn kv_format_of(keys: Option<&Matrix>) -> KvFormat {
+    KvFormat::Floats(match keys.map(Matrix::format) {
+        Some(PackedFormat::Blocks(_)) => DType::F16,
+        _ => DType::F32,
+    })
 }
 
 /// Weights of a normalisation.
