@@ -136,7 +136,7 @@ proptest! {
         let width = kv_heads * dim;
         let (keys, values) = (some(batch * positions * width, 1), some(batch * positions * width, 5));
         let text = Text { attention, batch, positions, keys, values };
-        let query: Vec<f32> = some(batch * seq * groups * width, 3).iter().map(|x| x / 8.0).collect();
+        let query: Vec<f32> = some(batch * seq * groups * width, 3).iter().map(|x| x / 256.0).collect();
         let cached = text.cached(positions, free);
         let seen: Vec<Range<usize>> =
             (0..batch * seq).map(|query| (query * 5 % 11).min(known)..known + query % seq + 1).collect();
