@@ -130,7 +130,7 @@ proptest! {
         let positions = known + seq;
         // Some groups have outliers, and one has zeros only.
         let some = |len: usize, from: usize| -> Vec<f32> {
-            let number = |at: usize| seed[(at * 7 + from) % 97] * if at % 61 == 0 { 40.0 } else { 1.0 };
+            let number = |at: usize| seed[(at * 7 + from) % 97] * if at.is_multiple_of(61) { 40.0 } else { 1.0 };
             (0..len).map(|at| if at < 32 { 0.0 } else { number(at) }).collect()
         };
         let width = kv_heads * dim;
