@@ -60,7 +60,7 @@ fn logits_are_near_those_of_a_cache_in_single_precision() {
         let (of_halves, of_codes) =
             (relative_difference(&halves, &expected), relative_difference(&codes, &expected));
         assert!(of_halves < 0.005, "{name}: {of_halves} in half precision");
-        assert!(of_codes > 0.0 && of_codes < 0.04, "{name}: {of_codes} as codes");
+        assert!(of_codes > 0.0 && of_codes < 0.08, "{name}: {of_codes} as codes");
     }
 }
 
