@@ -10,9 +10,7 @@ use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use ivl::Gate;
 use ivl::serve::IpNet;
 
-pub use self::option_groups::{
-    Color, Common, Decoding, Drafts, Dtype, KvCacheDtype, Models, Template, Vocabularies,
-};
+pub use self::option_groups::{Color, Common, Decoding, Drafts, Dtype, Models, Template, Vocabularies};
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]

@@ -11,7 +11,7 @@ use ivl::{
     PreparedModel, ServeOptions,
 };
 
-use crate::args::{Common, Drafts, Dtype, KvCacheDtype, Models, Template, Vocabularies};
+use crate::args::{Common, Drafts, Dtype, Models, Template, Vocabularies};
 use crate::notes::note;
 use crate::progress::bar;
 
@@ -28,7 +28,7 @@ const NGRAM: usize = 3;
 pub fn open_options(common: &Common) -> OpenOptions {
     let mut options = OpenOptions::new().device(&common.device).dtype(dtype(common.dtype));
     options.places.clone_from(&common.place);
-    options.kv_cache_dtype = kv_cache_dtype(common.kv_cache_dtype);
+    options.kv_cache_dtype = common.kv_cache_dtype;
     if !common.quiet {
         options = options.on_note(|text| note(format_args!("note: {text}")));
     }
@@ -66,16 +66,6 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
         Dtype::Bf16 => ivl::Dtype::Bf16,
         Dtype::Int8 => ivl::Dtype::Int8,
         Dtype::Int4 => ivl::Dtype::Int4,
-    }
-}
-
-/// A type of the cache as the library calls it.
-fn kv_cache_dtype(dtype: KvCacheDtype) -> ivl::KvCacheDtype {
-    match dtype {
-        KvCacheDtype::Auto => ivl::KvCacheDtype::Auto,
-        KvCacheDtype::F32 => ivl::KvCacheDtype::F32,
-        KvCacheDtype::F16 => ivl::KvCacheDtype::F16,
-        KvCacheDtype::Int8 => ivl::KvCacheDtype::Int8,
     }
 }
 

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use half::f16;
 
-use crate::attention_codes::{CodedHead, QueryCodes};
+use crate::attention_codes::CodedHead;
 use crate::attention_head::{CachedHead, NumbersHead};
 use crate::attention_products::{Stored, add_values, transpose, transposed_dot_products, widen};
+use crate::attention_scratch::{Scratch, VALUE_BLOCK};
 use crate::cached_vectors::KeysAndValues;
 use crate::cpu::{Kernel, LANES, Level, each, max, padded, run, sum};
 use crate::disjoint::DisjointSlice;
@@ -25,9 +26,6 @@ const QUERIES_AT_ONCE: usize = 4;
 /// Keys whose scores are in memory at once, and whose weighted values are added up before those of the next ones. Where there are
 /// few queries, threads share out these parts.
 const PART: usize = 256;
-
-/// Keys whose values are added up before the next ones: they stay in the nearest cache.
-pub(crate) const VALUE_BLOCK: usize = 64;
 
 /// Tiles for each thread below which threads share out the keys of a tile.
 const TILES_OF_THREAD: usize = 8;
@@ -89,7 +87,7 @@ impl GroupedQueryAttention<'_> {
     }
 
     /// `cached` has the heads of all rows.
-    fn attend_in<C: CachedHead>(
+    fn attend_in<C: TiledHead>(
         &self,
         query: &[f32],
         cached: C,
@@ -157,7 +155,7 @@ impl GroupedQueryAttention<'_> {
 }
 
 /// Some consecutive positions of one row and key head.
-pub(crate) struct Tile<'a, C> {
+struct Tile<'a, C> {
     attention: &'a GroupedQueryAttention<'a>,
     head: usize,
     positions: Range<usize>,
@@ -178,7 +176,7 @@ enum Results<'a> {
     Sums(&'a DisjointSlice<'a>, usize),
 }
 
-impl<C: CachedHead> Kernel for Tile<'_, C> {
+impl<C: TiledHead> Kernel for Tile<'_, C> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let GroupedQueryAttention { heads, kv_heads, .. } = *self.attention;
@@ -206,27 +204,31 @@ impl<C: CachedHead> Kernel for Tile<'_, C> {
     }
 }
 
-/// Memory for queries that are computed together.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    /// `[parts, Q]`, the last part padded with zeros.
-    pub(crate) queries: Vec<[f32; LANES]>,
-    /// `[Q, keys]`, each row in whole [`LANES`].
-    pub(crate) scores: Vec<[f32; LANES]>,
-    /// `[Q, parts]`.
-    pub(crate) mixed: Vec<[f32; LANES]>,
-    /// The queries in whole numbers, where keys are.
-    pub(crate) query_codes: Vec<QueryCodes>,
-    /// Of each query those of its parts.
-    sums: Vec<f32>,
+/// Keys and values that tiles of queries read.
+trait TiledHead: CachedHead {
+    /// Computes all queries of a tile, which begin at the same key, if there is a faster way for many than for a few. The bits
+    /// are the same.
+    #[inline(always)]
+    fn attend_many<L: Level>(_tile: &Tile<'_, Self>) -> bool {
+        false
+    }
+}
+
+impl TiledHead for CodedHead<'_> {}
+
+impl<T: Stored> TiledHead for NumbersHead<'_, T> {
+    #[inline(always)]
+    fn attend_many<L: Level>(tile: &Tile<'_, Self>) -> bool {
+        match tile.attention.dim {
+            64 => tile.attend_many::<L, 2>(),
+            128 => tile.attend_many::<L, 4>(),
+            _ => return false,
+        }
+        true
+    }
 }
 
 impl<C: CachedHead> Tile<'_, C> {
-    /// Width of a head.
-    pub(crate) fn dim(&self) -> usize {
-        self.attention.dim
-    }
-
     /// At longest [`QUERIES_AT_ONCE`] queries.
     #[inline(always)]
     fn attend_group<L: Level>(&self, queries: &[(usize, usize)], scratch: &mut Scratch) {
@@ -358,7 +360,7 @@ impl<T: Stored> Tile<'_, NumbersHead<'_, T>> {
     /// All queries, which begin at the same key; a head has `PARTS` times [`LANES`] numbers. Keys are transposed, once for all of
     /// them.
     #[inline(always)]
-    pub(crate) fn attend_many<L: Level, const PARTS: usize>(&self) {
+    fn attend_many<L: Level, const PARTS: usize>(&self) {
         let GroupedQueryAttention { heads, kv_heads, dim, .. } = *self.attention;
         let (groups, start) = (heads / kv_heads, self.seen[self.positions.start].start);
         // Of each query its place and the number of its keys. The last one may be there more often: it fills up its group.

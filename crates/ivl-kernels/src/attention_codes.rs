@@ -14,9 +14,9 @@ use std::ops::Range;
 
 use half::f16;
 
-use crate::attention::{Scratch, VALUE_BLOCK};
 use crate::attention_head::CachedHead;
 use crate::attention_products::{Stored, load_rest};
+use crate::attention_scratch::{QueryCodes, Scratch, VALUE_BLOCK};
 use crate::cached_vectors::CodedVectors;
 use crate::cpu::{INPUTS, IntegerKernel, IntegerLevel, LANES, Level, OUTPUTS, prefetch_line, run_integers};
 use crate::integer::{GROUP, STEPS, round_group};
@@ -35,15 +35,6 @@ const AHEAD: usize = 2048;
 pub(crate) struct CodedHead<'a> {
     pub(crate) keys: CodedVectors<'a>,
     pub(crate) values: CodedVectors<'a>,
-}
-
-/// A group of a query.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct QueryCodes {
-    steps: [[i8; INPUTS]; STEPS],
-    scale: f32,
-    /// What the sum of the products starts from where a level multiplies with codes that have no sign.
-    start: i32,
 }
 
 impl<'a> CodedHead<'a> {

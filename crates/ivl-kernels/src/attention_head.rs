@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::attention::{Scratch, Tile};
 use crate::attention_products::{Stored, add_values, dot_products};
+use crate::attention_scratch::Scratch;
 use crate::cpu::{LANES, Level};
 
 /// The keys and values of one row and key head; or those of all rows and heads, of which each is a part.
@@ -30,13 +30,6 @@ pub(crate) trait CachedHead: Copy + Sync {
         dim: usize,
         scratch: &mut Scratch,
     );
-
-    /// Computes all queries of a tile, which begin at the same key, if there is a faster way for many than for a few. The bits
-    /// are the same.
-    #[inline(always)]
-    fn attend_many<L: Level>(_tile: &Tile<'_, Self>) -> bool {
-        false
-    }
 }
 
 /// Keys and values as floats.
@@ -84,15 +77,5 @@ impl<T: Stored> CachedHead for NumbersHead<'_, T> {
         for part in whole - whole % 2..parts {
             add_values::<L, T, Q, 1>(weights, values, dim, block.clone(), part, mixed);
         }
-    }
-
-    #[inline(always)]
-    fn attend_many<L: Level>(tile: &Tile<'_, Self>) -> bool {
-        match tile.dim() {
-            64 => tile.attend_many::<L, 2>(),
-            128 => tile.attend_many::<L, 4>(),
-            _ => return false,
-        }
-        true
     }
 }

@@ -25,10 +25,12 @@
 mod activation;
 mod adamw;
 mod attention;
+mod attention_append;
 mod attention_codes;
 mod attention_gradient;
 mod attention_head;
 mod attention_products;
+mod attention_scratch;
 mod blocks;
 mod cached_vectors;
 mod convolution;

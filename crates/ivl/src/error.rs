@@ -136,6 +136,12 @@ pub enum Error {
         /// The types that it computes in.
         expected: String,
     },
+    /// A type of the cache that does not exist.
+    #[error("the type of the cache is `{got}`, expected auto, f32, f16 or int8")]
+    UnknownKvCache {
+        /// The name.
+        got: String,
+    },
     /// A type of the cache that tensors of a device do not have.
     #[error(
         "the cache keeps keys and values of layers on a GPU in the type of their weights, {weights}, expected auto, got {dtype}; \

@@ -1,5 +1,7 @@
 //! In which type the cache keeps keys and values.
 
+use std::str::FromStr;
+
 use burn::tensor::DType;
 use ivl_core::cache::KvFormat;
 use ivl_models::{Transformer, Weights};
@@ -19,6 +21,18 @@ pub enum KvCacheDtype {
     F16,
     /// Bytes in groups of 32 with a scale each: about half of the memory of f16; on the CPU only.
     Int8,
+}
+
+impl FromStr for KvCacheDtype {
+    type Err = Error;
+
+    /// The type of a name.
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [Self::Auto, Self::F32, Self::F16, Self::Int8];
+        all.into_iter()
+            .find(|dtype| dtype.name() == name)
+            .ok_or_else(|| Error::UnknownKvCache { got: name.to_owned() })
+    }
 }
 
 impl KvCacheDtype {
@@ -68,6 +82,13 @@ mod tests {
     use ivl_models::PackedFormat;
 
     use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        assert_eq!("int8".parse::<KvCacheDtype>().expect("a name"), KvCacheDtype::Int8);
+        let refusal = "q8_0".parse::<KvCacheDtype>().expect_err("llama.cpp's name").to_string();
+        assert_eq!(refusal, "the type of the cache is `q8_0`, expected auto, f32, f16 or int8");
+    }
 
     #[test]
     fn a_device_with_tensors_keeps_keys_in_the_type_of_its_weights() {

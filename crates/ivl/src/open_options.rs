@@ -176,8 +176,14 @@ impl OpenOptions {
     /// The device and how weights are kept on it, for what uses one device.
     ///
     /// # Errors
-    /// As [`Placement::new`]; [`Error::Settings`] if models have devices of their own.
+    /// As [`Placement::new`]; [`Error::Settings`] if models have devices of their own, or the cache a type.
     pub fn placement(&self) -> Result<Placement> {
+        self.refuse_kv_cache()?;
+        self.one_device()
+    }
+
+    /// The same for models with a cache.
+    pub(crate) fn one_device(&self) -> Result<Placement> {
         self.refuse_places()?;
         Placement::new(&self.device, self.dtype)
     }
@@ -204,12 +210,12 @@ impl OpenOptions {
     }
 
     /// Refuses a type of the cache where there is no cache.
-    pub(crate) fn refuse_kv_cache(&self) -> Result<()> {
+    fn refuse_kv_cache(&self) -> Result<()> {
         if self.kv_cache_dtype == KvCacheDtype::Auto {
             return Ok(());
         }
         let reason = format!(
-            "the cache of keys and values is {}, expected auto: training and exports read whole texts with their own keys and values",
+            "the cache of keys and values is {}, expected auto: training, exports and parity read texts with keys and values in the type of the weights",
             self.kv_cache_dtype.name()
         );
         Err(Error::Settings { reason })

@@ -16,17 +16,10 @@ pub struct Common {
     /// f32), bf16 on GPUs that compute in it, else f32; int8 and int4 (32 weights share a scale) work on the CPU only
     #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
     pub dtype: Dtype,
-    /// Type in which the cache keeps keys and values, on a CPU. auto is f16 where weights are quantised, else f32; int8 (32
-    /// numbers share a scale) takes half the memory of f16, and changes answers slightly
-    #[arg(
-        long,
-        global = true,
-        value_name = "DTYPE",
-        value_enum,
-        default_value_t = KvCacheDtype::Auto,
-        help_heading = "Common options"
-    )]
-    pub kv_cache_dtype: KvCacheDtype,
+    /// Type in which the cache keeps keys and values, on a CPU: auto, f32, f16 or int8. auto is f16 where weights are quantised,
+    /// else f32; int8 (32 numbers share a scale) takes half the memory of f16, and changes answers slightly
+    #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
+    pub kv_cache_dtype: ivl::KvCacheDtype,
     /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
     #[arg(long, global = true, help_heading = "Common options")]
     pub seed: Option<u64>,
@@ -56,14 +49,6 @@ pub enum Dtype {
     Bf16,
     Int8,
     Int4,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KvCacheDtype {
-    Auto,
-    F32,
-    F16,
-    Int8,
 }
 
 /// A base, and values to plug into it.

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use ivl::parity::{Parity, compare};
 
-use crate::args::{self, Common, Dtype, KvCacheDtype};
+use crate::args::{self, Common, Dtype};
 use crate::models::open_options;
 use crate::output::stdout;
 
@@ -14,9 +14,6 @@ pub fn run(args: &args::Parity, common: &Common) -> Result<()> {
     if let Dtype::Int8 | Dtype::Int4 = common.dtype {
         let name = placement.dtype_name();
         bail!("--dtype {name} is no type of a device's tensors: expected f32, f16 or bf16")
-    }
-    if common.kv_cache_dtype != KvCacheDtype::Auto {
-        bail!("--kv-cache-dtype is for models that answer on the CPU; parity compares devices: expected auto")
     }
     let weights = placement.for_training().dtype_name();
     let mut out = stdout();

@@ -53,7 +53,7 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// Names that cannot be resolved and models that cannot be loaded.
     pub fn open(model: &str, value: Option<&'a str>, config: &'a BenchConfig) -> Result<Self> {
-        let placement = config.options.placement()?;
+        let placement = config.options.one_device()?;
         let model = BenchModel::open(model, &placement, config)?;
         let value_model = value.map(|name| BenchModel::open(name, &placement, config)).transpose()?;
         let mut costs = vec![Costs::of(&model)];

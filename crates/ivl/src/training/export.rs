@@ -99,7 +99,6 @@ impl DataExport {
             let reason = "`objective` is not cross-entropy, the only one that trainers outside of ivl know";
             return Err(Error::Settings { reason: reason.to_owned() });
         }
-        options.refuse_kv_cache()?;
         let placement = options.for_training().placement()?;
         let reporter = Reporter::new(on_event);
         let data = [Dataset::open(&config.data.train)?, Dataset::open(&config.data.eval)?];
