@@ -46,18 +46,20 @@ def ivl(args, file, measure):
     return json.loads(output(command))["tokens_per_second"]
 
 
-def llama_bench(build, depth_options):
-    """The two programs that llama.cpp and ik_llama.cpp both have; they name the option of a depth each in its own way."""
+def llama_bench(build, depth_options, has_rows=True):
+    """llama.cpp and ik_llama.cpp name the option of a depth each in its own way; the llama-batched-bench of the latter aborts."""
 
     def measured(args, file, measure):
         folder = args.rivals / build / "bin"
         kind, count = asked(measure)
+        if kind == "rows" and not has_rows:
+            return None
         if kind == "rows":
             command = [folder / "llama-batched-bench", "-m", file, "-t", args.threads, "-c", 2048]
             printed = output([*command, "-npp", 64, "-ntg", TOKENS, "-npl", count])
             # The last row of its table; S_TG is the eighth column.
-            rows = [line.split("|") for line in printed.splitlines() if re.match(r"\|\s+\d", line)]
-            return float(rows[-1][8])
+            lines = [line.split("|") for line in printed.splitlines() if re.match(r"\|\s+\d", line)]
+            return float(lines[-1][8])
         options = depth_options(count) if kind == "decode" else ["-p", count, "-n", 0]
         return json.loads(output([folder / "llama-bench", "-m", file, "-t", args.threads, "-r", 1, "-o", "json", *options]))[-1]["avg_ts"]
 
@@ -74,7 +76,7 @@ def mistral_rs(args, file, measure):
 PROGRAMS = {
     "ivl": ivl,
     "llama.cpp": llama_bench("build", lambda depth: ["-p", 0, "-n", TOKENS, "-d", depth]),
-    "ik_llama.cpp": llama_bench("build-ik", lambda depth: ["-p", 0, "-n", 0, "-gp", f"{depth},{TOKENS}"]),
+    "ik_llama.cpp": llama_bench("build-ik", lambda depth: ["-p", 0, "-n", 0, "-gp", f"{depth},{TOKENS}"], has_rows=False),
     "mistral.rs": mistral_rs,
 }
 
