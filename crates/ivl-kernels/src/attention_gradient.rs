@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use crate::attention::{GroupedQueryAttention, VALUE_BLOCK};
+use crate::attention::GroupedQueryAttention;
 use crate::attention_products::{add_values, dot_products};
+use crate::attention_scratch::VALUE_BLOCK;
 use crate::cpu::{Kernel, LANES, Level, each, max, padded, run, sum};
 use crate::disjoint::DisjointSlice;
 use crate::exp::exp;

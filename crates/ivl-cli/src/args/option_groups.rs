@@ -3,34 +3,35 @@
 use clap::ValueEnum;
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Device to compute on: auto, cpu, cuda, cuda:N or wgpu. A list, as in cuda:0,cuda:1, places the layers of each base on
     /// several devices by their memory; `train` distributes micro-batches over them
-    #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
+    #[arg(long, global = true, default_value = "auto")]
     pub device: String,
     /// Devices of one model, in the place of --device: MODEL is `base`, `value` (all values) or the name of a value, DEVICES
     /// is a list as above, with N@ before each device for N layers, as in base=20@cuda:0,12@cuda:1; may be repeated
-    #[arg(long, global = true, value_name = "MODEL=DEVICES", help_heading = "Common options")]
+    #[arg(long, global = true, value_name = "MODEL=DEVICES")]
     pub place: Vec<ivl::ModelDevices>,
     /// Type of the weights. auto is what the files hold on a CPU (quantised GGUF files are multiplied as they are, all else in
     /// f32), bf16 on GPUs that compute in it, else f32; int8 and int4 (32 weights share a scale) work on the CPU only
-    #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto, help_heading = "Common options")]
+    #[arg(long, global = true, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,
     /// Type in which the cache keeps keys and values, on a CPU: auto, f32, f16 or int8. auto is f16 where weights are quantised,
     /// else f32; int8 (32 numbers share a scale) takes half the memory of f16, and changes answers slightly
-    #[arg(long, global = true, default_value = "auto", help_heading = "Common options")]
+    #[arg(long, global = true, value_name = "DTYPE", default_value = "auto")]
     pub kv_cache_dtype: ivl::KvCacheDtype,
     /// Seed of all random numbers (default: the configuration's for `train`, 1 for `demo`, 42 for `transfer`, else 0)
-    #[arg(long, global = true, help_heading = "Common options")]
+    #[arg(long, global = true)]
     pub seed: Option<u64>,
     /// Print one JSON object, or JSON lines, on standard output
-    #[arg(long, global = true, help_heading = "Common options")]
+    #[arg(long, global = true)]
     pub json: bool,
     /// Print more details on standard error
-    #[arg(short, long, global = true, help_heading = "Common options")]
+    #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Print no progress bars and no notes
-    #[arg(long, global = true, help_heading = "Common options")]
+    #[arg(long, global = true)]
     pub quiet: bool,
 }
 
