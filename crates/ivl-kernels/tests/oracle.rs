@@ -222,7 +222,9 @@ fn a_probe_reads_all_of_its_memory_once() {
 fn attention_over_long_contexts_is_softmax_with_the_same_bits_alone() {
     // Keys of 64 and 128 numbers are transposed for many queries. After 224 tokens the first queries see one part less than the others.
     for dim in [40, 64, 128] {
-        [1000, 224].into_iter().for_each(|cached| check_long_contexts(dim, cached));
+        for cached in [1000, 224] {
+            check_long_contexts(dim, cached);
+        }
     }
 }
 

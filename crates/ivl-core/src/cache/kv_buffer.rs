@@ -11,6 +11,7 @@ const ROOM: usize = 64;
 
 /// The keys, or the values, of the positions of a text, and free positions after them.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a model has two of them for each layer")]
 pub enum KvBuffer {
     /// Shape `[batch, kv_heads, capacity, head_dim]`.
     Floats(Tensor<4>),
