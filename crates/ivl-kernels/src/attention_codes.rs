@@ -18,14 +18,13 @@ use crate::attention_head::CachedHead;
 use crate::attention_products::{Stored, load_rest};
 use crate::attention_scratch::{QueryCodes, Scratch, VALUE_BLOCK};
 use crate::cached_vectors::CodedVectors;
-use crate::cpu::{INPUTS, IntegerKernel, IntegerLevel, LANES, Level, OUTPUTS, prefetch_line, run_integers};
+use crate::cpu::{
+    CACHE_LINE, INPUTS, IntegerKernel, IntegerLevel, LANES, Level, OUTPUTS, prefetch_ahead, run_integers,
+};
 use crate::integer::{GROUP, STEPS, round_group};
 
 /// Lanes are groups, so that each register of a value has one scale.
 const _: () = assert!(LANES == GROUP);
-
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
 
 /// How far ahead of the keys that are multiplied others are loaded, in bytes.
 const AHEAD: usize = 2048;
@@ -38,7 +37,7 @@ pub(crate) struct CodedHead<'a> {
 }
 
 impl<'a> CodedHead<'a> {
-    /// The scales of one group of the vectors from `first` on.
+    /// The scales of one group of the vectors at some positions.
     #[inline(always)]
     fn scales(vectors: CodedVectors<'a>, dim: usize, group: usize, positions: Range<usize>) -> &'a [f16] {
         let capacity = vectors.codes.len() / dim;
@@ -210,11 +209,8 @@ impl<const Q: usize> IntegerKernel for MultiplyKeys<'_, Q> {
         let codes = &all.codes[keys.start * dim..keys.end * dim];
         for first in (0..count).step_by(OUTPUTS) {
             let block = (keys.start + first) * dim..(keys.start + (first + OUTPUTS).min(count)) * dim;
-            prefetch_all(&values[block.clone()]);
-            prefetch_all(
-                &all.codes
-                    [(block.start + AHEAD).min(all.codes.len())..(block.end + AHEAD).min(all.codes.len())],
-            );
+            prefetch_all(&values[block.clone()], 0);
+            prefetch_all(&all.codes[block], AHEAD);
             let mut sums = [L::splat(0.0); Q];
             for (group, queries) in query_codes.as_chunks::<Q>().0.iter().enumerate() {
                 let key_codes = interleaved::<L>(codes, dim, first..count, group);
@@ -240,11 +236,11 @@ impl<const Q: usize> IntegerKernel for MultiplyKeys<'_, Q> {
     }
 }
 
-/// Starts to load codes.
+/// Starts to load as many codes that lie so many bytes further.
 #[inline(always)]
-fn prefetch_all(codes: &[i8]) {
-    for line in codes.chunks(LINE) {
-        prefetch_line(&line[0]);
+fn prefetch_all(codes: &[i8], bytes: usize) {
+    for line in codes.chunks(CACHE_LINE) {
+        prefetch_ahead(&line[0], bytes);
     }
 }
 

@@ -6,12 +6,11 @@ use std::ops::{Deref, DerefMut};
 use bytemuck::Pod;
 use memmap2::MmapMut;
 
+use crate::cpu::CACHE_LINE;
+
 /// Bytes from which on a buffer has pages of its own. A smaller one has no room for a large page, but may share one with others on
 /// the heap, if the program's allocator has large pages.
 const OWN_PAGES: usize = 8 << 20;
-
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
 
 /// Numbers that begin at a line of the cache. Where the system can, they lie in pages of megabytes: a product reads gigabytes a
 /// second, and each page costs a look-up.
@@ -38,8 +37,8 @@ impl<T: Pod> PagedBuffer<T> {
     pub(crate) fn zeroed(len: usize) -> Self {
         let len = len * size_of::<T>();
         if len < OWN_PAGES {
-            let bytes = vec![0; len + LINE];
-            let first = (bytes.as_ptr() as usize).wrapping_neg() % LINE;
+            let bytes = vec![0; len + CACHE_LINE];
+            let first = (bytes.as_ptr() as usize).wrapping_neg() % CACHE_LINE;
             return Self { memory: Memory::Heap { bytes, first, len }, kind: PhantomData };
         }
         let pages = MmapMut::map_anon(len).expect("memory for weights");

@@ -6,13 +6,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::cpu::prefetch_address;
+use crate::cpu::{CACHE_LINE, prefetch_address};
 
 /// Bytes of a place that are asked for before those of the next place.
 const TURN: usize = 512;
-
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
 
 /// Places that are read side by side: addresses and bytes.
 pub(crate) type Places = Vec<(usize, usize)>;
@@ -63,7 +60,7 @@ impl Fetching {
         let Some(places) = self.queue.last() else { return };
         let mut any_left = false;
         for &(address, bytes) in places {
-            for at in (self.done..bytes.min(self.done + TURN)).step_by(LINE) {
+            for at in (self.done..bytes.min(self.done + TURN)).step_by(CACHE_LINE) {
                 prefetch_address(address + at);
             }
             any_left |= bytes > self.done + TURN;

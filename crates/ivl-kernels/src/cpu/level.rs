@@ -1,5 +1,8 @@
 //! An instruction set and a kernel as traits, and the steps over lanes that kernels share.
 
+/// Bytes of a line of the processor's caches.
+pub(crate) const CACHE_LINE: usize = 64;
+
 /// Numbers that one step of a kernel works on.
 pub(crate) const LANES: usize = 32;
 

@@ -27,7 +27,7 @@ mod x86_tiles;
 pub(crate) use integer_level::{
     CodeBytes, INPUTS, IntegerKernel, IntegerLevel, OUTPUTS, PortableIntegers, TILE_ROWS, TileSums,
 };
-pub(crate) use level::{Kernel, LANES, Level, each, max, padded, sum};
+pub(crate) use level::{CACHE_LINE, Kernel, LANES, Level, each, max, padded, sum};
 
 /// Runs a kernel at the highest level of this processor, or at the one that `IVL_CPU` (`base`, `avx2`) limits it to.
 pub(crate) fn run(kernel: impl Kernel) {
@@ -56,15 +56,6 @@ pub(crate) fn prefetch<W>(weights: &W) {
     x86::prefetch(weights);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = weights;
-}
-
-/// Starts to load the line of the cache where `place` lies.
-#[inline(always)]
-pub(crate) fn prefetch_line<W>(place: &W) {
-    #[cfg(target_arch = "x86_64")]
-    x86::prefetch_line(place);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
 }
 
 /// As [`prefetch`], for one line of the cache, which is brought into the second cache only: a product that reads weights once, and

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::detected::Detected;
-use super::level::{Kernel, LANES, Level};
+use super::level::{CACHE_LINE, Kernel, LANES, Level};
 use super::portable::{Portable, array_lanes};
 
 /// How far ahead, in bytes.
@@ -20,26 +20,15 @@ const PREFETCH_DISTANCE: usize = 4096;
 /// See [`prefetch`](super::prefetch); `weights` may span several lines of the cache.
 #[inline(always)]
 pub(super) fn prefetch<W>(weights: &W) {
-    for line in (0..size_of::<W>()).step_by(64) {
-        let place = std::ptr::from_ref(weights).cast::<i8>().wrapping_add(PREFETCH_DISTANCE + line);
-        // SAFETY: a prefetch reads nothing that the program sees, and one of an invalid address does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
+    for line in (0..size_of::<W>()).step_by(CACHE_LINE) {
+        prefetch_ahead(weights, PREFETCH_DISTANCE + line);
     }
-}
-
-/// See [`prefetch_line`](super::prefetch_line).
-#[inline(always)]
-pub(super) fn prefetch_line<W>(place: &W) {
-    // SAFETY: a prefetch reads nothing that the program sees.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) };
 }
 
 /// See [`prefetch_far`](super::prefetch_far).
 #[inline(always)]
 pub(super) fn prefetch_far<W>(weights: &W) {
-    let place = std::ptr::from_ref(weights).cast::<i8>().wrapping_add(PREFETCH_DISTANCE);
-    // SAFETY: a prefetch reads nothing that the program sees, and one of an invalid address does nothing.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(place) };
+    prefetch_address(std::ptr::from_ref(weights).addr().wrapping_add(PREFETCH_DISTANCE));
 }
 
 /// See [`prefetch_ahead`](super::prefetch_ahead).

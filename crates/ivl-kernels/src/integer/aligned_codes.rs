@@ -1,9 +1,6 @@
 //! Memory for codes.
 
-use crate::cpu::INPUTS;
-
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
+use crate::cpu::{CACHE_LINE, INPUTS};
 
 /// Codes of steps of inputs, which begin at a line of the cache.
 #[derive(Debug, Default)]
@@ -15,14 +12,14 @@ pub(super) struct AlignedCodes {
 impl AlignedCodes {
     /// Zeros for so many steps.
     pub(super) fn zeroed(len: usize) -> Self {
-        let codes = vec![[0; INPUTS]; len + LINE / INPUTS];
-        let first = (codes.as_ptr() as usize).wrapping_neg() % LINE / INPUTS;
+        let codes = vec![[0; INPUTS]; len + CACHE_LINE / INPUTS];
+        let first = (codes.as_ptr() as usize).wrapping_neg() % CACHE_LINE / INPUTS;
         Self { codes, first }
     }
 
     /// Memory for so many steps: this, if it is enough.
     pub(super) fn with_room(self, len: usize) -> Self {
-        if self.codes.len() >= len + LINE / INPUTS { self } else { Self::zeroed(len) }
+        if self.codes.len() >= len + CACHE_LINE / INPUTS { self } else { Self::zeroed(len) }
     }
 
     /// The steps, and some more.
