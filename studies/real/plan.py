@@ -40,6 +40,11 @@ ORDER = [
             f"tuned/-/{GEMMA}",
             f"value/{GEMMA}/{GEMMA}",
             f"value/{GEMMA}/{QWEN}",
+            f"gated/{QWEN}/{QWEN}",
+            f"gated/{QWEN}/{QWEN_LARGE}",
+            f"gated/{SMOL}/{SMOL}",
+            f"gated/{SMOL}/{QWEN}",
+            f"gated/{SMOL}/{QWEN_LARGE}",
         ]
     ],
     *[
@@ -57,6 +62,7 @@ ORDER = [
             f"alone/-/{SMOL}",
             f"value/{QWEN}/{SMOL}",
             f"value/{SMOL}/{QWEN}",
+            f"gated/{QWEN}/{QWEN_LARGE}",
         ]
     ],
     *[

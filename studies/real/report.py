@@ -20,7 +20,7 @@ NAMES = {
     "qwen2.5-coder-1.5b": "Qwen 1.5B",
 }
 # Conditions that add something to the base's logits.
-FUSED = ("value", "weighted", "bytes", "both", "proxy")
+FUSED = ("value", "weighted", "gated", "bytes", "both", "proxy")
 CONDITIONS = ["alone", "few-shot", "tuned", *FUSED, "distilled"]
 FAMILIES = {"smollm2-135m": "smollm2", "gemma3-270m": "gemma3"}
 
@@ -50,6 +50,7 @@ def label(condition, home, base):
         "tuned": "LoRA of this base",
         "value": f"value of {name}{through}",
         "weighted": f"value of {name} at this base's weight{through}",
+        "gated": f"value of {name} with a gate{through}",
         "distilled": f"one model, distilled from this base and the value of {name}",
         "bytes": f"value of {name}, over bytes",
         "both": f"value of {name}, trained against both{through}",
@@ -118,6 +119,18 @@ def weights(cells):
                 f"| {skill} | {NAMES[home]} | {NAMES[base]} | {best['value']} [{best['low']}, {best['high']}] "
                 f"| {cell['alone']:.3f} | {losses[1.0]:.3f} | {losses[best['value']]:.3f} |"
             )
+
+
+def gate_fits(cells):
+    """Losses with and without a gate, on the base that it was fitted on, of rows that it was and was not fitted on."""
+    print("| value | rows | alone | without a gate | best constant | with the gate | processor minutes |\n|---|---|" + "---:|" * 5)
+    for key, cell in cells.cells.items():
+        if key.startswith("gate-fit "):
+            for name, rows in [("fitted", "fitted"), ("held_out", "not fitted")]:
+                losses = cell["gate"][name]
+                figures = [f"{losses[loss]:.4f}" for loss in ["alone", "ungated", "constant", "gated"]]
+                minutes = f"{cell['cost']['processor_seconds'] / 60:.1f}"
+                print(f"| {key.removeprefix('gate-fit ')} | {losses['rows']} {rows} | {' | '.join([*figures, minutes])} |")
 
 
 def speeds(cells):
@@ -201,6 +214,8 @@ def main():
         print_figures(cells)
     print("\n### Weights\n")
     weights(cells)
+    print("\n### Learned gates\n")
+    gate_fits(cells)
     print("\n### Time of a decoded token\n")
     speeds(cells)
     print("\n### Trainings\n")

@@ -18,6 +18,7 @@ standard library.
 | `few-shot` | the base after the first demonstrations (5 of GSM8K, 3 elsewhere) in its prompt |
 | `value` | the base with the value trained on HOME; through the map `hybrid` where vocabularies differ |
 | `weighted` | the same value at the weight that `ivl transfer` finds best for this base on held-out demonstrations |
+| `gated` | a copy of the value with a gate that `ivl gate` fitted on HOME to held-out demonstrations of the skill |
 | `bytes` | the value, fused over bytes |
 | `both` | the same value trained against HOME and the base together, through the map |
 | `tuned` | the base with LoRA adapters trained on it: the end of the gap, and for a small base its own competitor |
@@ -31,6 +32,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 from cells import Cells, run
@@ -118,6 +120,30 @@ class Study:
         self.cells.once(key, make)
         return output
 
+    def gated(self, skill, value, home):
+        """The directory of a copy of a value with a gate, and its cell, with the losses before and after.
+
+        The gate is kept even if it does not help on the rows that it was not fitted on: the cell says so.
+        """
+        output = value.with_name(f"gated-{value.name}")
+        rows = self.folder(skill) / "held-out.jsonl"
+        command = [IVL, "gate", "--base", self.model(home), "--value", output, "--data", rows, "--force", *COMMON]
+
+        def make():
+            shutil.rmtree(output, ignore_errors=True)
+            shutil.copytree(value, output, ignore=shutil.ignore_patterns("checkpoints"))
+            report, cost = run(command, RUNS / "logs" / f"{skill}-{output.name}.log")
+            found = json.loads(self.shown(report))
+            return {
+                "cost": cost,
+                "command": self.shown(" ".join(map(str, command[1:]))),
+                "helps": found["helps"],
+                "gate": found["gate"],
+                "ivl": self.version,
+            }
+
+        return self.made(f"gate-fit {skill}/{value.name}", output, make)
+
     def distilled(self, skill, value, home, base):
         """The directory of one model from a base and a value, and its cell."""
         output = RUNS / skill / f"distilled-{home}-{base}"
@@ -160,6 +186,8 @@ class Study:
             case "weighted":
                 alpha = self.weight(skill, home, base)["best_alpha"]["value"]
                 return [*plain, "--value", f"{trained('value', home)}:{alpha}", *hybrid]
+            case "gated":
+                return [*plain, "--value", self.gated(skill, trained("value", home), home), *hybrid]
             case "distilled":
                 return ["--base", self.distilled(skill, trained("value", home), home, base)]
             case "bytes":

@@ -1,6 +1,7 @@
 //! The command line as clap reads it. What it means is decided in `models.rs` and the commands.
 #![allow(rustdoc::broken_intra_doc_links, reason = "clap shows these comments as they are")]
 
+mod gate_options;
 mod option_groups;
 
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use ivl::Gate;
 use ivl::serve::IpNet;
 
+pub use self::gate_options::GateOptions;
 pub use self::option_groups::{Color, Common, Decoding, Drafts, Dtype, Models, Template, Vocabularies};
 
 /// Train a value network once on a small base, and plug it into other bases.
@@ -31,6 +33,7 @@ pub enum Command {
     Chat(Chat),
     Score(Score),
     Explain(Explain),
+    Gate(GateOptions),
     Align(Align),
     Eval(Eval),
     Inspect(Inspect),

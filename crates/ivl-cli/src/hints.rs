@@ -22,6 +22,7 @@ fn of_ivl(error: &Error) -> Option<String> {
         Error::UnfinishedRun { .. } => "finish it with `ivl train CONFIG.toml --resume`",
         Error::QuantizedValue { .. } => "`ivl convert MODEL --to hf --out DIR` writes the copy",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
+        Error::LearnedGate { .. } => "`ivl gate --value VALUE --remove` takes a gate out of a card",
         Error::NeedsOutput { .. } => "name one with --output DIR",
         Error::UnsupportedKvCache { .. } => "choose with --kv-cache-dtype and --device",
         Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Chat(chat) => commands::chat::run(&chat, &args.common),
         Command::Explain(explain) => commands::explain::run(&explain, &args.common),
         Command::Score(score) => commands::score::run(&score, &args.common),
+        Command::Gate(gate) => commands::gate::run(&gate, &args.common),
         Command::Align(align) => commands::align::run(&align, &args.common),
         Command::Eval(eval) => commands::eval::run(&eval, &args.common),
         Command::Bench(bench) => commands::bench::run(&bench, &args.common),

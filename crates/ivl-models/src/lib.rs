@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod base_card;
 mod cascade_net;
 mod checkpoint;
 pub mod config;
@@ -28,6 +29,7 @@ mod error;
 pub mod families;
 mod fields;
 mod files;
+mod gate_card;
 pub mod gguf;
 mod guard;
 mod mapped_file;
@@ -42,6 +44,7 @@ mod unknown_field;
 mod value_card;
 mod weights;
 
+pub use base_card::BaseCard;
 pub use cascade_net::{CascadeInput, CascadeNet};
 pub use checkpoint::{
     Adapters, CHECKPOINT_FILES, Checkpoint, CheckpointFile, FileKind, LayerBytes, LoadOptions, Note,
@@ -53,6 +56,7 @@ pub use device_map::{DeviceMap, DevicePart};
 pub use error::{Error, WeightReport};
 pub use fields::Fields;
 pub use files::{FileError, read_text, write_bytes, write_whole};
+pub use gate_card::{GateCard, GateLosses};
 pub use guard::guarded;
 pub use ivl_kernels::PackedFormat;
 pub use number_lists::{NumberList, write_number_lists};
@@ -66,5 +70,5 @@ pub use tokenizer::{Encoded, GgufTexts, GgufTokenizerError, SpecialTokens, Token
 pub use transformer::{NamedParameter, Transformer, initialize};
 pub use transformer_lm::TransformerLm;
 pub use unknown_field::{UnknownField, nearest};
-pub use value_card::{BaseCard, EvalCard, TeacherCard, TransferBase, TransferCard, ValueCard};
+pub use value_card::{EvalCard, TeacherCard, TransferBase, TransferCard, ValueCard};
 pub use weights::Weights;

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use ivl_core::fusion::LearnedGate;
 use serde::{Deserialize, Serialize};
 
+use crate::base_card::BaseCard;
 use crate::connection::Connection;
 use crate::files::{read_json, write_bytes};
+use crate::gate_card::GateCard;
 use crate::gguf::Gguf;
 use crate::{Error, FileError};
 
@@ -41,6 +44,9 @@ pub struct ValueCard {
     pub evals: Vec<EvalCard>,
     /// Mean loss of the last step.
     pub train_loss: Option<f64>,
+    /// The gate that multiplies the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateCard>,
     /// Results of `ivl transfer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferCard>,
@@ -91,17 +97,6 @@ pub struct TransferBase {
     pub recovered: Option<[f64; 3]>,
 }
 
-/// A base that a value was trained on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaseCard {
-    /// As named in the configuration.
-    pub name: String,
-    /// SHA-256 of its `config.json`.
-    pub config: String,
-    /// Fingerprint of its tokenizer.
-    pub tokenizer: String,
-}
-
 /// The teacher of a distilled value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TeacherCard {
@@ -139,8 +134,11 @@ impl ValueCard {
     /// Key of the card, as JSON, in the metadata of a value's GGUF file.
     pub const GGUF_KEY: &str = "ivl.card";
 
-    /// The format that this version writes.
+    /// The format of a card without a gate.
     pub const FORMAT: u32 = 1;
+
+    /// The format of a card with a gate: versions of ivl that know no gates refuse it, where they would ignore the field.
+    pub const GATED_FORMAT: u32 = 2;
 
     /// The file of a value's card: `ivl.json` in a directory, `NAME.ivl.json` beside `NAME.gguf`.
     fn file_of(value: &Path) -> PathBuf {
@@ -154,7 +152,8 @@ impl ValueCard {
     /// card in its metadata.
     ///
     /// # Errors
-    /// [`Error::File`] for a card that cannot be read, [`Error::InvalidField`] for one of a later format.
+    /// [`Error::File`] for a card that cannot be read, [`Error::InvalidField`] for one of a later format, or with a gate that
+    /// cannot be applied.
     pub fn read(value: &Path) -> Result<Option<Self>, Error> {
         let path = Self::file_of(value);
         let card = if path.is_file() {
@@ -166,19 +165,34 @@ impl ValueCard {
         } else {
             return Ok(None);
         };
-        Self::check_format(card, path).map(Some)
+        Self::checked(card, path).map(Some)
     }
 
-    fn check_format(card: Self, path: PathBuf) -> Result<Self, Error> {
-        if card.format > Self::FORMAT {
+    fn checked(card: Self, path: PathBuf) -> Result<Self, Error> {
+        if card.format > Self::GATED_FORMAT {
             return Err(Error::InvalidField {
                 path,
                 field: "format".to_owned(),
-                expected: format!("{}: a later version of ivl wrote this card", Self::FORMAT),
+                expected: format!("at most {}: a later version of ivl wrote this card", Self::GATED_FORMAT),
                 got: card.format.to_string(),
             });
         }
+        card.gate.as_ref().map(|gate| gate.gate(&path)).transpose()?;
         Ok(card)
+    }
+
+    /// The gate that multiplies the value, if there is one; `value` is the place of the card.
+    ///
+    /// # Errors
+    /// [`Error::InvalidField`] for a gate that cannot be applied. [`read`](Self::read) returns no such card.
+    pub fn learned_gate(&self, value: &Path) -> Result<Option<LearnedGate>, Error> {
+        self.gate.as_ref().map(|gate| gate.gate(&Self::file_of(value))).transpose()
+    }
+
+    /// Puts a gate into the card, or takes it out.
+    pub fn set_gate(&mut self, gate: Option<GateCard>) {
+        self.format = if gate.is_some() { Self::GATED_FORMAT } else { Self::FORMAT };
+        self.gate = gate;
     }
 
     /// Writes the card into a directory or beside a GGUF file, whole or not at all.

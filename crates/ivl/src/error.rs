@@ -211,6 +211,23 @@ pub enum Error {
         /// Which value cannot be gated, and why.
         reason: String,
     },
+    /// A learned gate of a value whose logits are not added to the base's.
+    #[error("a learned gate cannot multiply `{value}`: {reason}. If the value's card has a gate, take it out")]
+    LearnedGate {
+        /// The value.
+        value: String,
+        /// Why, and the values that it can multiply.
+        reason: &'static str,
+    },
+    /// A value whose card cannot be written.
+    #[error(
+        "`{value}` has no card to write a gate to, expected a directory with an ivl.json, or a GGUF file of a value; copy a value \
+         from the hub to a directory of your own first"
+    )]
+    NoCard {
+        /// The value.
+        value: String,
+    },
     /// A gate where every token needs its values.
     #[error("the gate {gate} does not work with drafts or a server: both need the values at every token")]
     Gated {

@@ -78,7 +78,7 @@
 //!
 //! [`Model::attach`] does as the value's card says: residual values, cascade values and low-rank adapters are recognised. A
 //! value of another vocabulary needs [`Attach::map`] or [`Attach::byte_fusion`]. [`Model::set_gate`] consults the values
-//! only where the base is unsure.
+//! only where the base is unsure; [`GateFit`] fits a gate that weights the value at each position, and writes it to the value's card.
 //!
 //! # Explain what a value changes
 //!
@@ -131,6 +131,7 @@ mod device;
 mod digest;
 mod error;
 mod evaluation;
+mod gate_fit;
 mod hub;
 mod inspection;
 mod kv_cache;
@@ -160,7 +161,7 @@ pub use ivl_serve as serve;
 pub use ivl_train as train;
 
 pub use ivl_core::decode::{FinishReason, GenerateConfig, SamplingConfig};
-pub use ivl_core::fusion::Gate;
+pub use ivl_core::fusion::{Gate, LearnedGate};
 pub use ivl_core::score::{Score, TokenExplanation};
 pub use ivl_models::{ChatTemplate, Message, ValueCard, Weights};
 pub use ivl_train::TrainConfig;
@@ -171,6 +172,7 @@ pub use self::conversion::{ModelFormat, convert};
 pub use self::device::{Dtype, Placement};
 pub use self::error::Error;
 pub use self::evaluation::{EvalEvent, Evaluation};
+pub use self::gate_fit::{FittedGate, GateFit, GateFitProgress, remove_gate};
 pub use self::hub::{is_hub_name, resolve};
 pub use self::inspection::{inspect, readable_token};
 pub use self::kv_cache::KvCacheDtype;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use ivl_core::Vocab;
-use ivl_models::{Adapters, Checkpoint, Tokenizer, Transformer, TransformerLm};
+use ivl_models::{Adapters, BaseCard, Checkpoint, Tokenizer, Transformer, TransformerLm};
 
 use crate::device::{Dtype, Placement};
+use crate::digest::sha256;
 use crate::error::{Error, Result};
 use crate::hub::resolve;
 use crate::open_options::OpenOptions;
@@ -51,6 +52,16 @@ impl OpenCheckpoint {
             }
         };
         Ok(Self { name: name.to_owned(), path, checkpoint, tokenizer, vocab, adapters })
+    }
+
+    /// What the card of a value says of it as a base.
+    pub(crate) fn base_card(&self) -> BaseCard {
+        let config = serde_json::to_vec(self.checkpoint.json()).expect("a map of JSON values serialises");
+        BaseCard {
+            name: self.name.clone(),
+            config: sha256(&config),
+            tokenizer: self.tokenizer.vocab().fingerprint().to_owned(),
+        }
     }
 
     /// The low-rank adapters that the directory holds, if it holds adapters in place of weights.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from ivl.fused_cache import CACHE_NAME, PartCache, StridedCache, TextCache
+from ivl.learned_gate import LearnedGate
 from ivl.projection import VocabProjection, fuse
 from ivl.retokenized_value import RetokenizedNetwork
 from ivl.value_card import Connection
@@ -54,10 +55,11 @@ class AttachedValue(nn.Module):
         """An empty cache."""
 
     @abstractmethod
-    def add(self, fused: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
+    def add(self, fused: Tensor, base: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
         """Reads new tokens and adds the value's logits to those of the base and the values before it.
 
-        `fused` and the output have the shape `[batch, wanted, base_vocab]`, in f32.
+        `fused`, `base` (without any value, which a learned gate reads) and the output have the shape `[batch, wanted, base_vocab]`, in
+        f32.
         """
 
 
@@ -66,19 +68,30 @@ class ResidualValue(AttachedValue):
 
     order = 1
 
-    def __init__(self, name: str, alpha: float, network: PreTrainedModel, projection: VocabProjection) -> None:
+    def __init__(
+        self,
+        name: str,
+        alpha: float,
+        network: PreTrainedModel,
+        projection: VocabProjection,
+        gate: LearnedGate | None = None,
+    ) -> None:
         super().__init__(name, alpha, network)
-        self.projection = projection
+        self.projection, self.gate = projection, gate
 
     def new_cache(self) -> PartCache:
         """An empty cache."""
         return DynamicCache(config=self.network.config)
 
-    def add(self, fused: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
+    def add(self, fused: Tensor, base: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
         """See `AttachedValue.add`."""
         tokens = self.projection.tokens(inputs.tokens.to(self.network.device))
         logits = read(self.network, inputs, cache, inputs.wanted, input_ids=tokens)
-        return fuse(fused, self.projection.logits(logits).to(fused.device), alpha)
+        mapped = self.projection.logits(logits).to(fused.device)
+        if self.gate is not None:
+            missing = self.projection.missing
+            mapped = self.gate.apply(base, mapped, missing=None if missing is None else missing.to(fused.device))
+        return fuse(fused, mapped, alpha)
 
 
 class CascadeValue(AttachedValue):
@@ -87,9 +100,7 @@ class CascadeValue(AttachedValue):
     order = 0
     reads_predictions = True
 
-    def __init__(
-        self, name: str, alpha: float, network: PreTrainedModel, projection: VocabProjection, connection: Connection
-    ) -> None:
+    def __init__(self, name: str, alpha: float, network: PreTrainedModel, projection: VocabProjection, connection: Connection) -> None:
         super().__init__(name, alpha, network)
         self.projection, self.connection = projection, connection
 
@@ -97,7 +108,7 @@ class CascadeValue(AttachedValue):
         """An empty cache."""
         return StridedCache(self.network.config, self.connection.stride)
 
-    def add(self, fused: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
+    def add(self, fused: Tensor, base: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
         """See `AttachedValue.add`; `fused` has the logits of every new position."""
         device, stride = self.network.device, self.connection.stride
         embedded = self.expected_embedding(fused.to(device))
@@ -129,18 +140,22 @@ class RetokenizedValue(AttachedValue):
 
     order = 2
 
-    def __init__(self, name: str, alpha: float, network: RetokenizedNetwork) -> None:
+    def __init__(self, name: str, alpha: float, network: RetokenizedNetwork, gate: LearnedGate | None = None) -> None:
         super().__init__(name, alpha, network)
+        self.gate = gate
 
     def new_cache(self) -> PartCache:
         """An empty cache."""
         return TextCache()
 
-    def add(self, fused: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
+    def add(self, fused: Tensor, base: Tensor, inputs: Inputs, alpha: Tensor | float, cache: Any) -> Tensor:
         """See `AttachedValue.add`; ids without a value get the neutral value."""
         logits, unmapped = self.network(inputs.tokens, inputs.new_mask(), inputs.wanted, cache or TextCache())
         unmapped = None if unmapped is None else unmapped.to(fused.device)
-        return fuse(fused, logits.to(fused.device), alpha, unmapped)
+        logits = logits.to(fused.device)
+        if self.gate is not None:
+            logits = self.gate.apply(base, logits, unmapped, unmapped)
+        return fuse(fused, logits, alpha, unmapped)
 
 
 def read(network: PreTrainedModel, inputs: Inputs, cache: Any, keep: int, **tokens: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ else:
 
 
 class FusedCausalLM(PreTrainedModel, GenerationMixin):
-    """A base with values: `l = l_base + sum_i alpha_i M_i(l_value_i)`, in f32, whatever type the models compute in.
+    """A base with values: `l = l_base + sum_i alpha_i M_i(l_value_i)`, in f32, whatever type the models compute in. The term of a value
+    whose card has a learned gate is multiplied by it.
 
     `ivl.load` makes one. It generates like any causal LM of transformers: in batches padded on the left, by sampling or beams, with
     caches for the base and for every value. `alpha` may be given to a call and to `generate`.
@@ -189,10 +190,11 @@ class FusedCausalLM(PreTrainedModel, GenerationMixin):
         caches = [None] * len(values) if cache is None else cache.values
         tokens = inputs.tokens.to(self.base.device)
         fused = read(self.base, inputs, None if cache is None else cache.base, keep, input_ids=tokens).float()
+        base = fused
         for at, (value, alpha, own) in enumerate(zip(values, weights, caches)):
             if not cascades[at]:
-                fused = fused[:, -inputs.wanted :]
-            fused = value.add(fused, inputs, alpha, own)
+                fused, base = fused[:, -inputs.wanted :], base[:, -inputs.wanted :]
+            fused = value.add(fused, base, inputs, alpha, own)
         return fused[:, -inputs.wanted :]
 
     @torch.no_grad()

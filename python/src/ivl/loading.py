@@ -15,6 +15,7 @@ from ivl.chat_turns import end_ids
 from ivl.checkpoint import Checkpoint, LoadOptions
 from ivl.errors import IvlError
 from ivl.fused_lm import FusedCausalLM
+from ivl.learned_gate import LearnedGate
 from ivl.projection import VocabProjection
 from ivl.retokenized_value import RetokenizedNetwork
 from ivl.value import Value, checked_alpha
@@ -72,6 +73,7 @@ class _Planned:
     checkpoint: Checkpoint
     alpha: float
     connection: Connection
+    gate: LearnedGate | None
     vocab_map: VocabMap
 
     @classmethod
@@ -91,15 +93,15 @@ class _Planned:
                 raise IvlError(f"`{checkpoint.name}` does not fit `{base.name}`: {refusal}") from refusal
             vocab_map = VocabMap.from_file(Path(value.map), base.vocab, checkpoint.vocab)
         alpha = checked_alpha(card.alpha if value.alpha is None else value.alpha)
-        return cls(value, checkpoint, alpha, card.connection, vocab_map)
+        return cls(value, checkpoint, alpha, card.connection, card.gate, vocab_map)
 
     def attach(self, name: str, network: PreTrainedModel, base: Checkpoint) -> AttachedValue:
         """The value with its weights."""
         if self.vocab_map.neutral:
             vocabs = (base.vocab, self.checkpoint.vocab)
             reading = RetokenizedNetwork(network, self.checkpoint.name, self.checkpoint.tokenizer, vocabs, self.vocab_map)
-            return RetokenizedValue(name, self.alpha, reading)
+            return RetokenizedValue(name, self.alpha, reading, self.gate)
         projection = VocabProjection(self.vocab_map).to(network.device)
         if self.connection is Connection.RESIDUAL:
-            return ResidualValue(name, self.alpha, network, projection)
+            return ResidualValue(name, self.alpha, network, projection, self.gate)
         return CascadeValue(name, self.alpha, network, projection, self.connection)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ivl.vocab_map import VocabMap
 
 #: Below every logit, and finite: sums and gradients stay free of NaN.
-_NOTHING = -1e30
+NOTHING = -1e30
 
 
 def fuse(base: Tensor, value: Tensor, alpha: Tensor | float, unmapped: Tensor | None = None) -> Tensor:
@@ -31,7 +31,7 @@ def fuse(base: Tensor, value: Tensor, alpha: Tensor | float, unmapped: Tensor | 
         scaled = value.float() * alpha
     fused = base + scaled
     if unmapped is not None:
-        known = base + unmapped * _NOTHING
+        known = base + unmapped * NOTHING
         neutral = torch.logsumexp(known + scaled, -1, keepdim=True) - torch.logsumexp(known, -1, keepdim=True)
         fused = fused + neutral * unmapped
     # Infinities of a value must not reach rows that do not take it.
@@ -45,6 +45,8 @@ class VocabProjection(nn.Module):
     translate: Tensor | None
     scale: Tensor | None
     unmapped: Tensor | None
+    #: 1 for every id without a logit of the value; `None` if every id has one.
+    missing: Tensor | None
 
     def __init__(self, vocab_map: VocabMap) -> None:
         super().__init__()
@@ -67,6 +69,7 @@ class VocabProjection(nn.Module):
             "translate": shown if translates else None,
             "scale": factors if masked or vocab_map.weights is not None else None,
             "unmapped": (~mapped).float() if vocab_map.neutral and masked else None,
+            "missing": None if bool(mapped.all()) else (~mapped).float(),
         }
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ivl.errors import IvlError
 from ivl.json_file import read_object
+from ivl.learned_gate import LearnedGate
 
 
 class Connection(enum.Enum):
@@ -33,17 +34,19 @@ class ValueCard:
 
     connection: Connection = Connection.RESIDUAL
     alpha: float = 1.0
+    #: The gate that multiplies the value, if there is one.
+    gate: LearnedGate | None = None
 
     #: Name of the card's file in a value's directory.
     FILE = "ivl.json"
-    #: The newest format that is read.
-    FORMAT = 1
+    #: The newest format that is read: that of cards with a gate.
+    FORMAT = 2
 
     @classmethod
     def read(cls, directory: Path) -> ValueCard:
         """The card of a directory.
 
-        Raises `IvlError` for a card that cannot be read, or one of a later format.
+        Raises `IvlError` for a card that cannot be read, one of a later format, and a gate that cannot be applied.
         """
         path = directory / cls.FILE
         if not path.is_file():
@@ -58,4 +61,10 @@ class ValueCard:
         alpha = card.get("alpha")
         if not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
             raise IvlError(f"`alpha` in `{path}` is {alpha!r}, expected a finite number")
-        return cls(Connection(card["connection"]), float(alpha))
+        connection, gate = Connection(card["connection"]), card.get("gate")
+        if gate is not None and connection is not Connection.RESIDUAL:
+            raise IvlError(
+                f"`gate` in `{path}` is of a {connection.value} value, expected one of a residual value: take it out with `ivl gate "
+                f"--value {directory} --remove`"
+            )
+        return cls(connection, float(alpha), None if gate is None else LearnedGate.parse(gate, path))

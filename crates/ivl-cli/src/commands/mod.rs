@@ -10,6 +10,7 @@ pub mod distill;
 pub mod eval;
 pub mod explain;
 pub mod export;
+pub mod gate;
 pub mod generate;
 pub mod inspect;
 pub mod parity;

@@ -10,7 +10,7 @@ mod examples;
 mod help;
 
 /// Every verb of the command, as words of its command line.
-const VERBS: [&[&str]; 17] = [
+const VERBS: [&[&str]; 18] = [
     &["train"],
     &["data", "preview"],
     &["data", "export"],
@@ -19,6 +19,7 @@ const VERBS: [&[&str]; 17] = [
     &["chat"],
     &["score"],
     &["explain"],
+    &["gate"],
     &["align"],
     &["eval"],
     &["inspect"],

@@ -14,8 +14,8 @@ use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State
 use crate::cross_tokenizer::reader::{Context, Reader, read_to_last};
 use crate::error::Error;
 use crate::fusion::{
-    BaseLm, CumulativeLogits, IndependentValues, LogitComponents, RowBytes, RowWeighted, RowWeights,
-    SelectedComponents, ValueStack, bridge_lm, check_alpha, put_back,
+    BaseLm, CumulativeLogits, IndependentValues, LogitComponents, MappedLogits, RowBytes, RowWeighted,
+    RowWeights, SelectedComponents, ValueStack, bridge_lm, check_alpha, put_back,
 };
 use crate::tokens::{host_ids, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
@@ -304,7 +304,7 @@ impl ByteFusedLm {
         }
         let alphas = vec![self.alpha; text.rows.len()];
         let advantages = self.advantages_at(base.fused(), &ids, positions, text, &alphas)?;
-        Ok(base.with((advantages, None), 1.0))
+        Ok(base.with(MappedLogits::whole(advantages), 1.0))
     }
 
     /// The terms at some positions, for rows whose weight is not 0.

@@ -7,8 +7,8 @@ use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, ModelInfo, Positions};
 use crate::error::Error;
 use crate::fusion::{
-    BaseLm, CascadeValue, CumulativeLogits, IndependentValues, LogitsAt, RowBytes, RowWeighted, RowWeights,
-    SelectedComponents, ValueStack, VocabProjection, bridge_cascade, check_alpha, fuse,
+    BaseLm, CascadeValue, CumulativeLogits, GatedProjection, IndependentValues, LogitsAt, RowBytes,
+    RowWeighted, RowWeights, SelectedComponents, ValueStack, bridge_cascade, check_alpha, fuse,
 };
 use crate::row_chunks::row_chunks;
 use crate::vocab::{Vocab, VocabMap};
@@ -21,7 +21,7 @@ pub struct CascadeLm {
     base: BaseLm,
     value: Box<dyn CascadeValue>,
     alpha: f64,
-    projection: VocabProjection,
+    projection: GatedProjection,
 }
 
 impl CascadeLm {
@@ -36,6 +36,7 @@ impl CascadeLm {
         check_alpha(alpha)?;
         let device = base.device();
         let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&device);
+        let projection = GatedProjection::ungated(projection);
         let value = bridge_cascade(value, &device);
         Ok(Self { base, value, alpha, projection })
     }
@@ -72,7 +73,8 @@ impl CascadeLm {
         let below = self.base.forward_rows(tokens.clone(), rows.at_all(), base_cache)?;
         let logits = self.read(readers.of(&tokens), readers.of(&below.last()), value_cache)?;
         let mut all = below.map(|logits| rows.wanted(logits));
-        all.push(rows.add(own, &self.projection, all.last(), rows.wanted(logits)));
+        let fused = rows.add(own, &self.projection, &all, rows.wanted(logits));
+        all.push(fused);
         Ok(all)
     }
 }
@@ -144,7 +146,8 @@ impl ValueStack for CascadeLm {
         let components = self.base.component_logits(tokens.clone(), Positions::All, base_cache)?.all();
         let base = components.fused().reshape([batch as i64, seq as i64, -1]);
         let value = self.read(tokens, base, value_cache)?.flatten::<2>(0, 1);
-        let components = components.with(self.projection.split_unmapped(value), self.alpha);
+        let term = self.projection.term(&components.base(), value);
+        let components = components.with(term, self.alpha);
         let order = crate::tokens::index_tensor(&at.indices([batch, seq]), &components.base().device());
         Ok(SelectedComponents::new(components.select(&order)))
     }

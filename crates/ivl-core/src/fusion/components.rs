@@ -5,8 +5,8 @@ use std::ops::Range;
 use burn::tensor::{DType, Int, Tensor};
 
 use crate::causal_lm::SelectedLogits;
-use crate::fusion::VocabProjection;
-use crate::fusion::unmapped::fuse_partial;
+use crate::fusion::learned_gate::features;
+use crate::fusion::{GatedProjection, MappedLogits};
 
 /// Logits of a base at some positions, and what its values add to them:
 ///
@@ -14,8 +14,9 @@ use crate::fusion::unmapped::fuse_partial;
 /// l = b + sum_i w_i M_i(v_i)
 /// ```
 ///
-/// in f32, with the model's own weights `w_i` or with others: one pass serves any number of weights. Values are in the order
-/// of [`ValueStack::alphas`](crate::ValueStack::alphas). A value fused over bytes is no sum; its term is the advantage that
+/// in f32, with the model's own weights `w_i` or with others: one pass serves any number of weights. The term of a value with a
+/// [`LearnedGate`](crate::fusion::LearnedGate) is `w_i g_i M_i(v_i)`; its gate reads `b`, whatever the weights. Values are in the
+/// order of [`ValueStack::alphas`](crate::ValueStack::alphas). A value fused over bytes is no sum; its term is the advantage that
 /// its own weight gives, counted once ([`ByteFusedLm`](crate::cross_tokenizer::ByteFusedLm)). A cascade value reads what the
 /// model's own weights predict ([`CascadeLm`](crate::fusion::CascadeLm)).
 #[derive(Debug, Clone)]
@@ -28,10 +29,8 @@ pub struct LogitComponents {
 /// The term of one value.
 #[derive(Debug, Clone)]
 struct Added {
-    /// Brought to the base's ids.
-    value: Tensor<2>,
-    /// 1 where there is no value and the neutral one takes its place; `[1, vocab]` or as `value`.
-    unmapped: Option<Tensor<2>>,
+    /// Shape `[n, vocab]`.
+    logits: MappedLogits<2>,
     weight: f64,
 }
 
@@ -41,10 +40,10 @@ impl LogitComponents {
         Self { base: base.cast(DType::F32), values: Vec::new() }
     }
 
-    /// Adds a value as [`VocabProjection::split_unmapped`] gives it: logits of the base's ids, and a mask of ids without one.
+    /// Adds the term of a value, as [`GatedProjection::term`] gives it.
     #[must_use]
-    pub(crate) fn with(mut self, (value, unmapped): (Tensor<2>, Option<Tensor<2>>), weight: f64) -> Self {
-        self.values.push(Some(Added { value, unmapped, weight }));
+    pub(crate) fn with(mut self, logits: MappedLogits<2>, weight: f64) -> Self {
+        self.values.push(Some(Added { logits, weight }));
         self
     }
 
@@ -74,6 +73,13 @@ impl LogitComponents {
         let values = self.values.iter().zip(weights);
         let values = values.filter_map(|(value, &weight)| Some((value.as_ref()?, weight)));
         values.fold(self.base(), |fused, (value, weight)| value.onto(fused, weight))
+    }
+
+    /// What a [`LearnedGate`](crate::fusion::LearnedGate) reads of the base and one value without a gate, in the order of
+    /// [`LearnedGate::FEATURES`](crate::fusion::LearnedGate::FEATURES). `None` if the value adds nothing, or there is no such value.
+    /// Shape `[n, 8]`.
+    pub fn gate_features(&self, value: usize) -> Option<Tensor<2>> {
+        Some(features(&self.base, &self.values.get(value)?.as_ref()?.logits))
     }
 
     /// The logits of the base, then with the first value, with the first two, and so on, each with its own weight. Shape
@@ -107,16 +113,7 @@ impl LogitComponents {
     }
 
     fn each(&self, rows: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
-        let count = self.base.dims()[0];
-        // One row may serve all.
-        let own = |unmapped: &Tensor<2>| {
-            if unmapped.dims()[0] == count { rows(unmapped.clone()) } else { unmapped.clone() }
-        };
-        let value = |added: &Added| Added {
-            value: rows(added.value.clone()),
-            unmapped: added.unmapped.as_ref().map(own),
-            weight: added.weight,
-        };
+        let value = |added: &Added| Added { logits: added.logits.rows(&rows), weight: added.weight };
         let values = self.values.iter().map(|added| added.as_ref().map(value)).collect();
         Self { base: rows(self.base.clone()), values }
     }
@@ -124,7 +121,7 @@ impl LogitComponents {
 
 impl Added {
     fn onto(&self, logits: Tensor<2>, weight: f64) -> Tensor<2> {
-        fuse_partial(logits, self.value.clone(), self.unmapped.clone(), weight)
+        self.logits.onto(logits, weight)
     }
 }
 
@@ -144,7 +141,7 @@ enum Base<'a> {
 /// The logits of one network over its own ids.
 struct SelectedValue<'a> {
     logits: SelectedLogits<'a>,
-    projection: &'a VocabProjection,
+    projection: &'a GatedProjection,
     weight: f64,
 }
 
@@ -164,7 +161,7 @@ impl<'a> SelectedComponents<'a> {
     pub(crate) fn with(
         mut self,
         logits: SelectedLogits<'a>,
-        projection: &'a VocabProjection,
+        projection: &'a GatedProjection,
         weight: f64,
     ) -> Self {
         self.values.push(SelectedValue { logits, projection, weight });
@@ -192,7 +189,8 @@ impl<'a> SelectedComponents<'a> {
         };
         self.values.iter().fold(base, |components, value| {
             let logits = value.projection.rows(value.logits.rows(rows.clone()));
-            components.with(value.projection.split_unmapped(logits), value.weight)
+            let term = value.projection.term(&components.base, logits);
+            components.with(term, value.weight)
         })
     }
 

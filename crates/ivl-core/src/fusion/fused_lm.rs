@@ -6,8 +6,8 @@ use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::error::Error;
 use crate::fusion::{
-    BaseLm, CumulativeLogits, IndependentValues, RowBytes, RowWeighted, RowWeights, SelectedComponents,
-    ValueRows, ValueStack, VocabProjection, bridge_lm, check_alpha,
+    BaseLm, CumulativeLogits, GatedProjection, IndependentValues, LearnedGate, RowBytes, RowWeighted,
+    RowWeights, SelectedComponents, ValueRows, ValueStack, VocabProjection, bridge_lm, check_alpha,
 };
 use crate::vocab::{Vocab, VocabMap};
 
@@ -16,6 +16,7 @@ pub struct Value {
     lm: Box<dyn CausalLm>,
     alpha: f64,
     ids: ValueIds,
+    gate: Option<LearnedGate>,
 }
 
 /// How the ids of a value relate to the base's.
@@ -28,7 +29,7 @@ enum ValueIds {
 impl Value {
     /// A value whose ids mean the same tokens as the base's.
     pub fn new(lm: Box<dyn CausalLm>, alpha: f64) -> Self {
-        Self { lm, alpha, ids: ValueIds::Same }
+        Self { lm, alpha, ids: ValueIds::Same, gate: None }
     }
 
     /// A value that gives tokens other ids, with the map that leads to it.
@@ -41,7 +42,13 @@ impl Value {
     /// neutral value of [`VocabProjection::add`]. Values with a tokenizer of their own are such
     /// ([`RetokenizedValue`](crate::cross_tokenizer::RetokenizedValue)).
     pub fn partial(lm: Box<dyn CausalLm>, alpha: f64) -> Self {
-        Self { lm, alpha, ids: ValueIds::Partial }
+        Self { lm, alpha, ids: ValueIds::Partial, gate: None }
+    }
+
+    /// The same value, multiplied at each position by what a gate says there, if there is one.
+    #[must_use]
+    pub fn with_gate(self, gate: impl Into<Option<LearnedGate>>) -> Self {
+        Self { gate: gate.into(), ..self }
     }
 
     /// The value as a part of a model with this base, on the base's device.
@@ -49,17 +56,19 @@ impl Value {
         check_alpha(self.alpha)?;
         let (base, device) = (base.vocab(), base.device());
         let lm = bridge_lm(self.lm, &device);
-        let map = match self.ids {
+        let same_ids = || VocabMap::same_ids(base, lm.vocab());
+        let projection = match self.ids {
             ValueIds::Partial => {
-                VocabMap::same_ids(base, lm.vocab())?;
-                let projection = VocabProjection::partial(base.size());
-                return Ok(AttachedNetwork { lm, alpha: self.alpha, projection });
+                same_ids()?;
+                VocabProjection::partial(base.size())
             }
-            ValueIds::Mapped(map) => map,
-            ValueIds::Same => VocabMap::same_ids(base, lm.vocab())?,
+            ValueIds::Mapped(map) => {
+                map.check(base, lm.vocab())?;
+                map.on(&device)
+            }
+            ValueIds::Same => same_ids()?.on(&device),
         };
-        map.check(base, lm.vocab())?;
-        Ok(AttachedNetwork { projection: map.on(&device), lm, alpha: self.alpha })
+        Ok(AttachedNetwork { projection: GatedProjection::new(projection, self.gate), lm, alpha: self.alpha })
     }
 }
 
@@ -67,10 +76,11 @@ impl Value {
 pub(super) struct AttachedNetwork {
     pub(super) lm: Box<dyn CausalLm>,
     pub(super) alpha: f64,
-    pub(super) projection: VocabProjection,
+    pub(super) projection: GatedProjection,
 }
 
-/// A base with any number of values: `l = l_base + sum_i alpha_i * M_i(l_value_i)`, in f32.
+/// A base with any number of values: `l = l_base + sum_i alpha_i * M_i(l_value_i)`, in f32. The term of a value with a
+/// [`LearnedGate`] is `alpha_i * g_i * M_i(l_value_i)`.
 ///
 /// It is itself a [`CausalLm`], so that generation, scoring and evaluation do not know whether values are attached, and
 /// fusions nest.
@@ -134,15 +144,15 @@ impl FusedLm {
     fn add_value(
         &self,
         value: usize,
-        fused: Tensor<3>,
+        below: &CumulativeLogits,
         logits: Option<Tensor<3>>,
         rows: RowWeights<'_>,
     ) -> Tensor<3> {
         match logits {
             Some(logits) => {
-                rows.add(self.base.num_values() + value, &self.values[value].projection, fused, logits)
+                rows.add(self.base.num_values() + value, &self.values[value].projection, below, logits)
             }
-            None => fused,
+            None => below.last(),
         }
     }
 }
@@ -172,12 +182,18 @@ impl CausalLm for FusedLm {
     }
 
     fn forward(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Result<Tensor<3>, Error> {
+        if self.values.iter().any(|value| value.projection.has_gate()) {
+            // A gate reads the logits of the base without any value, which components keep apart.
+            let [batch, seq] = tokens.dims();
+            let logits = self.select_logits(tokens, Positions::All, cache)?.all();
+            return Ok(logits.reshape([batch as i64, seq as i64, -1]));
+        }
         let (base_cache, caches) = cache.base_and_values(self.values.len())?;
         // Sums are taken in f32, whatever the base computes in.
         let mut fused = self.base.forward(tokens.clone(), base_cache)?.cast(burn::tensor::DType::F32);
         for (value, cache) in self.values.iter().zip(caches) {
             let logits = value.lm.forward(value.projection.tokens(tokens.clone()), cache)?;
-            fused = value.projection.add(fused, value.projection.logits(logits), value.alpha);
+            fused = value.projection.add_ungated(fused, value.projection.logits(logits), value.alpha);
         }
         Ok(fused)
     }
@@ -247,7 +263,8 @@ impl RowWeighted for FusedLm {
         let mut all = self.base.forward_rows(tokens.clone(), rows, base_cache)?;
         for (value, cache) in caches.iter_mut().enumerate() {
             let logits = self.read_value(value, &tokens, rows, cache)?;
-            all.push(self.add_value(value, all.last(), logits, rows));
+            let fused = self.add_value(value, &all, logits, rows);
+            all.push(fused);
         }
         Ok(all)
     }
@@ -286,10 +303,15 @@ impl IndependentValues for FusedLm {
         (0..).zip(caches).map(|(value, cache)| self.read_value(value, tokens, rows, cache)).collect()
     }
 
-    fn add_rows(&self, base: Tensor<3>, values: &ValueRows, rows: RowWeights<'_>) -> CumulativeLogits {
-        let mut all = CumulativeLogits::new(base);
+    fn add_rows(
+        &self,
+        mut all: CumulativeLogits,
+        values: &ValueRows,
+        rows: RowWeights<'_>,
+    ) -> CumulativeLogits {
         for (value, logits) in values.iter().enumerate() {
-            all.push(self.add_value(value, all.last(), logits.clone(), rows));
+            let fused = self.add_value(value, &all, logits.clone(), rows);
+            all.push(fused);
         }
         all
     }

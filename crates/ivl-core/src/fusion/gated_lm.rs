@@ -85,7 +85,8 @@ impl GatedLm {
             let tokens = value.projection.tokens(read.clone());
             let logits = value.lm.select_logits(tokens, Positions::Indices(&positions), cache)?.all();
             let logits = spread(value.projection.rows(logits), &open, places.len());
-            components = components.with(value.projection.split_unmapped(logits), value.alpha);
+            let term = value.projection.term(&components.base(), logits);
+            components = components.with(term, value.alpha);
         }
         Ok(components)
     }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::fusion::unmapped::fuse_partial;
+use crate::fusion::MappedLogits;
 use crate::vocab::VocabMap;
 
 impl VocabMap {
@@ -26,6 +26,8 @@ impl VocabMap {
         } else {
             !unmapped.is_empty()
         };
+        let missing = (!unmapped.is_empty())
+            .then(|| floats(&|id| if self.value_ids()[id].is_some() { 0.0 } else { 1.0 }));
         // A base token that the value cannot read is shown to it as the value's own (untrained) row where there is
         // one, else as a control token.
         let readable = |id: usize| if same_ids && id < self.value_size { id as u32 } else { self.fallback };
@@ -35,8 +37,8 @@ impl VocabMap {
             scale: (masked || self.weights().is_some()).then(|| {
                 floats(&|id| if self.value_ids()[id].is_some() { self.weight(id as u32) } else { 0.0 })
             }),
-            unmapped: (self.neutral && masked)
-                .then(|| floats(&|id| if self.value_ids()[id].is_some() { 0.0 } else { 1.0 })),
+            unmapped: missing.clone().filter(|_| self.neutral && masked),
+            missing,
             partial: false,
             base_size,
             value_size: self.value_size,
@@ -53,6 +55,8 @@ pub struct VocabProjection {
     scale: Option<Tensor<1>>,
     /// 1 where there is no value and the neutral one takes its place, 0 where there is one.
     unmapped: Option<Tensor<1>>,
+    /// 1 where there is no value, 0 where there is one.
+    missing: Option<Tensor<1>>,
     /// The logits themselves say where there is no value: they are minus infinity there.
     partial: bool,
     base_size: usize,
@@ -67,6 +71,7 @@ impl VocabProjection {
             translate: None,
             scale: None,
             unmapped: None,
+            missing: None,
             partial: true,
             base_size: size,
             value_size: size,
@@ -118,21 +123,22 @@ impl VocabProjection {
     /// - `mapped`: the same, from [`logits`](Self::logits) or [`rows`](Self::rows)
     /// - output: the same, in f32
     pub fn add<const D: usize>(&self, base: Tensor<D>, mapped: Tensor<D>, alpha: f64) -> Tensor<D> {
-        let (value, unmapped) = self.split_unmapped(mapped);
-        fuse_partial(base, value, unmapped, alpha)
+        self.split(mapped).onto(base, alpha)
     }
 
-    /// Mapped logits as [`fuse_partial`] takes them, and a mask that is 1 for unmapped ids; `None` if every id is mapped or
-    /// keeps the base's logit.
+    /// Mapped logits, with the masks of ids that have none.
     ///
     /// # Shapes
-    /// - `mapped` and outputs: `[.., base_vocab]`; the second may have 1 in place of every other axis
-    pub(crate) fn split_unmapped<const D: usize>(&self, mapped: Tensor<D>) -> (Tensor<D>, Option<Tensor<D>>) {
+    /// - `mapped` and output: `[.., base_vocab]`
+    pub(crate) fn split<const D: usize>(&self, mapped: Tensor<D>) -> MappedLogits<D> {
         if self.partial {
             let silent = mapped.clone().equal_elem(f32::NEG_INFINITY);
-            return (mapped.mask_fill(silent.clone(), 0.0), Some(silent.float()));
+            let logits = mapped.mask_fill(silent.clone(), 0.0);
+            let silent = silent.float();
+            return MappedLogits { logits, unmapped: Some(silent.clone()), missing: Some(silent) };
         }
-        (mapped, self.unmapped.clone().map(Tensor::unsqueeze))
+        let mask = |mask: &Option<Tensor<1>>| mask.clone().map(Tensor::unsqueeze);
+        MappedLogits { logits: mapped, unmapped: mask(&self.unmapped), missing: mask(&self.missing) }
     }
 
     /// A mask that is 1 for every id that gets the neutral value; `None` if there is no such id. Shape `[1, vocab]`.

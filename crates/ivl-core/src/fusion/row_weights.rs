@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use crate::cache::Cache;
 use crate::causal_lm::{CacheBytes, CausalLm};
 use crate::error::Error;
-use crate::fusion::VocabProjection;
+use crate::fusion::{CumulativeLogits, GatedProjection};
 use crate::tokens::index_tensor;
 
 /// Where the logits of rows are wanted.
@@ -79,21 +79,22 @@ impl<'a> RowWeights<'a> {
         self.weights.iter().map(|weights| weights[value]).filter(|weight| *weight != 0.0).collect()
     }
 
-    /// Adds a value's logits to the rows that take it, rows of one weight together.
+    /// The last logits of `below` with a value's term in the rows that take it, rows of one weight together.
     ///
     /// # Shapes
-    /// - `fused` and output: `[rows, positions, vocab]`
+    /// - `below` and output: `[rows, positions, vocab]`
     /// - `logits`: `[readers, positions, vocab]`, for the rows that take the value, in order
     pub(crate) fn add(
         self,
         value: usize,
-        projection: &VocabProjection,
-        fused: Tensor<3>,
+        projection: &GatedProjection,
+        below: &CumulativeLogits,
         logits: Tensor<3>,
     ) -> Tensor<3> {
+        let (base, fused) = (below.base(), below.last());
         let groups = self.groups(value);
         if let [(weight, _)] = groups.as_slice() {
-            return projection.add(fused, logits, *weight);
+            return projection.add(&base, fused, logits, *weight);
         }
         let readers = self.readers(value);
         let mut pieces = Vec::with_capacity(groups.len());
@@ -103,7 +104,7 @@ impl<'a> RowWeights<'a> {
                 own
             } else {
                 let places: Vec<usize> = rows.iter().filter_map(|&row| readers.place(row)).collect();
-                projection.add(own, pick(&logits, &places), *weight)
+                projection.add(&pick(&base, rows), own, pick(&logits, &places), *weight)
             });
         }
         let order: Vec<usize> = groups.into_iter().flat_map(|(_, rows)| rows).collect();

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor};
 use crate::fusion::fuse::fuse;
 
 /// Below every logit, and finite: sums and gradients stay free of NaN.
-const NOTHING: f32 = -1e30;
+pub(crate) const NOTHING: f32 = -1e30;
 
 /// Fuses a value that has no logit for some tokens: `l = b + alpha v`, and where `unmapped` is 1 `l = b + n` with
 ///

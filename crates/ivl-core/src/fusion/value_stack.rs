@@ -91,11 +91,16 @@ pub trait IndependentValues {
         cache: &mut Cache,
     ) -> Result<ValueRows, Error>;
 
-    /// Adds what the values gave to the logits of a base, each row with its weights.
+    /// Adds what the values gave to the logits of a base, each row with its weights. The output begins with those of the base.
     ///
     /// # Shapes
     /// - `base`: `[rows, positions, vocab]`, at the positions of `values`
-    fn add_rows(&self, base: Tensor<3>, values: &ValueRows, rows: RowWeights<'_>) -> CumulativeLogits;
+    fn add_rows(
+        &self,
+        base: CumulativeLogits,
+        values: &ValueRows,
+        rows: RowWeights<'_>,
+    ) -> CumulativeLogits;
 }
 
 /// The logits of each value for the base's tokens, `[readers, positions, vocab]`; `None` for one that no row takes.

@@ -24,18 +24,18 @@ impl Passage {
 }
 
 /// Some passages of like length in one left-padded pass.
-pub(super) struct Pass {
-    pub(super) batch: PaddedBatch,
+pub(crate) struct Pass {
+    pub(crate) batch: PaddedBatch,
     /// Indices into the batch of the positions that predict a token of an answer.
-    pub(super) positions: Vec<usize>,
+    pub(crate) positions: Vec<usize>,
     /// Those tokens.
-    pub(super) targets: Vec<u32>,
+    pub(crate) targets: Vec<u32>,
     /// Which passage each belongs to.
-    pub(super) owners: Vec<usize>,
+    pub(crate) owners: Vec<usize>,
 }
 
 /// Indices by length, in groups whose padded positions fit in a pass.
-pub(super) fn groups(lengths: &[usize]) -> Vec<Vec<usize>> {
+pub(crate) fn groups(lengths: &[usize]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| lengths[index]);
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn groups(lengths: &[usize]) -> Vec<Vec<usize>> {
 
 impl Pass {
     /// One pass over the passages with these indices.
-    pub(super) fn new(passages: &[Passage], indices: &[usize], lm: &dyn CausalLm) -> Result<Self, Error> {
+    pub(crate) fn new(passages: &[Passage], indices: &[usize], lm: &dyn CausalLm) -> Result<Self, Error> {
         // The last token predicts nothing.
         let read = |&index: &usize| &passages[index].ids[..passages[index].ids.len().saturating_sub(1)];
         let rows: Vec<&[u32]> = indices.iter().map(read).collect();

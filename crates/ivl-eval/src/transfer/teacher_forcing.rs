@@ -16,7 +16,7 @@ use super::passage::{Pass, Passage, groups};
 const HELD: usize = 16;
 
 /// Stands for minus infinity, which times a probability of 0 would not be 0.
-const IMPOSSIBLE: f32 = -1e30;
+pub(crate) const IMPOSSIBLE: f32 = -1e30;
 
 /// One answer, as sums over its tokens. With base logits `b`, the model's `l`, `q = softmax(b)` and `p = softmax(l)` at a
 /// token `y`:

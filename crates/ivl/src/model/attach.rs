@@ -1,6 +1,7 @@
 //! How a value is attached.
 
 use ivl_core::cross_tokenizer::ByteFusionConfig;
+use ivl_core::fusion::LearnedGate;
 
 /// How a value is attached to a base. The defaults are those of the value's card.
 ///
@@ -20,6 +21,8 @@ pub struct Attach {
     pub byte_fusion: Option<String>,
     /// How far byte fusion looks ahead.
     pub byte_fusion_config: ByteFusionConfig,
+    /// The gate that multiplies the value; the card's, if it has one, unless set. [`LearnedGate::ONE`] is no gate.
+    pub gate: Option<LearnedGate>,
     /// The name that the value is called by; the last part of its directory's, unless set.
     pub name: Option<String>,
 }
@@ -55,6 +58,13 @@ impl Attach {
     #[must_use]
     pub fn byte_fusion_config(mut self, config: ByteFusionConfig) -> Self {
         self.byte_fusion_config = config;
+        self
+    }
+
+    /// The gate that multiplies the value, in the place of the card's.
+    #[must_use]
+    pub fn gate(mut self, gate: LearnedGate) -> Self {
+        self.gate = Some(gate);
         self
     }
 

@@ -56,11 +56,11 @@ fn add(base: BaseLm, values: &[(&AttachedValue, f64)]) -> Result<FusedLm> {
         let lm = Box::new(value.lm.clone());
         match &value.join {
             Join::Cascade(_) | Join::OverBytes { .. } => {}
-            Join::SameIds => added.push(Value::new(lm, alpha)),
+            Join::SameIds => added.push(Value::new(lm, alpha).with_gate(value.gate)),
             Join::Mapped(map) => {
                 let tokenizer = Box::new(value.tokenizer().clone());
                 let lm = RetokenizedValue::new(base.vocab(), lm, map.clone(), tokenizer)?;
-                added.push(Value::partial(Box::new(lm), alpha));
+                added.push(Value::partial(Box::new(lm), alpha).with_gate(value.gate));
             }
         }
     }

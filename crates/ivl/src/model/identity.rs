@@ -24,6 +24,10 @@ impl Model {
             let mut identity = checkpoint_identity(value.path())?;
             identity["alpha"] = json!(value.alpha);
             identity["connection"] = json!(format!("{:?}", value.connection));
+            // Logs of earlier versions name no gate.
+            if let Some(gate) = value.gate() {
+                identity["gate"] = json!([gate.weights(), gate.bias()]);
+            }
             values.push(identity);
             maps.extend(value.attach.maps.iter().filter(|map| !maps.contains(map)).collect::<Vec<_>>());
             if let Some(reference) = &value.attach.byte_fusion {

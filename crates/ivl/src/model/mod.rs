@@ -18,9 +18,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
-use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm};
+use ivl_core::fusion::{BaseLm, Gate, GateCounts, GatedLm, LearnedGate};
 use ivl_core::{ValueStack, Vocab};
-use ivl_models::{Checkpoint, SamplingDefaults, Tokenizer, TransformerLm, fused_end_tokens};
+use ivl_models::{BaseCard, Checkpoint, SamplingDefaults, Tokenizer, TransformerLm, fused_end_tokens};
 
 pub use self::attach::Attach;
 pub(crate) use self::fusion::fuse;
@@ -152,6 +152,17 @@ impl Model {
     pub fn set_gate(&mut self, gate: Option<Gate>) -> Result<()> {
         check_gate(gate, self.values.iter().map(AttachedValue::ungatable))?;
         self.fuse(gate)
+    }
+
+    /// Replaces the learned gate of the first value.
+    pub(crate) fn set_learned_gate(&mut self, gate: Option<LearnedGate>) -> Result<()> {
+        self.values[0].gate = gate;
+        self.fuse(self.gate())
+    }
+
+    /// What the card of a value says of the base.
+    pub(crate) fn base_card(&self) -> BaseCard {
+        self.base.base_card()
     }
 
     /// The gate before the values, if there is one.

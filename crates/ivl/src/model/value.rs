@@ -5,12 +5,13 @@ use std::path::Path;
 
 use ivl_align::{Method, align};
 use ivl_core::cross_tokenizer::ByteFusionConfig;
+use ivl_core::fusion::LearnedGate;
 use ivl_core::{CausalLm, Vocab, VocabMap};
 use ivl_models::{CascadeInput, ChatTemplate, Checkpoint, Connection, Tokenizer, TransformerLm, ValueCard};
 
 use super::Attach;
 use super::text_reader::ValueReader;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::open_checkpoint::{OpenCheckpoint, SharedWeights, last_part};
 use crate::open_options::OpenOptions;
 use crate::placement::ModelPlacement;
@@ -51,6 +52,20 @@ impl<M> Join<M> {
             Self::OverBytes { .. } => Some(format!("`{name}` is fused over bytes")),
             Self::SameIds | Self::Mapped(_) => None,
         }
+    }
+}
+
+impl<M> Join<M> {
+    /// Refuses a learned gate where there are no logits of a value that it could multiply.
+    fn check_learned_gate(&self, name: &str) -> Result<()> {
+        let reason = match self {
+            Self::Cascade(_) => "it is a cascade value, expected one that reads only the text",
+            Self::OverBytes { .. } => {
+                "it is fused over bytes, which adds no logits of the value; expected a value of the base's vocabulary or with a map"
+            }
+            Self::SameIds | Self::Mapped(_) => return Ok(()),
+        };
+        Err(Error::LearnedGate { value: name.to_owned(), reason })
     }
 }
 
@@ -124,6 +139,7 @@ pub(crate) struct ValuePlacement {
 pub(crate) struct PlannedValue {
     pub(super) name: String,
     alpha: f64,
+    gate: Option<LearnedGate>,
     attach: Attach,
     connection: Connection,
     pub(super) value: OpenCheckpoint,
@@ -134,15 +150,21 @@ impl PlannedValue {
     /// Opens a value (a directory or hub name) and finds out whether it fits a base.
     ///
     /// # Errors
-    /// Errors of the value's files, or [`ivl_core::Error::VocabMismatch`].
+    /// Errors of the value's files, [`ivl_core::Error::VocabMismatch`], or [`Error::LearnedGate`].
     pub(crate) fn new(name: &str, attach: &Attach, base: &Vocab) -> Result<Self> {
         let value = OpenCheckpoint::open(name)?;
         let card = ValueCard::read(&value.path)?;
         let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
         let join = Join::new(base, &value, connection, attach)?;
+        let of_card = card.as_ref().map(|card| card.learned_gate(&value.path)).transpose()?.flatten();
+        let gate = attach.gate.or(of_card);
+        if gate.is_some() {
+            join.check_learned_gate(name)?;
+        }
         Ok(Self {
             name: attach.name.clone().unwrap_or_else(|| last_part(name).to_owned()),
             alpha: attach.alpha.or(card.map(|card| card.alpha)).unwrap_or(1.0),
+            gate,
             attach: attach.clone(),
             connection,
             value,
@@ -176,11 +198,11 @@ impl PlannedValue {
         placement: &ValuePlacement,
         options: &OpenOptions,
     ) -> Result<AttachedValue> {
-        let Self { name, alpha, attach, connection, value, join } = self;
+        let Self { name, alpha, gate, attach, connection, value, join } = self;
         let lm = value.load(Some(base), &placement.value, options)?;
         let OpenCheckpoint { checkpoint, tokenizer, .. } = value;
         let join = join.load(placement.reference.as_ref(), options)?;
-        Ok(AttachedValue { name, alpha, attach, connection, checkpoint, tokenizer, lm, join })
+        Ok(AttachedValue { name, alpha, gate, attach, connection, checkpoint, tokenizer, lm, join })
     }
 }
 
@@ -188,6 +210,7 @@ impl PlannedValue {
 pub struct AttachedValue {
     pub(crate) name: String,
     pub(crate) alpha: f64,
+    pub(crate) gate: Option<LearnedGate>,
     /// How it was attached.
     pub(super) attach: Attach,
     pub(super) connection: Connection,
@@ -214,6 +237,11 @@ impl AttachedValue {
     /// Its weight.
     pub fn alpha(&self) -> f64 {
         self.alpha
+    }
+
+    /// The gate that multiplies it, if it has one.
+    pub fn gate(&self) -> Option<&LearnedGate> {
+        self.gate.as_ref()
     }
 
     /// Its directory or file.

@@ -79,13 +79,7 @@ impl TrainingBase {
     }
 
     pub(super) fn card(&self) -> BaseCard {
-        let config =
-            serde_json::to_vec(self.open.checkpoint.json()).expect("a map of JSON values serialises");
-        BaseCard {
-            name: self.open.name.clone(),
-            config: sha256(&config),
-            tokenizer: self.open.tokenizer.vocab().fingerprint().to_owned(),
-        }
+        self.open.base_card()
     }
 
     fn frozen(&self, source: BaseLogits) -> FrozenBase {

@@ -159,6 +159,7 @@ impl TrainingTeacher {
         for value in &self.values {
             parts.push(hash_weights(&value.dir)?);
             parts.push(format!("{} {:?}", value.alpha(), value.attach.maps));
+            parts.extend(value.attach.gate.map(|gate| format!("{gate:?}")));
         }
         Ok(parts.join("\n"))
     }
@@ -171,6 +172,7 @@ impl TeacherValue {
         attach.maps.extend(config.map.clone());
         let open = OpenCheckpoint::open(&config.model)?;
         let card = ValueCard::read(&open.path)?;
+        attach.gate = card.as_ref().map(|card| card.learned_gate(&open.path)).transpose()?.flatten();
         attach.alpha = config.alpha.or(card.map(|card| card.alpha)).or(Some(1.0));
         PlannedValue::new(&config.model, &attach, &teacher.vocab)?;
         let reads_alone = VocabMap::same_ids(&teacher.vocab, &open.vocab).is_err();

@@ -111,6 +111,7 @@ impl ValueDirectory {
             tokens: 0,
             evals: Vec::new(),
             train_loss: None,
+            gate: None,
             transfer: None,
             ivl: env!("CARGO_PKG_VERSION").to_owned(),
         }

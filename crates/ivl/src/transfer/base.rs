@@ -5,7 +5,6 @@ use std::path::Path;
 use ivl_core::vocab::TokenKind;
 use ivl_models::{ChatError, ChatTemplate, TemplateChoice, TransformerLm, ValueCard};
 
-use crate::digest::sha256;
 use crate::error::Result;
 use crate::model::place_base;
 use crate::open_checkpoint::OpenCheckpoint;
@@ -34,14 +33,13 @@ impl StudyBase {
     /// Whether the value was trained against it: the same configuration and tokenizer under the same last name. Weights
     /// are not compared; a base that was trained further keeps all but its name.
     pub(super) fn is_home(&self, card: Option<&ValueCard>) -> bool {
-        let json = serde_json::to_vec(self.open.checkpoint.json()).expect("a map of JSON values serialises");
-        let (config, tokenizer) = (sha256(&json), self.open.tokenizer.vocab());
+        let own = self.open.base_card();
         let last = |name: &str| Path::new(name).file_name().map(ToOwned::to_owned);
         let names = [last(&self.open.name), self.open.path.file_name().map(ToOwned::to_owned)];
         card.is_some_and(|card| {
             card.bases.iter().any(|base| {
-                base.config == config
-                    && base.tokenizer == tokenizer.fingerprint()
+                base.config == own.config
+                    && base.tokenizer == own.tokenizer
                     && names.contains(&last(&base.name))
             })
         })

@@ -28,7 +28,8 @@ _INTERFACES = (LogitsProcessor,) if SlotLogitsProcessor is LogitsProcessor else 
 class AlphaProcessor(*_INTERFACES):  # type: ignore[misc]
     """Adds `(alpha_request - alpha_server) v` to the logits that the fused model computed with the weights of the server.
 
-    The model keeps the values' logits of its last call, whose rows are those that are sampled from.
+    The `v` of a value with a learned gate is multiplied by it already: a gate reads the base, which no weight changes. The model
+    keeps the values' logits of its last call, whose rows are those that are sampled from.
     """
 
     def __init__(self, vllm_config: Any, device_or_states: Any, is_pin_memory: bool | None = None) -> None:

@@ -27,7 +27,8 @@ _PREFIX = "ivl_value_{}."
 
 
 class IvlFused(nn.Module):
-    """A base and its values, two or more models that vLLM knows: `l = l_base + sum_i alpha_i M_i(l_value_i)`, in f32.
+    """A base and its values, two or more models that vLLM knows: `l = l_base + sum_i alpha_i M_i(l_value_i)`, in f32. The term of a value
+    whose card has a learned gate is multiplied by it.
 
     The hidden states of all of them, side by side, are what vLLM moves around; `compute_logits` fuses. Each has attention layers of its own
     with pages of their own, so that prefix caches, chunked prefill and speculation see one model.
@@ -49,6 +50,7 @@ class IvlFused(nn.Module):
         self._names = [f"value{index}" for index in range(len(values))]
         self.projections = nn.ModuleList()
         self.alphas = [value.alpha for value in values]
+        self.gates = [value.gate for value in values]
         self.secondary_weights = []
         self._changes: list[dict[str, Callable[[Tensor], Tensor]]] = []
         self._widths = [int(base_config.get_text_config().hidden_size)]
@@ -63,7 +65,7 @@ class IvlFused(nn.Module):
             source = DefaultModelLoader.Source(str(value.weights.directory), None, prefix=_PREFIX.format(index))
             self.secondary_weights.append(source)
             self._changes.append(value.changes())
-        #: The values' logits in the last call of `compute_logits`, for requests with weights of their own.
+        #: The values' logits in the last call of `compute_logits`, multiplied by their gates, for requests with weights of their own.
         self.last_value_logits: list[Tensor] = []
         #: The logits processor that applies these weights. One: vLLM may be told of it twice.
         self.processor: Any = None
@@ -96,10 +98,13 @@ class IvlFused(nn.Module):
         logits = [value.compute_logits(state.contiguous()) for value, state in zip(self.values, of_values)]
         if fused is None:
             return None
-        fused = fused.float()
+        base = fused = fused.float()
         self.last_value_logits = []
-        for own, projection, alpha in zip(logits, self.projections, self.alphas):
+        for own, projection, gate, alpha in zip(logits, self.projections, self.gates, self.alphas):
             mapped = projection.logits(own).float()
+            if gate is not None:
+                # The logits of both are whole here: vLLM has gathered the parts of a vocabulary that is divided among devices.
+                mapped = gate.apply(base, mapped, missing=projection.missing)
             self.last_value_logits.append(mapped)
             if alpha != 0.0:
                 fused = fused + alpha * mapped

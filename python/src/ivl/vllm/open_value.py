@@ -26,6 +26,8 @@ class OpenValue:
         self.checkpoint = Checkpoint.open(name)
         card = ValueCard.read(self.checkpoint.directory)
         self.alpha = card.alpha if alpha is None else alpha
+        #: The gate of the card, which multiplies the value.
+        self.gate = card.gate
         if card.connection is not Connection.RESIDUAL:
             raise IvlError(
                 f"`{name}` is a {card.connection.value} value, which reads the base's predictions before it reads the text; vLLM runs "

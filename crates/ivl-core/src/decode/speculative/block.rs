@@ -31,7 +31,7 @@ pub struct DraftBlock {
     start: usize,
     /// The target's base, with the values that it has itself, at all places.
     below: CumulativeLogits,
-    /// The target's own values on top, from the last logits of `below` on: at the places that all values have read.
+    /// `below`, and the target's own values on top: at the places that all values have read.
     above: CumulativeLogits,
     /// As `above`, at the last place, if the values have read it since.
     at_last: Option<CumulativeLogits>,
@@ -103,11 +103,11 @@ fn verify(
         0 => target.value_rows(&tokens, batch)?,
         _ => join(&guesses.values),
     };
-    let base = below.last();
-    let [_, places, vocab] = base.dims();
+    let [_, places, vocab] = below.base().dims();
     // The values have not read the last drafted token if they read while drafting.
     let known = values.iter().flatten().map(|logits| logits.dims()[1]).min();
-    let base = base.slice([0..1, 0..known.unwrap_or(places), 0..vocab]);
+    let known = known.unwrap_or(places);
+    let base = below.clone().map(|logits| logits.slice([0..1, 0..known, 0..vocab]));
     let above = target.add_rows(base, &values, batch);
     let fused = to_host(above.last());
     Ok(DraftBlock {
@@ -150,12 +150,7 @@ impl DraftBlock {
             Some(last) if self.at >= known => (last, 0),
             _ => (&self.above, self.at),
         };
-        let mut all: Vec<Vec<f32>> =
-            self.below.iter().map(|logits| to_host(at_place(logits, self.at))).collect();
-        // The last logits below are the first above.
-        all.pop();
-        all.extend(above.iter().map(|logits| to_host(at_place(logits, place))));
-        Ok(all)
+        Ok(above.iter().map(|logits| to_host(at_place(logits, place))).collect())
     }
 
     /// Lets the values read the last drafted token, if they have not read it while drafting.
@@ -166,7 +161,8 @@ impl DraftBlock {
         let (began, target) = (Instant::now(), Target::new(target));
         let last = token_tensor(&self.drafted[self.at - 1..], 1, &target.device());
         let values = target.value_rows(&last, batch)?;
-        let above = target.add_rows(at_place(&self.below.last(), self.at), &values, batch);
+        let below = self.below.clone().map(|logits| at_place(&logits, self.at));
+        let above = target.add_rows(below, &values, batch);
         self.fused.extend(to_host(above.last()));
         self.at_last = Some(above);
         self.verifying += began.elapsed();

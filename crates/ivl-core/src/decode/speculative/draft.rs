@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, prefill};
 use crate::decode::Continuation;
 use crate::error::Error;
-use crate::fusion::{DecodeBatch, VocabProjection};
+use crate::fusion::{CumulativeLogits, DecodeBatch, VocabProjection};
 use crate::row_chunks::PREFILL_CHUNK;
 use crate::tokens::{shared_prefix_len, to_host, token_tensor};
 use crate::vocab::{Vocab, VocabMap};
@@ -114,7 +114,7 @@ impl DraftModel {
             if self.with_values {
                 let last = token_tensor(&unread[unread.len() - 1..], 1, &target.device());
                 let values = target.value_rows(&last, batch)?;
-                logits = target.add_rows(logits, &values, batch).last();
+                logits = target.add_rows(CumulativeLogits::new(logits), &values, batch).last();
                 guesses.values.push(values);
             }
             let mut logits: Vec<f32> = to_host::<3>(logits);

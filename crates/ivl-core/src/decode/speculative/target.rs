@@ -54,13 +54,13 @@ impl<'a> Target<'a> {
     /// Adds what the values gave to logits of a base.
     pub(super) fn add_rows(
         self,
-        base: Tensor<3>,
+        base: CumulativeLogits,
         values: &ValueRows,
         batch: &DecodeBatch,
     ) -> CumulativeLogits {
         match self.independent {
             Some(target) => target.add_rows(base, values, batch.row_weights()),
-            None => CumulativeLogits::new(base),
+            None => base,
         }
     }
 }
