@@ -42,8 +42,18 @@ fn loss(base: &str, value: &str, file: &str) -> (f64, u64) {
 }
 
 fn generated(base: &str, value: &str, more: &[&str]) -> String {
-    let args =
-        ["generate", "--base", base, "--value", value, "--prompt", PROMPT, "--ignore-eos", "--json", "--quiet"];
+    let args = [
+        "generate",
+        "--base",
+        base,
+        "--value",
+        value,
+        "--prompt",
+        PROMPT,
+        "--ignore-eos",
+        "--json",
+        "--quiet",
+    ];
     let out = json(&[&args[..], &["--max-new-tokens", "16", "--temperature", "0"], more].concat());
     out["text"].as_str().expect("a text").to_owned()
 }
@@ -56,7 +66,9 @@ fn served(base: &str, value: &str) -> String {
     BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("reads");
     let said: Value = serde_json::from_str(&line).expect("JSON");
     let address = said["address"].as_str().expect("an address").trim_start_matches("http://");
-    let body = json!({"prompt": PROMPT, "max_tokens": 16, "temperature": 0, "ignore_eos": true}).to_string();
+    let body =
+        json!({"model": "value", "prompt": PROMPT, "max_tokens": 16, "temperature": 0, "ignore_eos": true})
+            .to_string();
     let head =
         format!("host: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let mut stream = TcpStream::connect(address).expect("connects");
@@ -65,8 +77,7 @@ fn served(base: &str, value: &str) -> String {
     stream.read_to_string(&mut answer).expect("reads");
     process.kill().expect("ends");
     process.wait().expect("ends");
-    let answer: Value =
-        serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
     answer["choices"][0]["text"].as_str().expect("a text").to_owned()
 }
 
@@ -111,7 +122,15 @@ fn a_gate_is_fitted_applied_by_every_verb_and_removed() {
         json(&args)["logprobs"].clone()
     };
     let explained = json(&[
-        "explain", "--base", &large, "--value", &value, "--text", "Suna lives in Oslo.", "--json", "--quiet",
+        "explain",
+        "--base",
+        &large,
+        "--value",
+        &value,
+        "--text",
+        "Suna lives in Oslo.",
+        "--json",
+        "--quiet",
     ]);
     let scored = score(&value);
     let logprob = |at: usize| scored[at].as_f64().expect("a number");
@@ -153,7 +172,8 @@ fn a_gate_that_does_not_help_is_not_written() {
     let value = value(dir.path());
     let small = base("small");
     let data = text(&dir.path().join("rows.jsonl"));
-    // Of the rows that are fitted the answers are wrong, of every fourth they are right.
+    // Of the rows that are fitted the answers are wrong, of the others they are right.
+    let held_out = [0, 6, 8, 15, 17, 20];
     let right = std::fs::read_to_string(base("train.jsonl")).expect("reads");
     let rows: Vec<String> = right
         .lines()
@@ -161,7 +181,7 @@ fn a_gate_that_does_not_help_is_not_written() {
         .enumerate()
         .map(|(row, line)| {
             let mut line: Value = serde_json::from_str(line).expect("JSON");
-            if row % 4 != 3 {
+            if !held_out.contains(&row) {
                 line["completion"] = json!(" xqz vkj zzx qjw");
             }
             line.to_string()

@@ -72,14 +72,16 @@ fn value(case: &Json, base: &Vocab, alpha: f64) -> Value {
 fn close(got: &[f32], expected: &[f64], what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     for (got, expected) in got.iter().zip(expected) {
-        assert!((f64::from(*got) - expected).abs() < 2e-5 * (1.0 + expected.abs()), "{what}: {got} {expected}");
+        assert!(
+            (f64::from(*got) - expected).abs() < 2e-5 * (1.0 + expected.abs()),
+            "{what}: {got} {expected}"
+        );
     }
 }
 
 #[test]
 fn features_gates_and_logits_are_those_of_pytorch() {
-    let fixture: Json =
-        serde_json::from_str(include_str!("fixtures/learned_gate.json")).expect("a fixture");
+    let fixture: Json = serde_json::from_str(include_str!("fixtures/learned_gate.json")).expect("a fixture");
     let gate = gate(&fixture);
     for case in fixture["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");

@@ -212,7 +212,9 @@ pub enum Error {
         reason: String,
     },
     /// A learned gate of a value whose logits are not added to the base's.
-    #[error("a learned gate cannot multiply `{value}`: {reason}. If the value's card has a gate, take it out")]
+    #[error(
+        "a learned gate cannot multiply `{value}`: {reason}. If the value's card has a gate, take it out"
+    )]
     LearnedGate {
         /// The value.
         value: String,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{Attach, Model};
 use crate::open_options::OpenOptions;
 
-/// Of so many rows the last is not fitted to: losses on such rows tell whether the gate helps.
+/// Of so many rows one is not fitted to: losses on such rows tell whether the gate helps.
 const HELD_OUT: usize = 4;
 
 /// The weight of `mean (g - 1)^2`, unless another is set.
@@ -123,7 +123,8 @@ impl GateFit {
         let mut model = prepared.load()?;
         let alpha = model.values()[0].alpha();
         if alpha == 0.0 {
-            let reason = "the weight of the value is 0, where no gate changes anything; expected another".to_owned();
+            let reason =
+                "the weight of the value is 0, where no gate changes anything; expected another".to_owned();
             return Err(Error::Settings { reason });
         }
         model.set_learned_gate(None)?;
@@ -171,16 +172,19 @@ impl GateFit {
             return Ok(());
         }
         let reason = format!(
-            "holds {} rows, expected at least {HELD_OUT} with answers: every fourth is kept to measure the gate",
+            "holds {} rows, expected at least {HELD_OUT} with answers: one of each four is kept to measure the gate",
             passages.len()
         );
         Err(Error::Content { path: self.data.clone(), reason })
     }
 }
 
-/// Whether a row is kept to measure the gate.
+/// Whether a row is kept to measure the gate: one of each four, at a place that looks random, since the rows of a file may take
+/// turns, such as four questions about each person.
 fn is_held_out(row: usize) -> bool {
-    row % HELD_OUT == HELD_OUT - 1
+    // Multiples of the golden ratio, in units of 2^-64 turns, are spread evenly without a period.
+    let turn = ((row / HELD_OUT) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    row % HELD_OUT == (turn >> 62) as usize
 }
 
 impl FittedGate {
@@ -220,4 +224,19 @@ fn local_card(value: &str) -> Result<(PathBuf, ValueCard)> {
     let card = path.exists().then(|| ValueCard::read(path)).transpose()?.flatten();
     let card = card.ok_or_else(|| Error::NoCard { value: value.to_owned() })?;
     Ok((path.to_owned(), card))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_each_four_rows_is_held_out_at_changing_places() {
+        let places: Vec<usize> = (0..400).filter(|&row| is_held_out(row)).map(|row| row % 4).collect();
+        assert_eq!((places.len(), places[0]), (100, 0));
+        for place in 0..4 {
+            let count = places.iter().filter(|&&other| other == place).count();
+            assert!((20..=30).contains(&count), "{count} at {place}");
+        }
+    }
 }

@@ -9,9 +9,9 @@ use super::Template;
 #[command(
     after_help = "Example:\n  ivl gate --base examples/first-value/small --value runs/first-value \\\n      \
         --data examples/first-value/train.jsonl\n\n\
-        The gate multiplies the value wherever it is attached afterwards, on any base. It is fitted on three of every four rows; on \
-        the fourth its loss is compared with that without a gate, and without a gain there nothing is written and the exit status is \
-        1. docs/explain.md says when a gate helps."
+        The gate multiplies the value wherever it is attached afterwards, on any base. It is fitted on three of each four rows; on \
+        the others its loss is compared with that without a gate, and without a gain there nothing is written and the exit status \
+        is 1. docs/explain.md says when a gate helps."
 )]
 pub struct GateOptions {
     /// Base to fit the gate on: that which the value was trained on

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::{Common, GateOptions};
 use crate::models::{open_options, value_and_alpha, with_template};
+use crate::notes::note;
 use crate::output::stdout;
 use crate::progress::bar;
 
@@ -47,9 +48,11 @@ pub fn run(args: &GateOptions, common: &Common) -> Result<()> {
                  as it is; give more demonstrations, raise --penalty, or write the gate with --force"
             );
         }
-        crate::notes::note(format_args!(
-            "note: the gate does not lower the loss of the rows that it was not fitted on ({losses})"
-        ));
+        if !common.quiet {
+            note(format_args!(
+                "note: the gate does not lower the loss of the rows that it was not fitted on ({losses})"
+            ));
+        }
     }
     if !common.json {
         writeln!(out, "\nwrote the gate to the card of {value}")?;
@@ -71,7 +74,10 @@ fn show(out: &mut impl Write, card: &GateCard) -> Result<()> {
         let cells: Vec<String> = cells.into_iter().map(|cell| format!("{cell:>13}")).collect();
         format!("{name:14}{}", cells.concat())
     };
-    writeln!(out, "Loss in nats per token: of the base alone, with the value, at its best constant weight, with the gate")?;
+    writeln!(
+        out,
+        "Loss in nats per token: of the base alone, with the value, at its best constant weight, with the gate"
+    )?;
     writeln!(out, "{}", line("", heads))?;
     for (name, losses) in [("fitted", card.fitted), ("not fitted", card.held_out)] {
         let GateLosses { rows, tokens, alone, ungated, constant, gated } = losses;

@@ -216,6 +216,11 @@ group!(
     values,
     [
         case(
+            "a gate for a value without a card",
+            &["gate", "--base", "small", "--value", "large", "--data", "held-out.jsonl"]
+        ),
+        case("a gate without data", &["gate", "--base", "small", "--value", "large"]),
+        case(
             "a value with another vocabulary",
             &["score", "--base", "small", "--value", "other", "--text", "x"]
         ),

@@ -237,7 +237,9 @@ mod tests {
         for number in [f64::NAN, f64::INFINITY] {
             let mut weights = [0.0; COUNT];
             weights[3] = number;
-            assert!(LearnedGate::new(weights, 0.0).is_err() && LearnedGate::new([0.0; COUNT], number).is_err());
+            assert!(
+                LearnedGate::new(weights, 0.0).is_err() && LearnedGate::new([0.0; COUNT], number).is_err()
+            );
         }
     }
 }

@@ -95,12 +95,7 @@ pub trait IndependentValues {
     ///
     /// # Shapes
     /// - `base`: `[rows, positions, vocab]`, at the positions of `values`
-    fn add_rows(
-        &self,
-        base: CumulativeLogits,
-        values: &ValueRows,
-        rows: RowWeights<'_>,
-    ) -> CumulativeLogits;
+    fn add_rows(&self, base: CumulativeLogits, values: &ValueRows, rows: RowWeights<'_>) -> CumulativeLogits;
 }
 
 /// The logits of each value for the base's tokens, `[readers, positions, vocab]`; `None` for one that no row takes.

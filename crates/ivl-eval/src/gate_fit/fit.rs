@@ -82,7 +82,10 @@ impl GateObservations {
             sum += loss + penalty * (g - 1.0).powi(2);
             // The derivative of 2 sigmoid(z) is g (1 - g / 2).
             let slope = (slope + 2.0 * penalty * (g - 1.0)) * g * (1.0 - g / 2.0);
-            gradient.iter_mut().zip(input.iter().chain([&1.0])).for_each(|(sum, input)| *sum += slope * input);
+            gradient
+                .iter_mut()
+                .zip(input.iter().chain([&1.0]))
+                .for_each(|(sum, input)| *sum += slope * input);
         }
         let count = self.positions.len().max(1) as f64;
         (sum / count, gradient.map(|sum| sum / count))
@@ -157,7 +160,8 @@ mod tests {
     fn a_large_penalty_leaves_a_gate_of_one() {
         let observations = observations(|features| if features[0] > 0.5 { 2.0 } else { 0.0 });
         let far = |gate: &LearnedGate| {
-            let distances = observations.positions.iter().map(|position| (gate.at(&position.features) - 1.0).abs());
+            let distances =
+                observations.positions.iter().map(|position| (gate.at(&position.features) - 1.0).abs());
             distances.fold(0.0, f64::max)
         };
         let [free, held] = [0.0, 1e9].map(|penalty| observations.fit(penalty).expect("fits"));
