@@ -24,7 +24,7 @@ const PENALTY: f64 = 0.01;
 /// the losses at a grid of constants, then with the gate.
 ///
 /// ```no_run
-/// let fit = ivl::GateFit::new("examples/first-value/small", "runs/first-value", "examples/first-value/train.jsonl");
+/// let fit = ivl::GateFit::new("examples/first-value/small", "runs/first-value", "examples/first-value/held-out.jsonl");
 /// let fitted = fit.fit(|_| {})?;
 /// if fitted.helps() {
 ///     fitted.write()?; // who attaches the value now has the gate

@@ -8,7 +8,7 @@ use super::Template;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ivl gate --base examples/first-value/small --value runs/first-value \\\n      \
-        --data examples/first-value/train.jsonl\n\n\
+        --data examples/first-value/held-out.jsonl\n\n\
         The gate multiplies the value wherever it is attached afterwards, on any base. It is fitted on three of each four rows; on \
         the others its loss is compared with that without a gate, and without a gain there nothing is written and the exit status \
         is 1. docs/explain.md says when a gate helps."
