@@ -150,7 +150,11 @@ fn a_gate_is_fitted_applied_by_every_verb_and_removed() {
     let card = Path::new(&value).join("ivl.json");
     let kept = std::fs::read(&card).expect("reads");
     edit(&card, |card| card["gate"]["weights"]["mood"] = json!(1.0));
-    fails(&["generate", "--base", &large, "--value", &value, "--prompt", "x"], &["`mood`", "base_entropy"]);
+    fails(
+        &["generate", "--base", &large, "--value", &value, "--prompt", "x"],
+        &["`mood`", "take the gate out"],
+    );
+    assert!(ok(&["gate", "--value", &value, "--remove"]).contains("took the gate out"));
     std::fs::write(&card, &kept).expect("writes");
     edit(&card, |card| card["connection"] = json!("cascade"));
     fails(

@@ -68,7 +68,7 @@ impl GateCard {
         };
         let known = || format!("a weight for each of {}", LearnedGate::FEATURES.join(", "));
         if let Some(name) = self.weights.keys().find(|name| !LearnedGate::FEATURES.contains(&name.as_str())) {
-            let expected = format!("{}; fit the gate again with this version of ivl", known());
+            let expected = format!("{}; take the gate out", known());
             return Err(invalid("gate.weights", expected, format!("one with a weight for `{name}`")));
         }
         let mut weights = [0.0; LearnedGate::FEATURES.len()];
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn gates_that_cannot_be_applied_are_refused() {
         let unknown = read(|json| json["gate"]["weights"]["mood"] = 1.0.into()).expect_err("unknown");
-        assert!(unknown.contains("`mood`") && unknown.contains("base_entropy"), "{unknown}");
+        assert!(unknown.contains("`mood`") && unknown.contains("take the gate out"), "{unknown}");
         let missing = read(|json| {
             json["gate"]["weights"].as_object_mut().expect("an object").remove("value_rms");
         });

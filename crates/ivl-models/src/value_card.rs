@@ -155,6 +155,24 @@ impl ValueCard {
     /// [`Error::File`] for a card that cannot be read, [`Error::InvalidField`] for one of a later format, or with a gate that
     /// cannot be applied.
     pub fn read(value: &Path) -> Result<Option<Self>, Error> {
+        let Some((card, path)) = Self::parse(value)? else { return Ok(None) };
+        card.gate.as_ref().map(|gate| gate.gate(&path)).transpose()?;
+        Ok(Some(card))
+    }
+
+    /// Reads the card of a value, and takes the gate out of what was read: one that this version of ivl cannot apply as well.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), but for gates that cannot be applied.
+    pub fn read_without_gate(value: &Path) -> Result<Option<(Self, Option<GateCard>)>, Error> {
+        let Some((mut card, _)) = Self::parse(value)? else { return Ok(None) };
+        let gate = card.gate.take();
+        card.set_gate(None);
+        Ok(Some((card, gate)))
+    }
+
+    /// The card of a value, and its file.
+    fn parse(value: &Path) -> Result<Option<(Self, PathBuf)>, Error> {
         let path = Self::file_of(value);
         let card = if path.is_file() {
             read_json(&path)?
@@ -165,20 +183,20 @@ impl ValueCard {
         } else {
             return Ok(None);
         };
-        Self::checked(card, path).map(Some)
+        Self::check_format(&card, &path)?;
+        Ok(Some((card, path)))
     }
 
-    fn checked(card: Self, path: PathBuf) -> Result<Self, Error> {
+    fn check_format(card: &Self, path: &Path) -> Result<(), Error> {
         if card.format > Self::GATED_FORMAT {
             return Err(Error::InvalidField {
-                path,
+                path: path.to_owned(),
                 field: "format".to_owned(),
                 expected: format!("at most {}: a later version of ivl wrote this card", Self::GATED_FORMAT),
                 got: card.format.to_string(),
             });
         }
-        card.gate.as_ref().map(|gate| gate.gate(&path)).transpose()?;
-        Ok(card)
+        Ok(())
     }
 
     /// The gate that multiplies the value, if there is one; `value` is the place of the card.

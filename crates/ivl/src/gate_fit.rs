@@ -204,18 +204,18 @@ impl FittedGate {
     }
 }
 
-/// Takes the gate out of the card of a value; whether there was one.
+/// Takes the gate out of the card of a value, one that this version of ivl cannot apply as well; whether there was one.
 ///
 /// # Errors
 /// [`Error::NoCard`], and errors of the card's file.
 pub fn remove_gate(value: &str) -> Result<bool> {
-    let (path, mut card) = local_card(value)?;
-    let had = card.gate.is_some();
-    if had {
-        card.set_gate(None);
-        card.write(&path)?;
+    let path = Path::new(value);
+    let read = path.exists().then(|| ValueCard::read_without_gate(path)).transpose()?.flatten();
+    let (card, gate) = read.ok_or_else(|| Error::NoCard { value: value.to_owned() })?;
+    if gate.is_some() {
+        card.write(path)?;
     }
-    Ok(had)
+    Ok(gate.is_some())
 }
 
 /// The place of a value on this machine, and its card. The cards of values from the hub are in a cache, which is left as it is.

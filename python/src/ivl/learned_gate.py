@@ -55,7 +55,7 @@ class LearnedGate:
         missing = [name for name in FEATURES if name not in weights]
         if unknown or missing:
             fault = f"a weight for `{unknown[0]}`" if unknown else f"no weight for `{missing[0]}`"
-            raise IvlError(f"`gate.weights` in `{path}` has {fault}, expected one for each of {', '.join(FEATURES)}: fit the gate again")
+            raise IvlError(f"`gate.weights` in `{path}` has {fault}, expected one for each of {', '.join(FEATURES)}: take the gate out")
         numbers = {**weights, "bias": gate.get("bias")}
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):

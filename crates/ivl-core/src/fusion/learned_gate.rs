@@ -149,11 +149,13 @@ fn root_mean_square<const D: usize>(logits: Tensor<D>, known: Option<Tensor<D>>)
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::tokens::to_host;
 
     fn row(numbers: &[f32]) -> Tensor<2> {
-        Tensor::<1>::from_floats(numbers, &Default::default()).unsqueeze()
+        Tensor::<1>::from_floats(numbers, &Device::flex()).unsqueeze()
     }
 
     fn close(got: &[f32], expected: &[f64]) {
