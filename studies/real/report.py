@@ -20,7 +20,7 @@ NAMES = {
     "qwen2.5-coder-1.5b": "Qwen 1.5B",
 }
 # Conditions that add something to the base's logits.
-FUSED = ("value", "weighted", "gated", "bytes", "both", "proxy")
+FUSED = ("value", "weighted", "gated", "bytes", "both", "proxy", "difference")
 CONDITIONS = ["alone", "few-shot", "tuned", *FUSED, "distilled"]
 FAMILIES = {"smollm2-135m": "smollm2", "gemma3-270m": "gemma3"}
 
@@ -55,6 +55,7 @@ def label(condition, home, base):
         "bytes": f"value of {name}, over bytes",
         "both": f"value of {name}, trained against both{through}",
         "proxy": f"proxy tuning from {name}{through}",
+        "difference": f"proxy tuning from {name} in one pass{through}",
     }[condition] + (f" ({', '.join(notes)})" if notes else "")
 
 

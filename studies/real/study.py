@@ -23,6 +23,7 @@ standard library.
 | `both` | the same value trained against HOME and the base together, through the map |
 | `tuned` | the base with LoRA adapters trained on it: the end of the gap, and for a small base its own competitor |
 | `proxy` | proxy tuning: the base, plus the tuned HOME, minus HOME |
+| `difference` | the same in one pass of HOME, by `--adapter-difference` |
 | `distilled` | adapters on the base that `ivl distill` fitted to base and value, on answers of both to the demonstrations' prompts |
 
 `value+NAME` trains the value with a setting of `VARIANTS` (plan.py), `value@N` with seed N; so do the other conditions with a training.
@@ -194,6 +195,8 @@ class Study:
                 return [*plain, "--value", trained("value", home), "--byte-fusion", self.model(home)]
             case "both":
                 return [*plain, "--value", trained("both", home, base), *hybrid]
+            case "difference":
+                return [*plain, "--value", trained("tuned", home), "--adapter-difference", *hybrid]
             case "proxy":
                 return [*plain, "--value", f"{trained('tuned', home)}:1", "--value", f"{self.model(home)}:-1", *hybrid]
         raise SystemExit(f"`{condition}` is no condition; the head of this file lists them")

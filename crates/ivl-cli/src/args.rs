@@ -12,7 +12,7 @@ use ivl::Gate;
 use ivl::serve::IpNet;
 
 pub use self::gate_options::GateOptions;
-pub use self::option_groups::{Color, Common, Decoding, Drafts, Dtype, Models, Template, Vocabularies};
+pub use self::option_groups::{Color, Common, Decoding, Drafts, Dtype, Models, Template, AttachOptions};
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]
@@ -470,7 +470,7 @@ pub struct Serve {
     #[command(flatten)]
     pub template: Template,
     #[command(flatten)]
-    pub vocabularies: Vocabularies,
+    pub attach: AttachOptions,
     #[command(flatten)]
     pub drafts: Drafts,
     /// Address to listen on; any other than loopback requires --api-key or --open

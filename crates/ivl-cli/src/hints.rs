@@ -23,6 +23,9 @@ fn of_ivl(error: &Error) -> Option<String> {
         Error::QuantizedValue { .. } => "`ivl convert MODEL --to hf --out DIR` writes the copy",
         Error::GateWithoutValue { .. } => "--gate needs at least one --value",
         Error::LearnedGate { .. } => "`ivl gate --value VALUE --remove` takes a gate out of a card",
+        Error::AdapterDifference { .. } => {
+            "`--value TUNED:1 --value SMALL:-1` adds any tuned model minus the one that it was made from, in two passes"
+        }
         Error::NeedsOutput { .. } => "name one with --output DIR",
         Error::UnsupportedKvCache { .. } => "choose with --kv-cache-dtype and --device",
         Error::UnknownDevice { .. } | Error::SeveralDevices { .. } => "--device names it",

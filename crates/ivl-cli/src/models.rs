@@ -11,7 +11,7 @@ use ivl::{
     PreparedModel, ServeOptions,
 };
 
-use crate::args::{Common, Drafts, Dtype, Models, Template, Vocabularies};
+use crate::args::{AttachOptions, Common, Drafts, Dtype, Models, Template};
 use crate::notes::note;
 use crate::progress::bar;
 
@@ -72,11 +72,11 @@ pub fn dtype(dtype: Dtype) -> ivl::Dtype {
 /// The models of `--base` and `--value`, to be opened.
 pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<ModelBuilder> {
     let options = with_template(open_options(common), &models.template);
-    check_vocabularies(&models.vocabularies, models.value.len())?;
+    check_attach_options(&models.attach, models.value.len())?;
     let mut builder = Model::builder(&models.base).options(options);
     for text in &models.value {
         let (value, alpha) = value_and_alpha(text)?;
-        builder = builder.attach(value, attach(alpha, &models.vocabularies));
+        builder = builder.attach(value, attach(alpha, &models.attach));
     }
     Ok(match gate {
         Some(gate) => builder.gate(gate),
@@ -84,19 +84,22 @@ pub fn builder(models: &Models, gate: Option<Gate>, common: &Common) -> Result<M
     })
 }
 
-/// Refuses options about the vocabularies of values where there is no value.
-pub fn check_vocabularies(options: &Vocabularies, values: usize) -> Result<()> {
-    let given = [("--map", !options.map.is_empty()), ("--byte-fusion", options.byte_fusion.is_some())];
-    match given.into_iter().find(|(_, given)| *given && values == 0) {
-        Some((option, _)) => {
-            bail!("{option} is about the vocabulary of a value, but there is none; add one with --value")
-        }
+/// Refuses options about values where there is no value.
+pub fn check_attach_options(options: &AttachOptions, values: usize) -> Result<()> {
+    let vocabulary = "is about the vocabulary of a value";
+    let given = [
+        ("--map", vocabulary, !options.map.is_empty()),
+        ("--byte-fusion", vocabulary, options.byte_fusion.is_some()),
+        ("--adapter-difference", "is about how values are added", options.adapter_difference),
+    ];
+    match given.into_iter().find(|(.., given)| *given && values == 0) {
+        Some((option, what, _)) => bail!("{option} {what}, but there is none; add one with --value"),
         None => Ok(()),
     }
 }
 
 /// Notes options that have no effect on the values of a model.
-pub fn note_idle_options(model: &Model, options: &Vocabularies, common: &Common) {
+pub fn note_idle_options(model: &Model, options: &AttachOptions, common: &Common) {
     if common.quiet || model.values().iter().any(AttachedValue::has_own_tokens) {
         return;
     }
@@ -117,7 +120,7 @@ pub fn open(builder: ModelBuilder, models: &Models, common: &Common) -> Result<M
 /// Loads the weights of a model, and notes what is unusual about it.
 pub fn load(prepared: PreparedModel, models: &Models, common: &Common) -> Result<Model> {
     let model = prepared.load()?;
-    note_idle_options(&model, &models.vocabularies, common);
+    note_idle_options(&model, &models.attach, common);
     for value in model.values() {
         warn_of_alpha(value.name(), value.alpha(), common);
     }
@@ -141,11 +144,12 @@ pub fn warn_of_alpha(value: &str, alpha: f64, common: &Common) {
 }
 
 /// How a value is attached.
-pub fn attach(alpha: Option<f64>, vocabularies: &Vocabularies) -> Attach {
-    let config = ByteFusionConfig::default().unseen(vocabularies.unseen).branches(vocabularies.branches);
+pub fn attach(alpha: Option<f64>, options: &AttachOptions) -> Attach {
+    let config = ByteFusionConfig::default().unseen(options.unseen).branches(options.branches);
     let mut attach = Attach::new().byte_fusion_config(config);
-    (attach.alpha, attach.maps) = (alpha, vocabularies.map.clone());
-    attach.byte_fusion.clone_from(&vocabularies.byte_fusion);
+    (attach.alpha, attach.maps) = (alpha, options.map.clone());
+    attach.byte_fusion.clone_from(&options.byte_fusion);
+    attach.adapter_difference = options.adapter_difference;
     attach
 }
 

@@ -36,6 +36,7 @@ impl TransformerLm {
 pub(crate) fn layers<'c>(net: &Transformer, cache: &'c mut Cache) -> Result<&'c mut LayerCache, Error> {
     let config = net.config();
     let layers = cache.layers(config.layers.len())?;
+    layers.check_copies(net.copies())?;
     layers.check_shapes(config.cache_shapes())?;
     Ok(layers)
 }
@@ -75,6 +76,6 @@ impl CausalLm for TransformerLm {
         let config = self.net.config();
         ModelInfo::new(&self.name)
             .length_dependence(config.length_dependence())
-            .cache_bytes(config.cache_bytes(self.net.kv_format(), 1))
+            .cache_bytes(config.cache_bytes(self.net.kv_format(), 1).times(self.net.copies()))
     }
 }

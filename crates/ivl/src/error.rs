@@ -211,6 +211,14 @@ pub enum Error {
         /// Which value cannot be gated, and why.
         reason: String,
     },
+    /// What cannot be taken as the difference that adapters make.
+    #[error("`{value}` cannot be taken as a difference of adapters: {reason}")]
+    AdapterDifference {
+        /// The value.
+        value: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// A learned gate of a value whose logits are not added to the base's.
     #[error(
         "a learned gate cannot multiply `{value}`: {reason}. If the value's card has a gate, take it out"

@@ -77,7 +77,8 @@
 //! ```
 //!
 //! [`Model::attach`] does as the value's card says: residual values, cascade values and low-rank adapters are recognised. A
-//! value of another vocabulary needs [`Attach::map`] or [`Attach::byte_fusion`]. [`Model::set_gate`] consults the values
+//! value of another vocabulary needs [`Attach::map`] or [`Attach::byte_fusion`]; [`Attach::adapter_difference`] takes the adapters of a
+//! fine-tuned model in place of a value. [`Model::set_gate`] consults the values
 //! only where the base is unsure; [`GateFit`] fits a gate that weights the value at each position, and writes it to the value's card.
 //!
 //! # Explain what a value changes

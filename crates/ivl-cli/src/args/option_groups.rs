@@ -64,7 +64,7 @@ pub struct Models {
     #[command(flatten)]
     pub template: Template,
     #[command(flatten)]
-    pub vocabularies: Vocabularies,
+    pub attach: AttachOptions,
 }
 
 /// Which chat template renders messages.
@@ -75,9 +75,13 @@ pub struct Template {
     pub chat_template: String,
 }
 
-/// How values with another vocabulary are attached.
+/// How values are attached.
 #[derive(Debug, clap::Args)]
-pub struct Vocabularies {
+pub struct AttachOptions {
+    /// Take every value as the adapters of a fine-tuned model, and add the difference that they make: the logits with them minus
+    /// those without (proxy tuning), in one pass of two rows
+    #[arg(long)]
+    pub adapter_difference: bool,
     /// Map for a value with another vocabulary: a file written by `ivl align`, or a method that needs no corpus (exact,
     /// prefix, edit-distance, hybrid); may be repeated
     #[arg(long, value_name = "FILE|METHOD", help_heading = "Other vocabularies")]

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::{Common, Serve};
 use crate::models::{
-    attach, check_vocabularies, drafts, note_idle_options, open_options, serve_options, value_and_alpha,
+    attach, check_attach_options, drafts, note_idle_options, open_options, serve_options, value_and_alpha,
     with_template,
 };
 use crate::notes::note;
@@ -24,7 +24,7 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
     settings.validate()?;
     let drafts = drafts(&args.drafts)?;
     let options = with_template(open_options(common), &args.template);
-    check_vocabularies(&args.vocabularies, args.value.len())?;
+    check_attach_options(&args.attach, args.value.len())?;
     let mut builder = Model::builder(&args.base).options(options);
     let mut names = BTreeSet::new();
     for text in &args.value {
@@ -32,13 +32,13 @@ pub fn run(args: &Serve, common: &Common) -> Result<()> {
         if !names.insert(name.clone()) {
             return Err(ivl::serve::Error::SameId { id: name }.into());
         }
-        builder = builder.attach(value, attach(alpha, &args.vocabularies).name(name));
+        builder = builder.attach(value, attach(alpha, &args.attach).name(name));
     }
     if let Some(drafts) = &drafts {
         builder = builder.for_drafts(drafts.clone());
     }
     let model = builder.open()?;
-    note_idle_options(&model, &args.vocabularies, common);
+    note_idle_options(&model, &args.attach, common);
     let name = match &args.name {
         Some(name) => name.clone(),
         None => served_name(&args.base, model.base_path())?,

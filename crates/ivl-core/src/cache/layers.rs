@@ -34,6 +34,8 @@ pub struct LayerCache {
     held: usize,
     expected: usize,
     stride: usize,
+    /// Rows that the network reads for each row of the batch; they lie side by side.
+    copies: usize,
     history: History,
     snapshots: Snapshots,
 }
@@ -49,6 +51,7 @@ impl LayerCache {
             held: 0,
             expected: 0,
             stride: 1,
+            copies: 1,
             history: History::default(),
             snapshots: Snapshots::default(),
         }
@@ -60,6 +63,24 @@ impl LayerCache {
     pub fn with_stride(mut self, stride: usize) -> Self {
         self.padding.iter_mut().for_each(|padding| *padding *= stride);
         Self { stride, ..self }
+    }
+
+    /// For a network that reads each row of the batch `copies` times, in rows side by side. Rows of this type are those of the
+    /// network ([`padding`](Self::padding) has one entry for each), those of [`Cache`](super::Cache) are the batch's.
+    #[must_use]
+    pub fn with_copies(mut self, copies: usize) -> Self {
+        self.padding = self.padding.iter().flat_map(|&padding| vec![padding; copies]).collect();
+        Self { copies, ..self }
+    }
+
+    /// The network's rows for rows of the batch.
+    fn rows_of(&self, batch: &[usize]) -> Vec<usize> {
+        batch.iter().flat_map(|row| row * self.copies..(row + 1) * self.copies).collect()
+    }
+
+    /// Rows of the batch.
+    fn batch(&self) -> usize {
+        self.padding.len() / self.copies
     }
 
     /// Positions of the text so far, padding included.
@@ -114,20 +135,33 @@ impl LayerCache {
         }
     }
 
+    /// Refuses to go on with the rows of a network that reads each row of the batch another number of times.
+    ///
+    /// # Errors
+    /// [`Error::ForeignCache`].
+    pub fn check_copies(&self, expected: usize) -> Result<(), Error> {
+        if self.copies == expected {
+            return Ok(());
+        }
+        let described = |copies| format!("one of a network that reads each row {copies} times");
+        Err(Error::ForeignCache { expected: described(expected), got: described(self.copies) })
+    }
+
     /// Announces the texts in each row; see [`Cache::segment`](super::Cache::segment).
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] unless there is a list of lengths for each row.
     pub fn segment(&mut self, rows: &[Vec<usize>]) -> Result<(), Error> {
-        if rows.len() != self.padding.len() {
+        if rows.len() != self.batch() {
             return Err(Error::InvalidSetting {
                 name: "segments",
                 expected: "a list of lengths for each row of the cache",
-                got: format!("{} lists for {} rows", rows.len(), self.padding.len()),
+                got: format!("{} lists for {} rows", rows.len(), self.batch()),
             });
         }
-        let positions = |row: &Vec<usize>| row.iter().map(|len| len * self.stride).collect();
-        self.segments = Some(rows.iter().map(positions).collect());
+        let positions =
+            |row: &Vec<usize>| vec![row.iter().map(|len| len * self.stride).collect(); self.copies];
+        self.segments = Some(rows.iter().flat_map(positions).collect());
         Ok(())
     }
 
@@ -199,7 +233,7 @@ impl LayerCache {
     /// ([`LayerMemory::marked`]): the end of the positions that are read again. States are kept of single texts only: rows of a
     /// batch are not cut back when they are decoded.
     pub fn mark(&mut self, seq: usize) -> Option<usize> {
-        if self.padding.len() != 1 || !self.is_recurrent() && self.unread() == 0 {
+        if self.batch() != 1 || !self.is_recurrent() && self.unread() == 0 {
             return None;
         }
         if self.unread() > 0 {
@@ -274,6 +308,7 @@ impl LayerCache {
     }
 
     pub(super) fn select(&mut self, rows: &[usize]) {
+        let rows = &self.rows_of(rows)[..];
         self.padding = rows.iter().map(|&row| self.padding[row]).collect();
         self.select_segments(rows);
         self.layers.iter_mut().for_each(|layer| layer.select(rows));
@@ -319,9 +354,11 @@ impl LayerCache {
     }
 
     pub(super) fn keep(&mut self, rows: &[usize]) {
+        let is_all_of_one = rows == [0] && self.batch() == 1;
+        let rows = &self.rows_of(rows)[..];
         let kept: Vec<usize> = rows.iter().map(|&row| self.padding[row]).collect();
         let Some(&dropped) = kept.iter().min() else {
-            *self = Self::new(self.layers.len(), &[]).with_stride(self.stride);
+            *self = Self::new(self.layers.len(), &[]).with_stride(self.stride).with_copies(self.copies);
             return;
         };
         // Padding is not always read yet.
@@ -329,7 +366,7 @@ impl LayerCache {
         if dropped > self.held {
             self.restart();
         }
-        if rows != [0] || self.padding.len() != 1 {
+        if !is_all_of_one {
             self.snapshots.clear();
         }
         let read = dropped.min(self.held);
@@ -376,5 +413,30 @@ mod tests {
         assert_eq!(starts_and_lens(&cache, 1, 0..6), first);
         assert_eq!(starts_and_lens(&cache, 0, 0..3), [(1, 3); 3]);
         assert!(cache.segment(&[vec![1]]).expect_err("one list").to_string().contains("1 lists for 2 rows"));
+    }
+
+    #[test]
+    fn copies_of_a_row_stay_side_by_side() {
+        let mut cache = LayerCache::new(1, &[2, 0, 1]).with_copies(2);
+        assert_eq!(cache.padding(), [2, 2, 0, 0, 1, 1]);
+        cache.segment(&[vec![2], vec![1, 3], vec![3]]).expect("three rows");
+        assert!(cache.segment(&[vec![1]]).expect_err("one list").to_string().contains("1 lists for 3 rows"));
+        cache.select(&[1, 0]);
+        assert_eq!(cache.padding(), [0, 0, 2, 2]);
+        for row in 0..2 {
+            assert_eq!(starts_and_lens(&cache, row, 0..2), [(0, 1), (1, 3)]);
+            assert_eq!(starts_and_lens(&cache, row + 2, 2..4), [(2, 2); 2]);
+        }
+        cache.advance(4);
+        cache.keep(&[1]);
+        assert_eq!((cache.padding(), cache.len()), (&[0, 0][..], 2));
+        let mut other = LayerCache::new(1, &[0]).with_copies(2);
+        other.advance(3);
+        cache.join(other);
+        assert_eq!(cache.padding(), [1, 1, 0, 0]);
+        cache.keep(&[]);
+        assert!(cache.padding().is_empty());
+        cache.join(LayerCache::new(1, &[3]).with_copies(2));
+        assert_eq!(cache.padding(), [3, 3]);
     }
 }

@@ -46,6 +46,35 @@ impl Transformer {
         self
     }
 
+    /// The same network, whose hidden states are from now on the difference that its adapters make: those with them minus those
+    /// without, after the last norm. Its logits are then
+    ///
+    /// ```text
+    /// W h(x; weights + adapters) - W h(x; weights)
+    /// ```
+    ///
+    /// the term of proxy tuning ([arXiv 2401.08565](https://arxiv.org/abs/2401.08565)). Both are read in one pass, as two rows side
+    /// by side: the weights, which are what decoding waits for, are read once. Caches are as large as for two texts.
+    ///
+    /// `None` where that is not the difference of the logits: for a head with a bias or a cap on its logits, a network without
+    /// adapters, and adapters that came with a last norm of their own.
+    #[must_use]
+    pub fn with_adapter_difference(mut self) -> Option<Self> {
+        let embedding = &self.config().embedding;
+        if embedding.softcap.is_some() || embedding.head_bias || self.own_norm {
+            return None;
+        }
+        let mut adapters = 0;
+        for (_, _, linear) in self.projections_mut() {
+            if let Some(lora) = &mut linear.lora {
+                lora.alternates = true;
+                adapters += 1;
+            }
+        }
+        self.is_difference = true;
+        (adapters > 0).then_some(self)
+    }
+
     /// Replaces the last norm by one that was saved with adapters: its weight and, if it has one, its bias.
     ///
     /// # Panics

@@ -17,6 +17,10 @@ pub(crate) struct Lora {
     pub up: Param<Tensor<2>>,
     #[module(skip)]
     scale: f64,
+    /// Whether only the first of every two rows of a batch is updated; see
+    /// [`Transformer::with_adapter_difference`](super::network::Transformer::with_adapter_difference).
+    #[module(skip)]
+    pub(super) alternates: bool,
 }
 
 impl Lora {
@@ -34,11 +38,12 @@ impl Lora {
             down: Param::from_tensor(down),
             up: Param::from_tensor(Tensor::zeros([config.rank, output], (device, DType::F32))),
             scale: config.alpha / config.rank as f64,
+            alternates: false,
         }
     }
 
     pub(super) fn params(&self) -> LowRankParams<'_> {
-        LowRankParams { down: &self.down, up: &self.up, scale: self.scale }
+        LowRankParams { down: &self.down, up: &self.up, scale: self.scale, alternates: self.alternates }
     }
 
     /// `scale * A B`, shape `[input, output]`.

@@ -36,6 +36,9 @@ pub struct Transformer {
     /// Whether the last norm is not that of the model under the adapters, so that it is saved with them.
     #[module(skip)]
     pub(super) own_norm: bool,
+    /// Whether hidden states are the difference that adapters make.
+    #[module(skip)]
+    pub(super) is_difference: bool,
     /// The blocks of each device, in order; the blocks themselves know their devices.
     #[module(skip)]
     pub(super) stages: Vec<Range<usize>>,
@@ -67,6 +70,7 @@ impl ModelConfig {
             head: (!self.embedding.tied)
                 .then(|| Linear::new(hidden, self.vocab_size, self.embedding.head_bias, last)),
             own_norm: false,
+            is_difference: false,
             stages: parts.iter().zip(ends).map(|(part, end)| part.first_layer..end).collect(),
             config: self.clone(),
         }
@@ -101,7 +105,12 @@ impl Transformer {
 
     /// An empty cache for rows that start with `padding[row]` tokens to be ignored.
     pub fn new_cache(&self, padding: &[usize]) -> LayerCache {
-        LayerCache::new(self.blocks.len(), padding)
+        LayerCache::new(self.blocks.len(), padding).with_copies(self.copies())
+    }
+
+    /// Rows that it reads for each row of tokens.
+    pub(crate) fn copies(&self) -> usize {
+        if self.is_difference { 2 } else { 1 }
     }
 
     /// Logits at every new position: [`head`](Self::head) of [`hidden`](Self::hidden).
@@ -113,12 +122,26 @@ impl Transformer {
         self.head(self.hidden(tokens, cache))
     }
 
-    /// Hidden states after the last norm at every new position.
+    /// Hidden states after the last norm at every new position; of a
+    /// [difference](Self::with_adapter_difference), those with the adapters minus those without.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, hidden]`
     pub fn hidden(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
+        if !self.is_difference {
+            return self.hidden_of_rows(tokens, cache);
+        }
+        let [batch, seq] = tokens.dims();
+        let pairs = tokens.reshape([batch, 1, seq]).repeat_dim(1, 2).reshape([2 * batch, seq]);
+        let hidden = self.hidden_of_rows(pairs, cache);
+        let width = hidden.dims()[2];
+        let pairs: Tensor<3> = hidden.reshape([batch, 2, seq * width]);
+        let [with, without] = [0, 1].map(|row| pairs.clone().slice([0..batch, row..row + 1]));
+        (with - without).reshape([batch, seq, width])
+    }
+
+    fn hidden_of_rows(&self, tokens: Tensor<2, Int>, cache: &mut LayerCache) -> Tensor<3> {
         let switches: Vec<usize> =
             self.config.ropes().filter_map(|rope| rope.scaling.switches_at()).collect();
         if switches.is_empty() && !self.config.is_recurrent() {
@@ -198,7 +221,11 @@ impl Transformer {
     ///
     /// # Shapes
     /// - `embedded` and output: `[batch, seq, hidden]`
+    ///
+    /// # Panics
+    /// Of a [difference](Self::with_adapter_difference): it reads tokens.
     pub fn hidden_from_embeddings(&self, embedded: Tensor<3>, cache: &mut LayerCache) -> Tensor<3> {
+        assert!(!self.is_difference, "a difference of adapters reads tokens");
         if self.config.is_recurrent() {
             self.read_on(Inputs::Embedded(embedded), cache)
         } else {

@@ -21,6 +21,9 @@ pub struct Attach {
     pub byte_fusion: Option<String>,
     /// How far byte fusion looks ahead.
     pub byte_fusion_config: ByteFusionConfig,
+    /// Adapters of a fine-tuned model, taken as the difference that they make: the logits with them minus those without (proxy
+    /// tuning, [arXiv 2401.08565](https://arxiv.org/abs/2401.08565)), in one pass of two rows.
+    pub adapter_difference: bool,
     /// The gate that multiplies the value; the card's, if it has one, unless set. [`LearnedGate::ONE`] is no gate.
     pub gate: Option<LearnedGate>,
     /// The name that the value is called by; the last part of its directory's, unless set.
@@ -58,6 +61,13 @@ impl Attach {
     #[must_use]
     pub fn byte_fusion_config(mut self, config: ByteFusionConfig) -> Self {
         self.byte_fusion_config = config;
+        self
+    }
+
+    /// Takes adapters of a fine-tuned model as the difference that they make.
+    #[must_use]
+    pub fn adapter_difference(mut self) -> Self {
+        self.adapter_difference = true;
         self
     }
 

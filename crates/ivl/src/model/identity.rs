@@ -24,9 +24,12 @@ impl Model {
             let mut identity = checkpoint_identity(value.path())?;
             identity["alpha"] = json!(value.alpha);
             identity["connection"] = json!(format!("{:?}", value.connection));
-            // Logs of earlier versions name no gate.
+            // Logs of earlier versions name neither gates nor differences.
             if let Some(gate) = value.gate() {
                 identity["gate"] = json!([gate.weights(), gate.bias()]);
+            }
+            if value.attach.adapter_difference {
+                identity["adapter_difference"] = json!(true);
             }
             values.push(identity);
             maps.extend(value.attach.maps.iter().filter(|map| !maps.contains(map)).collect::<Vec<_>>());

@@ -150,12 +150,15 @@ impl PlannedValue {
     /// Opens a value (a directory or hub name) and finds out whether it fits a base.
     ///
     /// # Errors
-    /// Errors of the value's files, [`ivl_core::Error::VocabMismatch`], or [`Error::LearnedGate`].
+    /// Errors of the value's files, [`ivl_core::Error::VocabMismatch`], [`Error::LearnedGate`], or [`Error::AdapterDifference`].
     pub(crate) fn new(name: &str, attach: &Attach, base: &Vocab) -> Result<Self> {
         let value = OpenCheckpoint::open(name)?;
         let card = ValueCard::read(&value.path)?;
         let connection = card.as_ref().map_or(Connection::Residual, |card| card.connection);
         let join = Join::new(base, &value, connection, attach)?;
+        if attach.adapter_difference {
+            check_difference(name, &value, card.as_ref())?;
+        }
         let of_card = card.as_ref().map(|card| card.learned_gate(&value.path)).transpose()?.flatten();
         let gate = attach.gate.or(of_card);
         if gate.is_some() {
@@ -199,11 +202,29 @@ impl PlannedValue {
         options: &OpenOptions,
     ) -> Result<AttachedValue> {
         let Self { name, alpha, gate, attach, connection, value, join } = self;
-        let lm = value.load(Some(base), &placement.value, options)?;
+        let mut lm = value.load(Some(base), &placement.value, options)?;
+        if attach.adapter_difference {
+            let net = lm.into_parts().0.with_adapter_difference();
+            let reason = "the head of its model adds a bias or caps its logits";
+            lm = value.lm(net.ok_or_else(|| Error::AdapterDifference { value: name.clone(), reason })?);
+        }
         let OpenCheckpoint { checkpoint, tokenizer, .. } = value;
         let join = join.load(placement.reference.as_ref(), options)?;
         Ok(AttachedValue { name, alpha, gate, attach, connection, checkpoint, tokenizer, lm, join })
     }
+}
+
+/// Refuses what is no fine-tuned model in the form of adapters.
+fn check_difference(name: &str, value: &OpenCheckpoint, card: Option<&ValueCard>) -> Result<()> {
+    let reason = match value.adapters() {
+        None => "it holds no adapters, expected the adapters of a fine-tuned model",
+        Some(_) if card.is_some_and(|card| !card.bases.is_empty()) => {
+            "it was trained as a value, whose logits are what is added already"
+        }
+        Some(adapters) if adapters.norm => "its adapters come with a last norm of their own",
+        Some(_) => return Ok(()),
+    };
+    Err(Error::AdapterDifference { value: name.to_owned(), reason })
 }
 
 /// A value that is attached to a model.

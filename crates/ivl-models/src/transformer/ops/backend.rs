@@ -15,9 +15,9 @@ use crate::transformer::mask::Mask;
 pub(super) fn linear<const N: usize>(layers: [LinearParams<'_>; N], x: Tensor<3>) -> [Tensor<3>; N] {
     let [batch, seq, input] = x.dims();
     // In two dimensions: a broadcast batched product copies the weight on the CPU backend.
-    let x = x.reshape([batch * seq, input]);
+    let rows = x.clone().reshape([batch * seq, input]);
     layers.map(|layer| {
-        let mut y = product(&x, layer.weight.val());
+        let mut y = product(&rows, layer.weight.val());
         if let Some(update) = layer.low_rank {
             y = y + low_rank(update, &x);
         }
@@ -29,13 +29,23 @@ pub(super) fn linear<const N: usize>(layers: [LinearParams<'_>; N], x: Tensor<3>
     })
 }
 
-/// `scale x A B`.
+/// `scale x A B`, or 0 for every second row of the batch where the update alternates.
 ///
 /// # Shapes
-/// - `x`: `[n, input]`
-/// - output: `[n, output]`
-pub(super) fn low_rank(LowRankParams { down, up, scale }: LowRankParams<'_>, x: &Tensor<2>) -> Tensor<2> {
-    product(&product(x, down.val()), up.val()) * scale
+/// - `x`: `[batch, seq, input]`
+/// - output: `[batch * seq, output]`
+pub(super) fn low_rank(params: LowRankParams<'_>, x: &Tensor<3>) -> Tensor<2> {
+    let LowRankParams { down, up, scale, alternates } = params;
+    let [batch, seq, input] = x.dims();
+    let update = |x: Tensor<2>| product(&product(&x, down.val()), up.val()) * scale;
+    if !alternates {
+        return update(x.clone().reshape([batch * seq, input]));
+    }
+    let pairs: Tensor<3> = x.clone().reshape([batch / 2, 2, seq * input]);
+    let first = update(pairs.slice([0..batch / 2, 0..1]).reshape([batch / 2 * seq, input]));
+    let output = first.dims()[1];
+    let first: Tensor<3> = first.reshape([batch / 2, 1, seq * output]);
+    Tensor::cat(vec![first.clone(), first.zeros_like()], 1).reshape([batch * seq, output])
 }
 
 /// See [`norm`](super::norm). Computed in f32 whatever the type of `x`.

@@ -24,8 +24,7 @@ pub(super) fn linear<const N: usize>(
     let mut outputs = products(&x.numbers, matrices).map(|numbers| x.with(numbers));
     for (y, layer) in outputs.iter_mut().zip(layers) {
         if let Some(update) = layer.low_rank {
-            let x = x.to_tensor().flatten(0, 1);
-            y.add(Numbers::new(backend::low_rank(update, &x)).as_slice());
+            y.add(Numbers::new(backend::low_rank(update, &x.to_tensor())).as_slice());
         }
         if let Some(bias) = layer.bias {
             let bias = Numbers::new(bias.val());

@@ -29,6 +29,8 @@ pub(in crate::transformer) struct LowRankParams<'a> {
     pub(in crate::transformer) up: &'a Param<Tensor<2>>,
     /// `s`.
     pub(in crate::transformer) scale: f64,
+    /// Whether only the first of every two rows of a batch is updated.
+    pub(in crate::transformer) alternates: bool,
 }
 
 /// The format of cached keys and values of a layer whose keys come from this weight, unless another one is set: half precision where
