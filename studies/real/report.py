@@ -20,7 +20,7 @@ NAMES = {
     "qwen2.5-coder-1.5b": "Qwen 1.5B",
 }
 # Conditions that add something to the base's logits.
-FUSED = ("value", "weighted", "gated", "bytes", "both", "proxy", "difference")
+FUSED = ("value", "weighted", "gated", "paired", "bytes", "both", "proxy", "difference")
 CONDITIONS = ["alone", "few-shot", "tuned", *FUSED, "distilled"]
 FAMILIES = {"smollm2-135m": "smollm2", "gemma3-270m": "gemma3"}
 
@@ -52,6 +52,7 @@ def label(condition, home, base):
         "weighted": f"value of {name} at this base's weight{through}",
         "gated": f"value of {name} with a gate{through}",
         "distilled": f"one model, distilled from this base and the value of {name}",
+        "paired": f"value made of {name} and its LoRA{through}",
         "bytes": f"value of {name}, over bytes",
         "both": f"value of {name}, trained against both{through}",
         "proxy": f"proxy tuning from {name}{through}",

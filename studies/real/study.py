@@ -21,6 +21,7 @@ standard library.
 | `gated` | a copy of the value with a gate that `ivl gate` fitted on HOME to held-out demonstrations of the skill |
 | `bytes` | the value, fused over bytes |
 | `both` | the same value trained against HOME and the base together, through the map |
+| `paired` | a value made of the pair HOME and tuned HOME, which reproduces the tuned model on the demonstrations |
 | `tuned` | the base with LoRA adapters trained on it: the end of the gap, and for a small base its own competitor |
 | `proxy` | proxy tuning: the base, plus the tuned HOME, minus HOME |
 | `difference` | the same in one pass of HOME, by `--adapter-difference` |
@@ -166,6 +167,9 @@ class Study:
             "both": f'[[bases]]\nmodel = {model}\n[[bases]]\nmodel = {quoted(self.model(away or home))}\nmap = "hybrid"\n'
             f"[value]\nmodel = {model}\n[value.lora]",
         }
+        if kind == "paired":
+            teacher = quoted(self.trained(skill, "tuned", home))
+            heads[kind] = f'objective = "distill"\nbase = {model}\n[distill]\nteacher = {teacher}\n[value.lora]'
         train = quoted(self.folder(skill) / "train.jsonl")
         return f"output = {quoted(output)}\n{heads[kind]}\n[data]\ntrain = [{train}]\n[steps]\n{STEPS[skill]}\n"
 
@@ -182,8 +186,8 @@ class Study:
                 return plain
             case "tuned":
                 return ["--base", trained("tuned", base)]
-            case "value":
-                return [*plain, "--value", trained("value", home), *hybrid]
+            case "value" | "paired":
+                return [*plain, "--value", trained(condition, home), *hybrid]
             case "weighted":
                 alpha = self.weight(skill, home, base)["best_alpha"]["value"]
                 return [*plain, "--value", f"{trained('value', home)}:{alpha}", *hybrid]
