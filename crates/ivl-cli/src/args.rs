@@ -12,7 +12,7 @@ use ivl::Gate;
 use ivl::serve::IpNet;
 
 pub use self::gate_options::GateOptions;
-pub use self::option_groups::{Color, Common, Decoding, Drafts, Dtype, Models, Template, AttachOptions};
+pub use self::option_groups::{AttachOptions, Color, Common, Decoding, Drafts, Dtype, Models, Template};
 
 /// Train a value network once on a small base, and plug it into other bases.
 #[derive(Debug, Parser)]

@@ -61,10 +61,7 @@ fn one_value_stands_for_the_two_of_proxy_tuning() {
     // Through a map too.
     let other = text(&repository().join("crates/ivl-demo-models/models/other"));
     let mapped = ["--base", &other, "--map", "hybrid"];
-    assert_close(
-        &logprobs(&[&mapped[..], &difference].concat()),
-        &logprobs(&[&mapped[..], &proxy].concat()),
-    );
+    assert_close(&logprobs(&[&mapped[..], &difference].concat()), &logprobs(&[&mapped[..], &proxy].concat()));
 
     // Decoded token by token, and with drafts.
     let generated = |args: &[&str]| {
@@ -85,6 +82,16 @@ fn one_value_stands_for_the_two_of_proxy_tuning() {
     let as_value = format!("output={value}");
     let of_base = format!("base={small}");
     let config = text(&dir.path().join("tuned.toml"));
-    ok(&["train", &config, "--quiet", "--set", &as_value, "--set", &of_base, "--set", "value.initial_scale=1.0"]);
+    ok(&[
+        "train",
+        &config,
+        "--quiet",
+        "--set",
+        &as_value,
+        "--set",
+        &of_base,
+        "--set",
+        "value.initial_scale=1.0",
+    ]);
     fails(&[&score[..], &["--value", &value]].concat(), &["was trained as a value"]);
 }

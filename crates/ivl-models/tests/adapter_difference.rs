@@ -64,7 +64,8 @@ fn one_pass_gives_the_difference_of_two() {
         assert!(expected.iter().any(|difference| difference.abs() > 0.1), "the adapters do something");
         let difference = nets[1].clone().with_adapter_difference().expect("a plain head");
         assert_close(&whole(&difference, &TEXT), &expected, names[0]);
-        let packed = nets[1].clone().packed(PackedFormat::F32).with_adapter_difference().expect("a plain head");
+        let packed =
+            nets[1].clone().packed(PackedFormat::F32).with_adapter_difference().expect("a plain head");
         assert_close(&whole(&packed, &TEXT), &expected, names[0]);
         // What was taken from it stays as it is.
         assert_close(&whole(&nets[1], &TEXT), &whole(&nets[1].clone().merged(), &TEXT), names[0]);
