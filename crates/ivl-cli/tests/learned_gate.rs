@@ -28,7 +28,9 @@ fn value(dir: &Path) -> String {
     ];
     let recipe = base("train.toml");
     let mut args = vec!["train", recipe.as_str(), "--quiet"];
-    settings.iter().for_each(|setting| args.extend(["--set", setting]));
+    for setting in &settings {
+        args.extend(["--set", setting]);
+    }
     ok(&args);
     output
 }

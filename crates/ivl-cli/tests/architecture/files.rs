@@ -11,8 +11,8 @@ use crate::workspace::{files, read, repository, shown, sources};
 const LONGEST_FILE: usize = 600;
 
 /// Lines of the command's source: it parses, calls the library and prints. 4,500 was the goal for seventeen verbs; `gate` has added
-/// what it parses and prints.
-const COMMAND: usize = 4652;
+/// what it parses and prints, `--adapter-difference` eleven lines.
+const COMMAND: usize = 4663;
 
 #[test]
 fn files_are_short_and_named_after_what_they_hold() {
