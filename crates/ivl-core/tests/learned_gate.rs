@@ -33,7 +33,7 @@ impl CausalLm for Rows {
         let cache = cache.layers(0)?;
         let start = cache.len();
         cache.advance(seq);
-        Ok(self.1.clone().slice([start..start + seq]).unsqueeze::<3>().repeat_dim(0, batch))
+        Ok(self.1.clone().narrow(0, start, seq).unsqueeze::<3>().repeat_dim(0, batch))
     }
 }
 
