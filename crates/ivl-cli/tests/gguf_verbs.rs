@@ -2,13 +2,12 @@
 
 mod run;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use run::server::Running;
 use run::{base, command, json, ok, text};
-use serde_json::Value;
 use tempfile::TempDir;
 
 /// The models of the example as GGUF files.
@@ -197,27 +196,12 @@ fn what_is_trained_on_a_file_works_on_the_directory_and_back() {
 fn a_server_answers_from_files() {
     let files = Files::new();
     let (large, small) = (files.model("large"), files.model("small"));
-    let args = ["serve", "--base", &large, "--value", &small, "--port", "0", "--json"];
-    let mut server = command(&args).stdout(Stdio::piped()).spawn().expect("starts");
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("reads");
-    let said: Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(said["models"], serde_json::json!(["large", "small"]));
-    let address = said["address"].as_str().expect("an address").trim_start_matches("http://").to_owned();
-    let body = serde_json::json!({
+    let server = Running::new(&["--base", &large, "--value", &small]);
+    assert_eq!(server.said["models"], serde_json::json!(["large", "small"]));
+    let request = serde_json::json!({
         "model": "small", "prompt": "Suna lives in", "max_tokens": 4, "temperature": 0, "logprobs": 1,
-    })
-    .to_string();
-    let mut stream = TcpStream::connect(address).expect("connects");
-    let head = format!("host: localhost\r\nconnection: close\r\ncontent-length: {}", body.len());
-    stream
-        .write_all(format!("POST /v1/completions HTTP/1.1\r\n{head}\r\n\r\n{body}").as_bytes())
-        .expect("sends");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("reads");
-    server.kill().expect("is stopped");
-    server.wait().expect("ends");
-    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    });
+    let answer = server.post("/v1/completions", &request);
     let expected = ok(&[
         "generate",
         "--base",

@@ -4,36 +4,13 @@
 
 mod run;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
 
-use run::{base, command, edit, fails, json, ok, repository, stderr, text};
+use run::server::Running;
+use run::{base, command, edit, fails, json, ok, repository, stderr, text, trained_value};
 use serde_json::{Value, json};
 
 const PROMPT: &str = "Question: Where does Suna live?\nAnswer:";
-
-/// Trains a value for three epochs and returns its directory.
-fn value(dir: &Path) -> String {
-    let output = text(&dir.join("value"));
-    let settings = [
-        format!("output={output}"),
-        format!("base={}", base("small")),
-        format!("value.model={}", base("small")),
-        format!("data.train=[{:?}]", base("train.jsonl")),
-        "data.eval=[]".to_owned(),
-        "eval.bases=[]".to_owned(),
-        "steps.epochs=3".to_owned(),
-    ];
-    let recipe = base("train.toml");
-    let mut args = vec!["train", recipe.as_str(), "--quiet"];
-    for setting in &settings {
-        args.extend(["--set", setting]);
-    }
-    ok(&args);
-    output
-}
 
 /// Mean loss of the answers in a file, in nats per token, and their number of tokens.
 fn loss(base: &str, value: &str, file: &str) -> (f64, u64) {
@@ -62,31 +39,17 @@ fn generated(base: &str, value: &str, more: &[&str]) -> String {
 
 /// The completion of a server with this value.
 fn served(base: &str, value: &str) -> String {
-    let args = ["serve", "--port", "0", "--json", "--base", base, "--value", value, "--quiet"];
-    let mut process = command(&args).stdout(Stdio::piped()).spawn().expect("starts");
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("reads");
-    let said: Value = serde_json::from_str(&line).expect("JSON");
-    let address = said["address"].as_str().expect("an address").trim_start_matches("http://");
-    let body =
-        json!({"model": "value", "prompt": PROMPT, "max_tokens": 16, "temperature": 0, "ignore_eos": true})
-            .to_string();
-    let head =
-        format!("host: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    let mut stream = TcpStream::connect(address).expect("connects");
-    stream.write_all(format!("POST /v1/completions HTTP/1.1\r\n{head}").as_bytes()).expect("sends");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("reads");
-    process.kill().expect("ends");
-    process.wait().expect("ends");
-    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    let server = Running::new(&["--base", base, "--value", value, "--quiet"]);
+    let request =
+        json!({"model": "value", "prompt": PROMPT, "max_tokens": 16, "temperature": 0, "ignore_eos": true});
+    let answer = server.post("/v1/completions", &request);
     answer["choices"][0]["text"].as_str().expect("a text").to_owned()
 }
 
 #[test]
 fn a_gate_is_fitted_applied_by_every_verb_and_removed() {
     let dir = tempfile::tempdir().expect("a directory");
-    let value = value(dir.path());
+    let value = trained_value(dir.path(), "value", "42", &[]);
     let (small, large, data) = (base("small"), base("large"), base("held-out.jsonl"));
     let (plain, tokens) = loss(&small, &value, &data);
     let plain_away = loss(&large, &value, &data).0;
@@ -175,7 +138,7 @@ fn a_gate_is_fitted_applied_by_every_verb_and_removed() {
 #[test]
 fn a_gate_that_does_not_help_is_not_written() {
     let dir = tempfile::tempdir().expect("a directory");
-    let value = value(dir.path());
+    let value = trained_value(dir.path(), "value", "42", &[]);
     let small = base("small");
     let data = text(&dir.path().join("rows.jsonl"));
     // Of the rows that are fitted the answers are wrong, of the others they are right.
@@ -215,7 +178,7 @@ fn what_cannot_be_fitted_is_refused() {
         &["gate", "--base", &small, "--value", &base("large"), "--data", &data],
         &["has no card", "ivl.json"],
     );
-    let value = value(dir.path());
+    let value = trained_value(dir.path(), "value", "42", &[]);
     let few = text(&dir.path().join("few.jsonl"));
     std::fs::write(&few, "{\"prompt\": \"Suna\", \"completion\": \" lives.\"}\n").expect("writes");
     let fit = |data: &str, more: &[&'static str]| {

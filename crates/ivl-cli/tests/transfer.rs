@@ -4,33 +4,13 @@ mod run;
 
 use std::path::Path;
 
-use run::{base, command, fails, json, ok, stderr};
+use run::{base, command, fails, json, ok, stderr, trained_value};
 use serde_json::Value;
-
-/// Trains a little and returns the directory.
-fn value(dir: &Path, name: &str, seed: &str, settings: &[&str]) -> String {
-    let output = dir.join(name).display().to_string();
-    let paths = [
-        format!("output={output}"),
-        format!("base={}", base("small")),
-        format!("value.model={}", base("small")),
-        format!("data.train=[{:?}]", base("train.jsonl")),
-        "data.eval=[]".to_owned(),
-        "eval.bases=[]".to_owned(),
-    ];
-    let recipe = base("train.toml");
-    let mut args = vec!["train", recipe.as_str(), "--quiet", "--seed", seed, "--set", "steps.epochs=3"];
-    for set in paths.iter().map(String::as_str).chain(settings.iter().copied()) {
-        args.extend(["--set", set]);
-    }
-    ok(&args);
-    output
-}
 
 #[test]
 fn seeds_weights_and_fine_tunings_make_a_table_and_a_verdict() {
     let dir = tempfile::tempdir().expect("a directory");
-    let values = [value(dir.path(), "one", "1", &[]), value(dir.path(), "two", "2", &[])];
+    let values = [trained_value(dir.path(), "one", "1", &[]), trained_value(dir.path(), "two", "2", &[])];
     let recipe = dir.path().join("one/train.toml").display().to_string();
     let (small, large, data) = (base("small"), base("large"), base("held-out.jsonl"));
     let out = dir.path().join("out").display().to_string();
@@ -87,7 +67,7 @@ fn seeds_weights_and_fine_tunings_make_a_table_and_a_verdict() {
 #[test]
 fn cascades_travel_by_the_same_way() {
     let dir = tempfile::tempdir().expect("a directory");
-    let value = value(dir.path(), "cascade", "1", &["value.connection=cascade"]);
+    let value = trained_value(dir.path(), "cascade", "1", &["value.connection=cascade"]);
     let (small, data) = (base("small"), base("held-out.jsonl"));
     let table = json(&[
         "transfer", "--value", &value, "--bases", &small, "--data", &data, "--alphas", "1", "--limit", "8",

@@ -6,6 +6,8 @@
     reason = "each test file uses a part of this; `pub` marks what they may"
 )]
 
+pub mod server;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -91,4 +93,24 @@ pub fn train_config(dir: &Path, more: &str) -> String {
     );
     std::fs::write(&path, text).expect("writes");
     path.display().to_string()
+}
+
+/// Trains a value of the small base for three epochs, without held-out rows, and returns its directory.
+pub fn trained_value(dir: &Path, name: &str, seed: &str, settings: &[&str]) -> String {
+    let output = text(&dir.join(name));
+    let paths = [
+        format!("output={output}"),
+        format!("base={}", base("small")),
+        format!("value.model={}", base("small")),
+        format!("data.train=[{:?}]", base("train.jsonl")),
+        "data.eval=[]".to_owned(),
+        "eval.bases=[]".to_owned(),
+    ];
+    let recipe = base("train.toml");
+    let mut args = vec!["train", recipe.as_str(), "--quiet", "--seed", seed, "--set", "steps.epochs=3"];
+    for set in paths.iter().map(String::as_str).chain(settings.iter().copied()) {
+        args.extend(["--set", set]);
+    }
+    ok(&args);
+    output
 }
