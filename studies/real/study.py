@@ -160,18 +160,26 @@ class Study:
         return self.made(f"distilling {skill}/{home}-{base}", output, make)
 
     def configuration(self, skill, kind, home, away, output):
-        model = quoted(self.model(home))
-        heads = {
-            "value": f"base = {model}\n[value.lora]",
-            "tuned": f"[value]\nmodel = {model}\n[value.lora]",
-            "both": f'[[bases]]\nmodel = {model}\n[[bases]]\nmodel = {quoted(self.model(away or home))}\nmap = "hybrid"\n'
-            f"[value]\nmodel = {model}\n[value.lora]",
-        }
-        if kind == "paired":
-            teacher = quoted(self.trained(skill, "tuned", home))
-            heads[kind] = f'objective = "distill"\nbase = {model}\n[distill]\nteacher = {teacher}\n[value.lora]'
         train = quoted(self.folder(skill) / "train.jsonl")
-        return f"output = {quoted(output)}\n{heads[kind]}\n[data]\ntrain = [{train}]\n[steps]\n{STEPS[skill]}\n"
+        models = self.trained_models(skill, kind, home, away)
+        return f"output = {quoted(output)}\n{models}\n[data]\ntrain = [{train}]\n[steps]\n{STEPS[skill]}\n"
+
+    def trained_models(self, skill, kind, home, away):
+        """The part of a configuration that says which models are trained, and against which."""
+        model = quoted(self.model(home))
+        match kind:
+            case "value":
+                return f"base = {model}\n[value.lora]"
+            case "tuned":
+                return f"[value]\nmodel = {model}\n[value.lora]"
+            case "paired":
+                teacher = quoted(self.trained(skill, "tuned", home))
+                return f'objective = "distill"\nbase = {model}\n[distill]\nteacher = {teacher}\n[value.lora]'
+            case "both":
+                other = quoted(self.model(away or home))
+                bases = f'[[bases]]\nmodel = {model}\n[[bases]]\nmodel = {other}\nmap = "hybrid"'
+                return f"{bases}\n[value]\nmodel = {model}\n[value.lora]"
+        raise SystemExit(f"`{kind}` is no kind of training")
 
     def answering(self, skill, condition, home, base):
         """The options of a condition: base, values, maps."""
