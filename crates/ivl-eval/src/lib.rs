@@ -5,7 +5,8 @@
 //! where it stopped. Prompts, scores and figures are those of lm-evaluation-harness 0.4.
 //!
 //! [`transfer`] compares bases without a value, with it, and fully fine-tuned. [`explanation`] shows what values
-//! change in a text. [`gate_fit`] fits a gate that weights a value position by position. [`Extraction`] and [`TextMatch`] compare an answer with the right text.
+//! change in a text. [`gate_fit`] fits a gate that weights a value position by position. [`Extraction`] and [`TextMatch`]
+//! compare an answer with the right text.
 //!
 //! # Example: does an answer hold the fact?
 //!

@@ -15,9 +15,6 @@ use crate::open_options::OpenOptions;
 /// Of so many rows one is not fitted to: losses on such rows tell whether the gate helps.
 const HELD_OUT: usize = 4;
 
-/// The weight of `mean (g - 1)^2`, unless another is set.
-const PENALTY: f64 = 0.01;
-
 /// How the [`LearnedGate`] of a value is fitted: on which base, to which demonstrations.
 ///
 /// Nine numbers minimise the loss of the answers plus `penalty * mean (g - 1)^2`. Base and value read the demonstrations twice: for
@@ -66,13 +63,16 @@ pub struct FittedGate {
 }
 
 impl GateFit {
-    /// A fit with the default penalty, 0.01.
+    /// The weight of `mean (g - 1)^2`, unless another is set.
+    pub const PENALTY: f64 = 0.01;
+
+    /// A fit with the default penalty, [`PENALTY`](Self::PENALTY).
     pub fn new(base: impl Into<String>, value: impl Into<String>, data: impl Into<PathBuf>) -> Self {
         Self {
             base: base.into(),
             value: value.into(),
             data: data.into(),
-            penalty: PENALTY,
+            penalty: Self::PENALTY,
             attach: Attach::new(),
             options: OpenOptions::new(),
         }
@@ -111,12 +111,12 @@ impl GateFit {
             let reason = format!("the penalty is {}, expected a number of at least 0", self.penalty);
             return Err(Error::Settings { reason });
         }
-        let data = Dataset::open(&[SourceConfig::new(&self.data)])?.fingerprint;
+        let data = Dataset::open(&[SourceConfig::new(&self.data)])?;
         // A gate of 1 is refused where no gate can be applied.
         let attach = self.attach.clone().gate(LearnedGate::ONE);
         let prepared =
             Model::builder(&self.base).options(self.options.clone()).attach(&self.value, attach).prepare()?;
-        let texts = prepared.reader().masked_rows(&self.data)?;
+        let texts = prepared.reader().masked_dataset(&data)?;
         let passages: Vec<Passage> =
             texts.into_iter().map(|text| Passage { ids: text.ids, loss_mask: text.mask }).collect();
         self.check_rows(&passages)?;
@@ -155,7 +155,7 @@ impl GateFit {
             alpha,
             penalty: self.penalty,
             base: model.base_card(),
-            data,
+            data: data.fingerprint,
             constant,
             fitted: losses(&fitted, false),
             held_out: losses(&held_out, true),

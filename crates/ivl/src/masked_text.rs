@@ -81,7 +81,11 @@ impl TextReader<'_> {
     /// # Errors
     /// Rows that cannot be read, encoded, or read by the base or a value.
     pub fn masked_rows(&self, path: &Path) -> Result<Vec<MaskedText>> {
-        let dataset = Dataset::open(&[SourceConfig::new(path)])?;
+        self.masked_dataset(&Dataset::open(&[SourceConfig::new(path)])?)
+    }
+
+    /// The rows of a dataset, as [`masked_rows`](Self::masked_rows) gives them.
+    pub(crate) fn masked_dataset(&self, dataset: &Dataset) -> Result<Vec<MaskedText>> {
         // Texts and prompt-completion pairs need no template; a row that does need one is refused.
         let template = self.chat_template().ok();
         let encoder = Encoder::new(self.tokenizer(), template.as_ref(), usize::MAX);

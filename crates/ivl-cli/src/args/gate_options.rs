@@ -24,7 +24,7 @@ pub struct GateOptions {
     #[arg(long, value_name = "FILE", required_unless_present = "remove")]
     pub data: Option<PathBuf>,
     /// Weight of mean (g - 1)^2, which keeps the gate g near 1
-    #[arg(long, value_name = "P", default_value_t = 0.01)]
+    #[arg(long, value_name = "P", default_value_t = ivl::GateFit::PENALTY)]
     pub penalty: f64,
     /// Map for a value with another vocabulary: a file written by `ivl align`, or a method that needs no corpus (exact,
     /// prefix, edit-distance, hybrid); may be repeated

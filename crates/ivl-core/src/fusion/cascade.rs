@@ -36,7 +36,7 @@ impl CascadeLm {
         check_alpha(alpha)?;
         let device = base.device();
         let projection = VocabMap::same_ids(base.vocab(), value.vocab())?.on(&device);
-        let projection = GatedProjection::ungated(projection);
+        let projection = GatedProjection::new(projection, None);
         let value = bridge_cascade(value, &device);
         Ok(Self { base, value, alpha, projection })
     }

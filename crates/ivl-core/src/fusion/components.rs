@@ -61,7 +61,7 @@ impl LogitComponents {
 
     /// Base and values with their own weights: the model's logits. Shape `[n, vocab]`.
     pub fn fused(&self) -> Tensor<2> {
-        self.values.iter().flatten().fold(self.base(), |fused, value| value.onto(fused, value.weight))
+        self.values.iter().flatten().fold(self.base(), |fused, value| value.logits.onto(fused, value.weight))
     }
 
     /// Base and values with other weights, one for each value. Shape `[n, vocab]`.
@@ -72,7 +72,7 @@ impl LogitComponents {
         assert_eq!(weights.len(), self.values.len(), "there is a weight for each value");
         let values = self.values.iter().zip(weights);
         let values = values.filter_map(|(value, &weight)| Some((value.as_ref()?, weight)));
-        values.fold(self.base(), |fused, (value, weight)| value.onto(fused, weight))
+        values.fold(self.base(), |fused, (value, weight)| value.logits.onto(fused, weight))
     }
 
     /// What a [`LearnedGate`](crate::fusion::LearnedGate) reads of the base and one value without a gate, in the order of
@@ -90,7 +90,7 @@ impl LogitComponents {
         for value in &self.values {
             all.push(fused.clone());
             if let Some(value) = value {
-                fused = value.onto(fused, value.weight);
+                fused = value.logits.onto(fused, value.weight);
             }
         }
         all.push(fused);
@@ -116,12 +116,6 @@ impl LogitComponents {
         let value = |added: &Added| Added { logits: added.logits.rows(&rows), weight: added.weight };
         let values = self.values.iter().map(|added| added.as_ref().map(value)).collect();
         Self { base: rows(self.base.clone()), values }
-    }
-}
-
-impl Added {
-    fn onto(&self, logits: Tensor<2>, weight: f64) -> Tensor<2> {
-        self.logits.onto(logits, weight)
     }
 }
 

@@ -14,11 +14,6 @@ pub(crate) struct GatedProjection {
 }
 
 impl GatedProjection {
-    /// A map without a gate.
-    pub(crate) fn ungated(projection: VocabProjection) -> Self {
-        Self { projection, gate: None }
-    }
-
     /// A map with a gate, if there is one.
     pub(crate) fn new(projection: VocabProjection, gate: Option<LearnedGate>) -> Self {
         Self { projection, gate }

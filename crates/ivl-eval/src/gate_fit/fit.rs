@@ -2,10 +2,7 @@
 
 use ivl_core::fusion::LearnedGate;
 
-use super::observations::GateObservations;
-
-/// Numbers of a gate's features.
-const FEATURES: usize = LearnedGate::FEATURES.len();
+use super::observations::{FEATURES, GateObservations};
 
 /// Steps of Adam, and the first learning rate, which falls to 0 in equal steps.
 const STEPS: usize = 400;

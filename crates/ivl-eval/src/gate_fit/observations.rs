@@ -8,10 +8,10 @@ use ivl_core::row_chunks::row_chunks;
 use ivl_core::tokens::{to_host, token_tensor};
 use ivl_core::{Error, ValueStack};
 
-use crate::transfer::{IMPOSSIBLE, Pass, Passage, groups};
+use crate::transfer::{IMPOSSIBLE, Pass, Passage};
 
 /// Numbers of a gate's features.
-const FEATURES: usize = LearnedGate::FEATURES.len();
+pub(super) const FEATURES: usize = LearnedGate::FEATURES.len();
 
 /// Points of the grid of `g`, from 0 to 2.
 const POINTS: usize = 21;
@@ -66,24 +66,14 @@ impl GateObservations {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, Error> {
         assert_eq!(lm.num_values(), 1, "a gate is fitted for one value");
-        let lengths: Vec<usize> = passages.iter().map(|passage| passage.ids.len()).collect();
-        let (mut all, mut done) = (Self::default(), 0);
-        for group in groups(&lengths) {
-            let pass = Pass::new(passages, &group, lm)?;
-            if !pass.targets.is_empty() {
-                all.read_pass(lm, alpha, &pass)?;
-            }
-            done += group.len();
-            progress(done);
-        }
+        let mut all = Self::default();
+        Pass::over(passages, lm, progress, |pass| all.read_pass(lm, alpha, pass))?;
         Ok(all)
     }
 
     fn read_pass(&mut self, lm: &dyn ValueStack, alpha: f64, pass: &Pass) -> Result<(), Error> {
         let device = lm.device();
-        let tokens = pass.batch.columns(0, pass.batch.seq, &device);
-        let mut cache = lm.new_cache(&pass.batch.padding);
-        cache.set_expected_len(pass.batch.seq);
+        let (tokens, mut cache) = pass.open(lm);
         let components = lm.component_logits(tokens, Positions::Indices(&pass.positions), &mut cache)?;
         for rows in row_chunks(pass.targets.len(), HELD * lm.vocab().size()) {
             let parts = components.rows(rows.clone());

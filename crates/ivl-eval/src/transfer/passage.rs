@@ -1,7 +1,8 @@
 //! A demonstration in a base's tokens.
 
+use burn::tensor::{Int, Tensor};
 use ivl_core::tokens::PaddedBatch;
-use ivl_core::{CausalLm, Error};
+use ivl_core::{Cache, CausalLm, Error};
 
 /// Positions of the padded texts in one forward pass.
 const POSITIONS: usize = 8192;
@@ -25,7 +26,7 @@ impl Passage {
 
 /// Some passages of like length in one left-padded pass.
 pub(crate) struct Pass {
-    pub(crate) batch: PaddedBatch,
+    batch: PaddedBatch,
     /// Indices into the batch of the positions that predict a token of an answer.
     pub(crate) positions: Vec<usize>,
     /// Those tokens.
@@ -35,7 +36,7 @@ pub(crate) struct Pass {
 }
 
 /// Indices by length, in groups whose padded positions fit in a pass.
-pub(crate) fn groups(lengths: &[usize]) -> Vec<Vec<usize>> {
+pub(super) fn groups(lengths: &[usize]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| lengths[index]);
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -51,8 +52,35 @@ pub(crate) fn groups(lengths: &[usize]) -> Vec<Vec<usize>> {
 }
 
 impl Pass {
+    /// Hands over passes over all passages, but for those without an answer. `progress` receives the passages read so far.
+    pub(crate) fn over(
+        passages: &[Passage],
+        lm: &dyn CausalLm,
+        progress: &mut dyn FnMut(usize),
+        mut read: impl FnMut(&Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let lengths: Vec<usize> = passages.iter().map(|passage| passage.ids.len()).collect();
+        let mut done = 0;
+        for group in groups(&lengths) {
+            let pass = Self::new(passages, &group, lm)?;
+            if !pass.targets.is_empty() {
+                read(&pass)?;
+            }
+            done += group.len();
+            progress(done);
+        }
+        Ok(())
+    }
+
+    /// Its tokens, `[rows, seq]`, on the device of a model, and a cache to read them with.
+    pub(crate) fn open(&self, lm: &dyn CausalLm) -> (Tensor<2, Int>, Cache) {
+        let mut cache = lm.new_cache(&self.batch.padding);
+        cache.set_expected_len(self.batch.seq);
+        (self.batch.columns(0, self.batch.seq, &lm.device()), cache)
+    }
+
     /// One pass over the passages with these indices.
-    pub(crate) fn new(passages: &[Passage], indices: &[usize], lm: &dyn CausalLm) -> Result<Self, Error> {
+    fn new(passages: &[Passage], indices: &[usize], lm: &dyn CausalLm) -> Result<Self, Error> {
         // The last token predicts nothing.
         let read = |&index: &usize| &passages[index].ids[..passages[index].ids.len().saturating_sub(1)];
         let rows: Vec<&[u32]> = indices.iter().map(read).collect();

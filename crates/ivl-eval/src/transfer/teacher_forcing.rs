@@ -10,7 +10,7 @@ use ivl_core::tokens::token_tensor;
 use ivl_core::{CausalLm, Error, ValueStack, VocabMap};
 use serde::Serialize;
 
-use super::passage::{Pass, Passage, groups};
+use super::passage::{Pass, Passage};
 
 /// Numbers held per logit of a base and a model at a time: logits, log-probabilities, intermediate results.
 const HELD: usize = 16;
@@ -65,9 +65,7 @@ pub fn answer_stats(
     let device = lm.device();
     let mut seen = vec![vec![AnswerStats::default(); passages.len()]; weights.len() + 1];
     let read = |pass: &Pass, add: &mut dyn FnMut(usize, Range<usize>, &Logits)| {
-        let tokens = pass.batch.columns(0, pass.batch.seq, &device);
-        let mut cache = lm.new_cache(&pass.batch.padding);
-        cache.set_expected_len(pass.batch.seq);
+        let (tokens, mut cache) = pass.open(lm);
         let components = lm.component_logits(tokens, Positions::Indices(&pass.positions), &mut cache)?;
         for rows in row_chunks(pass.targets.len(), (HELD + lm.num_values()) * lm.vocab().size()) {
             let parts = components.rows(rows.clone());
@@ -122,10 +120,7 @@ pub fn tuned_answer_stats(
 
 /// Logits at the requested positions.
 fn select<'a>(lm: &'a dyn CausalLm, pass: &Pass) -> Result<SelectedLogits<'a>, Error> {
-    let device = lm.device();
-    let mut cache = lm.new_cache(&pass.batch.padding);
-    cache.set_expected_len(pass.batch.seq);
-    let tokens = pass.batch.columns(0, pass.batch.seq, &device);
+    let (tokens, mut cache) = pass.open(lm);
     lm.select_logits(tokens, Positions::Indices(&pass.positions), &mut cache)
 }
 
@@ -137,21 +132,13 @@ fn over_passes(
     seen: &mut [Vec<AnswerStats>],
     read: impl Fn(&Pass, &mut dyn FnMut(usize, Range<usize>, &Logits)) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let lengths: Vec<usize> = passages.iter().map(|passage| passage.ids.len()).collect();
-    let mut done = 0;
-    for group in groups(&lengths) {
-        let pass = Pass::new(passages, &group, lm)?;
-        if !pass.targets.is_empty() {
-            read(&pass, &mut |which, rows, logits| {
-                for (token, &owner) in logits.tokens().into_iter().zip(&pass.owners[rows]) {
-                    seen[which][owner].add(token);
-                }
-            })?;
-        }
-        done += group.len();
-        progress(done);
-    }
-    Ok(())
+    Pass::over(passages, lm, progress, |pass| {
+        read(pass, &mut |which, rows, logits| {
+            for (token, &owner) in logits.tokens().into_iter().zip(&pass.owners[rows]) {
+                seen[which][owner].add(token);
+            }
+        })
+    })
 }
 
 impl AnswerStats {
