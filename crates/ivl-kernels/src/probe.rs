@@ -1,10 +1,8 @@
 //! How fast memory can be read.
 
-use std::sync::{Mutex, PoisonError};
-
 use crate::cpu::{Kernel, LANES, Level, run, sum};
 use crate::paged_buffer::PagedBuffer;
-use crate::parallel;
+use crate::parallel_rows::parallel_map;
 use crate::product::PANELS_AT_ONCE;
 
 /// Places that are read side by side: a single one leaves the memory idle. As many as a product with one row reads.
@@ -37,14 +35,9 @@ impl MemoryProbe {
 
     /// Reads all of it once, on all threads; the sum of the numbers.
     pub fn read(&self) -> f64 {
-        let all = Mutex::new(0.0);
-        let units: Vec<&[[f32; LANES]]> = self.0.chunks(UNIT_BYTES / size_of::<[f32; LANES]>()).collect();
-        parallel(units.len(), |unit| {
-            let mut total = 0.0;
-            run(SumStreams { numbers: units[unit], total: &mut total });
-            *all.lock().unwrap_or_else(PoisonError::into_inner) += f64::from(total);
-        });
-        all.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let units = self.0.chunks(UNIT_BYTES / size_of::<[f32; LANES]>()).map(|numbers| (numbers, 0.0));
+        let sums = parallel_map(units, |_, (numbers, total)| run(SumStreams { numbers, total }));
+        sums.into_iter().map(|(_, total)| f64::from(total)).sum()
     }
 }
 

@@ -3,8 +3,8 @@
 //! Between two products of a token one thread computes norms and attention, and the others wait. In this time the memory can bring
 //! them what the next product begins with.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::{CACHE_LINE, prefetch_address};
 
@@ -28,8 +28,12 @@ impl Upcoming {
     }
 
     /// Announces what each worker reads first, one list of places after the other.
+    ///
+    /// It does not wait for a worker that takes its list of the announcement before: this one is lost then, which costs no more
+    /// than a later start of the reads.
     pub(crate) fn announce(&self, queues: Vec<Vec<Places>>) {
-        *self.queues.lock().unwrap_or_else(PoisonError::into_inner) = queues;
+        let Ok(mut all) = self.queues.try_lock() else { return };
+        *all = queues;
         self.number.fetch_add(1, Ordering::Release);
     }
 }
@@ -50,7 +54,6 @@ impl Fetching {
     pub(crate) fn go_on(&mut self, upcoming: &Upcoming, worker: usize) {
         let number = upcoming.number.load(Ordering::Acquire);
         if number != self.number {
-            // Whoever announces is not to wait, and neither is the worker.
             let Ok(mut all) = upcoming.queues.try_lock() else { return };
             self.number = number;
             self.queue = all.get_mut(worker).map(std::mem::take).unwrap_or_default();
