@@ -187,6 +187,15 @@ impl Cache {
         Ok(())
     }
 
+    /// Whether texts of other lengths can [`join`](Self::join), to a cache of the same structure.
+    pub(crate) fn can_join(&self) -> bool {
+        match self {
+            Self::Layers(_) | Self::Text(_) | Self::Bytes(_) => true,
+            Self::Fused(parts) => parts.iter().all(Self::can_join),
+            Self::Gated(_) => false,
+        }
+    }
+
     /// Whether keys hold only for texts of some lengths, so that tokens were kept to be read again.
     pub fn depends_on_length(&self) -> bool {
         match self {

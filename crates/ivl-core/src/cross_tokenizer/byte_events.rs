@@ -1,6 +1,9 @@
 //! Which value tokens agree with which base token: the events of byte-level fusion.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::cross_tokenizer::byte_trie::ByteTrie;
 use crate::vocab::{TokenKind, Vocab, VocabMap};
@@ -29,12 +32,17 @@ pub(crate) struct Hypothesis {
 /// Tokens beyond a hypothesis: `kept`, then these ids.
 pub(crate) type Ahead = (usize, Vec<u32>);
 
-/// Tokens of one hypothesis that begin a base token without reaching its end.
-#[derive(Debug, Clone)]
-struct Cover {
-    entry: u32,
+/// Base tokens that begin with one value token of a hypothesis and go beyond it.
+struct Cover<'a> {
     hypothesis: usize,
     first: u32,
+    entries: Cow<'a, [u32]>,
+}
+
+/// Base tokens whose event was not seen to its end, and the tokens after which the probabilities are still to be known.
+pub(crate) struct Unseen<'a> {
+    pub(crate) ahead: Ahead,
+    pub(crate) entries: Cow<'a, [u32]>,
 }
 
 /// The state of a text: how it may continue, and where base tokens ended.
@@ -48,10 +56,10 @@ pub(crate) struct State<'a> {
 }
 
 /// The sums of every base token, and the sequences still to be evaluated.
-pub(crate) struct Masses {
+pub(crate) struct Masses<'a> {
     /// By entry of the base's trie.
     direct: Vec<Pair>,
-    covers: Vec<Cover>,
+    covers: Vec<Cover<'a>>,
     /// The mass of everything that agrees with the text so far.
     total: Pair,
     end: Pair,
@@ -65,8 +73,10 @@ pub(crate) struct Events {
     entry_of_base: Vec<u32>,
     /// The longest base token that each value token starts with.
     claims: Vec<u32>,
-    /// Base tokens that are no value token, with the longest value token that they start with.
-    split: Vec<(u32, u32)>,
+    /// Base tokens that are no value token: those that start with the same longest value token are adjacent.
+    split: Vec<u32>,
+    /// Those value tokens, each with its part of `split`.
+    split_by_first: Vec<(u32, Range<usize>)>,
     /// Base and value control tokens of the same meaning.
     controls: Vec<(u32, u32)>,
 }
@@ -75,7 +85,7 @@ impl Events {
     pub(crate) fn new(base_vocab: &Vocab, value_vocab: &Vocab, map: &VocabMap) -> Self {
         let (base, value) = (ByteTrie::new(base_vocab), ByteTrie::new(value_vocab));
         let mut entry_of_base = vec![NONE; base_vocab.size()];
-        let mut split = Vec::new();
+        let mut by_first: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for index in 0..base.len() {
             let same = index > 0 && base.bytes(index) == base.bytes(index - 1);
             let entry = if same { entry_of_base[base.id(index - 1) as usize] } else { index as u32 };
@@ -84,8 +94,13 @@ impl Events {
                 && value.find(base.bytes(index)).is_none()
                 && let Some(first) = value.longest_prefix_of(base.bytes(index))
             {
-                split.push((entry, first as u32));
+                by_first.entry(first as u32).or_default().push(entry);
             }
+        }
+        let (mut split, mut split_by_first) = (Vec::new(), Vec::with_capacity(by_first.len()));
+        for (first, entries) in by_first {
+            split_by_first.push((first, split.len()..split.len() + entries.len()));
+            split.extend(entries);
         }
         let claim = |index| base.longest_prefix_of(value.bytes(index)).map_or(NONE, |entry| entry as u32);
         let claims = (0..value.len()).map(claim).collect();
@@ -94,7 +109,7 @@ impl Events {
             (base_vocab.token(id)?.kind == TokenKind::Control).then_some((id, other))
         };
         let controls = (0..base_vocab.size() as u32).filter_map(control).collect();
-        Self { base, value, entry_of_base, claims, split, controls }
+        Self { base, value, entry_of_base, claims, split, split_by_first, controls }
     }
 
     /// Whether a token longer than `tail` starts with it: then the text may go on inside that token.
@@ -105,7 +120,7 @@ impl Events {
 
     /// Sums what each hypothesis gives to each base token in one value token; `next` are the probabilities after the
     /// tokens that each hypothesis keeps.
-    pub(crate) fn masses(&self, state: &State<'_>, next: &[&Next]) -> Masses {
+    pub(crate) fn masses(&self, state: &State<'_>, next: &[&Next]) -> Masses<'_> {
         let mut masses = Masses {
             direct: vec![[0.0; 2]; self.base.len()],
             covers: Vec::new(),
@@ -123,23 +138,23 @@ impl Events {
     }
 
     /// All tokens are possible.
-    fn add_whole(&self, masses: &mut Masses, index: usize, hypothesis: &Hypothesis, next: &Next) {
+    fn add_whole<'a>(&'a self, masses: &mut Masses<'a>, index: usize, hypothesis: &Hypothesis, next: &Next) {
         for (token, &entry) in self.claims.iter().enumerate() {
             if entry != NONE {
                 add(&mut masses.direct[entry as usize], hypothesis.path, at(next, self.value.id(token)));
             }
         }
-        masses.covers.extend(self.split.iter().map(|&(entry, first)| Cover {
-            entry,
+        masses.covers.extend(self.split_by_first.iter().map(|(first, part)| Cover {
             hypothesis: index,
-            first,
+            first: *first,
+            entries: Cow::Borrowed(&self.split[part.clone()]),
         }));
         masses.end = hypothesis.path;
         add(&mut masses.total, hypothesis.path, [1.0; 2]);
     }
 
     /// Tokens that start with the tail and go beyond it.
-    fn add_tail(&self, masses: &mut Masses, state: &State<'_>, index: usize, next: &Next) {
+    fn add_tail(&self, masses: &mut Masses<'_>, state: &State<'_>, index: usize, next: &Next) {
         let Hypothesis { tail, path, .. } = &state.hypotheses[index];
         for token in self.value.starting_with(tail) {
             let beyond = &self.value.bytes(token)[tail.len()..];
@@ -162,11 +177,18 @@ impl Events {
     }
 
     /// Base tokens that go beyond a value token which is the longest that they start with.
-    fn add_covers(&self, masses: &mut Masses, hypothesis: usize, tail: &[u8], first: usize, beyond: &[u8]) {
+    fn add_covers(
+        &self,
+        masses: &mut Masses<'_>,
+        hypothesis: usize,
+        tail: &[u8],
+        first: usize,
+        beyond: &[u8],
+    ) {
         if first > 0 && self.value.bytes(first) == self.value.bytes(first - 1) {
             return;
         }
-        let mut last = usize::MAX;
+        let (mut last, mut whole, mut entries) = (usize::MAX, tail.to_vec(), Vec::new());
         for entry in self.base.starting_with(beyond) {
             let bytes = self.base.bytes(entry);
             let repeated = last != usize::MAX && bytes == self.base.bytes(last);
@@ -174,10 +196,14 @@ impl Events {
             if repeated || bytes.len() == beyond.len() {
                 continue;
             }
-            let whole = [tail, bytes].concat();
+            whole.truncate(tail.len());
+            whole.extend_from_slice(bytes);
             if self.value.longest_prefix_of(&whole) == Some(first) {
-                masses.covers.push(Cover { entry: entry as u32, hypothesis, first: first as u32 });
+                entries.push(entry as u32);
             }
+        }
+        if !entries.is_empty() {
+            masses.covers.push(Cover { hypothesis, first: first as u32, entries: Cow::Owned(entries) });
         }
     }
 
@@ -204,7 +230,7 @@ impl Events {
         entry: usize,
         rest: &[u8],
         ahead: &mut Ahead,
-        known: &HashMap<Ahead, std::sync::Arc<Next>>,
+        known: &HashMap<Ahead, Arc<Next>>,
     ) -> Result<Pair, Ahead> {
         let next = known.get(ahead).ok_or_else(|| ahead.clone())?;
         let mut mass = [0.0; 2];
@@ -228,36 +254,40 @@ impl Events {
         Ok(mass)
     }
 
-    /// `log p_tilted(E) - log p_reference(E)` for every base id, and the base ids whose event was not seen to its end,
-    /// each with the tokens after which the probabilities are still to be known.
+    /// `log p_tilted(E) - log p_reference(E)` for every base id, and the base tokens whose event was not seen to its end.
     ///
     /// A remainder that is not known is taken as neutral: as probable under the tilted reference as under the reference.
-    pub(crate) fn advantages(
+    pub(crate) fn advantages<'a>(
         &self,
         state: &State<'_>,
-        masses: &Masses,
+        masses: &'a Masses<'_>,
         next: &[&Next],
-        known: &HashMap<Ahead, std::sync::Arc<Next>>,
-    ) -> (Vec<f32>, Vec<(u32, Ahead)>) {
+        known: &HashMap<Ahead, Arc<Next>>,
+    ) -> (Vec<f32>, Vec<Unseen<'a>>) {
         let (mut sums, mut unseen) = (masses.direct.clone(), Vec::new());
         for cover in &masses.covers {
             let Hypothesis { kept, tail, path } = &state.hypotheses[cover.hypothesis];
-            let (entry, first) = (cover.entry as usize, cover.first as usize);
-            let id = self.value.id(first);
-            let whole;
-            let rest = if tail.is_empty() {
-                &self.base.bytes(entry)[self.value.bytes(first).len()..]
-            } else {
-                whole = [tail, self.base.bytes(entry)].concat();
-                &whole[self.value.bytes(first).len()..]
-            };
+            let (first, id) = (cover.first as usize, self.value.id(cover.first as usize));
             let mass = at(next[cover.hypothesis], id);
-            let remainder =
-                self.remainder(entry, rest, &mut (*kept, vec![id]), known).unwrap_or_else(|ahead| {
-                    unseen.push((cover.entry, ahead));
-                    [1.0; 2]
-                });
-            add(&mut sums[entry], *path, [mass[0] * remainder[0], mass[1] * remainder[1]]);
+            let mut ahead = (*kept, vec![id]);
+            if !known.contains_key(&ahead) {
+                cover.entries.iter().for_each(|&entry| add(&mut sums[entry as usize], *path, mass));
+                unseen.push(Unseen { ahead, entries: Cow::Borrowed(&cover.entries) });
+                continue;
+            }
+            let mut further: BTreeMap<Ahead, Vec<u32>> = BTreeMap::new();
+            for &entry in cover.entries.iter() {
+                let bytes = self.base.bytes(entry as usize);
+                let rest = &[tail, bytes].concat()[self.value.bytes(first).len()..];
+                let remainder =
+                    self.remainder(entry as usize, rest, &mut ahead, known).unwrap_or_else(|ahead| {
+                        further.entry(ahead).or_default().push(entry);
+                        [1.0; 2]
+                    });
+                add(&mut sums[entry as usize], *path, [mass[0] * remainder[0], mass[1] * remainder[1]]);
+            }
+            let further = further.into_iter();
+            unseen.extend(further.map(|(ahead, entries)| Unseen { ahead, entries: Cow::Owned(entries) }));
         }
         let advantage = |mass: Pair| {
             let ratio = (mass[1] / masses.total[1]).ln() - (mass[0] / masses.total[0]).ln();
@@ -274,9 +304,14 @@ impl Events {
         (advantages, unseen)
     }
 
-    /// The entry of a base id, under which [`advantages`](Self::advantages) reports what is not seen.
-    pub(crate) fn entry(&self, id: u32) -> u32 {
-        self.entry_of_base[id as usize]
+    /// The entry of a base id, under which [`Unseen`] has it; control tokens have none.
+    pub(crate) fn entry(&self, id: u32) -> Option<u32> {
+        Some(self.entry_of_base[id as usize]).filter(|&entry| entry != NONE)
+    }
+
+    /// Number of entries.
+    pub(crate) fn entries(&self) -> usize {
+        self.base.len()
     }
 }
 

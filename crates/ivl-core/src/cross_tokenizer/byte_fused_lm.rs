@@ -1,7 +1,7 @@
 //! Exact fusion over bytes: a base, a value of another vocabulary, and the small base that the value was trained on.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use crate::cache::{ByteState, Cache, TextCache, TextRow};
 use crate::causal_lm::{CacheBytes, CausalLm, ModelInfo, Positions, SelectedLogits};
 use crate::cross_tokenizer::Retokenizer;
-use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State};
+use crate::cross_tokenizer::byte_events::{Ahead, Events, Hypothesis, Next, State, Unseen};
 use crate::cross_tokenizer::reader::{Context, Reader, read_to_last};
 use crate::error::Error;
 use crate::fusion::{
@@ -227,28 +227,38 @@ impl ByteFusedLm {
         found.into_iter().unzip()
     }
 
-    /// The sequences to evaluate next, which hide the most probability, and the hidden probability.
-    fn most_probable(&self, fused: &[f32], unseen: Vec<(u32, Ahead)>, known: usize) -> (HashSet<Ahead>, f64) {
-        let hidden: HashSet<u32> = unseen.iter().map(|(entry, _)| *entry).collect();
+    /// The sequences to evaluate next, as few as hide all but [`ByteFusionConfig::unseen`], and the hidden probability.
+    fn most_probable(&self, fused: &[f32], unseen: Vec<Unseen<'_>>, known: usize) -> (Vec<Ahead>, f64) {
         let largest = fused.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let (mut total, mut weights) = (0.0, HashMap::new());
+        let (mut total, mut weights) = (0.0, vec![0.0; self.events.entries()]);
         for (id, logit) in fused.iter().enumerate() {
             let weight = f64::from(logit - largest).exp();
             total += weight;
-            let entry = self.events.entry(id as u32);
-            if hidden.contains(&entry) {
-                *weights.entry(entry).or_insert(0.0) += weight;
+            if let Some(entry) = self.events.entry(id as u32) {
+                weights[entry as usize] += weight;
             }
         }
-        let mass = weights.values().sum::<f64>() / total;
-        let mut worth: BTreeMap<Ahead, f64> = BTreeMap::new();
-        for (entry, ahead) in unseen {
-            *worth.entry(ahead).or_default() += weights.get(&entry).copied().unwrap_or(0.0);
+        let share = |entry: u32| weights[entry as usize] / total;
+        let worth = |item: Unseen<'_>| -> (f64, Ahead) {
+            (item.entries.iter().copied().map(share).sum(), item.ahead)
+        };
+        let (mut mass, mut counted) = (0.0, vec![false; weights.len()]);
+        for &entry in unseen.iter().flat_map(|item| item.entries.iter()) {
+            // A base token may be hidden in several ways.
+            if !std::mem::replace(&mut counted[entry as usize], true) {
+                mass += share(entry);
+            }
         }
-        let mut order: Vec<(Ahead, f64)> = worth.into_iter().collect();
-        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut order: Vec<(f64, Ahead)> = unseen.into_iter().map(worth).collect();
+        order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         let room = self.config.branches.saturating_sub(known).min(BATCH);
-        (order.into_iter().take(room).map(|(ahead, _)| ahead).collect(), mass)
+        let mut left = mass;
+        let needed = order.into_iter().take(room).take_while(|(worth, _)| {
+            let needed = left > self.config.unseen;
+            left -= worth;
+            needed
+        });
+        (needed.map(|(_, ahead)| ahead).collect(), mass)
     }
 
     /// Computes the probabilities after tokens beyond the text, all of one length in one batch.
@@ -256,7 +266,7 @@ impl ByteFusedLm {
         &self,
         row: &TextRow<Cache, ByteState>,
         tokens: &[u32],
-        wanted: HashSet<Ahead>,
+        wanted: Vec<Ahead>,
         known: &mut HashMap<Ahead, Arc<Next>>,
     ) -> Result<(), Error> {
         let mut groups: BTreeMap<(usize, usize), Vec<Ahead>> = BTreeMap::new();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::causal_lm::{CausalLm, prefill};
+use crate::decode::shared_beginning::SharedBeginning;
 use crate::decode::{Continuation, GenerateConfig, GeneratedToken};
 use crate::error::Error;
 use crate::fusion::DecodeBatch;
@@ -11,8 +12,8 @@ use crate::tokens::{PaddedBatch, retain_indices, to_host, token_tensor};
 
 /// Continues prompts: an iterator over new tokens, each computed when it is taken.
 ///
-/// Prompts of different lengths are padded on the left; a row that ends leaves the batch. Dropping the iterator stops
-/// the work.
+/// Prompts of different lengths are padded on the left; a row that ends leaves the batch. A long beginning that all prompts
+/// have in common is read once. Dropping the iterator stops the work.
 ///
 /// # Errors
 /// Before the first token: [`Error::EmptyPrompt`], [`Error::PromptTooLong`], [`Error::TokenOutOfRange`],
@@ -35,17 +36,21 @@ pub fn generate<'a, S: AsRef<[u32]>>(
     if config.max_new_tokens == 0 {
         rows.clear();
     }
+    let shared = SharedBeginning::of(lm, prompts);
+    let unread = shared.as_ref().map_or(padded.ids, |shared| shared.unread(prompts));
     let mut batch = DecodeBatch::with_own_weights(lm, &padded.padding);
     batch.set_prompt_len(padded.seq);
-    Ok(TokenStream { lm, batch, rows, unread: padded.ids, ready: VecDeque::new() })
+    Ok(TokenStream { lm, shared, batch, rows, unread, ready: VecDeque::new() })
 }
 
 /// The iterator that [`generate`] returns.
 pub struct TokenStream<'a> {
     lm: &'a dyn CausalLm,
+    /// What is to be read before all else; the batch is made of it.
+    shared: Option<SharedBeginning>,
     batch: DecodeBatch,
     rows: Vec<Continuation>,
-    /// Tokens `[rows, seq]`: first the prompts, then the last token of each row.
+    /// Tokens `[rows, seq]`: first the prompts, or the rest of them, then the last token of each row.
     unread: Vec<u32>,
     ready: VecDeque<GeneratedToken>,
 }
@@ -53,6 +58,9 @@ pub struct TokenStream<'a> {
 impl TokenStream<'_> {
     /// Reads what is unread and chooses the next token of every row.
     fn advance(&mut self) -> Result<(), Error> {
+        if let Some(shared) = self.shared.take() {
+            self.batch = shared.read(self.lm)?;
+        }
         let tokens = token_tensor(&self.unread, self.rows.len(), &self.lm.device());
         let read = |chunk| self.batch.next_own_logits(self.lm, chunk);
         let logits = prefill(tokens, PREFILL_CHUNK, read)?.ok_or(Error::EmptyPrompt)?;

@@ -6,6 +6,7 @@ mod continuation;
 mod generate;
 mod sampling;
 mod session;
+mod shared_beginning;
 mod speculative;
 mod text_stream;
 mod token;

@@ -4,7 +4,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ivl_core::cache::{Inputs, LayerCache};
-use ivl_core::causal_lm::{ModelInfo, Positions};
+use ivl_core::causal_lm::{CacheBytes, ModelInfo, Positions};
 use ivl_core::tokens::token_tensor;
 use ivl_core::vocab::Token;
 use ivl_core::{Cache, CausalLm, Error, ValueStack, Vocab};
@@ -104,7 +104,8 @@ impl CausalLm for Toy {
     }
 
     fn info(&self) -> ModelInfo {
-        ModelInfo::new("toy")
+        let per_text = if self.recurrent { DIM * size_of::<f32>() } else { 0 };
+        ModelInfo::new("toy").cache_bytes(CacheBytes { per_text, ..CacheBytes::default() })
     }
 }
 
