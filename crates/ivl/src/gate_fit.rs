@@ -188,9 +188,11 @@ fn is_held_out(row: usize) -> bool {
 }
 
 impl FittedGate {
-    /// Whether the loss of the rows that the gate was not fitted on is lower with it than without.
+    /// Whether the loss of the rows that the gate was not fitted on is lower with it than without, and lower than at the constant
+    /// weight that is best for the rows that it was fitted on.
     pub fn helps(&self) -> bool {
-        self.card.held_out.gated < self.card.held_out.ungated
+        let GateLosses { ungated, constant, gated, .. } = self.card.held_out;
+        gated < ungated.min(constant)
     }
 
     /// Writes the gate to the value's card, in the place of an earlier one: it is applied wherever the value is attached.
@@ -228,7 +230,32 @@ fn local_card(value: &str) -> Result<(PathBuf, ValueCard)> {
 
 #[cfg(test)]
 mod tests {
+    use ivl_models::BaseCard;
+
     use super::*;
+
+    #[test]
+    fn a_gate_helps_where_neither_no_gate_nor_a_constant_does_as_well() {
+        for (ungated, constant, gated, helps) in
+            [(0.3, 0.3, 0.2, true), (0.3, 0.15, 0.2, false), (0.1, 0.3, 0.2, false), (0.2, 0.2, 0.2, false)]
+        {
+            let losses = GateLosses { rows: 8, tokens: 80, alone: 1.0, ungated, constant, gated };
+            let base = BaseCard { name: String::new(), config: String::new(), tokenizer: String::new() };
+            let card = GateCard {
+                weights: GateCard::named(&LearnedGate::ONE),
+                bias: 0.0,
+                alpha: 1.0,
+                penalty: 0.0,
+                base,
+                data: String::new(),
+                constant: 0.5,
+                fitted: losses,
+                held_out: losses,
+            };
+            let fitted = FittedGate { card, value: PathBuf::new() };
+            assert_eq!(fitted.helps(), helps, "{losses:?}");
+        }
+    }
 
     #[test]
     fn one_of_each_four_rows_is_held_out_at_changing_places() {

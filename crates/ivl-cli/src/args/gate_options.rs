@@ -32,7 +32,7 @@ pub struct GateOptions {
     pub map: Vec<String>,
     #[command(flatten)]
     pub template: Template,
-    /// Write a gate that does not lower the loss of rows that it was not fitted on
+    /// Write a gate even if no gate, or a constant weight, is better on rows that it was not fitted on
     #[arg(long)]
     pub force: bool,
     /// Take the gate out of the card

@@ -40,18 +40,20 @@ pub fn run(args: &GateOptions, common: &Common) -> Result<()> {
         show(&mut out, card)?;
     }
     if !helps {
-        let GateLosses { ungated, gated, .. } = card.held_out;
-        let losses = format!("{gated:.4} with it, {ungated:.4} without");
+        let GateLosses { ungated, constant, gated, .. } = card.held_out;
+        let weight = card.alpha * card.constant;
+        let losses = format!(
+            "the gate does not lower the loss of the rows that it was not fitted on: {gated:.4} with it, {ungated:.4} without, \
+             {constant:.4} at weight {weight:.3}"
+        );
         if !args.force {
             bail!(
-                "the gate does not lower the loss of the rows that it was not fitted on ({losses}), so the card of `{value}` was left \
-                 as it is; give more demonstrations, raise --penalty, or write the gate with --force"
+                "{losses}; the card of `{value}` was left as it is; give more demonstrations, raise --penalty, take a weight that is \
+                 better (--value {value}:WEIGHT), or write the gate with --force"
             );
         }
         if !common.quiet {
-            note(format_args!(
-                "note: the gate does not lower the loss of the rows that it was not fitted on ({losses})"
-            ));
+            note(format_args!("note: {losses}"));
         }
     }
     if !common.json {

@@ -2,10 +2,12 @@
 
 mod info;
 mod prefill;
+mod prompt_batch;
 mod select;
 
 pub use info::{CacheBytes, LengthDependence, ModelInfo};
 pub use prefill::prefill;
+pub use prompt_batch::PromptBatch;
 pub use select::{Positions, SelectedLogits};
 
 use burn::tensor::{Device, Int, Tensor};

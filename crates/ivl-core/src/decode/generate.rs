@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use crate::causal_lm::{CausalLm, prefill};
-use crate::decode::shared_beginning::SharedBeginning;
+use burn::tensor::Tensor;
+
+use crate::cache::Cache;
+use crate::causal_lm::{CausalLm, PromptBatch, prefill};
 use crate::decode::{Continuation, GenerateConfig, GeneratedToken};
 use crate::error::Error;
-use crate::fusion::DecodeBatch;
 use crate::row_chunks::PREFILL_CHUNK;
-use crate::tokens::{PaddedBatch, retain_indices, to_host, token_tensor};
+use crate::tokens::{check_ids, retain_indices, to_host, token_tensor};
 
 /// Continues prompts: an iterator over new tokens, each computed when it is taken.
 ///
@@ -24,10 +25,11 @@ pub fn generate<'a, S: AsRef<[u32]>>(
     prompts: &[S],
     config: &GenerateConfig,
 ) -> Result<TokenStream<'a>, Error> {
-    let padded = PaddedBatch::new(prompts, lm.vocab())?;
+    prompts.iter().try_for_each(|prompt| check_ids(prompt.as_ref(), lm.vocab()))?;
+    let longest = prompts.iter().map(|prompt| prompt.as_ref().len()).max().unwrap_or(0);
     let limit = lm.max_positions();
-    if padded.seq >= limit {
-        return Err(Error::PromptTooLong { got: padded.seq, limit, what: lm.info().name });
+    if longest >= limit {
+        return Err(Error::PromptTooLong { got: longest, limit, what: lm.info().name });
     }
     let mut rows = Vec::with_capacity(prompts.len());
     for (row, prompt) in prompts.iter().enumerate() {
@@ -36,34 +38,42 @@ pub fn generate<'a, S: AsRef<[u32]>>(
     if config.max_new_tokens == 0 {
         rows.clear();
     }
-    let shared = SharedBeginning::of(lm, prompts);
-    let unread = shared.as_ref().map_or(padded.ids, |shared| shared.unread(prompts));
-    let mut batch = DecodeBatch::with_own_weights(lm, &padded.padding);
-    batch.set_prompt_len(padded.seq);
-    Ok(TokenStream { lm, shared, batch, rows, unread, ready: VecDeque::new() })
+    let prompts = PromptBatch::new(lm, prompts);
+    Ok(TokenStream { lm, prompts, cache: None, rows, last: Vec::new(), ready: VecDeque::new() })
 }
 
 /// The iterator that [`generate`] returns.
 pub struct TokenStream<'a> {
     lm: &'a dyn CausalLm,
-    /// What is to be read before all else; the batch is made of it.
-    shared: Option<SharedBeginning>,
-    batch: DecodeBatch,
+    prompts: PromptBatch,
+    /// What the model has read of each row; nothing yet of the prompts if there is none.
+    cache: Option<Cache>,
     rows: Vec<Continuation>,
-    /// Tokens `[rows, seq]`: first the prompts, or the rest of them, then the last token of each row.
-    unread: Vec<u32>,
+    /// The last token of each row, which is to be read.
+    last: Vec<u32>,
     ready: VecDeque<GeneratedToken>,
 }
 
 impl TokenStream<'_> {
-    /// Reads what is unread and chooses the next token of every row.
-    fn advance(&mut self) -> Result<(), Error> {
-        if let Some(shared) = self.shared.take() {
-            self.batch = shared.read(self.lm)?;
+    /// Reads what is unread; the logits after it.
+    ///
+    /// # Shapes
+    /// - output: `[rows, vocab]`
+    fn read(&mut self) -> Result<Tensor<2>, Error> {
+        if let Some(cache) = &mut self.cache {
+            let tokens = token_tensor(&self.last, self.rows.len(), &self.lm.device());
+            return self.lm.next_logits(tokens, cache);
         }
-        let tokens = token_tensor(&self.unread, self.rows.len(), &self.lm.device());
-        let read = |chunk| self.batch.next_own_logits(self.lm, chunk);
-        let logits = prefill(tokens, PREFILL_CHUNK, read)?.ok_or(Error::EmptyPrompt)?;
+        let len = self.prompts.longest();
+        let cache = self.cache.insert(self.prompts.open(self.lm, len)?);
+        cache.set_prompt_len(len);
+        let read = |chunk| self.lm.next_logits(chunk, cache);
+        prefill(self.prompts.unread(self.lm), PREFILL_CHUNK, read)?.ok_or(Error::EmptyPrompt)
+    }
+
+    /// Chooses the next token of every row.
+    fn advance(&mut self) -> Result<(), Error> {
+        let logits = self.read()?;
         let vocab = logits.dims()[1];
         let logits = to_host(logits);
         let (mut kept, mut tokens) = (Vec::new(), Vec::new());
@@ -77,11 +87,11 @@ impl TokenStream<'_> {
         }
         if kept.len() < self.rows.len() {
             retain_indices(&mut self.rows, &kept);
-            if !kept.is_empty() {
-                self.batch.keep(&kept);
+            if let Some(cache) = self.cache.as_mut().filter(|_| !kept.is_empty()) {
+                cache.keep(&kept);
             }
         }
-        self.unread = tokens;
+        self.last = tokens;
         Ok(())
     }
 }

@@ -6,7 +6,6 @@ mod continuation;
 mod generate;
 mod sampling;
 mod session;
-mod shared_beginning;
 mod speculative;
 mod text_stream;
 mod token;

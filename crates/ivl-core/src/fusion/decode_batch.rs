@@ -3,7 +3,6 @@
 use burn::tensor::{Int, Tensor};
 
 use crate::cache::Cache;
-use crate::causal_lm::CausalLm;
 use crate::error::Error;
 use crate::fusion::{CumulativeLogits, LogitsAt, RowWeighted, RowWeights};
 
@@ -40,17 +39,6 @@ impl DecodeBatch {
             cache.select(readers(&weights, value).places());
         }
         Ok(Self { weights, cache, num_values, num_cascade_values: lm.num_cascade_values() })
-    }
-
-    /// Rows of any causal LM that have read nothing yet; values have the model's own weights in every row. Read them with
-    /// [`next_own_logits`](Self::next_own_logits).
-    pub(crate) fn with_own_weights(lm: &dyn CausalLm, padding: &[usize]) -> Self {
-        Self {
-            weights: vec![Vec::new(); padding.len()],
-            cache: lm.new_cache(padding),
-            num_values: 0,
-            num_cascade_values: 0,
-        }
     }
 
     /// Number of rows.
@@ -115,22 +103,6 @@ impl DecodeBatch {
         tokens: Tensor<2, Int>,
     ) -> Result<CumulativeLogits, Error> {
         lm.forward_rows(tokens, RowWeights::new(&self.weights, LogitsAt::Last), &mut self.cache)
-    }
-
-    /// Reads tokens of every row of a batch [`with_own_weights`](Self::with_own_weights).
-    ///
-    /// # Shapes
-    /// - `tokens`: `[rows, seq]`
-    /// - output: `[rows, vocab]`
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub(crate) fn next_own_logits(
-        &mut self,
-        lm: &dyn CausalLm,
-        tokens: Tensor<2, Int>,
-    ) -> Result<Tensor<2>, Error> {
-        lm.next_logits(tokens, &mut self.cache)
     }
 
     /// Weights and cache, for a part of the model that reads by itself.

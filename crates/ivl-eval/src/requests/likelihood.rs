@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use ivl_core::causal_lm::{Positions, prefill};
+use ivl_core::causal_lm::{Positions, PromptBatch, prefill};
 use ivl_core::row_chunks::{PREFILL_CHUNK, row_chunks};
 use ivl_core::score::target_logprobs;
-use ivl_core::tokens::{PaddedBatch, token_tensor};
+use ivl_core::tokens::token_tensor;
 use ivl_core::{Cache, CausalLm, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -56,9 +56,9 @@ fn null_is_minus_infinity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Ok(logprobs.into_iter().map(|logprob| logprob.unwrap_or(f32::NEG_INFINITY)).collect())
 }
 
-/// Scores continuations in one batch. Contexts that are the same are read once: their keys and values are repeated for the
-/// continuations, which are padded on the right. Logits are computed where a token is scored and nowhere else, in f32 over
-/// the whole vocabulary.
+/// Scores continuations in one batch. Contexts that are the same are read once, as is what they all begin with: their keys and
+/// values are repeated for the continuations, which are padded on the right. Logits are computed where a token is scored and
+/// nowhere else, in f32 over the whole vocabulary.
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`] for a context or continuation without tokens, [`Error::TextTooLong`], [`Error::TokenOutOfRange`].
@@ -107,12 +107,10 @@ fn check(lm: &dyn CausalLm, continuations: &[&LikelihoodRequest]) -> Result<(), 
 /// Reads all but the last token of each context, padded on the left so that they end together.
 fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Result<Cache, Error> {
     let read: Vec<&[u32]> = contexts.iter().map(|context| &context[..context.len() - 1]).collect();
-    let batch = PaddedBatch::unchecked(&read);
-    let mut cache = lm.new_cache(&batch.padding);
-    cache.set_expected_len(batch.seq + longest);
-    if batch.seq > 0 {
-        let tokens = batch.tokens(&lm.device());
-        prefill(tokens, PREFILL_CHUNK, |chunk| lm.next_logits(chunk, &mut cache))?;
+    let batch = PromptBatch::new(lm, &read);
+    let mut cache = batch.open(lm, batch.longest() + longest)?;
+    if batch.longest() > 0 {
+        prefill(batch.unread(lm), PREFILL_CHUNK, |chunk| lm.next_logits(chunk, &mut cache))?;
     }
     Ok(cache)
 }
