@@ -67,6 +67,6 @@ pub use norm::Normalization;
 pub use objective::{Objective, Penalties};
 pub use pool::{parallel, threads};
 pub use probe::MemoryProbe;
-pub use product::{expect, products};
+pub use product::{expect, products, products_of};
 pub use rope::{RotaryEmbedding, RotaryPairing};
 pub use softmax::{SoftmaxStats, argmax, kl_divergence, logprobs, softmax_weights};

@@ -47,7 +47,7 @@ const TRANSPOSED_AT_ONCE: usize = 256;
 /// # Panics
 /// If the matrices have not the same number of inputs, or `x` is no whole number of rows.
 pub fn products<const N: usize>(x: &[f32], matrices: [&Matrix; N]) -> [Vec<f32>; N] {
-    let mut outputs = products_of_all(x, &matrices).into_iter();
+    let mut outputs = products_of(x, &matrices).into_iter();
     matrices.map(|_| outputs.next().expect("an output for each matrix"))
 }
 
@@ -70,8 +70,12 @@ pub fn expect(matrices: &[&Matrix]) {
     });
 }
 
-/// Not generic: the kernels are compiled once, with this crate.
-fn products_of_all(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
+/// [`products`] of any number of matrices.
+///
+/// # Panics
+/// As [`products`].
+// Not generic: the kernels are compiled once, with this crate.
+pub fn products_of(x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     let Some(inputs) = matrices.first().map(|matrix| matrix.shape()[0]) else {
         return Vec::new();
     };

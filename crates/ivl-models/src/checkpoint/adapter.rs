@@ -140,6 +140,7 @@ impl Checkpoint {
         if let Some(weight) = parts.next() {
             net.set_norm(weight, parts.next());
         }
+        net.pack_adapters();
         Ok(net)
     }
 

@@ -100,6 +100,11 @@ impl Transformer {
             .collect()
     }
 
+    /// Lays the adapters of packed weights out for kernels.
+    pub(crate) fn pack_adapters(&mut self) {
+        self.projections_mut().for_each(|(_, _, linear)| linear.pack_adapters());
+    }
+
     /// Replaces the matrix of an adapter; `numbers` are row-major.
     ///
     /// # Panics

@@ -75,6 +75,13 @@ impl Linear {
         }
     }
 
+    /// Lays the low-rank update out for kernels, if the weight is.
+    pub(super) fn pack_adapters(&mut self) {
+        if let (Some(lora), Some(weight)) = (&mut self.lora, &self.packed) {
+            lora.pack(weight.format());
+        }
+    }
+
     /// Adds the low-rank update to the weight.
     pub(super) fn merge(&mut self) {
         if let Some(lora) = self.lora.take() {

@@ -1,12 +1,17 @@
 //! Low-rank adapters ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)).
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::f16;
+use ivl_kernels::{Matrix, PackedFormat};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::lora_config::LoraConfig;
-use super::ops::LowRankParams;
+use super::ops::{LowRankParams, Numbers};
+use super::packed::{Hole, unpacked_on_demand};
 
 /// A low-rank update of a projection: `scale * x A B`.
 #[derive(Module, Debug)]
@@ -21,6 +26,9 @@ pub(crate) struct Lora {
     /// [`Transformer::with_adapter_difference`](super::network::Transformer::with_adapter_difference).
     #[module(skip)]
     pub(super) alternates: bool,
+    /// `A` and `B` laid out for the kernels of the CPU. The parameters are then unpacked from them when they are read.
+    #[module(skip)]
+    packed: Option<[Arc<Matrix>; 2]>,
 }
 
 impl Lora {
@@ -39,11 +47,34 @@ impl Lora {
             up: Param::from_tensor(Tensor::zeros([config.rank, output], (device, DType::F32))),
             scale: config.alpha / config.rank as f64,
             alternates: false,
+            packed: None,
         }
     }
 
+    /// Lays `A` and `B` out for the kernels of the CPU, in half precision beside a weight that has no more. They are not trained from
+    /// then on.
+    pub(super) fn pack(&mut self, weight: PackedFormat) {
+        self.packed = Some([&mut self.down, &mut self.up].map(|param| {
+            let ([inputs, outputs], numbers) = (param.dims(), Numbers::of(param));
+            let numbers = numbers.as_slice();
+            let fits = || numbers.iter().all(|number| number.abs() <= f16::MAX.to_f32());
+            let is_half = weight != PackedFormat::F32 && fits();
+            let format = if is_half { PackedFormat::F16 } else { PackedFormat::F32 };
+            let number = |input: usize, output: usize| numbers[input * outputs + output];
+            let matrix = Arc::new(Matrix::new(format, [inputs, outputs], number));
+            *param = unpacked_on_demand(matrix.clone(), Hole::of(param), false);
+            matrix
+        }));
+    }
+
     pub(super) fn params(&self) -> LowRankParams<'_> {
-        LowRankParams { down: &self.down, up: &self.up, scale: self.scale, alternates: self.alternates }
+        LowRankParams {
+            down: &self.down,
+            up: &self.up,
+            scale: self.scale,
+            alternates: self.alternates,
+            packed: self.packed.as_ref().map(|[down, up]| [&**down, &**up]),
+        }
     }
 
     /// `scale * A B`, shape `[input, output]`.

@@ -91,23 +91,11 @@ impl Packer {
         self.put(path, stored.packed(format, shape), Hole::of(param))
     }
 
-    /// Remembers a matrix. What is left in its place makes the tensor from the packed numbers, should somebody ask for it.
+    /// Remembers a matrix.
     fn put<const D: usize>(&mut self, path: &str, matrix: Matrix, hole: Hole) -> Param<Tensor<D>> {
-        let (matrix, table) = (Arc::new(matrix), is_table(path));
+        let matrix = Arc::new(matrix);
         self.packed.insert(path.to_owned(), matrix.clone());
-        let [inputs, outputs] = matrix.shape();
-        let [rows, columns] = if table { [outputs, inputs] } else { [inputs, outputs] };
-        let unpack = move |device: &Device, _: bool| {
-            let mut numbers = vec![0.0; rows * columns];
-            for output in 0..outputs {
-                for (input, number) in matrix.output(output).into_iter().enumerate() {
-                    let [row, column] = if table { [output, input] } else { [input, output] };
-                    numbers[row * columns + column] = number;
-                }
-            }
-            Tensor::from_data(TensorData::new(numbers, [rows, columns]), (device, DType::F32))
-        };
-        Param::uninitialized(hole.id, unpack, hole.device, false, [rows, columns].into())
+        unpacked_on_demand(matrix, hole, is_table(path))
     }
 
     /// The network whose parameters were packed. `is_packed` says by path which parameters those are.
@@ -123,6 +111,7 @@ impl Packer {
         }
         for (index, projection, linear) in net.projections_mut() {
             linear.packed = found(format!("blocks.{index}.{}.weight", projection.path()));
+            linear.pack_adapters();
         }
         for (index, block) in net.blocks.iter_mut().enumerate() {
             for (path, linear) in block.expert_linears_mut() {
@@ -141,14 +130,36 @@ impl Packer {
     }
 }
 
+/// What is left in the place of a packed parameter: it makes the tensor from the packed numbers, should somebody ask for it. That of
+/// a `table` is transposed.
+pub(super) fn unpacked_on_demand<const D: usize>(
+    matrix: Arc<Matrix>,
+    hole: Hole,
+    table: bool,
+) -> Param<Tensor<D>> {
+    let [inputs, outputs] = matrix.shape();
+    let [rows, columns] = if table { [outputs, inputs] } else { [inputs, outputs] };
+    let unpack = move |device: &Device, _: bool| {
+        let mut numbers = vec![0.0; rows * columns];
+        for output in 0..outputs {
+            for (input, number) in matrix.output(output).into_iter().enumerate() {
+                let [row, column] = if table { [output, input] } else { [input, output] };
+                numbers[row * columns + column] = number;
+            }
+        }
+        Tensor::from_data(TensorData::new(numbers, [rows, columns]), (device, DType::F32))
+    };
+    Param::uninitialized(hole.id, unpack, hole.device, false, [rows, columns].into())
+}
+
 /// The place of a parameter that was packed.
-struct Hole {
+pub(super) struct Hole {
     id: ParamId,
     device: Device,
 }
 
 impl Hole {
-    fn of<const D: usize>(param: &Param<Tensor<D>>) -> Self {
+    pub(super) fn of<const D: usize>(param: &Param<Tensor<D>>) -> Self {
         Self { id: param.id, device: param.lazy_device() }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn linear<const N: usize>(layers: [LinearParams<'_>; N], x: Tensor<3>
 /// - `x`: `[batch, seq, input]`
 /// - output: `[batch * seq, output]`
 pub(super) fn low_rank(params: LowRankParams<'_>, x: &Tensor<3>) -> Tensor<2> {
-    let LowRankParams { down, up, scale, alternates } = params;
+    let LowRankParams { down, up, scale, alternates, .. } = params;
     let [batch, seq, input] = x.dims();
     let update = |x: Tensor<2>| product(&product(&x, down.val()), up.val()) * scale;
     if !alternates {

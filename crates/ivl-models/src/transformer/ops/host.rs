@@ -4,13 +4,17 @@ use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
 use ivl_core::cache::{KvCache, KvFormat};
 use ivl_core::tokens::is_host;
-use ivl_kernels::{ActivationFn, GroupedQueryAttention, KeysAndValues, Matrix, Normalization, products};
+use ivl_kernels::{
+    ActivationFn, GroupedQueryAttention, KeysAndValues, Matrix, Normalization, products, products_of,
+};
 
 use super::activations::{Activations, HostRows};
 use super::backend;
 use super::host_buffer::{HostBuffer, keys_and_values};
 use super::numbers::{Numbers, host_tensor};
-use super::params::{LinearParams, NormParams, SinkParams, XIeluParams, attention_kernel, normalization};
+use super::params::{
+    LinearParams, LowRankParams, NormParams, SinkParams, XIeluParams, attention_kernel, normalization,
+};
 use super::rotation::{PositionFactors, Rotation};
 use crate::config::{Activation, AttentionConfig};
 use crate::transformer::mask::Mask;
@@ -21,10 +25,21 @@ pub(super) fn linear<const N: usize>(
     matrices: [&Matrix; N],
     x: &HostRows,
 ) -> [HostRows; N] {
-    let mut outputs = products(&x.numbers, matrices).map(|numbers| x.with(numbers));
-    for (y, layer) in outputs.iter_mut().zip(layers) {
-        if let Some(update) = layer.low_rank {
-            y.add(Numbers::new(backend::low_rank(update, &x.to_tensor())).as_slice());
+    // The first matrices of updates read the same rows.
+    let updates = layers.map(|layer| layer.low_rank?.packed);
+    let downs = updates.iter().flatten().map(|[down, _]| *down);
+    let matrices: Vec<&Matrix> = matrices.into_iter().chain(downs).collect();
+    let mut found = products_of(&x.numbers, &matrices).into_iter();
+    let mut outputs = layers.map(|_| x.with(found.next().expect("an output for each matrix")));
+    for ((y, layer), packed) in outputs.iter_mut().zip(layers).zip(updates) {
+        match (layer.low_rank, packed) {
+            (Some(update), Some([_, up])) => {
+                add_update(y, &found.next().expect("an output for each matrix"), up, update);
+            }
+            (Some(update), None) => {
+                y.add(Numbers::new(backend::low_rank(update, &x.to_tensor())).as_slice());
+            }
+            (None, _) => {}
         }
         if let Some(bias) = layer.bias {
             let bias = Numbers::new(bias.val());
@@ -35,6 +50,19 @@ pub(super) fn linear<const N: usize>(
         }
     }
     outputs
+}
+
+/// Adds `scale x A B` to the rows that are updated; `inner` is `x A` of all rows.
+fn add_update(y: &mut HostRows, inner: &[f32], up: &Matrix, update: LowRankParams<'_>) {
+    let ([rank, output], seq) = (up.shape(), y.seq.max(1));
+    let every = if update.alternates { 2 } else { 1 };
+    let updated = inner.chunks(seq * rank).step_by(every).flatten();
+    let inner: Vec<f32> = updated.map(|x| x * update.scale as f32).collect();
+    let [added] = products(&inner, [up]);
+    let rows = y.numbers.chunks_mut(seq * output).step_by(every);
+    for (y, added) in rows.zip(added.chunks(seq * output)) {
+        y.iter_mut().zip(added).for_each(|(y, added)| *y += added);
+    }
 }
 
 /// See [`packed_product`](super::packed_product).

@@ -31,6 +31,8 @@ pub(in crate::transformer) struct LowRankParams<'a> {
     pub(in crate::transformer) scale: f64,
     /// Whether only the first of every two rows of a batch is updated.
     pub(in crate::transformer) alternates: bool,
+    /// `A` and `B` laid out for kernels.
+    pub(in crate::transformer) packed: Option<[&'a Matrix; 2]>,
 }
 
 /// The format of cached keys and values of a layer whose keys come from this weight, unless another one is set: half precision where
