@@ -43,7 +43,7 @@ pub fn run(args: &GateOptions, common: &Common) -> Result<()> {
         let GateLosses { ungated, constant, gated, .. } = card.held_out;
         let weight = card.alpha * card.constant;
         let losses = format!(
-            "the gate does not lower the loss of the rows that it was not fitted on: {gated:.4} with it, {ungated:.4} without, \
+            "the gate is not the best on the rows that it was not fitted on: a loss of {gated:.4} with it, {ungated:.4} without, \
              {constant:.4} at weight {weight:.3}"
         );
         if !args.force {
@@ -85,11 +85,8 @@ fn show(out: &mut impl Write, card: &GateCard) -> Result<()> {
         let GateLosses { rows, tokens, alone, ungated, constant, gated } = losses;
         let [alone, ungated, constant, gated] =
             [alone, ungated, constant, gated].map(|loss| format!("{loss:.4}"));
-        writeln!(
-            out,
-            "{}",
-            line(name, [rows.to_string(), tokens.to_string(), alone, ungated, constant, gated])
-        )?;
+        let cells = [rows.to_string(), tokens.to_string(), alone, ungated, constant, gated];
+        writeln!(out, "{}", line(name, cells))?;
     }
     Ok(())
 }

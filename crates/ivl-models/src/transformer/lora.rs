@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::lora_config::LoraConfig;
 use super::ops::{LowRankParams, Numbers};
-use super::packed::{Hole, unpacked_on_demand};
+use super::unpacked_on_demand::{Hole, unpacked_on_demand};
 
 /// A low-rank update of a projection: `scale * x A B`.
 #[derive(Module, Debug)]

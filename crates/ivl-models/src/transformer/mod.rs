@@ -25,6 +25,7 @@ mod rope;
 mod short_convolution;
 mod site;
 pub(crate) mod stored_matrix;
+mod unpacked_on_demand;
 
 pub use initialize::initialize;
 pub use lora_config::{LoraConfig, Projection};
