@@ -231,15 +231,21 @@ def main():
 
 
 def bars(cells):
-    """(skill, base, label, share, low, high) of every value whose base has a gap."""
+    """(skill, base, label, share, low, high) of every value whose base has a gap; right answers are means over seeds."""
     for skill in SKILLS:
         found = right_answers(cells, skill)
+        groups = {}
         for (condition, home, base), right in found.items():
+            kind, variant, _ = named(condition)
+            if kind in (*FUSED, "distilled", "few-shot") and not variant:
+                groups.setdefault((kind, home, base), []).append(right)
+        for (condition, home, base), runs in groups.items():
             alone, tuned = found.get(("alone", "-", base)), found.get(("tuned", "-", base))
-            is_compared = condition in (*FUSED, "distilled", "few-shot") and alone and tuned
-            share = gap_share(alone, right, tuned) if is_compared else None
+            over_seeds = [mean(answers) for answers in zip(*runs)]
+            share = gap_share(alone, over_seeds, tuned) if alone and tuned else None
             if share:
-                yield skill, NAMES[base], label(condition, home, base), share[0], *share[1]
+                seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
+                yield skill, NAMES[base], label(condition, home, base) + seeds, share[0], *share[1]
 
 
 if __name__ == "__main__":

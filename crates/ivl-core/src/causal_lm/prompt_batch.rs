@@ -43,6 +43,7 @@ impl PromptBatch {
         let read = *kept.iter().max()?;
         let saves = 2 * (read + prompts.len() * rest) <= prompts.len() * longest;
         let info = lm.info();
+        // A recurrent model goes back to few lengths of a text only.
         let parts = info.cache_bytes.per_text == 0
             && info.length_dependence.is_length_invariant(&(0..longest))
             && lm.new_cache(&[0]).can_join();
