@@ -10,6 +10,7 @@ VARIANTS = {
     "dropout": "regularization.base_dropout=0.5",
     "temperature": "regularization.base_temperature=2.0",
     "one-epoch": "steps.epochs=1",
+    "three-epochs": "steps.epochs=3",
     # The default seed: what a second training on another machine changes. Gates and fusion over bytes were measured with these values.
     "again": "seed=42",
 }
