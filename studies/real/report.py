@@ -167,15 +167,21 @@ def measured(cells, measure):
     return sorted(found, key=lambda cell: (list(SKILLS).index(cell[0]), list(NAMES).index(cell[3]), CONDITIONS.index(named(cell[1])[0])))
 
 
+def by_seed(cells, skill):
+    """Right answers of all trainings that differ by their seed, by condition without it, home and base."""
+    groups = {}
+    for (condition, home, base), right in right_answers(cells, skill).items():
+        groups.setdefault((condition.partition("@")[0], home, base), []).append(right)
+    return groups
+
+
 def seeds(cells):
     """Right answers of conditions that were trained with several seeds."""
     print("| skill | base | what answers | each seed | mean |\n|---|---|---|---|---:|")
     for skill in SKILLS:
-        groups = {}
-        for (condition, home, base), right in right_answers(cells, skill).items():
-            groups.setdefault((condition.partition("@")[0], home, base), []).append(mean(right))
-        for (condition, home, base), shares in groups.items():
-            if len(shares) > 1:
+        for (condition, home, base), runs in by_seed(cells, skill).items():
+            if len(runs) > 1:
+                shares = [mean(right) for right in runs]
                 each = ", ".join(map(percent, shares))
                 print(f"| {skill} | {NAMES[base]} | {label(condition, home, base)} | {each} | {percent(mean(shares))} |")
 
@@ -234,15 +240,11 @@ def bars(cells):
     """(skill, base, label, share, low, high) of every value whose base has a gap; right answers are means over seeds."""
     for skill in SKILLS:
         found = right_answers(cells, skill)
-        groups = {}
-        for (condition, home, base), right in found.items():
-            kind, variant, _ = named(condition)
-            if kind in (*FUSED, "distilled", "few-shot") and not variant:
-                groups.setdefault((kind, home, base), []).append(right)
-        for (condition, home, base), runs in groups.items():
+        for (condition, home, base), runs in by_seed(cells, skill).items():
             alone, tuned = found.get(("alone", "-", base)), found.get(("tuned", "-", base))
+            is_compared = condition in (*FUSED, "distilled", "few-shot") and alone and tuned
             over_seeds = [mean(answers) for answers in zip(*runs)]
-            share = gap_share(alone, over_seeds, tuned) if alone and tuned else None
+            share = gap_share(alone, over_seeds, tuned) if is_compared else None
             if share:
                 seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
                 yield skill, NAMES[base], label(condition, home, base) + seeds, share[0], *share[1]

@@ -1,6 +1,6 @@
 //! Several prompts as one batch; what they begin with in common, such as a task's examples, is read once.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use crate::cache::Cache;
 use crate::causal_lm::{CausalLm, prefill};
@@ -41,31 +41,22 @@ impl PromptBatch {
         let rest = longest - common.min(shortest.checked_sub(1)?);
         let kept: Vec<usize> = lens().map(|len| len.checked_sub(rest)).collect::<Option<_>>()?;
         let read = *kept.iter().max()?;
-        let saves = 2 * (read + prompts.len() * rest) <= prompts.len() * longest;
+        if 2 * (read + prompts.len() * rest) > prompts.len() * longest {
+            return None;
+        }
         let info = lm.info();
         // A recurrent model goes back to few lengths of a text only.
         let parts = info.cache_bytes.per_text == 0
             && info.length_dependence.is_length_invariant(&(0..longest))
             && lm.new_cache(&[0]).can_join();
-        (saves && parts).then(|| {
-            let rests: Vec<&[u32]> =
-                prompts.iter().zip(&kept).map(|(prompt, &kept)| &prompt[kept..]).collect();
-            let beginning = prompts[0][..read].to_vec();
-            Self { beginning, rest: PaddedBatch::unchecked(&rests), kept }
-        })
+        let rests: Vec<&[u32]> = prompts.iter().zip(&kept).map(|(prompt, &kept)| &prompt[kept..]).collect();
+        let beginning = prompts[0][..read].to_vec();
+        parts.then(|| Self { beginning, rest: PaddedBatch::unchecked(&rests), kept })
     }
 
     /// Length of the longest prompt.
     pub fn longest(&self) -> usize {
         self.kept.iter().max().map_or(0, |kept| kept + self.rest.seq)
-    }
-
-    /// The tokens that rows read after [`open`](Self::open), padding included.
-    ///
-    /// # Shapes
-    /// - output: `[rows, seq]`; `seq` is [`longest`](Self::longest) unless the prompts begin alike
-    pub fn unread(&self, lm: &dyn CausalLm) -> Tensor<2, Int> {
-        self.rest.tokens(&lm.device())
     }
 
     /// Opens a cache of all rows, and reads what the prompts share. The cache expects texts of `len` tokens, padding included: see
@@ -74,14 +65,31 @@ impl PromptBatch {
     /// # Errors
     /// Those of the model.
     pub fn open(&self, lm: &dyn CausalLm, len: usize) -> Result<Cache, Error> {
-        let mut cache =
-            if self.beginning.is_empty() { lm.new_cache(&self.rest.padding) } else { self.read(lm)? };
+        let mut cache = if self.beginning.is_empty() {
+            lm.new_cache(&self.rest.padding)
+        } else {
+            self.read_beginning(lm)?
+        };
         cache.set_expected_len(len);
         Ok(cache)
     }
 
+    /// Reads the rest of the prompts with a cache that was [opened](Self::open) for them. `None` if no prompt has a token.
+    ///
+    /// # Shapes
+    /// - output: the logits after the prompts, `[rows, vocab]`
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn read(&self, lm: &dyn CausalLm, cache: &mut Cache) -> Result<Option<Tensor<2>>, Error> {
+        if self.rest.seq == 0 {
+            return Ok(None);
+        }
+        prefill(self.rest.tokens(&lm.device()), PREFILL_CHUNK, |chunk| lm.next_logits(chunk, cache))
+    }
+
     /// A cache of rows that have read what they keep of the beginning.
-    fn read(&self, lm: &dyn CausalLm) -> Result<Cache, Error> {
+    fn read_beginning(&self, lm: &dyn CausalLm) -> Result<Cache, Error> {
         let mut whole = lm.new_cache(&[0]);
         whole.set_expected_len(self.beginning.len());
         let tokens = token_tensor(&self.beginning, 1, &lm.device());

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cross_tokenizer::byte_trie::ByteTrie;
@@ -73,10 +72,8 @@ pub(crate) struct Events {
     entry_of_base: Vec<u32>,
     /// The longest base token that each value token starts with.
     claims: Vec<u32>,
-    /// Base tokens that are no value token: those that start with the same longest value token are adjacent.
-    split: Vec<u32>,
-    /// Those value tokens, each with its part of `split`.
-    split_by_first: Vec<(u32, Range<usize>)>,
+    /// Base tokens that are no value token, by the longest value token that they start with.
+    split: BTreeMap<u32, Vec<u32>>,
     /// Base and value control tokens of the same meaning.
     controls: Vec<(u32, u32)>,
 }
@@ -85,7 +82,7 @@ impl Events {
     pub(crate) fn new(base_vocab: &Vocab, value_vocab: &Vocab, map: &VocabMap) -> Self {
         let (base, value) = (ByteTrie::new(base_vocab), ByteTrie::new(value_vocab));
         let mut entry_of_base = vec![NONE; base_vocab.size()];
-        let mut by_first: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let mut split: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for index in 0..base.len() {
             let same = index > 0 && base.bytes(index) == base.bytes(index - 1);
             let entry = if same { entry_of_base[base.id(index - 1) as usize] } else { index as u32 };
@@ -94,13 +91,8 @@ impl Events {
                 && value.find(base.bytes(index)).is_none()
                 && let Some(first) = value.longest_prefix_of(base.bytes(index))
             {
-                by_first.entry(first as u32).or_default().push(entry);
+                split.entry(first as u32).or_default().push(entry);
             }
-        }
-        let (mut split, mut split_by_first) = (Vec::new(), Vec::with_capacity(by_first.len()));
-        for (first, entries) in by_first {
-            split_by_first.push((first, split.len()..split.len() + entries.len()));
-            split.extend(entries);
         }
         let claim = |index| base.longest_prefix_of(value.bytes(index)).map_or(NONE, |entry| entry as u32);
         let claims = (0..value.len()).map(claim).collect();
@@ -109,7 +101,7 @@ impl Events {
             (base_vocab.token(id)?.kind == TokenKind::Control).then_some((id, other))
         };
         let controls = (0..base_vocab.size() as u32).filter_map(control).collect();
-        Self { base, value, entry_of_base, claims, split, split_by_first, controls }
+        Self { base, value, entry_of_base, claims, split, controls }
     }
 
     /// Whether a token longer than `tail` starts with it: then the text may go on inside that token.
@@ -144,10 +136,10 @@ impl Events {
                 add(&mut masses.direct[entry as usize], hypothesis.path, at(next, self.value.id(token)));
             }
         }
-        masses.covers.extend(self.split_by_first.iter().map(|(first, part)| Cover {
+        masses.covers.extend(self.split.iter().map(|(&first, entries)| Cover {
             hypothesis: index,
-            first: *first,
-            entries: Cow::Borrowed(&self.split[part.clone()]),
+            first,
+            entries: Cow::Borrowed(entries),
         }));
         masses.end = hypothesis.path;
         add(&mut masses.total, hypothesis.path, [1.0; 2]);

@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 use burn::tensor::Tensor;
 
 use crate::cache::Cache;
-use crate::causal_lm::{CausalLm, PromptBatch, prefill};
+use crate::causal_lm::{CausalLm, PromptBatch};
 use crate::decode::{Continuation, GenerateConfig, GeneratedToken};
 use crate::error::Error;
-use crate::row_chunks::PREFILL_CHUNK;
 use crate::tokens::{check_ids, retain_indices, to_host, token_tensor};
 
 /// Continues prompts: an iterator over new tokens, each computed when it is taken.
@@ -26,10 +25,10 @@ pub fn generate<'a, S: AsRef<[u32]>>(
     config: &GenerateConfig,
 ) -> Result<TokenStream<'a>, Error> {
     prompts.iter().try_for_each(|prompt| check_ids(prompt.as_ref(), lm.vocab()))?;
-    let longest = prompts.iter().map(|prompt| prompt.as_ref().len()).max().unwrap_or(0);
-    let limit = lm.max_positions();
-    if longest >= limit {
-        return Err(Error::PromptTooLong { got: longest, limit, what: lm.info().name });
+    let batch = PromptBatch::new(lm, prompts);
+    let (got, limit) = (batch.longest(), lm.max_positions());
+    if got >= limit {
+        return Err(Error::PromptTooLong { got, limit, what: lm.info().name });
     }
     let mut rows = Vec::with_capacity(prompts.len());
     for (row, prompt) in prompts.iter().enumerate() {
@@ -38,8 +37,7 @@ pub fn generate<'a, S: AsRef<[u32]>>(
     if config.max_new_tokens == 0 {
         rows.clear();
     }
-    let prompts = PromptBatch::new(lm, prompts);
-    Ok(TokenStream { lm, prompts, cache: None, rows, last: Vec::new(), ready: VecDeque::new() })
+    Ok(TokenStream { lm, prompts: batch, cache: None, rows, last: Vec::new(), ready: VecDeque::new() })
 }
 
 /// The iterator that [`generate`] returns.
@@ -67,8 +65,7 @@ impl TokenStream<'_> {
         let len = self.prompts.longest();
         let cache = self.cache.insert(self.prompts.open(self.lm, len)?);
         cache.set_prompt_len(len);
-        let read = |chunk| self.lm.next_logits(chunk, cache);
-        prefill(self.prompts.unread(self.lm), PREFILL_CHUNK, read)?.ok_or(Error::EmptyPrompt)
+        self.prompts.read(self.lm, cache)?.ok_or(Error::EmptyPrompt)
     }
 
     /// Chooses the next token of every row.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use ivl_core::causal_lm::{Positions, PromptBatch, prefill};
-use ivl_core::row_chunks::{PREFILL_CHUNK, row_chunks};
+use ivl_core::causal_lm::{Positions, PromptBatch};
+use ivl_core::row_chunks::row_chunks;
 use ivl_core::score::target_logprobs;
 use ivl_core::tokens::token_tensor;
 use ivl_core::{Cache, CausalLm, Error};
@@ -109,9 +109,7 @@ fn read_contexts(lm: &dyn CausalLm, contexts: &[&[u32]], longest: usize) -> Resu
     let read: Vec<&[u32]> = contexts.iter().map(|context| &context[..context.len() - 1]).collect();
     let batch = PromptBatch::new(lm, &read);
     let mut cache = batch.open(lm, batch.longest() + longest)?;
-    if batch.longest() > 0 {
-        prefill(batch.unread(lm), PREFILL_CHUNK, |chunk| lm.next_logits(chunk, &mut cache))?;
-    }
+    batch.read(lm, &mut cache)?;
     Ok(cache)
 }
 
